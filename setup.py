@@ -1,0 +1,120 @@
+"""Builds fastnn._engine: the Cython glue and the C sources in src_c/, each with the flags it needs.
+
+Everything that is not code is in pyproject.toml. Environment variables for people who work on fastnn:
+
+    FASTNN_CFLAGS    flags added last to every C source in src_c/, e.g. "-g" or "-Wall -Wextra -Werror"
+    FASTNN_OPENMP    "0" builds the serial library, even where the compiler has OpenMP
+    FASTNN_SANITIZE  a list for -fsanitize, e.g. "address,undefined"; CONTRIBUTING.md says how to run such a build
+"""
+
+import os
+import shlex
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.errors import CompileError, LinkError
+
+SOURCES = Path("src_c")
+
+# No -ffast-math (linking with it changes the floating-point mode of the whole process, and it drops NaN checks) and no
+# -march=native (the wheel runs on any processor of its architecture). What we can promise safely: nobody reads errno
+# after a math function, and nobody unmasks floating-point exceptions.
+COMMON_FLAGS = ["-std=c11", "-pthread", "-fvisibility=hidden", "-fno-math-errno", "-fno-trapping-math"]
+RELEASE_FLAGS = ["-O3", "-g0"]
+# Python's own flags hold -fwrapv, under which a signed overflow is no error: UBSan would never see one.
+SANITIZE_FLAGS = ["-O1", "-g", "-fno-wrapv", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all"]
+
+# Kernels alone may fuse a multiplication and an addition, and see `omp simd` (but no OpenMP threads).
+KERNEL_FLAGS = ["-ffp-contract=fast", "-fopenmp-simd"]
+ENGINE_FLAGS = ["-ffp-contract=off"]
+
+# Flags by instruction set: kernels_<name>.c is compiled with them where the compiler's target is x86-64; everywhere else
+# kernels_baseline.c is the only one. cpu.c asks the processor for the same features before it picks a table.
+X86_64_FLAGS = {
+    "avx2": ["-mavx2", "-mfma"],
+    "avx512": ["-mavx512f", "-mavx512vl", "-mavx512bw", "-mavx512dq", "-mfma", "-mprefer-vector-width=512"],
+}
+
+OPENMP_PROBE = "#include <omp.h>\nint probe(void) { return omp_get_max_threads(); }\n"
+X86_64_PROBE = "#if !defined(__x86_64__)\n#error another architecture\n#endif\nint probe;\n"
+
+
+class BuildEngine(build_ext):
+    """build_ext with flags by file, and with the generated C under build/, out of the source tree and the wheel."""
+
+    def finalize_options(self):
+        super().finalize_options()
+        self.force = True  # a change of flags (or of a compiler) is no newer file, yet the objects are stale
+
+    def build_extension(self, ext):
+        import numpy
+        from Cython.Build import cythonize
+
+        if self.compiler.compiler_type == "msvc":
+            raise SystemExit("fastnn needs gcc or clang: its kernels use their vector extensions, which MSVC lacks")
+        sanitizers = os.environ.get("FASTNN_SANITIZE", "")
+        flags = COMMON_FLAGS + (SANITIZE_FLAGS + [f"-fsanitize={sanitizers}"] if sanitizers else RELEASE_FLAGS)
+        openmp = self.openmp_flags()
+
+        # cythonize returns a copy without the attributes that build_ext has set: keep ours, take its sources.
+        ext.sources = cythonize([ext], build_dir="build/cython", force=self.force)[0].sources
+        ext.include_dirs = [str(SOURCES), numpy.get_include()]
+        ext.extra_compile_args = flags + ENGINE_FLAGS + openmp
+        ext.extra_link_args = ["-pthread", *openmp] + ([f"-fsanitize={sanitizers}"] if sanitizers else [])
+        ext.extra_objects = self.compile_sources(flags, openmp)
+        super().build_extension(ext)
+
+    def compile_sources(self, flags, openmp):
+        """Compiles src_c/*.c, two or more at a time where there are cores; returns the object files."""
+        jobs = {path: ENGINE_FLAGS + openmp for path in SOURCES.glob("*.c") if not path.stem.startswith("kernels_")}
+        variants = {"baseline": []} | (X86_64_FLAGS if self.probe(X86_64_PROBE) else {})
+        jobs |= {SOURCES / f"kernels_{name}.c": KERNEL_FLAGS + isa_flags for name, isa_flags in variants.items()}
+        last = shlex.split(os.environ.get("FASTNN_CFLAGS", ""))
+
+        def compile_one(path):
+            return self.compiler.compile(
+                [str(path)],
+                output_dir=self.build_temp,
+                include_dirs=[str(SOURCES)],
+                extra_postargs=[*flags, *jobs[path], *last],
+            )
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            return [name for names in pool.map(compile_one, sorted(jobs)) for name in names]
+
+    def openmp_flags(self):
+        """-fopenmp where a probe compiles and links with it, else nothing, and a line that says so."""
+        if os.environ.get("FASTNN_OPENMP") == "0":
+            self.warn("FASTNN_OPENMP=0: building the serial library, which runs on one thread")
+            return []
+        if self.probe(OPENMP_PROBE, ["-fopenmp"], link=True):
+            return ["-fopenmp"]
+        self.warn("the compiler cannot build with -fopenmp: building the serial library, which runs on one thread")
+        return []
+
+    def probe(self, code, flags=(), *, link=False):
+        """Whether the compiler accepts this code with these flags, and with `link` the linker too."""
+        with tempfile.TemporaryDirectory() as folder:
+            source = Path(folder, "probe.c")
+            source.write_text(code)
+            try:
+                objects = self.compiler.compile([str(source)], output_dir=folder, extra_postargs=list(flags))
+                if link:
+                    self.compiler.link_shared_object(objects, str(source.with_suffix(".so")), extra_postargs=list(flags))
+            except (CompileError, LinkError):
+                return False
+        return True
+
+
+engine = Extension(
+    "fastnn._engine",
+    sources=["fastnn/_engine.pyx"],
+    depends=sorted(str(path) for path in SOURCES.iterdir()),
+    define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
+    libraries=["m"],
+)
+
+setup(ext_modules=[engine], cmdclass={"build_ext": BuildEngine})
