@@ -31,8 +31,8 @@ SANITIZE_FLAGS = ["-O1", "-g", "-fno-wrapv", "-fno-omit-frame-pointer", "-fno-sa
 KERNEL_FLAGS = ["-ffp-contract=fast", "-fopenmp-simd"]
 ENGINE_FLAGS = ["-ffp-contract=off"]
 
-# Flags by instruction set: kernels_<name>.c is compiled with them where the compiler's target is x86-64; everywhere else
-# kernels_baseline.c is the only one. cpu.c asks the processor for the same features before it picks a table.
+# The flags of kernels_<name>.c where the compiler's target is x86-64; elsewhere kernels_baseline.c is the only one.
+# cpu.c asks the processor for the same features before it picks a table.
 X86_64_FLAGS = {
     "avx2": ["-mavx2", "-mfma"],
     "avx512": ["-mavx512f", "-mavx512vl", "-mavx512bw", "-mavx512dq", "-mfma", "-mprefer-vector-width=512"],
@@ -55,15 +55,15 @@ class BuildEngine(build_ext):
 
         if self.compiler.compiler_type == "msvc":
             raise SystemExit("fastnn needs gcc or clang: its kernels use their vector extensions, which MSVC lacks")
-        sanitizers = os.environ.get("FASTNN_SANITIZE", "")
-        flags = COMMON_FLAGS + (SANITIZE_FLAGS + [f"-fsanitize={sanitizers}"] if sanitizers else RELEASE_FLAGS)
+        sanitize = [f"-fsanitize={names}"] if (names := os.environ.get("FASTNN_SANITIZE")) else []
+        flags = [*COMMON_FLAGS, *(SANITIZE_FLAGS if sanitize else RELEASE_FLAGS), *sanitize]
         openmp = self.openmp_flags()
 
         # cythonize returns a copy without the attributes that build_ext has set: keep ours, take its sources.
         ext.sources = cythonize([ext], build_dir="build/cython", force=self.force)[0].sources
         ext.include_dirs = [str(SOURCES), numpy.get_include()]
         ext.extra_compile_args = flags + ENGINE_FLAGS + openmp
-        ext.extra_link_args = ["-pthread", *openmp] + ([f"-fsanitize={sanitizers}"] if sanitizers else [])
+        ext.extra_link_args = ["-pthread", *openmp, *sanitize]
         ext.extra_objects = self.compile_sources(flags, openmp)
         super().build_extension(ext)
 
@@ -100,10 +100,11 @@ class BuildEngine(build_ext):
         with tempfile.TemporaryDirectory() as folder:
             source = Path(folder, "probe.c")
             source.write_text(code)
+            library = str(source.with_suffix(".so"))
             try:
                 objects = self.compiler.compile([str(source)], output_dir=folder, extra_postargs=list(flags))
                 if link:
-                    self.compiler.link_shared_object(objects, str(source.with_suffix(".so")), extra_postargs=list(flags))
+                    self.compiler.link_shared_object(objects, library, extra_postargs=list(flags))
             except (CompileError, LinkError):
                 return False
         return True
