@@ -1,0 +1,36 @@
+"""What every test shares: the engine under test in the report's header, and no state left behind by a test."""
+
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+try:
+    import fastnn
+    from fastnn._engine import build_info, get_num_threads, set_num_threads
+except ModuleNotFoundError as error:
+    if error.name not in ("fastnn", "fastnn._engine"):
+        raise
+    # `python -m pytest` puts the working folder first on sys.path, so a checkout without its extension hides an
+    # installed package. An editable install builds the extension into the checkout: then both are the same files.
+    raise pytest.UsageError("fastnn's engine is not built here; run: pip install -e '.[test]'") from error
+
+# No deadline: the time of one example says more about the machine's other work than about the code.
+hypothesis.settings.register_profile("fastnn", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("fastnn")
+
+
+def pytest_report_header():
+    info = build_info()
+    openmp = f"{info['max_threads']} threads" if info["openmp"] else "no OpenMP"
+    folder = Path(fastnn.__file__).parent
+    return f"fastnn {fastnn.__version__} from {folder}: {info['isa']}, {openmp}, {info['compiler']}"
+
+
+@pytest.fixture(autouse=True)
+def process_wide_settings():
+    """Gives the next test the settings this one found, whatever it did to them."""
+    threads, floatx = get_num_threads(), fastnn.config.floatx()
+    yield
+    set_num_threads(threads)
+    fastnn.config.set_floatx(floatx)

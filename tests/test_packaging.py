@@ -1,0 +1,155 @@
+"""What is installed, and what importing it does to a process.
+
+The tests of an sdist and a wheel need them built: `python -m build` and FASTNN_DIST=dist.
+"""
+
+import importlib.metadata
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import fastnn
+from fastnn import _engine
+
+ROOT = Path(__file__).parent.parent
+CHECKOUT = pytest.mark.skipif(not (ROOT / "src_c").is_dir(), reason="needs the source beside the tests")
+WHEEL_LIMIT = 1_500_000  # bytes: an engine for three instruction sets and the digits
+
+BUILT = {".so", ".pyc", ".pyd", ".o"}
+SOURCE_ONLY = {".c", ".h", ".inc", ".pyx", ".pxd"}
+
+
+def built(pattern):
+    """The one file in $FASTNN_DIST that matches."""
+    folder = os.environ.get("FASTNN_DIST")
+    if folder is None:
+        pytest.skip("needs FASTNN_DIST, a folder with an sdist and a wheel")
+    (path,) = Path(folder).glob(pattern)
+    return path
+
+
+@pytest.fixture
+def sdist_names():
+    with tarfile.open(built("*.tar.gz")) as archive:
+        return {name.partition("/")[2] for name in archive.getnames()}
+
+
+@pytest.fixture
+def wheel_names():
+    with zipfile.ZipFile(built("*.whl")) as archive:
+        return set(archive.namelist())
+
+
+@CHECKOUT
+def test_sdist_holds_every_file_that_is_built_or_tested(sdist_names):
+    folders = ("fastnn", "src_c", "tests", "benchmarks", "docs")
+    files = [path for folder in folders for path in (ROOT / folder).rglob("*") if path.is_file()]
+    wanted = {
+        path.relative_to(ROOT).as_posix()
+        for path in files
+        if path.suffix not in BUILT and not any(part.startswith((".", "__pycache__")) for part in path.parts[1:])
+    }
+    wanted |= {"setup.py", "pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md"}
+    assert wanted - sdist_names == set()
+
+
+def test_sdist_holds_nothing_that_was_built(sdist_names):
+    assert [name for name in sdist_names if Path(name).suffix in BUILT or name.endswith("_engine.c")] == []
+
+
+def test_wheel_holds_the_types_and_the_digits_and_no_source(wheel_names):
+    assert {"fastnn/py.typed", "fastnn/_engine.pyi"} <= wheel_names
+    assert [name for name in wheel_names if Path(name).suffix in SOURCE_ONLY] == []
+    assert {name.split("/")[0].partition("-")[0] for name in wheel_names} == {"fastnn"}
+    assert any(name.startswith("fastnn/datasets/") and not name.endswith(".py") for name in wheel_names)
+
+
+def test_wheel_is_small():
+    assert built("*.whl").stat().st_size < WHEEL_LIMIT
+
+
+def test_version_is_the_same_everywhere():
+    version = importlib.metadata.version("fastnn")
+    assert fastnn.__version__ == version
+    if (ROOT / "CHANGELOG.md").exists():
+        assert re.search(rf"^## \[{re.escape(version)}\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+        assert re.search(rf"^version: {re.escape(version)}$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)
+
+
+def test_runtime_needs_numpy_scipy_and_tqdm_only():
+    requirements = [line for line in importlib.metadata.requires("fastnn") if "extra ==" not in line]
+    assert {re.match("[a-z]+", line)[0] for line in requirements} == {"numpy", "scipy", "tqdm"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads an ELF file")
+def test_extension_exports_its_init_function_only():
+    command = ["nm", "--dynamic", "--defined-only", "--portability", _engine.__file__]
+    listing = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    exported = [line.split()[0] for line in listing.splitlines()]
+    assert [name for name in exported if not name.startswith("__asan_")] == ["PyInit__engine"]
+
+
+def run_python(code):
+    """What `code` prints in a fresh interpreter."""
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+
+def test_import_loads_nothing_optional():
+    optional = ("tqdm", "matplotlib", "pandas", "sklearn", "safetensors", "torch", "tensorflow", "keras")
+    code = f"import fastnn, sys; print([name for name in {optional} if name in sys.modules])"
+    assert run_python(code) == "[]\n"
+
+
+# A library linked with -ffast-math sets flush-to-zero for the whole process as it is loaded. The engine flushes
+# denormals too, but must put the mode back.
+FLOATING_POINT_MODE = """
+import threading
+import numpy as np
+import fastnn
+
+def check(when):
+    assert 5e-324 + 0.0 != 0.0, f"denormals are zero {when}"
+    assert float.fromhex("0x1p-1022") / 2 != 0.0, f"denormals are flushed {when}"
+    assert np.float32(1e-40) * np.float32(1) != 0, f"float32 denormals are flushed {when}"
+    assert 1.0 + 2.0**-53 == 1.0 and 1.0 + 3 * 2.0**-53 == 1.0 + 2.0**-51, f"another rounding {when}"
+
+check("after import")
+model = fastnn.Sequential([fastnn.layers.Dense(64, activation="relu", input_shape=(32,)), fastnn.layers.Dense(1)])
+model.compile(optimizer="adam", loss="mse")
+x = np.random.default_rng(0).random((512, 32), np.float32)
+model.fit(x, x[:, :1], epochs=1, verbose=0)
+model.predict(x, verbose=0)
+check("after training")
+thread = threading.Thread(target=check, args=("in another thread",))
+thread.start()
+thread.join()
+print("kept")
+"""
+
+
+def test_floating_point_mode_is_kept():
+    assert run_python(FLOATING_POINT_MODE) == "kept\n"
+
+
+@CHECKOUT
+def test_c_code_knows_no_python_and_allocates_nothing():
+    forbidden = re.compile(r'#include\s*[<"]Python\.h|\b(malloc|calloc|realloc|alloca|printf|abort|exit|assert)\s*\(')
+    found = [
+        f"{path.name}:{number}: {line.strip()}"
+        for path in sorted((ROOT / "src_c").iterdir())
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if forbidden.search(line)
+    ]
+    assert found == []
+
+
+@CHECKOUT
+def test_build_asks_for_no_fast_math_and_no_native_code():
+    code = [line for line in (ROOT / "setup.py").read_text().splitlines() if not line.lstrip().startswith("#")]
+    assert not re.search("fast-math|march=native|Ofast", "\n".join(code))
