@@ -1,0 +1,180 @@
+/* The whole C interface of fastnn on one page.
+ *
+ * The engine (fastnn/_engine.pyx) owns every buffer and fills the structs below; the functions run on them. Nothing here
+ * allocates, raises, prints or knows Python: a function returns an fnn_status. Sizes are size_t in elements unless a name
+ * says bytes; a product of sizes that overflows is FNN_TOO_LARGE, before anything was written.
+ *
+ * Bits: for one instruction set, results depend on the data, the shapes and the order of rows, never on the number of
+ * threads. Denormal numbers count as zero inside these functions; the caller's floating-point mode is restored. */
+#ifndef FASTNN_H
+#define FASTNN_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum { FNN_ALIGNMENT = 64, FNN_PADDING = 512, FNN_MAX_THREADS = 256, FNN_MAX_METRICS = 16, FNN_SLOTS = 2 };
+
+typedef enum {
+    FNN_OK = 0,
+    FNN_STOPPED = 1,   /* the progress function asked to stop; the last finished step stands */
+    FNN_TOO_LARGE = 2, /* a product of sizes overflows */
+} fnn_status;
+
+typedef enum { FNN_OP_DENSE = 0, FNN_OP_ACTIVATION = 1 } fnn_op_code;
+
+typedef enum { FNN_LINEAR = 0, FNN_RELU = 1, FNN_SIGMOID = 2, FNN_TANH = 3, FNN_SOFTMAX = 4 } fnn_activation;
+
+typedef enum {
+    FNN_MEAN_SQUARED_ERROR = 0,
+    FNN_HALF_MEAN_SQUARED_ERROR = 1,
+    FNN_BINARY_CROSSENTROPY = 2,
+    FNN_CATEGORICAL_CROSSENTROPY = 3,
+    FNN_SPARSE_CATEGORICAL_CROSSENTROPY = 4,
+    FNN_BINARY_CROSSENTROPY_LOGITS = 5,
+    FNN_CATEGORICAL_CROSSENTROPY_LOGITS = 6,
+    FNN_SPARSE_CATEGORICAL_CROSSENTROPY_LOGITS = 7,
+} fnn_loss;
+
+typedef enum {
+    FNN_BINARY_ACCURACY = 0,
+    FNN_CATEGORICAL_ACCURACY = 1,
+    FNN_SPARSE_CATEGORICAL_ACCURACY = 2,
+    FNN_METRIC_MEAN_SQUARED_ERROR = 3,
+    FNN_METRIC_MEAN_ABSOLUTE_ERROR = 4,
+} fnn_metric;
+
+typedef enum { FNN_SGD = 0, FNN_SGD_MOMENTUM = 1, FNN_SGD_NESTEROV = 2, FNN_ADAM = 3 } fnn_optimizer;
+
+/* What one optimizer step needs; `rate` is the learning rate after bias correction. */
+typedef struct {
+    int optimizer; /* fnn_optimizer */
+    double rate, momentum, beta_1, beta_2, epsilon;
+} fnn_step;
+
+/* ---- kernels: one table per element type and instruction set (kernel_table.inc) ---- */
+
+#define FNN_REAL_IS_DOUBLE 0
+#include "real.h"
+#include "kernel_table.inc"
+#undef FNN_REAL_IS_DOUBLE
+#define FNN_REAL_IS_DOUBLE 1
+#include "real.h"
+#include "kernel_table.inc"
+#undef FNN_REAL_IS_DOUBLE
+
+typedef struct {
+    const fnn_kernels_f32 *f32;
+    const fnn_kernels_f64 *f64;
+} fnn_kernels;
+
+extern const fnn_kernels fnn_kernels_baseline, fnn_kernels_avx2, fnn_kernels_avx512;
+
+/* Instruction sets in rising order; a name for each, NULL past the last one that was built. */
+const char *fnn_isa_name(int isa);
+int fnn_isa_available(int isa);                /* built, and this processor and its system have it */
+const fnn_kernels *fnn_isa_kernels(int isa);   /* its table; NULL where it was not built */
+
+/* ---- BLAS: filled from scipy.linalg.cython_blas; Fortran conventions, 32-bit sizes ---- */
+
+typedef struct {
+    void (*sgemm)(char *transa, char *transb, int *m, int *n, int *k, float *alpha, float *a, int *lda, float *b, int *ldb,
+                  float *beta, float *c, int *ldc);
+    void (*dgemm)(char *transa, char *transb, int *m, int *n, int *k, double *alpha, double *a, int *lda, double *b,
+                  int *ldb, double *beta, double *c, int *ldc);
+} fnn_blas;
+
+/* ---- a network and its memory ---- */
+
+/* One step of the network. Offsets count elements in the parameter buffer; -1 where the op has no such parameter. */
+typedef struct {
+    int32_t code, activation; /* fnn_op_code; fnn_activation, applied to the op's result */
+    size_t inputs, outputs;
+    ptrdiff_t kernel; /* (inputs, outputs), row-major */
+    ptrdiff_t bias;   /* (outputs) */
+} fnn_op;
+
+/* A stripe of a kernel's rows, the unit of work of the weight gradient and the update. */
+typedef struct {
+    size_t op, first, rows;
+} fnn_stripe;
+
+/* A model. Buffers are of the element type, FNN_ALIGNMENT-aligned, FNN_PADDING elements longer than `parameter_size`. */
+typedef struct {
+    int is_double;
+    const fnn_kernels *kernels;
+    const fnn_blas *blas; /* NULL unless fnn_needs_blas */
+    size_t op_count;
+    const fnn_op *ops;
+    size_t parameter_size;
+    void *parameters;
+    void *gradients; /* NULL: each stripe's gradient is used at once and never stored */
+    void *slots[FNN_SLOTS];
+    void *transposed; /* kernels of the own-product ops after the first, transposed, as fnn_transposed_size lays them out */
+    size_t stripe_count;
+    const fnn_stripe *stripes;
+    int loss, fused; /* fnn_loss; see fnn_fuses */
+    int metric_count, metrics[FNN_MAX_METRICS];
+} fnn_model;
+
+/* Rows of data. Strides count elements. `order`: row numbers, or NULL for 0, 1, 2 ... Either targets, labels or neither. */
+typedef struct {
+    const void *x;
+    ptrdiff_t x_stride;
+    const void *targets;
+    ptrdiff_t target_stride;
+    const int32_t *labels;
+    const int64_t *order;
+    size_t rows;
+} fnn_data;
+
+/* Called by the calling thread between steps, at most every `interval` seconds; a non-zero answer stops the run.
+ * sums: the loss and each metric summed over the rows seen so far. */
+typedef struct {
+    int (*function)(void *context, size_t steps_done, const double *sums);
+    void *context;
+    double interval;
+} fnn_progress;
+
+/* What a pass over the data does to each batch. */
+enum { FNN_LOSS = 1, FNN_BACKWARD = 2, FNN_UPDATE = 4, FNN_INPUT_GRADIENT = 8 };
+
+typedef struct {
+    int passes;              /* FNN_LOSS | FNN_BACKWARD | FNN_UPDATE | FNN_INPUT_GRADIENT */
+    int threads;             /* at most; the bits do not depend on it */
+    size_t batch;            /* rows of a step; the last one may have fewer */
+    int optimizer;           /* fnn_optimizer */
+    double hyperparameters[4];
+    int64_t iterations;      /* in and out: optimizer steps done */
+    const fnn_progress *progress; /* may be NULL */
+    double sums[1 + FNN_MAX_METRICS]; /* out: the loss and each metric, summed over rows */
+    int64_t first_nonfinite; /* out: the first step with a loss that is not finite, or -1 */
+    const void *output_gradient; /* (rows, outputs), contiguous: starts FNN_BACKWARD where FNN_LOSS is absent */
+    void *output;            /* (rows, outputs), contiguous: where a run without FNN_LOSS puts its result, or NULL */
+    void *input_gradient;    /* (rows, inputs), contiguous: for FNN_INPUT_GRADIENT */
+} fnn_run;
+
+/* Sizes in bytes or elements that the caller allocates; SIZE_MAX where a product overflows. */
+size_t fnn_workspace_bytes(const fnn_model *model, size_t batch, int threads); /* for fnn_train; 64-byte aligned */
+size_t fnn_scratch_bytes(const fnn_model *model, int threads);                 /* for fnn_infer */
+size_t fnn_transposed_size(const fnn_model *model);                            /* elements of model->transposed */
+size_t fnn_stripes(const fnn_model *model, fnn_stripe *stripes);               /* writes them unless NULL; their number */
+int fnn_fuses(const fnn_model *model, int loss);  /* the last activation and the loss are computed as one */
+int fnn_needs_blas(const fnn_model *model);       /* some product is large enough for BLAS */
+
+/* Trains (or differentiates) over the data, batch by batch: forward, loss, backward, update as `passes` says.
+ * With FNN_BACKWARD and no FNN_UPDATE the gradients of the last batch stay in model->gradients.
+ * workspace: fnn_workspace_bytes for this batch and number of threads; it holds the last batch's activations, from which a
+ * later call without data (data == NULL) goes on to FNN_BACKWARD. */
+fnn_status fnn_train(const fnn_model *model, const fnn_data *data, fnn_run *run, void *workspace);
+
+/* One optimizer step from model->gradients. */
+void fnn_apply_gradients(const fnn_model *model, fnn_run *run);
+
+/* Forward over all rows, without a batch: writes run->output, or with FNN_LOSS the sums. */
+fnn_status fnn_infer(const fnn_model *model, const fnn_data *data, fnn_run *run, void *scratch);
+
+/* 1 if rows x columns elements (row stride in elements) are all finite. */
+int fnn_all_finite(const fnn_kernels *kernels, int is_double, const void *x, ptrdiff_t stride, size_t rows, size_t columns,
+                   int threads);
+
+#endif

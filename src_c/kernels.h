@@ -1,0 +1,15 @@
+/* The body of kernels_baseline.c, kernels_avx2.c and kernels_avx512.c: compiled once per instruction set, with that set's
+ * flags, for both element types. Only static functions, so no code of a wide instruction set can be linked elsewhere. */
+#include <math.h>
+#include <string.h>
+
+#include "fastnn.h"
+#include "simd.h"
+
+#define FNN_REAL_IS_DOUBLE 0
+#include "kernels.inc"
+#undef FNN_REAL_IS_DOUBLE
+
+#define FNN_REAL_IS_DOUBLE 1
+#include "kernels.inc"
+#undef FNN_REAL_IS_DOUBLE

@@ -1,0 +1,294 @@
+/* The walk over a network: what does not depend on the element type, then plan.inc for each of them. */
+
+#include <math.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#include "fastnn.h"
+#include "team.h"
+
+enum {
+    /* A kernel of at least this many elements goes to BLAS, which packs it, when at least FNN_BLAS_ROWS rows share the
+     * packing; a smaller one stays in the caches and is faster unpacked (benchmarks/RESULTS.md). */
+    FNN_BLAS_SIZE = 1 << 19,
+    FNN_BLAS_ROWS = 32,
+    FNN_INFER_ROWS = 48,    /* rows that one thread carries through the network at a time */
+    FNN_ROUND_TILES = 64,   /* tiles between two sums of an evaluation */
+    FNN_STRIPE = 8192,      /* elements of a stripe: a few microseconds of work for a small batch */
+    FNN_LARGE_STRIPE = 1 << 19,
+    FNN_CHUNK = 1536,       /* elements of a gradient chunk: stays in the first-level cache until it is used */
+    FNN_CHUNK_ROWS = 12,    /* a multiple of every micro-kernel's rows */
+    FNN_SWEEP = 1 << 14,    /* elements of a tile of a whole-buffer update */
+};
+
+/* Floating-point operations that are worth waking another thread for: about 20 microseconds of them. */
+static const double work_per_thread = 1.5e6;
+
+/* ---- sizes: SIZE_MAX stands for "too large" and stays so ---- */
+
+static size_t fnn_multiply(size_t a, size_t b) {
+    size_t product;
+    return a == SIZE_MAX || b == SIZE_MAX || __builtin_mul_overflow(a, b, &product) ? SIZE_MAX : product;
+}
+
+static size_t fnn_add(size_t a, size_t b) {
+    size_t sum;
+    return a == SIZE_MAX || b == SIZE_MAX || __builtin_add_overflow(a, b, &sum) ? SIZE_MAX : sum;
+}
+
+/* A bump allocator over memory the caller owns; with `at` NULL it only counts. */
+typedef struct {
+    char *at;
+    size_t used;
+} fnn_bump;
+
+static void *fnn_take(fnn_bump *bump, size_t count, size_t size) {
+    const size_t start = bump->used;
+    const size_t bytes = fnn_add(fnn_multiply(count, size), FNN_ALIGNMENT - 1);
+    bump->used = bytes == SIZE_MAX ? SIZE_MAX : fnn_add(start, bytes - bytes % FNN_ALIGNMENT);
+    return bump->at ? bump->at + start : NULL;
+}
+
+/* Elements between two rows of a workspace matrix. A power of two of cache lines would map all rows to few cache sets. */
+static size_t padded_stride(size_t columns, size_t element) {
+    const size_t line = FNN_ALIGNMENT / element;
+    const size_t lines = fnn_add(columns, line - 1) / line;
+    return fnn_multiply(lines % 4 == 0 ? lines + 1 : lines, line);
+}
+
+static size_t widest_output(const fnn_model *model) {
+    size_t widest = 0;
+    for (size_t k = 0; k < model->op_count; k++) {
+        widest = model->ops[k].outputs > widest ? model->ops[k].outputs : widest;
+    }
+    return widest;
+}
+
+/* ---- which path a shape takes ---- */
+
+/* BLAS counts in 32 bits: a dimension beyond that stays with our own kernels. */
+static int is_large(const fnn_op *op) {
+    return op->code == FNN_OP_DENSE && fnn_multiply(op->inputs, op->outputs) >= FNN_BLAS_SIZE &&
+           op->inputs <= INT32_MAX - FNN_PADDING && op->outputs <= INT32_MAX - FNN_PADDING;
+}
+
+int fnn_needs_blas(const fnn_model *model) {
+    for (size_t k = 0; k < model->op_count; k++) {
+        if (is_large(&model->ops[k])) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* The input gradient of a small kernel is the forward product with its transpose, which each update keeps in step. */
+static int has_transposed(const fnn_model *model, size_t k) {
+    return model->ops[k].code == FNN_OP_DENSE && !is_large(&model->ops[k]);
+}
+
+/* BLAS wants the rows of x at one stride. */
+static int must_gather(const fnn_model *model, const fnn_data *data) {
+    return is_large(&model->ops[0]) &&
+           (data->order || data->x_stride < (ptrdiff_t)model->ops[0].inputs || data->x_stride > INT32_MAX);
+}
+
+static size_t at_least(size_t value, size_t least) {
+    return value < least ? least : value;
+}
+
+static size_t chunk_rows(const fnn_op *op) {
+    const size_t rows = FNN_CHUNK / op->outputs;
+    return at_least(rows - rows % FNN_CHUNK_ROWS, FNN_CHUNK_ROWS);
+}
+
+static size_t stripe_rows(const fnn_op *op) {
+    const size_t height = chunk_rows(op);
+    const size_t rows = (is_large(op) ? (size_t)FNN_LARGE_STRIPE : (size_t)FNN_STRIPE) / op->outputs;
+    return at_least(rows - rows % height, height);
+}
+
+static size_t largest_chunk(const fnn_model *model) {
+    size_t largest = 0;
+    for (size_t k = 0; k < model->op_count; k++) {
+        const fnn_op *op = &model->ops[k];
+        const size_t rows = at_least(is_large(op) ? stripe_rows(op) : chunk_rows(op), 1);
+        largest = op->code == FNN_OP_DENSE ? at_least(largest, fnn_multiply(rows, op->outputs)) : largest;
+    }
+    return fnn_add(largest, FNN_PADDING);
+}
+
+size_t fnn_stripes(const fnn_model *model, fnn_stripe *stripes) {
+    size_t count = 0;
+    for (size_t k = 0; k < model->op_count; k++) {
+        const fnn_op *op = &model->ops[k];
+        const size_t height = op->code == FNN_OP_DENSE ? stripe_rows(op) : 0;
+        for (size_t first = 0; height && first < op->inputs; first += height) {
+            if (stripes) {
+                const size_t left = op->inputs - first;
+                stripes[count] = (fnn_stripe){k, first, left < height ? left : height};
+            }
+            count++;
+        }
+    }
+    return count;
+}
+
+/* Rows of a tile of a training step. Our own kernels give a row the same bits in any tile, so each thread may take its
+ * share; BLAS may not, so there the shape alone decides. */
+static size_t row_tile_height(const fnn_model *model, size_t batch, int threads) {
+    if (fnn_needs_blas(model)) {
+        const size_t eighth = (batch + 7) / 8;
+        return eighth < FNN_BLAS_ROWS ? FNN_BLAS_ROWS : eighth > 256 ? 256 : eighth;
+    }
+    const size_t share = (batch + (size_t)threads - 1) / (size_t)threads;
+    return share < 4 ? 4 : share > FNN_INFER_ROWS ? FNN_INFER_ROWS : share;
+}
+
+static size_t infer_tile_height(const fnn_model *model) {
+    return fnn_needs_blas(model) ? 128 : FNN_INFER_ROWS;
+}
+
+/* Threads that `rows` rows are worth; a training pass does about three times the products of a forward one. */
+static int useful_threads(const fnn_model *model, size_t rows, int threads, int products) {
+    double work = 0;
+    for (size_t k = 0; k < model->op_count; k++) {
+        const fnn_op *op = &model->ops[k];
+        work += op->code == FNN_OP_DENSE ? 2.0 * (double)op->inputs * (double)op->outputs : 20.0 * (double)op->outputs;
+    }
+    const double most = work * (double)rows * products / work_per_thread;
+    return most < 2 ? 1 : most < threads ? (int)most : threads;
+}
+
+int fnn_fuses(const fnn_model *model, int loss) {
+    const int activation = model->ops[model->op_count - 1].activation;
+    return (activation == FNN_SOFTMAX &&
+            (loss == FNN_CATEGORICAL_CROSSENTROPY || loss == FNN_SPARSE_CATEGORICAL_CROSSENTROPY)) ||
+           (activation == FNN_SIGMOID && loss == FNN_BINARY_CROSSENTROPY);
+}
+
+static fnn_step optimizer_step(const fnn_run *run) {
+    const double *h = run->hyperparameters;
+    fnn_step step = {.optimizer = run->optimizer, .rate = h[0]};
+    if (run->optimizer == FNN_ADAM) {
+        const double t = (double)(run->iterations + 1);
+        step.beta_1 = h[1];
+        step.beta_2 = h[2];
+        step.epsilon = h[3];
+        step.rate = h[0] * sqrt(1.0 - pow(h[2], t)) / (1.0 - pow(h[1], t));
+    } else {
+        step.momentum = h[1];
+    }
+    return step;
+}
+
+#define FNN_REAL_IS_DOUBLE 0
+#define FN_TABLE f32
+#include "real.h"
+#include "plan.inc"
+#undef FNN_REAL_IS_DOUBLE
+#undef FN_TABLE
+
+#define FNN_REAL_IS_DOUBLE 1
+#define FN_TABLE f64
+#include "real.h"
+#include "plan.inc"
+#undef FNN_REAL_IS_DOUBLE
+#undef FN_TABLE
+
+/* ---- the interface: one branch on the element type ---- */
+
+size_t fnn_workspace_bytes(const fnn_model *model, size_t batch, int threads) {
+    fnn_bump bump = {NULL, 0};
+    fnn_workspace_f32 w32;
+    fnn_workspace_f64 w64;
+    const size_t bytes = model->is_double ? fnn_lay_out_f64(model, batch, threads, 1, bump, &w64)
+                                          : fnn_lay_out_f32(model, batch, threads, 1, bump, &w32);
+    return fnn_add(bytes, sizeof(size_t[8]));
+}
+
+size_t fnn_scratch_bytes(const fnn_model *model, int threads) {
+    fnn_bump bump = {NULL, 0};
+    fnn_workspace_f32 w32;
+    fnn_workspace_f64 w64;
+    const size_t rows = infer_tile_height(model);
+    const size_t bytes = model->is_double ? fnn_lay_out_f64(model, rows, 1, 0, bump, &w64)
+                                          : fnn_lay_out_f32(model, rows, 1, 0, bump, &w32);
+    return fnn_multiply(bytes, (size_t)threads);
+}
+
+size_t fnn_transposed_size(const fnn_model *model) {
+    size_t size = FNN_PADDING;
+    for (size_t k = 0; k < model->op_count; k++) {
+        const fnn_op *op = &model->ops[k];
+        if (has_transposed(model, k)) {
+            const size_t stride = padded_stride(op->inputs, model->is_double ? sizeof(double) : sizeof(float));
+            size = fnn_add(size, fnn_multiply(op->outputs, stride));
+        }
+    }
+    return size;
+}
+
+fnn_status fnn_train(const fnn_model *model, const fnn_data *data, fnn_run *run, void *workspace) {
+    memset(run->sums, 0, sizeof run->sums);
+    run->first_nonfinite = -1;
+    run->threads = useful_threads(model, run->batch, run->threads, run->passes & FNN_BACKWARD ? 3 : 1);
+    return model->is_double ? fnn_train_f64(model, data, run, workspace) : fnn_train_f32(model, data, run, workspace);
+}
+
+void fnn_apply_gradients(const fnn_model *model, fnn_run *run) {
+    const double most = (double)model->parameter_size * 20.0 / work_per_thread; /* about 20 operations' time an element */
+    run->threads = most < 2 ? 1 : most < run->threads ? (int)most : run->threads;
+    if (model->is_double) {
+        fnn_apply_gradients_f64(model, run);
+    } else {
+        fnn_apply_gradients_f32(model, run);
+    }
+}
+
+fnn_status fnn_infer(const fnn_model *model, const fnn_data *data, fnn_run *run, void *scratch) {
+    memset(run->sums, 0, sizeof run->sums);
+    run->threads = useful_threads(model, data->rows, run->threads, 1);
+    return model->is_double ? fnn_infer_f64(model, data, run, scratch) : fnn_infer_f32(model, data, run, scratch);
+}
+
+typedef struct {
+    const fnn_kernels *kernels;
+    int is_double;
+    const char *x;
+    ptrdiff_t stride;
+    size_t rows, columns, tile_rows;
+    fnn_team team;
+    atomic_int bad;
+} finite_job;
+
+static void start_finite(void *context) {
+    finite_job *job = context;
+    fnn_team_set_tiles(&job->team, (job->rows + job->tile_rows - 1) / job->tile_rows);
+}
+
+static void finite_worker(void *context, int thread) {
+    finite_job *job = context;
+    size_t tile;
+    while (!atomic_load_explicit(&job->bad, memory_order_relaxed) &&
+           (tile = fnn_team_claim(&job->team, thread)) != SIZE_MAX) {
+        const size_t end = (tile + 1) * job->tile_rows < job->rows ? (tile + 1) * job->tile_rows : job->rows;
+        for (size_t i = tile * job->tile_rows; i < end; i++) {
+            const char *row = job->x + (ptrdiff_t)i * job->stride * (ptrdiff_t)(job->is_double ? sizeof(double) : sizeof(float));
+            const int finite = job->is_double ? job->kernels->f64->all_finite((const double *)row, job->columns)
+                                              : job->kernels->f32->all_finite((const float *)row, job->columns);
+            if (!finite) {
+                atomic_store_explicit(&job->bad, 1, memory_order_relaxed);
+                return;
+            }
+        }
+    }
+}
+
+int fnn_all_finite(const fnn_kernels *kernels, int is_double, const void *x, ptrdiff_t stride, size_t rows, size_t columns,
+                   int threads) {
+    finite_job job = {.kernels = kernels, .is_double = is_double, .x = x, .stride = stride, .rows = rows, .columns = columns};
+    job.tile_rows = at_least((size_t)FNN_SWEEP / at_least(columns, 1), 1);
+    const size_t tiles = (rows + job.tile_rows - 1) / job.tile_rows;
+    fnn_team_run(&job.team, tiles < 8 ? 1 : threads, start_finite, finite_worker, &job);
+    return !atomic_load(&job.bad);
+}

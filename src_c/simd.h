@@ -1,0 +1,37 @@
+/* The width of a vector and the shape of the micro-kernel for the instruction set this file is compiled for.
+ *
+ * Vectors are the compilers' vector extensions (gcc and clang), so one source serves every instruction set:
+ * FNN_TILE_ROWS x FNN_TILE_VECTORS accumulators, FNN_TILE_VECTORS vectors of b and one broadcast must fit the registers. */
+#ifndef FNN_SIMD_H
+#define FNN_SIMD_H
+
+#if defined(__AVX512F__)
+#define FNN_VECTOR_BYTES 64
+#define FNN_TILE_ROWS 12
+#elif defined(__AVX2__) && defined(__FMA__)
+#define FNN_VECTOR_BYTES 32
+#define FNN_TILE_ROWS 6
+#elif defined(__aarch64__)
+#define FNN_VECTOR_BYTES 16
+#define FNN_TILE_ROWS 8
+#else
+#define FNN_VECTOR_BYTES 16
+#define FNN_TILE_ROWS 4
+#endif
+#define FNN_TILE_VECTORS 2
+#define FNN_MAX_VECTORS 8 /* of a tile of one row: enough independent chains to hide the latency of an add */
+
+#define FNN_DEPTH_BLOCK 256 /* rows of b a pass: 256 x 64 bytes is half a first-level cache */
+
+#define FNN_INLINE static inline __attribute__((always_inline))
+
+#if defined(__clang__)
+#define FNN_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define FNN_UNROLL _Pragma("GCC unroll 16")
+#endif
+
+/* Needs -fopenmp-simd only: the kernels know nothing of threads. */
+#define FNN_SIMD _Pragma("omp simd")
+
+#endif

@@ -1,0 +1,175 @@
+#if !defined(_POSIX_C_SOURCE)
+#define _POSIX_C_SOURCE 200809L
+#endif
+#include "team.h"
+
+#include <time.h>
+
+#if defined(_OPENMP)
+#include <omp.h>
+#endif
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+enum { FNN_SPINS = 2000 }; /* about 20 microseconds of pauses */
+
+static inline void pause_briefly(void) {
+#if defined(__x86_64__)
+    _mm_pause();
+#elif defined(__aarch64__)
+    __asm__ __volatile__("yield");
+#endif
+}
+
+/* Denormals are flushed while a worker runs: Adam's slots and dead units drift into them, and each costs ~100 cycles. */
+#if defined(__x86_64__)
+static inline unsigned long flush_denormals(void) {
+    const unsigned mode = _mm_getcsr();
+    _mm_setcsr(mode | 0x8040u); /* FTZ and DAZ */
+    return mode;
+}
+
+static inline void restore_mode(unsigned long mode) {
+    /* Keep the exception flags that were raised meanwhile out of the caller's sight: its mode is as it was. */
+    _mm_setcsr((unsigned)mode);
+}
+#elif defined(__aarch64__)
+static inline unsigned long flush_denormals(void) {
+    unsigned long mode;
+    __asm__ __volatile__("mrs %0, fpcr" : "=r"(mode));
+    __asm__ __volatile__("msr fpcr, %0" : : "r"(mode | (1ul << 24)));
+    return mode;
+}
+
+static inline void restore_mode(unsigned long mode) {
+    __asm__ __volatile__("msr fpcr, %0" : : "r"(mode));
+}
+#else
+static inline unsigned long flush_denormals(void) {
+    return 0;
+}
+
+static inline void restore_mode(unsigned long mode) {
+    (void)mode;
+}
+#endif
+
+static void run_worker(void (*worker)(void *context, int thread), void *context, int thread) {
+    const unsigned long mode = flush_denormals();
+    worker(context, thread);
+    restore_mode(mode);
+}
+
+void fnn_team_run(fnn_team *team, int threads, void (*start)(void *context), void (*worker)(void *context, int thread),
+                  void *context) {
+    atomic_init(&team->arrived, 0);
+    atomic_init(&team->generation, 0);
+    atomic_init(&team->sleepers, 0);
+    team->spins = FNN_SPINS;
+    team->count = 1;
+#if defined(_OPENMP)
+    if (threads > FNN_MAX_THREADS) {
+        threads = FNN_MAX_THREADS;
+    }
+    if (threads > 1) {
+        pthread_mutex_init(&team->mutex, NULL);
+        pthread_cond_init(&team->woken, NULL);
+        if (threads > omp_get_num_procs()) {
+            team->spins = 0; /* the one waited for may need this core */
+        }
+#pragma omp parallel num_threads(threads)
+        {
+#pragma omp single
+            {
+                team->count = omp_get_num_threads();
+                start(context);
+            } /* an implicit barrier: nobody works before the start is done */
+            run_worker(worker, context, omp_get_thread_num());
+        }
+        pthread_cond_destroy(&team->woken);
+        pthread_mutex_destroy(&team->mutex);
+        return;
+    }
+#else
+    (void)threads;
+#endif
+    start(context);
+    run_worker(worker, context, 0);
+}
+
+void fnn_team_set_tiles(fnn_team *team, size_t tiles) {
+    const size_t count = (size_t)team->count;
+    const size_t each = tiles / count, more = tiles % count;
+    size_t next = 0;
+    for (size_t t = 0; t < count; t++) {
+        atomic_store_explicit(&team->ranges[t].next, next, memory_order_relaxed);
+        next += each + (t < more);
+        team->ranges[t].end = next;
+    }
+}
+
+size_t fnn_team_claim(fnn_team *team, int thread) {
+    if (team->count == 1) {
+        const size_t tile = atomic_load_explicit(&team->ranges[0].next, memory_order_relaxed);
+        atomic_store_explicit(&team->ranges[0].next, tile + 1, memory_order_relaxed);
+        return tile < team->ranges[0].end ? tile : SIZE_MAX;
+    }
+    for (int k = 0; k < team->count; k++) {
+        fnn_range *range = &team->ranges[(thread + k) % team->count];
+        if (atomic_load_explicit(&range->next, memory_order_relaxed) < range->end) {
+            const size_t tile = atomic_fetch_add_explicit(&range->next, 1, memory_order_relaxed);
+            if (tile < range->end) {
+                return tile;
+            }
+        }
+    }
+    return SIZE_MAX;
+}
+
+void fnn_team_wait(fnn_team *team, void (*between)(void *context), void *context) {
+    if (team->count == 1) {
+        between(context);
+        return;
+    }
+    const unsigned generation = atomic_load_explicit(&team->generation, memory_order_relaxed);
+    if (atomic_fetch_add_explicit(&team->arrived, 1, memory_order_acq_rel) == team->count - 1) {
+        between(context);
+        atomic_store_explicit(&team->arrived, 0, memory_order_relaxed);
+        /* Sequentially consistent with the sleeper's pair below: either it sees the new generation, or we see it. */
+        atomic_store(&team->generation, generation + 1);
+        if (atomic_load(&team->sleepers) > 0) {
+            pthread_mutex_lock(&team->mutex);
+            pthread_cond_broadcast(&team->woken);
+            pthread_mutex_unlock(&team->mutex);
+        }
+        return;
+    }
+    for (int spin = 0; spin < team->spins; spin++) {
+        if (atomic_load_explicit(&team->generation, memory_order_acquire) != generation) {
+            return;
+        }
+        pause_briefly();
+    }
+    pthread_mutex_lock(&team->mutex);
+    atomic_fetch_add(&team->sleepers, 1);
+    while (atomic_load(&team->generation) == generation) {
+        pthread_cond_wait(&team->woken, &team->mutex);
+    }
+    atomic_fetch_sub(&team->sleepers, 1);
+    pthread_mutex_unlock(&team->mutex);
+}
+
+int fnn_openmp(void) {
+#if defined(_OPENMP)
+    return 1;
+#else
+    return 0;
+#endif
+}
+
+double fnn_seconds(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}

@@ -1,0 +1,50 @@
+/* A team of threads that works through phases of numbered tiles: inside one OpenMP parallel region, with no barrier but
+ * the one between two phases.
+ *
+ * Each thread starts on its own range of tiles (so it meets the same weights, in its own cache, step after step) and then
+ * helps the others. A wait spins for about FNN_SPINS pauses, then sleeps: under a busy neighbour a thread that was taken
+ * off its core costs the others their sleep, not their core. */
+#ifndef FNN_TEAM_H
+#define FNN_TEAM_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stddef.h>
+
+#include "fastnn.h"
+
+typedef struct {
+    _Alignas(64) atomic_size_t next;
+    size_t end;
+} fnn_range;
+
+typedef struct {
+    int count; /* threads that take part */
+    int spins;
+    _Alignas(64) atomic_int arrived;
+    _Alignas(64) atomic_uint generation;
+    atomic_int sleepers;
+    pthread_mutex_t mutex;
+    pthread_cond_t woken;
+    fnn_range ranges[FNN_MAX_THREADS];
+} fnn_team;
+
+/* Runs worker(context, thread) on up to `threads` threads; team->count says how many there are. start(context) runs on
+ * one thread before any worker does. */
+void fnn_team_run(fnn_team *team, int threads, void (*start)(void *context), void (*worker)(void *context, int thread),
+                  void *context);
+
+/* Sets the tiles 0 ... tiles - 1 of the next phase. Only from `start` and from the `between` of a wait. */
+void fnn_team_set_tiles(fnn_team *team, size_t tiles);
+
+/* The next tile for this thread; SIZE_MAX when the phase has none left. */
+size_t fnn_team_claim(fnn_team *team, int thread);
+
+/* Waits until every thread is here; the last one to come runs between(context) before any leaves. */
+void fnn_team_wait(fnn_team *team, void (*between)(void *context), void *context);
+
+int fnn_openmp(void); /* 1 if built with OpenMP */
+
+double fnn_seconds(void); /* a monotonic clock */
+
+#endif
