@@ -38,6 +38,9 @@ X86_64_FLAGS = {
     "avx512": ["-mavx512f", "-mavx512vl", "-mavx512bw", "-mavx512dq", "-mfma", "-mprefer-vector-width=512"],
 }
 
+# autotestdict would add a public dictionary for doctests that has no place in the stub.
+CYTHON_DIRECTIVES = {"language_level": 3, "autotestdict": False}
+
 OPENMP_PROBE = "#include <omp.h>\nint probe(void) { return omp_get_max_threads(); }\n"
 X86_64_PROBE = "#if !defined(__x86_64__)\n#error another architecture\n#endif\nint probe;\n"
 
@@ -60,7 +63,9 @@ class BuildEngine(build_ext):
         openmp = self.openmp_flags()
 
         # cythonize returns a copy without the attributes that build_ext has set: keep ours, take its sources.
-        ext.sources = cythonize([ext], build_dir="build/cython", force=self.force)[0].sources
+        ext.sources = cythonize(
+            [ext], build_dir="build/cython", force=self.force, compiler_directives=CYTHON_DIRECTIVES
+        )[0].sources
         ext.include_dirs = [str(SOURCES), numpy.get_include()]
         ext.extra_compile_args = flags + ENGINE_FLAGS + openmp
         ext.extra_link_args = ["-pthread", *openmp, *sanitize]

@@ -97,7 +97,9 @@ def test_extension_exports_its_init_function_only():
 
 def run_python(code):
     """What `code` prints in a fresh interpreter."""
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
 
 
 def test_import_loads_nothing_optional():
