@@ -1,0 +1,42 @@
+"""The public API as a user's editor sees it: type-checked with mypy --strict, never run.
+
+Each `type: ignore` is a test too: mypy reports it as unused once the mistake on its line is no longer found.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import fastnn
+
+x = np.zeros((8, 4), np.float32)
+y = np.zeros(8, np.int32)
+
+model = fastnn.Sequential(
+    [
+        fastnn.layers.Dense(16, activation="relu", input_shape=(4,)),
+        fastnn.layers.Dense(3, kernel_initializer=fastnn.initializers.HeNormal(seed=1), use_bias=False),
+        fastnn.layers.Activation("softmax"),
+    ]
+)
+model.compile(
+    optimizer=fastnn.optimizers.Adam(learning_rate=1e-3),
+    loss=fastnn.losses.SparseCategoricalCrossentropy(),
+    metrics=["accuracy"],
+)
+history: fastnn.callbacks.History = model.fit(x, y, epochs=2, batch_size=4, validation_split=0.25, verbose=0)
+losses: list[float] = history.history["loss"]
+probabilities: NDArray[Any] = model.predict(x)
+weights: list[NDArray[Any]] = model.get_weights()
+count: int = model.count_params()
+config: dict[str, Any] = model.get_config()
+same: fastnn.Sequential = fastnn.Sequential.from_config(config)
+model.save("model.fastnn")
+loaded: fastnn.Sequential = fastnn.load_model("model.fastnn")
+one_hot: NDArray[Any] = fastnn.utils.to_categorical(y, 3)
+
+model.fit(x, y, epochs="ten")  # type: ignore[arg-type]
+fastnn.layers.Dense("many")  # type: ignore[arg-type]
+fastnn.optimizers.Adam(rate=0.1)  # type: ignore[call-arg]
+model.count_parameters()  # type: ignore[attr-defined]
