@@ -41,3 +41,11 @@ int fnn_isa_available(int isa) {
 #endif
     return isa == 0;
 }
+
+const char *fnn_compiler(void) {
+#if defined(__clang__)
+    return "clang " __clang_version__;
+#else
+    return "gcc " __VERSION__;
+#endif
+}

@@ -74,6 +74,9 @@ const char *fnn_isa_name(int isa);
 int fnn_isa_available(int isa);                /* built, and this processor and its system have it */
 const fnn_kernels *fnn_isa_kernels(int isa);   /* its table; NULL where it was not built */
 
+const char *fnn_compiler(void); /* the compiler that built this, with its version */
+int fnn_openmp(void);           /* 1 if built with OpenMP */
+
 /* ---- BLAS: filled from scipy.linalg.cython_blas; Fortran conventions, 32-bit sizes ---- */
 
 typedef struct {

@@ -43,8 +43,6 @@ size_t fnn_team_claim(fnn_team *team, int thread);
 /* Waits until every thread is here; the last one to come runs between(context) before any leaves. */
 void fnn_team_wait(fnn_team *team, void (*between)(void *context), void *context);
 
-int fnn_openmp(void); /* 1 if built with OpenMP */
-
 double fnn_seconds(void); /* a monotonic clock */
 
 #endif

@@ -1,0 +1,615 @@
+"""The compiled engine: owns a model's memory and runs its plan with the GIL released."""
+
+import os
+import threading
+
+import numpy as np
+
+cimport numpy as cnp
+from cpython.exc cimport PyErr_CheckSignals
+from cpython.pythread cimport PyThread_get_thread_ident
+from libc.math cimport isfinite
+from libc.stdint cimport int32_t, int64_t, uintptr_t
+from libc.string cimport memset
+
+from fastnn import _blas
+
+cnp.import_array()
+
+
+cdef extern from "fastnn.h" nogil:
+    enum:
+        FNN_ALIGNMENT, FNN_PADDING, FNN_MAX_THREADS, FNN_MAX_METRICS, FNN_SLOTS
+        FNN_LOSS, FNN_BACKWARD, FNN_UPDATE, FNN_INPUT_GRADIENT
+        FNN_STOPPED
+    ctypedef struct fnn_kernels:
+        pass
+    ctypedef struct fnn_blas:
+        void *sgemm
+        void *dgemm
+    ctypedef struct fnn_op:
+        int32_t code, activation
+        size_t inputs, outputs
+        ptrdiff_t kernel, bias
+    ctypedef struct fnn_stripe:
+        size_t op, first, rows
+    ctypedef struct fnn_model:
+        int is_double
+        const fnn_kernels *kernels
+        const fnn_blas *blas
+        size_t op_count
+        const fnn_op *ops
+        size_t parameter_size
+        void *parameters
+        void *gradients
+        void *slots[2]
+        void *transposed
+        size_t stripe_count
+        const fnn_stripe *stripes
+        int loss, fused
+        int metric_count
+        int metrics[16]
+    ctypedef struct fnn_data:
+        const void *x
+        ptrdiff_t x_stride
+        const void *targets
+        ptrdiff_t target_stride
+        const int32_t *labels
+        const int64_t *order
+        size_t rows
+    ctypedef struct fnn_progress:
+        int (*function)(void *context, size_t steps_done, const double *sums) noexcept nogil
+        void *context
+        double interval
+    ctypedef struct fnn_run:
+        int passes
+        int threads
+        size_t batch
+        int optimizer
+        double hyperparameters[4]
+        int64_t iterations
+        const fnn_progress *progress
+        double sums[17]
+        int64_t first_nonfinite
+        const void *output_gradient
+        void *output
+        void *input_gradient
+    const char *fnn_isa_name(int isa)
+    int fnn_isa_available(int isa)
+    const fnn_kernels *fnn_isa_kernels(int isa)
+    size_t fnn_workspace_bytes(const fnn_model *model, size_t batch, int threads)
+    size_t fnn_scratch_bytes(const fnn_model *model, int threads)
+    size_t fnn_transposed_size(const fnn_model *model)
+    size_t fnn_stripes(const fnn_model *model, fnn_stripe *stripes)
+    int fnn_fuses(const fnn_model *model, int loss)
+    int fnn_needs_blas(const fnn_model *model)
+    int fnn_train(const fnn_model *model, const fnn_data *data, fnn_run *run, void *workspace)
+    void fnn_apply_gradients(const fnn_model *model, fnn_run *run)
+    int fnn_infer(const fnn_model *model, const fnn_data *data, fnn_run *run, void *scratch)
+    int fnn_all_finite(const fnn_kernels *kernels, int is_double, const void *x, ptrdiff_t stride, size_t rows,
+                       size_t columns, int threads)
+    int fnn_openmp()
+    const char *fnn_compiler()
+
+SLOT_COUNTS = (0, 1, 1, 2)  # of the optimizer codes
+
+
+# ---- process-wide choices, made at import ----
+
+cdef const fnn_kernels *_kernels = NULL
+cdef int _threads = 1
+_isa = ""
+
+
+def _isa_names():
+    names = []
+    while fnn_isa_name(<int>len(names)) != NULL:
+        names.append(fnn_isa_name(<int>len(names)).decode())
+    return names
+
+
+def _pick_isa():
+    global _isa, _kernels
+    names = _isa_names()
+    available = [name for isa, name in enumerate(names) if fnn_isa_available(isa)]
+    _isa = os.environ.get("FASTNN_ISA", "") or available[-1]
+    if _isa not in available:
+        raise ImportError(f"FASTNN_ISA is {_isa!r}; this machine and build have {', '.join(available)}")
+    _kernels = fnn_isa_kernels(<int>names.index(_isa))
+
+
+def _usable_cores():
+    """Processors this process may use: its affinity mask, and the quota of its control group where there is one."""
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on this system
+        cores = os.cpu_count() or 1
+    try:
+        with open("/sys/fs/cgroup/cpu.max") as file:
+            quota, period = file.read().split()
+        if quota != "max":
+            cores = min(cores, max(1, round(int(quota) / int(period))))
+    except (OSError, ValueError):  # no such control group: no quota
+        pass
+    return cores
+
+
+def _pick_threads():
+    text = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    set_num_threads(min(int(text), FNN_MAX_THREADS) if text.isdigit() and int(text) else _usable_cores())
+
+
+def set_num_threads(n):
+    """Set the number of threads that the engine may use, for the whole process.
+
+    Parameters
+    ----------
+    n : int
+        1 to 256. Results do not depend on it. Without OpenMP the engine stays on one thread.
+    """
+    global _threads
+    if not isinstance(n, (int, np.integer)) or isinstance(n, bool) or not 1 <= n <= FNN_MAX_THREADS:
+        raise ValueError(f"n must be an integer from 1 to {FNN_MAX_THREADS}, got {n!r}")
+    _threads = <int>n if fnn_openmp() else 1
+
+
+def get_num_threads():
+    """The number of threads that the engine may use."""
+    return _threads
+
+
+def _after_fork():
+    # libgomp's threads do not survive a fork, and a child that woke them would wait for ever.
+    set_num_threads(1)
+
+
+_pick_isa()
+_pick_threads()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def build_info():
+    """How the engine was built and what it picked on this machine, as a dict."""
+    names = _isa_names()
+    return {
+        "compiler": fnn_compiler().decode(),
+        "isa": _isa,
+        "isas_available": [name for isa, name in enumerate(names) if fnn_isa_available(isa)],
+        "openmp": bool(fnn_openmp()),
+        "num_threads": _threads,
+    }
+
+
+# ---- arrays ----
+
+def aligned_zeros(size_t size, dtype):
+    """A zero-filled array of `size` elements that starts on a cache line, with FNN_PADDING more readable behind it."""
+    dtype = np.dtype(dtype)
+    if size > (<size_t>-1) // 32 - FNN_PADDING:
+        raise MemoryError(f"an array of {size} elements cannot be addressed")
+    raw = np.zeros((size + FNN_PADDING) * dtype.itemsize + FNN_ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % FNN_ALIGNMENT
+    return raw[start:start + size * dtype.itemsize].view(dtype)
+
+
+cdef inline void *_data(cnp.ndarray array) noexcept:
+    return cnp.PyArray_DATA(array)
+
+
+cdef int _check_matrix(cnp.ndarray array, str name, int typenum, cnp.npy_intp columns) except -1:
+    if cnp.PyArray_NDIM(array) != 2 or cnp.PyArray_DIM(array, 1) != columns:
+        raise ValueError(f"{name} must have shape (rows, {columns}), got {_shape(array)}")
+    if cnp.PyArray_TYPE(array) != typenum:
+        raise TypeError(f"{name} must be {np.dtype(cnp.PyArray_DescrFromType(typenum))}, got {array.dtype}")
+    cdef cnp.npy_intp item = cnp.PyArray_ITEMSIZE(array)
+    if not cnp.PyArray_ISALIGNED(array) or not cnp.PyArray_ISNOTSWAPPED(array) \
+            or (columns > 1 and cnp.PyArray_STRIDE(array, 1) != item) or cnp.PyArray_STRIDE(array, 0) % item:
+        raise ValueError(f"{name} must have contiguous, aligned rows in native byte order")
+    return 0
+
+
+cdef tuple _shape(cnp.ndarray array):
+    return tuple([array.shape[i] for i in range(array.ndim)])
+
+
+def all_finite(cnp.ndarray x not None):
+    """Whether a float32 or float64 array of one or two dimensions, with contiguous rows, holds neither NaN nor infinity."""
+    if x.ndim == 1:
+        x = x[None, :]
+    if x.dtype != np.float32 and x.dtype != np.float64:
+        raise TypeError(f"x must be float32 or float64, got {x.dtype}")
+    _check_matrix(x, "x", cnp.PyArray_TYPE(x), cnp.PyArray_DIM(x, 1))
+    cdef int is_double = cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT64
+    cdef ptrdiff_t stride = cnp.PyArray_STRIDE(x, 0) // cnp.PyArray_ITEMSIZE(x)
+    cdef size_t rows = cnp.PyArray_DIM(x, 0), columns = cnp.PyArray_DIM(x, 1)
+    cdef void *data = _data(x)
+    cdef int threads = _threads, finite
+    if rows > 1 and <size_t>stride == columns:  # one long row takes the wide path
+        if rows * columns <= 4096:
+            columns, rows = rows * columns, 1
+    with nogil:
+        finite = fnn_all_finite(_kernels, is_double, data, stride, rows, columns, threads)
+    return bool(finite)
+
+
+# ---- progress and signals ----
+
+cdef class _Reporter:
+    """Lets Python look in while C runs: signals, and the caller's progress function. An exception stops the run."""
+
+    cdef object function
+    cdef object error
+    cdef int count
+    cdef fnn_progress progress
+
+    def __cinit__(self, function, int count):
+        self.function = function
+        self.error = None
+        self.count = count
+        self.progress.function = _report
+        self.progress.context = <void *>self
+        self.progress.interval = 0.02
+
+
+cdef int _report(void *context, size_t steps_done, const double *sums) noexcept nogil:
+    with gil:
+        return _report_with_gil(<_Reporter>context, steps_done, sums)
+
+
+cdef int _report_with_gil(_Reporter reporter, size_t steps_done, const double *sums) noexcept:
+    cdef int i
+    try:
+        PyErr_CheckSignals()
+        if reporter.function is not None:
+            totals = np.empty(reporter.count)
+            for i in range(reporter.count):
+                totals[i] = sums[i]
+            reporter.function(steps_done, totals)
+    except BaseException as error:  # handed to the caller by _finish, once C has returned
+        reporter.error = error
+        return 1
+    return 0
+
+
+# ---- the engine ----
+
+cdef class Engine:
+    """One model in memory.
+
+    Parameters
+    ----------
+    plan : fastnn.plan.Plan
+        What to run and how the parameters lie in the flat buffer. Buffers start as zeros.
+
+    Notes
+    -----
+    Calls on one engine run one after the other; a call from inside one (from a progress function) raises RuntimeError.
+    """
+
+    cdef fnn_model model
+    cdef fnn_blas blas
+    cdef readonly object plan
+    cdef readonly cnp.ndarray parameters
+    cdef readonly tuple slots
+    cdef public int64_t iterations
+    cdef cnp.ndarray _ops, _stripes, _transposed, _gradients, _workspace, _scratch
+    cdef size_t _workspace_batch, _scratch_bytes_per_thread
+    cdef int _workspace_threads, _scratch_threads, _typenum, _optimizer, _targets, _compiled
+    cdef size_t _inputs, _outputs
+    cdef object _dtype, _lock, _last_x, _one_thread
+    cdef unsigned long _owner
+    cdef size_t _last_rows
+
+    def __init__(self, plan):
+        self.plan = plan
+        self._dtype = np.dtype(plan.dtype)
+        self._typenum = self._dtype.num
+        self._inputs, self._outputs = plan.inputs, plan.outputs
+        self._lock = threading.Lock()
+        self.slots = ()
+        memset(&self.model, 0, sizeof(fnn_model))
+        self.model.is_double = self._typenum == cnp.NPY_FLOAT64
+        self.model.kernels = _kernels
+
+        self._ops = np.zeros(len(plan.ops) * sizeof(fnn_op), np.uint8)
+        cdef fnn_op *ops = <fnn_op *>_data(self._ops)
+        for k, op in enumerate(plan.ops):
+            ops[k] = fnn_op(op.code, op.activation, op.inputs, op.outputs, op.kernel, op.bias)
+        self.model.ops, self.model.op_count = ops, len(plan.ops)
+
+        self.model.parameter_size = plan.size
+        self.parameters = aligned_zeros(plan.size, self._dtype)
+        self.model.parameters = _data(self.parameters)
+        cdef size_t count = fnn_stripes(&self.model, NULL)
+        self._stripes = np.zeros(count * sizeof(fnn_stripe), np.uint8)
+        self.model.stripes, self.model.stripe_count = <fnn_stripe *>_data(self._stripes), count
+        fnn_stripes(&self.model, <fnn_stripe *>_data(self._stripes))
+        self._scratch_bytes_per_thread = fnn_scratch_bytes(&self.model, 1)
+        if fnn_needs_blas(&self.model):
+            library = _blas.load()
+            self.blas.sgemm = <void *><uintptr_t>library.sgemm
+            self.blas.dgemm = <void *><uintptr_t>library.dgemm
+            self.model.blas = &self.blas
+            self._one_thread = _blas.OneThread()
+
+    @property
+    def gradients(self):
+        """Gradients of the mean loss, laid out as the parameters; zeros before the first backward pass."""
+        if self._gradients is None:
+            self._gradients = aligned_zeros(self.plan.size, self._dtype)
+        return self._gradients
+
+    def compile(self, int loss, int targets, metrics, int optimizer):
+        """Set the loss, the metrics and the optimizer by their codes; slots and the step counter start anew."""
+        if len(metrics) > FNN_MAX_METRICS:
+            raise ValueError(f"metrics must hold at most {FNN_MAX_METRICS} entries, got {len(metrics)}")
+        slots = tuple([aligned_zeros(self.plan.size, self._dtype) for _ in range(SLOT_COUNTS[optimizer])])
+        self._enter()
+        try:
+            self.slots = slots
+            for k in range(FNN_SLOTS):
+                self.model.slots[k] = _data(slots[k]) if k < len(slots) else NULL
+            self.model.loss, self._targets, self._optimizer = loss, targets, optimizer
+            self.model.fused = fnn_fuses(&self.model, loss)
+            self.model.metric_count = len(metrics)
+            for k, metric in enumerate(metrics):
+                self.model.metrics[k] = metric
+            self.iterations = 0
+            self._compiled = 1
+            self._workspace = self._scratch = None  # their layout holds a row of values per metric
+            self._scratch_bytes_per_thread = fnn_scratch_bytes(&self.model, 1)
+            self._last_rows = 0
+        finally:
+            self._leave()
+
+    def train(self, x, y, order, size_t batch_size, hyperparameters, progress=None):
+        """One pass of optimizer steps over rows `order` (None: all, in order).
+
+        Returns the loss and each metric summed over the rows (float64), and the first step whose loss is not finite, or -1.
+        """
+        return self._train(x, y, order, batch_size, hyperparameters, progress, FNN_LOSS | FNN_BACKWARD | FNN_UPDATE)
+
+    def batch_gradient(self, x, y):
+        """Loss and metrics of one batch, summed over its rows; `gradients` gets the gradient of the mean loss."""
+        return self._train(x, y, None, max(1, len(x)), None, None, FNN_LOSS | FNN_BACKWARD)[0]
+
+    cdef _train(self, x, y, order, size_t batch_size, hyperparameters, progress, int passes):
+        cdef fnn_data data
+        cdef fnn_run run
+        cdef int status
+        self._check_compiled()
+        self._check_data(x, y, order, &data)
+        self._prepare_run(&run, hyperparameters, passes)
+        if batch_size < 1:
+            raise ValueError("batch_size must be at least 1, got 0")
+        run.batch = min(batch_size, max(data.rows, 1))
+        cdef _Reporter reporter = _Reporter(progress, 1 + self.model.metric_count)
+        run.progress = &reporter.progress
+        self._enter()
+        try:
+            self._need_workspace(run.batch)
+            self.model.gradients = NULL if passes & FNN_UPDATE else _data(self.gradients)
+            run.threads = _threads
+            with nogil:
+                status = fnn_train(&self.model, &data, &run, _data(self._workspace))
+            self.iterations = run.iterations
+            self._last_rows = 0
+        finally:
+            self._leave()
+        self._finish(reporter, status)
+        return self._sums(&run), run.first_nonfinite
+
+    def evaluate(self, x, y, progress=None):
+        """The loss and each metric summed over all rows (float64)."""
+        cdef fnn_data data
+        cdef fnn_run run
+        self._check_compiled()
+        self._check_data(x, y, None, &data)
+        self._prepare_run(&run, None, FNN_LOSS)
+        self._infer(&data, &run, progress)
+        return self._sums(&run)
+
+    def predict(self, x, cnp.ndarray out not None, progress=None):
+        """Write the network's output for every row of x to `out`, (rows, outputs) and C-contiguous."""
+        cdef fnn_data data
+        cdef fnn_run run
+        self._check_data(x, None, None, &data)
+        _check_matrix(out, "out", self._typenum, self._outputs)
+        if not cnp.PyArray_IS_C_CONTIGUOUS(out) or not cnp.PyArray_ISWRITEABLE(out) \
+                or <size_t>cnp.PyArray_DIM(out, 0) != data.rows:
+            raise ValueError(f"out must be writable, C-contiguous and have {data.rows} rows, got shape {_shape(out)}")
+        self._prepare_run(&run, None, 0)
+        run.output = _data(out)
+        self._infer(&data, &run, progress)
+
+    cdef _infer(self, fnn_data *data, fnn_run *run, progress):
+        cdef int status, most
+        cdef _Reporter reporter = None
+        # Below this a call ends before a signal could matter; a report object would cost as much as a row.
+        if data.rows > 1024:
+            reporter = _Reporter(progress, 1 + self.model.metric_count)
+            run.progress = &reporter.progress
+        self._enter()
+        try:
+            run.threads = _threads if data.rows > 16 else 1
+            if self._scratch is None or self._scratch_threads < run.threads:
+                if self._scratch_bytes_per_thread > (<size_t>-1) // (2 * <size_t>run.threads):
+                    raise MemoryError("the network is too wide for this machine's memory")
+                self._scratch = aligned_zeros(self._scratch_bytes_per_thread * run.threads, np.uint8)
+                self._scratch_threads = run.threads
+            with nogil:
+                status = fnn_infer(&self.model, data, run, _data(self._scratch))
+        finally:
+            self._leave()
+        if reporter is not None:
+            self._finish(reporter, status)
+
+    def forward(self, x):
+        """The outputs for the rows of x, (rows, outputs); the activations stay for :meth:`backward`."""
+        cdef fnn_data data
+        cdef fnn_run run
+        self._check_data(x, None, None, &data)
+        self._prepare_run(&run, None, 0)
+        cdef cnp.ndarray out = np.empty((data.rows, self._outputs), self._dtype)
+        run.batch = max(data.rows, 1)
+        run.output = _data(out)
+        self._enter()
+        try:
+            self._need_workspace(run.batch)
+            run.threads = _threads
+            with nogil:
+                fnn_train(&self.model, &data, &run, _data(self._workspace))
+            self._last_x, self._last_rows = x, data.rows  # the workspace points at the rows of x
+        finally:
+            self._leave()
+        return out
+
+    def backward(self, cnp.ndarray output_gradient not None):
+        """Gradients from the gradient of some loss by the outputs of the last :meth:`forward`.
+
+        Fills `gradients`; returns the gradient by the inputs, (rows, inputs).
+        """
+        cdef fnn_run run
+        cdef fnn_data data
+        if self._last_rows == 0:
+            raise RuntimeError("backward needs a forward pass before it")
+        _check_matrix(output_gradient, "output_gradient", self._typenum, self._outputs)
+        if <size_t>cnp.PyArray_DIM(output_gradient, 0) != self._last_rows or not cnp.PyArray_IS_C_CONTIGUOUS(output_gradient):
+            raise ValueError(f"output_gradient must be C-contiguous with the {self._last_rows} rows of the last forward "
+                             f"pass, got shape {_shape(output_gradient)}")
+        cdef cnp.ndarray input_gradient = np.empty((self._last_rows, self._inputs), self._dtype)
+        self._check_data(self._last_x, None, None, &data)
+        self._prepare_run(&run, None, FNN_BACKWARD | FNN_INPUT_GRADIENT)
+        run.batch = self._last_rows
+        run.output_gradient, run.input_gradient = _data(output_gradient), _data(input_gradient)
+        self._enter()
+        try:
+            self._need_workspace(run.batch)
+            self.model.gradients = _data(self.gradients)
+            run.threads = _threads
+            with nogil:
+                fnn_train(&self.model, &data, &run, _data(self._workspace))
+        finally:
+            self._leave()
+        return input_gradient
+
+    def apply_gradients(self, hyperparameters):
+        """One optimizer step from `gradients`."""
+        cdef fnn_run run
+        self._check_compiled()
+        self._prepare_run(&run, hyperparameters, FNN_UPDATE)
+        self._enter()
+        try:
+            self.model.gradients = _data(self.gradients)
+            run.threads = _threads
+            with nogil:
+                fnn_apply_gradients(&self.model, &run)
+            self.iterations = run.iterations
+        finally:
+            self._leave()
+
+    # ---- what the calls share ----
+
+    cdef int _check_compiled(self) except -1:
+        if not self._compiled:
+            raise RuntimeError("the engine must be compiled with a loss and an optimizer first")
+        return 0
+
+    cdef int _check_data(self, x, y, order, fnn_data *data) except -1:
+        cdef cnp.ndarray xs, ys, indices
+        cdef const int64_t *index
+        cdef size_t i
+        if not isinstance(x, np.ndarray):
+            raise TypeError(f"x must be a NumPy array, got {type(x).__name__}")
+        xs = x
+        _check_matrix(xs, "x", self._typenum, self._inputs)
+        memset(data, 0, sizeof(fnn_data))
+        cdef size_t available = cnp.PyArray_DIM(xs, 0)
+        data.x = _data(xs)
+        data.x_stride = cnp.PyArray_STRIDE(xs, 0) // cnp.PyArray_ITEMSIZE(xs)
+        data.rows = available
+        if y is not None:
+            if not isinstance(y, np.ndarray):
+                raise TypeError(f"y must be a NumPy array, got {type(y).__name__}")
+            ys = y
+            if self._targets == 1:
+                if cnp.PyArray_NDIM(ys) != 1 or cnp.PyArray_TYPE(ys) != cnp.NPY_INT32 or not cnp.PyArray_IS_C_CONTIGUOUS(ys):
+                    raise TypeError("y must be a contiguous one-dimensional int32 array of labels")
+                data.labels = <const int32_t *>_data(ys)
+            else:
+                _check_matrix(ys, "y", self._typenum, self._outputs)
+                data.targets = _data(ys)
+                data.target_stride = cnp.PyArray_STRIDE(ys, 0) // cnp.PyArray_ITEMSIZE(ys)
+            if <size_t>cnp.PyArray_DIM(ys, 0) != available:
+                raise ValueError(f"x and y must have the same number of rows, got {available} and {ys.shape[0]}")
+        if order is not None:
+            indices = np.ascontiguousarray(order, np.int64)
+            if indices is not order:
+                raise TypeError("order must be a contiguous int64 array")
+            index = <const int64_t *>_data(indices)
+            data.rows = indices.shape[0]
+            for i in range(data.rows):
+                if index[i] < 0 or <size_t>index[i] >= available:
+                    raise IndexError(f"order[{i}] is {index[i]}, outside the {available} rows of x")
+            data.order = index
+        return 0
+
+    cdef int _prepare_run(self, fnn_run *run, hyperparameters, int passes) except -1:
+        memset(run, 0, sizeof(fnn_run))
+        run.passes = passes
+        run.optimizer = self._optimizer
+        run.iterations = self.iterations
+        if hyperparameters is not None:
+            for k in range(len(hyperparameters)):
+                run.hyperparameters[k] = hyperparameters[k]
+        return 0
+
+    cdef int _need_workspace(self, size_t batch) except -1:
+        """Room for a batch; grown when it must be, and the transposed kernels with it."""
+        cdef size_t size
+        if self._transposed is None:
+            size = fnn_transposed_size(&self.model)
+            self._transposed = aligned_zeros(size, self._dtype)
+            self.model.transposed = _data(self._transposed)
+        if self._workspace is None or batch > self._workspace_batch or _threads > self._workspace_threads:
+            size = fnn_workspace_bytes(&self.model, batch, _threads)
+            if size > (<size_t>-1) // 4:
+                raise MemoryError(f"a batch of {batch} rows needs more memory than can be addressed")
+            self._workspace = None
+            self._workspace = aligned_zeros(size, np.uint8)
+            self._workspace_batch, self._workspace_threads = batch, _threads
+        return 0
+
+    cdef int _enter(self) except -1:
+        if not self._lock.acquire(False):
+            if self._owner == <unsigned long>PyThread_get_thread_ident():
+                raise RuntimeError("this model is running in this thread already; a progress function or signal handler "
+                                   "cannot run it again")
+            self._lock.acquire()
+        self._owner = <unsigned long>PyThread_get_thread_ident()
+        if self._one_thread is not None:
+            self._one_thread.__enter__()
+        return 0
+
+    cdef int _leave(self) except -1:
+        if self._one_thread is not None:
+            self._one_thread.__exit__(None, None, None)
+        self._owner = 0
+        self._lock.release()
+        return 0
+
+    cdef int _finish(self, _Reporter reporter, int status) except -1:
+        if reporter.error is not None:
+            error, reporter.error = reporter.error, None
+            raise error
+        if status == FNN_STOPPED:
+            raise RuntimeError("the run was stopped")
+        return 0
+
+    cdef cnp.ndarray _sums(self, fnn_run *run):
+        cdef int i
+        sums = np.empty(1 + self.model.metric_count)
+        for i in range(1 + self.model.metric_count):
+            sums[i] = run.sums[i]
+        return sums
