@@ -1,0 +1,81 @@
+"""One way to look things up: by instance, class, name or saved config."""
+
+from __future__ import annotations
+
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+
+def nearest_names(name: str, known: list[str]) -> str:
+    """A closing phrase for an error message: the nearest known names, or all of them."""
+    import difflib
+
+    near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(map(repr, near))}?" if near else f"known are {', '.join(sorted(known))}"
+
+
+class Registry(Generic[T]):
+    """Descriptions of one kind (losses, optimizers, ...) under their names.
+
+    Parameters
+    ----------
+    kind : str
+        What error messages call a member, e.g. ``"loss"``.
+    base : type
+        The class of every member.
+    """
+
+    def __init__(self, kind: str, base: type[T]) -> None:
+        self.kind = kind
+        self.base = base
+        self._members: dict[str, type[T] | T] = {}
+
+    def register(self, member: type[T] | T, *names: str) -> None:
+        """Make a class (or a ready instance) known under its own name and the names given."""
+        own = member.__name__ if isinstance(member, type) else str(getattr(member, "name", ""))
+        for name in (own, *names):
+            self._members[name.lower()] = member
+
+    def get(self, identifier: Any, argument: str | None = None) -> T:
+        """The member that `identifier` means.
+
+        Parameters
+        ----------
+        identifier : instance, class, str or dict
+            A dict is ``{"class_name": ..., "config": ...}``, as :meth:`serialize` makes it.
+        argument : str, optional
+            The name of the user's argument, for the error message; default the kind.
+
+        Raises
+        ------
+        ValueError
+            When nothing is registered under the name.
+        TypeError
+            When the identifier is none of the above.
+        """
+        argument = argument or self.kind
+        config: dict[str, Any] = {}
+        if isinstance(identifier, self.base):
+            return identifier
+        if isinstance(identifier, type) and issubclass(identifier, self.base):
+            return identifier()
+        if isinstance(identifier, dict) and isinstance(identifier.get("class_name"), str):
+            config = identifier.get("config") or {}
+            identifier = identifier["class_name"]
+        if not isinstance(identifier, str):
+            raise TypeError(
+                f"{argument} must be the name of one of the known {self.kind} classes or an instance of one, "
+                f"got {type(identifier).__name__}"
+            )
+        member = self._members.get(identifier.lower())
+        if member is None:
+            raise ValueError(f"{argument} {identifier!r} is unknown; {nearest_names(identifier, list(self._members))}")
+        return member(**config) if isinstance(member, type) else member
+
+    def serialize(self, member: T) -> dict[str, Any]:
+        """A JSON-able dict from which :meth:`get` makes an equal member."""
+        name = str(getattr(member, "name", "")) if not isinstance(self._members.get(type(member).__name__.lower()), type) \
+            else type(member).__name__
+        config = member.get_config() if hasattr(member, "get_config") else {}
+        return {"class_name": name, "config": config}

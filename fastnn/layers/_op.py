@@ -1,0 +1,19 @@
+"""What a layer lowers to: one step of the network as the engine sees it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+OP_DENSE = 0
+OP_ACTIVATION = 1
+
+
+class Op(NamedTuple):
+    """One step: its code, the activation applied to its result, its widths, and where its parameters lie (-1: none)."""
+
+    code: int
+    activation: int
+    inputs: int
+    outputs: int
+    kernel: int = -1
+    bias: int = -1

@@ -1,0 +1,87 @@
+"""What every layer has."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastnn.config import check_dtype
+from fastnn.initializers import Initializer
+from fastnn.layers._op import Op
+
+if TYPE_CHECKING:
+    from fastnn.models import Sequential
+
+
+def check_width(name: str, value: Any) -> int:
+    """A positive integer, or an error that names the argument."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name} must be an integer, got {type(value).__name__}")
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1, got {value}")
+    return int(value)
+
+
+def features_of(shape: Any, argument: str) -> int:
+    """The number of features of an input shape ``(features,)`` or ``features``."""
+    if isinstance(shape, (tuple, list)):
+        if len(shape) != 1:
+            raise ValueError(f"{argument} must be (features,): rows of a dense network have one axis, got {tuple(shape)}")
+        shape = shape[0]
+    return check_width(argument, shape)
+
+
+class Layer:
+    """One stage of a :class:`fastnn.Sequential`.
+
+    Attributes
+    ----------
+    name : str or None
+        Unique within its model; given by the model where the user gave none.
+    dtype : str or None
+        ``"float32"`` or ``"float64"``; None follows the model.
+    input_features : int or None
+        Width of its input, where it was told (`input_shape`).
+    """
+
+    def __init__(self, name: str | None = None, dtype: Any = None, input_shape: Any = None) -> None:
+        if name is not None and (not isinstance(name, str) or not name or "/" in name):
+            raise ValueError(f"name must be a non-empty string without '/', got {name!r}")
+        self.name = name
+        self.dtype = None if dtype is None else check_dtype(dtype)
+        self.input_features = None if input_shape is None else features_of(input_shape, "input_shape")
+        self._model: Sequential | None = None
+
+    def build(self, inputs: int) -> int:
+        """Settle the shapes for `inputs` features; returns the number of outputs."""
+        raise NotImplementedError
+
+    def parameters(self) -> list[tuple[str, tuple[int, ...], Initializer]]:
+        """Name, shape and initializer of each parameter, once built."""
+        return []
+
+    def lower(self, offsets: dict[str, int]) -> list[Op]:
+        """The engine's ops, given where the parameters lie."""
+        raise NotImplementedError
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments, JSON-able."""
+        config: dict[str, Any] = {"name": self.name, "dtype": self.dtype}
+        if self.input_features is not None:
+            config["input_shape"] = [self.input_features]
+        return config
+
+    def get_weights(self) -> list[npt.NDArray[Any]]:
+        """Copies of the layer's parameters: kernel, then bias."""
+        return [self._weight(name).copy() for name, _, _ in self.parameters()] if self._model else []
+
+    def count_params(self) -> int:
+        """The number of the layer's parameters."""
+        return sum(int(np.prod(shape)) for _, shape, _ in self.parameters()) if self._model else 0
+
+    def _weight(self, name: str) -> npt.NDArray[Any]:
+        if self._model is None or not self._model.built:
+            raise ValueError(f"layer {self.name!r} has no {name} yet: build the model first")
+        return self._model._weight(str(self.name), name)

@@ -1,0 +1,98 @@
+"""The fully connected layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy.typing as npt
+
+from fastnn import activations, initializers
+from fastnn.initializers import Initializer
+from fastnn.layers._op import OP_DENSE, Op
+from fastnn.layers.base import Layer, check_width
+
+
+class Dense(Layer):
+    """y = f(x W + b): every output sees every input.
+
+    Parameters
+    ----------
+    units : int
+        Number of outputs.
+    activation : str or ActivationFunction, optional
+        f; default linear.
+    use_bias : bool, default True
+    kernel_initializer : str or Initializer, default "glorot_uniform"
+    bias_initializer : str or Initializer, default "zeros"
+    name : str, optional
+    dtype : {"float32", "float64"}, optional
+    input_shape : tuple of int, optional
+        ``(features,)`` of x, for the first layer of a model.
+
+    Attributes
+    ----------
+    kernel : ndarray, shape (inputs, units)
+        A view of the model's parameters: writing to it changes the model.
+    bias : ndarray, shape (units,)
+        The same; None without a bias.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> fastnn.Sequential([fastnn.layers.Dense(3, input_shape=(2,))]).count_params()
+    9
+    """
+
+    def __init__(
+        self,
+        units: int,
+        activation: Any = None,
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        name: str | None = None,
+        dtype: Any = None,
+        input_shape: Any = None,
+    ) -> None:
+        super().__init__(name, dtype, input_shape)
+        self.units = check_width("units", units)
+        self.activation = activations.get(activation)
+        self.use_bias = bool(use_bias)
+        self.kernel_initializer = initializers.get(kernel_initializer, "kernel_initializer")
+        self.bias_initializer = initializers.get(bias_initializer, "bias_initializer")
+        self._inputs = 0
+
+    def build(self, inputs: int) -> int:
+        """Settle the kernel's shape, (inputs, units)."""
+        self._inputs = inputs
+        return self.units
+
+    def parameters(self) -> list[tuple[str, tuple[int, ...], Initializer]]:
+        """The kernel, and the bias if there is one."""
+        kernel = [("kernel", (self._inputs, self.units), self.kernel_initializer)]
+        bias = [("bias", (self.units,), self.bias_initializer)] if self.use_bias else []
+        return [*kernel, *bias]
+
+    def lower(self, offsets: dict[str, int]) -> list[Op]:
+        """One dense op with its activation."""
+        return [Op(OP_DENSE, self.activation.code, self._inputs, self.units, offsets["kernel"], offsets.get("bias", -1))]
+
+    @property
+    def kernel(self) -> npt.NDArray[Any]:
+        """The weights, a view of shape (inputs, units)."""
+        return self._weight("kernel")
+
+    @property
+    def bias(self) -> npt.NDArray[Any] | None:
+        """The bias, a view of shape (units,), or None."""
+        return self._weight("bias") if self.use_bias else None
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return super().get_config() | {
+            "units": self.units,
+            "activation": self.activation.name,
+            "use_bias": self.use_bias,
+            "kernel_initializer": initializers.serialize(self.kernel_initializer),
+            "bias_initializer": initializers.serialize(self.bias_initializer),
+        }

@@ -1,0 +1,44 @@
+"""Says how wide the rows of x are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastnn.layers._op import Op
+from fastnn.layers.base import Layer, features_of
+
+
+class InputLayer(Layer):
+    """The first entry of a model whose input width is known.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        ``(features,)``, without the rows.
+    name : str, optional
+    dtype : {"float32", "float64"}, optional
+    """
+
+    def __init__(self, shape: Any = None, name: str | None = None, dtype: Any = None, input_shape: Any = None) -> None:
+        shape = input_shape if shape is None else shape
+        super().__init__(name, dtype, (features_of(shape, "shape"),))
+
+    def build(self, inputs: int) -> int:
+        """Passes the width on."""
+        return inputs
+
+    def lower(self, offsets: dict[str, int]) -> list[Op]:
+        """Nothing to do."""
+        return []
+
+
+def Input(shape: Any, name: str | None = None, dtype: Any = None) -> InputLayer:  # noqa: N802 (Keras's name)
+    """The :class:`InputLayer` for rows of ``shape = (features,)``.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> fastnn.Sequential([fastnn.Input((4,)), fastnn.layers.Dense(2)]).built
+    True
+    """
+    return InputLayer(shape, name, dtype)

@@ -1,0 +1,72 @@
+"""Seeds and label encodings."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+_lock = threading.Lock()
+_source = np.random.SeedSequence()
+
+
+def set_random_seed(seed: int) -> None:
+    """Start the process-wide source of seeds anew: models built after it start, and shuffle, the same way every time.
+
+    Parameters
+    ----------
+    seed : int
+        Not negative.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> fastnn.utils.set_random_seed(42)
+    """
+    global _source
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise ValueError(f"seed must be a non-negative integer, got {seed!r}")
+    with _lock:
+        _source = np.random.SeedSequence(int(seed))
+
+
+def next_seed() -> int:
+    """The next 62-bit seed of the process-wide source."""
+    with _lock:
+        (child,) = _source.spawn(1)
+    return int(child.generate_state(1, np.uint64)[0] >> np.uint64(2))
+
+
+def to_categorical(x: npt.ArrayLike, num_classes: int | None = None) -> npt.NDArray[np.float32]:
+    """One-hot rows from class labels.
+
+    Parameters
+    ----------
+    x : array-like of int, shape (rows,) or (rows, 1)
+        Labels from 0 to `num_classes` - 1.
+    num_classes : int, optional
+        Default: the largest label + 1.
+
+    Returns
+    -------
+    ndarray of float32, shape (rows, num_classes)
+
+    Examples
+    --------
+    >>> to_categorical([0, 2])
+    array([[1., 0., 0.],
+           [0., 0., 1.]], dtype=float32)
+    """
+    labels: npt.NDArray[Any] = np.asarray(x)
+    if labels.size and labels.dtype.kind not in "iub":
+        raise TypeError(f"x must hold integer class labels, got dtype {labels.dtype}")
+    labels = labels.reshape(-1).astype(np.int64)
+    classes = int(labels.max(initial=-1)) + 1 if num_classes is None else int(num_classes)
+    if labels.size and (labels.min() < 0 or labels.max() >= classes):
+        bad = int(labels[(labels < 0) | (labels >= classes)][0])
+        raise ValueError(f"x holds the label {bad}; with num_classes={classes} labels go from 0 to {classes - 1}")
+    out = np.zeros((labels.size, classes), np.float32)
+    out[np.arange(labels.size), labels] = 1
+    return out
