@@ -1,0 +1,54 @@
+"""fastnn trains and serves dense neural networks on CPUs, through compiled kernels behind a Keras-shaped interface."""
+
+import sys as _sys
+
+from fastnn import (
+    activations,
+    callbacks,
+    config,
+    datasets,
+    initializers,
+    layers,
+    losses,
+    metrics,
+    models,
+    optimizers,
+    saving,
+    utils,
+)
+from fastnn._engine import get_num_threads, set_num_threads
+from fastnn.layers import Input
+from fastnn.models import Sequential
+from fastnn.saving import ModelFileError, load_model
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Input",
+    "ModelFileError",
+    "Sequential",
+    "activations",
+    "callbacks",
+    "config",
+    "datasets",
+    "get_num_threads",
+    "initializers",
+    "keras",
+    "layers",
+    "load_model",
+    "losses",
+    "metrics",
+    "models",
+    "optimizers",
+    "saving",
+    "set_num_threads",
+    "utils",
+]
+
+# `import fastnn as tf; tf.keras.Sequential`: the alias is the package itself, and so are its modules, never copies.
+keras = _sys.modules[__name__]
+_sys.modules[f"{__name__}.keras"] = keras
+for _name in ("activations", "callbacks", "config", "datasets", "initializers", "layers", "losses", "metrics", "models",
+              "optimizers", "saving", "utils"):  # fmt: skip
+    _sys.modules[f"{__name__}.keras.{_name}"] = _sys.modules[f"{__name__}.{_name}"]
+del _name

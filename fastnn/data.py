@@ -1,0 +1,159 @@
+"""The user's arrays, checked and brought into the form the engine reads. What is right already is used as it is."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastnn import losses
+from fastnn._engine import all_finite
+
+Array = npt.NDArray[Any]
+
+
+def _as_array(values: Any, name: str) -> Array:
+    """An ndarray of a real kind, or one sentence on what `values` is instead."""
+    sparse = getattr(values, "toarray", None)
+    if sparse is not None and not isinstance(values, np.ndarray):
+        raise TypeError(f"{name} is a sparse matrix, which is not supported: pass {name}.toarray()")
+    array = np.asarray(values)
+    if array.dtype.kind not in "fiub":
+        kind = {"c": "complex", "O": "object", "U": "text", "S": "bytes"}.get(array.dtype.kind, str(array.dtype))
+        raise TypeError(f"{name} must hold real numbers, got {kind} data (dtype {array.dtype})")
+    return array
+
+
+def _as_rows(array: Array, dtype: str, name: str) -> Array:
+    """The array with contiguous, aligned rows of `dtype`; itself where it is that already."""
+    ready = (
+        array.dtype == np.dtype(dtype)
+        and array.dtype.isnative
+        and array.flags.aligned
+        and (array.shape[1] == 1 or array.strides[1] == array.itemsize)
+        and array.strides[0] % array.itemsize == 0
+    )
+    if ready:
+        return array
+    with np.errstate(over="ignore"):  # a float64 beyond float32's range becomes infinite, and is reported as such
+        return np.ascontiguousarray(array, dtype)
+
+
+def _check_finite(array: Array, name: str) -> None:
+    if len(array) and not all_finite(array):
+        row = next(i for i in range(len(array)) if not np.isfinite(array[i]).all())
+        raise ValueError(
+            f"{name} must be finite, but row {row} holds a NaN, an infinity or a number beyond {array.dtype}'s range; "
+            f"clean the data, or pass check_finite=False"
+        )
+
+
+def inputs(x: Any, features: int | None, dtype: str, *, check_finite: bool, name: str = "x") -> Array:
+    """x as rows of `dtype`.
+
+    Parameters
+    ----------
+    x : array-like, shape (rows, features)
+        Any real dtype, order and stride; a data frame of numbers works as well.
+    features : int or None
+        What the model needs; None where it has not been told.
+    dtype : str
+    check_finite : bool
+    name : str
+        The argument's name, for messages.
+
+    Returns
+    -------
+    ndarray, shape (rows, features)
+
+    Raises
+    ------
+    TypeError, ValueError
+        In one sentence, before anything changes.
+    """
+    array = _as_array(x, name)
+    if array.ndim != 2:
+        hint = f"; one row is {name}[None, :], one feature is {name}[:, None]" if array.ndim == 1 else ""
+        raise ValueError(f"{name} must have two axes (rows, features), got shape {array.shape}{hint}")
+    if features is not None and array.shape[1] != features:
+        raise ValueError(f"{name} must have {features} features a row, as the model was built for, got {array.shape[1]}")
+    if array.shape[1] == 0:
+        raise ValueError(f"{name} must have at least one feature, got shape {array.shape}")
+    rows = _as_rows(array, dtype, name)
+    if check_finite and array.dtype.kind == "f":
+        _check_finite(rows, name)
+    return rows
+
+
+def _labels(y: Array, classes: int, name: str) -> npt.NDArray[np.int32]:
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    if y.ndim != 1:
+        raise ValueError(
+            f"{name} must hold one integer class a row, shape (rows,), for sparse_categorical_crossentropy, got shape "
+            f"{y.shape}; one-hot rows need categorical_crossentropy"
+        )
+    if y.dtype.kind == "f":
+        whole = np.isfinite(y) & (y == np.floor(y))
+        if not whole.all():
+            row = int(np.argmin(whole))
+            raise ValueError(f"{name} must hold integer class labels, but row {row} is {y[row]}")
+    if len(y):
+        low, high = y.min(), y.max()
+        if low < 0 or high >= classes:
+            row = int(np.argmax((y < 0) | (y >= classes)))
+            raise ValueError(f"{name} must hold labels from 0 to {classes - 1}, but row {row} is {y[row]}")
+    return np.ascontiguousarray(y, np.int32)
+
+
+def targets(
+    y: Any, rows: int, outputs: int, loss: losses.Loss, dtype: str, *, check_finite: bool, name: str = "y"
+) -> Array:
+    """y as the loss needs it: int32 labels, or rows of `dtype` like the output.
+
+    Raises
+    ------
+    TypeError, ValueError
+        In one sentence, before anything changes.
+    """
+    if y is None:
+        raise ValueError(f"{name} is missing: the loss {loss.name} needs targets")
+    array = _as_array(y, name)
+    if array.ndim == 0 or len(array) != rows:
+        given = "a scalar" if array.ndim == 0 else f"{len(array)} rows"
+        raise ValueError(f"x and {name} must have the same number of rows, got {rows} rows and {given}")
+    if loss.targets == losses.LABELS:
+        return _labels(array, outputs, name)
+    if array.ndim == 1 and outputs == 1:
+        array = array[:, None]
+    if array.shape != (rows, outputs):
+        hint = "; integer labels need sparse_categorical_crossentropy" if array.ndim == 1 else ""
+        raise ValueError(f"{name} must have shape ({rows}, {outputs}) like the model's output, got {array.shape}{hint}")
+    converted = _as_rows(array, dtype, name)
+    if check_finite and array.dtype.kind == "f":
+        _check_finite(converted, name)
+    if loss.name in ("binary_crossentropy", "categorical_crossentropy") and rows:
+        outside = (converted < 0) | (converted > 1)
+        if outside.any():
+            row = int(np.argmax(outside.any(axis=1)))
+            raise ValueError(f"{name} must lie between 0 and 1 for {loss.name}, but row {row} is {array[row]}")
+    return converted
+
+
+def split(x: Any, y: Any, fraction: Any) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
+    """The first rows for training and the last `fraction` of them for validation, as Keras splits (before shuffling)."""
+    if isinstance(fraction, bool) or not isinstance(fraction, (int, float, np.number)) or not 0 < fraction < 1:
+        raise ValueError(f"validation_split must lie between 0 and 1, got {fraction!r}")
+    rows = len(x)
+    kept = math.floor(rows * (1 - float(fraction)))
+    if kept == 0 or kept == rows:
+        raise ValueError(f"validation_split={fraction} leaves no row for one of the two parts of {rows} rows")
+    return (x[:kept], y[:kept]), (x[kept:], y[kept:])
+
+
+def epoch_order(rows: int, seed: int, epoch: int) -> npt.NDArray[np.int64]:
+    """The order of rows in a shuffled epoch: it depends on nothing but these three numbers."""
+    key = np.array([seed, epoch], np.uint64)
+    return np.random.Generator(np.random.Philox(key=key)).permutation(rows)
