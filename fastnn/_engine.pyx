@@ -378,6 +378,7 @@ cdef class Engine:
         cdef fnn_data data
         cdef fnn_run run
         cdef int status
+        cdef void *memory
         self._check_compiled()
         self._check_data(x, y, order, &data)
         self._prepare_run(&run, hyperparameters, passes)
@@ -391,8 +392,9 @@ cdef class Engine:
             self._need_workspace(run.batch)
             self.model.gradients = NULL if passes & FNN_UPDATE else _data(self.gradients)
             run.threads = _threads
+            memory = _data(self._workspace)
             with nogil:
-                status = fnn_train(&self.model, &data, &run, _data(self._workspace))
+                status = fnn_train(&self.model, &data, &run, memory)
             self.iterations = run.iterations
             self._last_rows = 0
         finally:
@@ -424,7 +426,8 @@ cdef class Engine:
         self._infer(&data, &run, progress)
 
     cdef _infer(self, fnn_data *data, fnn_run *run, progress):
-        cdef int status, most
+        cdef int status
+        cdef void *memory
         cdef _Reporter reporter = None
         # Below this a call ends before a signal could matter; a report object would cost as much as a row.
         if data.rows > 1024:
@@ -438,8 +441,9 @@ cdef class Engine:
                     raise MemoryError("the network is too wide for this machine's memory")
                 self._scratch = aligned_zeros(self._scratch_bytes_per_thread * run.threads, np.uint8)
                 self._scratch_threads = run.threads
+            memory = _data(self._scratch)
             with nogil:
-                status = fnn_infer(&self.model, data, run, _data(self._scratch))
+                status = fnn_infer(&self.model, data, run, memory)
         finally:
             self._leave()
         if reporter is not None:
@@ -449,6 +453,7 @@ cdef class Engine:
         """The outputs for the rows of x, (rows, outputs); the activations stay for :meth:`backward`."""
         cdef fnn_data data
         cdef fnn_run run
+        cdef void *memory
         self._check_data(x, None, None, &data)
         self._prepare_run(&run, None, 0)
         cdef cnp.ndarray out = np.empty((data.rows, self._outputs), self._dtype)
@@ -458,8 +463,9 @@ cdef class Engine:
         try:
             self._need_workspace(run.batch)
             run.threads = _threads
+            memory = _data(self._workspace)
             with nogil:
-                fnn_train(&self.model, &data, &run, _data(self._workspace))
+                fnn_train(&self.model, &data, &run, memory)
             self._last_x, self._last_rows = x, data.rows  # the workspace points at the rows of x
         finally:
             self._leave()
@@ -472,6 +478,7 @@ cdef class Engine:
         """
         cdef fnn_run run
         cdef fnn_data data
+        cdef void *memory
         if self._last_rows == 0:
             raise RuntimeError("backward needs a forward pass before it")
         _check_matrix(output_gradient, "output_gradient", self._typenum, self._outputs)
@@ -488,8 +495,9 @@ cdef class Engine:
             self._need_workspace(run.batch)
             self.model.gradients = _data(self.gradients)
             run.threads = _threads
+            memory = _data(self._workspace)
             with nogil:
-                fnn_train(&self.model, &data, &run, _data(self._workspace))
+                fnn_train(&self.model, &data, &run, memory)
         finally:
             self._leave()
         return input_gradient

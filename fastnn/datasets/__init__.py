@@ -1,0 +1,34 @@
+"""Real data that travel with the package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+
+def load_digits() -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    """Handwritten digits, 8 × 8 pixels.
+
+    Returns
+    -------
+    (x_train, y_train), (x_test, y_test)
+        x: uint8 from 0 to 16, shape (rows, 64), pixels row by row. y: uint8 from 0 to 9, shape (rows,).
+
+    Notes
+    -----
+    From E. Alpaydin and C. Kaynak, *Optical Recognition of Handwritten Digits*, UCI Machine Learning Repository (1998),
+    https://doi.org/10.24432/C50P49, licence CC BY 4.0. ``datasets/README.md`` says how the file was made.
+
+    Examples
+    --------
+    >>> (x_train, y_train), (x_test, y_test) = load_digits()
+    >>> x_train.shape[1], y_test.max()
+    (64, np.uint8(9))
+    """
+    with np.load(Path(__file__).with_name("digits.npz"), allow_pickle=False) as file:
+        return (file["x_train"], file["y_train"]), (file["x_test"], file["y_test"])

@@ -1,0 +1,303 @@
+"""The model file: safetensors with a checksum, written atomically, safe to load from a stranger.
+
+Layout (the safetensors format, so its readers see the weights): 8 bytes, the little-endian length of the header; the
+header, JSON; the arrays, one after the other, in the header's order. ``__metadata__`` holds strings: ``format``,
+``format_version``, ``config``, ``compile``, ``training`` (JSON) and ``sha256``, the digest of everything in the file with its
+own 64 characters as zeros. Nothing in a file is ever executed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastnn.models import Sequential
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+FORMAT, VERSION = "fastnn", "1"
+MAX_HEADER = 100 * 2**20  # bytes, as in safetensors
+MAX_DEPTH = 32  # of nested brackets in JSON
+_DTYPES = {"float32": "F32", "float64": "F64"}
+_BLANK = "0" * 64
+
+
+class ModelFileError(ValueError):
+    """The file is not a whole, unchanged fastnn model."""
+
+
+# ---- writing ----
+
+
+def _tensors(model: Sequential) -> dict[str, npt.NDArray[Any]]:
+    """Every array of the file under its name: weights, then optimizer slots."""
+    engine = model._engine
+    tensors: dict[str, npt.NDArray[Any]] = {}
+    if engine is None:
+        return tensors
+    slots = [("", engine.parameters)]
+    if model.optimizer is not None and len(engine.slots) == len(model.optimizer.slots):
+        slots += [(f"optimizer/{n}/", s) for n, s in zip(model.optimizer.slots, engine.slots, strict=True)]
+    for prefix, flat in slots:
+        for spec in engine.plan.parameters:
+            end = spec.offset + int(np.prod(spec.shape))
+            tensors[f"{prefix}{spec.layer}/{spec.name}"] = flat[spec.offset : end].reshape(spec.shape)
+    return tensors
+
+
+def _header(model: Sequential, tensors: Mapping[str, npt.NDArray[Any]], digest: str) -> bytes:
+    engine = model._engine
+    training = {
+        "built": None if engine is None else [engine.plan.inputs, engine.plan.dtype],
+        "iterations": 0 if engine is None else int(engine.iterations),
+        "seed": model._seed,
+        "epochs_done": model._epochs_done,
+    }
+    metadata = {
+        "format": FORMAT,
+        "format_version": VERSION,
+        "config": json.dumps(model.get_config()),
+        "compile": json.dumps(model._compile_config()),
+        "training": json.dumps(training),
+        "sha256": digest,
+    }
+    header: dict[str, Any] = {"__metadata__": metadata}
+    offset = 0
+    for name, array in tensors.items():
+        end = offset + array.nbytes
+        header[name] = {"dtype": _DTYPES[array.dtype.name], "shape": list(array.shape), "data_offsets": [offset, end]}
+        offset = end
+    text = json.dumps(header).encode()
+    return text + b" " * (-len(text) % 8)
+
+
+def save_model(model: Sequential, path: str | os.PathLike[str]) -> None:
+    """Write a model to one file: configuration, weights and optimizer state, so that training resumes exactly.
+
+    Parameters
+    ----------
+    model : Sequential
+    path : path-like
+        By convention ``*.fastnn``. A file that exists is replaced only once the new one is whole and on the disk.
+
+    Raises
+    ------
+    OSError
+        When the file cannot be written; an existing one is as it was.
+    """
+    target = Path(path)
+    little = {name: np.ascontiguousarray(a, a.dtype.newbyteorder("<")) for name, a in _tensors(model).items()}
+    digest = hashlib.sha256()
+    blank = _header(model, little, _BLANK)
+    length = len(blank).to_bytes(8, "little")
+    for part in (length, blank, *(memoryview(a).cast("B") for a in little.values() if a.size)):
+        digest.update(part)
+    header = _header(model, little, digest.hexdigest())
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            for part in (length, header, *(memoryview(a).cast("B") for a in little.values() if a.size)):
+                file.write(part)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    folder = os.open(target.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+# ---- reading ----
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise ModelFileError("the header names a key twice")
+    return result
+
+
+def _parse_json(text: str, what: str) -> Any:
+    """JSON without duplicate keys, deep nesting or numbers that are none."""
+    depth = deepest = 0
+    quoted = escaped = False
+    for character in text:
+        if quoted:
+            quoted, escaped = escaped or character != '"', character == "\\" and not escaped
+        elif character == '"':
+            quoted = True
+        elif character in "[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif character in "]}":
+            depth -= 1
+    if deepest > MAX_DEPTH:
+        raise ModelFileError(f"{what} is nested more than {MAX_DEPTH} deep")
+
+    def refuse(number: str) -> Any:
+        raise ModelFileError(f"{what} holds {number}, which is no JSON number")
+
+    try:
+        return json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=refuse)
+    except ValueError as error:
+        if isinstance(error, ModelFileError):
+            raise
+        raise ModelFileError(f"{what} is not valid JSON") from None
+
+
+def _size(value: Any, what: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**62:
+        raise ModelFileError(f"{what} must be a whole number from 0 to 2**62, got {str(value)[:40]}")
+    return value
+
+
+def _check_entries(header: dict[str, Any], payload: int) -> None:
+    """Arrays must lie one after the other, without holes, and fill the file to its last byte."""
+    expected = 0
+    for name, entry in header.items():
+        if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
+            raise ModelFileError(f"the header's entry {name[:80]!r} must have dtype, shape and data_offsets")
+        item = {"F32": 4, "F64": 8}.get(entry["dtype"]) if isinstance(entry["dtype"], str) else None
+        shape, offsets = entry["shape"], entry["data_offsets"]
+        if item is None or not isinstance(shape, list) or not isinstance(offsets, list) or len(offsets) != 2:
+            raise ModelFileError(f"the header's entry {name[:80]!r} has a dtype, shape or data_offsets of the wrong kind")
+        count = item
+        for length in shape:
+            count *= _size(length, f"a length of {name[:80]!r}")
+        start, end = _size(offsets[0], "an offset"), _size(offsets[1], "an offset")
+        if start != expected or end - start != count:
+            raise ModelFileError(f"the bytes of {name[:80]!r} do not lie where its shape says")
+        expected = end
+    if expected != payload:
+        raise ModelFileError(f"the file should hold {expected} bytes of arrays, and holds {payload}")
+
+
+def _read(path: str | os.PathLike[str]) -> tuple[dict[str, str], dict[str, npt.NDArray[Any]]]:
+    """The metadata and the arrays of a file whose checksum is right."""
+    with Path(path).open("rb") as file:
+        total = os.fstat(file.fileno()).st_size
+        prefix = file.read(8)
+        length = int.from_bytes(prefix, "little")
+        if len(prefix) < 8 or length > min(MAX_HEADER, total - 8):
+            raise ModelFileError(f"{path} is cut short or no fastnn model: its header does not fit the file")
+        raw = file.read(length)
+        try:
+            text = raw.decode()
+        except UnicodeDecodeError:
+            raise ModelFileError(f"{path} is no fastnn model: its header is not text") from None
+        header = _parse_json(text, "the header")
+        metadata = header.pop("__metadata__", None) if isinstance(header, dict) else None
+        if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
+            raise ModelFileError(f"{path} is no fastnn model: its header does not say so")
+        if not all(isinstance(value, str) for value in metadata.values()):
+            raise ModelFileError("the header's metadata must be strings")
+        if metadata.get("format_version") != VERSION:
+            raise ModelFileError(f"the file's format version is {metadata.get('format_version')!r}; this fastnn reads '{VERSION}'")
+        claimed = metadata.get("sha256", "")
+        if len(claimed) != 64 or raw.count(claimed.encode()) != 1:
+            raise ModelFileError("the header must hold one sha256 of 64 characters")
+        _check_entries(header, total - 8 - length)
+        digest = hashlib.sha256(prefix)
+        digest.update(raw.replace(claimed.encode(), _BLANK.encode()))
+        payload = bytearray(total - 8 - length)
+        if file.readinto(payload) != len(payload):
+            raise ModelFileError(f"{path} is cut short")
+    digest.update(payload)
+    if digest.hexdigest() != claimed:
+        raise ModelFileError(f"{path} is damaged: its checksum does not match")
+    arrays = {}
+    for name, entry in header.items():
+        start, end = entry["data_offsets"]
+        dtype = np.dtype("<f4" if entry["dtype"] == "F32" else "<f8")
+        arrays[name] = np.frombuffer(payload, dtype, count=(end - start) // dtype.itemsize, offset=start).reshape(entry["shape"])
+    return metadata, arrays
+
+
+def load_model(path: str | os.PathLike[str]) -> Sequential:
+    """The model of a file that :meth:`fastnn.Sequential.save` wrote.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Returns
+    -------
+    Sequential
+        Compiled if it was; further training gives the bits that uninterrupted training would have given.
+
+    Raises
+    ------
+    ModelFileError
+        When the bytes are not a whole, unchanged model, whatever they are.
+    OSError
+        When the file cannot be read.
+    """
+    metadata, arrays = _read(path)
+    try:
+        return _restore(metadata, arrays)
+    except ModelFileError:
+        raise
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, MemoryError) as error:
+        # The checksum is no signature: whoever made the file may have put anything into the configuration.
+        raise ModelFileError(f"{path} does not describe a model: {error}") from error
+
+
+def _expected_bytes(config: Any, features: int, item: int) -> int:
+    """Bytes of the weights that the configuration asks for, counted before anything is allocated."""
+    total = 0
+    for layer in config["layers"]:
+        if layer["class_name"] == "Dense":
+            units = _size(layer["config"]["units"], "units")
+            total += (features * units + (units if layer["config"]["use_bias"] else 0)) * item
+            features = units
+    return total
+
+
+def _restore(metadata: dict[str, str], arrays: dict[str, npt.NDArray[Any]]) -> Sequential:
+    config = _parse_json(metadata["config"], "the configuration")
+    compiled = _parse_json(metadata["compile"], "the training configuration")
+    training = _parse_json(metadata["training"], "the training state")
+    weights = {name: array for name, array in arrays.items() if not name.startswith("optimizer/")}
+    built = training["built"]
+    if built is not None:
+        features, dtype = _size(built[0], "the number of features"), built[1]
+        held = sum(array.nbytes for array in weights.values())
+        if dtype not in _DTYPES or held != _expected_bytes(config, features, np.dtype(dtype).itemsize):
+            raise ModelFileError("the weights in the file are not those its configuration describes")
+        first = config["layers"][0]["config"].get("input_shape")
+        if first is not None and first != [features]:
+            raise ModelFileError("the first layer's input_shape is not the width the model was built for")
+    model = Sequential.from_config(config)
+    if compiled is not None:
+        model.compile(**compiled)
+    if built is not None:
+        if not model.built:
+            model._build(features)
+        if model.dtype != dtype:
+            raise ModelFileError(f"the file says {dtype}, its layers say {model.dtype}")
+        if compiled is not None:
+            model._ready("load_model")
+    wanted = _tensors(model)
+    if set(weights) != {name for name in wanted if not name.startswith("optimizer/")} or not set(arrays) <= set(wanted):
+        raise ModelFileError("the arrays in the file are not those its configuration describes")
+    for name, array in arrays.items():
+        if array.shape != wanted[name].shape or array.dtype.itemsize != wanted[name].dtype.itemsize:
+            raise ModelFileError(f"{name} has shape {array.shape}, the configuration says {wanted[name].shape}")
+    for name, array in arrays.items():
+        wanted[name][...] = array
+    model._seed, model._epochs_done = _size(training["seed"], "the seed"), _size(training["epochs_done"], "epochs_done")
+    if model._engine is not None:
+        model._engine.iterations = _size(training["iterations"], "iterations")
+    return model
