@@ -1,0 +1,129 @@
+"""``python -m fastnn demo`` trains on real digits; ``python -m fastnn info`` says what was built and found."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import time
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+import fastnn
+from fastnn import _blas, _engine
+from fastnn.callbacks import History
+
+
+def info() -> None:
+    """Print version, compiler, instruction set, threads and BLAS."""
+    build = _engine.build_info()
+    rows = {
+        "fastnn": fastnn.__version__,
+        "Python": platform.python_version(),
+        "NumPy": np.__version__,
+        "compiler": build["compiler"],
+        "instruction set": f"{build['isa']} (available: {', '.join(build['isas_available'])})",
+        "OpenMP": f"{build['num_threads']} threads" if build["openmp"] else "not built in: one thread",
+        "BLAS": _blas.load().name,
+    }
+    for name, value in rows.items():
+        print(f"{name:<16} {value}")
+
+
+def confusion_matrix(labels: npt.NDArray[np.integer], guesses: npt.NDArray[np.integer]) -> str:
+    """A table of how often each digit (row) was taken for which (column)."""
+    counts = np.zeros((10, 10), int)
+    np.add.at(counts, (labels, guesses), 1)
+    head = "true \\ taken for " + "".join(f"{k:>5}" for k in range(10))
+    lines = [f"{k:>16} " + "".join(f"{n if n else '·':>5}" for n in row) for k, row in enumerate(counts)]
+    return "\n".join([head, *lines])
+
+
+def plot_curves(history: History, path: Path) -> str:
+    """Draw loss and accuracy against epochs into a PNG; returns what to tell the user."""
+    try:
+        import matplotlib as mpl
+    except ImportError:
+        return "Learning curves need matplotlib: pip install 'fastnn[demo]'"
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.5), layout="constrained")
+    epochs = [epoch + 1 for epoch in history.epoch]
+    for axis, key in zip(axes, ("loss", "accuracy"), strict=True):
+        axis.plot(epochs, history.history[key], label="training")
+        axis.plot(epochs, history.history[f"val_{key}"], label="validation")
+        axis.set(xlabel="epoch", ylabel=key)
+        axis.grid(alpha=0.3)
+        axis.legend()
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+    return f"Learning curves: {path}"
+
+
+def demo(epochs: int, seed: int, batch_size: int, folder: Path) -> None:
+    """Train the digits network from raw data to single predictions, and print each step."""
+    folder.mkdir(parents=True, exist_ok=True)
+    fastnn.utils.set_random_seed(seed)
+
+    print("Preprocess: 5,620 handwritten digits of 8 x 8 pixels (UCI), scaled to 0 ... 1; every fifth is held back")
+    (x_train, y_train), (x_test, y_test) = fastnn.datasets.load_digits()
+    x_train, x_test = x_train / np.float32(16), x_test / np.float32(16)
+
+    model = fastnn.Sequential(
+        [
+            fastnn.layers.Dense(128, activation="relu", input_shape=(x_train.shape[1],)),
+            fastnn.layers.Dense(128, activation="relu"),
+            fastnn.layers.Dense(10, activation="softmax"),
+        ]
+    )
+    model.compile(optimizer="adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    start = time.perf_counter()
+    history = model.fit(x_train, y_train, epochs=epochs, batch_size=batch_size, validation_split=0.1)
+    seconds = time.perf_counter() - start
+
+    print()
+    model.summary()
+    loss, accuracy = model.evaluate(x_test, y_test, verbose=0)
+    print(f"\nTest accuracy    {accuracy:.2%} of {len(x_test):,} held-back digits (loss {loss:.4f})")
+    print(f"Training speed   {0.9 * len(x_train) * epochs / seconds:,.0f} samples per second, validation included\n")
+    print(confusion_matrix(y_test, model.predict(x_test).argmax(axis=1)))
+
+    print("\nSingle rows, each through predict:")
+    for row in range(5):
+        one = x_test[row : row + 1]
+        start = time.perf_counter()
+        probabilities = model.predict(one)
+        micros = 1e6 * (time.perf_counter() - start)
+        guess = int(probabilities.argmax())
+        print(f"  a {y_test[row]} is taken for a {guess} with {probabilities[0, guess]:.1%} in {micros:.0f} µs")
+
+    model.save(folder / "digits.fastnn")
+    print(f"\n{plot_curves(history, folder / 'digits.png')}")
+    print(f"Model: {folder / 'digits.fastnn'} (read it with fastnn.load_model)")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Parse the command line and run."""
+    parser = argparse.ArgumentParser(prog="python -m fastnn", description="Dense neural networks on CPUs, fast.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("info", help="what was built, and what it found on this machine")
+    options = commands.add_parser("demo", help="train a network on handwritten digits")
+    options.add_argument("--epochs", type=int, default=15, help="passes over the data (default %(default)s)")
+    options.add_argument("--seed", type=int, default=0, help="same seed, same network (default %(default)s)")
+    options.add_argument("--batch-size", type=int, default=32, help="rows a step (default %(default)s)")
+    options.add_argument(
+        "--out", type=Path, default=Path("fastnn-demo"), help="folder for results (default %(default)s)"
+    )
+    given = parser.parse_args(arguments)
+    if given.command == "info":
+        info()
+    elif given.epochs < 1 or given.batch_size < 1 or given.seed < 0:
+        parser.error("--epochs and --batch-size must be at least 1, --seed at least 0")
+    else:
+        demo(given.epochs, given.seed, given.batch_size, given.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import threading
+from collections.abc import Callable
 from typing import NamedTuple
 
-# (setter, getter, version) of the libraries that SciPy is built with; the symbols are found through cython_blas, which is
-# linked to one of them. OpenBLAS in SciPy's wheels carries a prefix.
+# (setter, getter, version) of the libraries that SciPy is built with; the symbols are found through cython_blas, which
+# is linked to one of them. OpenBLAS in SciPy's wheels carries a prefix.
 _CONTROLS = (
     ("scipy_openblas_set_num_threads", "scipy_openblas_get_num_threads", "scipy_openblas_get_config"),
     ("openblas_set_num_threads", "openblas_get_num_threads", "openblas_get_config"),
@@ -22,8 +23,8 @@ class Blas(NamedTuple):
     sgemm: int
     dgemm: int
     name: str
-    set_num_threads: ctypes._CFuncPtr | None
-    get_num_threads: ctypes._CFuncPtr | None
+    set_num_threads: Callable[[int], None] | None
+    get_num_threads: Callable[[], int] | None
 
 
 def _address(capsules: dict[str, object], name: str) -> int:
@@ -70,7 +71,7 @@ def load() -> Blas:
 
 
 class OneThread:
-    """A context in which BLAS runs each call on the thread that made it; the setting before comes back with the last exit.
+    """A context in which BLAS runs each call on the calling thread; the setting before comes back with the last exit.
 
     Our own team calls BLAS from several threads at once, and a pool under a pool would only be in its way.
     """

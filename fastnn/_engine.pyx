@@ -8,7 +8,6 @@ import numpy as np
 cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.pythread cimport PyThread_get_thread_ident
-from libc.math cimport isfinite
 from libc.stdint cimport int32_t, int64_t, uintptr_t
 from libc.string cimport memset
 
@@ -214,7 +213,7 @@ cdef tuple _shape(cnp.ndarray array):
 
 
 def all_finite(cnp.ndarray x not None):
-    """Whether a float32 or float64 array of one or two dimensions, with contiguous rows, holds neither NaN nor infinity."""
+    """Whether a float32 or float64 array of one or two axes, with contiguous rows, holds neither NaN nor infinity."""
     if x.ndim == 1:
         x = x[None, :]
     if x.dtype != np.float32 and x.dtype != np.float64:
@@ -366,7 +365,8 @@ cdef class Engine:
     def train(self, x, y, order, size_t batch_size, hyperparameters, progress=None):
         """One pass of optimizer steps over rows `order` (None: all, in order).
 
-        Returns the loss and each metric summed over the rows (float64), and the first step whose loss is not finite, or -1.
+        Returns the loss and each metric summed over the rows (float64), and the first step with a loss that is not
+        finite, or -1.
         """
         return self._train(x, y, order, batch_size, hyperparameters, progress, FNN_LOSS | FNN_BACKWARD | FNN_UPDATE)
 
@@ -482,9 +482,10 @@ cdef class Engine:
         if self._last_rows == 0:
             raise RuntimeError("backward needs a forward pass before it")
         _check_matrix(output_gradient, "output_gradient", self._typenum, self._outputs)
-        if <size_t>cnp.PyArray_DIM(output_gradient, 0) != self._last_rows or not cnp.PyArray_IS_C_CONTIGUOUS(output_gradient):
-            raise ValueError(f"output_gradient must be C-contiguous with the {self._last_rows} rows of the last forward "
-                             f"pass, got shape {_shape(output_gradient)}")
+        if <size_t>cnp.PyArray_DIM(output_gradient, 0) != self._last_rows \
+                or not cnp.PyArray_IS_C_CONTIGUOUS(output_gradient):
+            raise ValueError(f"output_gradient must be C-contiguous with the {self._last_rows} rows of the last "
+                             f"forward pass, got shape {_shape(output_gradient)}")
         cdef cnp.ndarray input_gradient = np.empty((self._last_rows, self._inputs), self._dtype)
         self._check_data(self._last_x, None, None, &data)
         self._prepare_run(&run, None, FNN_BACKWARD | FNN_INPUT_GRADIENT)
@@ -542,7 +543,8 @@ cdef class Engine:
                 raise TypeError(f"y must be a NumPy array, got {type(y).__name__}")
             ys = y
             if self._targets == 1:
-                if cnp.PyArray_NDIM(ys) != 1 or cnp.PyArray_TYPE(ys) != cnp.NPY_INT32 or not cnp.PyArray_IS_C_CONTIGUOUS(ys):
+                if cnp.PyArray_NDIM(ys) != 1 or cnp.PyArray_TYPE(ys) != cnp.NPY_INT32 \
+                        or not cnp.PyArray_IS_C_CONTIGUOUS(ys):
                     raise TypeError("y must be a contiguous one-dimensional int32 array of labels")
                 data.labels = <const int32_t *>_data(ys)
             else:
@@ -592,8 +594,8 @@ cdef class Engine:
     cdef int _enter(self) except -1:
         if not self._lock.acquire(False):
             if self._owner == <unsigned long>PyThread_get_thread_ident():
-                raise RuntimeError("this model is running in this thread already; a progress function or signal handler "
-                                   "cannot run it again")
+                raise RuntimeError("this model is running in this thread already; a progress function or signal "
+                                   "handler cannot run it again")
             self._lock.acquire()
         self._owner = <unsigned long>PyThread_get_thread_ident()
         if self._one_thread is not None:

@@ -75,7 +75,10 @@ class Registry(Generic[T]):
 
     def serialize(self, member: T) -> dict[str, Any]:
         """A JSON-able dict from which :meth:`get` makes an equal member."""
-        name = str(getattr(member, "name", "")) if not isinstance(self._members.get(type(member).__name__.lower()), type) \
+        name = (
+            str(getattr(member, "name", ""))
+            if not isinstance(self._members.get(type(member).__name__.lower()), type)
             else type(member).__name__
+        )
         config = member.get_config() if hasattr(member, "get_config") else {}
         return {"class_name": name, "config": config}

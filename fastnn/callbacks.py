@@ -95,7 +95,9 @@ class CallbackList:
     def wants_batches(self) -> bool:
         """Whether some callback overrides a batch hook."""
         hooks = ("on_train_batch_begin", "on_train_batch_end")
-        return any(getattr(type(c), hook, None) is not getattr(Callback, hook) for c in self.callbacks for hook in hooks)
+        return any(
+            getattr(type(c), hook, None) is not getattr(Callback, hook) for c in self.callbacks for hook in hooks
+        )
 
     def call(self, hook: str, *arguments: Any) -> None:
         """Call one hook of every callback."""
@@ -105,7 +107,9 @@ class CallbackList:
 
 def format_logs(logs: Logs) -> str:
     """``accuracy: 0.9712 - loss: 0.1034``."""
-    return " - ".join(f"{key}: {value:.4f}" if abs(value) > 1e-3 else f"{key}: {value:.4e}" for key, value in logs.items())
+    return " - ".join(
+        f"{key}: {value:.4f}" if abs(value) > 1e-3 else f"{key}: {value:.4e}" for key, value in logs.items()
+    )
 
 
 class Reporter:
@@ -122,7 +126,9 @@ class Reporter:
         if self.verbose == 1:
             from tqdm import tqdm
 
-            self._bar = tqdm(total=self.steps, desc=title, unit="step", file=sys.stdout, dynamic_ncols=True, mininterval=0.05)
+            self._bar = tqdm(
+                total=self.steps, desc=title, unit="step", file=sys.stdout, dynamic_ncols=True, mininterval=0.05
+            )
         elif self.verbose == 2:
             print(title, file=sys.stdout)  # noqa: T201 (what verbose=2 is for)
 

@@ -51,7 +51,7 @@ def _check_finite(array: Array, name: str) -> None:
 
 
 def inputs(x: Any, features: int | None, dtype: str, *, check_finite: bool, name: str = "x") -> Array:
-    """x as rows of `dtype`.
+    """X as rows of `dtype`.
 
     Parameters
     ----------
@@ -78,7 +78,9 @@ def inputs(x: Any, features: int | None, dtype: str, *, check_finite: bool, name
         hint = f"; one row is {name}[None, :], one feature is {name}[:, None]" if array.ndim == 1 else ""
         raise ValueError(f"{name} must have two axes (rows, features), got shape {array.shape}{hint}")
     if features is not None and array.shape[1] != features:
-        raise ValueError(f"{name} must have {features} features a row, as the model was built for, got {array.shape[1]}")
+        raise ValueError(
+            f"{name} must have {features} features a row, as the model was built for, got {array.shape[1]}"
+        )
     if array.shape[1] == 0:
         raise ValueError(f"{name} must have at least one feature, got shape {array.shape}")
     rows = _as_rows(array, dtype, name)
@@ -111,7 +113,7 @@ def _labels(y: Array, classes: int, name: str) -> npt.NDArray[np.int32]:
 def targets(
     y: Any, rows: int, outputs: int, loss: losses.Loss, dtype: str, *, check_finite: bool, name: str = "y"
 ) -> Array:
-    """y as the loss needs it: int32 labels, or rows of `dtype` like the output.
+    """Y as the loss needs it: int32 labels, or rows of `dtype` like the output.
 
     Raises
     ------
@@ -143,7 +145,7 @@ def targets(
 
 
 def split(x: Any, y: Any, fraction: Any) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
-    """The first rows for training and the last `fraction` of them for validation, as Keras splits (before shuffling)."""
+    """The first rows for training and the last `fraction` for validation, as Keras splits (before shuffling)."""
     if isinstance(fraction, bool) or not isinstance(fraction, (int, float, np.number)) or not 0 < fraction < 1:
         raise ValueError(f"validation_split must lie between 0 and 1, got {fraction!r}")
     rows = len(x)

@@ -9,7 +9,6 @@ import numpy.typing as npt
 
 from fastnn._registry import Registry
 
-
 DENSE, LABELS = 0, 1  # targets: a row of numbers like the output, or one class label
 EPSILON = 1e-7  # Keras's: probabilities are clipped to [EPSILON, 1 - EPSILON]
 

@@ -1,4 +1,4 @@
-"""Metrics: a value per row, reported as the mean over rows. The engine computes them; the formulas here are for users."""
+"""Metrics: a value per row, reported as the mean over rows. The engine computes them; the formulas are for users."""
 
 from __future__ import annotations
 
@@ -95,10 +95,12 @@ _registry.register(MeanAbsoluteError, "mae", "mean_absolute_error")
 
 
 def get(identifier: Any, loss: losses.Loss | None = None, outputs: int = 0) -> Metric:
-    """The metric of that name; ``"accuracy"`` becomes the one that fits the loss and the number of outputs, as in Keras."""
+    """The metric of that name; ``"accuracy"`` becomes the one that fits loss and outputs, as in Keras."""
     if isinstance(identifier, str) and identifier.lower() in ("accuracy", "acc"):
         if loss is None:
-            raise ValueError("metric 'accuracy' needs a loss that says what the targets are; name one of its kinds instead")
+            raise ValueError(
+                "metric 'accuracy' needs a loss that says what the targets are; name one of its kinds instead"
+            )
         if loss.targets == losses.LABELS:
             return SparseCategoricalAccuracy()
         return BinaryAccuracy() if outputs == 1 or loss.name == "binary_crossentropy" else CategoricalAccuracy()

@@ -287,12 +287,16 @@ class Sequential:
             self._compiled_code = code
         return engine, self.loss, self.optimizer
 
-    def _convert(self, action: str, x: Any, y: Any, *, check_finite: bool, names: tuple[str, str] = ("x", "y")) -> tuple[Array, Array]:
-        """x and y as the engine reads them, building the model from x where that is still to be done."""
+    def _convert(
+        self, action: str, x: Any, y: Any, *, check_finite: bool, names: tuple[str, str] = ("x", "y")
+    ) -> tuple[Array, Array]:
+        """X and y as the engine reads them, building the model from x where that is still to be done."""
         if self.loss is None or self.optimizer is None:
             raise RuntimeError(f"{action} needs a compiled model: call compile(optimizer=..., loss=...) first")
         engine = self._engine
-        dtype = engine.plan.dtype if engine else next((v.dtype for v in self.layers if v.dtype), None) or config.floatx()
+        dtype = (
+            engine.plan.dtype if engine else next((v.dtype for v in self.layers if v.dtype), None) or config.floatx()
+        )
         rows = data.inputs(x, engine.plan.inputs if engine else None, dtype, check_finite=check_finite, name=names[0])
         if not len(rows):
             raise ValueError(f"{names[0]} must have at least one row, got shape {rows.shape}")
@@ -409,7 +413,9 @@ class Sequential:
             reporter.update(steps_done, (sums / max(1, min(steps_done * batch, rows))).tolist())
 
         if not hooks.wants_batches:
-            sums, bad = engine.train(x, y, order, batch, optimizer.hyperparameters(), progress if reporter.verbose == 1 else None)
+            sums, bad = engine.train(
+                x, y, order, batch, optimizer.hyperparameters(), progress if reporter.verbose == 1 else None
+            )
         else:
             order = np.arange(rows, dtype=np.int64) if order is None else order
             sums, bad = np.zeros(1 + len(self._metrics)), -1
@@ -460,10 +466,15 @@ class Sequential:
     # ---- evaluation and inference ----
 
     def evaluate(
-        self, x: Any, y: Any = None, batch_size: int | None = None, verbose: str | int = "auto",
-        return_dict: bool = False, check_finite: bool = True,
-    ) -> Any:  # fmt: skip
-        """The loss, or [loss, \\*metrics], as means over all rows.
+        self,
+        x: Any,
+        y: Any = None,
+        batch_size: int | None = None,
+        verbose: str | int = "auto",
+        return_dict: bool = False,
+        check_finite: bool = True,
+    ) -> Any:
+        """The loss, or a list of the loss and the metrics, as means over all rows.
 
         Parameters
         ----------

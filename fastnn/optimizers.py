@@ -18,7 +18,9 @@ def _number(name: str, value: Any, low: float, high: float, *, open_low: bool = 
     number = float(value)
     if not (math.isfinite(number) and low <= number < high) or (open_low and number == low):
         bound = f"at least {low:g}" if not open_low else f"greater than {low:g}"
-        raise ValueError(f"{name} must be {bound}{f' and below {high:g}' if math.isfinite(high) else ''}, got {value!r}")
+        raise ValueError(
+            f"{name} must be {bound}{f' and below {high:g}' if math.isfinite(high) else ''}, got {value!r}"
+        )
     return number
 
 

@@ -2,8 +2,8 @@
 
 Layout (the safetensors format, so its readers see the weights): 8 bytes, the little-endian length of the header; the
 header, JSON; the arrays, one after the other, in the header's order. ``__metadata__`` holds strings: ``format``,
-``format_version``, ``config``, ``compile``, ``training`` (JSON) and ``sha256``, the digest of everything in the file with its
-own 64 characters as zeros. Nothing in a file is ever executed.
+``format_version``, ``config``, ``compile``, ``training`` (JSON) and ``sha256``, the digest of everything in the
+file with its own 64 characters as zeros. Nothing in a file is ever executed.
 """
 
 from __future__ import annotations
@@ -53,6 +53,11 @@ def _tensors(model: Sequential) -> dict[str, npt.NDArray[Any]]:
     return tensors
 
 
+def _bytes(array: npt.NDArray[Any]) -> Any:
+    """The array's memory as bytes, without a copy."""
+    return array.reshape(-1).view(np.uint8).data if array.size else b""
+
+
 def _header(model: Sequential, tensors: Mapping[str, npt.NDArray[Any]], digest: str) -> bytes:
     engine = model._engine
     training = {
@@ -98,13 +103,13 @@ def save_model(model: Sequential, path: str | os.PathLike[str]) -> None:
     digest = hashlib.sha256()
     blank = _header(model, little, _BLANK)
     length = len(blank).to_bytes(8, "little")
-    for part in (length, blank, *(memoryview(a).cast("B") for a in little.values() if a.size)):
+    for part in (length, blank, *map(_bytes, little.values())):
         digest.update(part)
     header = _header(model, little, digest.hexdigest())
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
     try:
         with temporary.open("xb") as file:
-            for part in (length, header, *(memoryview(a).cast("B") for a in little.values() if a.size)):
+            for part in (length, header, *map(_bytes, little.values())):
                 file.write(part)
             file.flush()
             os.fsync(file.fileno())
@@ -172,7 +177,9 @@ def _check_entries(header: dict[str, Any], payload: int) -> None:
         item = {"F32": 4, "F64": 8}.get(entry["dtype"]) if isinstance(entry["dtype"], str) else None
         shape, offsets = entry["shape"], entry["data_offsets"]
         if item is None or not isinstance(shape, list) or not isinstance(offsets, list) or len(offsets) != 2:
-            raise ModelFileError(f"the header's entry {name[:80]!r} has a dtype, shape or data_offsets of the wrong kind")
+            raise ModelFileError(
+                f"the header's entry {name[:80]!r} has a dtype, shape or data_offsets of the wrong kind"
+            )
         count = item
         for length in shape:
             count *= _size(length, f"a length of {name[:80]!r}")
@@ -204,7 +211,9 @@ def _read(path: str | os.PathLike[str]) -> tuple[dict[str, str], dict[str, npt.N
         if not all(isinstance(value, str) for value in metadata.values()):
             raise ModelFileError("the header's metadata must be strings")
         if metadata.get("format_version") != VERSION:
-            raise ModelFileError(f"the file's format version is {metadata.get('format_version')!r}; this fastnn reads '{VERSION}'")
+            raise ModelFileError(
+                f"the file's format version is {metadata.get('format_version')!r}; this fastnn reads '{VERSION}'"
+            )
         claimed = metadata.get("sha256", "")
         if len(claimed) != 64 or raw.count(claimed.encode()) != 1:
             raise ModelFileError("the header must hold one sha256 of 64 characters")
@@ -221,7 +230,9 @@ def _read(path: str | os.PathLike[str]) -> tuple[dict[str, str], dict[str, npt.N
     for name, entry in header.items():
         start, end = entry["data_offsets"]
         dtype = np.dtype("<f4" if entry["dtype"] == "F32" else "<f8")
-        arrays[name] = np.frombuffer(payload, dtype, count=(end - start) // dtype.itemsize, offset=start).reshape(entry["shape"])
+        arrays[name] = np.frombuffer(payload, dtype, count=(end - start) // dtype.itemsize, offset=start).reshape(
+            entry["shape"]
+        )
     return metadata, arrays
 
 

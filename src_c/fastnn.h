@@ -71,8 +71,8 @@ extern const fnn_kernels fnn_kernels_baseline, fnn_kernels_avx2, fnn_kernels_avx
 
 /* Instruction sets in rising order; a name for each, NULL past the last one that was built. */
 const char *fnn_isa_name(int isa);
-int fnn_isa_available(int isa);                /* built, and this processor and its system have it */
-const fnn_kernels *fnn_isa_kernels(int isa);   /* its table; NULL where it was not built */
+int fnn_isa_available(int isa);              /* built, and this processor and its system have it */
+const fnn_kernels *fnn_isa_kernels(int isa); /* its table; NULL where it was not built */
 
 const char *fnn_compiler(void); /* the compiler that built this, with its version */
 int fnn_openmp(void);           /* 1 if built with OpenMP */
@@ -80,8 +80,8 @@ int fnn_openmp(void);           /* 1 if built with OpenMP */
 /* ---- BLAS: filled from scipy.linalg.cython_blas; Fortran conventions, 32-bit sizes ---- */
 
 typedef struct {
-    void (*sgemm)(char *transa, char *transb, int *m, int *n, int *k, float *alpha, float *a, int *lda, float *b, int *ldb,
-                  float *beta, float *c, int *ldc);
+    void (*sgemm)(char *transa, char *transb, int *m, int *n, int *k, float *alpha, float *a, int *lda, float *b,
+                  int *ldb, float *beta, float *c, int *ldc);
     void (*dgemm)(char *transa, char *transb, int *m, int *n, int *k, double *alpha, double *a, int *lda, double *b,
                   int *ldb, double *beta, double *c, int *ldc);
 } fnn_blas;
@@ -112,7 +112,8 @@ typedef struct {
     void *parameters;
     void *gradients; /* NULL: each stripe's gradient is used at once and never stored */
     void *slots[FNN_SLOTS];
-    void *transposed; /* kernels of the own-product ops after the first, transposed, as fnn_transposed_size lays them out */
+    void *
+        transposed; /* kernels of the own-product ops after the first, transposed, as fnn_transposed_size lays them out */
     size_t stripe_count;
     const fnn_stripe *stripes;
     int loss, fused; /* fnn_loss; see fnn_fuses */
@@ -142,27 +143,27 @@ typedef struct {
 enum { FNN_LOSS = 1, FNN_BACKWARD = 2, FNN_UPDATE = 4, FNN_INPUT_GRADIENT = 8 };
 
 typedef struct {
-    int passes;              /* FNN_LOSS | FNN_BACKWARD | FNN_UPDATE | FNN_INPUT_GRADIENT */
-    int threads;             /* at most; the bits do not depend on it */
-    size_t batch;            /* rows of a step; the last one may have fewer */
-    int optimizer;           /* fnn_optimizer */
+    int passes;    /* FNN_LOSS | FNN_BACKWARD | FNN_UPDATE | FNN_INPUT_GRADIENT */
+    int threads;   /* at most; the bits do not depend on it */
+    size_t batch;  /* rows of a step; the last one may have fewer */
+    int optimizer; /* fnn_optimizer */
     double hyperparameters[4];
-    int64_t iterations;      /* in and out: optimizer steps done */
-    const fnn_progress *progress; /* may be NULL */
+    int64_t iterations;               /* in and out: optimizer steps done */
+    const fnn_progress *progress;     /* may be NULL */
     double sums[1 + FNN_MAX_METRICS]; /* out: the loss and each metric, summed over rows */
-    int64_t first_nonfinite; /* out: the first step with a loss that is not finite, or -1 */
-    const void *output_gradient; /* (rows, outputs), contiguous: starts FNN_BACKWARD where FNN_LOSS is absent */
-    void *output;            /* (rows, outputs), contiguous: where a run without FNN_LOSS puts its result, or NULL */
-    void *input_gradient;    /* (rows, inputs), contiguous: for FNN_INPUT_GRADIENT */
+    int64_t first_nonfinite;          /* out: the first step with a loss that is not finite, or -1 */
+    const void *output_gradient;      /* (rows, outputs), contiguous: starts FNN_BACKWARD where FNN_LOSS is absent */
+    void *output;         /* (rows, outputs), contiguous: where a run without FNN_LOSS puts its result, or NULL */
+    void *input_gradient; /* (rows, inputs), contiguous: for FNN_INPUT_GRADIENT */
 } fnn_run;
 
 /* Sizes in bytes or elements that the caller allocates; SIZE_MAX where a product overflows. */
 size_t fnn_workspace_bytes(const fnn_model *model, size_t batch, int threads); /* for fnn_train; 64-byte aligned */
 size_t fnn_scratch_bytes(const fnn_model *model, int threads);                 /* for fnn_infer */
 size_t fnn_transposed_size(const fnn_model *model);                            /* elements of model->transposed */
-size_t fnn_stripes(const fnn_model *model, fnn_stripe *stripes);               /* writes them unless NULL; their number */
-int fnn_fuses(const fnn_model *model, int loss);  /* the last activation and the loss are computed as one */
-int fnn_needs_blas(const fnn_model *model);       /* some product is large enough for BLAS */
+size_t fnn_stripes(const fnn_model *model, fnn_stripe *stripes); /* writes them unless NULL; their number */
+int fnn_fuses(const fnn_model *model, int loss); /* the last activation and the loss are computed as one */
+int fnn_needs_blas(const fnn_model *model);      /* some product is large enough for BLAS */
 
 /* Trains (or differentiates) over the data, batch by batch: forward, loss, backward, update as `passes` says.
  * With FNN_BACKWARD and no FNN_UPDATE the gradients of the last batch stay in model->gradients.
@@ -177,7 +178,7 @@ void fnn_apply_gradients(const fnn_model *model, fnn_run *run);
 fnn_status fnn_infer(const fnn_model *model, const fnn_data *data, fnn_run *run, void *scratch);
 
 /* 1 if rows x columns elements (row stride in elements) are all finite. */
-int fnn_all_finite(const fnn_kernels *kernels, int is_double, const void *x, ptrdiff_t stride, size_t rows, size_t columns,
-                   int threads);
+int fnn_all_finite(const fnn_kernels *kernels, int is_double, const void *x, ptrdiff_t stride, size_t rows,
+                   size_t columns, int threads);
 
 #endif

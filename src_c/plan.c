@@ -12,13 +12,13 @@ enum {
      * packing; a smaller one stays in the caches and is faster unpacked (benchmarks/RESULTS.md). */
     FNN_BLAS_SIZE = 1 << 19,
     FNN_BLAS_ROWS = 32,
-    FNN_INFER_ROWS = 48,    /* rows that one thread carries through the network at a time */
-    FNN_ROUND_TILES = 64,   /* tiles between two sums of an evaluation */
-    FNN_STRIPE = 8192,      /* elements of a stripe: a few microseconds of work for a small batch */
+    FNN_INFER_ROWS = 48,  /* rows that one thread carries through the network at a time */
+    FNN_ROUND_TILES = 64, /* tiles between two sums of an evaluation */
+    FNN_STRIPE = 8192,    /* elements of a stripe: a few microseconds of work for a small batch */
     FNN_LARGE_STRIPE = 1 << 19,
-    FNN_CHUNK = 1536,       /* elements of a gradient chunk: stays in the first-level cache until it is used */
-    FNN_CHUNK_ROWS = 12,    /* a multiple of every micro-kernel's rows */
-    FNN_SWEEP = 1 << 14,    /* elements of a tile of a whole-buffer update */
+    FNN_CHUNK = 1536,    /* elements of a gradient chunk: stays in the first-level cache until it is used */
+    FNN_CHUNK_ROWS = 12, /* a multiple of every micro-kernel's rows */
+    FNN_SWEEP = 1 << 14, /* elements of a tile of a whole-buffer update */
 };
 
 /* Floating-point operations that are worth waking another thread for: about 20 microseconds of them. */
@@ -236,7 +236,8 @@ fnn_status fnn_train(const fnn_model *model, const fnn_data *data, fnn_run *run,
 }
 
 void fnn_apply_gradients(const fnn_model *model, fnn_run *run) {
-    const double most = (double)model->parameter_size * 20.0 / work_per_thread; /* about 20 operations' time an element */
+    const double most =
+        (double)model->parameter_size * 20.0 / work_per_thread; /* about 20 operations' time an element */
     run->threads = most < 2 ? 1 : most < run->threads ? (int)most : run->threads;
     if (model->is_double) {
         fnn_apply_gradients_f64(model, run);
@@ -273,7 +274,8 @@ static void finite_worker(void *context, int thread) {
            (tile = fnn_team_claim(&job->team, thread)) != SIZE_MAX) {
         const size_t end = (tile + 1) * job->tile_rows < job->rows ? (tile + 1) * job->tile_rows : job->rows;
         for (size_t i = tile * job->tile_rows; i < end; i++) {
-            const char *row = job->x + (ptrdiff_t)i * job->stride * (ptrdiff_t)(job->is_double ? sizeof(double) : sizeof(float));
+            const char *row =
+                job->x + (ptrdiff_t)i * job->stride * (ptrdiff_t)(job->is_double ? sizeof(double) : sizeof(float));
             const int finite = job->is_double ? job->kernels->f64->all_finite((const double *)row, job->columns)
                                               : job->kernels->f32->all_finite((const float *)row, job->columns);
             if (!finite) {
@@ -284,9 +286,10 @@ static void finite_worker(void *context, int thread) {
     }
 }
 
-int fnn_all_finite(const fnn_kernels *kernels, int is_double, const void *x, ptrdiff_t stride, size_t rows, size_t columns,
-                   int threads) {
-    finite_job job = {.kernels = kernels, .is_double = is_double, .x = x, .stride = stride, .rows = rows, .columns = columns};
+int fnn_all_finite(const fnn_kernels *kernels, int is_double, const void *x, ptrdiff_t stride, size_t rows,
+                   size_t columns, int threads) {
+    finite_job job = {
+        .kernels = kernels, .is_double = is_double, .x = x, .stride = stride, .rows = rows, .columns = columns};
     job.tile_rows = at_least((size_t)FNN_SWEEP / at_least(columns, 1), 1);
     const size_t tiles = (rows + job.tile_rows - 1) / job.tile_rows;
     fnn_team_run(&job.team, tiles < 8 ? 1 : threads, start_finite, finite_worker, &job);

@@ -22,7 +22,7 @@ hypothesis.settings.load_profile("fastnn")
 
 def pytest_report_header():
     info = build_info()
-    openmp = f"{info['max_threads']} threads" if info["openmp"] else "no OpenMP"
+    openmp = f"{info['num_threads']} threads" if info["openmp"] else "no OpenMP"
     folder = Path(fastnn.__file__).parent
     return f"fastnn {fastnn.__version__} from {folder}: {info['isa']}, {openmp}, {info['compiler']}"
 

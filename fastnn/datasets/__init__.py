@@ -11,8 +11,14 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 
 
-def load_digits() -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-    """Handwritten digits, 8 × 8 pixels.
+def load_digits(*, by_writer: bool = False) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    """Handwritten digits, 8 × 8 pixels: 5,620 rows.
+
+    Parameters
+    ----------
+    by_writer : bool, default False
+        True gives the original split: 3,823 rows of 30 writers to train on, 1,797 of 13 others to test on, the harder
+        task (about two points of accuracy). False holds every fifth row of all back, so both parts know all writers.
 
     Returns
     -------
@@ -31,4 +37,9 @@ def load_digits() -> tuple[tuple[Array, Array], tuple[Array, Array]]:
     (64, np.uint8(9))
     """
     with np.load(Path(__file__).with_name("digits.npz"), allow_pickle=False) as file:
-        return (file["x_train"], file["y_train"]), (file["x_test"], file["y_test"])
+        train, test = (file["x_train"], file["y_train"]), (file["x_test"], file["y_test"])
+    if by_writer:
+        return train, test
+    x, y = np.concatenate([train[0], test[0]]), np.concatenate([train[1], test[1]])
+    held = np.arange(len(x)) % 5 == 4
+    return (x[~held], y[~held]), (x[held], y[held])

@@ -28,7 +28,9 @@ def features_of(shape: Any, argument: str) -> int:
     """The number of features of an input shape ``(features,)`` or ``features``."""
     if isinstance(shape, (tuple, list)):
         if len(shape) != 1:
-            raise ValueError(f"{argument} must be (features,): rows of a dense network have one axis, got {tuple(shape)}")
+            raise ValueError(
+                f"{argument} must be (features,): rows of a dense network have one axis, got {tuple(shape)}"
+            )
         shape = shape[0]
     return check_width(argument, shape)
 

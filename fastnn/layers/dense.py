@@ -75,7 +75,9 @@ class Dense(Layer):
 
     def lower(self, offsets: dict[str, int]) -> list[Op]:
         """One dense op with its activation."""
-        return [Op(OP_DENSE, self.activation.code, self._inputs, self.units, offsets["kernel"], offsets.get("bias", -1))]
+        return [
+            Op(OP_DENSE, self.activation.code, self._inputs, self.units, offsets["kernel"], offsets.get("bias", -1))
+        ]
 
     @property
     def kernel(self) -> npt.NDArray[Any]:
