@@ -80,14 +80,14 @@ def demo(epochs: int, seed: int, batch_size: int, folder: Path) -> None:
     )
     model.compile(optimizer="adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
     start = time.perf_counter()
-    history = model.fit(x_train, y_train, epochs=epochs, batch_size=batch_size, validation_split=0.1)
+    history = model.fit(x_train, y_train, epochs=epochs, batch_size=batch_size, validation_data=(x_test, y_test))
     seconds = time.perf_counter() - start
 
     print()
     model.summary()
     loss, accuracy = model.evaluate(x_test, y_test, verbose=0)
     print(f"\nTest accuracy    {accuracy:.2%} of {len(x_test):,} held-back digits (loss {loss:.4f})")
-    print(f"Training speed   {0.9 * len(x_train) * epochs / seconds:,.0f} samples per second, validation included\n")
+    print(f"Training speed   {len(x_train) * epochs / seconds:,.0f} samples per second, validation included\n")
     print(confusion_matrix(y_test, model.predict(x_test).argmax(axis=1)))
 
     print("\nSingle rows, each through predict:")

@@ -1,0 +1,160 @@
+"""The kernels of the picked instruction set (FASTNN_ISA picks another) beside NumPy, through one-layer models."""
+
+import mpmath
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import fastnn
+from fastnn import layers
+from fastnn._engine import all_finite
+
+sizes = st.integers(1, 70) | st.integers(1, 300)
+
+
+def dense(inputs, units, dtype="float64", activation=None):
+    return fastnn.Sequential([fastnn.Input((inputs,), dtype=dtype), layers.Dense(units, activation)])
+
+
+def filled(model, generator):
+    for view in model.weights:
+        view[...] = generator.normal(size=view.shape)
+    return model
+
+
+@given(rows=sizes, inputs=sizes, units=sizes, dtype=st.sampled_from(["float32", "float64"]))
+def test_forward_is_the_product(rows, inputs, units, dtype):
+    generator = np.random.default_rng([rows, inputs, units])
+    model = filled(dense(inputs, units, dtype), generator)
+    x = generator.normal(size=(rows, inputs)).astype(dtype)
+    kernel, bias = (w.astype(np.float64) for w in model.get_weights())
+    exact = x.astype(np.float64) @ kernel + bias
+    # A chain of n additions is off by at most n ulp of the sum of magnitudes (Higham, Accuracy and Stability, 3.1).
+    bound = (inputs + 2) * np.finfo(dtype).eps * (np.abs(x.astype(np.float64)) @ np.abs(kernel) + np.abs(bias))
+    assert (np.abs(model.predict(x) - exact) <= bound).all()
+
+
+@given(rows=sizes, inputs=sizes, units=sizes)
+def test_gradients_are_the_products(rows, inputs, units):
+    generator = np.random.default_rng([rows, inputs, units])
+    model = filled(dense(inputs, units), generator)
+    x, dy = generator.normal(size=(rows, inputs)), generator.normal(size=(rows, units))
+    model.forward(x)
+    dx = model.backward(dy)
+    kernel_gradient, bias_gradient = model.gradients
+    # Float64 sums in another order: a few ulp of the terms' magnitude.
+    np.testing.assert_allclose(kernel_gradient, x.T @ dy, rtol=1e-11, atol=1e-11)
+    np.testing.assert_allclose(bias_gradient, dy.sum(axis=0), rtol=1e-11, atol=1e-11)
+    np.testing.assert_allclose(dx, dy @ model.weights[0].T, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("rows", [3, 40, 130])
+def test_large_layers_go_through_blas_to_the_same_result(rows, dtype):
+    generator = np.random.default_rng(rows)
+    model = filled(dense(700, 800, dtype), generator)
+    x, dy = generator.normal(size=(rows, 700)).astype(dtype), generator.normal(size=(rows, 800)).astype(dtype)
+    tolerance = {"rtol": 1e-3, "atol": 1e-2} if dtype == "float32" else {"rtol": 1e-10, "atol": 1e-10}
+    kernel, bias = model.weights
+    np.testing.assert_allclose(model.predict(x), x @ kernel + bias, **tolerance)
+    np.testing.assert_allclose(model.forward(x), x @ kernel + bias, **tolerance)
+    np.testing.assert_allclose(model.backward(dy), dy @ kernel.T, **tolerance)
+    np.testing.assert_allclose(model.gradients[0], x.T @ dy, **tolerance)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", ["sigmoid", "tanh"])
+def test_activations_within_four_ulp(name, dtype):
+    mpmath.mp.dps = 40
+    magnitudes = np.concatenate([np.geomspace(1e-6, 80, 400), np.linspace(0.01, 20, 400)])
+    x = np.concatenate([magnitudes, -magnitudes]).astype(dtype)[:, None]
+    model = fastnn.Sequential([layers.Activation(name, input_shape=(1,), dtype=dtype)])
+    ours = model.predict(x)[:, 0]
+    function = mpmath.tanh if name == "tanh" else lambda v: 1 / (1 + mpmath.exp(-v))
+    for value, result in zip(x[:, 0], ours, strict=True):
+        exact = function(mpmath.mpf(float(value)))
+        ulp = np.spacing(np.abs(np.asarray(float(exact), dtype)))
+        assert abs(mpmath.mpf(float(result)) - exact) <= 4 * float(ulp), value
+
+
+def test_activations_at_the_edges():
+    x = np.array([[-np.inf], [np.inf], [np.nan], [0.0], [-1e4], [1e4]], np.float32)
+    for name, expected in {
+        "sigmoid": [0, 1, np.nan, 0.5, 0, 1],
+        "tanh": [-1, 1, np.nan, 0, -1, 1],
+        "relu": [0, np.inf, np.nan, 0, 0, 1e4],
+    }.items():
+        model = fastnn.Sequential([layers.Activation(name, input_shape=(1,))])
+        np.testing.assert_array_equal(model.predict(x)[:, 0], np.array(expected, np.float32))
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e4])
+def test_softmax_and_its_loss_are_stable(scale):
+    generator = np.random.default_rng(0)
+    x = (scale * generator.normal(size=(50, 11))).astype(np.float64)
+    model = fastnn.Sequential([layers.Activation("softmax", input_shape=(11,), dtype="float64")])
+    y = model.predict(x)
+    np.testing.assert_allclose(y, fastnn.activations.softmax(x), rtol=1e-13, atol=1e-300)
+    labels = generator.integers(0, 11, 50)
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    exact = fastnn.losses.SparseCategoricalCrossentropy(from_logits=True)(labels, x)
+    assert model.evaluate(x, labels, verbose=0) == pytest.approx(exact, rel=1e-12)
+
+
+@pytest.mark.parametrize("loss", ["mse", "half_mse", "binary_crossentropy", "categorical_crossentropy"])
+@pytest.mark.parametrize("metric", ["mse", "mae", "binary_accuracy", "categorical_accuracy"])
+def test_losses_and_metrics_are_their_formulas(loss, metric):
+    generator = np.random.default_rng(1)
+    x, y = generator.dirichlet(np.ones(4), 77), np.eye(4)[generator.integers(0, 4, 77)]
+    model = fastnn.Sequential([layers.Activation("linear", input_shape=(4,), dtype="float64")])
+    model.compile("sgd", loss, [metric])
+    expected = [fastnn.losses.get(loss)(y, x), fastnn.metrics.get(metric)(y, x)]
+    np.testing.assert_allclose(model.evaluate(x, y, verbose=0), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("size", [1, 15, 4096, 70_000])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_finite_check_finds_the_one(size, dtype):
+    x = np.ones((size, 1), dtype)
+    assert all_finite(x)
+    for bad in (np.nan, np.inf, -np.inf):
+        for place in (0, size // 2, size - 1):
+            y = x.copy()
+            y[place] = bad
+            assert not all_finite(y)
+
+
+def one_weight(optimizer, steps, gradient=0.5, start=1.0):
+    """A single weight w with loss slope `gradient`, after each step."""
+    model = fastnn.Sequential([layers.Dense(1, use_bias=False, input_shape=(1,), dtype="float64")])
+    model.set_weights([[[start]]])
+    model.compile(optimizer, "mse")
+    values = []
+    for _ in range(steps):
+        model.forward([[1.0]])
+        model.backward([[gradient]])
+        model.apply_gradients()
+        values.append(float(model.weights[0][0, 0]))
+    return values
+
+
+def test_gradient_descent_by_hand():
+    assert one_weight(fastnn.optimizers.SGD(0.1), 2) == pytest.approx([0.95, 0.90])
+
+
+def test_momentum_and_nesterov_by_hand():
+    # velocity: -0.05, then 0.9 * -0.05 - 0.05 = -0.095
+    assert one_weight(fastnn.optimizers.SGD(0.1, momentum=0.9), 2) == pytest.approx([0.95, 0.855])
+    # look-ahead: 0.9 * -0.05 - 0.05 = -0.095, then 0.9 * -0.095 - 0.05 = -0.1355
+    assert one_weight(fastnn.optimizers.SGD(0.1, momentum=0.9, nesterov=True), 2) == pytest.approx([0.905, 0.7695])
+
+
+def test_first_three_adam_steps_by_hand():
+    # With a constant gradient g, m_t = (1 - 0.9^t) g and v_t = (1 - 0.999^t) g^2: each step is lr g / (g + eps').
+    expected, w = [], 1.0
+    for t in (1, 2, 3):
+        correction = np.sqrt(1 - 0.999**t)
+        w -= 0.001 * correction / (1 - 0.9**t) * (1 - 0.9**t) * 0.5 / (correction * 0.5 + 1e-7)
+        expected.append(w)
+    assert one_weight("adam", 3) == pytest.approx(expected, rel=1e-12)

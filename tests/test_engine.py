@@ -1,0 +1,184 @@
+"""What the engine promises beyond its numbers: the same bits on any number of threads, Ctrl-C, forks, memory."""
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+import fastnn
+from fastnn import layers
+
+
+def network(seed=0, widths=(40, 96, 64, 10), dtype="float32"):
+    model = fastnn.Sequential(
+        [
+            fastnn.Input((widths[0],), dtype=dtype),
+            *(
+                layers.Dense(n, "relu", kernel_initializer=fastnn.initializers.HeNormal(seed + k))
+                for k, n in enumerate(widths[1:-1])
+            ),
+            layers.Dense(
+                widths[-1], "softmax", kernel_initializer=fastnn.initializers.GlorotUniform(seed + len(widths))
+            ),
+        ]
+    )
+    model.compile("adam", "sparse_categorical_crossentropy", ["accuracy"])
+    model._seed = seed
+    return model
+
+
+def rows(count=700, features=40, seed=5):
+    generator = np.random.default_rng(seed)
+    return generator.normal(size=(count, features)).astype(np.float32), generator.integers(0, 10, count)
+
+
+@pytest.mark.thread_unsafe(reason="sets the number of threads of the process")
+@pytest.mark.parametrize("widths", [(40, 96, 64, 10), (40, 700, 800, 10)], ids=["own", "blas"])
+@pytest.mark.parametrize("batch", [32, 128])
+def test_bits_do_not_depend_on_threads(widths, batch):
+    x, y = rows()
+    results = []
+    for threads in (1, 2, 3, 8):
+        fastnn.set_num_threads(threads)
+        model = network(widths=widths)
+        history = model.fit(x, y, batch_size=batch, epochs=2, verbose=0)
+        results.append([*model.get_weights(), model.predict(x), np.array(history.history["loss"])])
+    for other in results[1:]:
+        for a, b in zip(results[0], other, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_two_threads_fitting_two_models_get_the_same_bits():
+    x, y = rows()
+    alone = [network(seed) for seed in (1, 2)]
+    for model in alone:
+        model.fit(x, y, epochs=3, verbose=0)
+    together = [network(seed) for seed in (1, 2)]
+    workers = [
+        threading.Thread(target=model.fit, args=(x, y), kwargs={"epochs": 3, "verbose": 0}) for model in together
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    for a, b in zip(alone, together, strict=True):
+        for one, other in zip(a.weights, b.weights, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_batch_hooks_do_not_change_the_training():
+    class Counter(fastnn.callbacks.Callback):
+        batches = 0
+
+        def on_train_batch_end(self, batch, logs=None):
+            self.batches += 1
+
+    x, y = rows()
+    counter, plain, hooked = Counter(), network(), network()
+    plain.fit(x, y, epochs=2, verbose=0)
+    hooked.fit(x, y, epochs=2, verbose=0, callbacks=[counter])
+    assert counter.batches == 2 * 22
+    for a, b in zip(plain.weights, hooked.weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.thread_unsafe(reason="sends the process a signal, which the main thread gets")
+def test_ctrl_c_stops_between_steps():
+    x, y = rows(60_000, 40)
+    model, ended, sent = network(), [], []
+
+    class Watcher(fastnn.callbacks.Callback):
+        def on_train_end(self, logs=None):
+            ended.append(time.perf_counter())
+
+    def interrupt():
+        sent.append(time.perf_counter())
+        os.kill(os.getpid(), signal.SIGINT)
+
+    timer = threading.Timer(0.3, interrupt)
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(x, y, epochs=10_000, verbose=0, callbacks=[Watcher()])
+    # 0.05 s promised; a loaded test machine may schedule us late.
+    assert ended[0] - sent[0] < 0.5
+    assert all(np.isfinite(w).all() for w in model.weights)
+    assert model._engine.iterations > 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_can_train():
+    code = """
+import os, sys, warnings
+import numpy as np, fastnn
+warnings.simplefilter("ignore")
+fastnn.set_num_threads(2)
+model = fastnn.Sequential([fastnn.layers.Dense(256, "relu", input_shape=(256,)), fastnn.layers.Dense(1)])
+model.compile("sgd", "mse")
+x = np.random.default_rng(0).random((2000, 256), np.float32)
+model.fit(x, x[:, :1], verbose=0)
+child = os.fork()
+model.fit(x, x[:, :1], verbose=0)
+if child == 0:
+    os._exit(fastnn.get_num_threads() - 1)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+
+
+@pytest.mark.thread_unsafe(reason="measures the memory of the process")
+def test_a_hundred_fits_leave_memory_where_it_was():
+    x, y = rows(2000)
+
+    def once():
+        network().fit(x, y, verbose=0)
+
+    for _ in range(5):
+        once()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for _ in range(100):
+        once()
+    # KiB on Linux: one model with its workspace is about 300 KiB, so a leak of it would show a hundredfold.
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 8_000
+
+
+@pytest.mark.thread_unsafe(reason="BLAS has one thread count for the process")
+def test_blas_threads_are_as_they_were():
+    from threadpoolctl import threadpool_info
+
+    def counts():
+        return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+    model = fastnn.Sequential([layers.Dense(900, input_shape=(900,))])
+    before = counts()
+    model.predict(np.ones((64, 900), np.float32))
+    assert counts() == before
+
+
+def test_unknown_instruction_set_says_what_there_is():
+    run = subprocess.run(
+        [sys.executable, "-c", "import fastnn"],
+        env=os.environ | {"FASTNN_ISA": "z80"},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode != 0
+    assert "FASTNN_ISA is 'z80'; this machine and build have baseline" in run.stderr
+
+
+def test_rows_of_any_stride_are_read_in_place():
+    x, y = rows()
+    model = network()
+    expected = model.predict(np.ascontiguousarray(x))
+    wide = np.zeros((700, 50), np.float32)
+    wide[:, 5:45] = x
+    fixed = x.copy()
+    fixed.flags.writeable = False
+    for view in (wide[:, 5:45], np.asfortranarray(x), fixed, x[::-1].copy()[::-1], x.astype(np.float64)):
+        np.testing.assert_array_equal(model.predict(view), expected)
+        model.evaluate(view, y, verbose=0)

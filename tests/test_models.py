@@ -1,0 +1,216 @@
+"""Sequential: what a user calls, what it returns, and what bad input gets."""
+
+import copy
+import json
+
+import numpy as np
+import pytest
+
+import fastnn
+import fastnn as tf
+from fastnn import layers
+
+
+def digits():
+    (x_train, y_train), (x_test, y_test) = fastnn.datasets.load_digits()
+    return (x_train / np.float32(16), y_train), (x_test / np.float32(16), y_test)
+
+
+def small(**compile_arguments):
+    model = fastnn.Sequential([layers.Dense(5, "relu", input_shape=(3,)), layers.Dense(4, "softmax")])
+    given = {"optimizer": "adam", "loss": "sparse_categorical_crossentropy", "metrics": ["accuracy"]}
+    model.compile(**(given | compile_arguments))
+    return model
+
+
+X = np.random.default_rng(0).normal(size=(20, 3))
+Y = np.arange(20) % 4
+
+
+@pytest.mark.thread_unsafe(reason="sets the process-wide seed")
+@pytest.mark.parametrize("seed", range(5))
+def test_the_listing_reaches_97_percent(seed):
+    (x_train, y_train), (x_test, y_test) = digits()
+    tf.utils.set_random_seed(seed)
+    model = tf.keras.Sequential(
+        [
+            tf.keras.layers.Dense(128, activation="relu", input_shape=(64,)),
+            tf.keras.layers.Dense(128, activation="relu"),
+            tf.keras.layers.Dense(10, activation="softmax"),
+        ]
+    )
+    model.compile(optimizer="adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    history = model.fit(x_train, y_train, epochs=15, batch_size=32, verbose=0)
+    loss, accuracy = model.evaluate(x_test, y_test, verbose=0)
+    assert accuracy >= 0.97
+    assert history.history["loss"][-1] < history.history["loss"][0] / 10
+    assert loss < 0.2
+
+
+@pytest.mark.thread_unsafe(reason="sets the process-wide seed")
+def test_two_moons_and_a_regression_converge():
+    tf.utils.set_random_seed(0)
+    generator = np.random.default_rng(0)
+    angle, side = generator.uniform(0, np.pi, 1000), np.arange(1000) % 2
+    x = np.c_[np.cos(angle) * (1 - 2 * side) + side, np.sin(angle) * (1 - 2 * side) + side / 2]
+    x += 0.1 * generator.normal(size=x.shape)
+    model = fastnn.Sequential([layers.Dense(32, "tanh", input_shape=(2,)), layers.Dense(1, "sigmoid")])
+    model.compile(fastnn.optimizers.Adam(0.01), "binary_crossentropy", ["accuracy"])
+    model.fit(x, side, epochs=60, verbose=0)
+    assert model.evaluate(x, side, verbose=0)[1] > 0.97
+
+    model = fastnn.Sequential([layers.Dense(1, input_shape=(2,))])
+    model.compile(fastnn.optimizers.SGD(0.1), "half_mse")
+    model.fit(x, x @ [2.0, -3.0] + 1, epochs=100, verbose=0)
+    np.testing.assert_allclose(model.layers[0].kernel[:, 0], [2, -3], atol=1e-3)
+
+
+def test_keras_is_the_package_itself():
+    import fastnn.keras.layers as alias
+
+    assert fastnn.keras is fastnn
+    assert alias is fastnn.layers
+
+
+def test_results_have_keras_shapes_and_names():
+    model = small()
+    history = model.fit(X, Y, epochs=3, batch_size=6, validation_split=0.25, verbose=0, initial_epoch=1)
+    assert list(history.history) == ["loss", "accuracy", "val_loss", "val_accuracy"]
+    assert history.epoch == [1, 2]
+    assert history.params == {"epochs": 3, "steps": 3, "verbose": 0}
+    result = model.evaluate(X, Y, verbose=0, return_dict=True)
+    assert list(result) == ["loss", "accuracy"]
+    assert model.evaluate(X, Y, verbose=0) == list(result.values())
+    assert isinstance(small(metrics=None).evaluate(X, Y, verbose=0), float)
+    assert model.predict(X).shape == (20, 4)
+    np.testing.assert_array_equal(model(X), model.predict_on_batch(X))
+    assert model.count_params() == 3 * 5 + 5 + 5 * 4 + 4
+
+
+@pytest.mark.thread_unsafe(reason="captures what the process prints")
+@pytest.mark.parametrize(("verbose", "expected"), [(0, ""), (1, "Epoch 2/2: 100%"), (2, "3/3 - ")])
+def test_verbose(verbose, expected, capsys):
+    small().fit(X, Y, epochs=2, batch_size=8, verbose=verbose)
+    printed = capsys.readouterr().out
+    assert expected in printed
+    assert bool(printed) == bool(verbose)
+
+
+def test_summary_lists_layers_and_parameters():
+    lines = []
+    small().summary(print_fn=lines.append)
+    assert any("dense_1 (Dense)" in line and line.rstrip().endswith("24") for line in lines)
+    assert lines[-1].startswith("Parameters: 44")
+
+
+def test_names_weights_and_config_round_trip():
+    model = small()
+    assert [layer.name for layer in model.layers] == ["dense", "dense_1"]
+    other = fastnn.Sequential.from_config(json.loads(json.dumps(model.get_config())))
+    other.set_weights(model.get_weights())
+    np.testing.assert_array_equal(other.predict(X), model.predict(X))
+    model.layers[0].kernel[...] = 0  # a view: the model changes
+    assert not model.get_weights()[0].any()
+
+
+def test_a_model_without_input_shape_is_built_by_fit():
+    model = fastnn.Sequential([layers.Dense(4, "softmax")])
+    with pytest.raises(ValueError, match="predict needs a built model"):
+        model.predict(X)
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    model.fit(X, Y, verbose=0)
+    assert model.layers[0].kernel.shape == (3, 4)
+
+
+def test_train_on_batch_is_one_step_of_fit():
+    one, other = small(), small()
+    other.set_weights(one.get_weights())
+    one.fit(X, Y, batch_size=20, shuffle=False, verbose=0)
+    loss, accuracy = other.train_on_batch(X, Y)
+    assert 0 <= accuracy <= 1
+    assert loss > 0
+    for a, b in zip(one.weights, other.weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+BAD = {
+    "features": (X[:, :2], Y, ValueError, "x must have 3 features a row.* got 2"),
+    "one axis": (X[0], Y, ValueError, r"x must have two axes \(rows, features\), got shape \(3,\)"),
+    "lengths": (X, Y[:-1], ValueError, "same number of rows, got 20 rows and 19 rows"),
+    "label too large": (X, Y + 1, ValueError, "labels from 0 to 3, but row 3 is 4"),
+    "label negative": (X, Y - 1, ValueError, "labels from 0 to 3, but row 0 is -1"),
+    "label not whole": (X, Y + 0.5, ValueError, "integer class labels, but row 0 is 0.5"),
+    "NaN": (np.where(np.arange(60).reshape(20, 3) == 31, np.nan, X), Y, ValueError, "x must be finite, but row 10"),
+    "infinity": (X * 1e300, Y, ValueError, "x must be finite"),
+    "empty": (X[:0], Y[:0], ValueError, "at least one row"),
+    "complex": (X + 1j, Y, TypeError, "got complex data"),
+    "object": (X.astype(object), Y, TypeError, "got object data"),
+    "no targets": (X, None, ValueError, "y is missing"),
+    "one-hot": (X, np.eye(4)[Y], ValueError, "need categorical_crossentropy"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+@pytest.mark.parametrize("call", ["fit", "evaluate", "train_on_batch"])
+def test_bad_data_gets_one_sentence_and_changes_nothing(case, call):
+    x, y, error, sentence = BAD[case]
+    model = small()
+    before, state = model.get_weights(), copy.copy(model._epochs_done)
+    with pytest.raises(error, match=sentence):
+        getattr(model, call)(x, y)
+    assert model._epochs_done == state
+    for a, b in zip(before, model.weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("attempt", "error", "sentence"),
+    [
+        (lambda: layers.Dense(3, "rleu"), ValueError, "did you mean 'relu'"),
+        (lambda: layers.Dense(0), ValueError, "units must be at least 1, got 0"),
+        (
+            lambda: layers.Dense(3, kernel_initializer="he_norml"),
+            ValueError,
+            "kernel_initializer 'he_norml' is unknown",
+        ),
+        (lambda: small(loss="mze"), ValueError, "loss 'mze' is unknown; did you mean 'mse'"),
+        (lambda: small(optimizer="adan"), ValueError, "did you mean 'adam'"),
+        (lambda: small(metrics=["acuracy"]), ValueError, "metric 'acuracy' is unknown"),
+        (lambda: small(metrics=["mse"]), ValueError, "needs targets shaped like the output"),
+        (lambda: small().fit(X, Y, epochs=1.5), TypeError, "epochs must be an integer, got float"),
+        (lambda: small().fit(X, Y, batch_size=0), ValueError, "batch_size must be at least 1"),
+        (lambda: small().fit(X, Y, verbose=3), ValueError, "verbose must be"),
+        (lambda: small().fit(X, Y, validation_split=1.5), ValueError, "validation_split must lie between"),
+        (lambda: small().set_weights([1]), ValueError, "weights must hold 4 arrays, got 1"),
+        (lambda: small().backward([[1.0]]), RuntimeError, "needs a forward pass"),
+        (lambda: fastnn.optimizers.Adam(-1), ValueError, "learning_rate must be at least 0, got -1"),
+        (lambda: fastnn.Sequential([layers.Dense(2**40, input_shape=(2**40,))]), ValueError, "cannot be addressed"),
+        (lambda: fastnn.set_num_threads(0), ValueError, "n must be an integer from 1 to 256"),
+    ],
+)
+def test_bad_arguments_get_one_sentence(attempt, error, sentence):
+    with pytest.raises(error, match=sentence) as caught:
+        attempt()
+    assert "\n" not in str(caught.value)
+
+
+def test_fit_needs_compile_and_softmax_of_one_unit_warns():
+    with pytest.raises(RuntimeError, match="fit needs a compiled model"):
+        fastnn.Sequential([layers.Dense(1, input_shape=(3,))]).fit(X, Y)
+    with pytest.warns(UserWarning, match="softmax over one unit"):
+        fastnn.Sequential([layers.Dense(1, "softmax", input_shape=(3,))])
+
+
+def test_a_loss_that_turns_nan_is_reported_once():
+    model = fastnn.Sequential([layers.Dense(1, input_shape=(3,))])
+    model.compile(fastnn.optimizers.SGD(1e30), "mse")
+    with pytest.warns(RuntimeWarning, match=r"not finite from epoch 1, step \d") as caught:
+        model.fit(X, X[:, 0], epochs=5, batch_size=2, verbose=0)
+    assert len(caught) == 1
+
+
+def test_check_finite_can_be_left_out():
+    x = X.copy()
+    x[3, 1] = np.nan
+    with pytest.warns(RuntimeWarning, match="not finite"):
+        small().fit(x, Y, verbose=0, check_finite=False)

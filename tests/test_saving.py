@@ -1,0 +1,155 @@
+"""The model file: exact round trips, and one exception for whatever else the bytes may be."""
+
+import contextlib
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import fastnn
+from fastnn import layers, saving
+
+X = np.random.default_rng(0).normal(size=(50, 3))
+Y = np.arange(50) % 2
+
+
+def trained(dtype="float32", epochs=2):
+    model = fastnn.Sequential(
+        [fastnn.Input((3,), dtype=dtype), layers.Dense(4, "tanh"), layers.Dense(2), layers.Activation("softmax")]
+    )
+    model.compile(fastnn.optimizers.Adam(0.01), "sparse_categorical_crossentropy", ["accuracy"])
+    model.fit(X, Y, epochs=epochs, verbose=0)
+    return model
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_training_resumes_exactly(dtype, tmp_path):
+    model = trained(dtype)
+    model.save(tmp_path / "m.fastnn")
+    loaded = fastnn.load_model(tmp_path / "m.fastnn")
+    assert loaded.get_config() == model.get_config()
+    np.testing.assert_array_equal(loaded.predict(X), model.predict(X))
+    for each in (model, loaded):
+        each.fit(X, Y, epochs=4, initial_epoch=2, verbose=0)
+    for a, b in zip(model.weights, loaded.weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_models_not_built_or_not_compiled_round_trip(tmp_path):
+    fastnn.Sequential([layers.Dense(2)]).save(tmp_path / "a")
+    assert not fastnn.load_model(tmp_path / "a").built
+    model = fastnn.Sequential([layers.Dense(2, input_shape=(3,))])
+    model.save(tmp_path / "b")
+    np.testing.assert_array_equal(fastnn.load_model(tmp_path / "b").predict(X), model.predict(X))
+
+
+def test_safetensors_reads_our_weights(tmp_path):
+    from safetensors.numpy import load_file
+
+    model = trained()
+    model.save(tmp_path / "m.safetensors")
+    tensors = load_file(tmp_path / "m.safetensors")
+    np.testing.assert_array_equal(tensors["dense/kernel"], model.layers[1].kernel)
+    assert "optimizer/v/dense_1/bias" in tensors
+
+
+def refused(path, data):
+    path.write_bytes(data)
+    with pytest.raises(fastnn.ModelFileError):
+        fastnn.load_model(path)
+
+
+@pytest.mark.slow
+def test_every_changed_byte_and_every_cut_is_refused(tmp_path):
+    trained().save(tmp_path / "m")
+    good = (tmp_path / "m").read_bytes()
+    for place in range(len(good)):
+        refused(tmp_path / "bad", good[:place] + bytes([good[place] ^ 0x55]) + good[place + 1 :])
+    for length in range(len(good)):
+        refused(tmp_path / "bad", good[:length])
+    refused(tmp_path / "bad", good + b"\0")
+
+
+@given(data=st.binary(max_size=200))
+def test_random_bytes_are_refused(data, tmp_path_factory):
+    refused(tmp_path_factory.getbasetemp() / "random", data)
+
+
+def resigned(path, change):
+    """The file with its header's parsed form changed, and a checksum that is right again: what a stranger can make."""
+    data = path.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    header, payload = json.loads(data[8 : 8 + length]), data[8 + length :]
+    change(header)
+    header["__metadata__"]["sha256"] = "0" * 64
+    blank = json.dumps(header).encode()
+    prefix = len(blank).to_bytes(8, "little")
+    digest = saving.hashlib.sha256(prefix + blank + payload).hexdigest()
+    return prefix + blank.replace(b"0" * 64, digest.encode(), 1) + payload
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=300)
+@given(data=st.data())
+def test_hostile_configurations_are_refused_or_load(data, tmp_path_factory):
+    path = tmp_path_factory.getbasetemp() / f"hostile{np.random.default_rng().integers(2**60)}"
+    trained(epochs=0).save(path)
+    part = data.draw(st.sampled_from(["config", "compile", "training"]))
+
+    def change(header):
+        config = json.loads(header["__metadata__"][part])
+        node = config
+        while True:
+            keys = list(node) if isinstance(node, dict) else list(range(len(node)))
+            key = data.draw(st.sampled_from(keys))
+            if isinstance(node[key], (dict, list)) and node[key] and data.draw(st.booleans()):
+                node = node[key]
+                continue
+            node[key] = data.draw(values)
+            break
+        header["__metadata__"][part] = json.dumps(config)
+
+    path.write_bytes(resigned(path, change))
+    with contextlib.suppress(fastnn.ModelFileError):  # any other exception fails the test
+        assert isinstance(fastnn.load_model(path), fastnn.Sequential)
+    path.unlink()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda h: h["dense/kernel"].update(shape=[2**40, 2**40]),
+        lambda h: h["dense/kernel"].update(shape=[-3, -4]),
+        lambda h: h["dense/kernel"].update(data_offsets=[0, 2**63]),
+        lambda h: h["dense/kernel"].update(dtype="F16"),
+        lambda h: h.update({"more/kernel": h.pop("dense/kernel")}),
+        lambda h: h["__metadata__"].update(format_version="2"),
+        lambda h: h["__metadata__"].update(config="[" * 100_000),
+        lambda h: h["__metadata__"].update(config='{"a": NaN}'),
+        lambda h: h["__metadata__"].pop("training"),
+    ],
+)
+def test_absurd_headers_are_refused(change, tmp_path):
+    trained().save(tmp_path / "m")
+    refused(tmp_path / "m", resigned(tmp_path / "m", change))
+
+
+@pytest.mark.thread_unsafe(reason="patches the os module")
+def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
+    model = trained()
+    model.save(tmp_path / "m")
+    before = (tmp_path / "m").read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(saving.os, "fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))
+        with pytest.raises(OSError, match="disk full"):
+            trained().save(tmp_path / "m")
+    assert (tmp_path / "m").read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["m"]
