@@ -3,6 +3,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import disjoint_base
 
 from fastnn.plan import Plan
 
@@ -17,6 +18,7 @@ def build_info() -> dict[str, Any]: ...
 def aligned_zeros(size: int, dtype: npt.DTypeLike) -> _Array: ...
 def all_finite(x: _Array) -> bool: ...
 
+@disjoint_base
 class Engine:
     plan: Plan
     parameters: _Array

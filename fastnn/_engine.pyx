@@ -250,6 +250,9 @@ cdef class _Reporter:
         self.progress.context = <void *>self
         self.progress.interval = 0.02
 
+    def __reduce__(self):
+        raise TypeError("a progress report cannot be pickled")
+
 
 cdef int _report(void *context, size_t steps_done, const double *sums) noexcept nogil:
     with gil:
@@ -331,6 +334,9 @@ cdef class Engine:
             self.blas.dgemm = <void *><uintptr_t>library.dgemm
             self.model.blas = &self.blas
             self._one_thread = _blas.OneThread()
+
+    def __reduce__(self):
+        raise TypeError("an engine cannot be pickled or copied: save the model to a file, or use get_weights")
 
     @property
     def gradients(self):
