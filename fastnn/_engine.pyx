@@ -483,7 +483,6 @@ cdef class Engine:
         Fills `gradients`; returns the gradient by the inputs, (rows, inputs).
         """
         cdef fnn_run run
-        cdef fnn_data data
         cdef void *memory
         if self._last_rows == 0:
             raise RuntimeError("backward needs a forward pass before it")
@@ -493,7 +492,6 @@ cdef class Engine:
             raise ValueError(f"output_gradient must be C-contiguous with the {self._last_rows} rows of the last "
                              f"forward pass, got shape {_shape(output_gradient)}")
         cdef cnp.ndarray input_gradient = np.empty((self._last_rows, self._inputs), self._dtype)
-        self._check_data(self._last_x, None, None, &data)
         self._prepare_run(&run, None, FNN_BACKWARD | FNN_INPUT_GRADIENT)
         run.batch = self._last_rows
         run.output_gradient, run.input_gradient = _data(output_gradient), _data(input_gradient)
@@ -504,7 +502,7 @@ cdef class Engine:
             run.threads = _threads
             memory = _data(self._workspace)
             with nogil:
-                fnn_train(&self.model, &data, &run, memory)
+                fnn_train(&self.model, NULL, &run, memory)
         finally:
             self._leave()
         return input_gradient

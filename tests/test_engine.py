@@ -182,3 +182,18 @@ def test_rows_of_any_stride_are_read_in_place():
     for view in (wide[:, 5:45], np.asfortranarray(x), fixed, x[::-1].copy()[::-1], x.astype(np.float64)):
         np.testing.assert_array_equal(model.predict(view), expected)
         model.evaluate(view, y, verbose=0)
+
+
+@pytest.mark.parametrize("inputs", [40, 900], ids=["own", "blas"])
+def test_backward_belongs_to_the_weights_and_rows_of_its_forward(inputs):
+    """Once it ran forward again, with weights and rows that had changed meanwhile."""
+    generator = np.random.default_rng(0)
+    model = fastnn.Sequential([layers.Dense(700, "tanh", input_shape=(inputs,)), layers.Dense(2)])
+    x, dy = generator.normal(size=(64, inputs)).astype(np.float32), np.ones((64, 2), np.float32)
+    model.forward(x)
+    expected = model.backward(dy), [g.copy() for g in model.gradients]
+    model.forward(x)
+    model.layers[1].bias[...] = 3  # the gradient of a linear layer does not depend on its bias, its outputs do
+    np.testing.assert_array_equal(model.backward(dy), expected[0])
+    for gradient, before in zip(model.gradients, expected[1], strict=True):
+        np.testing.assert_array_equal(gradient, before)
