@@ -364,15 +364,14 @@ class Sequential:
         for callback in given:
             if not isinstance(callback, Callback):
                 raise TypeError(f"callbacks must hold fastnn callbacks, got {type(callback).__name__}")
+        built = self.built
         xs, ys = self._convert("fit", x, y, check_finite=check_finite)
-        held: tuple[Array, Array] | None = None
-        if validation_data is not None:
-            if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
-                raise ValueError("validation_data must be a pair (x, y)")
-            names = ("validation_data's x", "validation_data's y")
-            held = self._convert("fit", *validation_data, check_finite=check_finite, names=names)
-        elif validation_split:
-            (xs, ys), held = data.split(xs, ys, validation_split)
+        try:
+            (xs, ys), held = self._hold_back(xs, ys, validation_data, validation_split, check_finite)
+        except (TypeError, ValueError):
+            if not built:  # a failed call leaves the model as it was
+                self._forget_weights()
+            raise
         engine, _, _ = self._ready("fit")
 
         steps = -(-len(xs) // batch)
@@ -400,6 +399,17 @@ class Sequential:
         finally:
             hooks.call("on_train_end", logs)
         return history
+
+    def _hold_back(
+        self, x: Array, y: Array, given: Any, fraction: float, check_finite: bool
+    ) -> tuple[tuple[Array, Array], tuple[Array, Array] | None]:
+        """The rows to train on, and those to validate on, if any."""
+        if given is not None:
+            if not isinstance(given, (tuple, list)) or len(given) != 2:
+                raise ValueError("validation_data must be a pair (x, y)")
+            names = ("validation_data's x", "validation_data's y")
+            return (x, y), self._convert("fit", *given, check_finite=check_finite, names=names)
+        return data.split(x, y, fraction) if fraction else ((x, y), None)
 
     def _run_epoch(
         self, x: Array, y: Array, batch: int, shuffle: bool, epoch: int, hooks: CallbackList, reporter: Reporter

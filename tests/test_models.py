@@ -214,3 +214,12 @@ def test_check_finite_can_be_left_out():
     x[3, 1] = np.nan
     with pytest.warns(RuntimeWarning, match="not finite"):
         small().fit(x, Y, verbose=0, check_finite=False)
+
+
+@pytest.mark.parametrize("bad", [{"validation_split": 2.0}, {"validation_data": (X[:, :2], Y)}, {"validation_data": X}])
+def test_bad_validation_leaves_a_model_that_was_not_built_so(bad):
+    model = fastnn.Sequential([layers.Dense(4, "softmax")])
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    with pytest.raises(ValueError, match="validation"):
+        model.fit(X, Y, verbose=0, **bad)
+    assert not model.built
