@@ -9,7 +9,7 @@
 
 enum {
     /* A kernel of at least this many elements goes to BLAS, which packs it, when at least FNN_BLAS_ROWS rows share the
-     * packing; a smaller one stays in the caches and is faster unpacked (benchmarks/RESULTS.md). */
+     * packing; a smaller one stays in the caches and is faster unpacked. */
     FNN_BLAS_SIZE = 1 << 19,
     FNN_BLAS_ROWS = 32,
     FNN_INFER_ROWS = 48,  /* rows that one thread carries through the network at a time */
