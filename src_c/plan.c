@@ -12,9 +12,14 @@ enum {
      * packing; a smaller one stays in the caches and is faster unpacked. */
     FNN_BLAS_SIZE = 1 << 19,
     FNN_BLAS_ROWS = 32,
-    FNN_INFER_ROWS = 48,  /* rows that one thread carries through the network at a time */
-    FNN_ROUND_TILES = 64, /* tiles between two sums of an evaluation */
-    FNN_STRIPE = 8192,    /* elements of a stripe: a few microseconds of work for a small batch */
+    FNN_INFER_ROWS = 48,     /* rows that one thread carries through the network at a time */
+    FNN_ROUND_TILES = 64,    /* tiles between two sums of an evaluation */
+    FNN_WIDE_SIZE = 1 << 13, /* elements from which a kernel is shared out among the threads */
+    FNN_WIDE_BATCH = 256,    /* largest batch for which that pays: more rows are worth reading a whole kernel for */
+    FNN_PART_DEPTH = 192,    /* about the inputs of a part: 192 x 128 bytes stay in the first-level cache */
+    FNN_LARGE_COLUMNS = 256, /* columns of a tile of a kernel that goes to BLAS */
+    FNN_TILE_BYTES = 128,    /* a tile of columns is whole pairs of cache lines, which processors fetch together */
+    FNN_STRIPE = 8192,       /* elements of a stripe: a few microseconds of work for a small batch */
     FNN_LARGE_STRIPE = 1 << 19,
     FNN_CHUNK = 1536,    /* elements of a gradient chunk: stays in the first-level cache until it is used */
     FNN_CHUNK_ROWS = 12, /* a multiple of every micro-kernel's rows */
@@ -96,15 +101,41 @@ static size_t at_least(size_t value, size_t least) {
     return value < least ? least : value;
 }
 
+static size_t at_most(size_t value, size_t most) {
+    return value > most ? most : value;
+}
+
+/* Blocks of this size that cover `count`. */
+static size_t blocks(size_t count, size_t size) {
+    return (count + size - 1) / size;
+}
+
+/* A wide kernel belongs to the threads by rows, that is, by inputs of its op: the thread that multiplies with a row also
+ * updates it, so the row and its slots stay in that thread's cache from step to step. (By columns it would not: cache lines
+ * of two threads side by side are fetched by the prefetchers of both.) A small kernel is read whole by every thread. */
+static int is_wide(const fnn_op *op) {
+    return op->code == FNN_OP_DENSE && fnn_multiply(op->inputs, op->outputs) >= FNN_WIDE_SIZE && !is_large(op);
+}
+
+/* Each part of a wide product sums over its own inputs; their number depends on the shape alone, as their sum does. */
+static size_t part_count(const fnn_op *op) {
+    return at_least((op->inputs + FNN_PART_DEPTH / 2) / FNN_PART_DEPTH, 2);
+}
+
+static size_t part_start(const fnn_op *op, size_t part) {
+    const size_t count = part_count(op);
+    return op->inputs / count * part + at_most(part, op->inputs % count);
+}
+
 static size_t chunk_rows(const fnn_op *op) {
     const size_t rows = FNN_CHUNK / op->outputs;
     return at_least(rows - rows % FNN_CHUNK_ROWS, FNN_CHUNK_ROWS);
 }
 
+/* Stripes of one op are of even height, so that equal numbers of them are equal work. */
 static size_t stripe_rows(const fnn_op *op) {
-    const size_t height = chunk_rows(op);
-    const size_t rows = (is_large(op) ? (size_t)FNN_LARGE_STRIPE : (size_t)FNN_STRIPE) / op->outputs;
-    return at_least(rows - rows % height, height);
+    const size_t most = (is_large(op) ? (size_t)FNN_LARGE_STRIPE : (size_t)FNN_STRIPE) / op->outputs;
+    return blocks(op->inputs, blocks(op->inputs, at_least(most, FNN_CHUNK_ROWS)));
 }
 
 static size_t largest_chunk(const fnn_model *model) {
@@ -117,17 +148,33 @@ static size_t largest_chunk(const fnn_model *model) {
     return fnn_add(largest, FNN_PADDING);
 }
 
+static size_t op_stripes(const fnn_op *op) {
+    return op->code == FNN_OP_DENSE ? blocks(op->inputs, stripe_rows(op)) : 0;
+}
+
+static fnn_stripe op_stripe(const fnn_model *model, size_t k, size_t index) {
+    const fnn_op *op = &model->ops[k];
+    const size_t height = stripe_rows(op), first = index * height;
+    return (fnn_stripe){.op = k, .first = first, .rows = at_most(op->inputs - first, height)};
+}
+
+/* Stripes of all ops are mixed evenly: the first half of the list holds the first half of each kernel's rows, and so on for any
+ * number of threads. That is also how the threads share out the parts of a wide product. Stripe i of
+ * the n of its op stands at (2 i + 1) / (2 n); its rank is the number of stripes of all ops before that. */
 size_t fnn_stripes(const fnn_model *model, fnn_stripe *stripes) {
     size_t count = 0;
     for (size_t k = 0; k < model->op_count; k++) {
-        const fnn_op *op = &model->ops[k];
-        const size_t height = op->code == FNN_OP_DENSE ? stripe_rows(op) : 0;
-        for (size_t first = 0; height && first < op->inputs; first += height) {
-            if (stripes) {
-                const size_t left = op->inputs - first;
-                stripes[count] = (fnn_stripe){k, first, left < height ? left : height};
+        const size_t of_op = op_stripes(&model->ops[k]);
+        count += of_op;
+        for (size_t i = 0; stripes && i < of_op; i++) {
+            size_t rank = 0;
+            for (size_t other = 0; other < model->op_count; other++) {
+                const size_t scaled = (2 * i + 1) * op_stripes(&model->ops[other]);
+                /* odd numbers q with q / n_other before, or for an earlier op at, (2 i + 1) / n */
+                const size_t last = other < k ? scaled / of_op : scaled ? (scaled - 1) / of_op : 0;
+                rank += scaled ? (last + 1) / 2 : 0;
             }
-            count++;
+            stripes[rank] = op_stripe(model, k, i);
         }
     }
     return count;
@@ -181,10 +228,56 @@ static fnn_step optimizer_step(const fnn_run *run) {
     return step;
 }
 
+/* Rows row ... row + rows - 1 by columns column ... column + columns - 1 of a matrix. */
+typedef struct {
+    size_t row, rows, column, columns;
+} fnn_block;
+
+/* What a phase of a training step does with the ops first ... end - 1; see train.inc. */
+typedef enum {
+    FNN_FORWARD_COLUMNS,
+    FNN_FORWARD_PARTS,
+    FNN_FORWARD_ROWS,
+    FNN_TURN,
+    FNN_GRADIENT_COLUMNS,
+    FNN_BACKWARD_ROWS,
+    FNN_STRIPES,
+} fnn_phase_kind;
+
+typedef struct {
+    fnn_phase_kind kind;
+    size_t first, end;
+} fnn_phase;
+
+/* Columns of a tile of a phase by columns: whole panels, two tiles a thread; where BLAS computes them, by shape alone. */
+static size_t tile_columns(const fnn_model *model, const fnn_op *op, size_t columns, int threads) {
+    if (is_large(op)) {
+        return FNN_LARGE_COLUMNS;
+    }
+    const size_t panel = FNN_TILE_BYTES / (model->is_double ? sizeof(double) : sizeof(float));
+    const size_t panels = blocks(columns, panel);
+    return panel * blocks(panels, at_most(panels, 2 * (size_t)threads));
+}
+
+/* Tiles of a matrix, all rows of one range of columns before the next range. */
+static size_t tile_count(size_t rows, size_t columns, size_t height, size_t width) {
+    return blocks(rows, height) * blocks(columns, width);
+}
+
+static fnn_block tile_block(size_t rows, size_t columns, size_t height, size_t width, size_t tile) {
+    const size_t down = blocks(rows, height);
+    fnn_block block = {.row = tile % down * height, .column = tile / down * width};
+    block.rows = at_most(rows - block.row, height);
+    block.columns = at_most(columns - block.column, width);
+    return block;
+}
+
 #define FNN_REAL_IS_DOUBLE 0
 #define FN_TABLE f32
 #include "real.h"
 #include "plan.inc"
+#include "train.inc"
+#include "infer.inc"
 #undef FNN_REAL_IS_DOUBLE
 #undef FN_TABLE
 
@@ -192,6 +285,8 @@ static fnn_step optimizer_step(const fnn_run *run) {
 #define FN_TABLE f64
 #include "real.h"
 #include "plan.inc"
+#include "train.inc"
+#include "infer.inc"
 #undef FNN_REAL_IS_DOUBLE
 #undef FN_TABLE
 

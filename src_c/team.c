@@ -12,7 +12,10 @@
 #include <immintrin.h>
 #endif
 
-enum { FNN_SPINS = 2000 }; /* about 20 microseconds of pauses */
+enum {
+    FNN_SPINS = 2000,    /* about 30 microseconds of pauses */
+    FNN_PATIENCE = 1000, /* pauses before a thread takes over what another one has not begun */
+};
 
 static inline void pause_briefly(void) {
 #if defined(__x86_64__)
@@ -104,9 +107,29 @@ void fnn_team_set_tiles(fnn_team *team, size_t tiles) {
     size_t next = 0;
     for (size_t t = 0; t < count; t++) {
         atomic_store_explicit(&team->ranges[t].next, next, memory_order_relaxed);
+        team->ranges[t].patience = team->spins ? FNN_PATIENCE : 0;
         next += each + (t < more);
         team->ranges[t].end = next;
     }
+}
+
+static size_t take(fnn_range *range) {
+    if (atomic_load_explicit(&range->next, memory_order_relaxed) < range->end) {
+        const size_t tile = atomic_fetch_add_explicit(&range->next, 1, memory_order_relaxed);
+        if (tile < range->end) {
+            return tile;
+        }
+    }
+    return SIZE_MAX;
+}
+
+static int all_taken(fnn_team *team) {
+    for (int t = 0; t < team->count; t++) {
+        if (atomic_load_explicit(&team->ranges[t].next, memory_order_relaxed) < team->ranges[t].end) {
+            return 0;
+        }
+    }
+    return 1;
 }
 
 size_t fnn_team_claim(fnn_team *team, int thread) {
@@ -115,13 +138,22 @@ size_t fnn_team_claim(fnn_team *team, int thread) {
         atomic_store_explicit(&team->ranges[0].next, tile + 1, memory_order_relaxed);
         return tile < team->ranges[0].end ? tile : SIZE_MAX;
     }
-    for (int k = 0; k < team->count; k++) {
-        fnn_range *range = &team->ranges[(thread + k) % team->count];
-        if (atomic_load_explicit(&range->next, memory_order_relaxed) < range->end) {
-            const size_t tile = atomic_fetch_add_explicit(&range->next, 1, memory_order_relaxed);
-            if (tile < range->end) {
-                return tile;
-            }
+    fnn_range *own = &team->ranges[thread];
+    const size_t tile = take(own);
+    if (tile != SIZE_MAX) {
+        return tile;
+    }
+    while (own->patience > 0) {
+        if (all_taken(team)) {
+            return SIZE_MAX;
+        }
+        own->patience--;
+        pause_briefly();
+    }
+    for (int k = 1; k < team->count; k++) {
+        const size_t taken = take(&team->ranges[(thread + k) % team->count]);
+        if (taken != SIZE_MAX) {
+            return taken;
         }
     }
     return SIZE_MAX;

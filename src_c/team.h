@@ -1,8 +1,9 @@
 /* A team of threads that works through phases of numbered tiles: inside one OpenMP parallel region, with no barrier but
  * the one between two phases.
  *
- * Each thread starts on its own range of tiles (so it meets the same weights, in its own cache, step after step) and then
- * helps the others. A wait spins for about FNN_SPINS pauses, then sleeps: under a busy neighbour a thread that was taken
+ * Each thread has its own range of tiles (so it meets the same weights, in its own cache, step after step) and helps the
+ * others only when they are late: a tile taken over brings its weights from another core's cache, and costs that core the
+ * same in the next step. A wait spins for about FNN_SPINS pauses, then sleeps: under a busy neighbour a thread that was taken
  * off its core costs the others their sleep, not their core. */
 #ifndef FNN_TEAM_H
 #define FNN_TEAM_H
@@ -16,6 +17,7 @@
 typedef struct {
     _Alignas(64) atomic_size_t next;
     size_t end;
+    int patience; /* pauses its thread still waits before it helps others */
 } fnn_range;
 
 typedef struct {

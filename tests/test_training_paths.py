@@ -1,0 +1,106 @@
+"""Every way a training step is split into phases gives the plain formula's gradients, and the same bits for any threads."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import fastnn
+from fastnn import layers
+
+# Widths on both sides of what the plan calls small, wide and large, and some that divide by nothing.
+WIDTHS = st.sampled_from([1, 3, 17, 32, 64, 100, 129, 257, 300])
+ACTIVATIONS = st.sampled_from(["linear", "relu", "sigmoid", "tanh", "softmax"])
+
+
+def network(widths, activations, dtype):
+    hidden = [layers.Dense(n, a) for n, a in zip(widths[1:], activations, strict=True)]
+    model = fastnn.Sequential([fastnn.Input((widths[0],), dtype=dtype), *hidden])
+    generator = np.random.default_rng(list(widths))
+    for view in model.weights:
+        view[...] = generator.normal(size=view.shape) / np.sqrt(view.shape[0])
+    return model
+
+
+def derivative(name, y, dy):
+    if name == "softmax":
+        return y * (dy - (dy * y).sum(axis=1, keepdims=True))
+    return dy * {"linear": 1.0, "relu": y > 0, "sigmoid": y * (1 - y), "tanh": 1 - y * y}[name]
+
+
+def reference(model, activations, x, dy):
+    """Outputs and all gradients by the formulas, in float64."""
+    functions = {
+        "linear": lambda z: z,
+        "relu": lambda z: np.maximum(z, 0),
+        "sigmoid": lambda z: 1 / (1 + np.exp(-z)),
+        "tanh": np.tanh,
+        "softmax": lambda z: np.exp(z - z.max(1, keepdims=True)) / np.exp(z - z.max(1, keepdims=True)).sum(1)[:, None],
+    }
+    weights = [w.astype(np.float64) for w in model.get_weights()]
+    values = [x.astype(np.float64)]
+    for kernel, bias, name in zip(weights[::2], weights[1::2], activations, strict=True):
+        values.append(functions[name](values[-1] @ kernel + bias))
+    gradients, output = [], values[-1]
+    for k in reversed(range(len(activations))):
+        dz = derivative(activations[k], values[k + 1], dy)
+        gradients[:0] = [values[k].T @ dz, dz.sum(axis=0)]
+        dy = dz @ weights[2 * k].T
+    return output, gradients, dy
+
+
+@pytest.mark.filterwarnings("ignore:softmax over one unit")
+@settings(deadline=None, max_examples=60)
+@given(
+    widths=st.lists(WIDTHS, min_size=2, max_size=5),
+    names=st.lists(ACTIVATIONS, min_size=4, max_size=4),
+    rows=st.sampled_from([1, 2, 7, 32, 33, 100, 256, 257, 300]),
+    threads=st.sampled_from([1, 2, 3, 8]),
+)
+def test_gradients_of_any_stack(widths, names, rows, threads):
+    activations = names[: len(widths) - 1]
+    model = network(widths, activations, "float64")
+    generator = np.random.default_rng(rows)
+    x, dy = generator.normal(size=(rows, widths[0])), generator.normal(size=(rows, widths[-1]))
+    output, gradients, dx = reference(model, activations, x, dy)
+    before = fastnn.get_num_threads()
+    fastnn.set_num_threads(threads)
+    try:
+        # Float64 sums of a few hundred terms in another order.
+        np.testing.assert_allclose(model.forward(x), output, rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(model.backward(dy), dx, rtol=1e-9, atol=1e-11)
+        for ours, theirs in zip(model.gradients, gradients, strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-11)
+    finally:
+        fastnn.set_num_threads(before)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("widths", "batch"),
+    [
+        ((30, 64, 64, 2), 32),  # small kernels: rows
+        ((784, 128, 128, 10), 32),  # wide ones in a small batch: parts
+        ((784, 128, 128, 10), 400),  # a batch too large for parts
+        ((64, 256, 32, 256, 300, 5), 17),  # runs of small and wide ones in turn
+        ((256, 300, 1800, 300, 10), 40),  # a large one between wide ones
+        ((300, 1800, 300), 64),  # a large one first and last
+    ],
+)
+def test_bits_do_not_depend_on_threads(widths, batch, dtype):
+    generator = np.random.default_rng(0)
+    x = generator.random((3 * batch + 5, widths[0])).astype(dtype)
+    y = generator.integers(0, widths[-1], len(x))
+    results = []
+    before = fastnn.get_num_threads()
+    for threads in (1, 2, 3, 8):
+        fastnn.set_num_threads(threads)
+        names = ["relu", "tanh", "relu", "sigmoid", "relu"][: len(widths) - 2]
+        model = network(widths, [*names, "softmax"], dtype)
+        model.compile("adam", "sparse_categorical_crossentropy")
+        history = model.fit(x, y, batch_size=batch, epochs=2, shuffle=False, verbose=0)
+        results.append([*model.get_weights(), np.array(history.history["loss"])])
+    fastnn.set_num_threads(before)
+    for other in results[1:]:
+        for first, second in zip(results[0], other, strict=True):
+            np.testing.assert_array_equal(first, second)
