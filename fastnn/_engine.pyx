@@ -60,6 +60,8 @@ cdef extern from "fastnn.h" nogil:
         int (*function)(void *context, size_t steps_done, const double *sums) noexcept nogil
         void *context
         double interval
+    ctypedef struct fnn_pace:
+        pass
     ctypedef struct fnn_run:
         int passes
         int threads
@@ -68,6 +70,7 @@ cdef extern from "fastnn.h" nogil:
         double hyperparameters[4]
         int64_t iterations
         const fnn_progress *progress
+        fnn_pace *pace
         double sums[17]
         int64_t first_nonfinite
         const void *output_gradient
@@ -291,6 +294,7 @@ cdef class Engine:
 
     cdef fnn_model model
     cdef fnn_blas blas
+    cdef fnn_pace pace
     cdef readonly object plan
     cdef readonly cnp.ndarray parameters
     cdef readonly tuple slots
@@ -311,6 +315,7 @@ cdef class Engine:
         self._lock = threading.Lock()
         self.slots = ()
         memset(&self.model, 0, sizeof(fnn_model))
+        memset(&self.pace, 0, sizeof(fnn_pace))
         self.model.is_double = self._typenum == cnp.NPY_FLOAT64
         self.model.kernels = _kernels
 
@@ -393,6 +398,7 @@ cdef class Engine:
         run.batch = min(batch_size, max(data.rows, 1))
         cdef _Reporter reporter = _Reporter(progress, 1 + self.model.metric_count)
         run.progress = &reporter.progress
+        run.pace = &self.pace
         self._enter()
         try:
             self._need_workspace(run.batch)

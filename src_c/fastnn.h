@@ -139,6 +139,20 @@ typedef struct {
     double interval;
 } fnn_progress;
 
+/* How fast steps were with this many threads and with fewer: what fnn_train learns of the machine's load, and goes on from
+ * in the next run. All zero at first. */
+typedef struct {
+    size_t batch; /* what the figures belong to: another batch or number of threads starts anew */
+    int threads;
+    int level;       /* in use: threads >> level */
+    int direction;   /* of the next trial: 1 fewer threads, -1 more */
+    int trial;       /* under way */
+    double step;     /* seconds of a step at this level */
+    double patience; /* seconds between two trials */
+    double spent;    /* seconds and steps of the turn under way */
+    double steps;
+} fnn_pace;
+
 /* What a pass over the data does to each batch. */
 enum { FNN_LOSS = 1, FNN_BACKWARD = 2, FNN_UPDATE = 4, FNN_INPUT_GRADIENT = 8 };
 
@@ -150,6 +164,7 @@ typedef struct {
     double hyperparameters[4];
     int64_t iterations;               /* in and out: optimizer steps done */
     const fnn_progress *progress;     /* may be NULL */
+    fnn_pace *pace;                   /* NULL: always as many threads as the work is worth */
     double sums[1 + FNN_MAX_METRICS]; /* out: the loss and each metric, summed over rows */
     int64_t first_nonfinite;          /* out: the first step with a loss that is not finite, or -1 */
     const void *output_gradient;      /* (rows, outputs), contiguous: starts FNN_BACKWARD where FNN_LOSS is absent */

@@ -272,6 +272,61 @@ static fnn_block tile_block(size_t rows, size_t columns, size_t height, size_t w
     return block;
 }
 
+/* ---- how many threads: measured, since only the machine's load says what they are worth ----
+ *
+ * Steps run in turns. Most keep the number of threads; now and then one tries half or double as many for a moment, and the
+ * faster number stays. A trial that changes nothing doubles the time to the next one. */
+
+typedef struct {
+    int threads;
+    double seconds; /* it may take */
+} fnn_turn;
+
+static const double trial_seconds = 0.01, first_patience = 0.05, most_patience = 0.5;
+static const double trial_share = 0.02; /* of the time that trials may take */
+
+static fnn_turn next_turn(fnn_run *run) {
+    fnn_pace *pace = run->pace;
+    if (!pace || run->threads == 1) {
+        return (fnn_turn){run->threads, INFINITY};
+    }
+    if (pace->threads != run->threads || pace->batch != run->batch) {
+        *pace = (fnn_pace){.batch = run->batch, .threads = run->threads, .direction = 1, .patience = trial_seconds};
+    }
+    const int level = pace->level + (pace->trial ? pace->direction : 0);
+    return (fnn_turn){run->threads >> level, (pace->trial ? trial_seconds : pace->patience) - pace->spent};
+}
+
+static void end_turn(fnn_run *run, double steps, double seconds) {
+    fnn_pace *pace = run->pace;
+    if (!pace || run->threads == 1) {
+        return;
+    }
+    pace->steps += steps;
+    pace->spent += seconds;
+    if (pace->steps < 1 || pace->spent < (pace->trial ? trial_seconds : pace->patience)) {
+        return; /* it goes on in the next run */
+    }
+    const double step = pace->spent / pace->steps, spent = pace->spent;
+    pace->steps = pace->spent = 0;
+    if (!pace->trial) {
+        pace->step = step;
+        const int level = pace->level + pace->direction;
+        if (level < 0 || run->threads >> level < 1) {
+            pace->direction = -pace->direction;
+        }
+    } else if (step < 0.95 * pace->step) {
+        pace->level += pace->direction;
+        pace->step = step;
+        pace->patience = first_patience;
+    } else {
+        pace->direction = -pace->direction;
+        pace->patience = fmin(2 * pace->patience, most_patience);
+    }
+    pace->patience = pace->trial ? fmax(pace->patience, spent / trial_share) : pace->patience;
+    pace->trial = !pace->trial;
+}
+
 #define FNN_REAL_IS_DOUBLE 0
 #define FN_TABLE f32
 #include "real.h"

@@ -31,6 +31,24 @@
 #define FNN_UNROLL _Pragma("GCC unroll 16")
 #endif
 
+/* Estimates of 1/sqrt(x) and 1/x for normal x > 0, to 2^-14 (AVX-512) or 1.5 * 2^-12 (AVX2), and the nearest such x; a NaN
+ * stays one. */
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#define FNN_HAS_ESTIMATES
+#define fnn_estimate_inverse_root(x) ((fnn_vector_f32)_mm512_rsqrt14_ps((__m512)(x)))
+#define fnn_estimate_inverse(x) ((fnn_vector_f32)_mm512_rcp14_ps((__m512)(x)))
+#define fnn_keep_normal(x)                                                                                             \
+    ((fnn_vector_f32)_mm512_min_ps(_mm512_set1_ps(FLT_MAX), _mm512_max_ps(_mm512_set1_ps(FLT_MIN), (__m512)(x))))
+#elif defined(__AVX2__) && defined(__FMA__)
+#include <immintrin.h>
+#define FNN_HAS_ESTIMATES
+#define fnn_estimate_inverse_root(x) ((fnn_vector_f32)_mm256_rsqrt_ps((__m256)(x)))
+#define fnn_estimate_inverse(x) ((fnn_vector_f32)_mm256_rcp_ps((__m256)(x)))
+#define fnn_keep_normal(x)                                                                                             \
+    ((fnn_vector_f32)_mm256_min_ps(_mm256_set1_ps(FLT_MAX), _mm256_max_ps(_mm256_set1_ps(FLT_MIN), (__m256)(x))))
+#endif
+
 /* Needs -fopenmp-simd only: the kernels know nothing of threads. */
 #define FNN_SIMD _Pragma("omp simd")
 
