@@ -23,12 +23,27 @@
 
 #define FNN_DEPTH_BLOCK 256 /* rows of b a pass: 256 x 64 bytes is half a first-level cache */
 
+/* Packed products: the depth of a block, and the bytes of one of A, about half a second-level cache. */
+#define FNN_PACKED_DEPTH 256
+#if defined(__AVX512F__)
+#define FNN_PACKED_BYTES (528 * 1024)
+#else
+#define FNN_PACKED_BYTES (240 * 1024)
+#endif
+
 #define FNN_INLINE static inline __attribute__((always_inline))
 
 #if defined(__clang__)
 #define FNN_UNROLL _Pragma("clang loop unroll(full)")
 #else
 #define FNN_UNROLL _Pragma("GCC unroll 16")
+#endif
+
+/* Lanes of two vectors by number, those of the second one after those of the first. */
+#if defined(__clang__) || __GNUC__ >= 12
+#define FNN_SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define FNN_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (__typeof__((a) < (b))){__VA_ARGS__})
 #endif
 
 /* Needs -fopenmp-simd only: the kernels know nothing of threads. */
