@@ -31,6 +31,16 @@
 #define FNN_PACKED_BYTES (240 * 1024)
 #endif
 
+/* What packing does with an element (bfloat16.inc), and which of it makes bfloat16 here. */
+#define FNN_EXACT 0
+#define FNN_ROUNDED 1
+#define FNN_PAIRED 2
+#if defined(__AVX512BF16__)
+#define FNN_BFLOAT16 FNN_PAIRED
+#else
+#define FNN_BFLOAT16 FNN_ROUNDED
+#endif
+
 #define FNN_INLINE static inline __attribute__((always_inline))
 
 #if defined(__clang__)
