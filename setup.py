@@ -37,11 +37,18 @@ X86_64_FLAGS = {
     "avx2": ["-mavx2", "-mfma"],
     "avx512": ["-mavx512f", "-mavx512vl", "-mavx512bw", "-mavx512dq", "-mfma", "-mprefer-vector-width=512"],
 }
+X86_64_FLAGS["avx512_bf16"] = [*X86_64_FLAGS["avx512"], "-mavx512bf16"]
 
 # autotestdict would add a public dictionary for doctests that has no place in the stub.
 CYTHON_DIRECTIVES = {"language_level": 3, "autotestdict": False}
 
 OPENMP_PROBE = "#include <omp.h>\nint probe(void) { return omp_get_max_threads(); }\n"
+# gcc 10 and clang 9 are the first that know it. cpu.c learns from the macro whether the variant is there.
+AVX512_BF16_PROBE = """#include <immintrin.h>
+__m512 probe(__m512 sum, __m512 a) { return _mm512_dpbf16_ps(sum, (__m512bh)a, _mm512_cvtne2ps_pbh(a, a)); }
+int supported(void) { return __builtin_cpu_supports("avx512bf16"); }
+"""
+AVX512_BF16_MACRO = "-DFNN_BUILT_AVX512_BF16"
 X86_64_PROBE = "#if !defined(__x86_64__)\n#error another architecture\n#endif\nint probe;\n"
 
 
@@ -76,6 +83,12 @@ class BuildEngine(build_ext):
         """Compiles src_c/*.c, two or more at a time where there are cores; returns the object files."""
         jobs = {path: ENGINE_FLAGS + openmp for path in SOURCES.glob("*.c") if not path.stem.startswith("kernels_")}
         variants = {"baseline": []} | (X86_64_FLAGS if self.probe(X86_64_PROBE) else {})
+        if "avx512_bf16" in variants:
+            if self.probe(AVX512_BF16_PROBE, variants["avx512_bf16"]):
+                flags = [*flags, AVX512_BF16_MACRO]
+            else:
+                del variants["avx512_bf16"]
+                self.warn("the compiler does not know -mavx512bf16: products of bfloat16 take the slower way")
         jobs |= {SOURCES / f"kernels_{name}.c": KERNEL_FLAGS + isa_flags for name, isa_flags in variants.items()}
         last = shlex.split(os.environ.get("FASTNN_CFLAGS", ""))
 

@@ -17,6 +17,19 @@ def get_num_threads() -> int: ...
 def build_info() -> dict[str, Any]: ...
 def aligned_zeros(size: int, dtype: npt.DTypeLike) -> _Array: ...
 def all_finite(x: _Array) -> bool: ...
+def _packed_product(
+    a: _Array,
+    b: _Array,
+    c: _Array,
+    *,
+    by_depth: bool = False,
+    transposed: bool = False,
+    bias: _Array | None = None,
+    relu: bool = False,
+    bf16: bool = False,
+    row_range: tuple[int, int] | None = None,
+    column_range: tuple[int, int] | None = None,
+) -> None: ...
 
 @disjoint_base
 class Engine:

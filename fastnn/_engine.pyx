@@ -21,8 +21,38 @@ cdef extern from "fastnn.h" nogil:
         FNN_ALIGNMENT, FNN_PADDING, FNN_MAX_THREADS, FNN_MAX_METRICS, FNN_SLOTS
         FNN_LOSS, FNN_BACKWARD, FNN_UPDATE, FNN_INPUT_GRADIENT
         FNN_STOPPED
+    ctypedef struct fnn_product_f32:
+        const float *const *a
+        int by_depth
+        size_t first
+        const float *b
+        int transposed
+        size_t b_stride
+        const float *bias
+        int relu
+        float *c
+        size_t c_stride, rows, depth, columns
+    ctypedef struct fnn_product_f64:
+        const double *const *a
+        int by_depth
+        size_t first
+        const double *b
+        int transposed
+        size_t b_stride
+        const double *bias
+        int relu
+        double *c
+        size_t c_stride, rows, depth, columns
+    ctypedef struct fnn_kernels_f32:
+        void (*multiply_packed)(const fnn_product_f32 *product, float *scratch) noexcept
+        void (*multiply_packed_bf16)(const fnn_product_f32 *product, float *scratch) noexcept
+        size_t packed_scratch
+    ctypedef struct fnn_kernels_f64:
+        void (*multiply_packed)(const fnn_product_f64 *product, double *scratch) noexcept
+        size_t packed_scratch
     ctypedef struct fnn_kernels:
-        pass
+        const fnn_kernels_f32 *f32
+        const fnn_kernels_f64 *f64
     ctypedef struct fnn_blas:
         void *sgemm
         void *dgemm
@@ -206,7 +236,7 @@ cdef int _check_matrix(cnp.ndarray array, str name, int typenum, cnp.npy_intp co
         raise TypeError(f"{name} must be {np.dtype(cnp.PyArray_DescrFromType(typenum))}, got {array.dtype}")
     cdef cnp.npy_intp item = cnp.PyArray_ITEMSIZE(array)
     if not cnp.PyArray_ISALIGNED(array) or not cnp.PyArray_ISNOTSWAPPED(array) \
-            or (columns > 1 and cnp.PyArray_STRIDE(array, 1) != item) or cnp.PyArray_STRIDE(array, 0) % item:
+            or (cnp.PyArray_SIZE(array) > 1 and columns > 1 and cnp.PyArray_STRIDE(array, 1) != item) or cnp.PyArray_STRIDE(array, 0) % item:
         raise ValueError(f"{name} must have contiguous, aligned rows in native byte order")
     return 0
 
@@ -233,6 +263,56 @@ def all_finite(cnp.ndarray x not None):
     with nogil:
         finite = fnn_all_finite(_kernels, is_double, data, stride, rows, columns, threads)
     return bool(finite)
+
+
+def _packed_product(cnp.ndarray a not None, cnp.ndarray b not None, cnp.ndarray c not None, *, bint by_depth=False,
+                    bint transposed=False, cnp.ndarray bias=None, bint relu=False, bint bf16=False, row_range=None,
+                    column_range=None):
+    """One call of the kernel multiply_packed or multiply_packed_bf16, for tests: c = f(bias + A @ B) in the ranges.
+
+    A is `a` (rows, depth), or `a.T` by depth; B is `b` (depth, columns), or `b.T` transposed; c (rows, columns) is
+    written in row_range and column_range, pairs of first and end, alone.
+    """
+    cdef size_t rows = c.shape[0], columns = c.shape[1], depth = a.shape[0] if by_depth else a.shape[1]
+    cdef size_t top = 0, bottom = rows, left = 0, right = columns
+    if row_range is not None:
+        top, bottom = row_range
+    if column_range is not None:
+        left, right = column_range
+    cdef int typenum = cnp.PyArray_TYPE(c), is_double = typenum == cnp.NPY_FLOAT64
+    if not (top <= bottom <= rows and left <= right <= columns) or a.dtype not in ("f4", "f8") or (bf16 and is_double):
+        raise ValueError("ranges must lie within c; float32 or, without bf16, float64")
+    _check_matrix(a, "a", typenum, rows if by_depth else depth)
+    _check_matrix(b, "b", typenum, depth if transposed else columns)
+    _check_matrix(c, "c", typenum, columns)
+    if b.shape[0] != (columns if transposed else depth):
+        raise ValueError("a, b and c must fit together")
+    if bias is not None and (bias.dtype != c.dtype or not bias.flags.c_contiguous or bias.shape[0] != columns):
+        raise ValueError("bias must be like a row of c")
+
+    cdef cnp.ndarray pointers = a.ctypes.data + a.strides[0] * np.arange(a.shape[0], dtype=np.uintp)
+    cdef cnp.ndarray scratch = aligned_zeros(_kernels.f64.packed_scratch if is_double else _kernels.f32.packed_scratch,
+                                             c.dtype)
+    cdef size_t item = c.itemsize, b_stride = b.strides[0] // item, c_stride = c.strides[0] // item
+    cdef void **a_rows = <void **>_data(pointers) + (0 if by_depth else top)
+    cdef char *b_data = <char *>_data(b) + (left * b_stride if transposed else left) * item
+    cdef char *c_data = <char *>_data(c) + (top * c_stride + left) * item
+    cdef char *bias_data = NULL if bias is None else <char *>_data(bias) + left * item
+    cdef fnn_product_f32 single
+    cdef fnn_product_f64 double_
+    if is_double:
+        double_ = fnn_product_f64(
+            <const double *const *>a_rows, by_depth, top, <const double *>b_data, transposed, b_stride,
+            <const double *>bias_data, relu, <double *>c_data, c_stride, bottom - top, depth, right - left)
+        _kernels.f64.multiply_packed(&double_, <double *>_data(scratch))
+        return
+    single = fnn_product_f32(
+        <const float *const *>a_rows, by_depth, top, <const float *>b_data, transposed, b_stride,
+        <const float *>bias_data, relu, <float *>c_data, c_stride, bottom - top, depth, right - left)
+    if bf16:
+        _kernels.f32.multiply_packed_bf16(&single, <float *>_data(scratch))
+    else:
+        _kernels.f32.multiply_packed(&single, <float *>_data(scratch))
 
 
 # ---- progress and signals ----

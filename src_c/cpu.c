@@ -12,6 +12,9 @@ static const isa_entry isa_table[] = {
 #if defined(__x86_64__)
     {"avx2", &fnn_kernels_avx2},
     {"avx512", &fnn_kernels_avx512},
+#if defined(FNN_BUILT_AVX512_BF16)
+    {"avx512_bf16", &fnn_kernels_avx512_bf16},
+#endif
 #endif
 };
 
@@ -35,6 +38,10 @@ int fnn_isa_available(int isa) {
         case 2:
             return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
                    __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
+#if defined(FNN_BUILT_AVX512_BF16)
+        case 3:
+            return fnn_isa_available(2) && __builtin_cpu_supports("avx512bf16");
+#endif
         default:
             break;
     }

@@ -67,7 +67,7 @@ typedef struct {
     const fnn_kernels_f64 *f64;
 } fnn_kernels;
 
-extern const fnn_kernels fnn_kernels_baseline, fnn_kernels_avx2, fnn_kernels_avx512;
+extern const fnn_kernels fnn_kernels_baseline, fnn_kernels_avx2, fnn_kernels_avx512, fnn_kernels_avx512_bf16;
 
 /* Instruction sets in rising order; a name for each, NULL past the last one that was built. */
 const char *fnn_isa_name(int isa);

@@ -1,8 +1,11 @@
-/* The body of kernels_baseline.c, kernels_avx2.c and kernels_avx512.c: compiled once per instruction set, with that set's
+/* The body of kernels_<instruction set>.c: compiled once per instruction set, with that set's
  * flags, for both element types. Only static functions, so no code of a wide instruction set can be linked elsewhere. */
 #include <float.h>
 #include <math.h>
 #include <string.h>
+#if defined(__AVX512BF16__)
+#include <immintrin.h>
+#endif
 
 #include "fastnn.h"
 #include "simd.h"

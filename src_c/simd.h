@@ -23,6 +23,25 @@
 
 #define FNN_DEPTH_BLOCK 256 /* rows of b a pass: 256 x 64 bytes is half a first-level cache */
 
+/* Packed products: the depth of a block, and the bytes of one of A, about half a second-level cache, and of one of B. */
+#define FNN_PACKED_DEPTH 256
+#if defined(__AVX512F__)
+#define FNN_PACKED_A_BYTES (528 * 1024)
+#else
+#define FNN_PACKED_A_BYTES (240 * 1024)
+#endif
+#define FNN_PACKED_B_BYTES (1024 * 1024)
+
+/* What packing does with an element (bfloat16.inc), and which of it makes bfloat16 here. */
+#define FNN_EXACT 0
+#define FNN_ROUNDED 1
+#define FNN_PAIRED 2
+#if defined(__AVX512BF16__)
+#define FNN_BFLOAT16 FNN_PAIRED
+#else
+#define FNN_BFLOAT16 FNN_ROUNDED
+#endif
+
 #define FNN_INLINE static inline __attribute__((always_inline))
 
 #if defined(__clang__)
@@ -47,6 +66,13 @@
 #define fnn_estimate_inverse(x) ((fnn_vector_f32)_mm256_rcp_ps((__m256)(x)))
 #define fnn_keep_normal(x)                                                                                             \
     ((fnn_vector_f32)_mm256_min_ps(_mm256_set1_ps(FLT_MAX), _mm256_max_ps(_mm256_set1_ps(FLT_MIN), (__m256)(x))))
+#endif
+
+/* Lanes of two vectors by number, those of the second one after those of the first. */
+#if defined(__clang__) || __GNUC__ >= 12
+#define FNN_SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define FNN_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (__typeof__((a) < (b))){__VA_ARGS__})
 #endif
 
 /* Needs -fopenmp-simd only: the kernels know nothing of threads. */
