@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 import fastnn
-from fastnn import _blas, _engine
+from fastnn import _engine
 from fastnn.callbacks import History
 
 
 def info() -> None:
-    """Print version, compiler, instruction set, threads and BLAS."""
+    """Print version, compiler, instruction set and threads."""
     build = _engine.build_info()
     rows = {
         "fastnn": fastnn.__version__,
@@ -25,7 +25,6 @@ def info() -> None:
         "compiler": build["compiler"],
         "instruction set": f"{build['isa']} (available: {', '.join(build['isas_available'])})",
         "OpenMP": f"{build['num_threads']} threads" if build["openmp"] else "not built in: one thread",
-        "BLAS": _blas.load().name,
     }
     for name, value in rows.items():
         print(f"{name:<16} {value}")

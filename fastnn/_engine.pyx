@@ -8,10 +8,8 @@ import numpy as np
 cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.pythread cimport PyThread_get_thread_ident
-from libc.stdint cimport int32_t, int64_t, uintptr_t
+from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memset
-
-from fastnn import _blas
 
 cnp.import_array()
 
@@ -53,9 +51,6 @@ cdef extern from "fastnn.h" nogil:
     ctypedef struct fnn_kernels:
         const fnn_kernels_f32 *f32
         const fnn_kernels_f64 *f64
-    ctypedef struct fnn_blas:
-        void *sgemm
-        void *dgemm
     ctypedef struct fnn_op:
         int32_t code, activation
         size_t inputs, outputs
@@ -63,9 +58,8 @@ cdef extern from "fastnn.h" nogil:
     ctypedef struct fnn_stripe:
         size_t op, first, rows
     ctypedef struct fnn_model:
-        int is_double
+        int is_double, bfloat16
         const fnn_kernels *kernels
-        const fnn_blas *blas
         size_t op_count
         const fnn_op *ops
         size_t parameter_size
@@ -114,7 +108,6 @@ cdef extern from "fastnn.h" nogil:
     size_t fnn_transposed_size(const fnn_model *model)
     size_t fnn_stripes(const fnn_model *model, fnn_stripe *stripes)
     int fnn_fuses(const fnn_model *model, int loss)
-    int fnn_needs_blas(const fnn_model *model)
     int fnn_train(const fnn_model *model, const fnn_data *data, fnn_run *run, void *workspace)
     void fnn_apply_gradients(const fnn_model *model, fnn_run *run)
     int fnn_infer(const fnn_model *model, const fnn_data *data, fnn_run *run, void *scratch)
@@ -373,7 +366,6 @@ cdef class Engine:
     """
 
     cdef fnn_model model
-    cdef fnn_blas blas
     cdef fnn_pace pace
     cdef readonly object plan
     cdef readonly cnp.ndarray parameters
@@ -383,7 +375,7 @@ cdef class Engine:
     cdef size_t _workspace_batch, _scratch_bytes_per_thread
     cdef int _workspace_threads, _scratch_threads, _typenum, _optimizer, _targets, _compiled
     cdef size_t _inputs, _outputs
-    cdef object _dtype, _lock, _last_x, _one_thread
+    cdef object _dtype, _lock, _last_x
     cdef unsigned long _owner
     cdef size_t _last_rows
 
@@ -397,6 +389,7 @@ cdef class Engine:
         memset(&self.model, 0, sizeof(fnn_model))
         memset(&self.pace, 0, sizeof(fnn_pace))
         self.model.is_double = self._typenum == cnp.NPY_FLOAT64
+        self.model.bfloat16 = plan.bfloat16
         self.model.kernels = _kernels
 
         self._ops = np.zeros(len(plan.ops) * sizeof(fnn_op), np.uint8)
@@ -413,12 +406,6 @@ cdef class Engine:
         self.model.stripes, self.model.stripe_count = <fnn_stripe *>_data(self._stripes), count
         fnn_stripes(&self.model, <fnn_stripe *>_data(self._stripes))
         self._scratch_bytes_per_thread = fnn_scratch_bytes(&self.model, 1)
-        if fnn_needs_blas(&self.model):
-            library = _blas.load()
-            self.blas.sgemm = <void *><uintptr_t>library.sgemm
-            self.blas.dgemm = <void *><uintptr_t>library.dgemm
-            self.model.blas = &self.blas
-            self._one_thread = _blas.OneThread()
 
     def __reduce__(self):
         raise TypeError("an engine cannot be pickled or copied: save the model to a file, or use get_weights")
@@ -688,13 +675,9 @@ cdef class Engine:
                                    "handler cannot run it again")
             self._lock.acquire()
         self._owner = <unsigned long>PyThread_get_thread_ident()
-        if self._one_thread is not None:
-            self._one_thread.__enter__()
         return 0
 
     cdef int _leave(self) except -1:
-        if self._one_thread is not None:
-            self._one_thread.__exit__(None, None, None)
         self._owner = 0
         self._lock.release()
         return 0

@@ -42,6 +42,8 @@ class Plan:
         The layout of the flat parameter buffer.
     size : int
         Elements of that buffer, with the padding between parameters.
+    bfloat16 : bool
+        Whether large products round their operands to bfloat16.
     """
 
     dtype: str
@@ -50,6 +52,7 @@ class Plan:
     ops: tuple[Op, ...]
     parameters: tuple[ParameterSpec, ...]
     size: int
+    bfloat16: bool = False
 
 
 def _fuse(ops: Sequence[Op]) -> list[Op]:

@@ -77,15 +77,6 @@ const fnn_kernels *fnn_isa_kernels(int isa); /* its table; NULL where it was not
 const char *fnn_compiler(void); /* the compiler that built this, with its version */
 int fnn_openmp(void);           /* 1 if built with OpenMP */
 
-/* ---- BLAS: filled from scipy.linalg.cython_blas; Fortran conventions, 32-bit sizes ---- */
-
-typedef struct {
-    void (*sgemm)(char *transa, char *transb, int *m, int *n, int *k, float *alpha, float *a, int *lda, float *b,
-                  int *ldb, float *beta, float *c, int *ldc);
-    void (*dgemm)(char *transa, char *transb, int *m, int *n, int *k, double *alpha, double *a, int *lda, double *b,
-                  int *ldb, double *beta, double *c, int *ldc);
-} fnn_blas;
-
 /* ---- a network and its memory ---- */
 
 /* One step of the network. Offsets count elements in the parameter buffer; -1 where the op has no such parameter. */
@@ -103,9 +94,8 @@ typedef struct {
 
 /* A model. Buffers are of the element type, FNN_ALIGNMENT-aligned, FNN_PADDING elements longer than `parameter_size`. */
 typedef struct {
-    int is_double;
+    int is_double, bfloat16; /* bfloat16: large products round their operands to it */
     const fnn_kernels *kernels;
-    const fnn_blas *blas; /* NULL unless fnn_needs_blas */
     size_t op_count;
     const fnn_op *ops;
     size_t parameter_size;
@@ -146,6 +136,7 @@ typedef struct {
     int threads;
     int level;       /* in use: threads >> level */
     int direction;   /* of the next trial: 1 fewer threads, -1 more */
+    int warm;        /* the first step is over */
     int trial;       /* under way */
     double step;     /* seconds of a step at this level */
     double patience; /* seconds between two trials */
@@ -178,7 +169,6 @@ size_t fnn_scratch_bytes(const fnn_model *model, int threads);                 /
 size_t fnn_transposed_size(const fnn_model *model);                            /* elements of model->transposed */
 size_t fnn_stripes(const fnn_model *model, fnn_stripe *stripes); /* writes them unless NULL; their number */
 int fnn_fuses(const fnn_model *model, int loss); /* the last activation and the loss are computed as one */
-int fnn_needs_blas(const fnn_model *model);      /* some product is large enough for BLAS */
 
 /* Trains (or differentiates) over the data, batch by batch: forward, loss, backward, update as `passes` says.
  * With FNN_BACKWARD and no FNN_UPDATE the gradients of the last batch stay in model->gradients.

@@ -8,19 +8,19 @@
 #include "team.h"
 
 enum {
-    /* A kernel of at least this many elements goes to BLAS, which packs it, when at least FNN_BLAS_ROWS rows share the
-     * packing; a smaller one stays in the caches and is faster unpacked. */
-    FNN_BLAS_SIZE = 1 << 19,
-    FNN_BLAS_ROWS = 32,
-    FNN_INFER_ROWS = 48,     /* rows that one thread carries through the network at a time */
-    FNN_ROUND_TILES = 64,    /* tiles between two sums of an evaluation */
-    FNN_WIDE_SIZE = 1 << 13, /* elements from which a kernel is shared out among the threads */
-    FNN_WIDE_BATCH = 256,    /* largest batch for which that pays: more rows are worth reading a whole kernel for */
-    FNN_PART_DEPTH = 192,    /* about the inputs of a part: 192 x 128 bytes stay in the first-level cache */
-    FNN_LARGE_COLUMNS = 256, /* columns of a tile of a kernel that goes to BLAS */
-    FNN_TILE_BYTES = 128,    /* a tile of columns is whole pairs of cache lines, which processors fetch together */
-    FNN_STRIPE = 8192,       /* elements of a stripe: a few microseconds of work for a small batch */
-    FNN_LARGE_STRIPE = 1 << 19,
+    /* A kernel of at least this many elements is worth packing (packed.inc) for at least FNN_PACKED_ROWS rows; a smaller one
+     * stays in the caches and is faster unpacked. */
+    FNN_LARGE_SIZE = 1 << 19,
+    FNN_PACKED_ROWS = 24,
+    FNN_LARGE_INFER_ROWS = 512, /* for them */
+    FNN_INFER_ROWS = 48,        /* rows that one thread carries through the network at a time */
+    FNN_ROUND_TILES = 64,       /* tiles between two sums of an evaluation */
+    FNN_WIDE_SIZE = 1 << 13,    /* elements from which a kernel is shared out among the threads */
+    FNN_WIDE_BATCH = 256,       /* largest batch for which that pays: more rows are worth reading a whole kernel for */
+    FNN_PART_DEPTH = 192,       /* about the inputs of a part: 192 x 128 bytes stay in the first-level cache */
+    FNN_TILE_BYTES = 128,       /* a tile of columns is whole pairs of cache lines, which processors fetch together */
+    FNN_STRIPE = 8192,          /* elements of a stripe: a few microseconds of work for a small batch */
+    FNN_LARGE_STRIPE = 1 << 20,
     FNN_CHUNK = 1536,    /* elements of a gradient chunk: stays in the first-level cache until it is used */
     FNN_CHUNK_ROWS = 12, /* a multiple of every micro-kernel's rows */
     FNN_SWEEP = 1 << 14, /* elements of a tile of a whole-buffer update */
@@ -71,13 +71,11 @@ static size_t widest_output(const fnn_model *model) {
 
 /* ---- which path a shape takes ---- */
 
-/* BLAS counts in 32 bits: a dimension beyond that stays with our own kernels. */
 static int is_large(const fnn_op *op) {
-    return op->code == FNN_OP_DENSE && fnn_multiply(op->inputs, op->outputs) >= FNN_BLAS_SIZE &&
-           op->inputs <= INT32_MAX - FNN_PADDING && op->outputs <= INT32_MAX - FNN_PADDING;
+    return op->code == FNN_OP_DENSE && fnn_multiply(op->inputs, op->outputs) >= FNN_LARGE_SIZE;
 }
 
-int fnn_needs_blas(const fnn_model *model) {
+static int has_large(const fnn_model *model) {
     for (size_t k = 0; k < model->op_count; k++) {
         if (is_large(&model->ops[k])) {
             return 1;
@@ -89,12 +87,6 @@ int fnn_needs_blas(const fnn_model *model) {
 /* The input gradient of a small kernel is the forward product with its transpose, which each update keeps in step. */
 static int has_transposed(const fnn_model *model, size_t k) {
     return model->ops[k].code == FNN_OP_DENSE && !is_large(&model->ops[k]);
-}
-
-/* BLAS wants the rows of x at one stride. */
-static int must_gather(const fnn_model *model, const fnn_data *data) {
-    return is_large(&model->ops[0]) &&
-           (data->order || data->x_stride < (ptrdiff_t)model->ops[0].inputs || data->x_stride > INT32_MAX);
 }
 
 static size_t at_least(size_t value, size_t least) {
@@ -134,8 +126,8 @@ static size_t chunk_rows(const fnn_op *op) {
 
 /* Stripes of one op are of even height, so that equal numbers of them are equal work. */
 static size_t stripe_rows(const fnn_op *op) {
-    const size_t most = (is_large(op) ? (size_t)FNN_LARGE_STRIPE : (size_t)FNN_STRIPE) / op->outputs;
-    return blocks(op->inputs, blocks(op->inputs, at_least(most, FNN_CHUNK_ROWS)));
+    const size_t size = is_large(op) ? at_most(FNN_LARGE_STRIPE, op->inputs * op->outputs / 4) : (size_t)FNN_STRIPE;
+    return blocks(op->inputs, blocks(op->inputs, at_least(size / op->outputs, FNN_CHUNK_ROWS)));
 }
 
 static size_t largest_chunk(const fnn_model *model) {
@@ -180,19 +172,15 @@ size_t fnn_stripes(const fnn_model *model, fnn_stripe *stripes) {
     return count;
 }
 
-/* Rows of a tile of a training step. Our own kernels give a row the same bits in any tile, so each thread may take its
- * share; BLAS may not, so there the shape alone decides. */
-static size_t row_tile_height(const fnn_model *model, size_t batch, int threads) {
-    if (fnn_needs_blas(model)) {
-        const size_t eighth = (batch + 7) / 8;
-        return eighth < FNN_BLAS_ROWS ? FNN_BLAS_ROWS : eighth > 256 ? 256 : eighth;
-    }
+/* Rows of a tile of a training step: each thread may take its share, as a row has the same bits in any tile. */
+static size_t row_tile_height(size_t batch, int threads) {
     const size_t share = (batch + (size_t)threads - 1) / (size_t)threads;
     return share < 4 ? 4 : share > FNN_INFER_ROWS ? FNN_INFER_ROWS : share;
 }
 
+/* The most rows of a tile of inference. */
 static size_t infer_tile_height(const fnn_model *model) {
-    return fnn_needs_blas(model) ? 128 : FNN_INFER_ROWS;
+    return has_large(model) ? FNN_LARGE_INFER_ROWS : FNN_INFER_ROWS;
 }
 
 /* Threads that `rows` rows are worth; a training pass does about three times the products of a forward one. */
@@ -249,14 +237,11 @@ typedef struct {
     size_t first, end;
 } fnn_phase;
 
-/* Columns of a tile of a phase by columns: whole panels, two tiles a thread; where BLAS computes them, by shape alone. */
+/* Columns of a tile of a phase by columns: whole panels; two tiles a thread, but one of a kernel that is packed for it. */
 static size_t tile_columns(const fnn_model *model, const fnn_op *op, size_t columns, int threads) {
-    if (is_large(op)) {
-        return FNN_LARGE_COLUMNS;
-    }
     const size_t panel = FNN_TILE_BYTES / (model->is_double ? sizeof(double) : sizeof(float));
-    const size_t panels = blocks(columns, panel);
-    return panel * blocks(panels, at_most(panels, 2 * (size_t)threads));
+    const size_t panels = blocks(columns, panel), tiles = is_large(op) ? (size_t)threads : 2 * (size_t)threads;
+    return panel * blocks(panels, at_most(panels, tiles));
 }
 
 /* Tiles of a matrix, all rows of one range of columns before the next range. */
@@ -293,6 +278,9 @@ static fnn_turn next_turn(fnn_run *run) {
     if (pace->threads != run->threads || pace->batch != run->batch) {
         *pace = (fnn_pace){.batch = run->batch, .threads = run->threads, .direction = 1, .patience = trial_seconds};
     }
+    if (!pace->warm) {
+        return (fnn_turn){run->threads, 0}; /* one step, which meets memory for the first time and tells nothing */
+    }
     const int level = pace->level + (pace->trial ? pace->direction : 0);
     return (fnn_turn){run->threads >> level, (pace->trial ? trial_seconds : pace->patience) - pace->spent};
 }
@@ -300,6 +288,10 @@ static fnn_turn next_turn(fnn_run *run) {
 static void end_turn(fnn_run *run, double steps, double seconds) {
     fnn_pace *pace = run->pace;
     if (!pace || run->threads == 1) {
+        return;
+    }
+    if (!pace->warm) {
+        pace->warm = 1;
         return;
     }
     pace->steps += steps;
@@ -318,12 +310,11 @@ static void end_turn(fnn_run *run, double steps, double seconds) {
     } else if (step < 0.95 * pace->step) {
         pace->level += pace->direction;
         pace->step = step;
-        pace->patience = first_patience;
+        pace->patience = fmax(first_patience, 2 * spent);
     } else {
         pace->direction = -pace->direction;
-        pace->patience = fmin(2 * pace->patience, most_patience);
+        pace->patience = fmax(fmin(2 * pace->patience, most_patience), spent / trial_share);
     }
-    pace->patience = pace->trial ? fmax(pace->patience, spent / trial_share) : pace->patience;
     pace->trial = !pace->trial;
 }
 
