@@ -130,8 +130,10 @@ class Sequential:
         self._build(features)
 
     def _build(self, features: int) -> None:
-        dtype = next((layer.dtype for layer in self.layers if layer.dtype), None) or config.floatx()
-        lowered = plan.lower(self.layers, features, dtype)
+        policy = self._policy()
+        dtype = config.variable_dtype(policy)
+        lowered = plan.lower(self.layers, features, policy)
+        self.layers[0].dtype = policy  # so that a saved configuration does not depend on the default of the day
         engine = Engine(lowered)
         views = {}
         for spec, initializer in zip(
@@ -146,6 +148,9 @@ class Sequential:
             warnings.warn("softmax over one unit is always 1: use sigmoid, or two units", UserWarning, stacklevel=4)
         self._engine, self._views, self._compiled_code = engine, views, -1
 
+    def _policy(self) -> str:
+        return next((layer.dtype for layer in self.layers if layer.dtype), None) or config.dtype_policy()
+
     @property
     def built(self) -> bool:
         """Whether the weights exist."""
@@ -153,7 +158,7 @@ class Sequential:
 
     @property
     def dtype(self) -> str:
-        """Element type of weights and results."""
+        """Element type of weights and results; ``"float32"`` with the policy ``"mixed_bfloat16"`` too."""
         return str(self._need_engine("dtype").plan.dtype)
 
     def _need_engine(self, action: str) -> Engine:
@@ -294,9 +299,7 @@ class Sequential:
         if self.loss is None or self.optimizer is None:
             raise RuntimeError(f"{action} needs a compiled model: call compile(optimizer=..., loss=...) first")
         engine = self._engine
-        dtype = (
-            engine.plan.dtype if engine else next((v.dtype for v in self.layers if v.dtype), None) or config.floatx()
-        )
+        dtype = engine.plan.dtype if engine else config.variable_dtype(self._policy())
         rows = data.inputs(x, engine.plan.inputs if engine else None, dtype, check_finite=check_finite, name=names[0])
         if not len(rows):
             raise ValueError(f"{names[0]} must have at least one row, got shape {rows.shape}")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from fastnn import config
 from fastnn.layers._op import OP_ACTIVATION, OP_DENSE, Op
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def _fuse(ops: Sequence[Op]) -> list[Op]:
     return fused
 
 
-def lower(layers: Sequence[Layer], inputs: int, dtype: str) -> Plan:
+def lower(layers: Sequence[Layer], inputs: int, policy: str) -> Plan:
     """Lay the parameters of built layers out and turn the layers into ops.
 
     Parameters
@@ -77,7 +78,7 @@ def lower(layers: Sequence[Layer], inputs: int, dtype: str) -> Plan:
         In the order of the data; their names are unique.
     inputs : int
         Features of a row of x.
-    dtype : {"float32", "float64"}
+    policy : {"float32", "float64", "mixed_bfloat16"}
 
     Returns
     -------
@@ -88,6 +89,7 @@ def lower(layers: Sequence[Layer], inputs: int, dtype: str) -> Plan:
     ValueError
         When the parameters together are more than can be addressed, or when there is no layer to run.
     """
+    dtype = config.variable_dtype(policy)
     line = ALIGNMENT // (8 if dtype == "float64" else 4)
     parameters: list[ParameterSpec] = []
     ops: list[Op] = []
@@ -111,4 +113,4 @@ def lower(layers: Sequence[Layer], inputs: int, dtype: str) -> Plan:
         features = outputs
     if not ops:
         raise ValueError("the model has no layer that computes anything: add a Dense or an Activation layer")
-    return Plan(dtype, inputs, features, tuple(_fuse(ops)), tuple(parameters), offset)
+    return Plan(dtype, inputs, features, tuple(_fuse(ops)), tuple(parameters), offset, policy == config.MIXED)

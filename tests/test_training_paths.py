@@ -104,3 +104,37 @@ def test_bits_do_not_depend_on_threads(widths, batch, dtype):
     for other in results[1:]:
         for first, second in zip(results[0], other, strict=True):
             np.testing.assert_array_equal(first, second)
+
+
+def test_mixed_bfloat16_trains_as_well_as_float32():
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(512, 512)).astype("float32")
+    y = (x @ generator.normal(size=(512, 4))).argmax(axis=1)
+    losses, predictions = {}, {}
+    for policy in ("float32", "mixed_bfloat16"):
+        stack = [layers.Dense(1100, "relu", dtype=policy), layers.Dense(600, "relu"), layers.Dense(4, "softmax")]
+        model = fastnn.Sequential([fastnn.Input((512,), dtype=policy), *stack])
+        for view in model.weights:
+            view[...] = np.random.default_rng(view.size).normal(size=view.shape) / np.sqrt(view.shape[0])
+        model.compile("adam", "sparse_categorical_crossentropy")
+        assert model.dtype == "float32"
+        predictions[policy] = model.predict(x)
+        losses[policy] = model.fit(x, y, batch_size=64, epochs=8, shuffle=False, verbose=0).history["loss"]
+    difference = np.abs(predictions["float32"] - predictions["mixed_bfloat16"]).max()
+    assert 0 < difference < 0.05  # operands rounded to 8 bits, sums of a thousand of them
+    np.testing.assert_allclose(losses["mixed_bfloat16"], losses["float32"], rtol=0.1, atol=0.01)
+    assert losses["mixed_bfloat16"][-1] < 0.1 * losses["mixed_bfloat16"][0]
+
+
+@pytest.mark.thread_unsafe(reason="the policy is the process's")
+def test_the_default_policy_is_kept_in_the_file(tmp_path):
+    fastnn.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = fastnn.Sequential([fastnn.Input((3,)), layers.Dense(2)])
+    finally:
+        fastnn.config.set_dtype_policy("float32")
+    model.save(tmp_path / "model.fastnn")
+    loaded = fastnn.load_model(tmp_path / "model.fastnn")
+    assert loaded.layers[0].dtype == "mixed_bfloat16"
+    with pytest.raises(ValueError, match="mixed_bfloat16"):
+        fastnn.config.set_dtype_policy("bfloat8")

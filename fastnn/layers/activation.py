@@ -16,7 +16,7 @@ class Activation(Layer):
     ----------
     activation : str or ActivationFunction
     name : str, optional
-    dtype : {"float32", "float64"}, optional
+    dtype : {"float32", "float64", "mixed_bfloat16"}, optional
     input_shape : tuple of int, optional
     """
 

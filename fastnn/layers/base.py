@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from fastnn.config import check_dtype
+from fastnn.config import check_policy
 from fastnn.initializers import Initializer
 from fastnn.layers._op import Op
 
@@ -52,7 +52,7 @@ class Layer:
         if name is not None and (not isinstance(name, str) or not name or "/" in name):
             raise ValueError(f"name must be a non-empty string without '/', got {name!r}")
         self.name = name
-        self.dtype = None if dtype is None else check_dtype(dtype)
+        self.dtype = None if dtype is None else check_policy(dtype)
         self.input_features = None if input_shape is None else features_of(input_shape, "input_shape")
         self._model: Sequential | None = None
 

@@ -25,7 +25,7 @@ class Dense(Layer):
     kernel_initializer : str or Initializer, default "glorot_uniform"
     bias_initializer : str or Initializer, default "zeros"
     name : str, optional
-    dtype : {"float32", "float64"}, optional
+    dtype : {"float32", "float64", "mixed_bfloat16"}, optional
     input_shape : tuple of int, optional
         ``(features,)`` of x, for the first layer of a model.
 

@@ -16,7 +16,7 @@ class InputLayer(Layer):
     shape : tuple of int
         ``(features,)``, without the rows.
     name : str, optional
-    dtype : {"float32", "float64"}, optional
+    dtype : {"float32", "float64", "mixed_bfloat16"}, optional
     """
 
     def __init__(self, shape: Any = None, name: str | None = None, dtype: Any = None, input_shape: Any = None) -> None:
