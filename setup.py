@@ -18,6 +18,7 @@ from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError, LinkError
 
 SOURCES = Path("src_c")
+INCLUDES = [str(SOURCES), "fastnn/include"]  # what embedders see, and the rest
 
 # No -ffast-math (linking with it changes the floating-point mode of the whole process, and it drops NaN checks) and no
 # -march=native (the wheel runs on any processor of its architecture). What we can promise safely: nobody reads errno
@@ -73,10 +74,11 @@ class BuildEngine(build_ext):
         ext.sources = cythonize(
             [ext], build_dir="build/cython", force=self.force, compiler_directives=CYTHON_DIRECTIVES
         )[0].sources
-        ext.include_dirs = [str(SOURCES), numpy.get_include()]
+        ext.include_dirs = [*INCLUDES, numpy.get_include()]
         ext.extra_compile_args = flags + ENGINE_FLAGS + openmp
         ext.extra_link_args = ["-pthread", *openmp, *sanitize]
-        ext.extra_objects = self.compile_sources(flags, openmp)
+        if ext is engine:  # the others reach the kernels through pointers that it hands out
+            ext.extra_objects = self.compile_sources(flags, openmp)
         super().build_extension(ext)
 
     def compile_sources(self, flags, openmp):
@@ -96,7 +98,7 @@ class BuildEngine(build_ext):
             return self.compiler.compile(
                 [str(path)],
                 output_dir=self.build_temp,
-                include_dirs=[str(SOURCES)],
+                include_dirs=INCLUDES,
                 extra_postargs=[*flags, *jobs[path], *last],
             )
 
@@ -136,4 +138,11 @@ engine = Extension(
     libraries=["m"],
 )
 
-setup(ext_modules=[engine], cmdclass={"build_ext": BuildEngine})
+predictor = Extension(
+    "fastnn.predictor",
+    sources=["fastnn/predictor.pyx"],
+    depends=["fastnn/include/fastnn_predictor.h", "fastnn/predictor.pxd"],
+    define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
+)
+
+setup(ext_modules=[engine, predictor], cmdclass={"build_ext": BuildEngine})

@@ -16,16 +16,20 @@ from fastnn import (
     saving,
     utils,
 )
-from fastnn._engine import get_num_threads, set_num_threads
+from fastnn._threads import get_num_threads, num_threads, set_num_threads
+from fastnn.ensemble import Ensemble
 from fastnn.layers import Input
 from fastnn.models import Sequential
+from fastnn.predictor import Predictor
 from fastnn.saving import ModelFileError, load_model
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Ensemble",
     "Input",
     "ModelFileError",
+    "Predictor",
     "Sequential",
     "activations",
     "callbacks",
@@ -39,6 +43,7 @@ __all__ = [
     "losses",
     "metrics",
     "models",
+    "num_threads",
     "optimizers",
     "saving",
     "set_num_threads",

@@ -7,6 +7,7 @@ import numpy as np
 
 cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
+from cpython.pycapsule cimport PyCapsule_New
 from cpython.pythread cimport PyThread_get_thread_ident
 from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memset
@@ -108,9 +109,18 @@ cdef extern from "fastnn.h" nogil:
     size_t fnn_transposed_size(const fnn_model *model)
     size_t fnn_stripes(const fnn_model *model, fnn_stripe *stripes)
     int fnn_fuses(const fnn_model *model, int loss)
+    ctypedef struct fnn_member:
+        const fnn_model *model
+        fnn_data data
+        fnn_run run
+        void *workspace
+    int fnn_train_many(fnn_member *members, size_t count, int threads, const fnn_progress *progress)
     int fnn_train(const fnn_model *model, const fnn_data *data, fnn_run *run, void *workspace)
     void fnn_apply_gradients(const fnn_model *model, fnn_run *run)
     int fnn_infer(const fnn_model *model, const fnn_data *data, fnn_run *run, void *scratch)
+    ctypedef struct fnn_predictor:
+        pass
+    void fnn_freeze(const fnn_model *model, const int *threads, fnn_predictor *predictor)
     int fnn_all_finite(const fnn_kernels *kernels, int is_double, const void *x, ptrdiff_t stride, size_t rows,
                        size_t columns, int threads)
     int fnn_openmp()
@@ -371,7 +381,7 @@ cdef class Engine:
     cdef readonly cnp.ndarray parameters
     cdef readonly tuple slots
     cdef public int64_t iterations
-    cdef cnp.ndarray _ops, _stripes, _transposed, _gradients, _workspace, _scratch
+    cdef cnp.ndarray _predictor, _ops, _stripes, _transposed, _gradients, _workspace, _scratch
     cdef size_t _workspace_batch, _scratch_bytes_per_thread
     cdef int _workspace_threads, _scratch_threads, _typenum, _optimizer, _targets, _compiled
     cdef size_t _inputs, _outputs
@@ -595,6 +605,19 @@ cdef class Engine:
         finally:
             self._leave()
 
+    def freeze(self):
+        """A copy that nothing can change any more, and a capsule of the C predictor that runs it."""
+        cdef Engine frozen = Engine(self.plan)
+        self._enter()
+        try:
+            frozen.parameters[:] = self.parameters
+        finally:
+            self._leave()
+        frozen.parameters.setflags(write=False)
+        frozen._predictor = np.zeros(sizeof(fnn_predictor), np.uint8)
+        fnn_freeze(&frozen.model, &_threads, <fnn_predictor *>_data(frozen._predictor))
+        return frozen, PyCapsule_New(_data(frozen._predictor), "fastnn.fnn_predictor", NULL)
+
     # ---- what the calls share ----
 
     cdef int _check_compiled(self) except -1:
@@ -696,3 +719,54 @@ cdef class Engine:
         for i in range(1 + self.model.metric_count):
             sums[i] = run.sums[i]
         return sums
+
+
+def train_many(list engines not None, list arrays not None, list orders not None, size_t batch_size,
+               list rates not None):
+    """One pass of optimizer steps on each of many engines, an engine to a thread; see :meth:`Engine.train`.
+
+    Takes an (x, y), an order and hyperparameters per engine; returns the sums and the first step with a loss that is not
+    finite, per engine.
+    """
+    cdef size_t count = len(engines), k
+    cdef int status, threads = _threads
+    cdef Engine engine
+    if batch_size < 1:
+        raise ValueError("batch_size must be at least 1, got 0")
+    cdef cnp.ndarray memory = np.zeros(max(count, 1) * sizeof(fnn_member), np.uint8)
+    cdef fnn_member *members = <fnn_member *>_data(memory)
+    for k in range(count):
+        engine = engines[k]
+        x, y = arrays[k]
+        engine._check_compiled()
+        engine._check_data(x, y, orders[k], &members[k].data)
+        engine._prepare_run(&members[k].run, rates[k], FNN_LOSS | FNN_BACKWARD | FNN_UPDATE)
+        members[k].run.threads = 1
+        members[k].run.batch = min(batch_size, max(members[k].data.rows, 1))
+        members[k].model = &engine.model
+    cdef _Reporter reporter = _Reporter(None, 1)
+    entered = []
+    try:
+        for k in range(count):
+            engine = engines[k]
+            engine._enter()
+            entered.append(engine)
+            engine._need_workspace(members[k].run.batch)
+            engine.model.gradients = NULL
+            members[k].workspace = _data(engine._workspace)
+        with nogil:
+            status = fnn_train_many(members, count, threads, &reporter.progress)
+        results = []
+        for k in range(count):
+            engine = engines[k]
+            engine.iterations = members[k].run.iterations
+            engine._last_rows = 0
+            results.append((engine._sums(&members[k].run), members[k].run.first_nonfinite))
+    finally:
+        for engine in entered:
+            engine._leave()
+    if reporter.error is not None:
+        raise reporter.error
+    if status == FNN_STOPPED:
+        raise RuntimeError("the run was stopped")
+    return results

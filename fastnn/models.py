@@ -13,11 +13,13 @@ from fastnn import config, data, layers, losses, metrics, optimizers, plan, util
 from fastnn._engine import Engine
 from fastnn.callbacks import Callback, CallbackList, History, Logs, Reporter
 from fastnn.layers.base import Layer
+from fastnn.predictor import Predictor
 
 Array = npt.NDArray[Any]
 
 
-def _count(name: str, value: Any, low: int) -> int:
+def count_argument(name: str, value: Any, low: int) -> int:
+    """`value` as an integer of at least `low`, or an error that names the argument."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise TypeError(f"{name} must be an integer, got {type(value).__name__}")
     if value < low:
@@ -360,8 +362,8 @@ class Sequential:
         KeyboardInterrupt
             After Ctrl-C, with the weights of the last finished step.
         """
-        batch = 32 if batch_size is None else _count("batch_size", batch_size, 1)
-        epochs, first = _count("epochs", epochs, 0), _count("initial_epoch", initial_epoch, 0)
+        batch = 32 if batch_size is None else count_argument("batch_size", batch_size, 1)
+        epochs, first = count_argument("epochs", epochs, 0), count_argument("initial_epoch", initial_epoch, 0)
         shown = self._verbosity(verbose)
         given = list(callbacks or ())
         for callback in given:
@@ -500,7 +502,7 @@ class Sequential:
             Return a dict with the names as keys.
         check_finite : bool, default True
         """
-        batch = 32 if batch_size is None else _count("batch_size", batch_size, 1)
+        batch = 32 if batch_size is None else count_argument("batch_size", batch_size, 1)
         shown = self._verbosity(verbose)
         self._need_engine("evaluate")
         xs, ys = self._convert("evaluate", x, y, check_finite=check_finite)
@@ -541,7 +543,7 @@ class Sequential:
         if engine is None:
             engine = self._need_engine("predict")
         if batch_size is not None:
-            _count("batch_size", batch_size, 1)
+            count_argument("batch_size", batch_size, 1)
         if verbose not in (0, 1):
             self._verbosity(verbose)
         rows = data.inputs(x, engine.plan.inputs, engine.plan.dtype, check_finite=check_finite)
@@ -550,6 +552,10 @@ class Sequential:
         return out
 
     predict_on_batch = predict
+
+    def freeze(self) -> Predictor:
+        """A frozen copy for the fastest answers, see :class:`fastnn.Predictor`; this model may go on training."""
+        return Predictor(self._need_engine("freeze"))
 
     def __call__(self, x: Any) -> Array:
         """The same as :meth:`predict`."""

@@ -12,6 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "fastnn_predictor.h"
+
 enum { FNN_ALIGNMENT = 64, FNN_PADDING = 512, FNN_MAX_THREADS = 256, FNN_MAX_METRICS = 16, FNN_SLOTS = 2 };
 
 typedef enum {
@@ -176,11 +178,28 @@ int fnn_fuses(const fnn_model *model, int loss); /* the last activation and the 
  * later call without data (data == NULL) goes on to FNN_BACKWARD. */
 fnn_status fnn_train(const fnn_model *model, const fnn_data *data, fnn_run *run, void *workspace);
 
+/* One member of many that are trained at once: what fnn_train is given, with run.threads = 1, and what it returned. */
+typedef struct {
+    const fnn_model *model;
+    fnn_data data;
+    fnn_run run;
+    void *workspace;
+    fnn_status status;
+} fnn_member;
+
+/* Trains every member, each on one thread. `progress` (not those of the runs) is asked while thread 0 works; when it asks to
+ * stop, every member ends with its last finished step. */
+fnn_status fnn_train_many(fnn_member *members, size_t count, int threads, const fnn_progress *progress);
+
 /* One optimizer step from model->gradients. */
 void fnn_apply_gradients(const fnn_model *model, fnn_run *run);
 
 /* Forward over all rows, without a batch: writes run->output, or with FNN_LOSS the sums. */
 fnn_status fnn_infer(const fnn_model *model, const fnn_data *data, fnn_run *run, void *scratch);
+
+/* Fills a predictor that runs `model` as it is from now on, for whoever holds it: the model and its parameters must neither
+ * change nor go away. `threads`: the most it may use at a call, read anew at each. */
+void fnn_freeze(const fnn_model *model, const int *threads, fnn_predictor *predictor);
 
 /* 1 if rows x columns elements (row stride in elements) are all finite. */
 int fnn_all_finite(const fnn_kernels *kernels, int is_double, const void *x, ptrdiff_t stride, size_t rows,

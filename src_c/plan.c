@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "fastnn.h"
@@ -21,9 +22,10 @@ enum {
     FNN_TILE_BYTES = 128,       /* a tile of columns is whole pairs of cache lines, which processors fetch together */
     FNN_STRIPE = 8192,          /* elements of a stripe: a few microseconds of work for a small batch */
     FNN_LARGE_STRIPE = 1 << 20,
-    FNN_CHUNK = 1536,    /* elements of a gradient chunk: stays in the first-level cache until it is used */
-    FNN_CHUNK_ROWS = 12, /* a multiple of every micro-kernel's rows */
-    FNN_SWEEP = 1 << 14, /* elements of a tile of a whole-buffer update */
+    FNN_CHUNK = 1536,          /* elements of a gradient chunk: stays in the first-level cache until it is used */
+    FNN_CHUNK_ROWS = 12,       /* a multiple of every micro-kernel's rows */
+    FNN_STACK_BYTES = 1 << 16, /* of activations that a predictor keeps on the stack */
+    FNN_SWEEP = 1 << 14,       /* elements of a tile of a whole-buffer update */
 };
 
 /* Floating-point operations that are worth waking another thread for: about 20 microseconds of them. */
@@ -324,6 +326,7 @@ static void end_turn(fnn_run *run, double steps, double seconds) {
 #include "plan.inc"
 #include "train.inc"
 #include "infer.inc"
+#include "predict.inc"
 #undef FNN_REAL_IS_DOUBLE
 #undef FN_TABLE
 
@@ -333,6 +336,7 @@ static void end_turn(fnn_run *run, double steps, double seconds) {
 #include "plan.inc"
 #include "train.inc"
 #include "infer.inc"
+#include "predict.inc"
 #undef FNN_REAL_IS_DOUBLE
 #undef FN_TABLE
 
@@ -376,6 +380,60 @@ fnn_status fnn_train(const fnn_model *model, const fnn_data *data, fnn_run *run,
     return model->is_double ? fnn_train_f64(model, data, run, workspace) : fnn_train_f32(model, data, run, workspace);
 }
 
+typedef struct {
+    fnn_member *members;
+    size_t count;
+    const fnn_progress *progress;
+    double next_poll;
+    fnn_team team;
+    atomic_int stop;
+} many_job;
+
+static void start_many(void *context) {
+    many_job *job = context;
+    fnn_team_set_tiles(&job->team, job->count);
+}
+
+/* Between steps of a member. Any thread learns here that the run is to stop; only the calling one may ask. */
+typedef struct {
+    many_job *job;
+    int thread;
+} many_watch;
+
+static int watch_many(void *context, size_t steps_done, const double *sums) {
+    const many_watch *watch = context;
+    many_job *job = watch->job;
+    if (watch->thread == 0 && job->progress && fnn_seconds() >= job->next_poll) {
+        if (job->progress->function(job->progress->context, steps_done, sums)) {
+            atomic_store_explicit(&job->stop, 1, memory_order_relaxed);
+        }
+        job->next_poll = fnn_seconds() + job->progress->interval;
+    }
+    return atomic_load_explicit(&job->stop, memory_order_relaxed);
+}
+
+static void many_worker(void *context, int thread) {
+    many_job *job = context;
+    many_watch watch = {job, thread};
+    const fnn_progress progress = {watch_many, &watch, job->progress ? job->progress->interval : 0.02};
+    size_t tile;
+    while ((tile = fnn_team_claim(&job->team, thread)) != SIZE_MAX) {
+        fnn_member *member = &job->members[tile];
+        member->run.progress = &progress;
+        member->status = FNN_STOPPED;
+        if (!watch_many(&watch, 0, member->run.sums)) {
+            member->status = fnn_train(member->model, &member->data, &member->run, member->workspace);
+        }
+    }
+}
+
+fnn_status fnn_train_many(fnn_member *members, size_t count, int threads, const fnn_progress *progress) {
+    many_job job = {.members = members, .count = count, .progress = progress};
+    job.next_poll = fnn_seconds() + (progress ? progress->interval : 0);
+    fnn_team_run(&job.team, threads, start_many, many_worker, &job);
+    return atomic_load(&job.stop) ? FNN_STOPPED : FNN_OK;
+}
+
 void fnn_apply_gradients(const fnn_model *model, fnn_run *run) {
     const double most =
         (double)model->parameter_size * 20.0 / work_per_thread; /* about 20 operations' time an element */
@@ -391,6 +449,20 @@ fnn_status fnn_infer(const fnn_model *model, const fnn_data *data, fnn_run *run,
     memset(run->sums, 0, sizeof run->sums);
     run->threads = useful_threads(model, data->rows, run->threads, 1);
     return model->is_double ? fnn_infer_f64(model, data, run, scratch) : fnn_infer_f32(model, data, run, scratch);
+}
+
+void fnn_freeze(const fnn_model *model, const int *threads, fnn_predictor *predictor) {
+    const size_t element = model->is_double ? sizeof(double) : sizeof(float);
+    const size_t stride = padded_stride(widest_output(model), element);
+    const size_t rows = FNN_STACK_BYTES / 2 / element / stride;
+    *predictor = (fnn_predictor){.run = model->is_double ? fnn_predict_f64 : fnn_predict_f32,
+                                 .inputs = model->ops[0].inputs,
+                                 .outputs = model->ops[model->op_count - 1].outputs,
+                                 .is_double = model->is_double,
+                                 .rows_per_tile = (int)at_most(rows, FNN_INFER_ROWS),
+                                 .stride = stride,
+                                 .threads = threads,
+                                 .model = model};
 }
 
 typedef struct {

@@ -27,41 +27,41 @@ static inline void pause_briefly(void) {
 
 /* Denormals are flushed while a worker runs: Adam's slots and dead units drift into them, and each costs ~100 cycles. */
 #if defined(__x86_64__)
-static inline unsigned long flush_denormals(void) {
+unsigned long fnn_flush_denormals(void) {
     const unsigned mode = _mm_getcsr();
     _mm_setcsr(mode | 0x8040u); /* FTZ and DAZ */
     return mode;
 }
 
-static inline void restore_mode(unsigned long mode) {
+void fnn_restore_mode(unsigned long mode) {
     /* Keep the exception flags that were raised meanwhile out of the caller's sight: its mode is as it was. */
     _mm_setcsr((unsigned)mode);
 }
 #elif defined(__aarch64__)
-static inline unsigned long flush_denormals(void) {
+unsigned long fnn_flush_denormals(void) {
     unsigned long mode;
     __asm__ __volatile__("mrs %0, fpcr" : "=r"(mode));
     __asm__ __volatile__("msr fpcr, %0" : : "r"(mode | (1ul << 24)));
     return mode;
 }
 
-static inline void restore_mode(unsigned long mode) {
+void fnn_restore_mode(unsigned long mode) {
     __asm__ __volatile__("msr fpcr, %0" : : "r"(mode));
 }
 #else
-static inline unsigned long flush_denormals(void) {
+unsigned long fnn_flush_denormals(void) {
     return 0;
 }
 
-static inline void restore_mode(unsigned long mode) {
+void fnn_restore_mode(unsigned long mode) {
     (void)mode;
 }
 #endif
 
 static void run_worker(void (*worker)(void *context, int thread), void *context, int thread) {
-    const unsigned long mode = flush_denormals();
+    const unsigned long mode = fnn_flush_denormals();
     worker(context, thread);
-    restore_mode(mode);
+    fnn_restore_mode(mode);
 }
 
 void fnn_team_run(fnn_team *team, int threads, void (*start)(void *context), void (*worker)(void *context, int thread),

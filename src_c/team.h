@@ -47,4 +47,8 @@ void fnn_team_wait(fnn_team *team, void (*between)(void *context), void *context
 
 double fnn_seconds(void); /* a monotonic clock */
 
+/* Denormals count as zero on this thread until its mode, which the first returns, is restored. */
+unsigned long fnn_flush_denormals(void);
+void fnn_restore_mode(unsigned long mode);
+
 #endif

@@ -1,4 +1,4 @@
-"""Every way a training step is split into phases gives the plain formula's gradients, and the same bits for any threads."""
+"""Every way to split a training step into phases gives the formula's gradients, and the same bits for any threads."""
 
 import numpy as np
 import pytest

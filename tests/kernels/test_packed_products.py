@@ -13,7 +13,9 @@ from fastnn._engine import _packed_product
 
 sizes = st.integers(1, 40) | st.integers(1, 300)
 kinds = pytest.mark.parametrize("kind", ["float32", "float64", "bfloat16"])
-forms = pytest.mark.parametrize(("by_depth", "transposed"), [(False, False), (True, False), (False, True), (True, True)])
+forms = pytest.mark.parametrize(
+    ("by_depth", "transposed"), [(False, False), (True, False), (False, True), (True, True)]
+)
 
 
 def rounded(x):
@@ -43,9 +45,7 @@ def product(a, b, kind, *, by_depth=False, transposed=False, **options):
     """The kernel's A @ B for operands laid out as it wants them, once whole or range by range; checks what it writes."""
     wide = np.full((a.shape[0] + 1, b.shape[1] + 5), 777, a.dtype)
     a, b = apart(a.T if by_depth else a), apart(b.T if transposed else b)
-    _packed_product(
-        a, b, wide[:-1, :-5], by_depth=by_depth, transposed=transposed, bf16=kind == "bfloat16", **options
-    )
+    _packed_product(a, b, wide[:-1, :-5], by_depth=by_depth, transposed=transposed, bf16=kind == "bfloat16", **options)
     assert (wide[-1] == 777).all() and (wide[:, -5:] == 777).all()
     return wide[:-1, :-5].copy()
 

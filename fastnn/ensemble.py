@@ -1,0 +1,137 @@
+"""Many small models trained at once: one to a thread, so that none of them waits for another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastnn import _engine, data
+from fastnn.callbacks import History
+from fastnn.models import Sequential, count_argument
+
+
+class Ensemble:
+    """Compiled models that are trained on the same rows in one engine call an epoch.
+
+    A network of a few thousand weights is too small to share among threads; several of them are not. Each member trains
+    exactly as alone: with its own seed, order of rows, optimizer, loss and even shape, to the same bits.
+
+    Parameters
+    ----------
+    models : sequence of Sequential
+        Compiled; they remain usable by themselves.
+
+    Attributes
+    ----------
+    models : list of Sequential
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> models = [fastnn.Sequential([fastnn.layers.Dense(1, input_shape=(2,))]) for _ in range(3)]
+    >>> for rate, model in zip((0.1, 0.01, 0.001), models):
+    ...     model.compile(fastnn.optimizers.Adam(rate), "mse")
+    >>> histories = fastnn.Ensemble(models).fit([[0.0, 1.0]], [[1.0]], verbose=0)
+    """
+
+    def __init__(self, models: Sequence[Sequential]) -> None:
+        self.models = list(models)
+        if not self.models:
+            raise ValueError("models must hold at least one model")
+        for model in self.models:
+            if not isinstance(model, Sequential):
+                raise TypeError(f"models must hold Sequential models, got {type(model).__name__}")
+        if len({id(model) for model in self.models}) < len(self.models):
+            raise ValueError("models must be different objects: one of them is there twice")
+
+    def fit(
+        self,
+        x: Any,
+        y: Any,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: str | int = "auto",
+        shuffle: bool = True,
+        check_finite: bool = True,
+    ) -> list[History]:
+        """Train every member, `epochs` times over the data.
+
+        Parameters
+        ----------
+        x, y : array-like
+            As for :meth:`Sequential.fit`; y must suit the loss of every member.
+        batch_size : int, default 32
+        epochs : int, default 1
+        verbose : {"auto", 0, 1, 2}
+            Accepted as in Keras; a line an epoch with the mean loss unless it is 0.
+        shuffle : bool, default True
+            Each member has an order of its own, as alone.
+        check_finite : bool, default True
+
+        Returns
+        -------
+        list of History
+            One a member.
+
+        Raises
+        ------
+        ValueError, TypeError, RuntimeError
+            In one sentence, before any member changes.
+        KeyboardInterrupt
+            After Ctrl-C; every member has the weights of its last finished step.
+        """
+        batch = 32 if batch_size is None else count_argument("batch_size", batch_size, 1)
+        epochs = count_argument("epochs", epochs, 0)
+        shown = Sequential._verbosity(verbose)
+        arrays = self._convert(x, y, check_finite)
+        histories = [History() for _ in self.models]
+        engines = [model._ready("fit")[0] for model in self.models]
+        for epoch in range(epochs):
+            orders = [
+                data.epoch_order(len(xs), model._seed, model._epochs_done) if shuffle else None
+                for model, (xs, _) in zip(self.models, arrays, strict=True)
+            ]
+            rates = [model._ready("fit")[2].hyperparameters() for model in self.models]
+            results = _engine.train_many(engines, arrays, orders, batch, rates)
+            for model, history, (sums, _), (xs, _) in zip(self.models, histories, results, arrays, strict=True):
+                model._epochs_done += int(shuffle)
+                history.on_epoch_end(epoch, model._means(sums, len(xs)))
+            if shown:
+                mean = float(np.mean([history.history["loss"][-1] for history in histories]))
+                print(f"Epoch {epoch + 1}/{epochs} - mean loss of {len(self.models)} models: {mean:.4f}")  # noqa: T201
+        return histories
+
+    def _convert(self, x: Any, y: Any, check_finite: bool) -> list[tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
+        """X and y for each member; those that want the same share one conversion and one check."""
+        built = [model.built for model in self.models]
+        done: dict[Any, tuple[npt.NDArray[Any], npt.NDArray[Any]]] = {}
+        arrays = []
+        try:
+            for model in self.models:
+                engine = model._engine
+                key = None
+                if engine is not None and model.loss is not None:
+                    key = (engine.plan.dtype, engine.plan.inputs, engine.plan.outputs, model.loss.name)
+                pair = done.get(key) if key else None
+                if pair is None:
+                    pair = model._convert("fit", x, y, check_finite=check_finite)
+                    if key:
+                        done[key] = pair
+                arrays.append(pair)
+        except (TypeError, ValueError, RuntimeError):
+            for model, was_built in zip(self.models, built, strict=True):
+                if not was_built:  # a failed call leaves every member as it was
+                    model._forget_weights()
+            raise
+        return arrays
+
+    def predict(self, x: Any) -> npt.NDArray[Any]:
+        """The outputs of every member, shape (members, rows, outputs); all members must have as many outputs."""
+        return np.stack([model.predict(x) for model in self.models])
+
+    def evaluate(self, x: Any, y: Any) -> list[Any]:
+        """What :meth:`Sequential.evaluate` gives, for every member."""
+        return [model.evaluate(x, y, verbose=0) for model in self.models]

@@ -1,0 +1,180 @@
+"""Frozen models: the shortest way from a row to an answer."""
+
+import numpy as np
+
+cimport numpy as cnp
+from cpython.pycapsule cimport PyCapsule_GetPointer
+from libc.stddef cimport size_t
+
+cnp.import_array()
+
+
+cdef extern from "fastnn_predictor.h" nogil:
+    ctypedef struct fnn_predictor:
+        int (*run)(const fnn_predictor *predictor, const void *x, ptrdiff_t x_stride, size_t rows, void *y) \
+            noexcept nogil
+        size_t inputs, outputs
+
+cdef enum:
+    GIL_WORK = 100_000  # multiply-adds, about five microseconds of them: below it, letting go of the lock costs more
+
+
+def get_include():
+    """The folder of ``fastnn_predictor.h``, for C code that runs a predictor by its :attr:`Predictor.address`."""
+    from pathlib import Path
+
+    return str(Path(__file__).parent / "include")
+
+
+cdef class Predictor:
+    """A frozen model: it cannot change, and answers without locks from any number of threads at once.
+
+    Made by ``model.freeze()``, which copies the weights; the model may go on training. Results are, bit for bit, those of
+    ``model.predict``.
+
+    Parameters
+    ----------
+    engine : fastnn._engine.Engine
+        What ``model.freeze()`` passes.
+
+    Attributes
+    ----------
+    inputs, outputs : int
+        Features of a row, and of its answer.
+    dtype : numpy.dtype
+        float32 or float64; an array of it with contiguous rows is used without a copy.
+    address : int
+        Of the ``fnn_predictor`` struct (``fastnn_predictor.h`` in :func:`fastnn.predictor.get_include`), valid while this
+        object lives. From Cython, cimport ``Predictor`` from ``fastnn.predictor`` and call ``run``.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> predictor = fastnn.Sequential([fastnn.Input((2,)), fastnn.layers.Dense(1)]).freeze()
+    >>> predictor([[1.0, 2.0]]).shape
+    (1, 1)
+    """
+
+    def __init__(self, engine):
+        self._engine, capsule = engine.freeze()
+        self._frozen = PyCapsule_GetPointer(capsule, "fastnn.fnn_predictor")
+        plan = self._engine.plan
+        self._dtype = np.dtype(plan.dtype)
+        self._typenum, self._itemsize = self._dtype.num, self._dtype.itemsize
+        self._inputs, self._outputs = plan.inputs, plan.outputs
+
+    @property
+    def inputs(self):
+        """Features of a row."""
+        return self._inputs
+
+    @property
+    def outputs(self):
+        """Features of an answer."""
+        return self._outputs
+
+    @property
+    def dtype(self):
+        """float32 or float64."""
+        return self._dtype
+
+    @property
+    def address(self):
+        """Address of the C struct."""
+        return <size_t>self._frozen
+
+    def __reduce__(self):
+        return _thaw, (self._engine.plan, np.asarray(self._engine.parameters))
+
+    cdef int run(self, const float *x, float *y, size_t rows) noexcept nogil:
+        cdef const fnn_predictor *frozen = <const fnn_predictor *>self._frozen
+        return frozen.run(frozen, x, self._inputs, rows, y)
+
+    cdef int run_double(self, const double *x, double *y, size_t rows) noexcept nogil:
+        cdef const fnn_predictor *frozen = <const fnn_predictor *>self._frozen
+        return frozen.run(frozen, x, self._inputs, rows, y)
+
+    def __call__(self, x, out=None):
+        """The network's outputs.
+
+        Parameters
+        ----------
+        x : array-like, shape (rows, features) or (features,)
+        out : ndarray, optional
+            Of this predictor's dtype, C-contiguous, shape (rows, outputs) or (outputs,): takes the result, so that nothing
+            is allocated.
+
+        Returns
+        -------
+        ndarray
+            `out`, or a new array.
+
+        Raises
+        ------
+        TypeError, ValueError
+            In one sentence, when x or out is not of that kind.
+        """
+        cdef const fnn_predictor *frozen = <const fnn_predictor *>self._frozen
+        cdef cnp.ndarray rows = _rows(self, x), result
+        cdef int axes = cnp.PyArray_NDIM(rows), status
+        cdef cnp.npy_intp shape[2]
+        cdef size_t count = 1 if axes == 1 else <size_t>cnp.PyArray_DIM(rows, 0)
+        cdef ptrdiff_t stride = self._inputs if axes == 1 else cnp.PyArray_STRIDE(rows, 0) // self._itemsize
+        shape[0], shape[axes - 1] = count, self._outputs
+        if out is None:
+            result = cnp.PyArray_EMPTY(axes, shape, self._typenum, 0)
+        else:
+            result = _check_out(self, out, axes, shape)
+        cdef const void *source = cnp.PyArray_DATA(rows)
+        cdef void *target = cnp.PyArray_DATA(result)
+        if count * <size_t>self._inputs < GIL_WORK:
+            status = frozen.run(frozen, source, stride, count, target)
+        else:
+            with nogil:
+                status = frozen.run(frozen, source, stride, count, target)
+        if status:
+            raise MemoryError(f"no memory to work on {count} rows")
+        return result
+
+
+cdef cnp.ndarray _rows(Predictor self, x):
+    """X itself where it can be read in place, else a copy that can."""
+    cdef cnp.ndarray array
+    cdef int axes
+    if isinstance(x, np.ndarray):
+        array = x
+        axes = cnp.PyArray_NDIM(array)
+        if (axes == 1 or axes == 2) and cnp.PyArray_TYPE(array) == self._typenum \
+                and cnp.PyArray_DIM(array, axes - 1) == self._inputs and cnp.PyArray_ISALIGNED(array) \
+                and cnp.PyArray_ISNOTSWAPPED(array) \
+                and (self._inputs == 1 or cnp.PyArray_STRIDE(array, axes - 1) == self._itemsize) \
+                and cnp.PyArray_STRIDE(array, 0) % self._itemsize == 0:
+            return array
+    from fastnn import data
+
+    values = np.asarray(x)
+    if values.ndim == 1:
+        return data.inputs(values[None, :], self._inputs, self._dtype.name, check_finite=False)[0]
+    return data.inputs(x, self._inputs, self._dtype.name, check_finite=False)
+
+
+cdef cnp.ndarray _check_out(Predictor self, out, int axes, cnp.npy_intp *shape):
+    cdef cnp.ndarray array
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"out must be a NumPy array, got {type(out).__name__}")
+    array = out
+    if cnp.PyArray_TYPE(array) != self._typenum or not cnp.PyArray_ISNOTSWAPPED(array) \
+            or not cnp.PyArray_ISCARRAY(array) or cnp.PyArray_NDIM(array) != axes \
+            or cnp.PyArray_DIM(array, 0) != shape[0] or cnp.PyArray_DIM(array, axes - 1) != self._outputs:
+        wanted = [shape[k] for k in range(axes)]
+        raise ValueError(f"out must be a writable, C-contiguous {self._dtype} array of shape {tuple(wanted)}, got "
+                         f"{out.dtype} of shape {out.shape}")
+    return array
+
+
+def _thaw(plan, parameters):
+    from fastnn._engine import Engine
+
+    engine = Engine(plan)
+    engine.parameters[:] = parameters
+    return Predictor(engine)

@@ -1,0 +1,149 @@
+"""A frozen model answers like the model it came from, bit for bit, from any thread, and refuses what it cannot read."""
+
+import ctypes
+import pickle
+import subprocess
+import sys
+import textwrap
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import fastnn
+from fastnn import layers
+
+SIZES = st.integers(1, 40) | st.integers(1, 300)
+ACTIVATIONS = ["linear", "relu", "sigmoid", "tanh", "softmax"]
+
+
+def network(widths, activations=("relu",), dtype="float32"):
+    stack = [layers.Dense(n, activations[k % len(activations)]) for k, n in enumerate(widths[1:])]
+    return fastnn.Sequential([fastnn.Input((widths[0],), dtype=dtype), *stack])
+
+
+@pytest.mark.filterwarnings("ignore:softmax over one unit")
+@settings(deadline=None, max_examples=60)
+@given(
+    widths=st.lists(SIZES, min_size=2, max_size=4),
+    names=st.lists(st.sampled_from(ACTIVATIONS), min_size=1, max_size=3),
+    rows=st.sampled_from([0, 1, 2, 3, 5, 17, 48, 49, 200, 1000]),
+    dtype=st.sampled_from(["float32", "float64"]),
+)
+def test_equals_predict(widths, names, rows, dtype):
+    model = network(widths, names, dtype)
+    x = np.random.default_rng(rows).normal(size=(rows, widths[0])).astype(dtype)
+    predictor = model.freeze()
+    np.testing.assert_array_equal(predictor(x), model.predict(x))
+    wide = np.zeros((rows, widths[0] + 3), dtype)
+    wide[:, :-3] = x
+    np.testing.assert_array_equal(predictor(wide[:, :-3]), model.predict(x))  # rows with gaps between them
+    if rows:
+        np.testing.assert_array_equal(predictor(x[0]), model.predict(x[:1])[0])
+
+
+@pytest.mark.parametrize("rows", [1, 30, 700])
+@pytest.mark.parametrize("widths", [(600, 1000, 10), (3, 20_000, 2)], ids=["large", "wider than the stack"])
+def test_large_networks(widths, rows):
+    model = network(widths)
+    x = np.random.default_rng(0).random((rows, widths[0]), np.float32)
+    np.testing.assert_array_equal(model.freeze()(x), model.predict(x))
+
+
+def test_frozen_means_frozen():
+    model = network((4, 8, 2))
+    x = np.ones((3, 4), np.float32)
+    predictor, before = model.freeze(), model.predict(x)
+    for view in model.weights:
+        view += 1
+    np.testing.assert_array_equal(predictor(x), before)
+    assert not np.array_equal(model.predict(x), before)
+    assert (predictor.inputs, predictor.outputs, predictor.dtype) == (4, 2, np.float32)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(predictor))(x), before)
+
+
+def test_out_takes_the_result():
+    predictor = network((4, 8, 2)).freeze()
+    x, out = np.ones((3, 4), np.float32), np.empty((3, 2), np.float32)
+    assert predictor(x, out=out) is out
+    np.testing.assert_array_equal(out, predictor(x))
+    row = np.empty(2, np.float32)
+    assert predictor(x[0], out=row) is row
+    for bad in (np.empty((3, 3), np.float32), np.empty((2, 2), np.float32), np.empty((3, 2)), out.T, row):
+        with pytest.raises(ValueError, match=r"out must be .* shape \(3, 2\)"):
+            predictor(x, out=bad)
+    with pytest.raises(TypeError, match="out must be a NumPy array, got list"):
+        predictor(x, out=[])
+
+
+def test_other_kinds_of_x_are_converted_or_refused():
+    predictor = network((2, 3)).freeze()
+    expected = predictor(np.array([[1, 2]], np.float32))
+    for x in ([[1, 2]], np.array([[1.0, 2.0]]), np.array([[1, 2]], ">f4"), np.array([[1, 0, 2]], np.float32)[:, ::2]):
+        np.testing.assert_array_equal(predictor(x), expected)
+    np.testing.assert_array_equal(predictor([1, 2]), expected[0])
+    with pytest.raises(ValueError, match="must have 2 features"):
+        predictor(np.ones((1, 3), np.float32))
+    with pytest.raises(TypeError, match="must hold real numbers"):
+        predictor([["a", "b"]])
+    with pytest.raises(ValueError, match="freeze needs a built model"):
+        fastnn.Sequential([layers.Dense(1)]).freeze()
+
+
+def test_many_threads_at_once():
+    model = network((60, 300, 5))
+    x = np.random.default_rng(0).random((400, 60), np.float32)
+    predictor, expected = model.freeze(), model.predict(x)
+    with ThreadPoolExecutor(8) as pool:
+        for k, row in enumerate(pool.map(predictor, [x[i] for i in range(400)])):
+            np.testing.assert_array_equal(row, expected[k])
+
+
+def test_a_c_program_can_run_it():
+    predictor = network((3, 5, 2)).freeze()
+    x, y = np.random.default_rng(0).random((7, 3), np.float32), np.empty((7, 2), np.float32)
+    run = ctypes.CFUNCTYPE(
+        ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_ssize_t, ctypes.c_size_t, ctypes.c_void_p
+    )(ctypes.cast(predictor.address, ctypes.POINTER(ctypes.c_void_p))[0])  # the struct's first member
+    assert run(predictor.address, x.ctypes.data, 3, 7, y.ctypes.data) == 0
+    np.testing.assert_array_equal(y, predictor(x))
+
+
+EMBEDDER = """
+    from fastnn.predictor cimport Predictor
+
+    def answer(Predictor predictor, float[:, ::1] x, float[:, ::1] y):
+        cdef int status
+        with nogil:
+            status = predictor.run(&x[0, 0], &y[0, 0], x.shape[0])
+        return status
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.thread_unsafe(reason="builds an extension")
+def test_cython_code_can_embed_it(tmp_path):
+    pytest.importorskip("Cython", reason="the [dev] extra holds Cython")
+    (tmp_path / "embedder.pyx").write_text(textwrap.dedent(EMBEDDER))
+    (tmp_path / "setup.py").write_text(
+        "from setuptools import setup\nfrom Cython.Build import cythonize\nimport sys, pathlib, fastnn\n"
+        "folder = str(pathlib.Path(fastnn.__file__).parent.parent)\n"
+        "setup(name='embedder', py_modules=[], ext_modules=cythonize('embedder.pyx', include_path=[folder],"
+        " language_level=3))\n"
+    )
+    build = [sys.executable, "setup.py", "-q", "build_ext", "--inplace"]
+    done = subprocess.run(build, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    program = """
+        import numpy as np, fastnn, embedder
+        predictor = fastnn.Sequential([fastnn.Input((3,)), fastnn.layers.Dense(2)]).freeze()
+        x, y = np.ones((4, 3), np.float32), np.empty((4, 2), np.float32)
+        assert embedder.answer(predictor, x, y) == 0
+        np.testing.assert_array_equal(y, predictor(x))
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
