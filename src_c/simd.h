@@ -23,14 +23,14 @@
 
 #define FNN_DEPTH_BLOCK 256 /* rows of b a pass: 256 x 64 bytes is half a first-level cache */
 
-/* Packed products: the depth of a block, and the bytes of one of A, about half a second-level cache, and of one of B. */
+/* Packed products: the depth of a block; the bytes of one of A, about half a second-level cache; the elements of one of B. */
 #define FNN_PACKED_DEPTH 256
 #if defined(__AVX512F__)
 #define FNN_PACKED_A_BYTES (528 * 1024)
 #else
 #define FNN_PACKED_A_BYTES (240 * 1024)
 #endif
-#define FNN_PACKED_B_BYTES (1024 * 1024)
+#define FNN_PACKED_B_SIZE (256 * 1024)
 
 /* What packing does with an element (bfloat16.inc), and which of it makes bfloat16 here. */
 #define FNN_EXACT 0
