@@ -23,7 +23,7 @@
 
 #define FNN_DEPTH_BLOCK 256 /* rows of b a pass: 256 x 64 bytes is half a first-level cache */
 
-/* Packed products: the depth of a block; the bytes of one of A, about half a second-level cache; the elements of one of B. */
+/* Packed products: the depth of a block; the bytes of one of A, half a second-level cache; the elements of one of B. */
 #define FNN_PACKED_DEPTH 256
 #if defined(__AVX512F__)
 #define FNN_PACKED_A_BYTES (528 * 1024)
@@ -50,11 +50,11 @@
 #define FNN_UNROLL _Pragma("GCC unroll 16")
 #endif
 
-/* Lanes of two vectors by number, those of the second one after those of the first. */
+/* Lanes of two vectors by number, the second one's after the first one's. `numbers`: integer vectors with such lanes. */
 #if defined(__clang__) || __GNUC__ >= 12
-#define FNN_SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#define FNN_SHUFFLE(numbers, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #else
-#define FNN_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (__typeof__((a) < (b))){__VA_ARGS__})
+#define FNN_SHUFFLE(numbers, a, b, ...) __builtin_shuffle(a, b, (numbers){__VA_ARGS__})
 #endif
 
 /* Needs -fopenmp-simd only: the kernels know nothing of threads. */
