@@ -238,8 +238,9 @@ cdef int _check_matrix(cnp.ndarray array, str name, int typenum, cnp.npy_intp co
     if cnp.PyArray_TYPE(array) != typenum:
         raise TypeError(f"{name} must be {np.dtype(cnp.PyArray_DescrFromType(typenum))}, got {array.dtype}")
     cdef cnp.npy_intp item = cnp.PyArray_ITEMSIZE(array)
-    if not cnp.PyArray_ISALIGNED(array) or not cnp.PyArray_ISNOTSWAPPED(array) \
-            or (cnp.PyArray_SIZE(array) > 1 and columns > 1 and cnp.PyArray_STRIDE(array, 1) != item) or cnp.PyArray_STRIDE(array, 0) % item:
+    cdef bint apart = cnp.PyArray_SIZE(array) > 0 and columns > 1 and cnp.PyArray_STRIDE(array, 1) != item
+    if not cnp.PyArray_ISALIGNED(array) or not cnp.PyArray_ISNOTSWAPPED(array) or apart \
+            or cnp.PyArray_STRIDE(array, 0) % item:
         raise ValueError(f"{name} must have contiguous, aligned rows in native byte order")
     return 0
 

@@ -23,14 +23,14 @@
 
 #define FNN_DEPTH_BLOCK 256 /* rows of b a pass: 256 x 64 bytes is half a first-level cache */
 
-/* Packed products: the depth of a block, and the bytes of one of A, about half a second-level cache, and of one of B. */
+/* Packed products: the depth of a block; the bytes of one of A, half a second-level cache; the elements of one of B. */
 #define FNN_PACKED_DEPTH 256
 #if defined(__AVX512F__)
 #define FNN_PACKED_A_BYTES (528 * 1024)
 #else
 #define FNN_PACKED_A_BYTES (240 * 1024)
 #endif
-#define FNN_PACKED_B_BYTES (1024 * 1024)
+#define FNN_PACKED_B_SIZE (256 * 1024)
 
 /* What packing does with an element (bfloat16.inc), and which of it makes bfloat16 here. */
 #define FNN_EXACT 0
@@ -68,11 +68,11 @@
     ((fnn_vector_f32)_mm256_min_ps(_mm256_set1_ps(FLT_MAX), _mm256_max_ps(_mm256_set1_ps(FLT_MIN), (__m256)(x))))
 #endif
 
-/* Lanes of two vectors by number, those of the second one after those of the first. */
+/* Lanes of two vectors by number, the second one's after the first one's. `numbers`: integer vectors with such lanes. */
 #if defined(__clang__) || __GNUC__ >= 12
-#define FNN_SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#define FNN_SHUFFLE(numbers, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #else
-#define FNN_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (__typeof__((a) < (b))){__VA_ARGS__})
+#define FNN_SHUFFLE(numbers, a, b, ...) __builtin_shuffle(a, b, (numbers){__VA_ARGS__})
 #endif
 
 /* Needs -fopenmp-simd only: the kernels know nothing of threads. */

@@ -1,4 +1,4 @@
-"""The products of packed operands, in float32, float64 and bfloat16, beside NumPy; FASTNN_ISA picks the instruction set."""
+"""The products of packed operands, in float32, float64 and bfloat16, beside NumPy, on the picked instruction set."""
 
 from itertools import pairwise
 
@@ -42,11 +42,12 @@ def apart(x):
 
 
 def product(a, b, kind, *, by_depth=False, transposed=False, **options):
-    """The kernel's A @ B for operands laid out as it wants them, once whole or range by range; checks what it writes."""
+    """The kernel's A @ B for operands laid out as it wants them; checks that it writes nothing else."""
     wide = np.full((a.shape[0] + 1, b.shape[1] + 5), 777, a.dtype)
     a, b = apart(a.T if by_depth else a), apart(b.T if transposed else b)
     _packed_product(a, b, wide[:-1, :-5], by_depth=by_depth, transposed=transposed, bf16=kind == "bfloat16", **options)
-    assert (wide[-1] == 777).all() and (wide[:, -5:] == 777).all()
+    assert (wide[-1] == 777).all()
+    assert (wide[:, -5:] == 777).all()
     return wide[:-1, :-5].copy()
 
 
@@ -71,7 +72,7 @@ def test_packed_product_is_the_product(kind, rows, depth, columns, by_depth, tra
     check(a, b, start if bias else None, kind, relu, by_depth=by_depth, transposed=transposed)
 
 
-# Past one block of rows (at most 528 KiB / 4 bytes / 256), of columns (twice that) and of the depth (256, or 512 paired).
+# Past one block of rows (at most 528), of columns (1024) and of the depth (256 units), as simd.h has them.
 @kinds
 @forms
 @pytest.mark.parametrize(("rows", "depth", "columns"), [(563, 777, 131), (1201, 515, 1237), (5, 1025, 2100)])

@@ -125,6 +125,10 @@ def test_finite_check_finds_the_one(size, dtype):
             assert not all_finite(y)
 
 
+def test_finite_check_of_no_rows():
+    assert all_finite(np.zeros((0, 3)))  # numpy gives an empty array strides of zero
+
+
 def one_weight(optimizer, steps, gradient=0.5, start=1.0):
     """A single weight w with loss slope `gradient`, after each step."""
     model = fastnn.Sequential([layers.Dense(1, use_bias=False, input_shape=(1,), dtype="float64")])
