@@ -1,0 +1,109 @@
+"""fastnn: the public interface, as the README shows it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+import fastnn
+
+from . import Inference, Job, Training
+
+LOSSES = {"softmax": "sparse_categorical_crossentropy", "sigmoid": "binary_crossentropy", "linear": "mse"}
+
+
+class MissingError(Exception):
+    """This fastnn cannot do what the workload needs: a failure, not a peer's nature."""
+
+
+def version() -> str:
+    return fastnn.__version__
+
+
+def build(job: Job, rate: float = 1e-3) -> fastnn.Sequential:
+    widths = job.workload.widths
+    extra = {} if job.workload.precision == "float32" else {"dtype": job.workload.precision}
+    try:
+        hidden = [fastnn.layers.Dense(n, activation="relu", **extra) for n in widths[1:-1]]
+        last = fastnn.layers.Dense(widths[-1], activation=job.workload.output, **extra)
+        model = fastnn.Sequential([fastnn.Input((widths[0],)), *hidden, last])
+    except (TypeError, ValueError) as error:
+        if not extra:
+            raise
+        raise MissingError(f"this fastnn has no {job.workload.precision}: {error}") from error
+    model.set_weights(job.weights)
+    model.compile(optimizer=fastnn.optimizers.Adam(rate), loss=LOSSES[job.workload.output])
+    return model
+
+
+def train(job: Job) -> Training:
+    fastnn.set_num_threads(job.threads)
+    model = build(job)
+
+    def epoch():
+        model.fit(job.x, job.y, batch_size=job.workload.batch, epochs=1, verbose=0, shuffle=job.shuffle)
+
+    return Training(epoch, model.get_weights)
+
+
+def many(job: Job, members: list[list[np.ndarray]], rates: np.ndarray) -> Training:
+    """All networks in one call, or (`together` false) one after the other."""
+    fastnn.set_num_threads(job.threads)
+    fastnn.utils.set_random_seed(0)  # both ways see the rows in the same orders, and must end at the same bits
+    if job.workload.together and not hasattr(fastnn, "Ensemble"):
+        raise MissingError("this fastnn has no Ensemble, which T6 trains")
+    models = []
+    for weights, rate in zip(members, rates, strict=True):
+        job.weights = weights
+        models.append(build(job, float(rate)))
+    settings = {"batch_size": job.workload.batch, "epochs": 1, "verbose": 0}
+    if job.workload.together:
+        ensemble = fastnn.Ensemble(models)
+
+        def epoch():
+            ensemble.fit(job.x, job.y, **settings)
+    else:
+
+        def epoch():
+            for model in models:
+                model.fit(job.x, job.y, shuffle=job.shuffle, **settings)
+
+    return Training(epoch, lambda: [array for model in models for array in model.get_weights()])
+
+
+def infer(job: Job) -> Inference:
+    fastnn.set_num_threads(job.threads)
+    model = build(job)
+    if not hasattr(model, "freeze"):
+        raise MissingError("this fastnn has no Sequential.freeze, whose Predictor the inference workloads call")
+    predictor = model.freeze()
+    out = np.empty((job.workload.batch, job.workload.widths[-1]), np.float32)
+    return Inference(np.ascontiguousarray, lambda rows: predictor(rows, out=out), np.array)
+
+
+def adam(job: Job) -> Training:
+    """One step over a large buffer of parameters."""
+    fastnn.set_num_threads(job.threads)
+    inputs, units = job.workload.widths
+    layer = fastnn.layers.Dense(units, kernel_initializer="zeros")
+    model = fastnn.Sequential([fastnn.Input((inputs,)), layer])
+    model.compile(optimizer="adam", loss="mse")
+    for gradient in model.gradients:
+        gradient[...] = 1
+    return Training(model.apply_gradients, model.get_weights)
+
+
+def stream(job: Job, rows_in_memory: int) -> dict:
+    """Predictions of rows in a file (job.x is a memmap), and of some of them in memory."""
+    fastnn.set_num_threads(job.threads)
+    model = build(job)
+    if not hasattr(model, "freeze"):
+        raise MissingError("this fastnn has no Sequential.freeze, whose Predictor I4 calls")
+    predictor = model.freeze()
+    out = np.zeros((len(job.x), job.workload.widths[-1]), np.float32)
+    array = np.array(job.x[:rows_in_memory])
+    part = np.zeros((rows_in_memory, job.workload.widths[-1]), np.float32)
+    return {
+        "file": lambda: predictor(job.x, out=out),
+        "memory": lambda: predictor(array, out=part),
+        "same": lambda: bool(np.array_equal(out[:rows_in_memory], part)),
+    }
