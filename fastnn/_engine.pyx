@@ -726,7 +726,7 @@ def train_many(list engines not None, list arrays not None, list orders not None
                list rates not None):
     """One pass of optimizer steps on each of many engines, an engine to a thread; see :meth:`Engine.train`.
 
-    Takes an (x, y), an order and hyperparameters per engine; returns the sums and the first step with a loss that is not
+    Takes an (x, y), an order and hyperparameters per engine; returns the sums and the first step whose loss is not
     finite, per engine.
     """
     cdef size_t count = len(engines), k

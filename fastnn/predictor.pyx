@@ -29,8 +29,8 @@ def get_include():
 cdef class Predictor:
     """A frozen model: it cannot change, and answers without locks from any number of threads at once.
 
-    Made by ``model.freeze()``, which copies the weights; the model may go on training. Results are, bit for bit, those of
-    ``model.predict``.
+    Made by ``model.freeze()``, which copies the weights; the model may go on training. Results are those of
+    ``model.predict``, bit for bit.
 
     Parameters
     ----------
@@ -44,8 +44,8 @@ cdef class Predictor:
     dtype : numpy.dtype
         float32 or float64; an array of it with contiguous rows is used without a copy.
     address : int
-        Of the ``fnn_predictor`` struct (``fastnn_predictor.h`` in :func:`fastnn.predictor.get_include`), valid while this
-        object lives. From Cython, cimport ``Predictor`` from ``fastnn.predictor`` and call ``run``.
+        Of the ``fnn_predictor`` struct (``fastnn_predictor.h`` in :func:`fastnn.predictor.get_include`), valid while
+        this object lives. From Cython, cimport ``Predictor`` from ``fastnn.predictor`` and call ``run``.
 
     Examples
     --------
@@ -101,8 +101,8 @@ cdef class Predictor:
         ----------
         x : array-like, shape (rows, features) or (features,)
         out : ndarray, optional
-            Of this predictor's dtype, C-contiguous, shape (rows, outputs) or (outputs,): takes the result, so that nothing
-            is allocated.
+            Of this predictor's dtype, C-contiguous, shape (rows, outputs) or (outputs,): takes the result, so that
+            nothing is allocated.
 
         Returns
         -------
