@@ -41,12 +41,14 @@ class Workload:
         return -(-self.rows // self.batch)
 
     def quick(self) -> Workload:
-        """The same in small, for a check of the results."""
+        """The same in small, for a check of the results; in bfloat16 still wide enough for it to be used."""
+        large, widest = len(self.widths) == 5, 256 if self.precision == "float32" else 1024
+        batch = min(self.batch, 256)
         return dataclasses.replace(
             self,
-            widths=tuple(min(width, 256) if len(self.widths) == 5 else width for width in self.widths),
-            batch=min(self.batch, 256),
-            rows=min(self.rows, 1600 if self.batch < 256 else 2 * min(self.batch, 256) + 40),
+            widths=tuple(min(width, widest) if large else width for width in self.widths),
+            batch=batch,
+            rows=min(self.rows, 1600 if self.batch < 256 else 2 * batch + 40),
             calls=min(self.calls, 8),
             members=min(self.members, 5),
         )

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from . import Inference, Job, Training
+from . import Inference, Job, Training, UnsupportedError
 
 
 def version() -> str:
@@ -91,6 +91,8 @@ def train(job: Job) -> Training:
 
 def many(job: Job, members: list[list[np.ndarray]], rates: np.ndarray) -> Training:
     """All networks at once, by vmap, each with an order of its own."""
+    if not job.options.get("scan"):
+        raise UnsupportedError("the epochs of all networks are one loop")
     x, y = jnp.asarray(job.x), jnp.asarray(job.y)
     weights = [jnp.stack([member[k] for member in members]) for k in range(len(members[0]))]
 
@@ -108,6 +110,8 @@ def many(job: Job, members: list[list[np.ndarray]], rates: np.ndarray) -> Traini
 
 
 def infer(job: Job) -> Inference:
+    if job.options.get("scan"):
+        raise UnsupportedError("there is nothing to loop over")
     weights = [jnp.array(array) for array in job.weights]
     last = {"softmax": jax.nn.softmax, "sigmoid": jax.nn.sigmoid, "linear": lambda z: z}[job.workload.output]
     call = jax.jit(lambda x: last(logits(weights, x)))
