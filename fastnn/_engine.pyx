@@ -481,7 +481,7 @@ cdef class Engine:
         try:
             self._need_workspace(run.batch)
             self.model.gradients = NULL if passes & FNN_UPDATE else _data(self.gradients)
-            run.threads = _threads
+            run.threads = min(_threads, self._workspace_threads)
             memory = _data(self._workspace)
             with nogil:
                 status = fnn_train(&self.model, &data, &run, memory)
@@ -552,7 +552,7 @@ cdef class Engine:
         self._enter()
         try:
             self._need_workspace(run.batch)
-            run.threads = _threads
+            run.threads = min(_threads, self._workspace_threads)
             memory = _data(self._workspace)
             with nogil:
                 fnn_train(&self.model, &data, &run, memory)
@@ -581,9 +581,8 @@ cdef class Engine:
         run.output_gradient, run.input_gradient = _data(output_gradient), _data(input_gradient)
         self._enter()
         try:
-            self._need_workspace(run.batch)
             self.model.gradients = _data(self.gradients)
-            run.threads = _threads
+            run.threads = min(_threads, self._workspace_threads)
             memory = _data(self._workspace)
             with nogil:
                 fnn_train(&self.model, NULL, &run, memory)
@@ -683,13 +682,14 @@ cdef class Engine:
             size = fnn_transposed_size(&self.model)
             self._transposed = aligned_zeros(size, self._dtype)
             self.model.transposed = _data(self._transposed)
-        if self._workspace is None or batch > self._workspace_batch or _threads > self._workspace_threads:
-            size = fnn_workspace_bytes(&self.model, batch, _threads)
+        cdef int threads = _threads  # another Python thread may change it at any time
+        if self._workspace is None or batch > self._workspace_batch or threads > self._workspace_threads:
+            size = fnn_workspace_bytes(&self.model, batch, threads)
             if size > (<size_t>-1) // 4:
                 raise MemoryError(f"a batch of {batch} rows needs more memory than can be addressed")
             self._workspace = None
             self._workspace = aligned_zeros(size, np.uint8)
-            self._workspace_batch, self._workspace_threads = batch, _threads
+            self._workspace_batch, self._workspace_threads = batch, threads
         return 0
 
     cdef int _enter(self) except -1:

@@ -138,3 +138,15 @@ def test_the_default_policy_is_kept_in_the_file(tmp_path):
     assert loaded.layers[0].dtype == "mixed_bfloat16"
     with pytest.raises(ValueError, match="mixed_bfloat16"):
         fastnn.config.set_dtype_policy("bfloat8")
+
+
+@pytest.mark.thread_unsafe(reason="threads are the process's")
+def test_more_threads_between_forward_and_backward():
+    model = network((300, 200, 3), ["relu", "linear"], "float64")
+    x, dy = np.ones((40, 300)), np.ones((40, 3))
+    with fastnn.num_threads(1):
+        model.forward(x)
+        expected = model.backward(dy)
+        model.forward(x)
+        with fastnn.num_threads(8):
+            np.testing.assert_array_equal(model.backward(dy), expected)
