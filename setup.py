@@ -133,7 +133,7 @@ class BuildEngine(build_ext):
 engine = Extension(
     "fastnn._engine",
     sources=["fastnn/_engine.pyx"],
-    depends=sorted(str(path) for path in SOURCES.iterdir()),
+    depends=["fastnn/_c.pxd", *sorted(str(path) for path in SOURCES.iterdir())],
     define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
     libraries=["m"],
 )

@@ -85,8 +85,9 @@ int fnn_openmp(void);           /* 1 if built with OpenMP */
 typedef struct {
     int32_t code, activation; /* fnn_op_code; fnn_activation, applied to the op's result */
     size_t inputs, outputs;
-    ptrdiff_t kernel; /* (inputs, outputs), row-major */
-    ptrdiff_t bias;   /* (outputs) */
+    ptrdiff_t kernel;  /* (inputs, outputs), row-major */
+    ptrdiff_t bias;    /* (outputs) */
+    double numbers[4]; /* constants of the activation, or of another rule that the code stands for */
 } fnn_op;
 
 /* A stripe of a kernel's rows, the unit of work of the weight gradient and the update. */

@@ -9,7 +9,10 @@ OP_ACTIVATION = 1
 
 
 class Op(NamedTuple):
-    """One step: its code, the activation applied to its result, its widths, and where its parameters lie (-1: none)."""
+    """One step: its code, the activation applied to its result, its widths, and where its parameters lie (-1: none).
+
+    `numbers`: up to four constants of the activation, or of another rule that the code stands for.
+    """
 
     code: int
     activation: int
@@ -17,3 +20,4 @@ class Op(NamedTuple):
     outputs: int
     kernel: int = -1
     bias: int = -1
+    numbers: tuple[float, ...] = ()

@@ -1,0 +1,116 @@
+"""The C interface as Cython sees it: src_c/fastnn.h, for this build alone."""
+
+from libc.stdint cimport int32_t, int64_t
+
+
+cdef extern from "fastnn.h" nogil:
+    enum:
+        FNN_ALIGNMENT, FNN_PADDING, FNN_MAX_THREADS, FNN_MAX_METRICS, FNN_SLOTS
+        FNN_LOSS, FNN_BACKWARD, FNN_UPDATE, FNN_INPUT_GRADIENT
+        FNN_STOPPED
+    ctypedef struct fnn_product_f32:
+        const float *const *a
+        int by_depth
+        size_t first
+        const float *b
+        int transposed
+        size_t b_stride
+        const float *bias
+        int relu
+        float *c
+        size_t c_stride, rows, depth, columns
+    ctypedef struct fnn_product_f64:
+        const double *const *a
+        int by_depth
+        size_t first
+        const double *b
+        int transposed
+        size_t b_stride
+        const double *bias
+        int relu
+        double *c
+        size_t c_stride, rows, depth, columns
+    ctypedef struct fnn_kernels_f32:
+        void (*multiply_packed)(const fnn_product_f32 *product, float *scratch) noexcept
+        void (*multiply_packed_bf16)(const fnn_product_f32 *product, float *scratch) noexcept
+        size_t packed_scratch
+    ctypedef struct fnn_kernels_f64:
+        void (*multiply_packed)(const fnn_product_f64 *product, double *scratch) noexcept
+        size_t packed_scratch
+    ctypedef struct fnn_kernels:
+        const fnn_kernels_f32 *f32
+        const fnn_kernels_f64 *f64
+    ctypedef struct fnn_op:
+        int32_t code, activation
+        size_t inputs, outputs
+        ptrdiff_t kernel, bias
+        double numbers[4]
+    ctypedef struct fnn_stripe:
+        size_t op, first, rows
+    ctypedef struct fnn_model:
+        int is_double, bfloat16
+        const fnn_kernels *kernels
+        size_t op_count
+        const fnn_op *ops
+        size_t parameter_size
+        void *parameters
+        void *gradients
+        void *slots[2]
+        void *transposed
+        size_t stripe_count
+        const fnn_stripe *stripes
+        int loss, fused
+        int metric_count
+        int metrics[16]
+    ctypedef struct fnn_data:
+        const void *x
+        ptrdiff_t x_stride
+        const void *targets
+        ptrdiff_t target_stride
+        const int32_t *labels
+        const int64_t *order
+        size_t rows
+    ctypedef struct fnn_progress:
+        int (*function)(void *context, size_t steps_done, const double *sums) noexcept nogil
+        void *context
+        double interval
+    ctypedef struct fnn_pace:
+        pass
+    ctypedef struct fnn_run:
+        int passes
+        int threads
+        size_t batch
+        int optimizer
+        double hyperparameters[4]
+        int64_t iterations
+        const fnn_progress *progress
+        fnn_pace *pace
+        double sums[17]
+        int64_t first_nonfinite
+        const void *output_gradient
+        void *output
+        void *input_gradient
+    const char *fnn_isa_name(int isa)
+    int fnn_isa_available(int isa)
+    const fnn_kernels *fnn_isa_kernels(int isa)
+    size_t fnn_workspace_bytes(const fnn_model *model, size_t batch, int threads)
+    size_t fnn_scratch_bytes(const fnn_model *model, int threads)
+    size_t fnn_transposed_size(const fnn_model *model)
+    size_t fnn_stripes(const fnn_model *model, fnn_stripe *stripes)
+    int fnn_fuses(const fnn_model *model, int loss)
+    ctypedef struct fnn_member:
+        const fnn_model *model
+        fnn_data data
+        fnn_run run
+        void *workspace
+    int fnn_train_many(fnn_member *members, size_t count, int threads, const fnn_progress *progress)
+    int fnn_train(const fnn_model *model, const fnn_data *data, fnn_run *run, void *workspace)
+    void fnn_apply_gradients(const fnn_model *model, fnn_run *run)
+    int fnn_infer(const fnn_model *model, const fnn_data *data, fnn_run *run, void *scratch)
+    ctypedef struct fnn_predictor:
+        pass
+    void fnn_freeze(const fnn_model *model, const int *threads, fnn_predictor *predictor)
+    int fnn_all_finite(const fnn_kernels *kernels, int is_double, const void *x, ptrdiff_t stride, size_t rows,
+                       size_t columns, int threads)
+    int fnn_openmp()
+    const char *fnn_compiler()
