@@ -126,7 +126,8 @@ def busy(context: Context, workload: Workload) -> Result:
         context.say(f"    {count} threads: quiet {clock(quiet)}, busy {clock(loaded)}")
     result.check("slow-down", medians["busy", most] / medians["quiet", most], 2.5, low=False)
     against = statistics.median(a / b for a, b in zip(times["busy", most], times["busy", 1], strict=True))
-    result.check(f"time on {most} threads over that on 1, both busy", against, 1.0, low=False)
+    # Two medians of the same thing differ by this much on a busy machine.
+    result.check(f"time on {most} threads over that on 1, both busy", against, 1.05, low=False)
     return result
 
 

@@ -16,7 +16,12 @@ def version() -> str:
     return torch.__version__
 
 
+KEPT: list[torch.inference_mode] = []  # what `infer` has entered
+
+
 def build(job: Job, *, logits: bool) -> torch.nn.Sequential:
+    while KEPT:  # this worker has predicted before
+        KEPT.pop().__exit__(None, None, None)
     widths, layers = job.workload.widths, []
     for k, (fan_in, fan_out) in enumerate(itertools.pairwise(widths)):
         linear = torch.nn.utils.skip_init(torch.nn.Linear, fan_in, fan_out)
@@ -109,9 +114,6 @@ def many(job: Job, members: list[list[np.ndarray]], rates: np.ndarray) -> Traini
                 step(x, y)
 
     return Training(epoch, lambda: [array for model in models for array in read(model)])
-
-
-KEPT: list[torch.inference_mode] = []
 
 
 def infer(job: Job) -> Inference:
