@@ -22,7 +22,7 @@ enum {
     FNN_TILE_BYTES = 128,       /* a tile of columns is whole pairs of cache lines, which processors fetch together */
     FNN_STRIPE = 8192,          /* elements of a stripe: a few microseconds of work for a small batch */
     FNN_LARGE_STRIPE = 1 << 20,
-    FNN_CHUNK = 1536,          /* elements of a gradient chunk: stays in the first-level cache until it is used */
+    FNN_CHUNK = 3072,          /* elements of a gradient chunk: stays in the first-level cache until it is used */
     FNN_CHUNK_ROWS = 12,       /* a multiple of every micro-kernel's rows */
     FNN_STACK_BYTES = 1 << 16, /* of activations that a predictor keeps on the stack */
     FNN_SWEEP = 1 << 14,       /* elements of a tile of a whole-buffer update */
@@ -174,10 +174,10 @@ size_t fnn_stripes(const fnn_model *model, fnn_stripe *stripes) {
     return count;
 }
 
-/* Rows of a tile of a training step: each thread may take its share, as a row has the same bits in any tile. */
+/* Rows of a tile of a training step: each thread may take its share, in even parts, as a row has the same bits in any tile. */
 static size_t row_tile_height(size_t batch, int threads) {
-    const size_t share = (batch + (size_t)threads - 1) / (size_t)threads;
-    return share < 4 ? 4 : share > FNN_INFER_ROWS ? FNN_INFER_ROWS : share;
+    const size_t share = blocks(batch, (size_t)threads);
+    return at_least(blocks(share, blocks(share, FNN_INFER_ROWS)), 4);
 }
 
 /* The most rows of a tile of inference. */

@@ -21,7 +21,8 @@
 #define FNN_TILE_VECTORS 2
 #define FNN_MAX_VECTORS 8 /* of a tile of one row: enough independent chains to hide the latency of an add */
 
-#define FNN_DEPTH_BLOCK 256 /* rows of b a pass: 256 x 64 bytes is half a first-level cache */
+/* Rows of b a pass: a panel of them is half a first-level cache. */
+#define FNN_DEPTH_BLOCK (16384 / (FNN_TILE_VECTORS * FNN_VECTOR_BYTES))
 
 /* Packed products: the depth of a block; the bytes of one of A, half a second-level cache; the elements of one of B. */
 #define FNN_PACKED_DEPTH 256
