@@ -42,16 +42,17 @@ def section(result: Result) -> list[str]:
 
 
 def behind(results: list[Result]) -> list[str]:
-    """In words, where somebody is faster, or a bound is missed."""
+    """In words, where somebody is faster, or a bound is missed; a line a workload."""
     lines = []
     for result in results:
-        what = f"- {result.id}, {result.title}"
+        words = []
         for name, ratio in result.ratios.items():
             if ratio.median < 1:
-                lines.append(f"{what}: {name} is {1 / ratio.median:.2f} times as fast as fastnn.")
+                words.append(f"{name} is {1 / ratio.median:.2f} times as fast as fastnn")
             elif ratio.least < 1:
-                lines.append(f"{what}: {name} won a run or more; the median ratio is {ratio.median:.2f}.")
-        lines += [f"{what}: missed: {text}." for text, ok in result.checks if not ok]
+                words.append(f"{name} won a run or more (median ratio {ratio.median:.2f})")
+        words += [f"missed {text}" for text, ok in result.checks if not ok]
+        lines += [f"- {result.id}, {result.title}: {'; '.join(words)}."] if words else []
     return lines or ["Nowhere, on this machine: every peer is slower in every run, and every bound is reached."]
 
 
