@@ -180,7 +180,20 @@ class Sequential:
         """Views of all parameters, in the order of the layers: writing to one changes the model."""
         return list(self._views.values())
 
-    trainable_weights = weights
+    def _weights_that(self, trainable: bool) -> list[Array]:
+        """Views of the parameters that training changes by their gradients, or of the others."""
+        fixed = {(str(layer.name), name) for layer in self.layers for name in layer.non_trainable()}
+        return [view for key, view in self._views.items() if (key not in fixed) == trainable]
+
+    @property
+    def trainable_weights(self) -> list[Array]:
+        """Views of the parameters that training changes by their gradients."""
+        return self._weights_that(True)
+
+    @property
+    def non_trainable_weights(self) -> list[Array]:
+        """Views of the others: moving statistics, and parameters of layers whose ``trainable`` is False."""
+        return self._weights_that(False)
 
     def get_weights(self) -> list[Array]:
         """Copies of all parameters, in the order of the layers."""
@@ -290,8 +303,11 @@ class Sequential:
         code = self.optimizer.code
         if self._compiled_code != code:
             resolved = [self._resolve_metric(m, self.loss, engine.plan.outputs).code for m in self._metrics]
+            lowered = plan.lower(self.layers, engine.plan.inputs, self._policy())
+            engine.set_frozen([op.frozen for op in lowered.ops])
             engine.compile(self.loss.code, self.loss.targets, resolved, code)
             self._compiled_code = code
+        engine.seed = self._seed
         return engine, self.loss, self.optimizer
 
     def _convert(
@@ -563,10 +579,20 @@ class Sequential:
 
     # ---- the pieces, for those who write their own loop ----
 
-    def forward(self, x: Any) -> Array:
-        """The outputs for these rows; the activations stay for :meth:`backward`."""
+    def forward(self, x: Any, training: bool = False) -> Array:
+        """The outputs for these rows; the activations stay for :meth:`backward`.
+
+        Parameters
+        ----------
+        x : array-like, shape (rows, features)
+        training : bool, default False
+            Run as in a training step: with dropout and noise, and batch normalization by the statistics of these rows,
+            which also move its moving statistics.
+        """
         engine = self._need_engine("forward")
-        return engine.forward(data.inputs(x, engine.plan.inputs, engine.plan.dtype, check_finite=False))
+        engine.seed = self._seed
+        rows = data.inputs(x, engine.plan.inputs, engine.plan.dtype, check_finite=False)
+        return engine.forward(rows, bool(training))
 
     def backward(self, grad: npt.ArrayLike) -> Array:
         """Gradients from the gradient of any loss by the outputs of the last :meth:`forward`.

@@ -9,11 +9,39 @@ from fastnn.layers.activation import Activation
 from fastnn.layers.base import Layer
 from fastnn.layers.dense import Dense
 from fastnn.layers.input import Input, InputLayer
+from fastnn.layers.noise import AlphaDropout, Dropout, GaussianDropout, GaussianNoise
+from fastnn.layers.normalization import BatchNormalization, LayerNormalization, RMSNormalization
 
-__all__ = ["Activation", "Dense", "Input", "InputLayer", "Layer", "deserialize", "serialize"]
+__all__ = [
+    "Activation",
+    "AlphaDropout",
+    "BatchNormalization",
+    "Dense",
+    "Dropout",
+    "GaussianDropout",
+    "GaussianNoise",
+    "Input",
+    "InputLayer",
+    "Layer",
+    "LayerNormalization",
+    "RMSNormalization",
+    "deserialize",
+    "serialize",
+]
 
 _registry: Registry[Layer] = Registry("layer", Layer)
-for _layer in (InputLayer, Dense, Activation):
+for _layer in (
+    InputLayer,
+    Dense,
+    Activation,
+    AlphaDropout,
+    BatchNormalization,
+    Dropout,
+    GaussianDropout,
+    GaussianNoise,
+    LayerNormalization,
+    RMSNormalization,
+):
     _registry.register(_layer)
 
 
@@ -24,4 +52,12 @@ def serialize(layer: Layer) -> dict[str, Any]:
 
 def deserialize(config: dict[str, Any]) -> Layer:
     """The layer that :func:`serialize` described."""
-    return _registry.get(config)
+    arguments = config.get("config") if isinstance(config, dict) else None
+    if not isinstance(arguments, dict) or "trainable" not in arguments:
+        return _registry.get(config)
+    trainable = arguments["trainable"]
+    if not isinstance(trainable, bool):
+        raise TypeError(f"trainable must be True or False, got {trainable!r}")
+    layer = _registry.get(config | {"config": {k: v for k, v in arguments.items() if k != "trainable"}})
+    layer.trainable = trainable
+    return layer
