@@ -81,7 +81,7 @@ class Sequential:
         if not self.layers:
             raise ValueError("pop needs a layer, but the model has none")
         layer = self.layers.pop()
-        layer._model = None
+        layer.attach(None)
         self._forget_weights()
         self._build_if_known()
         return layer
@@ -89,7 +89,7 @@ class Sequential:
     def _append(self, layer: Layer) -> None:
         if not isinstance(layer, Layer):
             raise TypeError(f"layers must be fastnn layers, got {type(layer).__name__}")
-        if layer._model is not None:
+        if layer._model is not None or layer._parent is not None:
             raise ValueError(f"layer {layer.name!r} belongs to a model already; make a new one for this model")
         if isinstance(layer, layers.InputLayer) and self.layers:
             raise ValueError("Input must come first in the model")
@@ -103,7 +103,7 @@ class Sequential:
         dtypes = {other.dtype for other in self.layers if other.dtype} | ({layer.dtype} if layer.dtype else set())
         if len(dtypes) > 1:
             raise ValueError(f"dtype must be the same for all layers of a model, got {' and '.join(sorted(dtypes))}")
-        layer._model = self
+        layer.attach(self)
         self.layers.append(layer)
 
     def _forget_weights(self) -> None:
@@ -650,3 +650,29 @@ class Sequential:
         from fastnn import saving
 
         saving.save_model(self, path)
+
+
+def clone_model(model: Sequential) -> Sequential:
+    """A new model of the same layers, with weights of its own, not compiled.
+
+    Parameters
+    ----------
+    model : Sequential
+
+    Returns
+    -------
+    Sequential
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> model = fastnn.Sequential([fastnn.Input((2,)), fastnn.layers.Dense(1)])
+    >>> fastnn.clone_model(model).count_params()
+    3
+    """
+    if not isinstance(model, Sequential):
+        raise TypeError(f"model must be a Sequential model, got {type(model).__name__}")
+    clone = Sequential.from_config(model.get_config())
+    if model._engine is not None and not clone.built:
+        clone.build((None, model._engine.plan.inputs))
+    return clone

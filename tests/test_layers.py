@@ -20,14 +20,29 @@ HIDDEN = {
     "plain": lambda: layers.LayerNormalization(center=False, scale=False),
     "rms": lambda: layers.RMSNormalization(),
     "batch": lambda: layers.BatchNormalization(),
+    "prelu": lambda: layers.PReLU(),
+    "residual": None,  # see network
+    "doubled": lambda: layers.Residual([layers.Dropout(0.0)]),
     "fixed": lambda: layers.BatchNormalization(center=False, scale=False),
 }
 
 
+def block(features, *inner):
+    """A residual block whose last layer is as wide as its input."""
+    return layers.Residual([*inner, layers.Dense(features)])
+
+
 def network(names, features=5, dtype="float32", outputs=3, seed=0):
-    model = fastnn.Sequential(
-        [fastnn.Input((features,), dtype=dtype), *(HIDDEN[n]() for n in names), layers.Dense(outputs)]
-    )
+    model = fastnn.Sequential([fastnn.Input((features,), dtype=dtype)])
+    width = features
+    for name in names:
+        if name == "residual":
+            inner = block(width, layers.Activation("tanh"), layers.BatchNormalization())
+            model.add(block(width, layers.LayerNormalization(), layers.Dense(130, "tanh"), layers.Dense(width), inner))
+        else:
+            model.add(HIDDEN[name]())
+        width = getattr(model.layers[-1], "units", width)
+    model.add(layers.Dense(outputs))
     generator = np.random.default_rng(seed)
     for view in model.weights:
         view[...] = 0.5 + generator.random(view.shape) if view.ndim == 1 else generator.normal(size=view.shape) / 2
@@ -287,3 +302,48 @@ def test_members_of_an_ensemble_train_as_alone():
 def test_bad_arguments_get_one_sentence(make, error, sentence):
     with pytest.raises(error, match=sentence):
         make()
+
+
+def test_fifty_residual_blocks_train():
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(256, 16))
+    y = np.sin(x[:, :1]) + x[:, 1:2] * x[:, 2:3]
+    fastnn.utils.set_random_seed(1)
+    blocks = [
+        layers.Residual([layers.LayerNormalization(), layers.Dense(32, "relu"), layers.Dense(16)]) for _ in range(50)
+    ]
+    model = fastnn.Sequential([fastnn.Input((16,)), *blocks, layers.Dense(1)])
+    model.compile(fastnn.optimizers.Adam(1e-3), "mse")
+    losses = model.fit(x, y, epochs=20, verbose=0).history["loss"]
+    assert losses[-1] < 0.2 * losses[0]
+    assert len(model.layers[1].layers[1].kernel) == 16  # the block's layers see their weights
+
+
+def test_an_activation_does_not_reach_into_the_source_of_a_block():
+    x = np.random.default_rng(0).normal(size=(6, 4))
+    first = layers.Dense(4)
+    model = fastnn.Sequential(
+        [fastnn.Input((4,), dtype="float64"), first, layers.Residual([layers.Activation("relu")])]
+    )
+    z = x @ first.kernel
+    for y in (model.predict(x), model.forward(x), model.freeze()(x)):
+        np.testing.assert_allclose(y, z + np.maximum(z, 0), rtol=1e-12)
+
+
+def test_a_block_that_changes_the_width_is_refused():
+    with pytest.raises(ValueError, match=r"'residual' adds its input to its output: .* 4 features.* got 5"):
+        fastnn.Sequential([fastnn.Input((4,)), layers.Residual([layers.Dense(5)])])
+
+
+def test_a_frozen_layer_within_a_block():
+    model = fastnn.Sequential([fastnn.Input((4,)), layers.Residual([layers.Dense(6), layers.Dense(4)])])
+    model.layers[1].layers[0].trainable = False
+    model.compile("adam", "mse")
+    before = model.get_weights()
+    x = np.random.default_rng(0).normal(size=(32, 4))
+    model.fit(x, x**2, verbose=0)
+    assert [np.array_equal(a, b) for a, b in zip(before, model.weights, strict=True)] == [True, True, False, False]
+    clone = fastnn.clone_model(model)
+    assert clone.get_config() == model.get_config()
+    assert not clone.layers[1].layers[0].trainable
+    assert not np.array_equal(clone.weights[0], model.weights[0])

@@ -11,6 +11,8 @@ from fastnn.layers.dense import Dense
 from fastnn.layers.input import Input, InputLayer
 from fastnn.layers.noise import AlphaDropout, Dropout, GaussianDropout, GaussianNoise
 from fastnn.layers.normalization import BatchNormalization, LayerNormalization, RMSNormalization
+from fastnn.layers.prelu import PReLU
+from fastnn.layers.residual import Residual
 
 __all__ = [
     "Activation",
@@ -24,7 +26,9 @@ __all__ = [
     "InputLayer",
     "Layer",
     "LayerNormalization",
+    "PReLU",
     "RMSNormalization",
+    "Residual",
     "deserialize",
     "serialize",
 ]
@@ -40,6 +44,8 @@ for _layer in (
     GaussianDropout,
     GaussianNoise,
     LayerNormalization,
+    PReLU,
+    Residual,
     RMSNormalization,
 ):
     _registry.register(_layer)

@@ -58,6 +58,11 @@ class Layer:
         self.dtype = None if dtype is None else check_policy(dtype)
         self.input_features = None if input_shape is None else features_of(input_shape, "input_shape")
         self._model: Sequential | None = None
+        self._parent: Layer | None = None  # the block it is a layer of
+
+    def attach(self, model: Sequential | None) -> None:
+        """Make the layer part of a model, or of none."""
+        self._model = model
 
     def build(self, inputs: int) -> int:
         """Settle the shapes for `inputs` features; returns the number of outputs."""
@@ -100,4 +105,6 @@ class Layer:
     def _weight(self, name: str) -> npt.NDArray[Any]:
         if self._model is None or not self._model.built:
             raise ValueError(f"layer {self.name!r} has no {name} yet: build the model first")
+        if self._parent is not None:
+            return self._parent._weight(f"{self.name}/{name}")
         return self._model._weight(str(self.name), name)
