@@ -62,6 +62,7 @@ class Sequential:
         self._engine: Engine | None = None
         self._views: dict[tuple[str, str], Array] = {}
         self._compiled_code = -1
+        self._first: Layer | None = None
         self._seed = utils.next_seed()
         self._epochs_done = 0
         for layer in layers or ():
@@ -131,6 +132,12 @@ class Sequential:
             raise ValueError(f"input_shape says {features} features, but the first layer was made for {known}")
         self._build(features)
 
+    def _checked(self, rows: Array, name: str = "x") -> Array:
+        """The rows, once the first layer has found in them what it needs."""
+        if self._first is not None:
+            self._first.check_rows(rows, name)
+        return rows
+
     def _build(self, features: int) -> None:
         policy = self._policy()
         dtype = config.variable_dtype(policy)
@@ -149,6 +156,12 @@ class Sequential:
         if lowered.outputs == 1 and getattr(getattr(last, "activation", None), "name", "") == "softmax":
             warnings.warn("softmax over one unit is always 1: use sigmoid, or two units", UserWarning, stacklevel=4)
         self._engine, self._views, self._compiled_code = engine, views, -1
+        self._first = self._choosy_layer()
+
+    def _choosy_layer(self) -> Layer | None:
+        """The layer that gets x first, where it takes only some numbers."""
+        first = next((layer for layer in self.layers if not isinstance(layer, layers.InputLayer)), None)
+        return first if isinstance(first, layers.Embedding) else None
 
     def _policy(self) -> str:
         return next((layer.dtype for layer in self.layers if layer.dtype), None) or config.dtype_policy()
@@ -321,6 +334,9 @@ class Sequential:
         rows = data.inputs(x, engine.plan.inputs if engine else None, dtype, check_finite=check_finite, name=names[0])
         if not len(rows):
             raise ValueError(f"{names[0]} must have at least one row, got shape {rows.shape}")
+        first = self._choosy_layer()
+        if first is not None:
+            first.check_rows(rows, names[0])
         outputs = engine.plan.outputs if engine else plan.lower(self.layers, rows.shape[1], dtype).outputs
         wanted = data.targets(y, len(rows), outputs, self.loss, dtype, check_finite=check_finite, name=names[1])
         if engine is None:
@@ -562,7 +578,7 @@ class Sequential:
             count_argument("batch_size", batch_size, 1)
         if verbose not in (0, 1):
             self._verbosity(verbose)
-        rows = data.inputs(x, engine.plan.inputs, engine.plan.dtype, check_finite=check_finite)
+        rows = self._checked(data.inputs(x, engine.plan.inputs, engine.plan.dtype, check_finite=check_finite))
         out = np.empty((len(rows), engine.plan.outputs), engine.plan.dtype)
         engine.predict(rows, out)
         return out
@@ -592,7 +608,7 @@ class Sequential:
         engine = self._need_engine("forward")
         engine.seed = self._seed
         rows = data.inputs(x, engine.plan.inputs, engine.plan.dtype, check_finite=False)
-        return engine.forward(rows, bool(training))
+        return engine.forward(self._checked(rows), bool(training))
 
     def backward(self, grad: npt.ArrayLike) -> Array:
         """Gradients from the gradient of any loss by the outputs of the last :meth:`forward`.

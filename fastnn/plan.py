@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from fastnn import config
-from fastnn.layers._op import OP_ACTIVATION, OP_ADD, OP_DENSE, Op
+from fastnn.layers._op import OP_ACTIVATION, OP_ADD, OP_DENSE, OP_EMBEDDING, Op
 
 if TYPE_CHECKING:
     from fastnn.layers import Layer
@@ -126,4 +126,6 @@ def lower(layers: Sequence[Layer], inputs: int, policy: str) -> Plan:
         features = outputs
     if not ops:
         raise ValueError("the model has no layer that computes anything: add a Dense or an Activation layer")
+    if any(op.code == OP_EMBEDDING for op in ops[1:]):
+        raise ValueError("Embedding must be the first layer of the model: it takes whole numbers from x")
     return Plan(dtype, inputs, features, tuple(_fuse(ops)), tuple(parameters), offset, policy == config.MIXED)

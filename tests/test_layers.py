@@ -20,6 +20,9 @@ HIDDEN = {
     "plain": lambda: layers.LayerNormalization(center=False, scale=False),
     "rms": lambda: layers.RMSNormalization(),
     "batch": lambda: layers.BatchNormalization(),
+    "rescaling": lambda: layers.Rescaling(0.5, -1.0),
+    "normalization": lambda: layers.Normalization(mean=1.0, variance=4.0),
+    "inverse": lambda: layers.Normalization(mean=1.0, variance=4.0, invert=True),
     "prelu": lambda: layers.PReLU(),
     "residual": None,  # see network
     "doubled": lambda: layers.Residual([layers.Dropout(0.0)]),
@@ -347,3 +350,78 @@ def test_a_frozen_layer_within_a_block():
     assert clone.get_config() == model.get_config()
     assert not clone.layers[1].layers[0].trainable
     assert not np.array_equal(clone.weights[0], model.weights[0])
+
+
+def test_normalization_adapts():
+    generator = np.random.default_rng(0)
+    x = 3 + 2 * generator.normal(size=(100, 4))
+    x[:, 3] = 7  # no deviation: divided by 1e-7 as in Keras
+    layer, inverse = layers.Normalization(), layers.Normalization(invert=True)
+    model = fastnn.Sequential([fastnn.Input((4,), dtype="float64"), layer])
+    back = fastnn.Sequential([fastnn.Input((4,), dtype="float64"), inverse])
+    np.testing.assert_array_equal(model.predict(x), x)
+    for each in (layer, inverse):  # in a model that is built
+        each.adapt(x)
+    y = (x - x.mean(0)) / np.maximum(x.std(0), 1e-7)
+    np.testing.assert_allclose(model.predict(x), y, rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose(back.predict(model.predict(x)), x, rtol=1e-10)
+    early = layers.Normalization()
+    early.adapt(x)
+    np.testing.assert_array_equal(
+        fastnn.Sequential([fastnn.Input((4,), dtype="float64"), early]).predict(x), model.predict(x)
+    )
+    given = layers.Normalization(mean=x.mean(0), variance=x.var(0))
+    copy = layers.deserialize(layers.serialize(given))
+    other = fastnn.Sequential([fastnn.Input((4,), dtype="float64"), copy])
+    np.testing.assert_array_equal(other.predict(x), model.predict(x))
+    assert model.trainable_weights == []
+    with pytest.raises(ValueError, match="data must have 4 features a row, got 3"):
+        layer.adapt(x[:, :3])
+    with pytest.raises(ValueError, match="variance is missing"):
+        layers.Normalization(mean=1.0)
+
+
+@pytest.mark.parametrize("entries", [9, 700])
+@pytest.mark.parametrize("training", [False, True])
+def test_embedding_by_its_formula(entries, training):
+    generator = np.random.default_rng(0)
+    model = fastnn.Sequential([fastnn.Input((3,), dtype="float64"), layers.Embedding(entries, 30)])
+    table = model.weights[0]
+    table[...] = generator.normal(size=table.shape)
+    x, dy = generator.integers(0, entries, (50, 3)), generator.normal(size=(50, 90))
+    np.testing.assert_array_equal(model.forward(x, training=training), table[x].reshape(50, 90))
+    np.testing.assert_array_equal(model.predict(x), table[x].reshape(50, 90))
+    np.testing.assert_array_equal(model.freeze()(x.astype(float)), table[x].reshape(50, 90))
+    assert not model.backward(dy).any()
+    expected = np.zeros_like(table)
+    np.add.at(expected, x.ravel(), dy.reshape(150, 30))
+    np.testing.assert_allclose(model.gradients[0], expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.thread_unsafe(reason="sets the number of threads of the process")
+def test_embedding_trains_to_the_same_bits(tmp_path):
+    generator = np.random.default_rng(0)
+    x = generator.integers(0, 40, (256, 2))
+    y = (x[:, :1] % 3 == x[:, 1:] % 3).astype(np.float32)
+    results = []
+    for threads in (1, 2, 3):
+        fastnn.set_num_threads(threads)
+        fastnn.utils.set_random_seed(0)
+        model = fastnn.Sequential([layers.Embedding(40, 8), layers.Dense(32, "relu"), layers.Dense(1, "sigmoid")])
+        model.compile(fastnn.optimizers.Adam(0.01), "binary_crossentropy", ["accuracy"])
+        model.fit(x, y, epochs=40, verbose=0)
+        results.append(model.get_weights())
+    assert model.evaluate(x, y, verbose=0)[1] > 0.95
+    for other in results[1:]:
+        for a, b in zip(results[0], other, strict=True):
+            np.testing.assert_array_equal(a, b)
+    model.save(tmp_path / "model.fastnn")
+    np.testing.assert_array_equal(fastnn.load_model(tmp_path / "model.fastnn").predict(x), model.predict(x))
+    for call in (lambda bad: model.fit(bad, y, verbose=0), model.predict, lambda bad: model.evaluate(bad, y)):
+        for wrong in (40, -1, 1.5):
+            bad = x.astype(float)
+            bad[7, 1] = wrong
+            with pytest.raises(ValueError, match=f"whole numbers from 0 to 39 .* row 7 holds {wrong}"):
+                call(bad)
+    with pytest.raises(ValueError, match="Embedding must be the first layer"):
+        fastnn.Sequential([fastnn.Input((2,)), layers.Dense(2), layers.Embedding(3, 2)])

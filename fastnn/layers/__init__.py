@@ -8,10 +8,12 @@ from fastnn._registry import Registry
 from fastnn.layers.activation import Activation
 from fastnn.layers.base import Layer
 from fastnn.layers.dense import Dense
+from fastnn.layers.embedding import Embedding
 from fastnn.layers.input import Input, InputLayer
 from fastnn.layers.noise import AlphaDropout, Dropout, GaussianDropout, GaussianNoise
 from fastnn.layers.normalization import BatchNormalization, LayerNormalization, RMSNormalization
 from fastnn.layers.prelu import PReLU
+from fastnn.layers.preprocessing import Normalization, Rescaling
 from fastnn.layers.residual import Residual
 
 __all__ = [
@@ -20,14 +22,17 @@ __all__ = [
     "BatchNormalization",
     "Dense",
     "Dropout",
+    "Embedding",
     "GaussianDropout",
     "GaussianNoise",
     "Input",
     "InputLayer",
     "Layer",
     "LayerNormalization",
+    "Normalization",
     "PReLU",
     "RMSNormalization",
+    "Rescaling",
     "Residual",
     "deserialize",
     "serialize",
@@ -44,7 +49,10 @@ for _layer in (
     GaussianDropout,
     GaussianNoise,
     LayerNormalization,
+    Embedding,
+    Normalization,
     PReLU,
+    Rescaling,
     Residual,
     RMSNormalization,
 ):

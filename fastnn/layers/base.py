@@ -72,6 +72,9 @@ class Layer:
         """Name, shape and initializer of each parameter, once built."""
         return []
 
+    def check_rows(self, rows: npt.NDArray[Any], name: str) -> None:
+        """Raise where rows of x, which this layer is the first to get, are not what it needs."""
+
     def lower(self, offsets: dict[str, int]) -> list[Op]:
         """The engine's ops, given where the parameters lie."""
         raise NotImplementedError
