@@ -19,7 +19,7 @@ from fastnn import (
 from fastnn._threads import get_num_threads, num_threads, set_num_threads
 from fastnn.ensemble import Ensemble
 from fastnn.layers import Input
-from fastnn.models import Sequential
+from fastnn.models import Sequential, clone_model
 from fastnn.predictor import Predictor
 from fastnn.saving import ModelFileError, load_model
 
@@ -33,6 +33,7 @@ __all__ = [
     "Sequential",
     "activations",
     "callbacks",
+    "clone_model",
     "config",
     "datasets",
     "get_num_threads",

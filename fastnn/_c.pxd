@@ -1,12 +1,12 @@
 """The C interface as Cython sees it: src_c/fastnn.h, for this build alone."""
 
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int32_t, int64_t, uint64_t
 
 
 cdef extern from "fastnn.h" nogil:
     enum:
         FNN_ALIGNMENT, FNN_PADDING, FNN_MAX_THREADS, FNN_MAX_METRICS, FNN_SLOTS
-        FNN_LOSS, FNN_BACKWARD, FNN_UPDATE, FNN_INPUT_GRADIENT
+        FNN_LOSS, FNN_BACKWARD, FNN_UPDATE, FNN_INPUT_GRADIENT, FNN_TRAINING
         FNN_STOPPED
     ctypedef struct fnn_product_f32:
         const float *const *a
@@ -45,6 +45,9 @@ cdef extern from "fastnn.h" nogil:
         size_t inputs, outputs
         ptrdiff_t kernel, bias
         double numbers[4]
+        ptrdiff_t mean, variance, source
+        int64_t seed
+        int32_t shared, frozen
     ctypedef struct fnn_stripe:
         size_t op, first, rows
     ctypedef struct fnn_model:
@@ -83,6 +86,7 @@ cdef extern from "fastnn.h" nogil:
         int optimizer
         double hyperparameters[4]
         int64_t iterations
+        uint64_t seed
         const fnn_progress *progress
         fnn_pace *pace
         double sums[17]

@@ -5,16 +5,19 @@ import threading
 
 import numpy as np
 
+from fastnn.layers._op import OP_ADD
+
 cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.pycapsule cimport PyCapsule_New
 from cpython.pythread cimport PyThread_get_thread_ident
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.string cimport memset
 
 from fastnn._c cimport (
     FNN_ALIGNMENT, FNN_BACKWARD, FNN_INPUT_GRADIENT, FNN_LOSS, FNN_MAX_METRICS, FNN_MAX_THREADS, FNN_PADDING,
-    FNN_SLOTS, FNN_STOPPED, FNN_UPDATE, fnn_all_finite, fnn_apply_gradients, fnn_compiler, fnn_data, fnn_freeze,
+    FNN_SLOTS, FNN_STOPPED, FNN_TRAINING,
+    FNN_UPDATE, fnn_all_finite, fnn_apply_gradients, fnn_compiler, fnn_data, fnn_freeze,
     fnn_fuses, fnn_infer, fnn_isa_available, fnn_isa_kernels, fnn_isa_name, fnn_kernels, fnn_member, fnn_model,
     fnn_op, fnn_openmp, fnn_pace, fnn_predictor, fnn_product_f32, fnn_product_f64, fnn_progress, fnn_run,
     fnn_scratch_bytes, fnn_stripe, fnn_stripes, fnn_train, fnn_train_many, fnn_transposed_size, fnn_workspace_bytes,
@@ -279,9 +282,10 @@ cdef class Engine:
     cdef readonly cnp.ndarray parameters
     cdef readonly tuple slots
     cdef public int64_t iterations
+    cdef public uint64_t seed
     cdef cnp.ndarray _predictor, _ops, _stripes, _transposed, _gradients, _workspace, _scratch
     cdef size_t _workspace_batch, _scratch_bytes_per_thread
-    cdef int _workspace_threads, _scratch_threads, _typenum, _optimizer, _targets, _compiled
+    cdef int _last_passes, _workspace_threads, _scratch_threads, _typenum, _optimizer, _targets, _compiled
     cdef size_t _inputs, _outputs
     cdef object _dtype, _lock, _last_x
     cdef unsigned long _owner
@@ -306,6 +310,10 @@ cdef class Engine:
             ops[k] = fnn_op(op.code, op.activation, op.inputs, op.outputs, op.kernel, op.bias)
             for j, number in enumerate(op.numbers):
                 ops[k].numbers[j] = number
+            ops[k].mean, ops[k].variance, ops[k].seed = op.mean, op.variance, op.seed
+            ops[k].source, ops[k].frozen = op.source, op.frozen
+            if op.code == OP_ADD and op.source >= 0:
+                ops[op.source].shared = 1
         self.model.ops, self.model.op_count = ops, len(plan.ops)
 
         self.model.parameter_size = plan.size
@@ -326,6 +334,17 @@ cdef class Engine:
         if self._gradients is None:
             self._gradients = aligned_zeros(self.plan.size, self._dtype)
         return self._gradients
+
+    def set_frozen(self, frozen):
+        """Say of each op whether it is not trained."""
+        cdef fnn_op *ops = <fnn_op *>_data(self._ops)
+        self._enter()
+        try:
+            for k, value in enumerate(frozen):
+                if <size_t>k < self.model.op_count:
+                    ops[k].frozen = value
+        finally:
+            self._leave()
 
     def compile(self, int loss, int targets, metrics, int optimizer):
         """Set the loss, the metrics and the optimizer by their codes; slots and the step counter start anew."""
@@ -356,11 +375,13 @@ cdef class Engine:
         Returns the loss and each metric summed over the rows (float64), and the first step with a loss that is not
         finite, or -1.
         """
-        return self._train(x, y, order, batch_size, hyperparameters, progress, FNN_LOSS | FNN_BACKWARD | FNN_UPDATE)
+        return self._train(x, y, order, batch_size, hyperparameters, progress,
+                           FNN_LOSS | FNN_BACKWARD | FNN_UPDATE | FNN_TRAINING)
 
-    def batch_gradient(self, x, y):
+    def batch_gradient(self, x, y, bint training=True):
         """Loss and metrics of one batch, summed over its rows; `gradients` gets the gradient of the mean loss."""
-        return self._train(x, y, None, max(1, len(x)), None, None, FNN_LOSS | FNN_BACKWARD)[0]
+        cdef int passes = FNN_LOSS | FNN_BACKWARD | (FNN_TRAINING if training else 0)
+        return self._train(x, y, None, max(1, len(x)), None, None, passes)[0]
 
     cdef _train(self, x, y, order, size_t batch_size, hyperparameters, progress, int passes):
         cdef fnn_data data
@@ -438,13 +459,13 @@ cdef class Engine:
         if reporter is not None:
             self._finish(reporter, status)
 
-    def forward(self, x):
+    def forward(self, x, bint training=False):
         """The outputs for the rows of x, (rows, outputs); the activations stay for :meth:`backward`."""
         cdef fnn_data data
         cdef fnn_run run
         cdef void *memory
         self._check_data(x, None, None, &data)
-        self._prepare_run(&run, None, 0)
+        self._prepare_run(&run, None, FNN_TRAINING if training else 0)
         cdef cnp.ndarray out = np.empty((data.rows, self._outputs), self._dtype)
         run.batch = max(data.rows, 1)
         run.output = _data(out)
@@ -456,6 +477,7 @@ cdef class Engine:
             with nogil:
                 fnn_train(&self.model, &data, &run, memory)
             self._last_x, self._last_rows = x, data.rows  # the workspace points at the rows of x
+            self._last_passes = run.passes
         finally:
             self._leave()
         return out
@@ -475,7 +497,7 @@ cdef class Engine:
             raise ValueError(f"output_gradient must be C-contiguous with the {self._last_rows} rows of the last "
                              f"forward pass, got shape {_shape(output_gradient)}")
         cdef cnp.ndarray input_gradient = np.empty((self._last_rows, self._inputs), self._dtype)
-        self._prepare_run(&run, None, FNN_BACKWARD | FNN_INPUT_GRADIENT)
+        self._prepare_run(&run, None, FNN_BACKWARD | FNN_INPUT_GRADIENT | self._last_passes)
         run.batch = self._last_rows
         run.output_gradient, run.input_gradient = _data(output_gradient), _data(input_gradient)
         self._enter()
@@ -569,6 +591,7 @@ cdef class Engine:
         run.passes = passes
         run.optimizer = self._optimizer
         run.iterations = self.iterations
+        run.seed = self.seed
         if hyperparameters is not None:
             for k in range(len(hyperparameters)):
                 run.hyperparameters[k] = hyperparameters[k]
@@ -640,7 +663,8 @@ def train_many(list engines not None, list arrays not None, list orders not None
         x, y = arrays[k]
         engine._check_compiled()
         engine._check_data(x, y, orders[k], &members[k].data)
-        engine._prepare_run(&members[k].run, rates[k], FNN_LOSS | FNN_BACKWARD | FNN_UPDATE)
+        engine._prepare_run(&members[k].run, rates[k],
+                            FNN_LOSS | FNN_BACKWARD | FNN_UPDATE | FNN_TRAINING)
         members[k].run.threads = 1
         members[k].run.batch = min(batch_size, max(members[k].data.rows, 1))
         members[k].model = &engine.model

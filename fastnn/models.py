@@ -62,6 +62,7 @@ class Sequential:
         self._engine: Engine | None = None
         self._views: dict[tuple[str, str], Array] = {}
         self._compiled_code = -1
+        self._first: Layer | None = None
         self._seed = utils.next_seed()
         self._epochs_done = 0
         for layer in layers or ():
@@ -81,7 +82,7 @@ class Sequential:
         if not self.layers:
             raise ValueError("pop needs a layer, but the model has none")
         layer = self.layers.pop()
-        layer._model = None
+        layer.attach(None)
         self._forget_weights()
         self._build_if_known()
         return layer
@@ -89,7 +90,7 @@ class Sequential:
     def _append(self, layer: Layer) -> None:
         if not isinstance(layer, Layer):
             raise TypeError(f"layers must be fastnn layers, got {type(layer).__name__}")
-        if layer._model is not None:
+        if layer._model is not None or layer._parent is not None:
             raise ValueError(f"layer {layer.name!r} belongs to a model already; make a new one for this model")
         if isinstance(layer, layers.InputLayer) and self.layers:
             raise ValueError("Input must come first in the model")
@@ -103,7 +104,7 @@ class Sequential:
         dtypes = {other.dtype for other in self.layers if other.dtype} | ({layer.dtype} if layer.dtype else set())
         if len(dtypes) > 1:
             raise ValueError(f"dtype must be the same for all layers of a model, got {' and '.join(sorted(dtypes))}")
-        layer._model = self
+        layer.attach(self)
         self.layers.append(layer)
 
     def _forget_weights(self) -> None:
@@ -131,6 +132,12 @@ class Sequential:
             raise ValueError(f"input_shape says {features} features, but the first layer was made for {known}")
         self._build(features)
 
+    def _checked(self, rows: Array, name: str = "x") -> Array:
+        """The rows, once the first layer has found in them what it needs."""
+        if self._first is not None:
+            self._first.check_rows(rows, name)
+        return rows
+
     def _build(self, features: int) -> None:
         policy = self._policy()
         dtype = config.variable_dtype(policy)
@@ -149,6 +156,12 @@ class Sequential:
         if lowered.outputs == 1 and getattr(getattr(last, "activation", None), "name", "") == "softmax":
             warnings.warn("softmax over one unit is always 1: use sigmoid, or two units", UserWarning, stacklevel=4)
         self._engine, self._views, self._compiled_code = engine, views, -1
+        self._first = self._choosy_layer()
+
+    def _choosy_layer(self) -> Layer | None:
+        """The layer that gets x first, where it takes only some numbers."""
+        first = next((layer for layer in self.layers if not isinstance(layer, layers.InputLayer)), None)
+        return first if isinstance(first, layers.Embedding) else None
 
     def _policy(self) -> str:
         return next((layer.dtype for layer in self.layers if layer.dtype), None) or config.dtype_policy()
@@ -180,7 +193,20 @@ class Sequential:
         """Views of all parameters, in the order of the layers: writing to one changes the model."""
         return list(self._views.values())
 
-    trainable_weights = weights
+    def _weights_that(self, trainable: bool) -> list[Array]:
+        """Views of the parameters that training changes by their gradients, or of the others."""
+        fixed = {(str(layer.name), name) for layer in self.layers for name in layer.non_trainable()}
+        return [view for key, view in self._views.items() if (key not in fixed) == trainable]
+
+    @property
+    def trainable_weights(self) -> list[Array]:
+        """Views of the parameters that training changes by their gradients."""
+        return self._weights_that(True)
+
+    @property
+    def non_trainable_weights(self) -> list[Array]:
+        """Views of the others: moving statistics, and parameters of layers whose ``trainable`` is False."""
+        return self._weights_that(False)
 
     def get_weights(self) -> list[Array]:
         """Copies of all parameters, in the order of the layers."""
@@ -290,8 +316,11 @@ class Sequential:
         code = self.optimizer.code
         if self._compiled_code != code:
             resolved = [self._resolve_metric(m, self.loss, engine.plan.outputs).code for m in self._metrics]
+            lowered = plan.lower(self.layers, engine.plan.inputs, self._policy())
+            engine.set_frozen([op.frozen for op in lowered.ops])
             engine.compile(self.loss.code, self.loss.targets, resolved, code)
             self._compiled_code = code
+        engine.seed = self._seed
         return engine, self.loss, self.optimizer
 
     def _convert(
@@ -305,6 +334,9 @@ class Sequential:
         rows = data.inputs(x, engine.plan.inputs if engine else None, dtype, check_finite=check_finite, name=names[0])
         if not len(rows):
             raise ValueError(f"{names[0]} must have at least one row, got shape {rows.shape}")
+        first = self._choosy_layer()
+        if first is not None:
+            first.check_rows(rows, names[0])
         outputs = engine.plan.outputs if engine else plan.lower(self.layers, rows.shape[1], dtype).outputs
         wanted = data.targets(y, len(rows), outputs, self.loss, dtype, check_finite=check_finite, name=names[1])
         if engine is None:
@@ -546,7 +578,7 @@ class Sequential:
             count_argument("batch_size", batch_size, 1)
         if verbose not in (0, 1):
             self._verbosity(verbose)
-        rows = data.inputs(x, engine.plan.inputs, engine.plan.dtype, check_finite=check_finite)
+        rows = self._checked(data.inputs(x, engine.plan.inputs, engine.plan.dtype, check_finite=check_finite))
         out = np.empty((len(rows), engine.plan.outputs), engine.plan.dtype)
         engine.predict(rows, out)
         return out
@@ -563,10 +595,20 @@ class Sequential:
 
     # ---- the pieces, for those who write their own loop ----
 
-    def forward(self, x: Any) -> Array:
-        """The outputs for these rows; the activations stay for :meth:`backward`."""
+    def forward(self, x: Any, training: bool = False) -> Array:
+        """The outputs for these rows; the activations stay for :meth:`backward`.
+
+        Parameters
+        ----------
+        x : array-like, shape (rows, features)
+        training : bool, default False
+            Run as in a training step: with dropout and noise, and batch normalization by the statistics of these rows,
+            which also move its moving statistics.
+        """
         engine = self._need_engine("forward")
-        return engine.forward(data.inputs(x, engine.plan.inputs, engine.plan.dtype, check_finite=False))
+        engine.seed = self._seed
+        rows = data.inputs(x, engine.plan.inputs, engine.plan.dtype, check_finite=False)
+        return engine.forward(self._checked(rows), bool(training))
 
     def backward(self, grad: npt.ArrayLike) -> Array:
         """Gradients from the gradient of any loss by the outputs of the last :meth:`forward`.
@@ -624,3 +666,29 @@ class Sequential:
         from fastnn import saving
 
         saving.save_model(self, path)
+
+
+def clone_model(model: Sequential) -> Sequential:
+    """A new model of the same layers, with weights of its own, not compiled.
+
+    Parameters
+    ----------
+    model : Sequential
+
+    Returns
+    -------
+    Sequential
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> model = fastnn.Sequential([fastnn.Input((2,)), fastnn.layers.Dense(1)])
+    >>> fastnn.clone_model(model).count_params()
+    3
+    """
+    if not isinstance(model, Sequential):
+        raise TypeError(f"model must be a Sequential model, got {type(model).__name__}")
+    clone = Sequential.from_config(model.get_config())
+    if model._engine is not None and not clone.built:
+        clone.build((None, model._engine.plan.inputs))
+    return clone

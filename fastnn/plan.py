@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from fastnn import config
-from fastnn.layers._op import OP_ACTIVATION, OP_DENSE, Op
+from fastnn.layers._op import OP_ACTIVATION, OP_ADD, OP_DENSE, OP_EMBEDDING, Op
 
 if TYPE_CHECKING:
     from fastnn.layers import Layer
@@ -57,15 +57,28 @@ class Plan:
 
 
 def _fuse(ops: Sequence[Op]) -> list[Op]:
-    """Let a dense op apply the activation that follows it; an activation that does nothing is dropped."""
+    """Let a dense op apply the activation that follows it; an activation that does nothing is dropped.
+
+    The result of an op that is added to a later one stays as it is, and the source of that addition becomes an index.
+    """
     fused: list[Op] = []
-    for op in ops:
-        if op.code == OP_ACTIVATION and fused and op.activation == LINEAR:
-            continue
-        if op.code == OP_ACTIVATION and fused and fused[-1].code == OP_DENSE and fused[-1].activation == LINEAR:
+    sources = {k - op.source - 1 for k, op in enumerate(ops) if op.code == OP_ADD}
+    index = {-1: -1}  # of the fused op that holds the result of each op
+    for k, op in enumerate(ops):
+        free = k - 1 not in sources
+        if op.code == OP_ACTIVATION and fused and op.activation == LINEAR and not op.numbers:
+            pass
+        elif (
+            free
+            and op.code == OP_ACTIVATION
+            and fused
+            and fused[-1].code == OP_DENSE
+            and fused[-1].activation == LINEAR
+        ):
             fused[-1] = fused[-1]._replace(activation=op.activation)
-            continue
-        fused.append(op)
+        else:
+            fused.append(op._replace(source=index[k - op.source - 1]) if op.code == OP_ADD else op)
+        index[k] = len(fused) - 1
     return fused
 
 
@@ -101,7 +114,7 @@ def lower(layers: Sequence[Layer], inputs: int, policy: str) -> Plan:
             count = 1
             for length in shape:
                 count *= length
-            parameters.append(ParameterSpec(str(layer.name), name, shape, offset, True))
+            parameters.append(ParameterSpec(str(layer.name), name, shape, offset, name not in layer.non_trainable()))
             offsets[name] = offset
             offset += -(-count // line) * line
             if offset > _LARGEST:
@@ -109,8 +122,10 @@ def lower(layers: Sequence[Layer], inputs: int, policy: str) -> Plan:
                     f"layer {layer.name!r} needs {name} of shape {shape}: all parameters together would be more than "
                     f"2**62 elements, which cannot be addressed"
                 )
-        ops += layer.lower(offsets)
+        ops += layer.lower_for_training(offsets)
         features = outputs
     if not ops:
         raise ValueError("the model has no layer that computes anything: add a Dense or an Activation layer")
+    if any(op.code == OP_EMBEDDING for op in ops[1:]):
+        raise ValueError("Embedding must be the first layer of the model: it takes whole numbers from x")
     return Plan(dtype, inputs, features, tuple(_fuse(ops)), tuple(parameters), offset, policy == config.MIXED)

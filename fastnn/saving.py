@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import secrets
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from fastnn import layers
 from fastnn.models import Sequential
 
 if TYPE_CHECKING:
@@ -268,11 +270,10 @@ def load_model(path: str | os.PathLike[str]) -> Sequential:
 def _expected_bytes(config: Any, features: int, item: int) -> int:
     """Bytes of the weights that the configuration asks for, counted before anything is allocated."""
     total = 0
-    for layer in config["layers"]:
-        if layer["class_name"] == "Dense":
-            units = _size(layer["config"]["units"], "units")
-            total += (features * units + (units if layer["config"]["use_bias"] else 0)) * item
-            features = units
+    for entry in config["layers"]:
+        layer = layers.deserialize(entry)
+        features = layer.build(features)
+        total += sum(math.prod(shape) for _, shape, _ in layer.parameters()) * item
     return total
 
 

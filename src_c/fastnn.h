@@ -22,7 +22,27 @@ typedef enum {
     FNN_TOO_LARGE = 2, /* a product of sizes overflows */
 } fnn_status;
 
-typedef enum { FNN_OP_DENSE = 0, FNN_OP_ACTIVATION = 1 } fnn_op_code;
+typedef enum {
+    FNN_OP_DENSE = 0,
+    FNN_OP_ACTIVATION = 1,
+    FNN_OP_DROPOUT = 2,             /* numbers: see dropout.inc; the input itself outside training */
+    FNN_OP_GAUSSIAN = 3,            /* the same */
+    FNN_OP_LAYER_NORMALIZATION = 4, /* numbers: epsilon, centered; kernel is gamma, bias is beta, or -1 */
+    FNN_OP_BATCH_NORMALIZATION = 5, /* numbers: epsilon, momentum; the same, and mean and variance */
+    FNN_OP_ADD = 6,                 /* adds the output of op `source`, or x where that is -1 */
+    FNN_OP_COLUMNS = 7,             /* numbers: rule, epsilon, scale, offset; mean and variance */
+    FNN_OP_PRELU = 8,               /* kernel is alpha */
+    FNN_OP_EMBEDDING = 9,           /* numbers: entries; kernel is (entries, outputs / inputs) */
+} fnn_op_code;
+
+/* The factor of a column: `scale`; 1 / sqrt(variance + epsilon); 1 / d or d, d = max(sqrt(variance), epsilon). */
+typedef enum { FNN_SCALE = 0, FNN_DIVIDE_BY_ROOT = 1, FNN_DIVIDE = 2, FNN_MULTIPLY = 3 } fnn_column_rule;
+
+/* Where random numbers come from: a key for the layer, and the optimizer's step. */
+typedef struct {
+    uint64_t key, step;
+    double numbers[4];
+} fnn_noise;
 
 typedef enum { FNN_LINEAR = 0, FNN_RELU = 1, FNN_SIGMOID = 2, FNN_TANH = 3, FNN_SOFTMAX = 4 } fnn_activation;
 
@@ -85,9 +105,14 @@ int fnn_openmp(void);           /* 1 if built with OpenMP */
 typedef struct {
     int32_t code, activation; /* fnn_op_code; fnn_activation, applied to the op's result */
     size_t inputs, outputs;
-    ptrdiff_t kernel;  /* (inputs, outputs), row-major */
-    ptrdiff_t bias;    /* (outputs) */
-    double numbers[4]; /* constants of the activation, or of another rule that the code stands for */
+    ptrdiff_t kernel;         /* (inputs, outputs), row-major */
+    ptrdiff_t bias;           /* (outputs) */
+    double numbers[4];        /* constants of the activation, or of another rule that the code stands for */
+    ptrdiff_t mean, variance; /* (outputs): of a batch normalization (moving) and of FNN_OP_COLUMNS */
+    ptrdiff_t source;         /* of FNN_OP_ADD: the op whose output is added, -1: x */
+    int64_t seed;             /* of noise; -1: one made from the run's */
+    int32_t shared;           /* an FNN_OP_ADD reads the output as well as the next op */
+    int32_t frozen;           /* not trained; a batch normalization then uses its moving statistics */
 } fnn_op;
 
 /* A stripe of a kernel's rows, the unit of work of the weight gradient and the update. */
@@ -148,15 +173,17 @@ typedef struct {
 } fnn_pace;
 
 /* What a pass over the data does to each batch. */
-enum { FNN_LOSS = 1, FNN_BACKWARD = 2, FNN_UPDATE = 4, FNN_INPUT_GRADIENT = 8 };
+enum { FNN_LOSS = 1, FNN_BACKWARD = 2, FNN_UPDATE = 4, FNN_INPUT_GRADIENT = 8, FNN_TRAINING = 16 };
 
 typedef struct {
-    int passes;    /* FNN_LOSS | FNN_BACKWARD | FNN_UPDATE | FNN_INPUT_GRADIENT */
+    int passes;    /* FNN_LOSS | FNN_BACKWARD | FNN_UPDATE | FNN_INPUT_GRADIENT | FNN_TRAINING: with noise, and with the
+                      statistics of the batch */
     int threads;   /* at most; the bits do not depend on it */
     size_t batch;  /* rows of a step; the last one may have fewer */
     int optimizer; /* fnn_optimizer */
     double hyperparameters[4];
     int64_t iterations;               /* in and out: optimizer steps done */
+    uint64_t seed;                    /* of the noise of ops without one of their own */
     const fnn_progress *progress;     /* may be NULL */
     fnn_pace *pace;                   /* NULL: always as many threads as the work is worth */
     double sums[1 + FNN_MAX_METRICS]; /* out: the loss and each metric, summed over rows */

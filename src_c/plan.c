@@ -22,10 +22,11 @@ enum {
     FNN_TILE_BYTES = 128,       /* a tile of columns is whole pairs of cache lines, which processors fetch together */
     FNN_STRIPE = 8192,          /* elements of a stripe: a few microseconds of work for a small batch */
     FNN_LARGE_STRIPE = 1 << 20,
+    FNN_COLUMN_STRIPE = 512,   /* columns of a stripe of a normalization */
     FNN_CHUNK = 3072,          /* elements of a gradient chunk: stays in the first-level cache until it is used */
     FNN_CHUNK_ROWS = 12,       /* a multiple of every micro-kernel's rows */
     FNN_STACK_BYTES = 1 << 16, /* of activations that a predictor keeps on the stack */
-    FNN_SWEEP = 1 << 14,       /* elements of a tile of a whole-buffer update */
+    FNN_SWEEP = 1 << 14,       /* elements of a tile of a search for what is not finite */
 };
 
 /* Floating-point operations that are worth waking another thread for: about 20 microseconds of them. */
@@ -86,6 +87,24 @@ static int has_large(const fnn_model *model) {
     return 0;
 }
 
+/* Noise does nothing outside training: inference leaves it out, unless its output is needed as such. */
+static int is_skipped(const fnn_model *model, size_t k) {
+    const fnn_op *op = &model->ops[k];
+    return (op->code == FNN_OP_DROPOUT || op->code == FNN_OP_GAUSSIAN) && !op->shared && k + 1 < model->op_count;
+}
+
+/* A batch normalization that takes its statistics from the rows of the batch, all of them. */
+static int uses_batch(const fnn_op *op, int passes) {
+    return op->code == FNN_OP_BATCH_NORMALIZATION && passes & FNN_TRAINING && !op->frozen;
+}
+
+/* Elements of what a normalization keeps from its forward pass. */
+static size_t statistics_size(const fnn_op *op, size_t batch) {
+    return op->code == FNN_OP_LAYER_NORMALIZATION   ? fnn_multiply(batch, 2)
+           : op->code == FNN_OP_BATCH_NORMALIZATION ? fnn_multiply(op->outputs, 2)
+                                                    : 0;
+}
+
 /* The input gradient of a small kernel is the forward product with its transpose, which each update keeps in step. */
 static int has_transposed(const fnn_model *model, size_t k) {
     return model->ops[k].code == FNN_OP_DENSE && !is_large(&model->ops[k]);
@@ -132,24 +151,42 @@ static size_t stripe_rows(const fnn_op *op) {
     return blocks(op->inputs, blocks(op->inputs, at_least(size / op->outputs, FNN_CHUNK_ROWS)));
 }
 
+/* Stripes of an op other than a dense one: rows of a table, or columns. */
+static size_t other_length(const fnn_op *op) {
+    const int trains =
+        op->code == FNN_OP_LAYER_NORMALIZATION || op->code == FNN_OP_BATCH_NORMALIZATION || op->code == FNN_OP_PRELU;
+    return op->code == FNN_OP_EMBEDDING ? (size_t)op->numbers[0] : trains ? op->outputs : 0;
+}
+
+static size_t other_rows(const fnn_op *op) {
+    return op->code == FNN_OP_EMBEDDING ? at_least(FNN_STRIPE / (op->outputs / op->inputs), 1) : FNN_COLUMN_STRIPE;
+}
+
 static size_t largest_chunk(const fnn_model *model) {
     size_t largest = 0;
     for (size_t k = 0; k < model->op_count; k++) {
         const fnn_op *op = &model->ops[k];
-        const size_t rows = at_least(is_large(op) ? stripe_rows(op) : chunk_rows(op), 1);
-        largest = op->code == FNN_OP_DENSE ? at_least(largest, fnn_multiply(rows, op->outputs)) : largest;
+        if (op->code == FNN_OP_DENSE) {
+            const size_t rows = at_least(is_large(op) ? stripe_rows(op) : chunk_rows(op), 1);
+            largest = at_least(largest, fnn_multiply(rows, op->outputs));
+        } else if (other_length(op)) {
+            const size_t width = op->code == FNN_OP_EMBEDDING ? op->outputs / op->inputs : 1;
+            largest = at_least(largest, fnn_multiply(other_rows(op), width));
+        }
     }
     return fnn_add(largest, FNN_PADDING);
 }
 
 static size_t op_stripes(const fnn_op *op) {
-    return op->code == FNN_OP_DENSE ? blocks(op->inputs, stripe_rows(op)) : 0;
+    return op->code == FNN_OP_DENSE ? blocks(op->inputs, stripe_rows(op)) : blocks(other_length(op), other_rows(op));
 }
 
 static fnn_stripe op_stripe(const fnn_model *model, size_t k, size_t index) {
     const fnn_op *op = &model->ops[k];
-    const size_t height = stripe_rows(op), first = index * height;
-    return (fnn_stripe){.op = k, .first = first, .rows = at_most(op->inputs - first, height)};
+    const int dense = op->code == FNN_OP_DENSE;
+    const size_t height = dense ? stripe_rows(op) : other_rows(op), first = index * height;
+    return (fnn_stripe){
+        .op = k, .first = first, .rows = at_most((dense ? op->inputs : other_length(op)) - first, height)};
 }
 
 /* Stripes of all ops are mixed evenly: the first half of the list holds the first half of each kernel's rows, and so on for any
@@ -324,6 +361,7 @@ static void end_turn(fnn_run *run, double steps, double seconds) {
 #define FN_TABLE f32
 #include "real.h"
 #include "plan.inc"
+#include "ops.inc"
 #include "train.inc"
 #include "infer.inc"
 #include "predict.inc"
@@ -334,6 +372,7 @@ static void end_turn(fnn_run *run, double steps, double seconds) {
 #define FN_TABLE f64
 #include "real.h"
 #include "plan.inc"
+#include "ops.inc"
 #include "train.inc"
 #include "infer.inc"
 #include "predict.inc"
@@ -455,11 +494,15 @@ void fnn_freeze(const fnn_model *model, const int *threads, fnn_predictor *predi
     const size_t element = model->is_double ? sizeof(double) : sizeof(float);
     const size_t stride = padded_stride(widest_output(model), element);
     const size_t rows = FNN_STACK_BYTES / 2 / element / stride;
+    int adds = 0; /* then the output of an op is read later on: two buffers in turn are not enough */
+    for (size_t k = 0; k < model->op_count; k++) {
+        adds |= model->ops[k].code == FNN_OP_ADD;
+    }
     *predictor = (fnn_predictor){.run = model->is_double ? fnn_predict_f64 : fnn_predict_f32,
                                  .inputs = model->ops[0].inputs,
                                  .outputs = model->ops[model->op_count - 1].outputs,
                                  .is_double = model->is_double,
-                                 .rows_per_tile = (int)at_most(rows, FNN_INFER_ROWS),
+                                 .rows_per_tile = adds ? 0 : (int)at_most(rows, FNN_INFER_ROWS),
                                  .stride = stride,
                                  .threads = threads,
                                  .model = model};

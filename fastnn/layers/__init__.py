@@ -8,12 +8,54 @@ from fastnn._registry import Registry
 from fastnn.layers.activation import Activation
 from fastnn.layers.base import Layer
 from fastnn.layers.dense import Dense
+from fastnn.layers.embedding import Embedding
 from fastnn.layers.input import Input, InputLayer
+from fastnn.layers.noise import AlphaDropout, Dropout, GaussianDropout, GaussianNoise
+from fastnn.layers.normalization import BatchNormalization, LayerNormalization, RMSNormalization
+from fastnn.layers.prelu import PReLU
+from fastnn.layers.preprocessing import Normalization, Rescaling
+from fastnn.layers.residual import Residual
 
-__all__ = ["Activation", "Dense", "Input", "InputLayer", "Layer", "deserialize", "serialize"]
+__all__ = [
+    "Activation",
+    "AlphaDropout",
+    "BatchNormalization",
+    "Dense",
+    "Dropout",
+    "Embedding",
+    "GaussianDropout",
+    "GaussianNoise",
+    "Input",
+    "InputLayer",
+    "Layer",
+    "LayerNormalization",
+    "Normalization",
+    "PReLU",
+    "RMSNormalization",
+    "Rescaling",
+    "Residual",
+    "deserialize",
+    "serialize",
+]
 
 _registry: Registry[Layer] = Registry("layer", Layer)
-for _layer in (InputLayer, Dense, Activation):
+for _layer in (
+    InputLayer,
+    Dense,
+    Activation,
+    AlphaDropout,
+    BatchNormalization,
+    Dropout,
+    GaussianDropout,
+    GaussianNoise,
+    LayerNormalization,
+    Embedding,
+    Normalization,
+    PReLU,
+    Rescaling,
+    Residual,
+    RMSNormalization,
+):
     _registry.register(_layer)
 
 
@@ -24,4 +66,12 @@ def serialize(layer: Layer) -> dict[str, Any]:
 
 def deserialize(config: dict[str, Any]) -> Layer:
     """The layer that :func:`serialize` described."""
-    return _registry.get(config)
+    arguments = config.get("config") if isinstance(config, dict) else None
+    if not isinstance(arguments, dict) or "trainable" not in arguments:
+        return _registry.get(config)
+    trainable = arguments["trainable"]
+    if not isinstance(trainable, bool):
+        raise TypeError(f"trainable must be True or False, got {trainable!r}")
+    layer = _registry.get(config | {"config": {k: v for k, v in arguments.items() if k != "trainable"}})
+    layer.trainable = trainable
+    return layer

@@ -6,12 +6,26 @@ from typing import NamedTuple
 
 OP_DENSE = 0
 OP_ACTIVATION = 1
+OP_DROPOUT = 2
+OP_GAUSSIAN = 3
+OP_LAYER_NORMALIZATION = 4
+OP_BATCH_NORMALIZATION = 5
+OP_ADD = 6
+OP_COLUMNS = 7
+OP_PRELU = 8
+OP_EMBEDDING = 9
+
+# What OP_COLUMNS multiplies a column by: a number, 1 / its deviation, or its deviation.
+RULE_SCALE, RULE_DIVIDE, RULE_MULTIPLY = 0, 2, 3
 
 
 class Op(NamedTuple):
     """One step: its code, the activation applied to its result, its widths, and where its parameters lie (-1: none).
 
     `numbers`: up to four constants of the activation, or of another rule that the code stands for.
+    `mean`, `variance`: where the statistics of a normalization lie. `source` (of OP_ADD): how many ops before this one
+    the op lies whose result is added; in a plan its index, -1 for x. `seed` (of noise): -1 to follow the model's.
+    `frozen`: not trained.
     """
 
     code: int
@@ -21,3 +35,8 @@ class Op(NamedTuple):
     kernel: int = -1
     bias: int = -1
     numbers: tuple[float, ...] = ()
+    mean: int = -1
+    variance: int = -1
+    source: int = -1
+    seed: int = -1
+    frozen: bool = False

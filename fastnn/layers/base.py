@@ -44,6 +44,8 @@ class Layer:
         Unique within its model; given by the model where the user gave none.
     dtype : str or None
         ``"float32"`` or ``"float64"``; None follows the model.
+    trainable : bool
+        Whether training changes its parameters; a change counts from the next :meth:`fastnn.Sequential.compile` on.
     input_features : int or None
         Width of its input, where it was told (`input_shape`).
     """
@@ -52,9 +54,15 @@ class Layer:
         if name is not None and (not isinstance(name, str) or not name or "/" in name):
             raise ValueError(f"name must be a non-empty string without '/', got {name!r}")
         self.name = name
+        self.trainable = True
         self.dtype = None if dtype is None else check_policy(dtype)
         self.input_features = None if input_shape is None else features_of(input_shape, "input_shape")
         self._model: Sequential | None = None
+        self._parent: Layer | None = None  # the block it is a layer of
+
+    def attach(self, model: Sequential | None) -> None:
+        """Make the layer part of a model, or of none."""
+        self._model = model
 
     def build(self, inputs: int) -> int:
         """Settle the shapes for `inputs` features; returns the number of outputs."""
@@ -64,19 +72,33 @@ class Layer:
         """Name, shape and initializer of each parameter, once built."""
         return []
 
+    def check_rows(self, rows: npt.NDArray[Any], name: str) -> None:
+        """Raise where rows of x, which this layer is the first to get, are not what it needs."""
+
     def lower(self, offsets: dict[str, int]) -> list[Op]:
         """The engine's ops, given where the parameters lie."""
         raise NotImplementedError
+
+    def lower_for_training(self, offsets: dict[str, int]) -> list[Op]:
+        """As :meth:`lower`, marked as frozen where the layer is not trained."""
+        ops = self.lower(offsets)
+        return ops if self.trainable else [op._replace(frozen=True) for op in ops]
+
+    def non_trainable(self) -> frozenset[str]:
+        """The names of the parameters that training leaves alone or changes in a way of its own."""
+        return frozenset() if self.trainable else frozenset(name for name, _, _ in self.parameters())
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments, JSON-able."""
         config: dict[str, Any] = {"name": self.name, "dtype": self.dtype}
         if self.input_features is not None:
             config["input_shape"] = [self.input_features]
+        if not self.trainable:
+            config["trainable"] = False
         return config
 
     def get_weights(self) -> list[npt.NDArray[Any]]:
-        """Copies of the layer's parameters: kernel, then bias."""
+        """Copies of the layer's parameters, in the order of :meth:`parameters`."""
         return [self._weight(name).copy() for name, _, _ in self.parameters()] if self._model else []
 
     def count_params(self) -> int:
@@ -86,4 +108,6 @@ class Layer:
     def _weight(self, name: str) -> npt.NDArray[Any]:
         if self._model is None or not self._model.built:
             raise ValueError(f"layer {self.name!r} has no {name} yet: build the model first")
+        if self._parent is not None:
+            return self._parent._weight(f"{self.name}/{name}")
         return self._model._weight(str(self.name), name)

@@ -14,7 +14,8 @@ HEADER = Path(__file__).parents[2] / "src_c" / "fastnn.h"
 @pytest.mark.skipif(not HEADER.exists(), reason="needs the source beside the tests")
 def test_codes_are_those_of_the_header():
     c = {name: int(value) for name, value in re.findall(r"FNN_(\w+) = (\d+)", HEADER.read_text())}
-    python = {"OP_DENSE": _op.OP_DENSE, "OP_ACTIVATION": _op.OP_ACTIVATION}
+    python = {name: code for name, code in vars(_op).items() if name.startswith("OP_")}
+    python |= {name.removeprefix("RULE_"): code for name, code in vars(_op).items() if name.startswith("RULE_")}
     python |= {name.upper(): activations.get(name).code for name in ("linear", "relu", "sigmoid", "tanh", "softmax")}
     for name in ("mean_squared_error", "half_mean_squared_error"):
         python[name.upper()] = losses.get(name).code

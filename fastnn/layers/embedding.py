@@ -1,0 +1,95 @@
+"""Rows of a table in the place of whole numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastnn import initializers
+from fastnn.initializers import Initializer
+from fastnn.layers._op import OP_EMBEDDING, Op
+from fastnn.layers.base import Layer, check_width
+
+LARGEST = 2**24  # float32 holds every whole number up to it
+
+
+class Embedding(Layer):
+    """The first layer for columns of whole numbers: each number becomes that row of a table, side by side.
+
+    Parameters
+    ----------
+    input_dim : int
+        Rows of the table, at most 2**24; the numbers in x go from 0 to input_dim - 1.
+    output_dim : int
+        Columns of the table. A row of x with n numbers gives n * output_dim features.
+    embeddings_initializer : str or Initializer, default "uniform"
+    name : str, optional
+    dtype : {"float32", "float64", "mixed_bfloat16"}, optional
+    input_shape : tuple of int, optional
+
+    Notes
+    -----
+    The columns share the table. A number outside the table is an error in fit, evaluate and predict; the frozen
+    predictor, which checks nothing, gives NaN for it.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> model = fastnn.Sequential([fastnn.Input((2,)), fastnn.layers.Embedding(10, 3)])
+    >>> model.predict([[1, 9]]).shape
+    (1, 6)
+    """
+
+    def __init__(
+        self,
+        input_dim: int,
+        output_dim: int,
+        embeddings_initializer: Any = "uniform",
+        name: str | None = None,
+        dtype: Any = None,
+        input_shape: Any = None,
+    ) -> None:
+        super().__init__(name, dtype, input_shape)
+        self.input_dim, self.output_dim = check_width("input_dim", input_dim), check_width("output_dim", output_dim)
+        if self.input_dim > LARGEST:
+            raise ValueError(f"input_dim must be at most 2**24, got {input_dim}")
+        if embeddings_initializer == "uniform":
+            embeddings_initializer = "random_uniform"
+        self.embeddings_initializer = initializers.get(embeddings_initializer, "embeddings_initializer")
+        self._features = 0
+
+    def build(self, inputs: int) -> int:
+        """`output_dim` outputs for each input."""
+        self._features = inputs
+        return inputs * self.output_dim
+
+    def parameters(self) -> list[tuple[str, tuple[int, ...], Initializer]]:
+        """The table, of shape (input_dim, output_dim)."""
+        return [("embeddings", (self.input_dim, self.output_dim), self.embeddings_initializer)]
+
+    def lower(self, offsets: dict[str, int]) -> list[Op]:
+        """One op."""
+        width = self._features * self.output_dim
+        return [
+            Op(OP_EMBEDDING, 0, self._features, width, offsets["embeddings"], numbers=(float(self.input_dim),)),
+        ]
+
+    def check_rows(self, rows: npt.NDArray[Any], name: str) -> None:
+        """One sentence where a number is not one of the table's rows."""
+        bad = ~((rows >= 0) & (rows < self.input_dim) & (rows == np.floor(rows)))
+        if bad.any():
+            row = int(np.flatnonzero(bad.any(axis=1))[0])
+            raise ValueError(
+                f"{name} must hold whole numbers from 0 to {self.input_dim - 1} for layer {self.name!r}, "
+                f"but row {row} holds {rows[row][bad[row]][0]:g}"
+            )
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return super().get_config() | {
+            "input_dim": self.input_dim,
+            "output_dim": self.output_dim,
+            "embeddings_initializer": initializers.serialize(self.embeddings_initializer),
+        }

@@ -1,0 +1,167 @@
+"""Layers that put noise on rows while training, and do nothing otherwise."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from fastnn.layers._op import OP_DROPOUT, OP_GAUSSIAN, Op
+from fastnn.layers.base import Layer
+
+# Of the scaled exponential linear unit (Klambauer et al. 2017): the value that alpha dropout puts in is -alpha scale.
+SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
+
+
+def check_number(name: str, value: Any, low: float, high: float) -> float:
+    """`value` as a float in [low, high), or an error that names the argument."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TypeError(f"{name} must be a number, got {type(value).__name__}")
+    if not low <= value < high:
+        limit = f"at least {low:g}" if math.isinf(high) else f"from {low:g} to below {high:g}"
+        raise ValueError(f"{name} must be {limit}, got {value}")
+    return float(value)
+
+
+class Noise(Layer):
+    """What the layers of noise share: a seed, and rows that keep their width.
+
+    The numbers are drawn by Philox4x32-10 (Salmon et al. 2011) from the seed, the optimizer's step, the row in the
+    batch and the column, so the same training gives the same bits on any number of threads.
+    """
+
+    def __init__(self, seed: Any = None, name: str | None = None, dtype: Any = None, input_shape: Any = None) -> None:
+        super().__init__(name, dtype, input_shape)
+        whole = isinstance(seed, (int, np.integer)) and not isinstance(seed, bool)
+        if seed is not None and not (whole and 0 <= seed < 2**63):
+            raise ValueError(f"seed must be an integer from 0 to 2**63 - 1 or None, got {seed!r}")
+        self.seed = None if seed is None else int(seed)
+        self._features = 0
+
+    def build(self, inputs: int) -> int:
+        """As many outputs as inputs."""
+        self._features = inputs
+        return inputs
+
+    def _op(self, code: int, *numbers: float) -> list[Op]:
+        seed = -1 if self.seed is None else self.seed
+        return [Op(code, 0, self._features, self._features, numbers=numbers, seed=seed)]
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return super().get_config() | {"seed": self.seed}
+
+
+class _Rate(Noise):
+    """A layer of noise with a rate."""
+
+    def __init__(
+        self, rate: float, seed: int | None = None, name: str | None = None, dtype: Any = None, input_shape: Any = None
+    ) -> None:
+        super().__init__(seed, name, dtype, input_shape)
+        self.rate = check_number("rate", rate, 0, 1)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return super().get_config() | {"rate": self.rate}
+
+
+class Dropout(_Rate):
+    """Sets each element to zero with probability `rate` while training, and divides the others by 1 - rate.
+
+    Srivastava et al., Dropout: a simple way to prevent neural networks from overfitting, JMLR 15, 2014.
+
+    Parameters
+    ----------
+    rate : float
+        From 0 to below 1.
+    seed : int, optional
+        Default: one made from the model's seed and the place of the layer.
+    name : str, optional
+    dtype : {"float32", "float64", "mixed_bfloat16"}, optional
+    input_shape : tuple of int, optional
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> model = fastnn.Sequential([fastnn.Input((4,)), fastnn.layers.Dropout(0.5), fastnn.layers.Dense(1)])
+    """
+
+    def lower(self, offsets: dict[str, int]) -> list[Op]:
+        """One op, or none at rate 0."""
+        return self._op(OP_DROPOUT, self.rate, 1 / (1 - self.rate), 0.0, 0.0) if self.rate else []
+
+
+class AlphaDropout(_Rate):
+    """Dropout for ``selu``: keeps mean 0 and variance 1 of its input while training.
+
+    Klambauer et al., Self-normalizing neural networks, 2017.
+
+    Parameters
+    ----------
+    rate : float
+        From 0 to below 1: the share of elements set to the value that ``selu`` saturates at.
+    seed : int, optional
+    name : str, optional
+    dtype : {"float32", "float64", "mixed_bfloat16"}, optional
+    input_shape : tuple of int, optional
+    """
+
+    def lower(self, offsets: dict[str, int]) -> list[Op]:
+        """One op, or none at rate 0."""
+        low = -SELU_ALPHA * SELU_SCALE
+        a = ((1 - self.rate) * (1 + self.rate * low * low)) ** -0.5
+        b = -a * low * self.rate
+        return self._op(OP_DROPOUT, self.rate, a, b, a * low + b) if self.rate else []
+
+
+class GaussianDropout(_Rate):
+    """Multiplies each element by a normal number of mean 1 and variance rate / (1 - rate) while training.
+
+    Parameters
+    ----------
+    rate : float
+        From 0 to below 1.
+    seed : int, optional
+    name : str, optional
+    dtype : {"float32", "float64", "mixed_bfloat16"}, optional
+    input_shape : tuple of int, optional
+    """
+
+    def lower(self, offsets: dict[str, int]) -> list[Op]:
+        """One op, or none at rate 0."""
+        return self._op(OP_GAUSSIAN, 0.0, math.sqrt(self.rate / (1 - self.rate))) if self.rate else []
+
+
+class GaussianNoise(Noise):
+    """Adds a normal number of mean 0 to each element while training.
+
+    Parameters
+    ----------
+    stddev : float
+        Its standard deviation, at least 0.
+    seed : int, optional
+    name : str, optional
+    dtype : {"float32", "float64", "mixed_bfloat16"}, optional
+    input_shape : tuple of int, optional
+    """
+
+    def __init__(
+        self,
+        stddev: float,
+        seed: int | None = None,
+        name: str | None = None,
+        dtype: Any = None,
+        input_shape: Any = None,
+    ) -> None:
+        super().__init__(seed, name, dtype, input_shape)
+        self.stddev = check_number("stddev", stddev, 0, math.inf)
+
+    def lower(self, offsets: dict[str, int]) -> list[Op]:
+        """One op, or none without noise."""
+        return self._op(OP_GAUSSIAN, self.stddev, 0.0) if self.stddev else []
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return super().get_config() | {"stddev": self.stddev}

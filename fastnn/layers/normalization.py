@@ -1,0 +1,199 @@
+"""Layers that normalize rows or columns."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from fastnn import initializers
+from fastnn.initializers import Initializer
+from fastnn.layers._op import OP_BATCH_NORMALIZATION, OP_LAYER_NORMALIZATION, Op
+from fastnn.layers.base import Layer
+from fastnn.layers.noise import check_number
+
+
+class _Scaled(Layer):
+    """A normalization followed by y gamma + beta."""
+
+    def __init__(self, epsilon: Any, name: str | None, dtype: Any, input_shape: Any) -> None:
+        super().__init__(name, dtype, input_shape)
+        self.epsilon = check_number("epsilon", epsilon, 0, math.inf)
+        self.center = self.scale = True
+        self.gamma_initializer: Initializer = initializers.get("ones", "gamma_initializer")
+        self.beta_initializer: Initializer = initializers.get("zeros", "beta_initializer")
+        self._features = 0
+
+    def _set(self, center: Any, scale: Any, gamma_initializer: Any, beta_initializer: Any) -> None:
+        self.center, self.scale = bool(center), bool(scale)
+        self.gamma_initializer = initializers.get(gamma_initializer, "gamma_initializer")
+        self.beta_initializer = initializers.get(beta_initializer, "beta_initializer")
+
+    def build(self, inputs: int) -> int:
+        """As many outputs as inputs."""
+        self._features = inputs
+        return inputs
+
+    def parameters(self) -> list[tuple[str, tuple[int, ...], Initializer]]:
+        """Gamma and beta, where there are."""
+        shape = (self._features,)
+        gamma = [("gamma", shape, self.gamma_initializer)] if self.scale else []
+        beta = [("beta", shape, self.beta_initializer)] if self.center else []
+        return [*gamma, *beta]
+
+    def _op(self, code: int, offsets: dict[str, int], second: float) -> Op:
+        features, gamma, beta = self._features, offsets.get("gamma", -1), offsets.get("beta", -1)
+        return Op(code, 0, features, features, gamma, beta, (self.epsilon, second))
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return super().get_config() | {
+            "epsilon": self.epsilon,
+            "center": self.center,
+            "scale": self.scale,
+            "gamma_initializer": initializers.serialize(self.gamma_initializer),
+            "beta_initializer": initializers.serialize(self.beta_initializer),
+        }
+
+
+class LayerNormalization(_Scaled):
+    """Gives each row mean 0 and variance 1, then scales and shifts: y = (x - mean) / deviation gamma + beta.
+
+    Ba, Kiros and Hinton, Layer normalization, 2016.
+
+    Parameters
+    ----------
+    epsilon : float, default 1e-3
+        Added to the variance.
+    center : bool, default True
+        Whether there is a beta, of shape (features,).
+    scale : bool, default True
+        Whether there is a gamma, of shape (features,).
+    beta_initializer : str or Initializer, default "zeros"
+    gamma_initializer : str or Initializer, default "ones"
+    name : str, optional
+    dtype : {"float32", "float64", "mixed_bfloat16"}, optional
+    input_shape : tuple of int, optional
+    """
+
+    def __init__(
+        self,
+        epsilon: float = 1e-3,
+        center: bool = True,
+        scale: bool = True,
+        beta_initializer: Any = "zeros",
+        gamma_initializer: Any = "ones",
+        name: str | None = None,
+        dtype: Any = None,
+        input_shape: Any = None,
+    ) -> None:
+        super().__init__(epsilon, name, dtype, input_shape)
+        self._set(center, scale, gamma_initializer, beta_initializer)
+
+    def lower(self, offsets: dict[str, int]) -> list[Op]:
+        """One op."""
+        return [self._op(OP_LAYER_NORMALIZATION, offsets, 1.0)]
+
+
+class RMSNormalization(_Scaled):
+    """Divides each row by the root of its mean square, then scales its columns.
+
+    Zhang and Sennrich, Root mean square layer normalization, 2019.
+
+    Parameters
+    ----------
+    epsilon : float, default 1e-6
+        Added to the mean square.
+    name : str, optional
+    dtype : {"float32", "float64", "mixed_bfloat16"}, optional
+    input_shape : tuple of int, optional
+
+    Notes
+    -----
+    Its parameter is called ``scale`` in Keras and ``gamma`` here.
+    """
+
+    def __init__(
+        self, epsilon: float = 1e-6, name: str | None = None, dtype: Any = None, input_shape: Any = None
+    ) -> None:
+        super().__init__(epsilon, name, dtype, input_shape)
+        self.center = False
+
+    def lower(self, offsets: dict[str, int]) -> list[Op]:
+        """One op."""
+        return [self._op(OP_LAYER_NORMALIZATION, offsets, 0.0)]
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return Layer.get_config(self) | {"epsilon": self.epsilon}
+
+
+class BatchNormalization(_Scaled):
+    """Gives each column mean 0 and variance 1 over the batch, then scales and shifts it.
+
+    Outside training (and while the layer is not trainable) the moving statistics take the place of those of the batch:
+    ``moving = moving * momentum + statistic * (1 - momentum)`` at each step, with the biased variance, as in Keras.
+    Ioffe and Szegedy, Batch normalization, 2015.
+
+    Parameters
+    ----------
+    momentum : float, default 0.99
+    epsilon : float, default 1e-3
+        Added to the variance.
+    center : bool, default True
+        Whether there is a beta, of shape (features,).
+    scale : bool, default True
+        Whether there is a gamma, of shape (features,).
+    beta_initializer : str or Initializer, default "zeros"
+    gamma_initializer : str or Initializer, default "ones"
+    moving_mean_initializer : str or Initializer, default "zeros"
+    moving_variance_initializer : str or Initializer, default "ones"
+    name : str, optional
+    dtype : {"float32", "float64", "mixed_bfloat16"}, optional
+    input_shape : tuple of int, optional
+    """
+
+    def __init__(
+        self,
+        momentum: float = 0.99,
+        epsilon: float = 1e-3,
+        center: bool = True,
+        scale: bool = True,
+        beta_initializer: Any = "zeros",
+        gamma_initializer: Any = "ones",
+        moving_mean_initializer: Any = "zeros",
+        moving_variance_initializer: Any = "ones",
+        name: str | None = None,
+        dtype: Any = None,
+        input_shape: Any = None,
+    ) -> None:
+        super().__init__(epsilon, name, dtype, input_shape)
+        self.momentum = check_number("momentum", momentum, 0, math.nextafter(1, 2))
+        self._set(center, scale, gamma_initializer, beta_initializer)
+        self.moving_mean_initializer = initializers.get(moving_mean_initializer, "moving_mean_initializer")
+        self.moving_variance_initializer = initializers.get(moving_variance_initializer, "moving_variance_initializer")
+
+    def parameters(self) -> list[tuple[str, tuple[int, ...], Initializer]]:
+        """Gamma and beta where there are, then the moving mean and variance."""
+        shape = (self._features,)
+        return [
+            *super().parameters(),
+            ("moving_mean", shape, self.moving_mean_initializer),
+            ("moving_variance", shape, self.moving_variance_initializer),
+        ]
+
+    def non_trainable(self) -> frozenset[str]:
+        """The moving statistics, and the rest while the layer is not trained."""
+        return super().non_trainable() | {"moving_mean", "moving_variance"}
+
+    def lower(self, offsets: dict[str, int]) -> list[Op]:
+        """One op."""
+        op = self._op(OP_BATCH_NORMALIZATION, offsets, self.momentum)
+        return [op._replace(mean=offsets["moving_mean"], variance=offsets["moving_variance"])]
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return super().get_config() | {
+            "momentum": self.momentum,
+            "moving_mean_initializer": initializers.serialize(self.moving_mean_initializer),
+            "moving_variance_initializer": initializers.serialize(self.moving_variance_initializer),
+        }

@@ -1,0 +1,48 @@
+"""A rectifier whose slope is learned."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastnn import initializers
+from fastnn.initializers import Initializer
+from fastnn.layers._op import OP_PRELU, Op
+from fastnn.layers.base import Layer
+
+
+class PReLU(Layer):
+    """y = x where x > 0, else alpha x, with an alpha for each feature.
+
+    He, Zhang, Ren and Sun, Delving deep into rectifiers, 2015.
+
+    Parameters
+    ----------
+    alpha_initializer : str or Initializer, default "zeros"
+    name : str, optional
+    dtype : {"float32", "float64", "mixed_bfloat16"}, optional
+    input_shape : tuple of int, optional
+    """
+
+    def __init__(
+        self, alpha_initializer: Any = "zeros", name: str | None = None, dtype: Any = None, input_shape: Any = None
+    ) -> None:
+        super().__init__(name, dtype, input_shape)
+        self.alpha_initializer = initializers.get(alpha_initializer, "alpha_initializer")
+        self._features = 0
+
+    def build(self, inputs: int) -> int:
+        """As many outputs as inputs."""
+        self._features = inputs
+        return inputs
+
+    def parameters(self) -> list[tuple[str, tuple[int, ...], Initializer]]:
+        """Alpha, of shape (features,)."""
+        return [("alpha", (self._features,), self.alpha_initializer)]
+
+    def lower(self, offsets: dict[str, int]) -> list[Op]:
+        """One op."""
+        return [Op(OP_PRELU, 0, self._features, self._features, offsets["alpha"])]
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return super().get_config() | {"alpha_initializer": initializers.serialize(self.alpha_initializer)}

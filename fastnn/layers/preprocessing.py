@@ -1,0 +1,187 @@
+"""Layers that prepare columns of numbers, without anything that is trained."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastnn.initializers import Initializer
+from fastnn.layers._op import OP_COLUMNS, RULE_DIVIDE, RULE_MULTIPLY, RULE_SCALE, Op
+from fastnn.layers.base import Layer
+from fastnn.layers.noise import check_number
+
+SMALLEST_DEVIATION = 1e-7  # Keras's: what a column of equal numbers is divided by
+
+
+class _Values(Initializer):
+    """Given numbers, for the statistics of a column; one number stands for all columns."""
+
+    random = False
+
+    def __init__(self, values: npt.NDArray[np.float64]) -> None:
+        super().__init__()
+        self.values = values
+
+    def _draw(self, shape: tuple[int, ...], generator: Any) -> npt.NDArray[np.float64]:
+        return np.array(np.broadcast_to(self.values, shape))
+
+
+def _statistic(name: str, values: Any) -> npt.NDArray[np.float64]:
+    """Numbers given as `mean` or `variance`, or an error that names the argument."""
+    array = np.asarray(values)
+    if array.dtype.kind not in "fiu":
+        raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
+    array = np.atleast_1d(np.squeeze(array.astype(np.float64)))
+    if array.ndim != 1 or not np.isfinite(array).all() or (name == "variance" and (array < 0).any()):
+        kind = "finite numbers of at least 0" if name == "variance" else "finite numbers"
+        raise ValueError(f"{name} must be one of the {kind} or one for each feature, got shape {np.shape(values)}")
+    return array
+
+
+class Normalization(Layer):
+    """y = (x - mean) / deviation, column by column, with the statistics of data seen before: :meth:`adapt`.
+
+    Parameters
+    ----------
+    axis : int, default -1
+        The features; the only axis of a row there is.
+    mean, variance : float or array-like of shape (features,), optional
+        Both or neither; default: 0 and 1 until :meth:`adapt`.
+    invert : bool, default False
+        y = mean + x deviation instead.
+    name : str, optional
+    dtype : {"float32", "float64", "mixed_bfloat16"}, optional
+    input_shape : tuple of int, optional
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> layer = fastnn.layers.Normalization()
+    >>> layer.adapt([[1.0], [3.0]])
+    >>> fastnn.Sequential([fastnn.Input((1,)), layer]).predict([[5.0]])
+    array([[3.]], dtype=float32)
+    """
+
+    def __init__(
+        self,
+        axis: int = -1,
+        mean: Any = None,
+        variance: Any = None,
+        invert: bool = False,
+        name: str | None = None,
+        dtype: Any = None,
+        input_shape: Any = None,
+    ) -> None:
+        super().__init__(name, dtype, input_shape)
+        if axis not in (-1, 1):
+            raise ValueError(f"axis must be -1 or 1, the features of a row, got {axis!r}")
+        if (mean is None) != (variance is None):
+            missing = "variance" if variance is None else "mean"
+            raise ValueError(f"{missing} is missing: give both mean and variance, or neither and call adapt")
+        self.invert = bool(invert)
+        self._given = mean is not None
+        self._mean = _statistic("mean", 0.0 if mean is None else mean)
+        self._variance = _statistic("variance", 1.0 if variance is None else variance)
+        self._features = 0
+
+    def adapt(self, data: Any) -> None:
+        """Take mean and (biased) variance of each column of `data`, forgetting those it had.
+
+        Parameters
+        ----------
+        data : array-like, shape (rows, features)
+            At least one row of finite numbers.
+
+        Raises
+        ------
+        ValueError, TypeError
+            In one sentence; the layer is as it was then.
+        """
+        if self._given:
+            raise ValueError(f"layer {self.name!r} was given its mean and variance: adapt would not count")
+        array = np.asarray(data)
+        if array.dtype.kind not in "fiub":
+            raise TypeError(f"data must hold real numbers, got dtype {array.dtype}")
+        if array.ndim != 2 or not array.size:
+            raise ValueError(f"data must have shape (rows, features) and at least one row, got {array.shape}")
+        if self._features and array.shape[1] != self._features:
+            raise ValueError(f"data must have {self._features} features a row, got {array.shape[1]}")
+        wide = array.astype(np.float64)
+        if not np.isfinite(wide).all():
+            raise ValueError("data must be finite, but holds a NaN or an infinity")
+        self._mean, self._variance = wide.mean(axis=0), wide.var(axis=0)
+        if self._model is not None and self._model.built:
+            self._weight("mean")[...] = self._mean
+            self._weight("variance")[...] = self._variance
+
+    def build(self, inputs: int) -> int:
+        """As many outputs as inputs, for which there must be statistics."""
+        for name, values in (("mean", self._mean), ("variance", self._variance)):
+            if len(values) not in (1, inputs):
+                raise ValueError(f"layer {self.name!r} has a {name} for {len(values)} features, its input has {inputs}")
+        self._features = inputs
+        return inputs
+
+    def parameters(self) -> list[tuple[str, tuple[int, ...], Initializer]]:
+        """Mean and variance, which are not trained."""
+        shape = (self._features,)
+        return [("mean", shape, _Values(self._mean)), ("variance", shape, _Values(self._variance))]
+
+    def non_trainable(self) -> frozenset[str]:
+        """Both."""
+        return frozenset({"mean", "variance"})
+
+    def lower(self, offsets: dict[str, int]) -> list[Op]:
+        """One op."""
+        numbers = (float(RULE_MULTIPLY if self.invert else RULE_DIVIDE), SMALLEST_DEVIATION, 1.0, 0.0)
+        op = Op(OP_COLUMNS, 0, self._features, self._features, numbers=numbers, variance=offsets["variance"])
+        # Inverted, the mean is added at the end, as a bias is.
+        return [op._replace(bias=offsets["mean"]) if self.invert else op._replace(mean=offsets["mean"])]
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments; what was adapted is kept with the weights."""
+        given = {"mean": self._mean.tolist(), "variance": self._variance.tolist()} if self._given else {}
+        return super().get_config() | {"axis": -1, "invert": self.invert} | given
+
+
+class Rescaling(Layer):
+    """y = x scale + offset.
+
+    Parameters
+    ----------
+    scale : float
+    offset : float, default 0
+    name : str, optional
+    dtype : {"float32", "float64", "mixed_bfloat16"}, optional
+    input_shape : tuple of int, optional
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> fastnn.Sequential([fastnn.Input((1,)), fastnn.layers.Rescaling(0.5)]).predict([[3.0]])
+    array([[1.5]], dtype=float32)
+    """
+
+    def __init__(
+        self, scale: float, offset: float = 0.0, name: str | None = None, dtype: Any = None, input_shape: Any = None
+    ) -> None:
+        super().__init__(name, dtype, input_shape)
+        self.scale = check_number("scale", scale, -np.inf, np.inf)
+        self.offset = check_number("offset", offset, -np.inf, np.inf)
+        self._features = 0
+
+    def build(self, inputs: int) -> int:
+        """As many outputs as inputs."""
+        self._features = inputs
+        return inputs
+
+    def lower(self, offsets: dict[str, int]) -> list[Op]:
+        """One op."""
+        numbers = (float(RULE_SCALE), 0.0, self.scale, self.offset)
+        return [Op(OP_COLUMNS, 0, self._features, self._features, numbers=numbers)]
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return super().get_config() | {"scale": self.scale, "offset": self.offset}
