@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from fastnn import _engine, data
 from fastnn.callbacks import History
-from fastnn.models import Sequential, count_argument
+from fastnn.models import Sequential
+from fastnn.training import count_argument
 
 
 class Ensemble:

@@ -12,7 +12,7 @@ from fastnn.initializers import Initializer
 from fastnn.layers._op import Op
 
 if TYPE_CHECKING:
-    from fastnn.models import Sequential
+    from fastnn.network import Network
 
 
 def check_width(name: str, value: Any) -> int:
@@ -57,10 +57,10 @@ class Layer:
         self.trainable = True
         self.dtype = None if dtype is None else check_policy(dtype)
         self.input_features = None if input_shape is None else features_of(input_shape, "input_shape")
-        self._model: Sequential | None = None
+        self._model: Network | None = None
         self._parent: Layer | None = None  # the block it is a layer of
 
-    def attach(self, model: Sequential | None) -> None:
+    def attach(self, model: Network | None) -> None:
         """Make the layer part of a model, or of none."""
         self._model = model
 

@@ -10,7 +10,7 @@ from fastnn.layers._op import OP_ADD, OP_EMBEDDING, Op
 from fastnn.layers.base import Layer
 
 if TYPE_CHECKING:
-    from fastnn.models import Sequential
+    from fastnn.network import Network
 
 
 class Residual(Layer):
@@ -72,7 +72,7 @@ class Residual(Layer):
         self.dtype = self.dtype or layer.dtype
         self.layers.append(layer)
 
-    def attach(self, model: Sequential | None) -> None:
+    def attach(self, model: Network | None) -> None:
         """Make the block and its layers part of a model."""
         super().attach(model)
         for layer in self.layers:

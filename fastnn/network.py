@@ -1,0 +1,234 @@
+"""The network of a model: its layers, their weights, and what can be said about them without training."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastnn import config, layers, plan, utils
+from fastnn._engine import Engine
+from fastnn.layers.base import Layer
+
+Array = npt.NDArray[Any]
+
+
+class Network:
+    """A stack of layers and the engine that holds their weights; see :class:`fastnn.Sequential`."""
+
+    def __init__(self, layers: Iterable[Layer] | None = None, name: str | None = None) -> None:
+        self.name = name or "sequential"
+        self.layers: list[Layer] = []
+        self._engine: Engine | None = None
+        self._views: dict[tuple[str, str], Array] = {}
+        self._compiled_code = -1
+        self._first: Layer | None = None
+        self._seed = utils.next_seed()
+        for layer in layers or ():
+            self._append(layer)
+        self._build_if_known()
+
+    # ---- building ----
+
+    def add(self, layer: Layer) -> None:
+        """Put a layer on top; the model is built anew, with new weights."""
+        self._append(layer)
+        self._forget_weights()
+        self._build_if_known()
+
+    def pop(self) -> Layer:
+        """Take the last layer off and return it; the model is built anew, with new weights."""
+        if not self.layers:
+            raise ValueError("pop needs a layer, but the model has none")
+        layer = self.layers.pop()
+        layer.attach(None)
+        self._forget_weights()
+        self._build_if_known()
+        return layer
+
+    def _append(self, layer: Layer) -> None:
+        if not isinstance(layer, Layer):
+            raise TypeError(f"layers must be fastnn layers, got {type(layer).__name__}")
+        if layer._model is not None or layer._parent is not None:
+            raise ValueError(f"layer {layer.name!r} belongs to a model already; make a new one for this model")
+        if isinstance(layer, layers.InputLayer) and self.layers:
+            raise ValueError("Input must come first in the model")
+        taken = {other.name for other in self.layers}
+        if layer.name is None:
+            base = "input" if isinstance(layer, layers.InputLayer) else type(layer).__name__.lower()
+            numbered = (base if not k else f"{base}_{k}" for k in range(len(self.layers) + 1))
+            layer.name = next(name for name in numbered if name not in taken)
+        elif layer.name in taken:
+            raise ValueError(f"name {layer.name!r} is taken: layer names must be unique in a model")
+        dtypes = {other.dtype for other in self.layers if other.dtype} | ({layer.dtype} if layer.dtype else set())
+        if len(dtypes) > 1:
+            raise ValueError(f"dtype must be the same for all layers of a model, got {' and '.join(sorted(dtypes))}")
+        layer.attach(self)
+        self.layers.append(layer)
+
+    def _forget_weights(self) -> None:
+        self._engine = None
+        self._views = {}
+        self._compiled_code = -1
+
+    def _build_if_known(self) -> None:
+        computing = any(not isinstance(layer, layers.InputLayer) for layer in self.layers)
+        if computing and self.layers[0].input_features is not None:
+            self._build(self.layers[0].input_features)
+
+    def build(self, input_shape: Any) -> None:
+        """Create the weights for rows of this shape.
+
+        Parameters
+        ----------
+        input_shape : tuple
+            ``(None, features)`` as in Keras, or ``(features,)``.
+        """
+        shape = tuple(input_shape) if isinstance(input_shape, (tuple, list)) else (input_shape,)
+        features = layers.base.features_of(shape[1:] if len(shape) == 2 else shape, "input_shape")
+        known = self.layers[0].input_features if self.layers else None
+        if known is not None and features != known:
+            raise ValueError(f"input_shape says {features} features, but the first layer was made for {known}")
+        self._build(features)
+
+    def _checked(self, rows: Array, name: str = "x") -> Array:
+        """The rows, once the first layer has found in them what it needs."""
+        if self._first is not None:
+            self._first.check_rows(rows, name)
+        return rows
+
+    def _build(self, features: int) -> None:
+        policy = self._policy()
+        dtype = config.variable_dtype(policy)
+        lowered = plan.lower(self.layers, features, policy)
+        self.layers[0].dtype = policy  # so that a saved configuration does not depend on the default of the day
+        engine = Engine(lowered)
+        views = {}
+        for spec, initializer in zip(
+            lowered.parameters, [p[2] for layer in self.layers for p in layer.parameters()], strict=True
+        ):
+            size = int(np.prod(spec.shape))
+            view = engine.parameters[spec.offset : spec.offset + size].reshape(spec.shape)
+            view[...] = initializer(spec.shape, dtype)
+            views[spec.layer, spec.name] = view
+        last = self.layers[-1]
+        if lowered.outputs == 1 and getattr(getattr(last, "activation", None), "name", "") == "softmax":
+            warnings.warn("softmax over one unit is always 1: use sigmoid, or two units", UserWarning, stacklevel=4)
+        self._engine, self._views, self._compiled_code = engine, views, -1
+        self._first = self._choosy_layer()
+
+    def _choosy_layer(self) -> Layer | None:
+        """The layer that gets x first, where it takes only some numbers."""
+        first = next((layer for layer in self.layers if not isinstance(layer, layers.InputLayer)), None)
+        return first if isinstance(first, layers.Embedding) else None
+
+    def _policy(self) -> str:
+        return next((layer.dtype for layer in self.layers if layer.dtype), None) or config.dtype_policy()
+
+    @property
+    def built(self) -> bool:
+        """Whether the weights exist."""
+        return self._engine is not None
+
+    @property
+    def dtype(self) -> str:
+        """Element type of weights and results; ``"float32"`` with the policy ``"mixed_bfloat16"`` too."""
+        return str(self._need_engine("dtype").plan.dtype)
+
+    def _need_engine(self, action: str) -> Engine:
+        if self._engine is None:
+            raise ValueError(
+                f"{action} needs a built model: give the first layer input_shape=(features,), call build, or fit first"
+            )
+        return self._engine
+
+    # ---- weights ----
+
+    def _weight(self, layer: str, name: str) -> Array:
+        return self._views[layer, name]
+
+    @property
+    def weights(self) -> list[Array]:
+        """Views of all parameters, in the order of the layers: writing to one changes the model."""
+        return list(self._views.values())
+
+    def _weights_that(self, trainable: bool) -> list[Array]:
+        """Views of the parameters that training changes by their gradients, or of the others."""
+        fixed = {(str(layer.name), name) for layer in self.layers for name in layer.non_trainable()}
+        return [view for key, view in self._views.items() if (key not in fixed) == trainable]
+
+    @property
+    def trainable_weights(self) -> list[Array]:
+        """Views of the parameters that training changes by their gradients."""
+        return self._weights_that(True)
+
+    @property
+    def non_trainable_weights(self) -> list[Array]:
+        """Views of the others: moving statistics, and parameters of layers whose ``trainable`` is False."""
+        return self._weights_that(False)
+
+    def get_weights(self) -> list[Array]:
+        """Copies of all parameters, in the order of the layers."""
+        return [view.copy() for view in self._views.values()]
+
+    def set_weights(self, weights: Sequence[npt.ArrayLike]) -> None:
+        """Set all parameters.
+
+        Parameters
+        ----------
+        weights : sequence of array-like
+            As :meth:`get_weights` gives them.
+
+        Raises
+        ------
+        ValueError
+            When their number or a shape is wrong; no weight has changed then.
+        """
+        self._need_engine("set_weights")
+        arrays = [np.asarray(w) for w in weights]
+        if len(arrays) != len(self._views):
+            raise ValueError(f"weights must hold {len(self._views)} arrays, got {len(arrays)}")
+        for (key, view), array in zip(self._views.items(), arrays, strict=True):
+            if array.shape != view.shape:
+                raise ValueError(f"weights for {'/'.join(key)} must have shape {view.shape}, got {array.shape}")
+            if array.dtype.kind not in "fiub":
+                raise TypeError(f"weights for {'/'.join(key)} must hold real numbers, got dtype {array.dtype}")
+        for view, array in zip(self._views.values(), arrays, strict=True):
+            view[...] = array
+
+    def count_params(self) -> int:
+        """The number of parameters."""
+        self._need_engine("count_params")
+        return sum(view.size for view in self._views.values())
+
+    def summary(self, print_fn: Callable[[str], Any] | None = None) -> None:
+        """Print the layers with their output shapes and numbers of parameters.
+
+        Parameters
+        ----------
+        print_fn : callable, optional
+            Gets each line; default ``print``.
+        """
+        rows, features = [], self._engine.plan.inputs if self._engine else None
+        for layer in self.layers:
+            features = None if features is None else layer.build(features)
+            shape = f"(None, {features or '?'})"
+            activation = getattr(getattr(layer, "activation", None), "name", "")
+            rows.append((f"{layer.name} ({type(layer).__name__})", shape, activation, f"{layer.count_params():,}"))
+        titles = ("Layer (type)", "Output shape", "Activation", "Parameters")
+        widths = [max(len(row[k]) for row in [titles, *rows]) for k in range(4)]
+
+        def line(cells: Sequence[str]) -> str:
+            left = [cell.ljust(width) for cell, width in zip(cells[:3], widths[:3], strict=True)]
+            return "  ".join([*left, cells[3].rjust(widths[3])])
+
+        rule = "─" * (sum(widths) + 6)
+        total = sum(view.size for view in self._views.values())
+        size = sum(view.nbytes for view in self._views.values())
+        closing = f"Parameters: {total:,} ({size / 1024:,.1f} KiB)" if self._engine else "Not built yet"
+        out = print_fn or print
+        for text in (f"Model: {self.name}", rule, line(titles), rule, *map(line, rows), rule, closing):
+            out(text)
