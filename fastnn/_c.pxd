@@ -5,7 +5,7 @@ from libc.stdint cimport int32_t, int64_t, uint64_t
 
 cdef extern from "fastnn.h" nogil:
     enum:
-        FNN_ALIGNMENT, FNN_PADDING, FNN_MAX_THREADS, FNN_MAX_METRICS, FNN_SLOTS
+        FNN_ALIGNMENT, FNN_PADDING, FNN_MAX_THREADS, FNN_SLOTS
         FNN_LOSS, FNN_BACKWARD, FNN_UPDATE, FNN_INPUT_GRADIENT, FNN_TRAINING
         FNN_STOPPED
     ctypedef struct fnn_product_f32:
@@ -47,7 +47,20 @@ cdef extern from "fastnn.h" nogil:
         double numbers[4]
         ptrdiff_t mean, variance, source
         int64_t seed
-        int32_t shared, frozen
+        int32_t shared, frozen, fused
+    ctypedef struct fnn_head:
+        int loss, reduction, fused
+        size_t first, columns, target_first, target_columns, label
+        double weight
+        double numbers[4]
+        const double *vector
+        size_t vector_size
+    ctypedef struct fnn_measure:
+        int metric, weighted
+        size_t head
+        double numbers[4]
+        const double *vector
+        size_t vector_size, state, state_size
     ctypedef struct fnn_stripe:
         size_t op, first, rows
     ctypedef struct fnn_model:
@@ -62,15 +75,20 @@ cdef extern from "fastnn.h" nogil:
         void *transposed
         size_t stripe_count
         const fnn_stripe *stripes
-        int loss, fused
-        int metric_count
-        int metrics[16]
+        size_t head_count, measure_count
+        const fnn_head *heads
+        const fnn_measure *measures
+        size_t label_columns, sum_size
     ctypedef struct fnn_data:
         const void *x
         ptrdiff_t x_stride
         const void *targets
         ptrdiff_t target_stride
         const int32_t *labels
+        ptrdiff_t label_stride
+        const void *weights
+        ptrdiff_t weight_stride
+        size_t weight_columns
         const int64_t *order
         size_t rows
     ctypedef struct fnn_progress:
@@ -89,7 +107,8 @@ cdef extern from "fastnn.h" nogil:
         uint64_t seed
         const fnn_progress *progress
         fnn_pace *pace
-        double sums[17]
+        double *sums
+        double *tile_sums
         int64_t first_nonfinite
         const void *output_gradient
         void *output
@@ -101,7 +120,9 @@ cdef extern from "fastnn.h" nogil:
     size_t fnn_scratch_bytes(const fnn_model *model, int threads)
     size_t fnn_transposed_size(const fnn_model *model)
     size_t fnn_stripes(const fnn_model *model, fnn_stripe *stripes)
-    int fnn_fuses(const fnn_model *model, int loss)
+    size_t fnn_tile_sums(const fnn_model *model)
+    int fnn_fuses(const fnn_op *op, int loss)
+    size_t fnn_state_size(const fnn_measure *measure, const fnn_head *head)
     ctypedef struct fnn_member:
         const fnn_model *model
         fnn_data data

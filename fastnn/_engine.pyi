@@ -5,9 +5,11 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import disjoint_base
 
+from fastnn._head import Head
 from fastnn.plan import Plan
 
 _Array = npt.NDArray[Any]
+_Targets = _Array | tuple[_Array, _Array]
 _Progress = Callable[[int, npt.NDArray[np.float64]], object] | None
 
 SLOT_COUNTS: tuple[int, ...]
@@ -36,24 +38,30 @@ class Engine:
     plan: Plan
     parameters: _Array
     slots: tuple[_Array, ...]
+    states: tuple[slice[int, int, None], ...]
     iterations: int
     seed: int
     def __init__(self, plan: Plan) -> None: ...
     @property
     def gradients(self) -> _Array: ...
     def set_frozen(self, frozen: Sequence[bool]) -> None: ...
-    def compile(self, loss: int, targets: int, metrics: Sequence[int], optimizer: int) -> None: ...
+    def compile(self, heads: Sequence[Head], optimizer: int) -> None: ...
     def train(
         self,
         x: _Array,
-        y: _Array,
+        y: _Targets,
         order: npt.NDArray[np.int64] | None,
         batch_size: int,
         hyperparameters: npt.NDArray[np.float64],
         progress: _Progress = ...,
+        weights: _Array | None = ...,
     ) -> tuple[npt.NDArray[np.float64], int]: ...
-    def batch_gradient(self, x: _Array, y: _Array, training: bool = True) -> npt.NDArray[np.float64]: ...
-    def evaluate(self, x: _Array, y: _Array, progress: _Progress = ...) -> npt.NDArray[np.float64]: ...
+    def batch_gradient(
+        self, x: _Array, y: _Targets, training: bool = True, weights: _Array | None = ...
+    ) -> npt.NDArray[np.float64]: ...
+    def evaluate(
+        self, x: _Array, y: _Targets, progress: _Progress = ..., weights: _Array | None = ...
+    ) -> npt.NDArray[np.float64]: ...
     def predict(self, x: _Array, out: _Array, progress: _Progress = ...) -> None: ...
     def forward(self, x: _Array, training: bool = False) -> _Array: ...
     def backward(self, output_gradient: _Array) -> _Array: ...
@@ -62,7 +70,7 @@ class Engine:
 
 def train_many(
     engines: list[Engine],
-    arrays: list[tuple[_Array, _Array]],
+    arrays: list[tuple[_Array, Any]],
     orders: list[npt.NDArray[np.int64] | None],
     batch_size: int,
     rates: list[npt.NDArray[np.float64]],

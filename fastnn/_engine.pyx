@@ -15,12 +15,13 @@ from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.string cimport memset
 
 from fastnn._c cimport (
-    FNN_ALIGNMENT, FNN_BACKWARD, FNN_INPUT_GRADIENT, FNN_LOSS, FNN_MAX_METRICS, FNN_MAX_THREADS, FNN_PADDING,
+    FNN_ALIGNMENT, FNN_BACKWARD, FNN_INPUT_GRADIENT, FNN_LOSS, FNN_MAX_THREADS, FNN_PADDING,
     FNN_SLOTS, FNN_STOPPED, FNN_TRAINING,
     FNN_UPDATE, fnn_all_finite, fnn_apply_gradients, fnn_compiler, fnn_data, fnn_freeze,
-    fnn_fuses, fnn_infer, fnn_isa_available, fnn_isa_kernels, fnn_isa_name, fnn_kernels, fnn_member, fnn_model,
-    fnn_op, fnn_openmp, fnn_pace, fnn_predictor, fnn_product_f32, fnn_product_f64, fnn_progress, fnn_run,
-    fnn_scratch_bytes, fnn_stripe, fnn_stripes, fnn_train, fnn_train_many, fnn_transposed_size, fnn_workspace_bytes,
+    fnn_fuses, fnn_head, fnn_infer, fnn_isa_available, fnn_isa_kernels, fnn_isa_name, fnn_kernels, fnn_measure,
+    fnn_member, fnn_model, fnn_op, fnn_openmp, fnn_pace, fnn_predictor, fnn_product_f32, fnn_product_f64, fnn_progress,
+    fnn_run, fnn_scratch_bytes, fnn_state_size, fnn_stripe, fnn_stripes, fnn_tile_sums, fnn_train, fnn_train_many,
+    fnn_transposed_size, fnn_workspace_bytes,
 )
 
 cnp.import_array()
@@ -226,10 +227,10 @@ cdef class _Reporter:
 
     cdef object function
     cdef object error
-    cdef int count
+    cdef size_t count
     cdef fnn_progress progress
 
-    def __cinit__(self, function, int count):
+    def __cinit__(self, function, size_t count):
         self.function = function
         self.error = None
         self.count = count
@@ -247,7 +248,7 @@ cdef int _report(void *context, size_t steps_done, const double *sums) noexcept 
 
 
 cdef int _report_with_gil(_Reporter reporter, size_t steps_done, const double *sums) noexcept:
-    cdef int i
+    cdef size_t i
     try:
         PyErr_CheckSignals()
         if reporter.function is not None:
@@ -283,10 +284,12 @@ cdef class Engine:
     cdef readonly tuple slots
     cdef public int64_t iterations
     cdef public uint64_t seed
+    cdef readonly tuple states
     cdef cnp.ndarray _predictor, _ops, _stripes, _transposed, _gradients, _workspace, _scratch
+    cdef cnp.ndarray _heads, _measures, _constants, _tile_sums
     cdef size_t _workspace_batch, _scratch_bytes_per_thread
-    cdef int _last_passes, _workspace_threads, _scratch_threads, _typenum, _optimizer, _targets, _compiled
-    cdef size_t _inputs, _outputs
+    cdef int _last_passes, _workspace_threads, _scratch_threads, _typenum, _optimizer, _compiled
+    cdef size_t _inputs, _outputs, _target_columns
     cdef object _dtype, _lock, _last_x
     cdef unsigned long _owner
     cdef size_t _last_rows
@@ -297,7 +300,7 @@ cdef class Engine:
         self._typenum = self._dtype.num
         self._inputs, self._outputs = plan.inputs, plan.outputs
         self._lock = threading.Lock()
-        self.slots = ()
+        self.slots = self.states = ()
         memset(&self.model, 0, sizeof(fnn_model))
         memset(&self.pace, 0, sizeof(fnn_pace))
         self.model.is_double = self._typenum == cnp.NPY_FLOAT64
@@ -346,55 +349,109 @@ cdef class Engine:
         finally:
             self._leave()
 
-    def compile(self, int loss, int targets, metrics, int optimizer):
-        """Set the loss, the metrics and the optimizer by their codes; slots and the step counter start anew."""
-        if len(metrics) > FNN_MAX_METRICS:
-            raise ValueError(f"metrics must hold at most {FNN_MAX_METRICS} entries, got {len(metrics)}")
+    def compile(self, heads, int optimizer):
+        """Set the heads (:class:`fastnn._head.Head`) and the optimizer's code; slots and the step counter start anew.
+
+        `states` then holds a slice of the sums for each measure, in the order of the heads. Sums are the loss, where
+        there are several heads the loss of each, and the states; losses are summed over batches of rows x loss.
+        """
         slots = tuple([aligned_zeros(self.plan.size, self._dtype) for _ in range(SLOT_COUNTS[optimizer])])
         self._enter()
         try:
+            self._set_heads(heads)
             self.slots = slots
             for k in range(FNN_SLOTS):
                 self.model.slots[k] = _data(slots[k]) if k < len(slots) else NULL
-            self.model.loss, self._targets, self._optimizer = loss, targets, optimizer
-            self.model.fused = fnn_fuses(&self.model, loss)
-            self.model.metric_count = len(metrics)
-            for k, metric in enumerate(metrics):
-                self.model.metrics[k] = metric
+            self._optimizer = optimizer
             self.iterations = 0
             self._compiled = 1
-            self._workspace = self._scratch = None  # their layout holds a row of values per metric
+            self._workspace = self._scratch = None  # their layout depends on the heads
             self._scratch_bytes_per_thread = fnn_scratch_bytes(&self.model, 1)
             self._last_rows = 0
         finally:
             self._leave()
 
-    def train(self, x, y, order, size_t batch_size, hyperparameters, progress=None):
+    cdef int _set_heads(self, heads) except -1:
+        cdef fnn_op *ops = <fnn_op *>_data(self._ops)
+        cdef size_t column = 0, target = 0, label = 0, h, m, op
+        if sum([head.columns for head in heads]) != self._outputs:
+            raise ValueError(f"heads must take the {self._outputs} columns of the output, got "
+                             f"{[head.columns for head in heads]}")
+        vectors = [head.vector for head in heads] + [measure.vector for head in heads for measure in head.measures]
+        cdef cnp.ndarray constants = np.array([number for values in vectors for number in values], np.float64)
+        cdef double *vector = <double *>_data(constants)
+        cdef cnp.ndarray head_memory = np.zeros(len(heads) * sizeof(fnn_head), np.uint8)
+        cdef cnp.ndarray measure_memory = np.zeros(
+            max(1, sum([len(head.measures) for head in heads])) * sizeof(fnn_measure), np.uint8)
+        cdef fnn_head *c_heads = <fnn_head *>_data(head_memory)
+        cdef fnn_measure *c_measures = <fnn_measure *>_data(measure_memory)
+
+        for op in range(self.model.op_count):
+            ops[op].fused = 0
+        for h, head in enumerate(heads):
+            op = head.op if head.op >= 0 else self.model.op_count - 1
+            c_heads[h].loss, c_heads[h].reduction, c_heads[h].weight = head.loss, head.reduction, head.weight
+            c_heads[h].first, c_heads[h].columns = column, head.columns
+            c_heads[h].target_first, c_heads[h].target_columns, c_heads[h].label = target, head.target_columns, label
+            c_heads[h].fused = ops[op].fused = fnn_fuses(&ops[op], head.loss)
+            for k, number in enumerate(head.numbers):
+                c_heads[h].numbers[k] = number
+            c_heads[h].vector, c_heads[h].vector_size = vector, len(head.vector)
+            vector += len(head.vector)
+            column += head.columns
+            target += head.target_columns
+            label += 0 if head.target_columns else 1
+        cdef size_t state = 1 if len(heads) == 1 else 1 + len(heads)
+        states = []
+        m = 0
+        for h, head in enumerate(heads):
+            for measure in head.measures:
+                c_measures[m].metric, c_measures[m].weighted, c_measures[m].head = measure.metric, measure.weighted, h
+                for k, number in enumerate(measure.numbers):
+                    c_measures[m].numbers[k] = number
+                c_measures[m].vector, c_measures[m].vector_size = vector, len(measure.vector)
+                vector += len(measure.vector)
+                c_measures[m].state = state
+                c_measures[m].state_size = fnn_state_size(&c_measures[m], &c_heads[h])
+                states.append(slice(state, state + c_measures[m].state_size))
+                state += c_measures[m].state_size
+                m += 1
+        self._heads, self._measures, self._constants = head_memory, measure_memory, constants
+        self.model.heads, self.model.head_count = c_heads, len(heads)
+        self.model.measures, self.model.measure_count = c_measures, m
+        self.model.label_columns, self._target_columns, self.model.sum_size = label, target, state
+        self.states = tuple(states)
+        self._tile_sums = None
+        return 0
+
+    def train(self, x, y, order, size_t batch_size, hyperparameters, progress=None, weights=None):
         """One pass of optimizer steps over rows `order` (None: all, in order).
 
-        Returns the loss and each metric summed over the rows (float64), and the first step with a loss that is not
-        finite, or -1.
+        y is an array of targets, (rows, all heads' target columns), or of int32 labels, (rows,) or (rows, all heads'
+        labels), or the pair of both; weights are of shape (rows,) or (rows, heads). Returns the sums (float64), and the
+        first step with a loss that is not finite, or -1.
         """
-        return self._train(x, y, order, batch_size, hyperparameters, progress,
+        return self._train(x, y, weights, order, batch_size, hyperparameters, progress,
                            FNN_LOSS | FNN_BACKWARD | FNN_UPDATE | FNN_TRAINING)
 
-    def batch_gradient(self, x, y, bint training=True):
-        """Loss and metrics of one batch, summed over its rows; `gradients` gets the gradient of the mean loss."""
+    def batch_gradient(self, x, y, bint training=True, weights=None):
+        """The sums of one batch; `gradients` gets the gradient of its loss."""
         cdef int passes = FNN_LOSS | FNN_BACKWARD | (FNN_TRAINING if training else 0)
-        return self._train(x, y, None, max(1, len(x)), None, None, passes)[0]
+        return self._train(x, y, weights, None, max(1, len(x)), None, None, passes)[0]
 
-    cdef _train(self, x, y, order, size_t batch_size, hyperparameters, progress, int passes):
+    cdef _train(self, x, y, weights, order, size_t batch_size, hyperparameters, progress, int passes):
         cdef fnn_data data
         cdef fnn_run run
         cdef int status
         cdef void *memory
         self._check_compiled()
-        self._check_data(x, y, order, &data)
+        self._check_data(x, y, weights, order, &data)
         self._prepare_run(&run, hyperparameters, passes)
+        cdef cnp.ndarray sums = self._new_sums(&run)
         if batch_size < 1:
             raise ValueError("batch_size must be at least 1, got 0")
         run.batch = min(batch_size, max(data.rows, 1))
-        cdef _Reporter reporter = _Reporter(progress, 1 + self.model.metric_count)
+        cdef _Reporter reporter = _Reporter(progress, self.model.sum_size)
         run.progress = &reporter.progress
         run.pace = &self.pace
         self._enter()
@@ -410,23 +467,27 @@ cdef class Engine:
         finally:
             self._leave()
         self._finish(reporter, status)
-        return self._sums(&run), run.first_nonfinite
+        return sums, run.first_nonfinite
 
-    def evaluate(self, x, y, progress=None):
-        """The loss and each metric summed over all rows (float64)."""
+    def evaluate(self, x, y, progress=None, weights=None):
+        """The sums (float64) over all rows, as one batch; see :meth:`train`."""
         cdef fnn_data data
         cdef fnn_run run
         self._check_compiled()
-        self._check_data(x, y, None, &data)
+        self._check_data(x, y, weights, None, &data)
         self._prepare_run(&run, None, FNN_LOSS)
+        cdef cnp.ndarray sums = self._new_sums(&run)
+        if self._tile_sums is None:
+            self._tile_sums = np.empty(fnn_tile_sums(&self.model))
+        run.tile_sums = <double *>_data(self._tile_sums)
         self._infer(&data, &run, progress)
-        return self._sums(&run)
+        return sums
 
     def predict(self, x, cnp.ndarray out not None, progress=None):
         """Write the network's output for every row of x to `out`, (rows, outputs) and C-contiguous."""
         cdef fnn_data data
         cdef fnn_run run
-        self._check_data(x, None, None, &data)
+        self._check_data(x, None, None, None, &data)
         _check_matrix(out, "out", self._typenum, self._outputs)
         if not cnp.PyArray_IS_C_CONTIGUOUS(out) or not cnp.PyArray_ISWRITEABLE(out) \
                 or <size_t>cnp.PyArray_DIM(out, 0) != data.rows:
@@ -441,7 +502,7 @@ cdef class Engine:
         cdef _Reporter reporter = None
         # Below this a call ends before a signal could matter; a report object would cost as much as a row.
         if data.rows > 1024:
-            reporter = _Reporter(progress, 1 + self.model.metric_count)
+            reporter = _Reporter(progress, self.model.sum_size if run.passes & FNN_LOSS else 0)
             run.progress = &reporter.progress
         self._enter()
         try:
@@ -464,7 +525,7 @@ cdef class Engine:
         cdef fnn_data data
         cdef fnn_run run
         cdef void *memory
-        self._check_data(x, None, None, &data)
+        self._check_data(x, None, None, None, &data)
         self._prepare_run(&run, None, FNN_TRAINING if training else 0)
         cdef cnp.ndarray out = np.empty((data.rows, self._outputs), self._dtype)
         run.batch = max(data.rows, 1)
@@ -546,8 +607,8 @@ cdef class Engine:
             raise RuntimeError("the engine must be compiled with a loss and an optimizer first")
         return 0
 
-    cdef int _check_data(self, x, y, order, fnn_data *data) except -1:
-        cdef cnp.ndarray xs, ys, indices
+    cdef int _check_data(self, x, y, weights, order, fnn_data *data) except -1:
+        cdef cnp.ndarray xs, indices
         cdef const int64_t *index
         cdef size_t i
         if not isinstance(x, np.ndarray):
@@ -560,20 +621,9 @@ cdef class Engine:
         data.x_stride = cnp.PyArray_STRIDE(xs, 0) // cnp.PyArray_ITEMSIZE(xs)
         data.rows = available
         if y is not None:
-            if not isinstance(y, np.ndarray):
-                raise TypeError(f"y must be a NumPy array, got {type(y).__name__}")
-            ys = y
-            if self._targets == 1:
-                if cnp.PyArray_NDIM(ys) != 1 or cnp.PyArray_TYPE(ys) != cnp.NPY_INT32 \
-                        or not cnp.PyArray_IS_C_CONTIGUOUS(ys):
-                    raise TypeError("y must be a contiguous one-dimensional int32 array of labels")
-                data.labels = <const int32_t *>_data(ys)
-            else:
-                _check_matrix(ys, "y", self._typenum, self._outputs)
-                data.targets = _data(ys)
-                data.target_stride = cnp.PyArray_STRIDE(ys, 0) // cnp.PyArray_ITEMSIZE(ys)
-            if <size_t>cnp.PyArray_DIM(ys, 0) != available:
-                raise ValueError(f"x and y must have the same number of rows, got {available} and {ys.shape[0]}")
+            self._check_targets(y, available, data)
+        if weights is not None:
+            self._check_weights(weights, available, data)
         if order is not None:
             indices = np.ascontiguousarray(order, np.int64)
             if indices is not order:
@@ -584,6 +634,45 @@ cdef class Engine:
                 if index[i] < 0 or <size_t>index[i] >= available:
                     raise IndexError(f"order[{i}] is {index[i]}, outside the {available} rows of x")
             data.order = index
+        return 0
+
+    cdef int _check_targets(self, y, size_t available, fnn_data *data) except -1:
+        """Targets of the heads that have them, and labels of the others."""
+        cdef cnp.ndarray values
+        cdef bint both = self._target_columns > 0 and self.model.label_columns > 0
+        parts = y if both else (None, y) if self.model.label_columns else (y, None)
+        if not isinstance(parts, tuple) or len(parts) != 2:
+            raise TypeError("y must be a pair (targets, labels)")
+        for part in parts:
+            if part is not None and not isinstance(part, np.ndarray):
+                raise TypeError(f"y must be a NumPy array, got {type(part).__name__}")
+            if part is not None and <size_t>len(part) != available:
+                raise ValueError(f"x and y must have the same number of rows, got {available} and {len(part)}")
+        if parts[0] is not None:
+            values = parts[0]
+            _check_matrix(values, "y", self._typenum, self._target_columns)
+            data.targets = _data(values)
+            data.target_stride = cnp.PyArray_STRIDE(values, 0) // cnp.PyArray_ITEMSIZE(values)
+        if parts[1] is not None:
+            values = parts[1]
+            if cnp.PyArray_TYPE(values) != cnp.NPY_INT32 or not cnp.PyArray_IS_C_CONTIGUOUS(values) \
+                    or cnp.PyArray_SIZE(values) != <cnp.npy_intp>(available * self.model.label_columns):
+                raise TypeError("y must be a contiguous int32 array of labels, one a row for each head that has them")
+            data.labels = <const int32_t *>_data(values)
+            data.label_stride = self.model.label_columns
+        return 0
+
+    cdef int _check_weights(self, weights, size_t available, fnn_data *data) except -1:
+        if not isinstance(weights, np.ndarray):
+            raise TypeError(f"weights must be a NumPy array, got {type(weights).__name__}")
+        cdef cnp.ndarray values = weights if weights.ndim == 2 else weights.reshape(-1, 1)
+        cdef size_t columns = cnp.PyArray_DIM(values, 1)
+        if <size_t>cnp.PyArray_DIM(values, 0) != available or (columns != 1 and columns != self.model.head_count):
+            raise ValueError(f"weights must have shape ({available},) or ({available}, {self.model.head_count}), got "
+                             f"{_shape(weights)}")
+        _check_matrix(values, "weights", self._typenum, columns)
+        data.weights, data.weight_columns = _data(values), columns
+        data.weight_stride = cnp.PyArray_STRIDE(values, 0) // cnp.PyArray_ITEMSIZE(values)
         return 0
 
     cdef int _prepare_run(self, fnn_run *run, hyperparameters, int passes) except -1:
@@ -636,11 +725,10 @@ cdef class Engine:
             raise RuntimeError("the run was stopped")
         return 0
 
-    cdef cnp.ndarray _sums(self, fnn_run *run):
-        cdef int i
-        sums = np.empty(1 + self.model.metric_count)
-        for i in range(1 + self.model.metric_count):
-            sums[i] = run.sums[i]
+    cdef cnp.ndarray _new_sums(self, fnn_run *run):
+        """An array for the sums of a run."""
+        cdef cnp.ndarray sums = np.zeros(self.model.sum_size)
+        run.sums = <double *>_data(sums)
         return sums
 
 
@@ -658,16 +746,18 @@ def train_many(list engines not None, list arrays not None, list orders not None
         raise ValueError("batch_size must be at least 1, got 0")
     cdef cnp.ndarray memory = np.zeros(max(count, 1) * sizeof(fnn_member), np.uint8)
     cdef fnn_member *members = <fnn_member *>_data(memory)
+    sums = []
     for k in range(count):
         engine = engines[k]
         x, y = arrays[k]
         engine._check_compiled()
-        engine._check_data(x, y, orders[k], &members[k].data)
+        engine._check_data(x, y, None, orders[k], &members[k].data)
         engine._prepare_run(&members[k].run, rates[k],
                             FNN_LOSS | FNN_BACKWARD | FNN_UPDATE | FNN_TRAINING)
         members[k].run.threads = 1
         members[k].run.batch = min(batch_size, max(members[k].data.rows, 1))
         members[k].model = &engine.model
+        sums.append(engine._new_sums(&members[k].run))
     cdef _Reporter reporter = _Reporter(None, 1)
     entered = []
     try:
@@ -685,7 +775,7 @@ def train_many(list engines not None, list arrays not None, list orders not None
             engine = engines[k]
             engine.iterations = members[k].run.iterations
             engine._last_rows = 0
-            results.append((engine._sums(&members[k].run), members[k].run.first_nonfinite))
+            results.append((sums[k], members[k].run.first_nonfinite))
     finally:
         for engine in entered:
             engine._leave()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
+from fastnn._head import Head, Measure
 from fastnn._registry import Registry
 
 DENSE, LABELS = 0, 1  # targets: a row of numbers like the output, or one class label
@@ -38,6 +40,14 @@ class Loss:
 
     def _rows(self, t: npt.NDArray[Any], y: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         raise NotImplementedError
+
+    def target_columns(self, outputs: int) -> int:
+        """Columns of y for that many outputs; 0: one label a row."""
+        return 0 if self.targets == LABELS else outputs
+
+    def head(self, outputs: int, measures: Sequence[Measure] = ()) -> Head:
+        """What the engine minimises over that many columns of the output."""
+        return Head(self.code, outputs, self.target_columns(outputs), measures=tuple(measures))
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

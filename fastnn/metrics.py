@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn import losses
+from fastnn._head import Measure
 from fastnn._registry import Registry
 
 
@@ -35,6 +36,14 @@ class Metric:
 
     def _rows(self, t: npt.NDArray[Any], y: npt.NDArray[np.float64]) -> npt.NDArray[Any]:
         raise NotImplementedError
+
+    def measure(self, weighted: bool = False) -> Measure:
+        """What the engine computes."""
+        return Measure(self.code, weighted)
+
+    def value(self, state: npt.NDArray[np.float64]) -> float:
+        """The metric from the engine's numbers: the sum of weight x value, and that of the weights."""
+        return float(state[0] / state[1]) if state[1] else 0.0
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments: none."""

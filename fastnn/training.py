@@ -39,6 +39,7 @@ class Trainer(Network):
         self.stop_training = False
         self.history: History | None = None
         self._metrics: list[Any] = []
+        self._measured: list[metrics.Metric] = []
         self._epochs_done = 0
         super().__init__(layers, name)
 
@@ -86,10 +87,11 @@ class Trainer(Network):
         engine = self._need_engine(action)
         code = self.optimizer.code
         if self._compiled_code != code:
-            resolved = [self._resolve_metric(m, self.loss, engine.plan.outputs).code for m in self._metrics]
+            self._measured = [self._resolve_metric(m, self.loss, engine.plan.outputs) for m in self._metrics]
+            measures = [metric.measure() for metric in self._measured]
             lowered = plan.lower(self.layers, engine.plan.inputs, self._policy())
             engine.set_frozen([op.frozen for op in lowered.ops])
-            engine.compile(self.loss.code, self.loss.targets, resolved, code)
+            engine.compile([self.loss.head(engine.plan.outputs, measures)], code)
             self._compiled_code = code
         engine.seed = self._seed
         return engine, self.loss, self.optimizer
@@ -240,7 +242,7 @@ class Trainer(Network):
         engine, _, optimizer = self._ready("fit")
 
         def progress(steps_done: int, sums: npt.NDArray[np.float64]) -> None:
-            reporter.update(steps_done, (sums / max(1, min(steps_done * batch, rows))).tolist())
+            reporter.update(steps_done, list(self._means(sums, max(1, min(steps_done * batch, rows))).values()))
 
         if not hooks.wants_batches:
             sums, bad = engine.train(
@@ -248,13 +250,13 @@ class Trainer(Network):
             )
         else:
             order = np.arange(rows, dtype=np.int64) if order is None else order
-            sums, bad = np.zeros(1 + len(self._metrics)), -1
+            sums, bad = np.zeros(1), -1
             for step, start in enumerate(range(0, rows, batch)):
                 part = order[start : start + batch]
                 hooks.call("on_train_batch_begin", step, {})
                 engine, _, optimizer = self._ready("fit")
                 seen, nonfinite = engine.train(x, y, part, len(part), optimizer.hyperparameters())
-                sums += seen
+                sums = sums + seen
                 bad = step if bad < 0 <= nonfinite else bad
                 hooks.call("on_train_batch_end", step, self._means(sums, start + len(part)))
                 progress(step + 1, sums)
@@ -269,7 +271,10 @@ class Trainer(Network):
         return self._means(sums, rows)
 
     def _means(self, sums: npt.NDArray[np.float64], rows: int) -> Logs:
-        return dict(zip(self.metrics_names, (sums / rows).tolist(), strict=True))
+        """The loss and the metrics from the engine's sums."""
+        states = [] if self._engine is None else self._engine.states
+        values = [metric.value(sums[state]) for metric, state in zip(self._measured, states, strict=True)]
+        return dict(zip(self.metrics_names, [float(sums[0] / rows), *values], strict=True))
 
     @staticmethod
     def _verbosity(verbose: str | int) -> int:

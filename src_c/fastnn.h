@@ -14,7 +14,7 @@
 
 #include "fastnn_predictor.h"
 
-enum { FNN_ALIGNMENT = 64, FNN_PADDING = 512, FNN_MAX_THREADS = 256, FNN_MAX_METRICS = 16, FNN_SLOTS = 2 };
+enum { FNN_ALIGNMENT = 64, FNN_PADDING = 512, FNN_MAX_THREADS = 256, FNN_SLOTS = 2 };
 
 typedef enum {
     FNN_OK = 0,
@@ -65,6 +65,33 @@ typedef enum {
     FNN_METRIC_MEAN_ABSOLUTE_ERROR = 4,
 } fnn_metric;
 
+/* What the weighted losses of a batch's rows, in sum, are divided by: the number of rows; 1; the sum of their weights. */
+typedef enum { FNN_SUM_OVER_BATCH_SIZE = 0, FNN_SUM = 1, FNN_MEAN_WITH_SAMPLE_WEIGHT = 2 } fnn_reduction;
+
+/* A head: what is minimised over some columns of the last op's output. Heads share out all of these columns. */
+typedef struct {
+    int loss, reduction;                 /* fnn_loss, fnn_reduction */
+    int fused;                           /* the loss computes the activation too: y holds the values before it */
+    size_t first, columns;               /* of the output */
+    size_t target_first, target_columns; /* of a row of targets; target_columns 0: the head has a label instead */
+    size_t label;                        /* column of a row of labels */
+    double weight;                       /* of this head's loss in the sum of all heads' */
+    double numbers[4];                   /* constants of the loss (loss.inc) */
+    const double *vector;                /* more of them */
+    size_t vector_size;
+} fnn_head;
+
+/* A metric of a head: numbers that grow row by row, from which its value is computed. */
+typedef struct {
+    int metric;   /* fnn_metric */
+    int weighted; /* rows count with their weights */
+    size_t head;
+    double numbers[4]; /* constants of the metric (metric.inc) */
+    const double *vector;
+    size_t vector_size;
+    size_t state, state_size; /* where its numbers lie in the sums of a run */
+} fnn_measure;
+
 typedef enum { FNN_SGD = 0, FNN_SGD_MOMENTUM = 1, FNN_SGD_NESTEROV = 2, FNN_ADAM = 3 } fnn_optimizer;
 
 /* What one optimizer step needs; `rate` is the learning rate after bias correction. */
@@ -113,6 +140,7 @@ typedef struct {
     int64_t seed;             /* of noise; -1: one made from the run's */
     int32_t shared;           /* an FNN_OP_ADD reads the output as well as the next op */
     int32_t frozen;           /* not trained; a batch normalization then uses its moving statistics */
+    int32_t fused;            /* a head's loss computes the activation: runs with FNN_LOSS leave it out */
 } fnn_op;
 
 /* A stripe of a kernel's rows, the unit of work of the weight gradient and the update. */
@@ -134,23 +162,31 @@ typedef struct {
         transposed; /* kernels of the own-product ops after the first, transposed, as fnn_transposed_size lays them out */
     size_t stripe_count;
     const fnn_stripe *stripes;
-    int loss, fused; /* fnn_loss; see fnn_fuses */
-    int metric_count, metrics[FNN_MAX_METRICS];
+    size_t head_count, measure_count;
+    const fnn_head *heads;
+    const fnn_measure *measures;
+    size_t label_columns;
+    size_t sum_size; /* of the sums of a run: the loss, where there are several heads the loss of each, the measures */
 } fnn_model;
 
-/* Rows of data. Strides count elements. `order`: row numbers, or NULL for 0, 1, 2 ... Either targets, labels or neither. */
+/* Rows of data. Strides count elements. `order`: row numbers, or NULL for 0, 1, 2 ... Targets, labels
+ * and weights as the heads need them; weights: one of a row for all heads (weight_columns 1), or one for each; NULL: 1. */
 typedef struct {
     const void *x;
     ptrdiff_t x_stride;
     const void *targets;
     ptrdiff_t target_stride;
     const int32_t *labels;
+    ptrdiff_t label_stride;
+    const void *weights;
+    ptrdiff_t weight_stride;
+    size_t weight_columns;
     const int64_t *order;
     size_t rows;
 } fnn_data;
 
 /* Called by the calling thread between steps, at most every `interval` seconds; a non-zero answer stops the run.
- * sums: the loss and each metric summed over the rows seen so far. */
+ * sums: those of the run so far. */
 typedef struct {
     int (*function)(void *context, size_t steps_done, const double *sums);
     void *context;
@@ -182,13 +218,14 @@ typedef struct {
     size_t batch;  /* rows of a step; the last one may have fewer */
     int optimizer; /* fnn_optimizer */
     double hyperparameters[4];
-    int64_t iterations;               /* in and out: optimizer steps done */
-    uint64_t seed;                    /* of the noise of ops without one of their own */
-    const fnn_progress *progress;     /* may be NULL */
-    fnn_pace *pace;                   /* NULL: always as many threads as the work is worth */
-    double sums[1 + FNN_MAX_METRICS]; /* out: the loss and each metric, summed over rows */
-    int64_t first_nonfinite;          /* out: the first step with a loss that is not finite, or -1 */
-    const void *output_gradient;      /* (rows, outputs), contiguous: starts FNN_BACKWARD where FNN_LOSS is absent */
+    int64_t iterations;           /* in and out: optimizer steps done */
+    uint64_t seed;                /* of the noise of ops without one of their own */
+    const fnn_progress *progress; /* may be NULL */
+    fnn_pace *pace;               /* NULL: always as many threads as the work is worth */
+    double *sums;                /* (model->sum_size), out with FNN_LOSS: losses are sums over batches of rows x loss */
+    double *tile_sums;           /* fnn_tile_sums(model): room for fnn_infer with FNN_LOSS */
+    int64_t first_nonfinite;     /* out: the first step with a loss that is not finite, or -1 */
+    const void *output_gradient; /* (rows, outputs), contiguous: starts FNN_BACKWARD where FNN_LOSS is absent */
     void *output;         /* (rows, outputs), contiguous: where a run without FNN_LOSS puts its result, or NULL */
     void *input_gradient; /* (rows, inputs), contiguous: for FNN_INPUT_GRADIENT */
 } fnn_run;
@@ -197,8 +234,12 @@ typedef struct {
 size_t fnn_workspace_bytes(const fnn_model *model, size_t batch, int threads); /* for fnn_train; 64-byte aligned */
 size_t fnn_scratch_bytes(const fnn_model *model, int threads);                 /* for fnn_infer */
 size_t fnn_transposed_size(const fnn_model *model);                            /* elements of model->transposed */
+size_t fnn_tile_sums(const fnn_model *model);                                  /* doubles of run->tile_sums */
 size_t fnn_stripes(const fnn_model *model, fnn_stripe *stripes); /* writes them unless NULL; their number */
-int fnn_fuses(const fnn_model *model, int loss); /* the last activation and the loss are computed as one */
+int fnn_fuses(const fnn_op *op, int loss); /* the op's activation and the loss are computed as one */
+
+/* Numbers of the state of a measure of a head. */
+size_t fnn_state_size(const fnn_measure *measure, const fnn_head *head);
 
 /* Trains (or differentiates) over the data, batch by batch: forward, loss, backward, update as `passes` says.
  * With FNN_BACKWARD and no FNN_UPDATE the gradients of the last batch stay in model->gradients.
@@ -222,7 +263,7 @@ fnn_status fnn_train_many(fnn_member *members, size_t count, int threads, const 
 /* One optimizer step from model->gradients. */
 void fnn_apply_gradients(const fnn_model *model, fnn_run *run);
 
-/* Forward over all rows, without a batch: writes run->output, or with FNN_LOSS the sums. */
+/* Forward over all rows, as one batch: writes run->output, or with FNN_LOSS the sums. */
 fnn_status fnn_infer(const fnn_model *model, const fnn_data *data, fnn_run *run, void *scratch);
 
 /* Fills a predictor that runs `model` as it is from now on, for whoever holds it: the model and its parameters must neither

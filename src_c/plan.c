@@ -13,14 +13,15 @@ enum {
      * stays in the caches and is faster unpacked. */
     FNN_LARGE_SIZE = 1 << 19,
     FNN_PACKED_ROWS = 24,
-    FNN_LARGE_INFER_ROWS = 512, /* for them */
-    FNN_INFER_ROWS = 48,        /* rows that one thread carries through the network at a time */
-    FNN_ROUND_TILES = 64,       /* tiles between two sums of an evaluation */
-    FNN_WIDE_SIZE = 1 << 13,    /* elements from which a kernel is shared out among the threads */
-    FNN_WIDE_BATCH = 256,       /* largest batch for which that pays: more rows are worth reading a whole kernel for */
-    FNN_PART_DEPTH = 192,       /* about the inputs of a part: 192 x 128 bytes stay in the first-level cache */
-    FNN_TILE_BYTES = 128,       /* a tile of columns is whole pairs of cache lines, which processors fetch together */
-    FNN_STRIPE = 8192,          /* elements of a stripe: a few microseconds of work for a small batch */
+    FNN_LARGE_INFER_ROWS = 512,  /* for them */
+    FNN_INFER_ROWS = 48,         /* rows that one thread carries through the network at a time */
+    FNN_ROUND_TILES = 64,        /* the most tiles between two sums of an evaluation */
+    FNN_ROUND_NUMBERS = 1 << 20, /* and the most numbers that wait for one */
+    FNN_WIDE_SIZE = 1 << 13,     /* elements from which a kernel is shared out among the threads */
+    FNN_WIDE_BATCH = 256,        /* largest batch for which that pays: more rows are worth reading a whole kernel for */
+    FNN_PART_DEPTH = 192,        /* about the inputs of a part: 192 x 128 bytes stay in the first-level cache */
+    FNN_TILE_BYTES = 128,        /* a tile of columns is whole pairs of cache lines, which processors fetch together */
+    FNN_STRIPE = 8192,           /* elements of a stripe: a few microseconds of work for a small batch */
     FNN_LARGE_STRIPE = 1 << 20,
     FNN_COLUMN_STRIPE = 512,   /* columns of a stripe of a normalization */
     FNN_CHUNK = 3072,          /* elements of a gradient chunk: stays in the first-level cache until it is used */
@@ -233,11 +234,25 @@ static int useful_threads(const fnn_model *model, size_t rows, int threads, int 
     return most < 2 ? 1 : most < threads ? (int)most : threads;
 }
 
-int fnn_fuses(const fnn_model *model, int loss) {
-    const int activation = model->ops[model->op_count - 1].activation;
-    return (activation == FNN_SOFTMAX &&
+int fnn_fuses(const fnn_op *op, int loss) {
+    return (op->activation == FNN_SOFTMAX &&
             (loss == FNN_CATEGORICAL_CROSSENTROPY || loss == FNN_SPARSE_CATEGORICAL_CROSSENTROPY)) ||
-           (activation == FNN_SIGMOID && loss == FNN_BINARY_CROSSENTROPY);
+           (op->activation == FNN_SIGMOID && loss == FNN_BINARY_CROSSENTROPY);
+}
+
+size_t fnn_state_size(const fnn_measure *measure, const fnn_head *head) {
+    (void)measure;
+    (void)head;
+    return 2; /* the sum of a value a row, and of their weights */
+}
+
+/* Tiles between two sums of an evaluation: fewer where each has many numbers. */
+static size_t round_tiles(const fnn_model *model) {
+    return at_least(at_most(FNN_ROUND_NUMBERS / at_least(model->sum_size, 1), FNN_ROUND_TILES), 1);
+}
+
+size_t fnn_tile_sums(const fnn_model *model) {
+    return fnn_multiply(round_tiles(model), model->sum_size);
 }
 
 static fnn_step optimizer_step(const fnn_run *run) {
@@ -412,8 +427,14 @@ size_t fnn_transposed_size(const fnn_model *model) {
     return size;
 }
 
+static void clear_sums(const fnn_model *model, fnn_run *run) {
+    if (run->passes & FNN_LOSS) {
+        memset(run->sums, 0, model->sum_size * sizeof *run->sums);
+    }
+}
+
 fnn_status fnn_train(const fnn_model *model, const fnn_data *data, fnn_run *run, void *workspace) {
-    memset(run->sums, 0, sizeof run->sums);
+    clear_sums(model, run);
     run->first_nonfinite = -1;
     run->threads = useful_threads(model, run->batch, run->threads, run->passes & FNN_BACKWARD ? 3 : 1);
     return model->is_double ? fnn_train_f64(model, data, run, workspace) : fnn_train_f32(model, data, run, workspace);
@@ -485,7 +506,7 @@ void fnn_apply_gradients(const fnn_model *model, fnn_run *run) {
 }
 
 fnn_status fnn_infer(const fnn_model *model, const fnn_data *data, fnn_run *run, void *scratch) {
-    memset(run->sums, 0, sizeof run->sums);
+    clear_sums(model, run);
     run->threads = useful_threads(model, data->rows, run->threads, 1);
     return model->is_double ? fnn_infer_f64(model, data, run, scratch) : fnn_infer_f32(model, data, run, scratch);
 }
