@@ -37,6 +37,10 @@ class Registry(Generic[T]):
         for name in (own, *names):
             self._members[name.lower()] = member
 
+    def members(self) -> list[type[T] | T]:
+        """Every member once, in the order in which they were registered."""
+        return list(dict.fromkeys(self._members.values()))
+
     def get(self, identifier: Any, argument: str | None = None) -> T:
         """The member that `identifier` means.
 
@@ -71,7 +75,11 @@ class Registry(Generic[T]):
         member = self._members.get(identifier.lower())
         if member is None:
             raise ValueError(f"{argument} {identifier!r} is unknown; {nearest_names(identifier, list(self._members))}")
-        return member(**config) if isinstance(member, type) else member
+        if isinstance(member, type):
+            return member(**config)
+        if config:
+            raise ValueError(f"{argument} {identifier!r} takes no configuration, got {config!r}")
+        return member
 
     def serialize(self, member: T) -> dict[str, Any]:
         """A JSON-able dict from which :meth:`get` makes an equal member."""

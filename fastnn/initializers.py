@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -123,70 +124,287 @@ class RandomUniform(Initializer):
         return {"minval": self.minval, "maxval": self.maxval, "seed": self.seed}
 
 
-class _Scaled(Initializer):
-    """Zero mean, variance scale / fan: the scheme that Glorot, He and LeCun share."""
+class TruncatedNormal(Initializer):
+    """Normal with the given mean (0) and standard deviation (0.05), drawn anew beyond two deviations from the mean.
 
-    scale: ClassVar[float]
-    fan: ClassVar[str]
-    uniform: ClassVar[bool]
+    As in Keras the deviation is that of the normal before it is cut off; afterwards it is 0.88 of it.
+    """
+
+    def __init__(self, mean: float = 0.0, stddev: float = 0.05, seed: int | None = None) -> None:
+        super().__init__(seed)
+        self.mean, self.stddev = float(mean), float(stddev)
 
     def _draw(self, shape: tuple[int, ...], generator: Any) -> npt.NDArray[np.float64]:
-        fan_in, fan_out = (shape[0], shape[-1]) if shape else (1, 1)
-        fan = (fan_in + fan_out) / 2 if self.fan == "average" else fan_in
-        variance = self.scale / max(1.0, fan)
-        if self.uniform:
-            limit = math.sqrt(3 * variance)
+        return self.mean + self.stddev * _truncated_normal(generator, shape)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {"mean": self.mean, "stddev": self.stddev, "seed": self.seed}
+
+
+class Identity(Initializer):
+    """The identity matrix times `gain` (1); with fewer rows than columns, or more, ones on the main diagonal.
+
+    Raises ValueError where the parameter has not two axes.
+    """
+
+    random = False
+
+    def __init__(self, gain: float = 1.0) -> None:
+        super().__init__()
+        self.gain = float(gain)
+
+    def _draw(self, shape: tuple[int, ...], generator: Any) -> npt.NDArray[np.float64]:
+        if len(shape) != 2:
+            raise ValueError(f"Identity needs a parameter of two axes, got one of shape {shape}")
+        return self.gain * np.eye(*shape)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {"gain": self.gain}
+
+
+class Orthogonal(Initializer):
+    """A random matrix, times `gain` (1), whose rows or columns, whichever are fewer, are orthonormal.
+
+    Every such matrix is as likely as another: Q of the QR decomposition of a normal matrix, with R's diagonal positive
+    (Saxe, McClelland and Ganguli 2014; Mezzadri 2007). Axes before the last count as one. Raises ValueError where the
+    parameter has fewer than two axes.
+    """
+
+    def __init__(self, gain: float = 1.0, seed: int | None = None) -> None:
+        super().__init__(seed)
+        self.gain = float(gain)
+
+    def _draw(self, shape: tuple[int, ...], generator: Any) -> npt.NDArray[np.float64]:
+        if len(shape) < 2:
+            raise ValueError(f"Orthogonal needs a parameter of at least two axes, got one of shape {shape}")
+        rows, columns = math.prod(shape[:-1]), shape[-1]
+        vectors = generator.standard_normal((min(rows, columns), max(rows, columns)))
+        _make_orthonormal(vectors)
+        return self.gain * (vectors if rows < columns else vectors.T).reshape(shape)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {"gain": self.gain, "seed": self.seed}
+
+
+def _make_orthonormal(vectors: npt.NDArray[np.float64], block: int = 64) -> None:
+    """Gram and Schmidt in place, a block of rows at a time, each twice, which is enough (Giraud et al. 2005).
+
+    LAPACK's QR would be the same up to rounding, but its bits change with the number of BLAS threads.
+    """
+    from fastnn._engine import _packed_product  # a product whose bits do not
+
+    for start in range(0, len(vectors), block):
+        done, panel = vectors[:start], vectors[start : start + block]
+        for _ in range(2):
+            if start:
+                along, inside = np.empty((len(panel), start)), np.empty_like(panel)
+                _packed_product(panel, done, along, transposed=True)
+                _packed_product(along, done, inside)
+                panel -= inside
+            for k, row in enumerate(panel):
+                row /= math.sqrt(np.square(row).sum())
+                rest = panel[k + 1 :]
+                rest -= np.multiply.outer((rest * row).sum(axis=1), row)
+
+
+def _axes(value: Any, argument: str) -> list[int] | None:
+    if value is None:
+        return None
+    if not isinstance(value, (list, tuple)) or not all(type(axis) is int for axis in value):
+        raise TypeError(f"{argument} must be a list of integers or None, got {value!r}")
+    return list(value)
+
+
+class VarianceScaling(Initializer):
+    """Zero mean and a variance of `scale` / n, so that signals keep their size from layer to layer.
+
+    Parameters
+    ----------
+    scale : float, default 1.0
+        Positive.
+    mode : {"fan_in", "fan_out", "fan_avg"}, default "fan_in"
+        n: the inputs of a unit, its outputs, or the mean of the two.
+    distribution : {"truncated_normal", "untruncated_normal", "uniform"}, default "truncated_normal"
+        ``"normal"`` is the first. A truncated normal has no values beyond two deviations, and is widened so that its
+        variance is the one wanted. Uniform is from -sqrt(3 scale / n) to sqrt(3 scale / n).
+    seed : int, optional
+    input_axes, output_axes : list of int, optional
+        The axes of the parameter that count as inputs and as outputs, both or neither; default the last axis but one
+        and the last, each times all axes before; the only one of a parameter with one axis counts as both.
+
+    Raises
+    ------
+    ValueError
+        When an argument is none of these.
+
+    Examples
+    --------
+    >>> from fastnn import initializers
+    >>> initializers.VarianceScaling(2.0, distribution="uniform", seed=1)((3, 2)).shape
+    (3, 2)
+    """
+
+    def __init__(
+        self,
+        scale: float = 1.0,
+        mode: str = "fan_in",
+        distribution: str = "truncated_normal",
+        seed: int | None = None,
+        input_axes: list[int] | None = None,
+        output_axes: list[int] | None = None,
+    ) -> None:
+        super().__init__(seed)
+        if not scale > 0 or math.isinf(scale):
+            raise ValueError(f"scale must be positive, got {scale!r}")
+        if mode not in ("fan_in", "fan_out", "fan_avg"):
+            raise ValueError(f"mode must be 'fan_in', 'fan_out' or 'fan_avg', got {mode!r}")
+        distribution = "truncated_normal" if distribution == "normal" else distribution
+        if distribution not in ("truncated_normal", "untruncated_normal", "uniform"):
+            raise ValueError(
+                f"distribution must be 'truncated_normal', 'untruncated_normal' or 'uniform', got {distribution!r}"
+            )
+        self.scale, self.mode, self.distribution = float(scale), mode, distribution
+        self.input_axes, self.output_axes = _axes(input_axes, "input_axes"), _axes(output_axes, "output_axes")
+        if (self.input_axes is None) != (self.output_axes is None):
+            raise ValueError("input_axes and output_axes are given both or neither, got one of them")
+
+    def _fans(self, shape: tuple[int, ...]) -> tuple[int, int]:
+        if self.input_axes is not None and self.output_axes is not None:
+            if not all(-len(shape) <= axis < len(shape) for axis in self.input_axes + self.output_axes):
+                raise ValueError(
+                    f"input_axes {self.input_axes} and output_axes {self.output_axes} must be axes of the parameter, "
+                    f"which has shape {shape}"
+                )
+            return math.prod(shape[k] for k in self.input_axes), math.prod(shape[k] for k in self.output_axes)
+        if len(shape) < 2:
+            return (shape[0], shape[0]) if shape else (1, 1)
+        before = math.prod(shape[:-2])
+        return before * shape[-2], before * shape[-1]
+
+    def _draw(self, shape: tuple[int, ...], generator: Any) -> npt.NDArray[np.float64]:
+        fan_in, fan_out = self._fans(shape)
+        fan = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[self.mode]
+        deviation = math.sqrt(self.scale / max(1.0, fan))
+        if self.distribution == "uniform":
+            limit = math.sqrt(3) * deviation
             return generator.uniform(-limit, limit, shape)
-        return _truncated_normal(generator, shape) * (math.sqrt(variance) / TRUNCATED_STDDEV)
+        if self.distribution == "truncated_normal":
+            return _truncated_normal(generator, shape) * (deviation / TRUNCATED_STDDEV)
+        return generator.standard_normal(shape) * deviation
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        axes = {"input_axes": self.input_axes, "output_axes": self.output_axes}
+        return {"scale": self.scale, "mode": self.mode, "distribution": self.distribution, "seed": self.seed} | axes
 
 
-class GlorotUniform(_Scaled):
+class _Preset(VarianceScaling):
+    """A :class:`VarianceScaling` that has a name: its scale, mode and distribution are the class's."""
+
+    preset: ClassVar[tuple[float, str, str]]
+
+    def __init__(
+        self, seed: int | None = None, input_axes: list[int] | None = None, output_axes: list[int] | None = None
+    ) -> None:
+        super().__init__(*self.preset, seed, input_axes, output_axes)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {"seed": self.seed, "input_axes": self.input_axes, "output_axes": self.output_axes}
+
+
+class GlorotUniform(_Preset):
     """Uniform, variance 2 / (fan_in + fan_out) (Glorot and Bengio 2010, eq. 16)."""
 
-    scale, fan, uniform = 1.0, "average", True
+    preset = (1.0, "fan_avg", "uniform")
 
 
-class GlorotNormal(_Scaled):
+class GlorotNormal(_Preset):
     """Truncated normal, variance 2 / (fan_in + fan_out) (Glorot and Bengio 2010, eq. 12)."""
 
-    scale, fan, uniform = 1.0, "average", False
+    preset = (1.0, "fan_avg", "truncated_normal")
 
 
-class HeUniform(_Scaled):
+class HeUniform(_Preset):
     """Uniform, variance 2 / fan_in (He et al. 2015, eq. 10)."""
 
-    scale, fan, uniform = 2.0, "in", True
+    preset = (2.0, "fan_in", "uniform")
 
 
-class HeNormal(_Scaled):
+class HeNormal(_Preset):
     """Truncated normal, variance 2 / fan_in (He et al. 2015, eq. 10)."""
 
-    scale, fan, uniform = 2.0, "in", False
+    preset = (2.0, "fan_in", "truncated_normal")
 
 
-class LecunUniform(_Scaled):
+class LecunUniform(_Preset):
     """Uniform, variance 1 / fan_in (LeCun et al. 1998, section 4.6)."""
 
-    scale, fan, uniform = 1.0, "in", True
+    preset = (1.0, "fan_in", "uniform")
 
 
-class LecunNormal(_Scaled):
+class LecunNormal(_Preset):
     """Truncated normal, variance 1 / fan_in (LeCun et al. 1998, section 4.6)."""
 
-    scale, fan, uniform = 1.0, "in", False
+    preset = (1.0, "fan_in", "truncated_normal")
+
+
+class _Function(Initializer):
+    """A Python function (shape, dtype) -> array of that shape. It cannot be written to a model file."""
+
+    random = False
+
+    def __init__(self, function: Callable[..., Any], argument: str) -> None:
+        super().__init__()
+        self._function, self._argument = function, argument
+
+    def __call__(self, shape: tuple[int, ...], dtype: str = "float32") -> npt.NDArray[Any]:
+        """What the function returns, as an array of this dtype."""
+        values = np.asarray(self._function(tuple(shape), dtype))
+        if values.shape != tuple(shape) or values.dtype.kind not in "fiub":
+            raise ValueError(
+                f"{self._argument} must return an array of numbers of shape {tuple(shape)}, "
+                f"got dtype {values.dtype} and shape {values.shape}"
+            )
+        return values.astype(dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        """Raises: code is not kept."""
+        name = getattr(self._function, "__name__", type(self._function).__name__)
+        raise TypeError(
+            f"{self._argument} is the Python function {name!r}, which has no configuration to save or clone: "
+            f"use one of the classes in fastnn.initializers"
+        )
 
 
 _registry: Registry[Initializer] = Registry("initializer", Initializer)
-for _class, _name in (
-    (Zeros, "zeros"), (Ones, "ones"), (Constant, "constant"), (RandomNormal, "random_normal"),
-    (RandomUniform, "random_uniform"), (GlorotUniform, "glorot_uniform"), (GlorotNormal, "glorot_normal"),
-    (HeUniform, "he_uniform"), (HeNormal, "he_normal"), (LecunUniform, "lecun_uniform"), (LecunNormal, "lecun_normal"),
-):  # fmt: skip
-    _registry.register(_class, _name)
+for _class, *_names in (
+    (Zeros, "zeros", "zero"),
+    (Ones, "ones", "one"),
+    (Constant, "constant"),
+    (RandomNormal, "random_normal", "normal"),
+    (RandomUniform, "random_uniform", "uniform"),
+    (TruncatedNormal, "truncated_normal"),
+    (VarianceScaling, "variance_scaling"),
+    (GlorotUniform, "glorot_uniform"),
+    (GlorotNormal, "glorot_normal"),
+    (HeUniform, "he_uniform"),
+    (HeNormal, "he_normal"),
+    (LecunUniform, "lecun_uniform"),
+    (LecunNormal, "lecun_normal"),
+    (Orthogonal, "orthogonal", "OrthogonalInitializer"),
+    (Identity, "identity", "IdentityInitializer"),
+):
+    _registry.register(_class, *_names)
 
 
 def get(identifier: Any, argument: str = "initializer") -> Initializer:
-    """The initializer of that name."""
+    """The initializer of that name, class or config; a Python function (shape, dtype) -> array becomes one."""
+    if callable(identifier) and not isinstance(identifier, (Initializer, type)):
+        return _Function(identifier, argument)
     return _registry.get(identifier, argument)
 
 

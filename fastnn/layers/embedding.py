@@ -55,8 +55,6 @@ class Embedding(Layer):
         self.input_dim, self.output_dim = check_width("input_dim", input_dim), check_width("output_dim", output_dim)
         if self.input_dim > LARGEST:
             raise ValueError(f"input_dim must be at most 2**24, got {input_dim}")
-        if embeddings_initializer == "uniform":
-            embeddings_initializer = "random_uniform"
         self.embeddings_initializer = initializers.get(embeddings_initializer, "embeddings_initializer")
         self._features = 0
 
