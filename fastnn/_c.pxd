@@ -45,9 +45,12 @@ cdef extern from "fastnn.h" nogil:
         size_t inputs, outputs
         ptrdiff_t kernel, bias
         double numbers[4]
-        ptrdiff_t mean, variance, source
+        ptrdiff_t mean, variance, input
+        size_t first
+        ptrdiff_t source, join
+        size_t column
         int64_t seed
-        int32_t shared, frozen, fused
+        int32_t frozen, fused
     ctypedef struct fnn_head:
         int loss, reduction, fused
         size_t first, columns, target_first, target_columns, label
@@ -66,7 +69,7 @@ cdef extern from "fastnn.h" nogil:
     ctypedef struct fnn_model:
         int is_double, bfloat16
         const fnn_kernels *kernels
-        size_t op_count
+        size_t inputs, op_count
         const fnn_op *ops
         size_t parameter_size
         void *parameters
@@ -116,6 +119,7 @@ cdef extern from "fastnn.h" nogil:
     const char *fnn_isa_name(int isa)
     int fnn_isa_available(int isa)
     const fnn_kernels *fnn_isa_kernels(int isa)
+    void fnn_link(fnn_op *ops, size_t count)
     size_t fnn_workspace_bytes(const fnn_model *model, size_t batch, int threads)
     size_t fnn_scratch_bytes(const fnn_model *model, int threads)
     size_t fnn_transposed_size(const fnn_model *model)

@@ -5,8 +5,6 @@ import threading
 
 import numpy as np
 
-from fastnn.layers._op import OP_ADD
-
 cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.pycapsule cimport PyCapsule_New
@@ -15,13 +13,12 @@ from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.string cimport memset
 
 from fastnn._c cimport (
-    FNN_ALIGNMENT, FNN_BACKWARD, FNN_INPUT_GRADIENT, FNN_LOSS, FNN_MAX_THREADS, FNN_PADDING,
-    FNN_SLOTS, FNN_STOPPED, FNN_TRAINING,
-    FNN_UPDATE, fnn_all_finite, fnn_apply_gradients, fnn_compiler, fnn_data, fnn_freeze,
-    fnn_fuses, fnn_head, fnn_infer, fnn_isa_available, fnn_isa_kernels, fnn_isa_name, fnn_kernels, fnn_measure,
-    fnn_member, fnn_model, fnn_op, fnn_openmp, fnn_pace, fnn_predictor, fnn_product_f32, fnn_product_f64, fnn_progress,
-    fnn_run, fnn_scratch_bytes, fnn_state_size, fnn_stripe, fnn_stripes, fnn_tile_sums, fnn_train, fnn_train_many,
-    fnn_transposed_size, fnn_workspace_bytes,
+    FNN_ALIGNMENT, FNN_BACKWARD, FNN_INPUT_GRADIENT, FNN_LOSS, FNN_MAX_THREADS, FNN_PADDING, FNN_SLOTS, FNN_STOPPED,
+    FNN_TRAINING, FNN_UPDATE, fnn_all_finite, fnn_apply_gradients, fnn_compiler, fnn_data, fnn_freeze, fnn_fuses,
+    fnn_head, fnn_infer, fnn_isa_available, fnn_isa_kernels, fnn_isa_name, fnn_kernels, fnn_link, fnn_measure,
+    fnn_member, fnn_model, fnn_op, fnn_openmp, fnn_pace, fnn_predictor, fnn_product_f32, fnn_product_f64,
+    fnn_progress, fnn_run, fnn_scratch_bytes, fnn_state_size, fnn_stripe, fnn_stripes, fnn_tile_sums, fnn_train,
+    fnn_train_many, fnn_transposed_size, fnn_workspace_bytes,
 )
 
 cnp.import_array()
@@ -314,10 +311,10 @@ cdef class Engine:
             for j, number in enumerate(op.numbers):
                 ops[k].numbers[j] = number
             ops[k].mean, ops[k].variance, ops[k].seed = op.mean, op.variance, op.seed
-            ops[k].source, ops[k].frozen = op.source, op.frozen
-            if op.code == OP_ADD and op.source >= 0:
-                ops[op.source].shared = 1
-        self.model.ops, self.model.op_count = ops, len(plan.ops)
+            ops[k].input, ops[k].first, ops[k].source = op.input, op.first, op.source
+            ops[k].join, ops[k].column, ops[k].frozen = op.join, op.column, op.frozen
+        fnn_link(ops, len(plan.ops))
+        self.model.ops, self.model.op_count, self.model.inputs = ops, len(plan.ops), plan.inputs
 
         self.model.parameter_size = plan.size
         self.parameters = aligned_zeros(plan.size, self._dtype)

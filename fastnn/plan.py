@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from fastnn import config
-from fastnn.layers._op import OP_ACTIVATION, OP_ADD, OP_DENSE, OP_EMBEDDING, Op
+from fastnn.layers._op import OP_ACTIVATION, OP_ADD, OP_DENSE, OP_EMBEDDING, OP_JOIN, Op
 
 if TYPE_CHECKING:
     from fastnn.layers import Layer
@@ -56,30 +57,39 @@ class Plan:
     bfloat16: bool = False
 
 
+def _link(ops: Sequence[Op]) -> list[Op]:
+    """The ops with indices of what they read and of their joins, in the place of distances."""
+    linked = []
+    for k, op in enumerate(ops):
+        join = k + op.join if op.join else -1
+        source = k - op.source if op.code == OP_ADD else -1
+        linked.append(op._replace(input=max(k - 1 - op.input, -1), source=source, join=join))
+    return linked
+
+
 def _fuse(ops: Sequence[Op]) -> list[Op]:
     """Let a dense op apply the activation that follows it; an activation that does nothing is dropped.
 
-    The result of an op that is added to a later one stays as it is, and the source of that addition becomes an index.
+    A result that is read by others as well stays as it is.
     """
+    readers = Counter(op.input for op in ops if op.code != OP_JOIN)
+    readers.update(ops[op.source].input for op in ops if op.code == OP_ADD)
     fused: list[Op] = []
-    sources = {k - op.source - 1 for k, op in enumerate(ops) if op.code == OP_ADD}
     index = {-1: -1}  # of the fused op that holds the result of each op
+    place = {-1: -1}  # of the first fused op that is not before each op
     for k, op in enumerate(ops):
-        free = k - 1 not in sources
-        if op.code == OP_ACTIVATION and fused and op.activation == LINEAR and not op.numbers:
-            pass
-        elif (
-            free
-            and op.code == OP_ACTIVATION
-            and fused
-            and fused[-1].code == OP_DENSE
-            and fused[-1].activation == LINEAR
-        ):
-            fused[-1] = fused[-1]._replace(activation=op.activation)
+        place[k] = len(fused)
+        follows = op.code == OP_ACTIVATION and op.input >= 0 and not op.first
+        before = fused[index[op.input]] if follows else op
+        if follows and op.activation == LINEAR and not op.numbers and op.join < 0:
+            index[k] = index[op.input]
+        elif before.code == OP_DENSE and before is not op and before.activation == LINEAR and readers[op.input] == 1:
+            index[k] = index[op.input]
+            fused[index[k]] = before._replace(activation=op.activation, join=op.join, column=op.column)
         else:
-            fused.append(op._replace(source=index[k - op.source - 1]) if op.code == OP_ADD else op)
-        index[k] = len(fused) - 1
-    return fused
+            index[k] = len(fused)
+            fused.append(op._replace(input=index[op.input]))
+    return [op._replace(source=place[op.source], join=index[op.join]) for op in fused]
 
 
 def lower(layers: Sequence[Layer], inputs: int, policy: str) -> Plan:
@@ -126,6 +136,7 @@ def lower(layers: Sequence[Layer], inputs: int, policy: str) -> Plan:
         features = outputs
     if not ops:
         raise ValueError("the model has no layer that computes anything: add a Dense or an Activation layer")
-    if any(op.code == OP_EMBEDDING for op in ops[1:]):
+    linked = _link(ops)
+    if any(op.code == OP_EMBEDDING and op.input >= 0 for op in linked):
         raise ValueError("Embedding must be the first layer of the model: it takes whole numbers from x")
-    return Plan(dtype, inputs, features, tuple(_fuse(ops)), tuple(parameters), offset, policy == config.MIXED)
+    return Plan(dtype, inputs, features, tuple(_fuse(linked)), tuple(parameters), offset, policy == config.MIXED)

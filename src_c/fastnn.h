@@ -29,10 +29,11 @@ typedef enum {
     FNN_OP_GAUSSIAN = 3,            /* the same */
     FNN_OP_LAYER_NORMALIZATION = 4, /* numbers: epsilon, centered; kernel is gamma, bias is beta, or -1 */
     FNN_OP_BATCH_NORMALIZATION = 5, /* numbers: epsilon, momentum; the same, and mean and variance */
-    FNN_OP_ADD = 6,                 /* adds the output of op `source`, or x where that is -1 */
+    FNN_OP_ADD = 6,                 /* adds what the op `source`, the first of a block, reads */
     FNN_OP_COLUMNS = 7,             /* numbers: rule, epsilon, scale, offset; mean and variance */
     FNN_OP_PRELU = 8,               /* kernel is alpha */
     FNN_OP_EMBEDDING = 9,           /* numbers: entries; kernel is (entries, outputs / inputs) */
+    FNN_OP_JOIN = 10,               /* the outputs of the ops whose `join` it is, side by side; reads nothing itself */
 } fnn_op_code;
 
 /* The factor of a column: `scale`; 1 / sqrt(variance + epsilon); 1 / d or d, d = max(sqrt(variance), epsilon). */
@@ -128,7 +129,12 @@ int fnn_openmp(void);           /* 1 if built with OpenMP */
 
 /* ---- a network and its memory ---- */
 
-/* One step of the network. Offsets count elements in the parameter buffer; -1 where the op has no such parameter. */
+/* One step of the network. Offsets count elements in the parameter buffer; -1 where the op has no such parameter.
+ *
+ * Ops are a graph in an order in which each comes after those it reads. Most read the output of the op before. Several ops
+ * may read the same columns (heads on a trunk, a block and the addition at its end): their gradients are summed in a fixed
+ * order. Or they read different columns, which then cover the whole row (branches). A join costs nothing: the ops that it
+ * joins write straight into its rows, and take their gradients from there. */
 typedef struct {
     int32_t code, activation; /* fnn_op_code; fnn_activation, applied to the op's result */
     size_t inputs, outputs;
@@ -136,11 +142,18 @@ typedef struct {
     ptrdiff_t bias;           /* (outputs) */
     double numbers[4];        /* constants of the activation, or of another rule that the code stands for */
     ptrdiff_t mean, variance; /* (outputs): of a batch normalization (moving) and of FNN_OP_COLUMNS */
-    ptrdiff_t source;         /* of FNN_OP_ADD: the op whose output is added, -1: x */
+    ptrdiff_t input;          /* the op whose output it reads, -1: x */
+    size_t first;             /* the first column that it reads */
+    ptrdiff_t source;         /* of FNN_OP_ADD: the op whose input is added: the first of a block, or itself */
+    ptrdiff_t join;           /* the FNN_OP_JOIN in whose rows its output lies, -1: none */
+    size_t column;            /* from this column on */
     int64_t seed;             /* of noise; -1: one made from the run's */
-    int32_t shared;           /* an FNN_OP_ADD reads the output as well as the next op */
     int32_t frozen;           /* not trained; a batch normalization then uses its moving statistics */
     int32_t fused;            /* a head's loss computes the activation: runs with FNN_LOSS leave it out */
+    /* Set by fnn_link: */
+    int32_t shared;         /* another op than the next reads the output */
+    int32_t gathers;        /* it is the first of several readers of its input: their gradients are added to its own */
+    ptrdiff_t first_reader; /* the first op that reads the same columns of the same output: often itself */
 } fnn_op;
 
 /* A stripe of a kernel's rows, the unit of work of the weight gradient and the update. */
@@ -152,6 +165,7 @@ typedef struct {
 typedef struct {
     int is_double, bfloat16; /* bfloat16: large products round their operands to it */
     const fnn_kernels *kernels;
+    size_t inputs; /* columns of x */
     size_t op_count;
     const fnn_op *ops;
     size_t parameter_size;
@@ -229,6 +243,9 @@ typedef struct {
     void *output;         /* (rows, outputs), contiguous: where a run without FNN_LOSS puts its result, or NULL */
     void *input_gradient; /* (rows, inputs), contiguous: for FNN_INPUT_GRADIENT */
 } fnn_run;
+
+/* Completes ops whose `input`, `source` and `join` are set. */
+void fnn_link(fnn_op *ops, size_t count);
 
 /* Sizes in bytes or elements that the caller allocates; SIZE_MAX where a product overflows. */
 size_t fnn_workspace_bytes(const fnn_model *model, size_t batch, int threads); /* for fnn_train; 64-byte aligned */

@@ -91,7 +91,8 @@ static int has_large(const fnn_model *model) {
 /* Noise does nothing outside training: inference leaves it out, unless its output is needed as such. */
 static int is_skipped(const fnn_model *model, size_t k) {
     const fnn_op *op = &model->ops[k];
-    return (op->code == FNN_OP_DROPOUT || op->code == FNN_OP_GAUSSIAN) && !op->shared && k + 1 < model->op_count;
+    return (op->code == FNN_OP_DROPOUT || op->code == FNN_OP_GAUSSIAN) && !op->shared && k + 1 < model->op_count &&
+           op->join < 0 && op->first == 0;
 }
 
 /* A batch normalization that takes its statistics from the rows of the batch, all of them. */
@@ -289,6 +290,7 @@ typedef enum {
 typedef struct {
     fnn_phase_kind kind;
     size_t first, end;
+    size_t left; /* the ops from `left` to `first` may have left their products in parts, which this phase sums up */
 } fnn_phase;
 
 /* Columns of a tile of a phase by columns: whole panels; two tiles a thread, but one of a kernel that is packed for it. */
@@ -511,19 +513,51 @@ fnn_status fnn_infer(const fnn_model *model, const fnn_data *data, fnn_run *run,
     return model->is_double ? fnn_infer_f64(model, data, run, scratch) : fnn_infer_f32(model, data, run, scratch);
 }
 
+void fnn_link(fnn_op *ops, size_t count) {
+    for (size_t k = 0; k < count; k++) {
+        fnn_op *op = &ops[k];
+        op->first_reader = (ptrdiff_t)k;
+        if (op->code == FNN_OP_JOIN) {
+            continue;
+        }
+        for (size_t before = k; before-- > 0;) {
+            if (ops[before].code != FNN_OP_JOIN && ops[before].input == op->input && ops[before].first == op->first) {
+                op->first_reader = (ptrdiff_t)before;
+            }
+        }
+        ops[op->first_reader].gathers |= op->first_reader < (ptrdiff_t)k;
+        const ptrdiff_t read[2] = {op->input, op->code == FNN_OP_ADD ? ops[op->source].input : -1};
+        for (int i = 0; i < 2; i++) {
+            if (read[i] >= 0) {
+                ops[read[i]].shared |= read[i] + 1 < (ptrdiff_t)k;
+            }
+        }
+        if (op->code == FNN_OP_ADD) {
+            ops[op->source].gathers = 1;
+        }
+    }
+}
+
+/* Whether each op reads the output of the one before and nothing else: then two buffers in turn are enough. */
+static int is_chain(const fnn_model *model) {
+    for (size_t k = 0; k < model->op_count; k++) {
+        const fnn_op *op = &model->ops[k];
+        if (op->code == FNN_OP_ADD || op->code == FNN_OP_JOIN || op->input != (ptrdiff_t)k - 1 || op->first > 0) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
 void fnn_freeze(const fnn_model *model, const int *threads, fnn_predictor *predictor) {
     const size_t element = model->is_double ? sizeof(double) : sizeof(float);
     const size_t stride = padded_stride(widest_output(model), element);
     const size_t rows = FNN_STACK_BYTES / 2 / element / stride;
-    int adds = 0; /* then the output of an op is read later on: two buffers in turn are not enough */
-    for (size_t k = 0; k < model->op_count; k++) {
-        adds |= model->ops[k].code == FNN_OP_ADD;
-    }
     *predictor = (fnn_predictor){.run = model->is_double ? fnn_predict_f64 : fnn_predict_f32,
-                                 .inputs = model->ops[0].inputs,
+                                 .inputs = model->inputs,
                                  .outputs = model->ops[model->op_count - 1].outputs,
                                  .is_double = model->is_double,
-                                 .rows_per_tile = adds ? 0 : (int)at_most(rows, FNN_INFER_ROWS),
+                                 .rows_per_tile = is_chain(model) ? (int)at_most(rows, FNN_INFER_ROWS) : 0,
                                  .stride = stride,
                                  .threads = threads,
                                  .model = model};

@@ -7,8 +7,10 @@ from typing import Any
 from fastnn._registry import Registry
 from fastnn.layers.activation import Activation
 from fastnn.layers.base import Layer
+from fastnn.layers.branches import Branches
 from fastnn.layers.dense import Dense
 from fastnn.layers.embedding import Embedding
+from fastnn.layers.heads import Heads
 from fastnn.layers.input import Input, InputLayer
 from fastnn.layers.noise import AlphaDropout, Dropout, GaussianDropout, GaussianNoise
 from fastnn.layers.normalization import BatchNormalization, LayerNormalization, RMSNormalization
@@ -20,11 +22,13 @@ __all__ = [
     "Activation",
     "AlphaDropout",
     "BatchNormalization",
+    "Branches",
     "Dense",
     "Dropout",
     "Embedding",
     "GaussianDropout",
     "GaussianNoise",
+    "Heads",
     "Input",
     "InputLayer",
     "Layer",
@@ -45,9 +49,11 @@ for _layer in (
     Activation,
     AlphaDropout,
     BatchNormalization,
+    Branches,
     Dropout,
     GaussianDropout,
     GaussianNoise,
+    Heads,
     LayerNormalization,
     Embedding,
     Normalization,

@@ -14,6 +14,7 @@ OP_ADD = 6
 OP_COLUMNS = 7
 OP_PRELU = 8
 OP_EMBEDDING = 9
+OP_JOIN = 10
 
 # What OP_COLUMNS multiplies a column by: a number, 1 / its deviation, or its deviation.
 RULE_SCALE, RULE_DIVIDE, RULE_MULTIPLY = 0, 2, 3
@@ -23,9 +24,15 @@ class Op(NamedTuple):
     """One step: its code, the activation applied to its result, its widths, and where its parameters lie (-1: none).
 
     `numbers`: up to four constants of the activation, or of another rule that the code stands for.
-    `mean`, `variance`: where the statistics of a normalization lie. `source` (of OP_ADD): how many ops before this one
-    the op lies whose result is added; in a plan its index, -1 for x. `seed` (of noise): -1 to follow the model's.
+    `mean`, `variance`: where the statistics of a normalization lie. `seed` (of noise): -1 to follow the model's.
     `frozen`: not trained.
+
+    What an op reads and where it writes, for layers that are more than one op after the other. A layer counts ops from
+    this one on; a plan has indices instead, and -1 for x and for no join.
+
+    `input`: how many ops before the one before this the op lies that it reads; `first`: from this column on.
+    `source` (of OP_ADD): how many ops before this one the block begins whose input is added.
+    `join`: how many ops after this one the OP_JOIN lies that takes its result, 0 for none; `column`: where in there.
     """
 
     code: int
@@ -37,6 +44,10 @@ class Op(NamedTuple):
     numbers: tuple[float, ...] = ()
     mean: int = -1
     variance: int = -1
+    input: int = 0
+    first: int = 0
     source: int = -1
+    join: int = 0
+    column: int = 0
     seed: int = -1
     frozen: bool = False

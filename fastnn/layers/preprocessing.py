@@ -15,7 +15,7 @@ from fastnn.layers.noise import check_number
 SMALLEST_DEVIATION = 1e-7  # Keras's: what a column of equal numbers is divided by
 
 
-class _Values(Initializer):
+class Values(Initializer):
     """Given numbers, for the statistics of a column; one number stands for all columns."""
 
     random = False
@@ -127,7 +127,7 @@ class Normalization(Layer):
     def parameters(self) -> list[tuple[str, tuple[int, ...], Initializer]]:
         """Mean and variance, which are not trained."""
         shape = (self._features,)
-        return [("mean", shape, _Values(self._mean)), ("variance", shape, _Values(self._variance))]
+        return [("mean", shape, Values(self._mean)), ("variance", shape, Values(self._variance))]
 
     def non_trainable(self) -> frozenset[str]:
         """Both."""

@@ -1,0 +1,125 @@
+"""Several named inputs, each through layers of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy.typing as npt
+
+from fastnn.layers._op import Op
+from fastnn.layers.container import Parallel
+
+
+class Branches(Parallel):
+    """The first layer of a model with several inputs: a small stack of layers for each, joined side by side.
+
+    The model takes x as a dict of arrays or a data frame, and copies it into one matrix; see `columns`. An array of
+    shape (rows, features) is taken as well: the branches' columns side by side, in their order.
+
+    Parameters
+    ----------
+    branches : dict
+        A list of layers, which may be empty, or a Sequential under the name of each input. An ``Input`` at the start of
+        a list says how wide the input is; else the data do. Of a Sequential the branch holds a copy, with its weights.
+    columns : dict, optional
+        Under the name of a branch the list of names in x whose columns it takes, side by side; default: the one that
+        is called like the branch.
+    name : str, optional
+    dtype : {"float32", "float64", "mixed_bfloat16"}, optional
+
+    Notes
+    -----
+    An array of shape (rows,) is one column. Whole numbers for an Embedding stay exact up to 2**24 in float32. The layer
+    itself costs nothing: a branch reads its columns where they are and writes into those of the joined row.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> from fastnn import layers
+    >>> branches = {"size": [layers.Input((2,)), layers.Dense(4)], "kind": [layers.Input((1,)), layers.Embedding(3, 2)]}
+    >>> model = fastnn.Sequential([layers.Branches(branches), layers.Dense(1)])
+    >>> model.predict({"size": [[0.5, 1.0]], "kind": [2]}).shape
+    (1, 1)
+    """
+
+    def __init__(self, branches: Any, columns: Any = None, name: str | None = None, dtype: Any = None) -> None:
+        super().__init__(branches, "branches", name, dtype)
+        self._given_columns = self._check_columns(columns)
+        widths = [stack.input_features for stack in self.layers]
+        self.input_features = None if None in widths else sum(w or 0 for w in widths)
+
+    def _check_columns(self, columns: Any) -> dict[str, list[str]]:
+        from fastnn._registry import nearest_names
+
+        if columns is not None and not isinstance(columns, Mapping):
+            raise TypeError(f"columns must be a dict of lists of names, got {type(columns).__name__}")
+        branches = [str(stack.name) for stack in self.layers]
+        for branch, names in (columns or {}).items():
+            if branch not in branches:
+                raise ValueError(
+                    f"columns names the branch {branch!r}, which is none; {nearest_names(str(branch), branches)}"
+                )
+            if isinstance(names, str) or not isinstance(names, (list, tuple)) or not names:
+                raise TypeError(f"columns[{branch!r}] must be a list of names, got {names!r}")
+        return {branch: list(names) for branch, names in (columns or {}).items()}
+
+    @property
+    def columns(self) -> dict[str, list[str]]:
+        """The names in x that each branch takes."""
+        names = [str(stack.name) for stack in self.layers]
+        return {name: self._given_columns.get(name, [name]) for name in names}
+
+    @property
+    def widths(self) -> dict[str, int | None]:
+        """How many columns each branch takes, where that is known before there are data."""
+        return {str(stack.name): stack.input_features for stack in self.layers}
+
+    def build(self, inputs: int | Mapping[str, int]) -> int:
+        """Settle the shapes for rows of `inputs` features, or of so many for each branch."""
+        given = dict(inputs) if isinstance(inputs, Mapping) else self._shared_out(inputs)
+        outputs = 0
+        for stack in self.layers:
+            width = given[str(stack.name)]
+            if stack.input_features not in (None, width):
+                raise ValueError(f"branch {stack.name!r} was made for {stack.input_features} features, got {width}")
+            outputs += stack.build(width)
+        return outputs
+
+    def _shared_out(self, inputs: int) -> dict[str, int]:
+        """The widths of the branches of a row of `inputs` features: the one that is not known gets the rest."""
+        built = {str(stack.name): stack._widths[0] or None for stack in self.layers}
+        known = self.widths
+        if None in known.values() and sum(w or 0 for w in built.values()) == inputs:
+            known = built
+        unknown = [name for name, width in known.items() if width is None]
+        total = sum(width or 0 for width in known.values())
+        if len(unknown) > 1 or (not unknown and total != inputs) or (unknown and total >= inputs):
+            said = ", ".join(f"{name!r}: {width or '?'}" for name, width in known.items())
+            raise ValueError(
+                f"layer {self.name!r} cannot tell which of {inputs} features belong to which branch ({said}): start "
+                f"each branch with an Input, or pass x as a dict"
+            )
+        return {name: width if width is not None else inputs - total for name, width in known.items()}
+
+    def check_rows(self, rows: npt.NDArray[Any], name: str) -> None:
+        """What the first layer of each branch says of its columns."""
+        start = 0
+        for stack in self.layers:
+            end = start + stack._widths[0]
+            stack.check_rows(rows[:, start:end], f"{name}[{stack.name!r}]")
+            start = end
+
+    def lower(self, offsets: dict[str, int]) -> list[Op]:
+        """The ops of the branches, each reading columns of its own, and the join."""
+        starts, start = [], 0
+        for stack in self.layers:
+            starts.append(start)
+            start += stack._widths[0]
+        return self._lower_joined(offsets, starts)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        config = {k: v for k, v in super().get_config().items() if k != "input_shape"}
+        config["branches"] = {str(stack.name): stack.serialized() for stack in self.layers}
+        return config | ({"columns": self._given_columns} if self._given_columns else {})

@@ -1,0 +1,206 @@
+"""What layers that are made of layers share."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy.typing as npt
+
+from fastnn.initializers import Initializer
+from fastnn.layers._op import OP_ACTIVATION, OP_JOIN, Op
+from fastnn.layers.base import Layer
+from fastnn.layers.input import InputLayer
+from fastnn.layers.preprocessing import Values
+
+if TYPE_CHECKING:
+    from fastnn.network import Network
+
+
+class Container(Layer):
+    """A layer that holds others, each under a name of its own.
+
+    Attributes
+    ----------
+    layers : list of Layer
+    """
+
+    def __init__(self, name: str | None = None, dtype: Any = None, input_shape: Any = None) -> None:
+        super().__init__(name, dtype, input_shape)
+        self.layers: list[Layer] = []
+
+    def _take(self, layer: Layer) -> None:
+        """Make a layer one of this container's, and give it a name where it has none."""
+        if layer._model is not None or layer._parent is not None:
+            raise ValueError(f"layer {layer.name!r} belongs to a model already; make a new one for this block")
+        taken = {other.name for other in self.layers}
+        if layer.name is None:
+            base = type(layer).__name__.lower()
+            numbered = (base if not k else f"{base}_{k}" for k in range(len(taken) + 1))
+            layer.name = next(name for name in numbered if name not in taken)
+        elif layer.name in taken:
+            raise ValueError(f"name {layer.name!r} is taken: layer names must be unique in a block")
+        if layer.dtype is not None and self.dtype not in (None, layer.dtype):
+            raise ValueError(f"dtype must be the same for all layers of a block, got {self.dtype} and {layer.dtype}")
+        self.dtype = self.dtype or layer.dtype
+        self.layers.append(layer)
+        layer._parent = self
+
+    def attach(self, model: Network | None) -> None:
+        """Make the container and its layers part of a model."""
+        super().attach(model)
+        for layer in self.layers:
+            layer.attach(model)
+
+    def parameters(self) -> list[tuple[str, tuple[int, ...], Initializer]]:
+        """Those of the layers, as layer/parameter."""
+        return [
+            (f"{layer.name}/{name}", shape, initializer)
+            for layer in self.layers
+            for name, shape, initializer in layer.parameters()
+        ]
+
+    def non_trainable(self) -> frozenset[str]:
+        """Those of the layers; all while the container is not trained."""
+        inner = {f"{layer.name}/{name}" for layer in self.layers for name in layer.non_trainable()}
+        return super().non_trainable() | inner
+
+    def lower_inner(self, layer: Layer, offsets: dict[str, int]) -> list[Op]:
+        """The ops of one of the layers."""
+        prefix = f"{layer.name}/"
+        own = {name.removeprefix(prefix): at for name, at in offsets.items() if name.startswith(prefix)}
+        return layer.lower_for_training(own)
+
+
+class Stack(Container):
+    """Layers one after the other: a branch, a head, or the inside of a residual block.
+
+    Parameters
+    ----------
+    layers : iterable of Layer, or Sequential
+        An Input may come first. Of a Sequential the stack holds a copy, with copies of its weights where it is built.
+    name, dtype, input_shape
+        As for every layer.
+    """
+
+    def __init__(
+        self,
+        layers: Iterable[Layer] | Network,
+        name: str | None = None,
+        dtype: Any = None,
+        input_shape: Any = None,
+    ) -> None:
+        super().__init__(name, dtype, input_shape)
+        from fastnn.layers import deserialize
+        from fastnn.network import Network
+
+        self._initial: dict[str, npt.NDArray[Any]] = {}
+        self._widths: tuple[int, int] = (0, 0)
+        if isinstance(layers, Network):
+            self._initial = {"/".join(key): view.copy() for key, view in layers._views.items()}
+            self.input_features = layers._engine.plan.inputs if layers._engine else None
+            layers = [copy.deepcopy(layer, {id(layers): None}) for layer in layers.layers]
+        for given in layers:
+            layer = deserialize(given) if isinstance(given, dict) else given
+            if not isinstance(layer, Layer) or (isinstance(layer, InputLayer) and self.layers):
+                raise TypeError(f"layers must hold fastnn layers, Input only at the start, got {type(layer).__name__}")
+            if isinstance(layer, InputLayer):
+                self.input_features = layer.input_features
+                self.dtype = self.dtype or layer.dtype
+            else:
+                self.input_features = self.input_features or (None if self.layers else layer.input_features)
+                self._take(layer)
+
+    def build(self, inputs: int) -> int:
+        """Settle the shapes of the layers, one after the other."""
+        features = inputs
+        for layer in self.layers:
+            features = layer.build(features)
+        self._widths = inputs, features
+        return features
+
+    def parameters(self) -> list[tuple[str, tuple[int, ...], Initializer]]:
+        """Those of the layers, as layer/parameter."""
+        return [
+            (name, shape, Values(self._initial[name]) if name in self._initial else initializer)
+            for name, shape, initializer in super().parameters()
+        ]
+
+    def check_rows(self, rows: npt.NDArray[Any], name: str) -> None:
+        """What the first layer says of them."""
+        if self.layers:
+            self.layers[0].check_rows(rows, name)
+
+    def lower(self, offsets: dict[str, int]) -> list[Op]:
+        """The ops of the layers."""
+        return [op for layer in self.layers for op in self.lower_inner(layer, offsets)]
+
+    def serialized(self) -> list[dict[str, Any]]:
+        """The layers' configurations, with an Input before them where the width is known."""
+        from fastnn.layers import serialize
+
+        width = self.input_features or (self._widths[0] if self._model is not None and self._model.built else 0)
+        known = [InputLayer((width,))] if width else []
+        return [serialize(layer) for layer in (*known, *self.layers)]
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        from fastnn.layers import serialize
+
+        return super().get_config() | {"layers": [serialize(layer) for layer in self.layers]}
+
+
+class Parallel(Container):
+    """Named stacks side by side, whose outputs are joined: what branches and heads share.
+
+    Parameters
+    ----------
+    stacks : dict
+        A list of layers or a Sequential under each name.
+    argument : str
+        What error messages call them.
+    name, dtype
+        As for every layer.
+    """
+
+    layers: list[Stack]  # type: ignore[assignment]
+
+    def __init__(self, stacks: Any, argument: str, name: str | None, dtype: Any) -> None:
+        super().__init__(name, dtype)
+        if not isinstance(stacks, dict) or not stacks:
+            raise TypeError(
+                f"{argument} must be a dict with a list of layers under each name, got {type(stacks).__name__}"
+                if not isinstance(stacks, dict)
+                else f"{argument} must hold at least one name with a list of layers"
+            )
+        for key, given in stacks.items():
+            if not isinstance(key, str) or not key:
+                raise TypeError(f"{argument} must have names as its keys, got {key!r}")
+            if isinstance(given, Layer) or (not hasattr(given, "layers") and not isinstance(given, (list, tuple))):
+                raise TypeError(
+                    f"{argument}[{key!r}] must be a list of layers or a Sequential, got {type(given).__name__}"
+                )
+            self._take(Stack(given, name=key))
+
+    @property
+    def outputs(self) -> dict[str, int]:
+        """How many columns each stack gives, in their order, once built."""
+        return {str(stack.name): stack._widths[1] for stack in self.layers}
+
+    def _lower_joined(self, offsets: dict[str, int], starts: list[int]) -> list[Op]:
+        """The ops of the stacks, each reading the layer's input from its column of `starts` on, then the join."""
+        ops: list[Op] = []
+        ends: list[int] = []
+        for stack, start in zip(self.layers, starts, strict=True):
+            width = stack._widths[1]
+            inner = self.lower_inner(stack, offsets) or [Op(OP_ACTIVATION, 0, width, width)]
+            for k, op in enumerate(inner):
+                reads_input = op.input == k and op.code != OP_JOIN
+                ops.append(op._replace(input=len(ops), first=op.first + start) if reads_input else op)
+            ends.append(len(ops) - 1)
+        column = 0
+        for stack, end in zip(self.layers, ends, strict=True):
+            ops[end] = ops[end]._replace(join=len(ops) - end, column=column)
+            column += stack._widths[1]
+        return [*ops, Op(OP_JOIN, 0, column, column)]

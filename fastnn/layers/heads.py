@@ -1,0 +1,53 @@
+"""Several named outputs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastnn.layers._op import Op
+from fastnn.layers.container import Parallel
+
+
+class Heads(Parallel):
+    """The last layer of a model with several outputs: a small stack of layers for each, all on the same input.
+
+    Parameters
+    ----------
+    heads : dict
+        A list of layers or a Sequential under the name of each output. Of a Sequential the head holds a copy, with its
+        weights.
+    name : str, optional
+    dtype : {"float32", "float64", "mixed_bfloat16"}, optional
+
+    Notes
+    -----
+    y, losses, ``loss_weights``, metrics and predictions are dicts with the heads' names. The gradients of all heads are
+    summed in their order.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> from fastnn import layers
+    >>> heads = layers.Heads({"price": [layers.Dense(1)], "kind": [layers.Dense(3, "softmax")]})
+    >>> model = fastnn.Sequential([layers.Input((2,)), layers.Dense(4, "relu"), heads])
+    >>> {name: output.shape for name, output in model.predict([[0.5, 1.0]]).items()}
+    {'price': (1, 1), 'kind': (1, 3)}
+    """
+
+    def __init__(self, heads: Any, name: str | None = None, dtype: Any = None) -> None:
+        super().__init__(heads, "heads", name, dtype)
+
+    def build(self, inputs: int) -> int:
+        """Settle the shapes of the heads; as many outputs as they have together."""
+        for stack in self.layers:
+            if stack.input_features not in (None, inputs):
+                raise ValueError(f"head {stack.name!r} was made for {stack.input_features} features, got {inputs}")
+        return sum(stack.build(inputs) for stack in self.layers)
+
+    def lower(self, offsets: dict[str, int]) -> list[Op]:
+        """The ops of the heads, each reading what the layer gets, and the join."""
+        return self._lower_joined(offsets, [0] * len(self.layers))
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return super().get_config() | {"heads": {str(stack.name): stack.serialized() for stack in self.layers}}
