@@ -50,7 +50,7 @@ cdef extern from "fastnn.h" nogil:
         ptrdiff_t source, join
         size_t column
         int64_t seed
-        int32_t frozen, fused
+        int32_t frozen, fused, sparse
     ctypedef struct fnn_head:
         int loss, reduction, fused
         size_t first, columns, target_first, target_columns, label
@@ -82,6 +82,7 @@ cdef extern from "fastnn.h" nogil:
         const fnn_head *heads
         const fnn_measure *measures
         size_t label_columns, sum_size
+        size_t batch_entries, row_entries
     ctypedef struct fnn_data:
         const void *x
         ptrdiff_t x_stride
@@ -94,6 +95,11 @@ cdef extern from "fastnn.h" nogil:
         size_t weight_columns
         const int64_t *order
         size_t rows
+        const int64_t *starts
+        const int32_t *columns
+        const void *values
+    int FNN_SPARSE_UNSORTED, FNN_SPARSE_STARTS, FNN_SPARSE_COLUMN
+    int fnn_check_sparse(const int64_t *starts, const int32_t *columns, size_t rows, size_t entries, size_t features)
     ctypedef struct fnn_progress:
         int (*function)(void *context, size_t steps_done, const double *sums) noexcept nogil
         void *context

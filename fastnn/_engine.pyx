@@ -5,6 +5,10 @@ import threading
 
 import numpy as np
 
+
+from fastnn.layers._op import OP_ADD as _OP_ADD
+from fastnn.layers._op import OP_DENSE as _OP_DENSE
+from fastnn.sparse import SparseRows
 cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.pycapsule cimport PyCapsule_New
@@ -13,8 +17,9 @@ from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.string cimport memset
 
 from fastnn._c cimport (
-    FNN_ALIGNMENT, FNN_BACKWARD, FNN_INPUT_GRADIENT, FNN_LOSS, FNN_MAX_THREADS, FNN_PADDING, FNN_SLOTS, FNN_STOPPED,
-    FNN_TRAINING, FNN_UPDATE, fnn_all_finite, fnn_apply_gradients, fnn_compiler, fnn_data, fnn_freeze, fnn_fuses,
+    FNN_ALIGNMENT, FNN_BACKWARD, FNN_INPUT_GRADIENT, FNN_LOSS, FNN_MAX_THREADS, FNN_PADDING, FNN_SLOTS,
+    FNN_SPARSE_COLUMN, FNN_SPARSE_STARTS, FNN_SPARSE_UNSORTED, FNN_STOPPED, FNN_TRAINING, FNN_UPDATE, fnn_all_finite,
+    fnn_apply_gradients, fnn_check_sparse, fnn_compiler, fnn_data, fnn_freeze, fnn_fuses,
     fnn_head, fnn_infer, fnn_isa_available, fnn_isa_kernels, fnn_isa_name, fnn_kernels, fnn_link, fnn_measure,
     fnn_member, fnn_model, fnn_op, fnn_openmp, fnn_pace, fnn_predictor, fnn_product_f32, fnn_product_f64,
     fnn_progress, fnn_run, fnn_scratch_bytes, fnn_state_size, fnn_stripe, fnn_stripes, fnn_tile_sums, fnn_train,
@@ -167,6 +172,26 @@ def all_finite(cnp.ndarray x not None):
     return bool(finite)
 
 
+SPARSE_UNSORTED, SPARSE_STARTS, SPARSE_COLUMN = FNN_SPARSE_UNSORTED, FNN_SPARSE_STARTS, FNN_SPARSE_COLUMN
+
+
+def check_sparse(cnp.ndarray starts not None, cnp.ndarray columns not None, size_t features):
+    """What the arrays of a sparse matrix are: SPARSE_STARTS, SPARSE_COLUMN, SPARSE_UNSORTED, or 0 for fit.
+
+    `starts`, int64, says where the entries of each row begin and the last one's end; `columns`, int32, names theirs.
+    """
+    if starts.ndim != 1 or columns.ndim != 1 or starts.dtype != np.int64 or columns.dtype != np.int32 \
+            or not starts.flags.c_contiguous or not columns.flags.c_contiguous or len(starts) < 1:
+        raise ValueError("starts must be an int64 and columns an int32 array, one-dimensional and contiguous")
+    cdef const int64_t *first = <const int64_t *>_data(starts)
+    cdef const int32_t *column = <const int32_t *>_data(columns)
+    cdef size_t rows = cnp.PyArray_DIM(starts, 0) - 1, entries = cnp.PyArray_DIM(columns, 0)
+    cdef int form
+    with nogil:
+        form = fnn_check_sparse(first, column, rows, entries, features)
+    return form
+
+
 def _packed_product(cnp.ndarray a not None, cnp.ndarray b not None, cnp.ndarray c not None, *, bint by_depth=False,
                     bint transposed=False, cnp.ndarray bias=None, bint relu=False, bint bf16=False, row_range=None,
                     column_range=None):
@@ -277,6 +302,7 @@ cdef class Engine:
     cdef fnn_model model
     cdef fnn_pace pace
     cdef readonly object plan
+    cdef readonly bint takes_sparse
     cdef readonly cnp.ndarray parameters
     cdef readonly tuple slots
     cdef public int64_t iterations
@@ -314,16 +340,40 @@ cdef class Engine:
             ops[k].input, ops[k].first, ops[k].source = op.input, op.first, op.source
             ops[k].join, ops[k].column, ops[k].frozen = op.join, op.column, op.frozen
         fnn_link(ops, len(plan.ops))
+        reads_x = [op.code for op in plan.ops if op.input < 0 or (op.code == _OP_ADD and plan.ops[op.source].input < 0)]
+        self.takes_sparse = reads_x == [_OP_DENSE]
         self.model.ops, self.model.op_count, self.model.inputs = ops, len(plan.ops), plan.inputs
 
         self.model.parameter_size = plan.size
         self.parameters = aligned_zeros(plan.size, self._dtype)
         self.model.parameters = _data(self.parameters)
+        self._list_stripes()
+        self._scratch_bytes_per_thread = fnn_scratch_bytes(&self.model, 1)
+
+    cdef int _list_stripes(self) except -1:
         cdef size_t count = fnn_stripes(&self.model, NULL)
         self._stripes = np.zeros(count * sizeof(fnn_stripe), np.uint8)
         self.model.stripes, self.model.stripe_count = <fnn_stripe *>_data(self._stripes), count
         fnn_stripes(&self.model, <fnn_stripe *>_data(self._stripes))
-        self._scratch_bytes_per_thread = fnn_scratch_bytes(&self.model, 1)
+        return 0
+
+    cdef int _take_form(self, x, size_t batch) except -1:
+        """Make ready for x, dense or sparse: memory is laid out for one or the other, and for batches to train on."""
+        cdef fnn_op *ops = <fnn_op *>_data(self._ops)
+        cdef bint sparse = isinstance(x, SparseRows)
+        cdef size_t entries = x.most_entries(batch) if sparse and batch else 0
+        if entries >= (<size_t>1 << 31):
+            raise MemoryError(f"a batch may have up to 2**31 - 1 values that are not zero, got {entries}")
+        self.model.row_entries = x.entries // max(len(x), 1) if sparse else 0
+        if ops[0].sparse != sparse or entries > self.model.batch_entries:
+            ops[0].sparse = sparse
+            self.model.batch_entries = max(entries, self.model.batch_entries)
+            self._workspace = self._scratch = self._transposed = None
+            self.model.transposed = NULL
+            self._scratch_bytes_per_thread = fnn_scratch_bytes(&self.model, 1)
+            self._last_rows = 0
+            self._list_stripes()
+        return 0
 
     def __reduce__(self):
         raise TypeError("an engine cannot be pickled or copied: save the model to a file, or use get_weights")
@@ -453,6 +503,7 @@ cdef class Engine:
         run.pace = &self.pace
         self._enter()
         try:
+            self._take_form(x, run.batch)
             self._need_workspace(run.batch)
             self.model.gradients = NULL if passes & FNN_UPDATE else _data(self.gradients)
             run.threads = min(_threads, self._workspace_threads)
@@ -477,7 +528,7 @@ cdef class Engine:
         if self._tile_sums is None:
             self._tile_sums = np.empty(fnn_tile_sums(&self.model))
         run.tile_sums = <double *>_data(self._tile_sums)
-        self._infer(&data, &run, progress)
+        self._infer(x, &data, &run, progress)
         return sums
 
     def predict(self, x, cnp.ndarray out not None, progress=None):
@@ -491,9 +542,9 @@ cdef class Engine:
             raise ValueError(f"out must be writable, C-contiguous and have {data.rows} rows, got shape {_shape(out)}")
         self._prepare_run(&run, None, 0)
         run.output = _data(out)
-        self._infer(&data, &run, progress)
+        self._infer(x, &data, &run, progress)
 
-    cdef _infer(self, fnn_data *data, fnn_run *run, progress):
+    cdef _infer(self, x, fnn_data *data, fnn_run *run, progress):
         cdef int status
         cdef void *memory
         cdef _Reporter reporter = None
@@ -503,6 +554,7 @@ cdef class Engine:
             run.progress = &reporter.progress
         self._enter()
         try:
+            self._take_form(x, 0)
             run.threads = _threads if data.rows > 16 else 1
             if self._scratch is None or self._scratch_threads < run.threads:
                 if self._scratch_bytes_per_thread > (<size_t>-1) // (2 * <size_t>run.threads):
@@ -529,6 +581,7 @@ cdef class Engine:
         run.output = _data(out)
         self._enter()
         try:
+            self._take_form(x, run.batch)
             self._need_workspace(run.batch)
             run.threads = min(_threads, self._workspace_threads)
             memory = _data(self._workspace)
@@ -543,7 +596,7 @@ cdef class Engine:
     def backward(self, cnp.ndarray output_gradient not None):
         """Gradients from the gradient of some loss by the outputs of the last :meth:`forward`.
 
-        Fills `gradients`; returns the gradient by the inputs, (rows, inputs).
+        Fills `gradients`; returns the gradient by the inputs, (rows, inputs), or None where they were sparse.
         """
         cdef fnn_run run
         cdef void *memory
@@ -554,10 +607,14 @@ cdef class Engine:
                 or not cnp.PyArray_IS_C_CONTIGUOUS(output_gradient):
             raise ValueError(f"output_gradient must be C-contiguous with the {self._last_rows} rows of the last "
                              f"forward pass, got shape {_shape(output_gradient)}")
-        cdef cnp.ndarray input_gradient = np.empty((self._last_rows, self._inputs), self._dtype)
-        self._prepare_run(&run, None, FNN_BACKWARD | FNN_INPUT_GRADIENT | self._last_passes)
+        cdef cnp.ndarray input_gradient = None
+        self._prepare_run(&run, None, FNN_BACKWARD | self._last_passes)
         run.batch = self._last_rows
-        run.output_gradient, run.input_gradient = _data(output_gradient), _data(input_gradient)
+        run.output_gradient = _data(output_gradient)
+        if not self.model.ops[0].sparse:
+            input_gradient = np.empty((self._last_rows, self._inputs), self._dtype)
+            run.passes |= FNN_INPUT_GRADIENT
+            run.input_gradient = _data(input_gradient)
         self._enter()
         try:
             self.model.gradients = _data(self.gradients)
@@ -608,15 +665,18 @@ cdef class Engine:
         cdef cnp.ndarray xs, indices
         cdef const int64_t *index
         cdef size_t i
-        if not isinstance(x, np.ndarray):
-            raise TypeError(f"x must be a NumPy array, got {type(x).__name__}")
-        xs = x
-        _check_matrix(xs, "x", self._typenum, self._inputs)
         memset(data, 0, sizeof(fnn_data))
-        cdef size_t available = cnp.PyArray_DIM(xs, 0)
-        data.x = _data(xs)
-        data.x_stride = cnp.PyArray_STRIDE(xs, 0) // cnp.PyArray_ITEMSIZE(xs)
-        data.rows = available
+        if isinstance(x, SparseRows):
+            self._check_sparse_data(x, data)
+        elif not isinstance(x, np.ndarray):
+            raise TypeError(f"x must be a NumPy array, got {type(x).__name__}")
+        else:
+            xs = x
+            _check_matrix(xs, "x", self._typenum, self._inputs)
+            data.x = _data(xs)
+            data.x_stride = cnp.PyArray_STRIDE(xs, 0) // cnp.PyArray_ITEMSIZE(xs)
+            data.rows = cnp.PyArray_DIM(xs, 0)
+        cdef size_t available = data.rows
         if y is not None:
             self._check_targets(y, available, data)
         if weights is not None:
@@ -670,6 +730,17 @@ cdef class Engine:
         _check_matrix(values, "weights", self._typenum, columns)
         data.weights, data.weight_columns = _data(values), columns
         data.weight_stride = cnp.PyArray_STRIDE(values, 0) // cnp.PyArray_ITEMSIZE(values)
+        return 0
+
+    cdef int _check_sparse_data(self, x, fnn_data *data) except -1:
+        if not self.takes_sparse:
+            raise ValueError("x is sparse, which needs a Dense first layer")
+        if x.features != self._inputs or x.dtype != self._dtype:
+            raise ValueError(f"x must have {self._inputs} features of {self._dtype}, got {x.features} of {x.dtype}")
+        data.rows = len(x)
+        data.starts = <const int64_t *>_data(x.starts)
+        data.columns = <const int32_t *>_data(x.columns)
+        data.values = _data(x.values)
         return 0
 
     cdef int _prepare_run(self, fnn_run *run, hyperparameters, int passes) except -1:
@@ -762,6 +833,7 @@ def train_many(list engines not None, list arrays not None, list orders not None
             engine = engines[k]
             engine._enter()
             entered.append(engine)
+            engine._take_form(arrays[k][0], members[k].run.batch)
             engine._need_workspace(members[k].run.batch)
             engine.model.gradients = NULL
             members[k].workspace = _data(engine._workspace)

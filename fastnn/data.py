@@ -8,17 +8,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastnn import losses
+from fastnn import losses, sparse
 from fastnn._engine import all_finite
+from fastnn.sparse import SparseRows
 
 Array = npt.NDArray[Any]
+Rows = Array | SparseRows
 
 
 def _as_array(values: Any, name: str) -> Array:
     """An ndarray of a real kind, or one sentence on what `values` is instead."""
-    sparse = getattr(values, "toarray", None)
-    if sparse is not None and not isinstance(values, np.ndarray):
-        raise TypeError(f"{name} is a sparse matrix, which is not supported: pass {name}.toarray()")
+    if sparse.is_sparse(values):
+        raise TypeError(f"{name} is a sparse matrix, which it cannot be: pass {name}.toarray()")
     array = np.asarray(values)
     if array.dtype.kind not in "fiub":
         kind = {"c": "complex", "O": "object", "U": "text", "S": "bytes"}.get(array.dtype.kind, str(array.dtype))
@@ -41,22 +42,34 @@ def _as_rows(array: Array, dtype: str, name: str) -> Array:
         return np.ascontiguousarray(array, dtype)
 
 
+def _not_finite(name: str, row: int, dtype: Any) -> ValueError:
+    return ValueError(
+        f"{name} must be finite, but row {row} holds a NaN, an infinity or a number beyond {dtype}'s range; "
+        f"clean the data, or pass check_finite=False"
+    )
+
+
 def _check_finite(array: Array, name: str) -> None:
     if len(array) and not all_finite(array):
         row = next(i for i in range(len(array)) if not np.isfinite(array[i]).all())
-        raise ValueError(
-            f"{name} must be finite, but row {row} holds a NaN, an infinity or a number beyond {array.dtype}'s range; "
-            f"clean the data, or pass check_finite=False"
-        )
+        raise _not_finite(name, row, array.dtype)
 
 
-def inputs(x: Any, features: int | None, dtype: str, *, check_finite: bool, name: str = "x") -> Array:
+def _check_finite_entries(rows: SparseRows, name: str) -> None:
+    first, end = rows.starts[0], rows.starts[-1]
+    values = rows.values[first:end]
+    if len(values) and not all_finite(values):
+        entry = first + np.argmin(np.isfinite(values))
+        raise _not_finite(name, int(np.searchsorted(rows.starts, entry, "right")) - 1, rows.dtype)
+
+
+def inputs(x: Any, features: int | None, dtype: str, *, check_finite: bool, name: str = "x") -> Rows:
     """X as rows of `dtype`.
 
     Parameters
     ----------
     x : array-like, shape (rows, features)
-        Any real dtype, order and stride; a data frame of numbers works as well.
+        Any real dtype, order and stride; a data frame of numbers works as well, and a scipy.sparse matrix.
     features : int or None
         What the model needs; None where it has not been told.
     dtype : str
@@ -66,14 +79,14 @@ def inputs(x: Any, features: int | None, dtype: str, *, check_finite: bool, name
 
     Returns
     -------
-    ndarray, shape (rows, features)
+    ndarray or SparseRows, shape (rows, features)
 
     Raises
     ------
     TypeError, ValueError
         In one sentence, before anything changes.
     """
-    array = _as_array(x, name)
+    array = sparse.from_scipy(x, dtype, name) if sparse.is_sparse(x) else _as_array(x, name)
     if array.ndim != 2:
         hint = f"; one row is {name}[None, :], one feature is {name}[:, None]" if array.ndim == 1 else ""
         raise ValueError(f"{name} must have two axes (rows, features), got shape {array.shape}{hint}")
@@ -83,6 +96,10 @@ def inputs(x: Any, features: int | None, dtype: str, *, check_finite: bool, name
         )
     if array.shape[1] == 0:
         raise ValueError(f"{name} must have at least one feature, got shape {array.shape}")
+    if isinstance(array, SparseRows):
+        if check_finite:
+            _check_finite_entries(array, name)
+        return array
     rows = _as_rows(array, dtype, name)
     if check_finite and array.dtype.kind == "f":
         _check_finite(rows, name)

@@ -105,10 +105,10 @@ class Ensemble:
                 print(f"Epoch {epoch + 1}/{epochs} - mean loss of {len(self.models)} models: {mean:.4f}")  # noqa: T201
         return histories
 
-    def _convert(self, x: Any, y: Any, check_finite: bool) -> list[tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
+    def _convert(self, x: Any, y: Any, check_finite: bool) -> list[tuple[data.Rows, npt.NDArray[Any]]]:
         """X and y for each member; those that want the same share one conversion and one check."""
         built = [model.built for model in self.models]
-        done: dict[Any, tuple[npt.NDArray[Any], npt.NDArray[Any]]] = {}
+        done: dict[Any, tuple[data.Rows, npt.NDArray[Any]]] = {}
         arrays = []
         try:
             for model in self.models:

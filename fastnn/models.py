@@ -98,7 +98,7 @@ class Sequential(Trainer):
         rows = data.inputs(x, engine.plan.inputs, engine.plan.dtype, check_finite=False)
         return engine.forward(self._checked(rows), bool(training))
 
-    def backward(self, grad: npt.ArrayLike) -> Array:
+    def backward(self, grad: npt.ArrayLike) -> Array | None:
         """Gradients from the gradient of any loss by the outputs of the last :meth:`forward`.
 
         Parameters
@@ -107,8 +107,8 @@ class Sequential(Trainer):
 
         Returns
         -------
-        ndarray, shape (rows, features)
-            The gradient by the inputs; those by the parameters are in :attr:`gradients`.
+        ndarray, shape (rows, features), or None
+            The gradient by the inputs, unless they were sparse; those by the parameters are in :attr:`gradients`.
         """
         engine = self._need_engine("backward")
         return engine.backward(np.ascontiguousarray(grad, engine.plan.dtype))

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from fastnn import config, layers, plan, utils
 from fastnn._engine import Engine
+from fastnn.data import Rows
 from fastnn.layers.base import Layer
 
 Array = npt.NDArray[Any]
@@ -94,10 +95,10 @@ class Network:
             raise ValueError(f"input_shape says {features} features, but the first layer was made for {known}")
         self._build(features)
 
-    def _checked(self, rows: Array, name: str = "x") -> Array:
+    def _checked(self, rows: Rows, name: str = "x") -> Rows:
         """The rows, once the first layer has found in them what it needs."""
         if self._first is not None:
-            self._first.check_rows(rows, name)
+            self._first.check_input(rows, name)
         return rows
 
     def _build(self, features: int) -> None:
@@ -118,12 +119,11 @@ class Network:
         if lowered.outputs == 1 and getattr(getattr(last, "activation", None), "name", "") == "softmax":
             warnings.warn("softmax over one unit is always 1: use sigmoid, or two units", UserWarning, stacklevel=4)
         self._engine, self._views, self._compiled_code = engine, views, -1
-        self._first = self._choosy_layer()
+        self._first = self._first_layer()
 
-    def _choosy_layer(self) -> Layer | None:
-        """The layer that gets x first, where it takes only some numbers."""
-        first = next((layer for layer in self.layers if not isinstance(layer, layers.InputLayer)), None)
-        return first if isinstance(first, layers.Embedding) else None
+    def _first_layer(self) -> Layer | None:
+        """The layer that gets x first."""
+        return next((layer for layer in self.layers if not isinstance(layer, layers.InputLayer)), None)
 
     def _policy(self) -> str:
         return next((layer.dtype for layer in self.layers if layer.dtype), None) or config.dtype_policy()

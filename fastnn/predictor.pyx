@@ -151,7 +151,10 @@ cdef cnp.ndarray _rows(Predictor self, x):
                 and cnp.PyArray_STRIDE(array, 0) % self._itemsize == 0:
             return array
     from fastnn import data
+    from fastnn.sparse import is_sparse
 
+    if is_sparse(x):
+        raise TypeError("x is sparse, which a frozen Predictor cannot read: use the model's predict")
     values = np.asarray(x)
     if values.ndim == 1:
         return data.inputs(values[None, :], self._inputs, self._dtype.name, check_finite=False)[0]

@@ -98,7 +98,7 @@ class Trainer(Network):
 
     def _convert(
         self, action: str, x: Any, y: Any, *, check_finite: bool, names: tuple[str, str] = ("x", "y")
-    ) -> tuple[Array, Array]:
+    ) -> tuple[data.Rows, Array]:
         """X and y as the engine reads them, building the model from x where that is still to be done."""
         if self.loss is None or self.optimizer is None:
             raise RuntimeError(f"{action} needs a compiled model: call compile(optimizer=..., loss=...) first")
@@ -107,9 +107,9 @@ class Trainer(Network):
         rows = data.inputs(x, engine.plan.inputs if engine else None, dtype, check_finite=check_finite, name=names[0])
         if not len(rows):
             raise ValueError(f"{names[0]} must have at least one row, got shape {rows.shape}")
-        first = self._choosy_layer()
+        first = self._first_layer()
         if first is not None:
-            first.check_rows(rows, names[0])
+            first.check_input(rows, names[0])
         outputs = engine.plan.outputs if engine else plan.lower(self.layers, rows.shape[1], dtype).outputs
         wanted = data.targets(y, len(rows), outputs, self.loss, dtype, check_finite=check_finite, name=names[1])
         if engine is None:
@@ -223,8 +223,8 @@ class Trainer(Network):
         return history
 
     def _hold_back(
-        self, x: Array, y: Array, given: Any, fraction: float, check_finite: bool
-    ) -> tuple[tuple[Array, Array], tuple[Array, Array] | None]:
+        self, x: data.Rows, y: Array, given: Any, fraction: float, check_finite: bool
+    ) -> tuple[tuple[data.Rows, Array], tuple[data.Rows, Array] | None]:
         """The rows to train on, and those to validate on, if any."""
         if given is not None:
             if not isinstance(given, (tuple, list)) or len(given) != 2:
@@ -234,7 +234,7 @@ class Trainer(Network):
         return data.split(x, y, fraction) if fraction else ((x, y), None)
 
     def _run_epoch(
-        self, x: Array, y: Array, batch: int, shuffle: bool, epoch: int, hooks: CallbackList, reporter: Reporter
+        self, x: data.Rows, y: Array, batch: int, shuffle: bool, epoch: int, hooks: CallbackList, reporter: Reporter
     ) -> Logs:
         """One pass over the data: one call into the engine, or one a batch where a callback looks in."""
         rows = len(x)

@@ -150,6 +150,7 @@ typedef struct {
     int64_t seed;             /* of noise; -1: one made from the run's */
     int32_t frozen;           /* not trained; a batch normalization then uses its moving statistics */
     int32_t fused;            /* a head's loss computes the activation: runs with FNN_LOSS leave it out */
+    int32_t sparse;           /* a dense op, the only one that reads x, and x is sparse */
     /* Set by fnn_link: */
     int32_t shared;         /* another op than the next reads the output */
     int32_t gathers;        /* it is the first of several readers of its input: their gradients are added to its own */
@@ -181,10 +182,13 @@ typedef struct {
     const fnn_measure *measures;
     size_t label_columns;
     size_t sum_size; /* of the sums of a run: the loss, where there are several heads the loss of each, the measures */
+    size_t batch_entries, row_entries; /* of a sparse x: the most of a batch, and about those of a row */
 } fnn_model;
 
 /* Rows of data. Strides count elements. `order`: row numbers, or NULL for 0, 1, 2 ... Targets, labels
- * and weights as the heads need them; weights: one of a row for all heads (weight_columns 1), or one for each; NULL: 1. */
+ * and weights as the heads need them; weights: one of a row for all heads (weight_columns 1), or one for each; NULL: 1.
+ * A sparse x (x is NULL): row i has values[starts[i]] ... values[starts[i + 1] - 1] at the columns beside them, which rise
+ * and lie within the inputs of the first op: fnn_check_sparse. */
 typedef struct {
     const void *x;
     ptrdiff_t x_stride;
@@ -197,6 +201,9 @@ typedef struct {
     size_t weight_columns;
     const int64_t *order;
     size_t rows;
+    const int64_t *starts;
+    const int32_t *columns;
+    const void *values;
 } fnn_data;
 
 /* Called by the calling thread between steps, at most every `interval` seconds; a non-zero answer stops the run.
@@ -286,6 +293,18 @@ fnn_status fnn_infer(const fnn_model *model, const fnn_data *data, fnn_run *run,
 /* Fills a predictor that runs `model` as it is from now on, for whoever holds it: the model and its parameters must neither
  * change nor go away. `threads`: the most it may use at a call, read anew at each. */
 void fnn_freeze(const fnn_model *model, const int *threads, fnn_predictor *predictor);
+
+typedef enum {
+    FNN_SPARSE_FIT = 0,
+    FNN_SPARSE_UNSORTED = 1,
+    FNN_SPARSE_STARTS = 2,
+    FNN_SPARSE_COLUMN = 3
+} fnn_sparse_form;
+
+/* What the arrays of a sparse matrix are: fit for fnn_data; with columns of a row that do not rise; with starts that fall
+ * or lie outside the entries; or with a column that is none of the features. starts: rows + 1, columns: entries. */
+fnn_sparse_form fnn_check_sparse(const int64_t *starts, const int32_t *columns, size_t rows, size_t entries,
+                                 size_t features);
 
 /* 1 if rows x columns elements (row stride in elements) are all finite. */
 int fnn_all_finite(const fnn_kernels *kernels, int is_double, const void *x, ptrdiff_t stride, size_t rows,

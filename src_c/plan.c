@@ -24,6 +24,7 @@ enum {
     FNN_STRIPE = 8192,           /* elements of a stripe: a few microseconds of work for a small batch */
     FNN_LARGE_STRIPE = 1 << 20,
     FNN_COLUMN_STRIPE = 512,   /* columns of a stripe of a normalization */
+    FNN_SPARSE_STRIPES = 64,   /* at most, of a kernel for sparse rows: each looks into every row of the batch */
     FNN_CHUNK = 3072,          /* elements of a gradient chunk: stays in the first-level cache until it is used */
     FNN_CHUNK_ROWS = 12,       /* a multiple of every micro-kernel's rows */
     FNN_STACK_BYTES = 1 << 16, /* of activations that a predictor keeps on the stack */
@@ -76,7 +77,7 @@ static size_t widest_output(const fnn_model *model) {
 /* ---- which path a shape takes ---- */
 
 static int is_large(const fnn_op *op) {
-    return op->code == FNN_OP_DENSE && fnn_multiply(op->inputs, op->outputs) >= FNN_LARGE_SIZE;
+    return op->code == FNN_OP_DENSE && !op->sparse && fnn_multiply(op->inputs, op->outputs) >= FNN_LARGE_SIZE;
 }
 
 static int has_large(const fnn_model *model) {
@@ -109,7 +110,7 @@ static size_t statistics_size(const fnn_op *op, size_t batch) {
 
 /* The input gradient of a small kernel is the forward product with its transpose, which each update keeps in step. */
 static int has_transposed(const fnn_model *model, size_t k) {
-    return model->ops[k].code == FNN_OP_DENSE && !is_large(&model->ops[k]);
+    return model->ops[k].code == FNN_OP_DENSE && !model->ops[k].sparse && !is_large(&model->ops[k]);
 }
 
 static size_t at_least(size_t value, size_t least) {
@@ -129,7 +130,8 @@ static size_t blocks(size_t count, size_t size) {
  * updates it, so the row and its slots stay in that thread's cache from step to step. (By columns it would not: cache lines
  * of two threads side by side are fetched by the prefetchers of both.) A small kernel is read whole by every thread. */
 static int is_wide(const fnn_op *op) {
-    return op->code == FNN_OP_DENSE && fnn_multiply(op->inputs, op->outputs) >= FNN_WIDE_SIZE && !is_large(op);
+    return op->code == FNN_OP_DENSE && !op->sparse && fnn_multiply(op->inputs, op->outputs) >= FNN_WIDE_SIZE &&
+           !is_large(op);
 }
 
 /* Each part of a wide product sums over its own inputs; their number depends on the shape alone, as their sum does. */
@@ -150,7 +152,9 @@ static size_t chunk_rows(const fnn_op *op) {
 /* Stripes of one op are of even height, so that equal numbers of them are equal work. */
 static size_t stripe_rows(const fnn_op *op) {
     const size_t size = is_large(op) ? at_most(FNN_LARGE_STRIPE, op->inputs * op->outputs / 4) : (size_t)FNN_STRIPE;
-    return blocks(op->inputs, blocks(op->inputs, at_least(size / op->outputs, FNN_CHUNK_ROWS)));
+    const size_t rows = at_least(size / op->outputs, FNN_CHUNK_ROWS);
+    return blocks(op->inputs,
+                  blocks(op->inputs, op->sparse ? at_least(rows, blocks(op->inputs, FNN_SPARSE_STRIPES)) : rows));
 }
 
 /* Stripes of an op other than a dense one: rows of a table, or columns. */
@@ -229,6 +233,10 @@ static int useful_threads(const fnn_model *model, size_t rows, int threads, int 
     double work = 0;
     for (size_t k = 0; k < model->op_count; k++) {
         const fnn_op *op = &model->ops[k];
+        if (op->sparse) {
+            work += 4.0 * (double)model->row_entries * (double)op->outputs;
+            continue;
+        }
         work += op->code == FNN_OP_DENSE ? 2.0 * (double)op->inputs * (double)op->outputs : 20.0 * (double)op->outputs;
     }
     const double most = work * (double)rows * products / work_per_thread;
@@ -378,6 +386,7 @@ static void end_turn(fnn_run *run, double steps, double seconds) {
 #define FN_TABLE f32
 #include "real.h"
 #include "plan.inc"
+#include "chains.inc"
 #include "ops.inc"
 #include "train.inc"
 #include "infer.inc"
@@ -389,6 +398,7 @@ static void end_turn(fnn_run *run, double steps, double seconds) {
 #define FN_TABLE f64
 #include "real.h"
 #include "plan.inc"
+#include "chains.inc"
 #include "ops.inc"
 #include "train.inc"
 #include "infer.inc"

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from fastnn.config import check_policy
 from fastnn.initializers import Initializer
 from fastnn.layers._op import Op
+from fastnn.sparse import SparseRows
 
 if TYPE_CHECKING:
     from fastnn.network import Network
@@ -50,6 +51,8 @@ class Layer:
         Width of its input, where it was told (`input_shape`).
     """
 
+    takes_sparse = False  # whether its input may be sparse rows
+
     def __init__(self, name: str | None = None, dtype: Any = None, input_shape: Any = None) -> None:
         if name is not None and (not isinstance(name, str) or not name or "/" in name):
             raise ValueError(f"name must be a non-empty string without '/', got {name!r}")
@@ -72,8 +75,16 @@ class Layer:
         """Name, shape and initializer of each parameter, once built."""
         return []
 
+    def check_input(self, rows: npt.NDArray[Any] | SparseRows, name: str) -> None:
+        """Raise where x, which this layer is the first to get, is not what it needs."""
+        if not isinstance(rows, SparseRows):
+            self.check_rows(rows, name)
+        elif not self.takes_sparse:
+            kind = type(self).__name__
+            raise TypeError(f"{name} is sparse, which needs a Dense first layer, got {kind} {self.name!r}")
+
     def check_rows(self, rows: npt.NDArray[Any], name: str) -> None:
-        """Raise where rows of x, which this layer is the first to get, are not what it needs."""
+        """Raise where dense rows of x are not what this layer, the first to get them, needs."""
 
     def lower(self, offsets: dict[str, int]) -> list[Op]:
         """The engine's ops, given where the parameters lie."""

@@ -43,6 +43,8 @@ class Dense(Layer):
     9
     """
 
+    takes_sparse = True
+
     def __init__(
         self,
         units: int,

@@ -1,0 +1,131 @@
+"""Sparse rows: the arrays of a scipy.sparse matrix, checked once and read in place by the engine."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+MAX_COLUMNS = 2**31 - 1
+
+
+def is_sparse(x: Any) -> bool:
+    """Whether x is one of scipy.sparse's matrices or arrays, without importing scipy.sparse."""
+    module = sys.modules.get("scipy.sparse")
+    return module is not None and bool(module.issparse(x))
+
+
+class SparseRows:
+    """The rows of a matrix of which only the entries that are not zero are stored (CSR).
+
+    Parameters
+    ----------
+    starts : ndarray of int64, shape (rows + 1,)
+        Row i has the entries ``starts[i]`` to ``starts[i + 1] - 1``.
+    columns : ndarray of int32, shape (entries,)
+        Of each entry; they rise within a row.
+    values : ndarray of float32 or float64, shape (entries,)
+    features : int
+
+    Notes
+    -----
+    Made by :func:`from_scipy` alone, which has checked the arrays: the engine trusts them.
+    """
+
+    __slots__ = ("_most", "columns", "features", "starts", "values")
+
+    def __init__(self, starts: Array, columns: Array, values: Array, features: int) -> None:
+        self.starts, self.columns, self.values, self.features = starts, columns, values, features
+        self._most: tuple[int, int] = (0, 0)
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def __getitem__(self, rows: slice) -> SparseRows:
+        first, end, step = rows.indices(len(self))
+        if step != 1:
+            raise ValueError(f"sparse rows are sliced in steps of 1, got {step}")
+        return SparseRows(self.starts[first : max(first, end) + 1], self.columns, self.values, self.features)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and features."""
+        return len(self), self.features
+
+    ndim = 2
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the values."""
+        return self.values.dtype
+
+    @property
+    def entries(self) -> int:
+        """The number of values stored for these rows."""
+        return int(self.starts[-1] - self.starts[0])
+
+    def most_entries(self, rows: int) -> int:
+        """The most entries that any `rows` of the rows have together."""
+        if self._most[0] != rows:
+            counts = np.diff(self.starts)
+            if rows < len(counts):
+                counts = np.partition(counts, len(counts) - rows)[len(counts) - rows :]
+            self._most = rows, int(counts.sum())
+        return self._most[1]
+
+
+def _arrays(matrix: Any, name: str) -> tuple[Array, Array, Array]:
+    """Starts, columns and values of a CSR matrix, of the right kinds and lengths."""
+    starts, columns, values = (np.asarray(getattr(matrix, key)) for key in ("indptr", "indices", "data"))
+    lengths = starts.ndim == columns.ndim == values.ndim == 1 and len(columns) == len(values)
+    if not lengths or starts.dtype.kind not in "iu" or columns.dtype.kind not in "iu":
+        raise ValueError(f"{name}'s indptr, indices and data must be one-dimensional, the first two of integers")
+    if len(starts) != matrix.shape[0] + 1:
+        raise ValueError(f"{name}'s indptr must hold {matrix.shape[0] + 1} numbers, one more than rows")
+    if columns.dtype.itemsize > 4 and len(columns) and not 0 <= columns.min() <= columns.max() <= MAX_COLUMNS:
+        raise ValueError(f"{name}'s indices must lie between 0 and {matrix.shape[1] - 1}")
+    return np.ascontiguousarray(starts, np.int64), np.ascontiguousarray(columns, np.int32), values
+
+
+def from_scipy(x: Any, dtype: str, name: str) -> SparseRows:
+    """The rows of a scipy.sparse matrix; its own arrays where they are CSR, sorted and of `dtype`.
+
+    Parameters
+    ----------
+    x : scipy.sparse matrix or array, shape (rows, features)
+        Another format than CSR is converted once; entries of one place are added up.
+    dtype : str
+    name : str
+        The argument's name, for messages.
+
+    Raises
+    ------
+    TypeError, ValueError
+        When it holds no real numbers, or its arrays contradict each other.
+    """
+    from fastnn._engine import SPARSE_COLUMN, SPARSE_STARTS, SPARSE_UNSORTED, check_sparse  # which imports SparseRows
+
+    if x.dtype.kind not in "fiub":
+        raise TypeError(f"{name} must hold real numbers, got a sparse matrix of dtype {x.dtype}")
+    if len(x.shape) != 2:
+        raise ValueError(f"{name} must have two axes (rows, features), got a sparse array of shape {x.shape}")
+    if x.shape[1] > MAX_COLUMNS:
+        raise ValueError(f"{name} must have fewer than 2**31 features, got {x.shape[1]}")
+    matrix = x.tocsr()
+    starts, columns, values = _arrays(matrix, name)
+    form = check_sparse(starts, columns, x.shape[1])
+    if form == SPARSE_STARTS:
+        raise ValueError(f"{name}'s indptr must rise from 0 to at most the number of its entries, {len(columns)}")
+    if form == SPARSE_COLUMN:
+        raise ValueError(f"{name}'s indices must lie between 0 and {x.shape[1] - 1}")
+    if form == SPARSE_UNSORTED:
+        from scipy.sparse import csr_matrix
+
+        matrix = csr_matrix((values, columns, starts), x.shape, copy=True)
+        matrix.sum_duplicates()
+        starts, columns, values = _arrays(matrix, name)
+    with np.errstate(over="ignore"):  # a float64 beyond float32's range becomes infinite, and is reported as such
+        return SparseRows(starts, columns, np.ascontiguousarray(values, dtype), x.shape[1])
