@@ -7,7 +7,7 @@ cdef extern from "fastnn.h" nogil:
     enum:
         FNN_ALIGNMENT, FNN_PADDING, FNN_MAX_THREADS, FNN_SLOTS
         FNN_LOSS, FNN_BACKWARD, FNN_UPDATE, FNN_INPUT_GRADIENT, FNN_TRAINING
-        FNN_STOPPED
+        FNN_STOPPED, FNN_NUMBERS, FNN_KERNEL, FNN_BIAS
     ctypedef struct fnn_product_f32:
         const float *const *a
         int by_depth
@@ -64,6 +64,23 @@ cdef extern from "fastnn.h" nogil:
         double numbers[4]
         const double *vector
         size_t vector_size, state, state_size
+    ctypedef struct fnn_schedule:
+        int code
+        double numbers[6]
+        const double *boundaries
+        const double *values
+        size_t pieces
+    ctypedef struct fnn_hyperparameters:
+        int code
+        double numbers[8]
+        fnn_schedule schedule
+        double weight_decay, clipnorm, global_clipnorm, clipvalue
+        int64_t accumulation_steps
+        double ema_momentum
+        int64_t ema_overwrite_frequency
+    ctypedef struct fnn_rule:
+        double multiplier, l1, l2
+        int32_t decays, nonnegative
     ctypedef struct fnn_stripe:
         size_t op, first, rows
     ctypedef struct fnn_model:
@@ -74,7 +91,10 @@ cdef extern from "fastnn.h" nogil:
         size_t parameter_size
         void *parameters
         void *gradients
-        void *slots[2]
+        void *slots[3]
+        void *average
+        void *accumulated
+        const fnn_rule *rules
         void *transposed
         size_t stripe_count
         const fnn_stripe *stripes
@@ -110,9 +130,9 @@ cdef extern from "fastnn.h" nogil:
         int passes
         int threads
         size_t batch
-        int optimizer
-        double hyperparameters[4]
+        fnn_hyperparameters optimizer
         int64_t iterations
+        double momentum_product
         uint64_t seed
         const fnn_progress *progress
         fnn_pace *pace
@@ -140,7 +160,9 @@ cdef extern from "fastnn.h" nogil:
         void *workspace
     int fnn_train_many(fnn_member *members, size_t count, int threads, const fnn_progress *progress)
     int fnn_train(const fnn_model *model, const fnn_data *data, fnn_run *run, void *workspace)
-    void fnn_apply_gradients(const fnn_model *model, fnn_run *run)
+    void fnn_apply_gradients(const fnn_model *model, fnn_run *run, void *workspace)
+    double fnn_learning_rate(const fnn_schedule *schedule, int64_t step)
+    double fnn_penalty(const fnn_model *model)
     int fnn_infer(const fnn_model *model, const fnn_data *data, fnn_run *run, void *scratch)
     ctypedef struct fnn_predictor:
         pass

@@ -17,19 +17,17 @@ from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.string cimport memset
 
 from fastnn._c cimport (
-    FNN_ALIGNMENT, FNN_BACKWARD, FNN_INPUT_GRADIENT, FNN_LOSS, FNN_MAX_THREADS, FNN_PADDING, FNN_SLOTS,
-    FNN_SPARSE_COLUMN, FNN_SPARSE_STARTS, FNN_SPARSE_UNSORTED, FNN_STOPPED, FNN_TRAINING, FNN_UPDATE, fnn_all_finite,
-    fnn_apply_gradients, fnn_check_sparse, fnn_compiler, fnn_data, fnn_freeze, fnn_fuses,
-    fnn_head, fnn_infer, fnn_isa_available, fnn_isa_kernels, fnn_isa_name, fnn_kernels, fnn_link, fnn_measure,
-    fnn_member, fnn_model, fnn_op, fnn_openmp, fnn_pace, fnn_predictor, fnn_product_f32, fnn_product_f64,
-    fnn_progress, fnn_run, fnn_scratch_bytes, fnn_state_size, fnn_stripe, fnn_stripes, fnn_tile_sums, fnn_train,
+    FNN_ALIGNMENT, FNN_BACKWARD, FNN_BIAS, FNN_INPUT_GRADIENT, FNN_KERNEL, FNN_LOSS, FNN_MAX_THREADS, FNN_NUMBERS,
+    FNN_PADDING, FNN_SLOTS, FNN_SPARSE_COLUMN, FNN_SPARSE_STARTS, FNN_SPARSE_UNSORTED, FNN_STOPPED, FNN_TRAINING,
+    FNN_UPDATE, fnn_all_finite, fnn_apply_gradients, fnn_check_sparse, fnn_compiler, fnn_data, fnn_freeze, fnn_fuses,
+    fnn_head, fnn_hyperparameters, fnn_infer, fnn_isa_available, fnn_isa_kernels, fnn_isa_name, fnn_kernels,
+    fnn_learning_rate, fnn_link, fnn_measure, fnn_member, fnn_model, fnn_op, fnn_openmp, fnn_pace, fnn_penalty,
+    fnn_predictor, fnn_product_f32, fnn_product_f64, fnn_progress, fnn_rule, fnn_run, fnn_schedule, fnn_scratch_bytes,
+    fnn_state_size, fnn_stripe, fnn_stripes, fnn_tile_sums, fnn_train,
     fnn_train_many, fnn_transposed_size, fnn_workspace_bytes,
 )
 
 cnp.import_array()
-
-
-SLOT_COUNTS = (0, 1, 1, 2)  # of the optimizer codes
 
 
 # ---- process-wide choices, made at import ----
@@ -242,6 +240,44 @@ def _packed_product(cnp.ndarray a not None, cnp.ndarray b not None, cnp.ndarray 
         _kernels.f32.multiply_packed(&single, <float *>_data(scratch))
 
 
+# ---- optimizers ----
+
+cdef int _set_schedule(fnn_schedule *schedule, int code, tuple numbers, cnp.ndarray boundaries,
+                       cnp.ndarray values) except -1:
+    """The arrays, float64, must outlive the schedule."""
+    schedule.code = code
+    for k, number in enumerate(numbers):
+        schedule.numbers[k] = number
+    schedule.boundaries, schedule.values = <const double *>_data(boundaries), <const double *>_data(values)
+    schedule.pieces = boundaries.shape[0]
+    return 0
+
+
+cdef int _set_hyperparameters(fnn_hyperparameters *optimizer, int code, hyperparameters) except -1:
+    """From a fastnn.optimizers.Hyperparameters, which must outlive the run."""
+    optimizer.code = code
+    for k, number in enumerate(hyperparameters.numbers):
+        if k < FNN_NUMBERS:
+            optimizer.numbers[k] = number
+    boundaries, values = hyperparameters.schedule_table
+    _set_schedule(&optimizer.schedule, hyperparameters.schedule, hyperparameters.schedule_numbers, boundaries, values)
+    optimizer.weight_decay, optimizer.clipvalue = hyperparameters.weight_decay, hyperparameters.clipvalue
+    optimizer.clipnorm, optimizer.global_clipnorm = hyperparameters.clipnorm, hyperparameters.global_clipnorm
+    optimizer.accumulation_steps = hyperparameters.accumulation_steps
+    optimizer.ema_momentum = hyperparameters.ema_momentum
+    optimizer.ema_overwrite_frequency = hyperparameters.ema_overwrite_frequency
+    return 0
+
+
+def learning_rate(int code, tuple numbers not None, cnp.ndarray boundaries not None, cnp.ndarray values not None,
+                  int64_t step):
+    """The learning rate of a schedule at `step`, see :mod:`fastnn.schedules`."""
+    cdef fnn_schedule schedule
+    memset(&schedule, 0, sizeof(fnn_schedule))
+    _set_schedule(&schedule, code, numbers, boundaries, values)
+    return fnn_learning_rate(&schedule, step)
+
+
 # ---- progress and signals ----
 
 cdef class _Reporter:
@@ -306,14 +342,15 @@ cdef class Engine:
     cdef readonly cnp.ndarray parameters
     cdef readonly tuple slots
     cdef public int64_t iterations
+    cdef public double momentum_product
     cdef public uint64_t seed
     cdef readonly tuple states
-    cdef cnp.ndarray _predictor, _ops, _stripes, _transposed, _gradients, _workspace, _scratch
+    cdef cnp.ndarray _predictor, _ops, _rules, _stripes, _transposed, _gradients, _workspace, _scratch
     cdef cnp.ndarray _heads, _measures, _constants, _tile_sums
     cdef size_t _workspace_batch, _scratch_bytes_per_thread
     cdef int _last_passes, _workspace_threads, _scratch_threads, _typenum, _optimizer, _compiled
     cdef size_t _inputs, _outputs, _target_columns
-    cdef object _dtype, _lock, _last_x
+    cdef object _dtype, _lock, _last_x, _slot_names, _trained
     cdef unsigned long _owner
     cdef size_t _last_rows
 
@@ -323,7 +360,7 @@ cdef class Engine:
         self._typenum = self._dtype.num
         self._inputs, self._outputs = plan.inputs, plan.outputs
         self._lock = threading.Lock()
-        self.slots = self.states = ()
+        self.slots = self.states = self._slot_names = ()
         memset(&self.model, 0, sizeof(fnn_model))
         memset(&self.pace, 0, sizeof(fnn_pace))
         self.model.is_double = self._typenum == cnp.NPY_FLOAT64
@@ -343,6 +380,13 @@ cdef class Engine:
         reads_x = [op.code for op in plan.ops if op.input < 0 or (op.code == _OP_ADD and plan.ops[op.source].input < 0)]
         self.takes_sparse = reads_x == [_OP_DENSE]
         self.model.ops, self.model.op_count, self.model.inputs = ops, len(plan.ops), plan.inputs
+
+        self._rules = np.zeros(2 * len(plan.ops) * sizeof(fnn_rule), np.uint8)
+        cdef fnn_rule *rules = <fnn_rule *>_data(self._rules)
+        for k in range(2 * len(plan.ops)):
+            rules[k].multiplier = 1
+        self.model.rules = rules
+        self.momentum_product = 1
 
         self.model.parameter_size = plan.size
         self.parameters = aligned_zeros(plan.size, self._dtype)
@@ -396,21 +440,80 @@ cdef class Engine:
         finally:
             self._leave()
 
-    def compile(self, heads, int optimizer):
-        """Set the heads (:class:`fastnn._head.Head`) and the optimizer's code; slots and the step counter start anew.
+    def set_optimizer(self, int code, slots, rules):
+        """Set the optimizer by its code; slots and the step counter start anew.
+
+        Parameters
+        ----------
+        code : int
+        slots : sequence of fastnn.optimizers.Slot
+            Those of the rule, then perhaps ``average`` and ``gradient_accumulator``.
+        rules : sequence of fastnn.layers._op.Rule
+            How each of the plan's parameters is trained.
+        """
+        cdef fnn_rule *target = <fnn_rule *>_data(self._rules)
+        cdef void *memory
+        arrays = []
+        for slot in slots:
+            arrays.append(aligned_zeros(self.plan.size, self._dtype))
+            if slot.initial:
+                arrays[-1][:] = slot.initial
+        places = {op.kernel: 2 * k + FNN_KERNEL for k, op in enumerate(self.plan.ops)}
+        places |= {op.bias: 2 * k + FNN_BIAS for k, op in enumerate(self.plan.ops)}
+        self._enter()
+        try:
+            self.slots, self._slot_names = tuple(arrays), tuple([slot.name for slot in slots])
+            self.model.average = self.model.accumulated = NULL
+            count = 0
+            for k in range(FNN_SLOTS):
+                self.model.slots[k] = NULL
+            for slot, array in zip(slots, arrays):
+                memory = _data(array)
+                if slot.name == "average":
+                    self.model.average = memory
+                elif slot.name == "gradient_accumulator":
+                    self.model.accumulated = memory
+                elif count < FNN_SLOTS:
+                    self.model.slots[count] = memory
+                    count += 1
+            for spec, rule in zip(self.plan.parameters, rules):
+                place = places.get(spec.offset, -1)
+                if place >= 0:  # else statistics, which no optimizer changes
+                    target[place] = fnn_rule(rule.multiplier, rule.l1, rule.l2, rule.decays, rule.nonnegative)
+            self._trained = [slice(spec.offset, spec.offset + int(np.prod(spec.shape)))
+                             for spec, rule in zip(self.plan.parameters, rules) if rule.trainable]
+            self._optimizer = code
+            self.iterations = 0
+            self.momentum_product = 1
+        finally:
+            self._leave()
+
+    def use_average(self, *, bint swap):
+        """Put the moving average of each trained parameter in its place, once there is one.
+
+        With `swap` the parameter takes the place of the average.
+        """
+        self._enter()
+        try:
+            for slot, name in zip(self.slots, self._slot_names):
+                if name == "average" and self.iterations:
+                    for part in self._trained:
+                        held = self.parameters[part].copy()
+                        self.parameters[part] = slot[part]
+                        if swap:
+                            slot[part] = held
+        finally:
+            self._leave()
+
+    def compile(self, heads):
+        """Set the heads, see :class:`fastnn._head.Head`.
 
         `states` then holds a slice of the sums for each measure, in the order of the heads. Sums are the loss, where
         there are several heads the loss of each, and the states; losses are summed over batches of rows x loss.
         """
-        slots = tuple([aligned_zeros(self.plan.size, self._dtype) for _ in range(SLOT_COUNTS[optimizer])])
         self._enter()
         try:
             self._set_heads(heads)
-            self.slots = slots
-            for k in range(FNN_SLOTS):
-                self.model.slots[k] = _data(slots[k]) if k < len(slots) else NULL
-            self._optimizer = optimizer
-            self.iterations = 0
             self._compiled = 1
             self._workspace = self._scratch = None  # their layout depends on the heads
             self._scratch_bytes_per_thread = fnn_scratch_bytes(&self.model, 1)
@@ -510,7 +613,7 @@ cdef class Engine:
             memory = _data(self._workspace)
             with nogil:
                 status = fnn_train(&self.model, &data, &run, memory)
-            self.iterations = run.iterations
+            self._take_state(&run)
             self._last_rows = 0
         finally:
             self._leave()
@@ -529,6 +632,7 @@ cdef class Engine:
             self._tile_sums = np.empty(fnn_tile_sums(&self.model))
         run.tile_sums = <double *>_data(self._tile_sums)
         self._infer(x, &data, &run, progress)
+        sums[0] += fnn_penalty(&self.model) * data.rows
         return sums
 
     def predict(self, x, cnp.ndarray out not None, progress=None):
@@ -629,15 +733,19 @@ cdef class Engine:
     def apply_gradients(self, hyperparameters):
         """One optimizer step from `gradients`."""
         cdef fnn_run run
+        cdef void *memory
         self._check_compiled()
         self._prepare_run(&run, hyperparameters, FNN_UPDATE)
+        run.batch = max(self._last_rows, 1)
         self._enter()
         try:
+            self._need_workspace(run.batch)
             self.model.gradients = _data(self.gradients)
-            run.threads = _threads
+            run.threads = min(_threads, self._workspace_threads)
+            memory = _data(self._workspace)
             with nogil:
-                fnn_apply_gradients(&self.model, &run)
-            self.iterations = run.iterations
+                fnn_apply_gradients(&self.model, &run, memory)
+            self._take_state(&run)
         finally:
             self._leave()
 
@@ -746,12 +854,16 @@ cdef class Engine:
     cdef int _prepare_run(self, fnn_run *run, hyperparameters, int passes) except -1:
         memset(run, 0, sizeof(fnn_run))
         run.passes = passes
-        run.optimizer = self._optimizer
         run.iterations = self.iterations
+        run.momentum_product = self.momentum_product
         run.seed = self.seed
         if hyperparameters is not None:
-            for k in range(len(hyperparameters)):
-                run.hyperparameters[k] = hyperparameters[k]
+            _set_hyperparameters(&run.optimizer, self._optimizer, hyperparameters)
+        return 0
+
+    cdef int _take_state(self, const fnn_run *run) except -1:
+        self.iterations = run.iterations
+        self.momentum_product = run.momentum_product
         return 0
 
     cdef int _need_workspace(self, size_t batch) except -1:
@@ -842,7 +954,7 @@ def train_many(list engines not None, list arrays not None, list orders not None
         results = []
         for k in range(count):
             engine = engines[k]
-            engine.iterations = members[k].run.iterations
+            engine._take_state(&members[k].run)
             engine._last_rows = 0
             results.append((sums[k], members[k].run.first_nonfinite))
     finally:

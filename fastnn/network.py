@@ -25,7 +25,7 @@ class Network:
         self.layers: list[Layer] = []
         self._engine: Engine | None = None
         self._views: dict[tuple[str, str], Array] = {}
-        self._compiled_code = -1
+        self._compiled_code: Any = None  # what the engine is set up for
         self._first: Layer | None = None
         self._seed = utils.next_seed()
         for layer in layers or ():
@@ -73,7 +73,7 @@ class Network:
     def _forget_weights(self) -> None:
         self._engine = None
         self._views = {}
-        self._compiled_code = -1
+        self._compiled_code = None
 
     def _build_if_known(self) -> None:
         computing = any(not isinstance(layer, layers.InputLayer) for layer in self.layers)
@@ -118,7 +118,7 @@ class Network:
         last = self.layers[-1]
         if lowered.outputs == 1 and getattr(getattr(last, "activation", None), "name", "") == "softmax":
             warnings.warn("softmax over one unit is always 1: use sigmoid, or two units", UserWarning, stacklevel=4)
-        self._engine, self._views, self._compiled_code = engine, views, -1
+        self._engine, self._views, self._compiled_code = engine, views, None
         self._first = self._first_layer()
 
     def _first_layer(self) -> Layer | None:

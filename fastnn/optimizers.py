@@ -3,73 +3,304 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 
+from fastnn import schedules
 from fastnn._registry import Registry
+from fastnn._settings import Setting, number
+from fastnn.schedules import LearningRateSchedule, _Constant
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from fastnn._engine import Engine
 
 
-def _number(name: str, value: Any, low: float, high: float, *, open_low: bool = False) -> float:
-    """`value` as a float within [low, high), or a ValueError that says what is needed."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise TypeError(f"{name} must be a number, got {type(value).__name__}")
-    number = float(value)
-    if not (math.isfinite(number) and low <= number < high) or (open_low and number == low):
-        bound = f"at least {low:g}" if not open_low else f"greater than {low:g}"
-        raise ValueError(
-            f"{name} must be {bound}{f' and below {high:g}' if math.isfinite(high) else ''}, got {value!r}"
-        )
-    return number
+class Shared(TypedDict, total=False):
+    """The keyword arguments that all optimizers share; :class:`Optimizer` describes them."""
+
+    weight_decay: float | None
+    clipnorm: float | None
+    clipvalue: float | None
+    global_clipnorm: float | None
+    use_ema: bool
+    ema_momentum: float
+    ema_overwrite_frequency: int | None
+    loss_scale_factor: float | None
+    gradient_accumulation_steps: int | None
+    weight_decay_exclusions: Sequence[str]
+    name: str | None
 
 
-class _Setting:
-    """A number of an optimizer: writable at any time, checked when it is set."""
+class Slot(NamedTuple):
+    """State kept for each parameter, and the value it starts from."""
 
-    def __init__(self, low: float = 0.0, high: float = math.inf, *, open_low: bool = False) -> None:
-        self.low, self.high, self.open_low = low, high, open_low
+    name: str
+    initial: float = 0.0
 
-    def __set_name__(self, owner: type, name: str) -> None:
-        self.name = name
 
-    def __get__(self, instance: Any, owner: type) -> Any:
-        return self if instance is None else instance.__dict__[self.name]
+class Hyperparameters(NamedTuple):
+    """What the engine needs of an optimizer for a run: fnn_hyperparameters in src_c/fastnn.h."""
 
-    def __set__(self, instance: Any, value: Any) -> None:
-        instance.__dict__[self.name] = _number(self.name, value, self.low, self.high, open_low=self.open_low)
+    numbers: tuple[float, ...]
+    schedule: int
+    schedule_numbers: tuple[float, ...]
+    schedule_table: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
+    weight_decay: float
+    clipnorm: float
+    global_clipnorm: float
+    clipvalue: float
+    accumulation_steps: int
+    ema_momentum: float
+    ema_overwrite_frequency: int
 
 
 class Optimizer:
-    """Base of all optimizers.
+    """Base of all optimizers, with what they share. All numbers may be changed at any time.
+
+    Parameters
+    ----------
+    learning_rate : float or LearningRateSchedule
+    weight_decay : float, optional
+        ``p -= p * weight_decay * learning_rate`` before each update (Loshchilov and Hutter 2019).
+    clipnorm : float, optional
+        The gradient of each parameter is scaled down to at most this Euclidean norm.
+    clipvalue : float, optional
+        Each element of a gradient is cut off at -clipvalue and clipvalue.
+    global_clipnorm : float, optional
+        All gradients together are scaled down to at most this norm. Only one of the three may be given.
+    use_ema : bool, default False
+        Keep an exponential moving average of the weights, which replaces them at the end of ``fit``.
+    ema_momentum : float, default 0.99
+        ``average = ema_momentum * average + (1 - ema_momentum) * weights`` after each step.
+    ema_overwrite_frequency : int, optional
+        Replace the weights by their average after so many steps as well.
+    loss_scale_factor : None
+        Gradients are float32 or float64 here, so there is nothing to scale: anything else raises.
+    gradient_accumulation_steps : int, optional
+        Apply the mean gradient of so many steps, at least 2, at the last of them.
+    weight_decay_exclusions : sequence of str, default ()
+        A parameter whose ``layer/name`` contains one of them does not decay; not in Keras, where
+        :meth:`exclude_from_weight_decay` alone says so and a saved optimizer has forgotten it.
+    name : str, optional
+        As in Keras; it means nothing here.
 
     Attributes
     ----------
     learning_rate : float
-        Writable between epochs and batches.
-    slots : tuple of str
-        Names of the state kept per parameter.
+        Of the next step. Writable, unless a schedule was given.
+    iterations : int
+        Updates done by the model it is compiled into.
     """
 
-    learning_rate = _Setting()
+    weight_decay = Setting(optional=True)
+    clipnorm = Setting(optional=True)
+    clipvalue = Setting(optional=True)
+    global_clipnorm = Setting(optional=True)
+    ema_momentum = Setting(high=math.nextafter(1, 2))
+    ema_overwrite_frequency = Setting(low=1, optional=True, whole=True)
+    gradient_accumulation_steps = Setting(low=2, optional=True, whole=True)
+
+    _FIELDS: ClassVar[tuple[str, ...]] = ()  # the names of a class's own arguments
+
+    def __init__(
+        self,
+        learning_rate: float | LearningRateSchedule,
+        *,
+        weight_decay: float | None = None,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+        use_ema: bool = False,
+        ema_momentum: float = 0.99,
+        ema_overwrite_frequency: int | None = None,
+        loss_scale_factor: float | None = None,
+        gradient_accumulation_steps: int | None = None,
+        weight_decay_exclusions: Sequence[str] = (),
+        name: str | None = None,
+    ) -> None:
+        self._engine: Engine | None = None
+        self._schedule = self._checked_schedule(learning_rate)
+        self.name = name if name is not None else type(self).__name__.lower()
+        self.weight_decay = weight_decay
+        given = {"clipnorm": clipnorm, "clipvalue": clipvalue, "global_clipnorm": global_clipnorm}
+        named = [key for key, value in given.items() if value is not None]
+        if len(named) > 1:
+            raise ValueError(
+                f"only one of clipnorm, clipvalue and global_clipnorm may be given, got {' and '.join(named)}"
+            )
+        self.clipnorm, self.clipvalue, self.global_clipnorm = clipnorm, clipvalue, global_clipnorm
+        if not isinstance(use_ema, bool):
+            raise TypeError(f"use_ema must be True or False, got {use_ema!r}")
+        self.use_ema = use_ema
+        self.ema_momentum, self.ema_overwrite_frequency = ema_momentum, ema_overwrite_frequency
+        if loss_scale_factor is not None:
+            raise ValueError(
+                f"loss_scale_factor must be None: gradients are float32 or float64 here, which need no scaled loss, "
+                f"got {loss_scale_factor!r}"
+            )
+        self.gradient_accumulation_steps = gradient_accumulation_steps
+        self.weight_decay_exclusions: tuple[str, ...] = ()
+        self.exclude_from_weight_decay(var_names=weight_decay_exclusions)
+
+    # ---- the learning rate ----
+
+    @staticmethod
+    def _checked_schedule(value: Any) -> LearningRateSchedule:
+        if isinstance(value, (LearningRateSchedule, dict)):
+            return schedules._registry.get(value, "learning_rate")
+        if callable(value):
+            raise TypeError(
+                "learning_rate must be a number or one of fastnn.optimizers.schedules, which the engine evaluates at "
+                f"each step, got {type(value).__name__}"
+            )
+        return _Constant(number("learning_rate", value, 0.0, math.inf))
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the next step."""
+        if isinstance(self._schedule, _Constant):
+            return self._schedule.learning_rate
+        return self._schedule(0 if self._engine is None else self._engine.iterations)
+
+    @learning_rate.setter
+    def learning_rate(self, value: float | LearningRateSchedule) -> None:
+        checked = self._checked_schedule(value)
+        if isinstance(checked, _Constant) and not isinstance(self._schedule, _Constant):
+            raise TypeError(
+                "learning_rate cannot be set to a number: the optimizer was made with "
+                f"{type(self._schedule).__name__}; set it to a schedule, or make the optimizer with a number"
+            )
+        self._schedule = checked
+
+    # ---- what the engine asks ----
 
     @property
     def code(self) -> int:
         """The engine's number for the rule."""
         raise NotImplementedError
 
-    @property
-    def slots(self) -> tuple[str, ...]:
-        """Names of the state kept per parameter."""
-        raise NotImplementedError
+    def rule_slots(self) -> tuple[Slot, ...]:
+        """What the rule keeps per parameter."""
+        return ()
 
-    def hyperparameters(self) -> npt.NDArray[np.float64]:
-        """The numbers that the engine needs, in its order."""
-        raise NotImplementedError
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        """What is kept per parameter: the rule's slots, then the average and the accumulated gradient."""
+        average = (Slot("average"),) if self.use_ema else ()
+        accumulated = (Slot("gradient_accumulator"),) if self.gradient_accumulation_steps else ()
+        return (*self.rule_slots(), *average, *accumulated)
+
+    def numbers(self) -> tuple[float, ...]:
+        """The rule's numbers, in the order of src_c/step.c."""
+        return ()
+
+    def hyperparameters(self) -> Hyperparameters:
+        """All numbers that the engine needs."""
+        return Hyperparameters(
+            numbers=self.numbers(),
+            schedule=self._schedule.code,
+            schedule_numbers=self._schedule.numbers,
+            schedule_table=self._schedule.table,
+            weight_decay=self.weight_decay or 0.0,
+            clipnorm=self.clipnorm or 0.0,
+            global_clipnorm=self.global_clipnorm or 0.0,
+            clipvalue=self.clipvalue or 0.0,
+            accumulation_steps=self.gradient_accumulation_steps or 1,
+            ema_momentum=self.ema_momentum,
+            ema_overwrite_frequency=(self.ema_overwrite_frequency or 0) if self.use_ema else 0,
+        )
+
+    def attach(self, engine: Engine) -> None:
+        """Called with the engine of the model that it is compiled into."""
+        self._engine = engine
+
+    @property
+    def iterations(self) -> int:
+        """Updates done by the model it is compiled into."""
+        steps = 0 if self._engine is None else int(self._engine.iterations)
+        return steps // (self.gradient_accumulation_steps or 1)
+
+    # ---- weight decay and averages ----
+
+    def exclude_from_weight_decay(self, var_list: Any = None, var_names: Iterable[str] | None = None) -> None:
+        """Leave parameters out of the weight decay; counts from the next compile on.
+
+        Parameters
+        ----------
+        var_list : None
+            Arrays have no names here: say them in `var_names`.
+        var_names : iterable of str
+            A parameter whose ``layer/name`` contains one of them does not decay: ``["bias"]``, ``["dense_1/"]``.
+        """
+        if var_list is not None:
+            raise ValueError("var_list must be None: weights are plain arrays here; name them in var_names")
+        names = () if var_names is None else tuple(var_names)
+        if isinstance(var_names, str) or not all(isinstance(name, str) and name for name in names):
+            raise TypeError(f"var_names must be a list of non-empty strings, got {var_names!r}")
+        self.weight_decay_exclusions = names
+
+    def decays(self, path: str) -> bool:
+        """Whether weight decay counts for the parameter ``layer/name``."""
+        return not any(name in path for name in self.weight_decay_exclusions)
+
+    def finalize_variable_values(self, var_list: Any = None) -> None:
+        """Replace the weights of the model by their moving average, if there is one; ``fit`` does so at its end.
+
+        Parameters
+        ----------
+        var_list : ignored in effect
+            The weights are those of the model that the optimizer is compiled into.
+        """
+        if self.use_ema and self._engine is not None:
+            self._engine.use_average(swap=False)
+
+    def swap_average_weights(self) -> None:
+        """Exchange the weights of the model with their moving average; a second call takes it back.
+
+        Raises
+        ------
+        ValueError
+            Without ``use_ema=True``, or before the model was compiled.
+        """
+        if not self.use_ema or self._engine is None:
+            raise ValueError("swap_average_weights needs a compiled model whose optimizer was made with use_ema=True")
+        self._engine.use_average(swap=True)
+
+    # ---- configuration ----
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        raise NotImplementedError
+        rate: Any = self._schedule
+        config = {
+            "name": self.name,
+            "learning_rate": rate.learning_rate if isinstance(rate, _Constant) else schedules.serialize(rate),
+            "weight_decay": self.weight_decay,
+            "clipnorm": self.clipnorm,
+            "global_clipnorm": self.global_clipnorm,
+            "clipvalue": self.clipvalue,
+            "use_ema": self.use_ema,
+            "ema_momentum": self.ema_momentum,
+            "ema_overwrite_frequency": self.ema_overwrite_frequency,
+            "loss_scale_factor": None,
+            "gradient_accumulation_steps": self.gradient_accumulation_steps,
+        }
+        if self.weight_decay_exclusions:
+            config["weight_decay_exclusions"] = list(self.weight_decay_exclusions)
+        return config | {field: getattr(self, field) for field in self._FIELDS}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Optimizer:
+        """An equal optimizer from :meth:`get_config`."""
+        return cls(**config)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies: without the engine, which cannot be copied."""
+        return self.__dict__ | {"_engine": None}
 
 
 class SGD(Optimizer):
@@ -77,10 +308,12 @@ class SGD(Optimizer):
 
     Parameters
     ----------
-    learning_rate : float, default 0.01
+    learning_rate : float or LearningRateSchedule, default 0.01
     momentum : float, default 0
-        In [0, 1).
+        In [0, 1].
     nesterov : bool, default False
+    **shared
+        See :class:`Optimizer`.
 
     Examples
     --------
@@ -89,11 +322,17 @@ class SGD(Optimizer):
     0.1
     """
 
-    momentum = _Setting(high=1.0)
-    _SLOTS: ClassVar[tuple[str, ...]] = ("momentum",)
+    momentum = Setting(high=math.nextafter(1, 2))
+    _FIELDS = ("momentum", "nesterov")
 
-    def __init__(self, learning_rate: float = 0.01, momentum: float = 0.0, nesterov: bool = False) -> None:
-        self.learning_rate = learning_rate
+    def __init__(
+        self,
+        learning_rate: float | LearningRateSchedule = 0.01,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        **shared: Unpack[Shared],
+    ) -> None:
+        super().__init__(learning_rate, **shared)
         self.momentum = momentum
         self.nesterov = bool(nesterov)
 
@@ -102,69 +341,328 @@ class SGD(Optimizer):
         """The engine's number for the rule."""
         return 0 if not self.momentum else 2 if self.nesterov else 1
 
-    @property
-    def slots(self) -> tuple[str, ...]:
-        """``("momentum",)`` where there is momentum, else nothing."""
-        return self._SLOTS if self.momentum else ()
+    def rule_slots(self) -> tuple[Slot, ...]:
+        """``momentum`` where there is momentum."""
+        return (Slot("momentum"),) if self.momentum else ()
 
-    def hyperparameters(self) -> npt.NDArray[np.float64]:
-        """Learning rate and momentum."""
-        return np.array([self.learning_rate, self.momentum])
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return {"learning_rate": self.learning_rate, "momentum": self.momentum, "nesterov": self.nesterov}
+    def numbers(self) -> tuple[float, ...]:
+        """Momentum."""
+        return (self.momentum,)
 
 
-class Adam(Optimizer):
+class _Moments(Optimizer):
+    """What Adam and its kin share: two decays and an epsilon."""
+
+    beta_1 = Setting(high=1.0)
+    beta_2 = Setting(high=1.0)
+    epsilon = Setting(open_low=True)
+    _FIELDS: ClassVar[tuple[str, ...]] = ("beta_1", "beta_2", "epsilon")
+    _SECOND: ClassVar[str] = "velocity"
+
+    def __init__(
+        self,
+        learning_rate: float | LearningRateSchedule = 0.001,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-7,
+        **shared: Unpack[Shared],
+    ) -> None:
+        super().__init__(learning_rate, **shared)
+        self.beta_1, self.beta_2, self.epsilon = beta_1, beta_2, epsilon
+
+    def rule_slots(self) -> tuple[Slot, ...]:
+        """First moment; second moment or norm."""
+        return (Slot("momentum"), Slot(self._SECOND))
+
+    def numbers(self) -> tuple[float, ...]:
+        """Decays: beta_1, beta_2, epsilon."""
+        return (self.beta_1, self.beta_2, self.epsilon)
+
+
+class Adam(_Moments):
     """Adam (Kingma and Ba 2015, the form at the end of section 2, as in Keras).
 
     Parameters
     ----------
-    learning_rate : float, default 0.001
+    learning_rate : float or LearningRateSchedule, default 0.001
     beta_1, beta_2 : float, default 0.9 and 0.999
         Decay of the first and second moment, in [0, 1).
     epsilon : float, default 1e-7
         Added to the square root of the second moment.
+    amsgrad : bool, default False
+        Divide by the largest second moment so far (Reddi et al. 2018).
+    **shared
+        See :class:`Optimizer`.
     """
 
-    beta_1 = _Setting(high=1.0)
-    beta_2 = _Setting(high=1.0)
-    epsilon = _Setting(open_low=True)
+    _FIELDS = (*_Moments._FIELDS, "amsgrad")
 
     def __init__(
-        self, learning_rate: float = 0.001, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-7
+        self,
+        learning_rate: float | LearningRateSchedule = 0.001,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-7,
+        amsgrad: bool = False,
+        **shared: Unpack[Shared],
     ) -> None:
-        self.learning_rate = learning_rate
-        self.beta_1, self.beta_2, self.epsilon = beta_1, beta_2, epsilon
+        super().__init__(learning_rate, beta_1, beta_2, epsilon, **shared)
+        self.amsgrad = bool(amsgrad)
 
     @property
     def code(self) -> int:
         """The engine's number for the rule."""
-        return 3
+        return 4 if self.amsgrad else 3
+
+    def rule_slots(self) -> tuple[Slot, ...]:
+        """First and second moment, and the largest second one with `amsgrad`."""
+        return (*super().rule_slots(), *((Slot("velocity_hat"),) if self.amsgrad else ()))
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019).
+
+    Parameters
+    ----------
+    learning_rate : float or LearningRateSchedule, default 0.001
+    weight_decay : float, default 0.004
+    beta_1, beta_2, epsilon, amsgrad
+        As for :class:`Adam`.
+    **shared
+        See :class:`Optimizer`.
+    """
+
+    def __init__(
+        self,
+        learning_rate: float | LearningRateSchedule = 0.001,
+        weight_decay: float = 0.004,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-7,
+        amsgrad: bool = False,
+        **shared: Any,
+    ) -> None:
+        if weight_decay is None:
+            raise ValueError("weight_decay must be a number, got None: use Adam")
+        super().__init__(learning_rate, beta_1, beta_2, epsilon, amsgrad, weight_decay=weight_decay, **shared)
+
+
+class Nadam(_Moments):
+    """Adam with Nesterov's momentum (Dozat 2015).
+
+    Parameters
+    ----------
+    learning_rate : float or LearningRateSchedule, default 0.001
+    beta_1, beta_2 : float, default 0.9 and 0.999
+    epsilon : float, default 1e-7
+    **shared
+        See :class:`Optimizer`.
+    """
 
     @property
-    def slots(self) -> tuple[str, ...]:
-        """First and second moment."""
-        return ("m", "v")
+    def code(self) -> int:
+        """The engine's number for the rule."""
+        return 5
 
-    def hyperparameters(self) -> npt.NDArray[np.float64]:
-        """Learning rate, beta_1, beta_2, epsilon."""
-        return np.array([self.learning_rate, self.beta_1, self.beta_2, self.epsilon])
 
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return {
-            "learning_rate": self.learning_rate,
-            "beta_1": self.beta_1,
-            "beta_2": self.beta_2,
-            "epsilon": self.epsilon,
-        }
+class Adamax(_Moments):
+    """Adam with the largest gradient in the place of the second moment (Kingma and Ba 2015, section 7.1).
+
+    Parameters
+    ----------
+    learning_rate : float or LearningRateSchedule, default 0.001
+    beta_1, beta_2 : float, default 0.9 and 0.999
+    epsilon : float, default 1e-7
+    **shared
+        See :class:`Optimizer`.
+    """
+
+    _SECOND = "norm"
+
+    @property
+    def code(self) -> int:
+        """The engine's number for the rule."""
+        return 6
+
+
+class RMSprop(Optimizer):
+    """Divides the gradient by the root of its mean square (Hinton 2012).
+
+    Parameters
+    ----------
+    learning_rate : float or LearningRateSchedule, default 0.001
+    rho : float, default 0.9
+        Decay of the mean square, in [0, 1].
+    momentum : float, default 0
+    epsilon : float, default 1e-7
+        Added under the root.
+    centered : bool, default False
+        Divide by the deviation instead: subtract the squared mean under the root.
+    **shared
+        See :class:`Optimizer`.
+    """
+
+    rho = Setting(high=math.nextafter(1, 2))
+    momentum = Setting(high=math.nextafter(1, 2))
+    epsilon = Setting(open_low=True)
+    _FIELDS = ("rho", "momentum", "epsilon", "centered")
+
+    def __init__(
+        self,
+        learning_rate: float | LearningRateSchedule = 0.001,
+        rho: float = 0.9,
+        momentum: float = 0.0,
+        epsilon: float = 1e-7,
+        centered: bool = False,
+        **shared: Unpack[Shared],
+    ) -> None:
+        super().__init__(learning_rate, **shared)
+        self.rho, self.momentum, self.epsilon, self.centered = rho, momentum, epsilon, bool(centered)
+
+    @property
+    def code(self) -> int:
+        """The engine's number for the rule."""
+        return 7 + int(self.momentum > 0) + 2 * int(self.centered)
+
+    def rule_slots(self) -> tuple[Slot, ...]:
+        """The mean square; the momentum and the mean where there are."""
+        names = ["velocity"] + ["momentum"] * (self.momentum > 0) + ["average_gradient"] * self.centered
+        return tuple(Slot(name) for name in names)
+
+    def numbers(self) -> tuple[float, ...]:
+        """Decay rho, epsilon, momentum."""
+        return (self.rho, self.epsilon, self.momentum)
+
+
+class Adagrad(Optimizer):
+    """Divides the gradient by the root of the sum of its squares so far (Duchi, Hazan and Singer 2011).
+
+    Parameters
+    ----------
+    learning_rate : float or LearningRateSchedule, default 0.001
+    initial_accumulator_value : float, default 0.1
+        Where the sum starts.
+    epsilon : float, default 1e-7
+        Added under the root.
+    **shared
+        See :class:`Optimizer`.
+    """
+
+    initial_accumulator_value = Setting()
+    epsilon = Setting(open_low=True)
+    _FIELDS = ("initial_accumulator_value", "epsilon")
+
+    def __init__(
+        self,
+        learning_rate: float | LearningRateSchedule = 0.001,
+        initial_accumulator_value: float = 0.1,
+        epsilon: float = 1e-7,
+        **shared: Unpack[Shared],
+    ) -> None:
+        super().__init__(learning_rate, **shared)
+        self.initial_accumulator_value, self.epsilon = initial_accumulator_value, epsilon
+
+    @property
+    def code(self) -> int:
+        """The engine's number for the rule."""
+        return 11
+
+    def rule_slots(self) -> tuple[Slot, ...]:
+        """The sum of squares."""
+        return (Slot("accumulator", self.initial_accumulator_value),)
+
+    def numbers(self) -> tuple[float, ...]:
+        """Epsilon."""
+        return (self.epsilon,)
+
+
+class Adadelta(Optimizer):
+    """Steps as large as the mean of those before, over the mean gradient (Zeiler 2012).
+
+    Parameters
+    ----------
+    learning_rate : float or LearningRateSchedule, default 0.001
+        The paper has 1.0.
+    rho : float, default 0.95
+    epsilon : float, default 1e-7
+        Added under both roots.
+    **shared
+        See :class:`Optimizer`.
+    """
+
+    rho = Setting(high=math.nextafter(1, 2))
+    epsilon = Setting(open_low=True)
+    _FIELDS = ("rho", "epsilon")
+
+    def __init__(
+        self,
+        learning_rate: float | LearningRateSchedule = 0.001,
+        rho: float = 0.95,
+        epsilon: float = 1e-7,
+        **shared: Unpack[Shared],
+    ) -> None:
+        super().__init__(learning_rate, **shared)
+        self.rho, self.epsilon = rho, epsilon
+
+    @property
+    def code(self) -> int:
+        """The engine's number for the rule."""
+        return 12
+
+    def rule_slots(self) -> tuple[Slot, ...]:
+        """Mean squares of the gradients and of the steps."""
+        return (Slot("accumulated_grad"), Slot("accumulated_delta_var"))
+
+    def numbers(self) -> tuple[float, ...]:
+        """Decay rho, epsilon."""
+        return (self.rho, self.epsilon)
+
+
+class Lion(Optimizer):
+    """Steps of one size, by the sign of an interpolated momentum (Chen et al. 2023).
+
+    Parameters
+    ----------
+    learning_rate : float or LearningRateSchedule, default 0.001
+    beta_1 : float, default 0.9
+        The share of the momentum in the sign, in (0, 1].
+    beta_2 : float, default 0.99
+        Decay of the momentum.
+    **shared
+        See :class:`Optimizer`.
+    """
+
+    beta_1 = Setting(high=math.nextafter(1, 2), open_low=True)
+    beta_2 = Setting(high=math.nextafter(1, 2))
+    _FIELDS = ("beta_1", "beta_2")
+
+    def __init__(
+        self,
+        learning_rate: float | LearningRateSchedule = 0.001,
+        beta_1: float = 0.9,
+        beta_2: float = 0.99,
+        **shared: Unpack[Shared],
+    ) -> None:
+        super().__init__(learning_rate, **shared)
+        self.beta_1, self.beta_2 = beta_1, beta_2
+
+    @property
+    def code(self) -> int:
+        """The engine's number for the rule."""
+        return 13
+
+    def rule_slots(self) -> tuple[Slot, ...]:
+        """The momentum."""
+        return (Slot("momentum"),)
+
+    def numbers(self) -> tuple[float, ...]:
+        """Decays: beta_1, beta_2."""
+        return (self.beta_1, self.beta_2)
 
 
 _registry: Registry[Optimizer] = Registry("optimizer", Optimizer)
-_registry.register(SGD)
-_registry.register(Adam)
+for _optimizer in (SGD, Adam, AdamW, Nadam, Adamax, RMSprop, Adagrad, Adadelta, Lion):
+    _registry.register(_optimizer)
 
 
 def get(identifier: Any) -> Optimizer:

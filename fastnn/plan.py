@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from fastnn import config
-from fastnn.layers._op import OP_ACTIVATION, OP_ADD, OP_DENSE, OP_EMBEDDING, OP_JOIN, Op
+from fastnn.layers._op import OP_ACTIVATION, OP_ADD, OP_DENSE, OP_EMBEDDING, OP_JOIN, Op, Rule
 
 if TYPE_CHECKING:
     from fastnn.layers import Layer
@@ -140,3 +140,17 @@ def lower(layers: Sequence[Layer], inputs: int, policy: str) -> Plan:
     if any(op.code == OP_EMBEDDING and op.input >= 0 for op in linked):
         raise ValueError("Embedding must be the first layer of the model: it takes whole numbers from x")
     return Plan(dtype, inputs, features, tuple(_fuse(linked)), tuple(parameters), offset, policy == config.MIXED)
+
+
+def training_rules(
+    layers: Sequence[Layer], parameters: Sequence[ParameterSpec], decays: Callable[[str], bool]
+) -> list[Rule]:
+    """How each of the parameters is trained; `decays` says of a ``layer/name`` whether weight decay counts for it."""
+    named = {str(layer.name): layer for layer in layers}
+    fixed = {(name, parameter) for name, layer in named.items() for parameter in layer.non_trainable()}
+    return [
+        named[spec.layer]
+        .training_rule(spec.name)
+        ._replace(decays=decays(f"{spec.layer}/{spec.name}"), trainable=(spec.layer, spec.name) not in fixed)
+        for spec in parameters
+    ]

@@ -46,8 +46,9 @@ def _tensors(model: Sequential) -> dict[str, npt.NDArray[Any]]:
     if engine is None:
         return tensors
     slots = [("", engine.parameters)]
-    if model.optimizer is not None and len(engine.slots) == len(model.optimizer.slots):
-        slots += [(f"optimizer/{n}/", s) for n, s in zip(model.optimizer.slots, engine.slots, strict=True)]
+    names = [slot.name for slot in model.optimizer.slots] if model.optimizer is not None else []
+    if names and len(engine.slots) == len(names):
+        slots += [(f"optimizer/{n}/", s) for n, s in zip(names, engine.slots, strict=True)]
     for prefix, flat in slots:
         for spec in engine.plan.parameters:
             end = spec.offset + int(np.prod(spec.shape))
@@ -65,6 +66,7 @@ def _header(model: Sequential, tensors: Mapping[str, npt.NDArray[Any]], digest: 
     training = {
         "built": None if engine is None else [engine.plan.inputs, engine.plan.dtype],
         "iterations": 0 if engine is None else int(engine.iterations),
+        "momentum_product": 1.0 if engine is None else float(engine.momentum_product),
         "seed": model._seed,
         "epochs_done": model._epochs_done,
     }
@@ -312,4 +314,8 @@ def _restore(metadata: dict[str, str], arrays: dict[str, npt.NDArray[Any]]) -> S
     model._seed, model._epochs_done = _size(training["seed"], "the seed"), _size(training["epochs_done"], "epochs_done")
     if model._engine is not None:
         model._engine.iterations = _size(training["iterations"], "iterations")
+        product = training.get("momentum_product", 1.0)
+        if not isinstance(product, float) or not 0 <= product <= 1:
+            raise ModelFileError(f"momentum_product must be a number from 0 to 1, got {str(product)[:40]}")
+        model._engine.momentum_product = product
     return model

@@ -65,7 +65,7 @@ class Trainer(Network):
         for metric in chosen:
             self._resolve_metric(metric, chosen_loss, 2)
         self.optimizer, self.loss, self._metrics = chosen_optimizer, chosen_loss, chosen
-        self._compiled_code = -1
+        self._compiled_code = None
 
     @staticmethod
     def _resolve_metric(identifier: Any, loss: losses.Loss, outputs: int) -> metrics.Metric:
@@ -85,13 +85,15 @@ class Trainer(Network):
         if self.loss is None or self.optimizer is None:
             raise RuntimeError(f"{action} needs a compiled model: call compile(optimizer=..., loss=...) first")
         engine = self._need_engine(action)
-        code = self.optimizer.code
+        code = (self.optimizer.code, self.optimizer.slots)
         if self._compiled_code != code:
             self._measured = [self._resolve_metric(m, self.loss, engine.plan.outputs) for m in self._metrics]
             measures = [metric.measure() for metric in self._measured]
             lowered = plan.lower(self.layers, engine.plan.inputs, self._policy())
             engine.set_frozen([op.frozen for op in lowered.ops])
-            engine.compile([self.loss.head(engine.plan.outputs, measures)], code)
+            engine.compile([self.loss.head(engine.plan.outputs, measures)])
+            engine.set_optimizer(*code, plan.training_rules(self.layers, engine.plan.parameters, self.optimizer.decays))
+            self.optimizer.attach(engine)
             self._compiled_code = code
         engine.seed = self._seed
         return engine, self.loss, self.optimizer

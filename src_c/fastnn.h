@@ -14,7 +14,7 @@
 
 #include "fastnn_predictor.h"
 
-enum { FNN_ALIGNMENT = 64, FNN_PADDING = 512, FNN_MAX_THREADS = 256, FNN_SLOTS = 2 };
+enum { FNN_ALIGNMENT = 64, FNN_PADDING = 512, FNN_MAX_THREADS = 256, FNN_SLOTS = 3 };
 
 typedef enum {
     FNN_OK = 0,
@@ -93,13 +93,80 @@ typedef struct {
     size_t state, state_size; /* where its numbers lie in the sums of a run */
 } fnn_measure;
 
-typedef enum { FNN_SGD = 0, FNN_SGD_MOMENTUM = 1, FNN_SGD_NESTEROV = 2, FNN_ADAM = 3 } fnn_optimizer;
+/* The rules by which optimizers change parameters: optimizer.inc has their formulas. */
+typedef enum {
+    FNN_SGD = 0,
+    FNN_SGD_MOMENTUM = 1,
+    FNN_SGD_NESTEROV = 2,
+    FNN_ADAM = 3,
+    FNN_ADAM_AMSGRAD = 4,
+    FNN_NADAM = 5,
+    FNN_ADAMAX = 6,
+    FNN_RMSPROP = 7,
+    FNN_RMSPROP_MOMENTUM = 8,
+    FNN_RMSPROP_CENTERED = 9,
+    FNN_RMSPROP_CENTERED_MOMENTUM = 10,
+    FNN_ADAGRAD = 11,
+    FNN_ADADELTA = 12,
+    FNN_LION = 13,
+} fnn_optimizer;
 
-/* What one optimizer step needs; `rate` is the learning rate after bias correction. */
+enum { FNN_RULES = FNN_LION + 1, FNN_NUMBERS = 8, FNN_RATE = FNN_NUMBERS /* the rate stands behind the numbers */ };
+
+/* How the learning rate depends on the step; step.c has the formulas. */
+typedef enum {
+    FNN_CONSTANT = 0,
+    FNN_EXPONENTIAL_DECAY = 1,
+    FNN_INVERSE_TIME_DECAY = 2,
+    FNN_PIECEWISE_CONSTANT_DECAY = 3,
+    FNN_POLYNOMIAL_DECAY = 4,
+    FNN_COSINE_DECAY = 5,
+    FNN_COSINE_DECAY_RESTARTS = 6,
+    FNN_ONE_CYCLE = 7,
+} fnn_schedule_code;
+
 typedef struct {
-    int optimizer; /* fnn_optimizer */
-    double rate, momentum, beta_1, beta_2, epsilon;
+    int code; /* fnn_schedule_code */
+    double numbers[6];
+    const double *boundaries, *values; /* of the piecewise constant one: `pieces` and one more */
+    size_t pieces;
+} fnn_schedule;
+
+/* An optimizer with its numbers. Zero where there is none of a thing. */
+typedef struct {
+    int code;                    /* fnn_optimizer */
+    double numbers[FNN_NUMBERS]; /* those of the Python class, in the order that step.c reads */
+    fnn_schedule schedule;
+    double weight_decay;                         /* p -= p weight_decay rate, before the rule */
+    double clipnorm, global_clipnorm, clipvalue; /* at most one of them: see update.inc */
+    int64_t accumulation_steps;                  /* the mean gradient of so many steps is applied at the last one */
+    double ema_momentum;                         /* of fnn_model.average */
+    int64_t ema_overwrite_frequency;             /* after so many steps the parameters become their average */
+} fnn_hyperparameters;
+
+/* What one step of the optimizer needs, computed once a step by fnn_begin_step. */
+typedef struct {
+    int rule;                    /* fnn_optimizer */
+    double rate;                 /* the learning rate, after bias correction */
+    double numbers[FNN_NUMBERS]; /* the constants of the rule, as optimizer.inc calls them */
+    double decay;                /* the share of a parameter that weight decay takes */
+    double clipvalue;
+    double gradient_scale; /* of accumulated gradients, at the step that applies them; 0: this step only adds */
+    double ema_momentum;
+    int overwrites;          /* with the average, at its end */
+    double momentum_product; /* of the run, after this step */
+    int plain;               /* the rule is all there is to do, but for what an fnn_rule asks */
 } fnn_step;
+
+/* How one parameter of an op is trained. */
+typedef struct {
+    double multiplier;   /* of the learning rate */
+    double l1, l2;       /* the penalty l1 sum |p| + l2 sum p^2 is part of the loss */
+    int32_t decays;      /* the optimizer's weight decay counts for it */
+    int32_t nonnegative; /* p = max(p, 0) after each step */
+} fnn_rule;
+
+enum { FNN_KERNEL = 0, FNN_BIAS = 1 }; /* fnn_model.rules holds one of each for every op */
 
 /* ---- kernels: one table per element type and instruction set (kernel_table.inc) ---- */
 
@@ -173,6 +240,9 @@ typedef struct {
     void *parameters;
     void *gradients; /* NULL: each stripe's gradient is used at once and never stored */
     void *slots[FNN_SLOTS];
+    void *average;         /* moving average of the parameters, or NULL */
+    void *accumulated;     /* the sum of gradients of the steps since the last update, or NULL */
+    const fnn_rule *rules; /* 2 of each op: of its kernel, of its bias */
     void *
         transposed; /* kernels of the own-product ops after the first, transposed, as fnn_transposed_size lays them out */
     size_t stripe_count;
@@ -233,13 +303,13 @@ typedef struct {
 enum { FNN_LOSS = 1, FNN_BACKWARD = 2, FNN_UPDATE = 4, FNN_INPUT_GRADIENT = 8, FNN_TRAINING = 16 };
 
 typedef struct {
-    int passes;    /* FNN_LOSS | FNN_BACKWARD | FNN_UPDATE | FNN_INPUT_GRADIENT | FNN_TRAINING: with noise, and with the
+    int passes;   /* FNN_LOSS | FNN_BACKWARD | FNN_UPDATE | FNN_INPUT_GRADIENT | FNN_TRAINING: with noise, and with the
                       statistics of the batch */
-    int threads;   /* at most; the bits do not depend on it */
-    size_t batch;  /* rows of a step; the last one may have fewer */
-    int optimizer; /* fnn_optimizer */
-    double hyperparameters[4];
+    int threads;  /* at most; the bits do not depend on it */
+    size_t batch; /* rows of a step; the last one may have fewer */
+    fnn_hyperparameters optimizer;
     int64_t iterations;           /* in and out: optimizer steps done */
+    double momentum_product;      /* in and out: of Nadam, u_1 ... u_t; 1 at first */
     uint64_t seed;                /* of the noise of ops without one of their own */
     const fnn_progress *progress; /* may be NULL */
     fnn_pace *pace;               /* NULL: always as many threads as the work is worth */
@@ -284,8 +354,17 @@ typedef struct {
  * stop, every member ends with its last finished step. */
 fnn_status fnn_train_many(fnn_member *members, size_t count, int threads, const fnn_progress *progress);
 
-/* One optimizer step from model->gradients. */
-void fnn_apply_gradients(const fnn_model *model, fnn_run *run);
+/* One optimizer step from model->gradients. workspace: as for fnn_train with this run->batch, whose activations stay. */
+void fnn_apply_gradients(const fnn_model *model, fnn_run *run, void *workspace);
+
+/* The learning rate at this step, counted from 0. */
+double fnn_learning_rate(const fnn_schedule *schedule, int64_t step);
+
+/* What step run->iterations needs. */
+fnn_step fnn_begin_step(const fnn_run *run);
+
+/* The penalties of all parameters together. */
+double fnn_penalty(const fnn_model *model);
 
 /* Forward over all rows, as one batch: writes run->output, or with FNN_LOSS the sums. */
 fnn_status fnn_infer(const fnn_model *model, const fnn_data *data, fnn_run *run, void *scratch);

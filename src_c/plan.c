@@ -29,6 +29,7 @@ enum {
     FNN_CHUNK_ROWS = 12,       /* a multiple of every micro-kernel's rows */
     FNN_STACK_BYTES = 1 << 16, /* of activations that a predictor keeps on the stack */
     FNN_SWEEP = 1 << 14,       /* elements of a tile of a search for what is not finite */
+    FNN_UPDATE_BLOCK = 4096,   /* elements of an update of more than one sweep: they stay in the first-level cache */
 };
 
 /* Floating-point operations that are worth waking another thread for: about 20 microseconds of them. */
@@ -264,21 +265,6 @@ size_t fnn_tile_sums(const fnn_model *model) {
     return fnn_multiply(round_tiles(model), model->sum_size);
 }
 
-static fnn_step optimizer_step(const fnn_run *run) {
-    const double *h = run->hyperparameters;
-    fnn_step step = {.optimizer = run->optimizer, .rate = h[0]};
-    if (run->optimizer == FNN_ADAM) {
-        const double t = (double)(run->iterations + 1);
-        step.beta_1 = h[1];
-        step.beta_2 = h[2];
-        step.epsilon = h[3];
-        step.rate = h[0] * sqrt(1.0 - pow(h[2], t)) / (1.0 - pow(h[1], t));
-    } else {
-        step.momentum = h[1];
-    }
-    return step;
-}
-
 /* Rows row ... row + rows - 1 by columns column ... column + columns - 1 of a matrix. */
 typedef struct {
     size_t row, rows, column, columns;
@@ -293,6 +279,7 @@ typedef enum {
     FNN_GRADIENT_COLUMNS,
     FNN_BACKWARD_ROWS,
     FNN_STRIPES,
+    FNN_UPDATES,
 } fnn_phase_kind;
 
 typedef struct {
@@ -388,6 +375,7 @@ static void end_turn(fnn_run *run, double steps, double seconds) {
 #include "plan.inc"
 #include "chains.inc"
 #include "ops.inc"
+#include "update.inc"
 #include "train.inc"
 #include "infer.inc"
 #include "predict.inc"
@@ -400,6 +388,7 @@ static void end_turn(fnn_run *run, double steps, double seconds) {
 #include "plan.inc"
 #include "chains.inc"
 #include "ops.inc"
+#include "update.inc"
 #include "train.inc"
 #include "infer.inc"
 #include "predict.inc"
@@ -506,15 +495,20 @@ fnn_status fnn_train_many(fnn_member *members, size_t count, int threads, const 
     return atomic_load(&job.stop) ? FNN_STOPPED : FNN_OK;
 }
 
-void fnn_apply_gradients(const fnn_model *model, fnn_run *run) {
+void fnn_apply_gradients(const fnn_model *model, fnn_run *run, void *workspace) {
     const double most =
         (double)model->parameter_size * 20.0 / work_per_thread; /* about 20 operations' time an element */
     run->threads = most < 2 ? 1 : most < run->threads ? (int)most : run->threads;
+    run->passes = FNN_UPDATE;
     if (model->is_double) {
-        fnn_apply_gradients_f64(model, run);
+        fnn_train_f64(model, NULL, run, workspace);
     } else {
-        fnn_apply_gradients_f32(model, run);
+        fnn_train_f32(model, NULL, run, workspace);
     }
+}
+
+double fnn_penalty(const fnn_model *model) {
+    return model->is_double ? fnn_penalty_f64(model) : fnn_penalty_f32(model);
 }
 
 fnn_status fnn_infer(const fnn_model *model, const fnn_data *data, fnn_run *run, void *scratch) {

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import fastnn
-from fastnn import _head, layers, losses, metrics
+from fastnn import _head, layers, losses, metrics, optimizers
 
 ROWS, FEATURES = 50, 5
 GENERATOR = np.random.default_rng(7)
@@ -21,7 +21,7 @@ def engine_of(*heads, outputs=5, seed=0):
             layers.Dense(outputs, kernel_initializer=normal(seed + 1)),
         ]
     )
-    model._engine.compile(heads, 0)
+    model._engine.compile(heads)
     return model._engine
 
 
@@ -107,7 +107,7 @@ def test_a_weight_of_two_is_the_row_twice():
 def test_rows_of_weights_follow_the_order_of_rows():
     head = losses.MeanSquaredError().head(2)
     order = np.random.default_rng(1).permutation(ROWS)
-    rate = np.array([0.1, 0, 0, 0])
+    rate = optimizers.SGD(0.1).hyperparameters()
     plain, shuffled = engine_of(head, outputs=2), engine_of(head, outputs=2)
     w = WEIGHTS[:, 0].copy()
     plain.train(X[order], TARGETS[order], None, 8, rate, weights=w[order])
@@ -118,7 +118,7 @@ def test_rows_of_weights_follow_the_order_of_rows():
 def test_bad_arrays_are_named():
     engine = engine_of(*two_heads())
     with pytest.raises(ValueError, match=r"heads must take the 5 columns of the output, got \[3\]"):
-        engine.compile(two_heads()[:1], 0)
+        engine.compile(two_heads()[:1])
     with pytest.raises(TypeError, match=r"y must be a pair \(targets, labels\)"):
         engine.evaluate(X, TARGETS)
     with pytest.raises(ValueError, match="the same number of rows, got 50 and 49"):

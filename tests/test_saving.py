@@ -52,7 +52,7 @@ def test_safetensors_reads_our_weights(tmp_path):
     model.save(tmp_path / "m.safetensors")
     tensors = load_file(tmp_path / "m.safetensors")
     np.testing.assert_array_equal(tensors["dense/kernel"], model.layers[1].kernel)
-    assert "optimizer/v/dense_1/bias" in tensors
+    assert "optimizer/velocity/dense_1/bias" in tensors
 
 
 def refused(path, data):

@@ -73,11 +73,13 @@ def serialize(layer: Layer) -> dict[str, Any]:
 def deserialize(config: dict[str, Any]) -> Layer:
     """The layer that :func:`serialize` described."""
     arguments = config.get("config") if isinstance(config, dict) else None
-    if not isinstance(arguments, dict) or "trainable" not in arguments:
+    if not isinstance(arguments, dict):
         return _registry.get(config)
-    trainable = arguments["trainable"]
+    attributes = {key: arguments[key] for key in ("trainable", "learning_rate_multiplier") if key in arguments}
+    layer = _registry.get(config | {"config": {k: v for k, v in arguments.items() if k not in attributes}})
+    trainable = attributes.get("trainable", layer.trainable)
     if not isinstance(trainable, bool):
         raise TypeError(f"trainable must be True or False, got {trainable!r}")
-    layer = _registry.get(config | {"config": {k: v for k, v in arguments.items() if k != "trainable"}})
     layer.trainable = trainable
+    layer.learning_rate_multiplier = attributes.get("learning_rate_multiplier", layer.learning_rate_multiplier)
     return layer

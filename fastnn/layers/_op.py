@@ -51,3 +51,14 @@ class Op(NamedTuple):
     column: int = 0
     seed: int = -1
     frozen: bool = False
+
+
+class Rule(NamedTuple):
+    """How one parameter is trained: fnn_rule in src_c/fastnn.h."""
+
+    multiplier: float = 1.0
+    l1: float = 0.0
+    l2: float = 0.0
+    decays: bool = True
+    nonnegative: bool = False
+    trainable: bool = True

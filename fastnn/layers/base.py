@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from fastnn._settings import Setting
 from fastnn.config import check_policy
 from fastnn.initializers import Initializer
-from fastnn.layers._op import Op
+from fastnn.layers._op import Op, Rule
 from fastnn.sparse import SparseRows
 
 if TYPE_CHECKING:
@@ -47,17 +48,22 @@ class Layer:
         ``"float32"`` or ``"float64"``; None follows the model.
     trainable : bool
         Whether training changes its parameters; a change counts from the next :meth:`fastnn.Sequential.compile` on.
+    learning_rate_multiplier : float
+        The optimizer's learning rate counts so many times for this layer, 1 at first; a change counts from the next
+        compile on.
     input_features : int or None
         Width of its input, where it was told (`input_shape`).
     """
 
     takes_sparse = False  # whether its input may be sparse rows
+    learning_rate_multiplier = Setting()
 
     def __init__(self, name: str | None = None, dtype: Any = None, input_shape: Any = None) -> None:
         if name is not None and (not isinstance(name, str) or not name or "/" in name):
             raise ValueError(f"name must be a non-empty string without '/', got {name!r}")
         self.name = name
         self.trainable = True
+        self.learning_rate_multiplier = 1.0
         self.dtype = None if dtype is None else check_policy(dtype)
         self.input_features = None if input_shape is None else features_of(input_shape, "input_shape")
         self._model: Network | None = None
@@ -99,6 +105,10 @@ class Layer:
         """The names of the parameters that training leaves alone or changes in a way of its own."""
         return frozenset() if self.trainable else frozenset(name for name, _, _ in self.parameters())
 
+    def training_rule(self, parameter: str) -> Rule:
+        """How training changes the parameter of that name."""
+        return Rule(multiplier=self.learning_rate_multiplier)
+
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments, JSON-able."""
         config: dict[str, Any] = {"name": self.name, "dtype": self.dtype}
@@ -106,6 +116,8 @@ class Layer:
             config["input_shape"] = [self.input_features]
         if not self.trainable:
             config["trainable"] = False
+        if self.learning_rate_multiplier != 1:
+            config["learning_rate_multiplier"] = self.learning_rate_multiplier
         return config
 
     def get_weights(self) -> list[npt.NDArray[Any]]:

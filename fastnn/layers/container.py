@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy.typing as npt
 
 from fastnn.initializers import Initializer
-from fastnn.layers._op import OP_ACTIVATION, OP_JOIN, Op
+from fastnn.layers._op import OP_ACTIVATION, OP_JOIN, Op, Rule
 from fastnn.layers.base import Layer
 from fastnn.layers.input import InputLayer
 from fastnn.layers.preprocessing import Values
@@ -65,6 +65,12 @@ class Container(Layer):
         """Those of the layers; all while the container is not trained."""
         inner = {f"{layer.name}/{name}" for layer in self.layers for name in layer.non_trainable()}
         return super().non_trainable() | inner
+
+    def training_rule(self, parameter: str) -> Rule:
+        """That of the inner layer, whose multiplier is multiplied by the container's."""
+        name, _, inner = parameter.partition("/")
+        rule = next(layer for layer in self.layers if layer.name == name).training_rule(inner)
+        return rule._replace(multiplier=rule.multiplier * self.learning_rate_multiplier)
 
     def lower_inner(self, layer: Layer, offsets: dict[str, int]) -> list[Op]:
         """The ops of one of the layers."""

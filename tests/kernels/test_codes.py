@@ -8,6 +8,22 @@ import pytest
 from fastnn import activations, losses, metrics, optimizers
 from fastnn.layers import _op
 
+OPTIMIZERS = {
+    "SGD": optimizers.SGD(),
+    "SGD_MOMENTUM": optimizers.SGD(momentum=0.5),
+    "SGD_NESTEROV": optimizers.SGD(momentum=0.5, nesterov=True),
+    "ADAM": optimizers.Adam(),
+    "ADAM_AMSGRAD": optimizers.Adam(amsgrad=True),
+    "NADAM": optimizers.Nadam(),
+    "ADAMAX": optimizers.Adamax(),
+    "RMSPROP": optimizers.RMSprop(),
+    "RMSPROP_MOMENTUM": optimizers.RMSprop(momentum=0.5),
+    "RMSPROP_CENTERED": optimizers.RMSprop(centered=True),
+    "RMSPROP_CENTERED_MOMENTUM": optimizers.RMSprop(momentum=0.5, centered=True),
+    "ADAGRAD": optimizers.Adagrad(),
+    "ADADELTA": optimizers.Adadelta(),
+    "LION": optimizers.Lion(),
+}
 HEADER = Path(__file__).parents[2] / "src_c" / "fastnn.h"
 
 
@@ -27,7 +43,8 @@ def test_codes_are_those_of_the_header():
         python[name.upper()] = metrics.get(name).code
     for name in ("mean_squared_error", "mean_absolute_error"):
         python[f"METRIC_{name.upper()}"] = metrics.get(name).code
-    sgd = optimizers.SGD
-    python |= {"SGD": sgd().code, "SGD_MOMENTUM": sgd(momentum=0.5).code, "ADAM": optimizers.Adam().code}
-    python["SGD_NESTEROV"] = sgd(momentum=0.5, nesterov=True).code
+    python |= {name: optimizer.code for name, optimizer in OPTIMIZERS.items()}
+    for name in ("ExponentialDecay", "InverseTimeDecay", "PiecewiseConstantDecay", "PolynomialDecay", "CosineDecay",
+                 "CosineDecayRestarts", "OneCycle"):  # fmt: skip
+        python[re.sub("(?<=[a-z])(?=[A-Z])", "_", name).upper()] = getattr(optimizers.schedules, name).code
     assert {name: c.get(name) for name in python} == python

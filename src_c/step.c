@@ -1,0 +1,164 @@
+/* What changes from one optimizer step to the next: the learning rate and the constants of the rules, all in double. */
+
+#include <math.h>
+
+#include "fastnn.h"
+
+static const double pi = 3.14159265358979323846;
+
+/* 1 at 0, 0 at 1, along a half wave. */
+static double half_cosine(double share) {
+    return 0.5 * (1 + cos(pi * share));
+}
+
+/* numbers: initial rate, decay steps, alpha, warm-up target, warm-up steps; a target below 0 stands for none.
+ *     warm-up: from the initial rate to the target in a straight line
+ *     then from there to alpha times that along a half wave (Loshchilov and Hutter 2017) */
+static double cosine_decay(const double *n, double step) {
+    const double top = n[3] < 0 ? n[0] : n[3], warmup = n[3] < 0 ? 0 : n[4];
+    if (step < warmup) {
+        return (n[3] - n[0]) * (step / warmup) + n[0];
+    }
+    return top * ((1 - n[2]) * half_cosine(fmin(step - warmup, n[1]) / n[1]) + n[2]);
+}
+
+/* numbers: initial rate, first decay steps, t_mul, m_mul, alpha. Cycle i lasts t_mul^i as long as the first one and starts at
+ * m_mul^i of the initial rate. */
+static double cosine_decay_restarts(const double *n, double step) {
+    double done = step / n[1], cycle;
+    if (n[2] == 1) {
+        cycle = floor(done);
+        done -= cycle;
+    } else {
+        cycle = floor(log(1 - done * (1 - n[2])) / log(n[2]));
+        const double before = (1 - pow(n[2], cycle)) / (1 - n[2]);
+        done = (done - before) / pow(n[2], cycle);
+    }
+    return n[0] * ((1 - n[4]) * pow(n[3], cycle) * half_cosine(done) + n[4]);
+}
+
+/* numbers: initial rate, decay steps, end rate, power, cycle. */
+static double polynomial_decay(const double *n, double step) {
+    const double length = n[4] == 0 ? n[1] : n[1] * fmax(1, ceil(step / n[1]));
+    return (n[0] - n[2]) * pow(1 - fmin(step, length) / length, n[3]) + n[2];
+}
+
+/* numbers: initial, greatest and last rate, steps of the rise, steps of the fall. Both along a half wave
+ * (Smith and Topin 2018). */
+static double one_cycle(const double *n, double step) {
+    if (step < n[3]) {
+        return n[1] + (n[0] - n[1]) * half_cosine(step / n[3]);
+    }
+    return n[2] + (n[1] - n[2]) * half_cosine(n[4] > 0 ? fmin((step - n[3]) / n[4], 1) : 1);
+}
+
+static double piecewise_constant_decay(const fnn_schedule *schedule, double step) {
+    size_t piece = 0;
+    while (piece < schedule->pieces && step > schedule->boundaries[piece]) {
+        piece++;
+    }
+    return schedule->values[piece];
+}
+
+double fnn_learning_rate(const fnn_schedule *schedule, int64_t step) {
+    const double *n = schedule->numbers, at = (double)step;
+    switch (schedule->code) {
+        case FNN_EXPONENTIAL_DECAY: /* numbers of this and the next: initial rate, decay steps, decay rate, staircase */
+            return n[0] * pow(n[2], n[3] != 0 ? floor(at / n[1]) : at / n[1]);
+        case FNN_INVERSE_TIME_DECAY:
+            return n[0] / (1 + n[2] * (n[3] != 0 ? floor(at / n[1]) : at / n[1]));
+        case FNN_PIECEWISE_CONSTANT_DECAY:
+            return piecewise_constant_decay(schedule, at);
+        case FNN_POLYNOMIAL_DECAY:
+            return polynomial_decay(n, at);
+        case FNN_COSINE_DECAY:
+            return cosine_decay(n, at);
+        case FNN_COSINE_DECAY_RESTARTS:
+            return cosine_decay_restarts(n, at);
+        case FNN_ONE_CYCLE:
+            return one_cycle(n, at);
+        default: /* FNN_CONSTANT */
+            return n[0];
+    }
+}
+
+/* The constants of a rule at its t-th update; h: the numbers of the optimizer's Python class. */
+static void set_constants(fnn_step *step, const double *h, double t) {
+    double *c = step->numbers;
+    switch (step->rule) {
+        case FNN_SGD_MOMENTUM: /* h: momentum */
+        case FNN_SGD_NESTEROV:
+            c[0] = h[0];
+            break;
+        case FNN_ADAM: /* h: beta_1, beta_2, epsilon */
+        case FNN_ADAM_AMSGRAD:
+            c[0] = 1 - h[0];
+            c[1] = 1 - h[1];
+            c[2] = h[2];
+            step->rate *= sqrt(1 - pow(h[1], t)) / (1 - pow(h[0], t));
+            break;
+        case FNN_NADAM: { /* the same */
+            const double u = h[0] * (1 - 0.5 * pow(0.96, t)), next = h[0] * (1 - 0.5 * pow(0.96, t + 1));
+            step->momentum_product *= u;
+            c[0] = 1 - h[0];
+            c[1] = 1 - h[1];
+            c[2] = h[2];
+            c[3] = next / (1 - step->momentum_product * next);
+            c[4] = (1 - u) / (1 - step->momentum_product);
+            c[5] = 1 / (1 - pow(h[1], t));
+            break;
+        }
+        case FNN_ADAMAX: /* the same */
+            c[0] = 1 - h[0];
+            c[1] = h[1];
+            c[2] = h[2];
+            step->rate /= 1 - pow(h[0], t);
+            break;
+        case FNN_RMSPROP: /* h: rho, epsilon, momentum */
+        case FNN_RMSPROP_MOMENTUM:
+        case FNN_RMSPROP_CENTERED:
+        case FNN_RMSPROP_CENTERED_MOMENTUM:
+            c[0] = h[0];
+            c[1] = 1 - h[0];
+            c[2] = h[1];
+            c[3] = h[2];
+            break;
+        case FNN_ADAGRAD: /* h: epsilon */
+            c[0] = h[0];
+            break;
+        case FNN_ADADELTA: /* h: rho, epsilon */
+            c[0] = h[0];
+            c[1] = 1 - h[0];
+            c[2] = h[1];
+            break;
+        case FNN_LION: /* h: beta_1, beta_2 */
+            c[0] = h[0];
+            c[1] = 1 - h[0];
+            c[2] = h[1];
+            c[3] = 1 - h[1];
+            break;
+        default: /* FNN_SGD */
+            break;
+    }
+}
+
+/* As in Keras a schedule sees every step, a bias correction only those that update, and the average moves at every step; the
+ * first average is the parameters themselves. */
+fnn_step fnn_begin_step(const fnn_run *run) {
+    const fnn_hyperparameters *h = &run->optimizer;
+    const int64_t every = h->accumulation_steps > 1 ? h->accumulation_steps : 1;
+    const int64_t updates = run->iterations / every, done = run->iterations + 1;
+    const int applies = done % every == 0;
+    fnn_step step = {.rule = h->code, .rate = fnn_learning_rate(&h->schedule, run->iterations)};
+    step.decay = h->weight_decay * step.rate;
+    step.clipvalue = h->clipvalue;
+    step.gradient_scale = applies ? 1.0 / (double)every : 0;
+    step.ema_momentum = updates ? h->ema_momentum : 0;
+    step.overwrites = h->ema_overwrite_frequency && (updates + 1) % h->ema_overwrite_frequency == 0;
+    step.momentum_product = run->momentum_product;
+    step.plain = every == 1 && step.decay == 0 && step.clipvalue == 0;
+    if (run->passes & FNN_UPDATE && applies) {
+        set_constants(&step, h->numbers, (double)(updates + 1));
+    }
+    return step;
+}

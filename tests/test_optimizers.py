@@ -1,0 +1,382 @@
+"""Every optimizer beside its formula in NumPy: alone, with what all share, saved and resumed, on any threads."""
+
+import copy
+
+import numpy as np
+import pytest
+
+import fastnn
+from fastnn import layers, optimizers
+from fastnn.optimizers import schedules
+
+
+def sgd(o, p, g, s, rate, t):
+    if not o.momentum:
+        return p - rate * g
+    s["m"] = o.momentum * s.get("m", 0) - rate * g
+    return p + (o.momentum * s["m"] - rate * g if o.nesterov else s["m"])
+
+
+def moments(o, g, s):
+    s["m"] = o.beta_1 * s.get("m", 0) + (1 - o.beta_1) * g
+    s["v"] = o.beta_2 * s.get("v", 0) + (1 - o.beta_2) * g * g
+
+
+def adam(o, p, g, s, rate, t):
+    moments(o, g, s)
+    s["top"] = np.maximum(s.get("top", 0), s["v"])
+    correction = np.sqrt(1 - o.beta_2**t) / (1 - o.beta_1**t)
+    return p - rate * correction * s["m"] / (np.sqrt(s["top" if o.amsgrad else "v"]) + o.epsilon)
+
+
+def nadam(o, p, g, s, rate, t):
+    moments(o, g, s)
+    u, after = (o.beta_1 * (1 - 0.5 * 0.96**k) for k in (t, t + 1))
+    s["u"] = s.get("u", 1.0) * u
+    m = after * s["m"] / (1 - s["u"] * after) + (1 - u) * g / (1 - s["u"])
+    return p - rate * m / (np.sqrt(s["v"] / (1 - o.beta_2**t)) + o.epsilon)
+
+
+def adamax(o, p, g, s, rate, t):
+    s["m"] = o.beta_1 * s.get("m", 0) + (1 - o.beta_1) * g
+    s["u"] = np.maximum(o.beta_2 * s.get("u", 0), np.abs(g))
+    return p - rate / (1 - o.beta_1**t) * s["m"] / (s["u"] + o.epsilon)
+
+
+def rmsprop(o, p, g, s, rate, t):
+    s["v"] = o.rho * s.get("v", 0) + (1 - o.rho) * g * g
+    s["a"] = o.rho * s.get("a", 0) + (1 - o.rho) * g
+    variance = s["v"] - s["a"] ** 2 if o.centered else s["v"]
+    s["m"] = o.momentum * s.get("m", 0) + rate * g / np.sqrt(variance + o.epsilon)
+    return p - s["m"]
+
+
+def adagrad(o, p, g, s, rate, t):
+    s["a"] = s.get("a", o.initial_accumulator_value) + g * g
+    return p - rate * g / np.sqrt(s["a"] + o.epsilon)
+
+
+def adadelta(o, p, g, s, rate, t):
+    s["a"] = o.rho * s.get("a", 0) + (1 - o.rho) * g * g
+    change = g * np.sqrt(s.get("d", 0) + o.epsilon) / np.sqrt(s["a"] + o.epsilon)
+    s["d"] = o.rho * s.get("d", 0) + (1 - o.rho) * change**2
+    return p - rate * change
+
+
+def lion(o, p, g, s, rate, t):
+    step = np.sign(o.beta_1 * s.get("m", 0) + (1 - o.beta_1) * g)
+    s["m"] = o.beta_2 * s.get("m", 0) + (1 - o.beta_2) * g
+    return p - rate * step
+
+
+RULES = {
+    "sgd": (sgd, lambda **k: optimizers.SGD(0.05, **k)),
+    "momentum": (sgd, lambda **k: optimizers.SGD(0.05, 0.9, **k)),
+    "nesterov": (sgd, lambda **k: optimizers.SGD(0.05, 0.9, True, **k)),
+    "adam": (adam, lambda **k: optimizers.Adam(0.01, **k)),
+    "amsgrad": (adam, lambda **k: optimizers.Adam(0.01, beta_2=0.5, amsgrad=True, **k)),
+    "adamw": (adam, lambda **k: optimizers.AdamW(0.01, **({"weight_decay": 0.1} | k))),
+    "nadam": (nadam, lambda **k: optimizers.Nadam(0.01, **k)),
+    "adamax": (adamax, lambda **k: optimizers.Adamax(0.01, **k)),
+    "rmsprop": (rmsprop, lambda **k: optimizers.RMSprop(0.01, **k)),
+    "rmsprop_momentum": (rmsprop, lambda **k: optimizers.RMSprop(0.01, momentum=0.8, **k)),
+    "rmsprop_centered": (rmsprop, lambda **k: optimizers.RMSprop(0.01, centered=True, **k)),
+    "rmsprop_both": (rmsprop, lambda **k: optimizers.RMSprop(0.01, momentum=0.8, centered=True, **k)),
+    "adagrad": (adagrad, lambda **k: optimizers.Adagrad(0.05, **k)),
+    "adadelta": (adadelta, lambda **k: optimizers.Adadelta(0.5, **k)),
+    "lion": (lion, lambda **k: optimizers.Lion(0.01, **k)),
+}
+# Shared arguments, each alone and some together.
+SHARED = [
+    {},
+    {"weight_decay": 0.1},
+    {"clipvalue": 0.3},
+    {"use_ema": True, "ema_momentum": 0.8},
+    {"use_ema": True, "ema_momentum": 0.8, "ema_overwrite_frequency": 3},
+    {"gradient_accumulation_steps": 3},
+    {
+        "weight_decay": 0.1,
+        "clipvalue": 0.3,
+        "use_ema": True,
+        "ema_momentum": 0.5,
+        "ema_overwrite_frequency": 2,
+        "gradient_accumulation_steps": 2,
+    },
+]
+
+
+class Formula:
+    """Keras's order of things around a rule, in float64."""
+
+    def __init__(self, rule, optimizer):
+        self.rule, self.o, self.step = rule, optimizer, 0
+        self.states, self.sums, self.averages = [], [], None
+
+    def clipped(self, gradients):
+        if self.o.clipvalue:
+            return [np.clip(g, -self.o.clipvalue, self.o.clipvalue) for g in gradients]
+        return gradients
+
+    def __call__(self, parameters, gradients):
+        o, every = self.o, self.o.gradient_accumulation_steps or 1
+        self.states = self.states or [{} for _ in parameters]
+        self.sums = [s + g for s, g in zip(self.sums or [0.0] * len(parameters), gradients, strict=True)]
+        rate, updates = o._schedule(self.step) if callable(o._schedule) else o.learning_rate, self.step // every
+        if (self.step + 1) % every == 0:
+            means, self.sums = self.clipped([s / every for s in self.sums]), []
+            parameters = [p - p * (o.weight_decay or 0) * rate for p in parameters]
+            parameters = [
+                self.rule(o, p, g, s, rate, updates + 1) for p, g, s in zip(parameters, means, self.states, strict=True)
+            ]
+        if o.use_ema:
+            momentum = o.ema_momentum if updates else 0.0
+            old = self.averages or parameters
+            self.averages = [momentum * a + (1 - momentum) * p for a, p in zip(old, parameters, strict=True)]
+            if o.ema_overwrite_frequency and (updates + 1) % o.ema_overwrite_frequency == 0:
+                parameters = self.averages
+        self.step += 1
+        return parameters
+
+
+def model_of(shape, dtype, optimizer, **dense):
+    model = fastnn.Sequential([fastnn.Input((shape[0],), dtype=dtype), layers.Dense(shape[1], **dense)])
+    generator = np.random.default_rng(shape)
+    for view in model.weights:
+        view[...] = generator.normal(size=view.shape)
+    model.compile(optimizer, "mse")
+    return model
+
+
+def run_beside(model, formula, steps, scale=1.0):
+    """Some steps from given gradients; the engine's weights and the formula's."""
+    generator = np.random.default_rng(7)
+    expected = [w.astype(np.float64) for w in model.get_weights()]
+    model._ready("test")
+    for _ in range(steps):
+        gradients = [scale * generator.normal(size=g.shape).astype(model.dtype) for g in model.gradients]
+        for view, g in zip(model.gradients, gradients, strict=True):
+            view[...] = g
+        model.apply_gradients()
+        expected = formula(expected, [g.astype(np.float64) for g in gradients])
+    return model.get_weights(), expected
+
+
+def near(actual, expected, dtype, rtol=None):
+    for a, e in zip(actual, expected, strict=True):
+        # Ten steps of a few roundings each; sign() and roots near zero make single elements a little worse.
+        np.testing.assert_allclose(a, e, rtol=rtol or (2e-5 if dtype == "float32" else 1e-12), atol=2e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("shape", [(1, 1), (5, 3), (31, 33), (130, 70)])
+def test_ten_steps_are_the_formula(name, shape, dtype):
+    rule, make = RULES[name]
+    optimizer = make()
+    near(*run_beside(model_of(shape, dtype, optimizer), Formula(rule, optimizer), 10), dtype)
+
+
+@pytest.mark.parametrize("shared", SHARED[1:], ids=lambda s: "+".join(s))
+@pytest.mark.parametrize("name", RULES)
+def test_what_optimizers_share(name, shared):
+    rule, make = RULES[name]
+    optimizer = make(**shared)
+    model, formula = model_of((9, 7), "float64", optimizer), Formula(rule, optimizer)
+    near(*run_beside(model, formula, 10), "float64")
+    if optimizer.use_ema:
+        weights = model.get_weights()
+        optimizer.swap_average_weights()
+        near(model.get_weights(), formula.averages, "float64")
+        optimizer.swap_average_weights()
+        near(model.get_weights(), weights, "float64")
+        optimizer.finalize_variable_values(model.trainable_weights)
+        near(model.get_weights(), formula.averages, "float64")
+
+
+def data_of(rows, inputs, outputs, dtype):
+    generator = np.random.default_rng(rows)
+    return generator.normal(size=(rows, inputs)).astype(dtype), generator.normal(size=(rows, outputs)).astype(dtype)
+
+
+@pytest.mark.parametrize("shared", [SHARED[0], SHARED[-1]], ids=["plain", "shared"])
+@pytest.mark.parametrize("name", RULES)
+def test_the_update_fused_with_the_gradient_is_the_one_after_it(name, shared):
+    x, y = data_of(24, 60, 40, "float32")
+    fused, apart = (model_of((60, 40), "float32", RULES[name][1](**shared)) for _ in range(2))
+    for step in range(4):
+        rows = slice(6 * step, 6 * step + 6)
+        fused.train_on_batch(x[rows], y[rows])
+        engine, _, optimizer = apart._ready("test")
+        engine.batch_gradient(x[rows], y[rows])
+        engine.apply_gradients(optimizer.hyperparameters())
+    for a, b in zip(fused.get_weights(), apart.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.thread_unsafe(reason="sets the number of threads of the process")
+@pytest.mark.parametrize("name", RULES)
+def test_bits_do_not_depend_on_threads(name):
+    x, y = data_of(600, 120, 90, "float32")
+    results = []
+    for threads in (1, 2, 3):
+        fastnn.set_num_threads(threads)
+        model = model_of((120, 90), "float32", RULES[name][1](**SHARED[-1]))
+        model._seed = 1
+        model.fit(x, y, batch_size=200, epochs=2, verbose=0)
+        results.append(model.get_weights())
+    for other in results[1:]:
+        for a, b in zip(results[0], other, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_saved_and_resumed_training_is_uninterrupted_training(name, tmp_path):
+    x, y = data_of(50, 6, 4, "float32")
+    shared = SHARED[-1] | {"gradient_accumulation_steps": 3}
+    models = [model_of((6, 4), "float32", RULES[name][1](**shared)) for _ in range(2)]
+    models[0].optimizer.learning_rate = models[1].optimizer.learning_rate = schedules.CosineDecay(0.1, 20)
+    for model in models:
+        model._seed = 3
+        for start in range(0, 25, 5):  # 5 steps: in the middle of an accumulation
+            model.train_on_batch(x[start : start + 5], y[start : start + 5])
+    models[0].save(tmp_path / "model.fastnn")
+    models[0] = fastnn.load_model(tmp_path / "model.fastnn")
+    for model in models:
+        model.fit(x, y, batch_size=8, epochs=2, verbose=0)
+    for a, b in zip(models[0].get_weights(), models[1].get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert models[0].optimizer.get_config() == models[1].optimizer.get_config()
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_configs_there_and_back(name):
+    optimizer = RULES[name][1](**SHARED[-1], weight_decay_exclusions=["bias"])
+    again = optimizers.get(optimizers.serialize(optimizer))
+    assert type(again) is type(optimizer)
+    assert again.get_config() == optimizer.get_config()
+    assert again.hyperparameters() == optimizer.hyperparameters()
+    assert copy.deepcopy(optimizer).get_config() == optimizer.get_config()
+
+
+def test_weight_decay_exclusions():
+    optimizer = optimizers.SGD(0.1, weight_decay=0.5)
+    optimizer.exclude_from_weight_decay(var_names=["bias"])
+    model = model_of((3, 2), "float64", optimizer)
+    kernel, bias = model.get_weights()
+    model.apply_gradients()  # of gradients that are zero
+    np.testing.assert_allclose(model.get_weights()[0], kernel * 0.95, rtol=1e-15)
+    np.testing.assert_array_equal(model.get_weights()[1], bias)
+
+
+def test_learning_rate_multipliers(tmp_path):
+    inner = layers.Dense(3, name="inner")
+    model = fastnn.Sequential([fastnn.Input((3,), dtype="float64"), layers.Residual([inner]), layers.Dense(2)])
+    inner.learning_rate_multiplier, model.layers[1].learning_rate_multiplier = 3.0, 0.5
+    model.layers[2].learning_rate_multiplier = 0.1
+    model.compile(optimizers.SGD(0.1, weight_decay=0.2), "mse")
+    model.save(tmp_path / "model.fastnn")
+    model = fastnn.load_model(tmp_path / "model.fastnn")
+    before = model.get_weights()
+    for view in model.gradients:
+        view[...] = 1.0
+    model.apply_gradients()
+    for now, old, rate in zip(model.get_weights(), before, (0.15, 0.15, 0.01, 0.01), strict=True):
+        np.testing.assert_allclose(now, old - old * 0.2 * rate - rate, rtol=1e-14)
+    with pytest.raises(ValueError, match="learning_rate_multiplier must be at least 0"):
+        model.layers[2].learning_rate_multiplier = -1
+
+
+SCHEDULES = {
+    "exponential": (schedules.ExponentialDecay(0.1, 10, 0.5), lambda t: 0.1 * 0.5 ** (t / 10)),
+    "staircase": (schedules.ExponentialDecay(0.1, 10, 0.5, staircase=True), lambda t: 0.1 * 0.5 ** (t // 10)),
+    "inverse": (schedules.InverseTimeDecay(0.1, 10, 0.5), lambda t: 0.1 / (1 + 0.5 * t / 10)),
+    "pieces": (
+        schedules.PiecewiseConstantDecay([5, 20], [0.3, 0.2, 0.1]),
+        lambda t: 0.3 if t <= 5 else 0.2 if t <= 20 else 0.1,
+    ),
+    "polynomial": (
+        schedules.PolynomialDecay(0.1, 25, 0.01, power=2.0),
+        lambda t: 0.09 * (1 - min(t, 25) / 25) ** 2 + 0.01,
+    ),
+    "cycle": (
+        schedules.PolynomialDecay(0.1, 10, 0.01, cycle=True),
+        lambda t: 0.09 * (1 - t / (10 * max(1, np.ceil(t / 10)))) + 0.01,
+    ),
+    "cosine": (
+        schedules.CosineDecay(0.1, 25, 0.1),
+        lambda t: 0.1 * (0.9 * 0.5 * (1 + np.cos(np.pi * min(t, 25) / 25)) + 0.1),
+    ),
+    "warmup": (
+        schedules.CosineDecay(0.01, 20, warmup_target=0.1, warmup_steps=8),
+        lambda t: 0.01 + 0.09 * t / 8 if t < 8 else 0.05 * (1 + np.cos(np.pi * min(t - 8, 20) / 20)),
+    ),
+    "restarts": (
+        schedules.CosineDecayRestarts(0.1, 7, t_mul=2.0, m_mul=0.5),
+        lambda t: 0.05 * (1 + np.cos(np.pi * t / 7)) if t < 7 else 0.025 * (1 + np.cos(np.pi * (t - 7) / 14))
+        if t < 21 else 0.0125 * (1 + np.cos(np.pi * (t - 21) / 28)),
+    ),
+    "even restarts": (
+        schedules.CosineDecayRestarts(0.1, 7, t_mul=1.0, alpha=0.2),
+        lambda t: 0.1 * (0.8 * 0.5 * (1 + np.cos(np.pi * (t % 7) / 7)) + 0.2),
+    ),
+    "one cycle": (
+        schedules.OneCycle(0.1, 40, 0.25),
+        lambda t: 0.052 - 0.048 * np.cos(np.pi * t / 10) if t < 10
+        else 4e-7 + (0.1 - 4e-7) * 0.5 * (1 + np.cos(np.pi * min(t - 10, 30) / 30)),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_schedules_are_their_formulas(name):
+    schedule, formula = SCHEDULES[name]
+    np.testing.assert_allclose([schedule(t) for t in range(49)], [formula(t) for t in range(49)], rtol=1e-12)
+    again = schedules.deserialize(schedules.serialize(schedule))
+    assert again.get_config() == schedule.get_config()
+    assert again(17) == schedule(17)
+
+
+def test_a_schedule_moves_within_one_epoch():
+    schedule = schedules.ExponentialDecay(0.1, 3, 0.5)
+    x, y = data_of(40, 5, 2, "float64")
+    together, apart = model_of((5, 2), "float64", optimizers.SGD(schedule)), model_of((5, 2), "float64", "sgd")
+    assert together.optimizer.learning_rate == 0.1
+    together.fit(x, y, batch_size=8, shuffle=False, verbose=0)
+    for step in range(5):
+        apart.optimizer.learning_rate = schedule(step)
+        apart.train_on_batch(x[8 * step : 8 * step + 8], y[8 * step : 8 * step + 8])
+    for a, b in zip(together.get_weights(), apart.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert together.optimizer.learning_rate == schedule(5)
+    assert together.optimizer.iterations == 5
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: optimizers.Adam(clipnorm=1.0, clipvalue=1.0), ValueError, "only one of clipnorm, clipvalue"),
+        (lambda: optimizers.Adam(clipvalue=-1.0), ValueError, "clipvalue must be at least 0, got -1.0"),
+        (lambda: optimizers.Adam(gradient_accumulation_steps=1), ValueError, "gradient_accumulation_steps must be at"),
+        (lambda: optimizers.Adam(loss_scale_factor=2.0), ValueError, "loss_scale_factor must be None"),
+        (lambda: optimizers.Adam(use_ema=1), TypeError, "use_ema must be True or False"),
+        (lambda: optimizers.Adam(lambda: 0.1), TypeError, "learning_rate must be a number or one of"),
+        (lambda: optimizers.AdamW(weight_decay=None), ValueError, "use Adam"),
+        (lambda: optimizers.Adam().swap_average_weights(), ValueError, "use_ema=True"),
+        (lambda: optimizers.Adam().exclude_from_weight_decay("bias"), ValueError, "name them in var_names"),
+        (lambda: schedules.ExponentialDecay(0.1, 0, 0.5), ValueError, "decay_steps must be at least 1"),
+        (lambda: schedules.PiecewiseConstantDecay([3], [0.1]), ValueError, "one more number than boundaries"),
+        (lambda: schedules.PiecewiseConstantDecay([3, 2], [1, 2, 3]), ValueError, "boundaries must rise"),
+        (lambda: optimizers.get("rmsprob"), ValueError, "did you mean 'rmsprop'"),
+    ],
+)
+def test_bad_arguments_get_one_sentence(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_a_schedule_is_not_replaced_by_a_number():
+    optimizer = optimizers.Adam(schedules.CosineDecay(0.1, 10))
+    with pytest.raises(TypeError, match="learning_rate cannot be set to a number"):
+        optimizer.learning_rate = 0.1
+    optimizer.learning_rate = schedules.CosineDecay(0.2, 10)
+    assert optimizer.learning_rate == 0.2
