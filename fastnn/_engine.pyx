@@ -539,6 +539,9 @@ cdef class Engine:
         for op in range(self.model.op_count):
             ops[op].fused = 0
         for h, head in enumerate(heads):
+            if head.measures and head.target_columns not in (0, head.columns):
+                raise ValueError(f"metrics need targets shaped like the output, but this loss takes "
+                                 f"{head.target_columns} target columns for {head.columns} outputs")
             op = head.op if head.op >= 0 else self.model.op_count - 1
             c_heads[h].loss, c_heads[h].reduction, c_heads[h].weight = head.loss, head.reduction, head.weight
             c_heads[h].first, c_heads[h].columns = column, head.columns

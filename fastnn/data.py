@@ -106,7 +106,7 @@ def inputs(x: Any, features: int | None, dtype: str, *, check_finite: bool, name
     return rows
 
 
-def _labels(y: Array, classes: int, name: str) -> npt.NDArray[np.int32]:
+def _labels(y: Array, classes: int, loss: losses.Loss, name: str) -> npt.NDArray[np.int32]:
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if y.ndim != 1:
@@ -119,10 +119,10 @@ def _labels(y: Array, classes: int, name: str) -> npt.NDArray[np.int32]:
         if not whole.all():
             row = int(np.argmin(whole))
             raise ValueError(f"{name} must hold integer class labels, but row {row} is {y[row]}")
-    if len(y):
-        low, high = y.min(), y.max()
-        if low < 0 or high >= classes:
-            row = int(np.argmax((y < 0) | (y >= classes)))
+    if len(y) and (y.min() < 0 or y.max() >= classes):
+        outside = ((y < 0) | (y >= classes)) & (loss._counts(y) != 0)
+        if outside.any():
+            row = int(np.argmax(outside))
             raise ValueError(f"{name} must hold labels from 0 to {classes - 1}, but row {row} is {y[row]}")
     return np.ascontiguousarray(y, np.int32)
 
@@ -144,20 +144,19 @@ def targets(
         given = "a scalar" if array.ndim == 0 else f"{len(array)} rows"
         raise ValueError(f"x and {name} must have the same number of rows, got {rows} rows and {given}")
     if loss.targets == losses.LABELS:
-        return _labels(array, outputs, name)
-    if array.ndim == 1 and outputs == 1:
+        return _labels(array, outputs, loss, name)
+    columns = loss.target_columns(outputs)
+    if array.ndim == 1 and columns == 1:
         array = array[:, None]
-    if array.shape != (rows, outputs):
+    if array.shape != (rows, columns):
+        like = "like the model's output" if columns == outputs else f"for {loss.name} and {outputs} outputs"
         hint = "; integer labels need sparse_categorical_crossentropy" if array.ndim == 1 else ""
-        raise ValueError(f"{name} must have shape ({rows}, {outputs}) like the model's output, got {array.shape}{hint}")
+        raise ValueError(f"{name} must have shape ({rows}, {columns}) {like}, got {array.shape}{hint}")
     converted = _as_rows(array, dtype, name)
     if check_finite and array.dtype.kind == "f":
         _check_finite(converted, name)
-    if loss.name in ("binary_crossentropy", "categorical_crossentropy") and rows:
-        outside = (converted < 0) | (converted > 1)
-        if outside.any():
-            row = int(np.argmax(outside.any(axis=1)))
-            raise ValueError(f"{name} must lie between 0 and 1 for {loss.name}, but row {row} is {array[row]}")
+    if rows:
+        loss.check_targets(converted, name)
     return converted
 
 

@@ -56,6 +56,23 @@ typedef enum {
     FNN_BINARY_CROSSENTROPY_LOGITS = 5,
     FNN_CATEGORICAL_CROSSENTROPY_LOGITS = 6,
     FNN_SPARSE_CATEGORICAL_CROSSENTROPY_LOGITS = 7,
+    FNN_MEAN_ABSOLUTE_ERROR = 8,
+    FNN_MEAN_ABSOLUTE_PERCENTAGE_ERROR = 9,
+    FNN_MEAN_SQUARED_LOGARITHMIC_ERROR = 10,
+    FNN_HUBER = 11,
+    FNN_LOG_COSH = 12,
+    FNN_POISSON = 13,
+    FNN_KL_DIVERGENCE = 14,
+    FNN_HINGE = 15,
+    FNN_SQUARED_HINGE = 16,
+    FNN_CATEGORICAL_HINGE = 17,
+    FNN_COSINE_SIMILARITY = 18,
+    FNN_BINARY_FOCAL_CROSSENTROPY = 19,
+    FNN_BINARY_FOCAL_CROSSENTROPY_LOGITS = 20,
+    FNN_CATEGORICAL_FOCAL_CROSSENTROPY = 21,
+    FNN_CATEGORICAL_FOCAL_CROSSENTROPY_LOGITS = 22,
+    FNN_QUANTILE = 23,
+    FNN_GAUSSIAN_LIKELIHOOD = 24,
 } fnn_loss;
 
 typedef enum {
@@ -66,7 +83,8 @@ typedef enum {
     FNN_METRIC_MEAN_ABSOLUTE_ERROR = 4,
 } fnn_metric;
 
-/* What the weighted losses of a batch's rows, in sum, are divided by: the number of rows; 1; the sum of their weights. */
+/* What the weighted losses of a batch's rows, in sum, are divided by: the number of rows that are not ignored; 1; the sum of
+ * their weights. */
 typedef enum { FNN_SUM_OVER_BATCH_SIZE = 0, FNN_SUM = 1, FNN_MEAN_WITH_SAMPLE_WEIGHT = 2 } fnn_reduction;
 
 /* A head: what is minimised over some columns of the last op's output. Heads share out all of these columns. */
@@ -81,6 +99,11 @@ typedef struct {
     const double *vector;                /* more of them */
     size_t vector_size;
 } fnn_head;
+
+/* Whether rows with this label count for nothing: a sparse cross-entropy may ignore one class. */
+static inline int fnn_ignores(const fnn_head *head, int32_t label) {
+    return !head->target_columns && head->numbers[0] != 0 && (double)label == head->numbers[1];
+}
 
 /* A metric of a head: numbers that grow row by row, from which its value is computed. */
 typedef struct {

@@ -119,6 +119,8 @@ def test_bad_arrays_are_named():
     engine = engine_of(*two_heads())
     with pytest.raises(ValueError, match=r"heads must take the 5 columns of the output, got \[3\]"):
         engine.compile(two_heads()[:1])
+    with pytest.raises(ValueError, match="takes 1 target columns for 5 outputs"):
+        engine.compile([losses.Quantile([0.1] * 5).head(5, [metrics.get("mae").measure()])])
     with pytest.raises(TypeError, match=r"y must be a pair \(targets, labels\)"):
         engine.evaluate(X, TARGETS)
     with pytest.raises(ValueError, match="the same number of rows, got 50 and 49"):

@@ -33,12 +33,10 @@ def test_codes_are_those_of_the_header():
     python = {name: code for name, code in vars(_op).items() if name.startswith("OP_")}
     python |= {name.removeprefix("RULE_"): code for name, code in vars(_op).items() if name.startswith("RULE_")}
     python |= {name.upper(): activations.get(name).code for name in ("linear", "relu", "sigmoid", "tanh", "softmax")}
-    for name in ("mean_squared_error", "half_mean_squared_error"):
-        python[name.upper()] = losses.get(name).code
-    for name in ("binary_crossentropy", "categorical_crossentropy", "sparse_categorical_crossentropy"):
-        for logits in (False, True):
-            description = losses.get({"class_name": name, "config": {"from_logits": logits}})
-            python[name.upper() + "_LOGITS" * logits] = description.code
+    for member in set(losses._registry._members.values()):
+        name = {"huber_loss": "huber", "gaussian_nll": "gaussian_likelihood"}.get(member.name, member.name).upper()
+        for k, code in enumerate(getattr(member, "codes", [member().code])):
+            python[name + "_LOGITS" * k] = code
     for name in ("binary_accuracy", "categorical_accuracy", "sparse_categorical_accuracy"):
         python[name.upper()] = metrics.get(name).code
     for name in ("mean_squared_error", "mean_absolute_error"):

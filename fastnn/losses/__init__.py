@@ -1,0 +1,95 @@
+"""Losses: what training minimises. The engine computes them; the formulas here are for users and tests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastnn._registry import Registry
+from fastnn.losses._base import DENSE, EPSILON, LABELS, Loss
+from fastnn.losses._crossentropy import (
+    BinaryCrossentropy,
+    BinaryFocalCrossentropy,
+    CategoricalCrossentropy,
+    CategoricalFocalCrossentropy,
+    SparseCategoricalCrossentropy,
+)
+from fastnn.losses._distribution import GaussianNLL, Quantile
+from fastnn.losses._elementwise import (
+    CategoricalHinge,
+    CosineSimilarity,
+    HalfMeanSquaredError,
+    Hinge,
+    Huber,
+    KLDivergence,
+    LogCosh,
+    MeanAbsoluteError,
+    MeanAbsolutePercentageError,
+    MeanSquaredError,
+    MeanSquaredLogarithmicError,
+    Poisson,
+    SquaredHinge,
+)
+
+__all__ = [
+    "DENSE",
+    "EPSILON",
+    "LABELS",
+    "BinaryCrossentropy",
+    "BinaryFocalCrossentropy",
+    "CategoricalCrossentropy",
+    "CategoricalFocalCrossentropy",
+    "CategoricalHinge",
+    "CosineSimilarity",
+    "GaussianNLL",
+    "HalfMeanSquaredError",
+    "Hinge",
+    "Huber",
+    "KLDivergence",
+    "LogCosh",
+    "Loss",
+    "MeanAbsoluteError",
+    "MeanAbsolutePercentageError",
+    "MeanSquaredError",
+    "MeanSquaredLogarithmicError",
+    "Poisson",
+    "Quantile",
+    "SparseCategoricalCrossentropy",
+    "SquaredHinge",
+    "get",
+    "serialize",
+]
+
+_registry: Registry[Loss] = Registry("loss", Loss)
+for _loss, *_names in (
+    (MeanSquaredError, "mse"),
+    (HalfMeanSquaredError, "half_mse"),
+    (MeanAbsoluteError, "mae"),
+    (MeanAbsolutePercentageError, "mape"),
+    (MeanSquaredLogarithmicError, "msle"),
+    (Huber, "huber"),
+    (LogCosh, "logcosh"),
+    (Poisson,),
+    (KLDivergence, "kld", "kullback_leibler_divergence"),
+    (Hinge,),
+    (SquaredHinge,),
+    (CategoricalHinge,),
+    (CosineSimilarity,),
+    (BinaryCrossentropy, "bce"),
+    (BinaryFocalCrossentropy,),
+    (CategoricalCrossentropy,),
+    (CategoricalFocalCrossentropy,),
+    (SparseCategoricalCrossentropy,),
+    (Quantile, "pinball"),
+    (GaussianNLL,),
+):
+    _registry.register(_loss, _loss.name, *_names)
+
+
+def get(identifier: Any) -> Loss:
+    """The loss of that name."""
+    return _registry.get(identifier)
+
+
+def serialize(loss: Loss) -> dict[str, Any]:
+    """A JSON-able dict from which :func:`get` makes an equal loss."""
+    return _registry.serialize(loss)

@@ -1,0 +1,131 @@
+"""What all losses share: the reduction of a value a row to one a batch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from fastnn._head import MEAN_WITH_SAMPLE_WEIGHT, SUM, SUM_OVER_BATCH_SIZE, Head, Measure
+from fastnn._registry import nearest_names
+
+Rows = npt.NDArray[np.float64]
+
+DENSE, LABELS = 0, 1  # targets: a row of numbers like the output, or one class label
+EPSILON = 1e-7  # Keras's: probabilities are clipped to [EPSILON, 1 - EPSILON]
+_REDUCTIONS = {
+    "sum_over_batch_size": SUM_OVER_BATCH_SIZE,
+    "mean": SUM_OVER_BATCH_SIZE,
+    "sum": SUM,
+    "mean_with_sample_weight": MEAN_WITH_SAMPLE_WEIGHT,
+}
+
+
+def number(name: str, value: Any, low: float, high: float = math.inf) -> float:
+    """`value` as a float from `low` to `high`, or an error that names the argument."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.number)):
+        raise TypeError(f"{name} must be a number, got {type(value).__name__}")
+    if not low <= value <= high or not math.isfinite(value):
+        wanted = f"at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
+        raise ValueError(f"{name} must be {wanted}, got {value!r}")
+    return float(value)
+
+
+def flag(name: str, value: Any) -> bool:
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be a bool, got {type(value).__name__}")
+    return bool(value)
+
+
+class Loss:
+    """A value per row, reduced to one per batch.
+
+    Parameters
+    ----------
+    reduction : {"sum_over_batch_size", "mean", "sum", "mean_with_sample_weight"}, default "sum_over_batch_size"
+        What the weighted values of a batch, in sum, are divided by: the number of rows; the same; nothing; the sum of
+        the rows' weights.
+    name : str, optional
+
+    Attributes
+    ----------
+    name : str
+        Keras's name.
+    targets : int
+        ``DENSE``: y has the shape of the output. ``LABELS``: y holds one integer class a row.
+    code : int
+        The engine's number for the rule.
+    """
+
+    name: str
+    targets: ClassVar[int] = DENSE
+    code: int
+
+    def __init__(self, reduction: str = "sum_over_batch_size", name: str | None = None) -> None:
+        if not isinstance(reduction, str) or reduction not in _REDUCTIONS:
+            hint = nearest_names(str(reduction), list(_REDUCTIONS))
+            raise ValueError(f"reduction must name how a batch's values become one number, got {reduction!r}; {hint}")
+        self.reduction = reduction
+        if not isinstance(name, (str, type(None))):
+            raise TypeError(f"name must be a string, got {type(name).__name__}")
+        self._own_name = name
+        if name is not None:
+            self.name = name
+
+    def __call__(
+        self, y_true: npt.ArrayLike, y_pred: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None
+    ) -> float:
+        """The loss of predictions of shape (rows, outputs), in float64."""
+        y = np.asarray(y_pred, np.float64)
+        y = y.reshape(len(y), -1)
+        t = np.asarray(y_true)
+        wanted = self.target_columns(y.shape[1])
+        values = self._rows(t.astype(np.float64).reshape(len(y), wanted) if wanted else t.reshape(-1), y)
+        counts = self._counts(t.reshape(-1)) if not wanted else np.ones(len(y))
+        weights = counts if sample_weight is None else counts * np.asarray(sample_weight, np.float64).reshape(-1)
+        divisor = {SUM: 1.0, SUM_OVER_BATCH_SIZE: counts.sum(), MEAN_WITH_SAMPLE_WEIGHT: weights.sum()}
+        total, by = float((values * weights).sum()), float(divisor[_REDUCTIONS[self.reduction]])
+        return total / by if by else 0.0
+
+    def _rows(self, t: npt.NDArray[Any], y: Rows) -> Rows:
+        raise NotImplementedError
+
+    def _counts(self, labels: npt.NDArray[Any]) -> Rows:
+        """1 where a row counts, 0 where its label is ignored."""
+        return np.ones(len(labels))
+
+    def target_columns(self, outputs: int) -> int:
+        """Columns of y for that many outputs; 0: one label a row."""
+        return 0 if self.targets == LABELS else outputs
+
+    def check_targets(self, y: npt.NDArray[Any], name: str) -> None:
+        """Raise ValueError, with the argument's name, where targets are outside what the loss is made for."""
+
+    def _constants(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Numbers and vector of the engine's rule; `loss.inc` says which."""
+        return (), ()
+
+    def head(self, outputs: int, measures: Sequence[Measure] = ()) -> Head:
+        """What the engine minimises over that many columns of the output."""
+        numbers, vector = self._constants()
+        return Head(
+            self.code,
+            outputs,
+            self.target_columns(outputs),
+            reduction=_REDUCTIONS[self.reduction],
+            numbers=numbers,
+            vector=vector,
+            measures=tuple(measures),
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments, without those that have their default."""
+        config: dict[str, Any] = {}
+        if self.reduction != "sum_over_batch_size":
+            config["reduction"] = self.reduction
+        if self._own_name is not None:
+            config["name"] = self._own_name
+        return config

@@ -1,0 +1,162 @@
+"""Losses that compare an output with its target, element by element or as directions."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastnn.losses._base import EPSILON, Loss, Rows, number
+
+
+class MeanSquaredError(Loss):
+    """Mean over outputs of (y - t)²."""
+
+    name, code = "mean_squared_error", 0
+
+    def _rows(self, t: npt.NDArray[Any], y: Rows) -> Rows:
+        return np.square(y - t).mean(axis=1)
+
+
+class HalfMeanSquaredError(Loss):
+    """The textbook cost J = 1/(2m) Σ (h - y)², summed over outputs, m the number of rows."""
+
+    name, code = "half_mean_squared_error", 1
+
+    def _rows(self, t: npt.NDArray[Any], y: Rows) -> Rows:
+        return np.square(y - t).sum(axis=1) / 2
+
+
+class MeanAbsoluteError(Loss):
+    """Mean over outputs of abs(y - t)."""
+
+    name, code = "mean_absolute_error", 8
+
+    def _rows(self, t: npt.NDArray[Any], y: Rows) -> Rows:
+        return np.abs(y - t).mean(axis=1)
+
+
+class MeanAbsolutePercentageError(Loss):
+    """Mean over outputs of 100 abs(y - t) / max(abs(t), 1e-7)."""
+
+    name, code = "mean_absolute_percentage_error", 9
+
+    def _rows(self, t: npt.NDArray[Any], y: Rows) -> Rows:
+        return 100 * (np.abs(y - t) / np.maximum(np.abs(t), EPSILON)).mean(axis=1)
+
+
+class MeanSquaredLogarithmicError(Loss):
+    """Mean over outputs of (log(1 + y) - log(1 + t))², with y and t at least 1e-7."""
+
+    name, code = "mean_squared_logarithmic_error", 10
+
+    def _rows(self, t: npt.NDArray[Any], y: Rows) -> Rows:
+        return np.square(np.log1p(np.maximum(y, EPSILON)) - np.log1p(np.maximum(t, EPSILON))).mean(axis=1)
+
+
+class Huber(Loss):
+    """Mean over outputs of e²/2 where abs(e) <= delta, else delta abs(e) - delta²/2; e = y - t.
+
+    Parameters
+    ----------
+    delta : float, default 1.0
+        Where the parabola becomes a line; more than 0.
+    reduction, name : str
+        As for :class:`Loss`.
+
+    References
+    ----------
+    P. J. Huber, Robust estimation of a location parameter, 1964.
+    """
+
+    name, code = "huber_loss", 11
+
+    def __init__(self, delta: float = 1.0, reduction: str = "sum_over_batch_size", name: str | None = None) -> None:
+        super().__init__(reduction, name)
+        self.delta = number("delta", delta, 0)
+        if not self.delta:
+            raise ValueError("delta must be more than 0, got 0")
+
+    def _rows(self, t: npt.NDArray[Any], y: Rows) -> Rows:
+        e = np.abs(y - t)
+        return np.where(e <= self.delta, e * e / 2, self.delta * e - self.delta**2 / 2).mean(axis=1)
+
+    def _constants(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        return (self.delta,), ()
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {"delta": self.delta, **super().get_config()}
+
+
+class LogCosh(Loss):
+    """Mean over outputs of log cosh(y - t)."""
+
+    name, code = "log_cosh", 12
+
+    def _rows(self, t: npt.NDArray[Any], y: Rows) -> Rows:
+        e = np.abs(y - t)
+        return (e + np.log1p(np.exp(-2 * e)) - math.log(2)).mean(axis=1)
+
+
+class Poisson(Loss):
+    """Mean over outputs of y - t log(y + 1e-7): the Poisson likelihood of counts t for rates y."""
+
+    name, code = "poisson", 13
+
+    def _rows(self, t: npt.NDArray[Any], y: Rows) -> Rows:
+        return (y - t * np.log(y + EPSILON)).mean(axis=1)
+
+
+class KLDivergence(Loss):
+    """Sum over outputs of t log(t / y), with t and y between 1e-7 and 1."""
+
+    name, code = "kl_divergence", 14
+
+    def _rows(self, t: npt.NDArray[Any], y: Rows) -> Rows:
+        p, q = np.clip(t, EPSILON, 1), np.clip(y, EPSILON, 1)
+        return (p * np.log(p / q)).sum(axis=1)
+
+
+class Hinge(Loss):
+    """Mean over outputs of max(1 - s y, 0), with the side s = t for t of -1 and 1, and -1 for t = 0."""
+
+    name, code = "hinge", 15
+
+    def _rows(self, t: npt.NDArray[Any], y: Rows) -> Rows:
+        return np.maximum(1 - np.where(t == 0, -1, t) * y, 0).mean(axis=1)
+
+    def check_targets(self, y: npt.NDArray[Any], name: str) -> None:
+        """Targets must be -1 and 1, or 0 and 1."""
+        if not (np.isin(y, (-1, 1)).all() or np.isin(y, (0, 1)).all()):
+            raise ValueError(f"{name} must hold -1 and 1, or 0 and 1, for {self.name}, got {np.unique(y)[:5].tolist()}")
+
+
+class SquaredHinge(Hinge):
+    """Mean over outputs of max(1 - s y, 0)², with s as for :class:`Hinge`."""
+
+    name, code = "squared_hinge", 16
+
+    def _rows(self, t: npt.NDArray[Any], y: Rows) -> Rows:
+        return np.square(np.maximum(1 - np.where(t == 0, -1, t) * y, 0)).mean(axis=1)
+
+
+class CategoricalHinge(Loss):
+    """max(1 + max (1 - t) y - Σ t y, 0) for one-hot targets t: the margin of the right class to the next one."""
+
+    name, code = "categorical_hinge", 17
+
+    def _rows(self, t: npt.NDArray[Any], y: Rows) -> Rows:
+        return np.maximum(1 + ((1 - t) * y).max(axis=1) - (t * y).sum(axis=1), 0)
+
+
+class CosineSimilarity(Loss):
+    """-Σ t y / (abs(t) abs(y)), from -1 (the same direction) to 1; a norm below 1e-7 counts as 1e-7."""
+
+    name, code = "cosine_similarity", 18
+
+    def _rows(self, t: npt.NDArray[Any], y: Rows) -> Rows:
+        norms = [np.maximum(np.linalg.norm(rows, axis=1), EPSILON) for rows in (t, y)]
+        return -(t * y).sum(axis=1) / (norms[0] * norms[1])
