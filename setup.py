@@ -39,17 +39,26 @@ X86_64_FLAGS = {
     "avx512": ["-mavx512f", "-mavx512vl", "-mavx512bw", "-mavx512dq", "-mfma", "-mprefer-vector-width=512"],
 }
 X86_64_FLAGS["avx512_bf16"] = [*X86_64_FLAGS["avx512"], "-mavx512bf16"]
+X86_64_FLAGS["amx_bf16"] = [*X86_64_FLAGS["avx512_bf16"], "-mamx-tile", "-mamx-bf16"]
 
 # autotestdict would add a public dictionary for doctests that has no place in the stub.
 CYTHON_DIRECTIVES = {"language_level": 3, "autotestdict": False}
 
 OPENMP_PROBE = "#include <omp.h>\nint probe(void) { return omp_get_max_threads(); }\n"
-# gcc 10 and clang 9 are the first that know it. cpu.c learns from the macro whether the variant is there.
-AVX512_BF16_PROBE = """#include <immintrin.h>
+# Variants that a compiler may not know, each with what it must compile; cpu.c learns from FNN_BUILT_<NAME> which are there.
+VARIANT_PROBES = {
+    "avx512_bf16": """#include <immintrin.h>
 __m512 probe(__m512 sum, __m512 a) { return _mm512_dpbf16_ps(sum, (__m512bh)a, _mm512_cvtne2ps_pbh(a, a)); }
 int supported(void) { return __builtin_cpu_supports("avx512bf16"); }
-"""
-AVX512_BF16_MACRO = "-DFNN_BUILT_AVX512_BF16"
+""",
+    "amx_bf16": """#include <immintrin.h>
+#include <sys/syscall.h>
+#if !defined(__linux__) || !defined(SYS_arch_prctl)
+#error only Linux hands the matrix unit out
+#endif
+void probe(const float *a) { _tile_loadd(0, a, 64); _tile_dpbf16ps(0, 1, 2); _tile_release(); }
+""",
+}
 X86_64_PROBE = "#if !defined(__x86_64__)\n#error another architecture\n#endif\nint probe;\n"
 
 
@@ -85,12 +94,12 @@ class BuildEngine(build_ext):
         """Compiles src_c/*.c, two or more at a time where there are cores; returns the object files."""
         jobs = {path: ENGINE_FLAGS + openmp for path in SOURCES.glob("*.c") if not path.stem.startswith("kernels_")}
         variants = {"baseline": []} | (X86_64_FLAGS if self.probe(X86_64_PROBE) else {})
-        if "avx512_bf16" in variants:
-            if self.probe(AVX512_BF16_PROBE, variants["avx512_bf16"]):
-                flags = [*flags, AVX512_BF16_MACRO]
-            else:
-                del variants["avx512_bf16"]
-                self.warn("the compiler does not know -mavx512bf16: products of bfloat16 take the slower way")
+        for name, code in VARIANT_PROBES.items():
+            if name in variants and self.probe(code, variants[name]):
+                flags = [*flags, f"-DFNN_BUILT_{name.upper()}"]
+            elif name in variants:
+                del variants[name]
+                self.warn(f"the compiler cannot build the variant {name}: products of bfloat16 take a slower way")
         jobs |= {SOURCES / f"kernels_{name}.c": KERNEL_FLAGS + isa_flags for name, isa_flags in variants.items()}
         last = shlex.split(os.environ.get("FASTNN_CFLAGS", ""))
 

@@ -145,6 +145,7 @@ cdef extern from "fastnn.h" nogil:
     const char *fnn_isa_name(int isa)
     int fnn_isa_available(int isa)
     const fnn_kernels *fnn_isa_kernels(int isa)
+    int fnn_isa_allows_bfloat16(int isa)
     void fnn_link(fnn_op *ops, size_t count)
     size_t fnn_workspace_bytes(const fnn_model *model, size_t batch, int threads)
     size_t fnn_scratch_bytes(const fnn_model *model, int threads)

@@ -20,7 +20,7 @@ from fastnn._c cimport (
     FNN_ALIGNMENT, FNN_BACKWARD, FNN_BIAS, FNN_INPUT_GRADIENT, FNN_KERNEL, FNN_LOSS, FNN_MAX_THREADS, FNN_NUMBERS,
     FNN_PADDING, FNN_SLOTS, FNN_SPARSE_COLUMN, FNN_SPARSE_STARTS, FNN_SPARSE_UNSORTED, FNN_STOPPED, FNN_TRAINING,
     FNN_UPDATE, fnn_all_finite, fnn_apply_gradients, fnn_check_sparse, fnn_compiler, fnn_data, fnn_freeze, fnn_fuses,
-    fnn_head, fnn_hyperparameters, fnn_infer, fnn_isa_available, fnn_isa_kernels, fnn_isa_name, fnn_kernels,
+    fnn_head, fnn_hyperparameters, fnn_infer, fnn_isa_allows_bfloat16, fnn_isa_available, fnn_isa_kernels, fnn_isa_name, fnn_kernels,
     fnn_learning_rate, fnn_link, fnn_measure, fnn_member, fnn_model, fnn_op, fnn_openmp, fnn_pace, fnn_penalty,
     fnn_predictor, fnn_product_f32, fnn_product_f64, fnn_progress, fnn_rule, fnn_run, fnn_schedule, fnn_scratch_bytes,
     fnn_state_size, fnn_stripe, fnn_stripes, fnn_tile_sums, fnn_train,
@@ -52,6 +52,13 @@ def _pick_isa():
     if _isa not in available:
         raise ImportError(f"FASTNN_ISA is {_isa!r}; this machine and build have {', '.join(available)}")
     _kernels = fnn_isa_kernels(<int>names.index(_isa))
+
+
+def _allow_bfloat16():
+    """Asks for what products of bfloat16 need of the system, once they are wanted."""
+    if not fnn_isa_allows_bfloat16(<int>_isa_names().index(_isa)):
+        raise RuntimeError(f"the system does not let this process use the matrix unit of {_isa!r}: set "
+                           f"FASTNN_ISA=avx512_bf16 in the environment")
 
 
 def _usable_cores():
@@ -235,6 +242,7 @@ def _packed_product(cnp.ndarray a not None, cnp.ndarray b not None, cnp.ndarray 
         <const float *const *>a_rows, by_depth, top, <const float *>b_data, transposed, b_stride,
         <const float *>bias_data, relu, <float *>c_data, c_stride, bottom - top, depth, right - left)
     if bf16:
+        _allow_bfloat16()
         _kernels.f32.multiply_packed_bf16(&single, <float *>_data(scratch))
     else:
         _kernels.f32.multiply_packed(&single, <float *>_data(scratch))
@@ -365,6 +373,8 @@ cdef class Engine:
         memset(&self.pace, 0, sizeof(fnn_pace))
         self.model.is_double = self._typenum == cnp.NPY_FLOAT64
         self.model.bfloat16 = plan.bfloat16
+        if plan.bfloat16:
+            _allow_bfloat16()
         self.model.kernels = _kernels
 
         self._ops = np.zeros(len(plan.ops) * sizeof(fnn_op), np.uint8)

@@ -1,6 +1,15 @@
 /* Which instruction sets were built, and which of them this processor and its operating system can run. */
 
+#if defined(__linux__) && !defined(_GNU_SOURCE)
+#define _GNU_SOURCE /* syscall */
+#endif
 #include "fastnn.h"
+
+#if defined(FNN_BUILT_AMX_BF16)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 typedef struct {
     const char *name;
@@ -14,6 +23,9 @@ static const isa_entry isa_table[] = {
     {"avx512", &fnn_kernels_avx512},
 #if defined(FNN_BUILT_AVX512_BF16)
     {"avx512_bf16", &fnn_kernels_avx512_bf16},
+#if defined(FNN_BUILT_AMX_BF16)
+    {"amx_bf16", &fnn_kernels_amx_bf16},
+#endif
 #endif
 #endif
 };
@@ -26,6 +38,29 @@ const char *fnn_isa_name(int isa) {
 
 const fnn_kernels *fnn_isa_kernels(int isa) {
     return isa >= 0 && isa < ISA_COUNT ? isa_table[isa].kernels : NULL;
+}
+
+#if defined(FNN_BUILT_AMX_BF16)
+enum { ARCH_GET_XCOMP_SUPP = 0x1021, ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18 }; /* Linux 5.16 */
+
+/* The processor has tiles of bfloat16 (CPUID 7, EDX bits 24 and 22), and the system would hand them out. */
+static int has_matrix_unit(void) {
+    unsigned eax, ebx, ecx, edx;
+    unsigned long features = 0;
+    if (!__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) || !(edx >> 24 & 1) || !(edx >> 22 & 1)) {
+        return 0;
+    }
+    return syscall(SYS_arch_prctl, ARCH_GET_XCOMP_SUPP, &features) == 0 && features >> XFEATURE_XTILEDATA & 1;
+}
+#endif
+
+int fnn_isa_allows_bfloat16(int isa) {
+#if defined(FNN_BUILT_AMX_BF16)
+    return isa != 4 || syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
+#else
+    (void)isa;
+    return 1;
+#endif
 }
 
 /* __builtin_cpu_supports also asks whether the system saves the wide registers (XGETBV). */
@@ -41,6 +76,10 @@ int fnn_isa_available(int isa) {
 #if defined(FNN_BUILT_AVX512_BF16)
         case 3:
             return fnn_isa_available(2) && __builtin_cpu_supports("avx512bf16");
+#endif
+#if defined(FNN_BUILT_AMX_BF16)
+        case 4:
+            return fnn_isa_available(3) && has_matrix_unit();
 #endif
         default:
             break;

@@ -207,12 +207,16 @@ typedef struct {
     const fnn_kernels_f64 *f64;
 } fnn_kernels;
 
-extern const fnn_kernels fnn_kernels_baseline, fnn_kernels_avx2, fnn_kernels_avx512, fnn_kernels_avx512_bf16;
+extern const fnn_kernels fnn_kernels_baseline, fnn_kernels_avx2, fnn_kernels_avx512, fnn_kernels_avx512_bf16,
+    fnn_kernels_amx_bf16;
 
 /* Instruction sets in rising order; a name for each, NULL past the last one that was built. */
 const char *fnn_isa_name(int isa);
 int fnn_isa_available(int isa);              /* built, and this processor and its system have it */
 const fnn_kernels *fnn_isa_kernels(int isa); /* its table; NULL where it was not built */
+/* Before the first product of bfloat16: asks the system for the matrix unit where the set has one. 1 if it may be used. A
+ * process that never multiplies bfloat16 does not ask, and keeps the small signal frames it had. */
+int fnn_isa_allows_bfloat16(int isa);
 
 const char *fnn_compiler(void); /* the compiler that built this, with its version */
 int fnn_openmp(void);           /* 1 if built with OpenMP */

@@ -43,6 +43,10 @@
 #define FNN_BFLOAT16 FNN_ROUNDED
 #endif
 
+#if defined(__AMX_BF16__) && defined(__AVX512BF16__)
+#define FNN_HAS_MATRIX_UNIT /* matrix_unit.inc */
+#endif
+
 #define FNN_INLINE static inline __attribute__((always_inline))
 
 #if defined(__clang__)
