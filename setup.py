@@ -45,7 +45,7 @@ X86_64_FLAGS["amx_bf16"] = [*X86_64_FLAGS["avx512_bf16"], "-mamx-tile", "-mamx-b
 CYTHON_DIRECTIVES = {"language_level": 3, "autotestdict": False}
 
 OPENMP_PROBE = "#include <omp.h>\nint probe(void) { return omp_get_max_threads(); }\n"
-# Variants that a compiler may not know, each with what it must compile; cpu.c learns from FNN_BUILT_<NAME> which are there.
+# Variants that a compiler may not know, with what it must compile; cpu.c learns from FNN_BUILT_<NAME> which are there.
 VARIANT_PROBES = {
     "avx512_bf16": """#include <immintrin.h>
 __m512 probe(__m512 sum, __m512 a) { return _mm512_dpbf16_ps(sum, (__m512bh)a, _mm512_cvtne2ps_pbh(a, a)); }
