@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,64 @@ from fastnn._engine import all_finite
 from fastnn.sparse import SparseRows
 
 Array = npt.NDArray[Any]
-Rows = Array | SparseRows
+LARGE = 2**28  # bytes: what would take more once it is converted is converted piece by piece, whenever it is read
+_PIECE = 2**24  # bytes of rows that are checked at a time
+
+
+class Deferred:
+    """Rows that are converted when they are read: an array, perhaps in a file, that is too large to be held twice.
+
+    Parameters
+    ----------
+    array : ndarray, shape (rows, features)
+        Of any real dtype, byte order and strides.
+    dtype : str
+        What :meth:`read` gives.
+    """
+
+    ndim = 2
+
+    def __init__(self, array: Array, dtype: str) -> None:
+        self._array, self.dtype = array, np.dtype(dtype)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Rows and features."""
+        return self._array.shape
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a converted row."""
+        return self.shape[1] * self.dtype.itemsize
+
+    def __len__(self) -> int:
+        return len(self._array)
+
+    def __getitem__(self, rows: slice) -> Deferred:
+        return Deferred(self._array[rows], self.dtype.name)
+
+    def read(self, rows: slice | npt.NDArray[np.int64]) -> Array:
+        """The rows, converted; a copy unless they are right as they are."""
+        with np.errstate(over="ignore"):
+            return np.ascontiguousarray(self._array[rows], self.dtype)
+
+
+def pieces(rows: Any) -> Iterator[tuple[int, Any]]:
+    """The rows as the engine reads them, with the number of the first: at once, or bit by bit where they are deferred.
+
+    Parameters
+    ----------
+    rows : ndarray, Deferred or other rows
+    """
+    if not isinstance(rows, Deferred):
+        yield 0, rows
+        return
+    step = max(1, _PIECE // rows.row_bytes)
+    for start in range(0, len(rows), step):
+        yield start, rows.read(slice(start, start + step))
+
+
+Rows = Array | SparseRows  # as the engine reads them
 
 
 def _as_array(values: Any, name: str) -> Array:
@@ -27,7 +85,7 @@ def _as_array(values: Any, name: str) -> Array:
     return array
 
 
-def _as_rows(array: Array, dtype: str, name: str) -> Array:
+def _as_rows(array: Array, dtype: str, *, defer: bool = False) -> Any:
     """The array with contiguous, aligned rows of `dtype`; itself where it is that already."""
     ready = (
         array.dtype == np.dtype(dtype)
@@ -38,6 +96,8 @@ def _as_rows(array: Array, dtype: str, name: str) -> Array:
     )
     if ready:
         return array
+    if defer and array.size * np.dtype(dtype).itemsize > LARGE:
+        return Deferred(array, dtype)
     with np.errstate(over="ignore"):  # a float64 beyond float32's range becomes infinite, and is reported as such
         return np.ascontiguousarray(array, dtype)
 
@@ -49,9 +109,11 @@ def _not_finite(name: str, row: int, dtype: Any) -> ValueError:
     )
 
 
-def _check_finite(array: Array, name: str) -> None:
-    if len(array) and not all_finite(array):
-        row = next(i for i in range(len(array)) if not np.isfinite(array[i]).all())
+def _check_finite(rows: Any, name: str) -> None:
+    for start, array in pieces(rows):
+        if not len(array) or all_finite(array):
+            continue
+        row = start + next(i for i in range(len(array)) if not np.isfinite(array[i]).all())
         raise _not_finite(name, row, array.dtype)
 
 
@@ -63,7 +125,9 @@ def _check_finite_entries(rows: SparseRows, name: str) -> None:
         raise _not_finite(name, int(np.searchsorted(rows.starts, entry, "right")) - 1, rows.dtype)
 
 
-def inputs(x: Any, features: int | None, dtype: str, *, check_finite: bool, name: str = "x") -> Rows:
+def inputs(
+    x: Any, features: int | None, dtype: str, *, check_finite: bool, name: str = "x", defer: bool = False
+) -> Any:
     """X as rows of `dtype`.
 
     Parameters
@@ -76,10 +140,12 @@ def inputs(x: Any, features: int | None, dtype: str, *, check_finite: bool, name
     check_finite : bool
     name : str
         The argument's name, for messages.
+    defer : bool, default False
+        Whether rows that would take more than 256 MiB may be converted later, piece by piece.
 
     Returns
     -------
-    ndarray or SparseRows, shape (rows, features)
+    ndarray, SparseRows or Deferred, shape (rows, features)
 
     Raises
     ------
@@ -100,7 +166,7 @@ def inputs(x: Any, features: int | None, dtype: str, *, check_finite: bool, name
         if check_finite:
             _check_finite_entries(array, name)
         return array
-    rows = _as_rows(array, dtype, name)
+    rows = _as_rows(array, dtype, defer=defer)
     if check_finite and array.dtype.kind == "f":
         _check_finite(rows, name)
     return rows
@@ -152,7 +218,7 @@ def targets(
         like = "like the model's output" if columns == outputs else f"for {loss.name} and {outputs} outputs"
         hint = "; integer labels need sparse_categorical_crossentropy" if array.ndim == 1 else ""
         raise ValueError(f"{name} must have shape ({rows}, {columns}) {like}, got {array.shape}{hint}")
-    converted = _as_rows(array, dtype, name)
+    converted = _as_rows(array, dtype)
     if check_finite and array.dtype.kind == "f":
         _check_finite(converted, name)
     if rows:
@@ -160,15 +226,80 @@ def targets(
     return converted
 
 
-def split(x: Any, y: Any, fraction: Any) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
-    """The first rows for training and the last `fraction` for validation, as Keras splits (before shuffling)."""
+def sample_weights(
+    weights: Any, rows: int, dtype: str, *, check_finite: bool, name: str = "sample_weight"
+) -> Array | None:
+    """A weight for each row, as `dtype`; None stays None.
+
+    Parameters
+    ----------
+    weights : array-like, shape (rows,) or (rows, 1), or None
+    rows : int
+    dtype : str
+    check_finite : bool
+    name : str
+
+    Raises
+    ------
+    TypeError, ValueError
+        In one sentence.
+    """
+    if weights is None:
+        return None
+    array = _as_array(weights, name)
+    if array.shape == (rows, 1):
+        array = array[:, 0]
+    if array.shape != (rows,):
+        raise ValueError(f"{name} must hold one number a row, shape ({rows},), got {array.shape}")
+    converted = np.ascontiguousarray(array, dtype)
+    if check_finite:
+        _check_finite(converted[:, None], name)
+    return converted
+
+
+def class_weights(weights: Any, y: Any, dtype: str) -> Array:
+    """The weight of each row, from those of the classes; a class that is not named weighs 1, as in Keras.
+
+    Parameters
+    ----------
+    weights : dict of int to float
+    y : ndarray
+        Converted targets: labels (rows,), one-hot (rows, classes), or (rows, 1) of 0 and 1.
+    dtype : str
+
+    Raises
+    ------
+    TypeError, ValueError
+        In one sentence.
+    """
+    if not isinstance(weights, Mapping):
+        raise TypeError(f"class_weight must be a dict of class to weight, got {type(weights).__name__}")
+    if isinstance(y, tuple):
+        raise ValueError("class_weight needs a model with one output: give sample_weight for each of them")
+    labels = y if y.ndim == 1 else y.argmax(axis=1) if y.shape[1] > 1 else np.rint(y[:, 0])
+    if not 0 <= labels.min() <= labels.max() < 2**31:
+        raise ValueError(f"class_weight needs classes in y, counted from 0, but y goes from {y.min()} to {y.max()}")
+    classes = y.shape[1] if y.ndim == 2 and y.shape[1] > 1 else int(labels.max()) + 1
+    table = np.ones(max(classes, 2), dtype)
+    for label, weight in weights.items():
+        if isinstance(label, bool) or not isinstance(label, (int, np.integer)):
+            raise TypeError(f"class_weight must have class numbers as its keys, got {label!r}")
+        if isinstance(weight, bool) or not isinstance(weight, (int, float, np.number)) or not math.isfinite(weight):
+            raise ValueError(f"class_weight of class {label} must be a finite number, got {weight!r}")
+        if not 0 <= label < len(table):
+            raise ValueError(f"class_weight names class {label}, but y has classes from 0 to {len(table) - 1}")
+        table[label] = weight
+    return np.asarray(table[labels.astype(np.intp)])
+
+
+def split_at(rows: int, fraction: Any) -> int:
+    """The number of rows that are left for training, as Keras splits (before shuffling)."""
     if isinstance(fraction, bool) or not isinstance(fraction, (int, float, np.number)) or not 0 < fraction < 1:
         raise ValueError(f"validation_split must lie between 0 and 1, got {fraction!r}")
-    rows = len(x)
     kept = math.floor(rows * (1 - float(fraction)))
     if kept == 0 or kept == rows:
         raise ValueError(f"validation_split={fraction} leaves no row for one of the two parts of {rows} rows")
-    return (x[:kept], y[:kept]), (x[kept:], y[kept:])
+    return kept
 
 
 def epoch_order(rows: int, seed: int, epoch: int) -> npt.NDArray[np.int64]:

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn import _engine, data
+from fastnn._arguments import count_argument
 from fastnn.callbacks import History
 from fastnn.models import Sequential
-from fastnn.training import count_argument
 
 
 class Ensemble:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fastnn import data, layers
+from fastnn import data, layers, loop
+from fastnn._arguments import count_argument, no_arguments_of_arrays, optional_count
+from fastnn.callbacks import Callback, CallbackList
+from fastnn.callbacks.reporter import Reporter
+from fastnn.feeds import ArrayFeed, BatchFeed, Samples, gives_batches
 from fastnn.predictor import Predictor
-from fastnn.training import Trainer, count_argument
+from fastnn.training import Trainer
 
 Array = npt.NDArray[Any]
 
@@ -41,17 +46,27 @@ class Sequential(Trainer):
     # ---- inference ----
 
     def predict(
-        self, x: Any, batch_size: int | None = None, verbose: str | int = 0, check_finite: bool = False
+        self,
+        x: Any,
+        batch_size: int | None = None,
+        verbose: str | int = "auto",
+        steps: int | None = None,
+        callbacks: Callback | Sequence[Callback] | None = None,
+        check_finite: bool = False,
     ) -> Array:
         """The network's outputs.
 
         Parameters
         ----------
-        x : array-like, shape (rows, features)
-        batch_size : int, optional
-            Accepted as in Keras; the engine chooses its own tiles.
+        x : array-like, shape (rows, features), or iterable of batches
+            As for :meth:`fit`; of batches that are tuples the first part counts.
+        batch_size : int, default 32
+            Rows of a batch, for `steps` and for callbacks with batch hooks; results do not depend on it.
         verbose : {"auto", 0, 1, 2}
-            Accepted as in Keras; nothing is printed.
+            A bar (1), a line at the end (2) or nothing (auto, 0): a call for a few rows takes microseconds.
+        steps : int, optional
+            Batches to look at. Default: all of them.
+        callbacks : Callback or sequence of Callback, optional
         check_finite : bool, default False
             Raise on NaN and infinity in x, instead of letting them through to the outputs.
 
@@ -62,16 +77,42 @@ class Sequential(Trainer):
         engine = self._engine
         if engine is None:
             engine = self._need_engine("predict")
-        if batch_size is not None:
-            count_argument("batch_size", batch_size, 1)
-        if verbose not in (0, 1):
-            self._verbosity(verbose)
-        rows = self._checked(data.inputs(x, engine.plan.inputs, engine.plan.dtype, check_finite=check_finite))
-        out = np.empty((len(rows), engine.plan.outputs), engine.plan.dtype)
-        engine.predict(rows, out)
-        return out
+        batch = 32 if batch_size is None else count_argument("batch_size", batch_size, 1)
+        shown = 0 if verbose == "auto" else self._verbosity(verbose)
+        if callbacks is None and steps is None and not shown and (type(x) is np.ndarray or not gives_batches(x)):
+            return loop.predict_rows(self, self._rows_to_predict(x, check_finite))
 
-    predict_on_batch = predict
+        wanted = optional_count("steps", steps)
+        hooks = CallbackList(callbacks)
+        feed: loop.Feed
+        if gives_batches(x):
+            no_arguments_of_arrays(x, batch_size=batch_size)
+            feed = BatchFeed(x, lambda given, name: self._batch_to_predict(given, f"{name}'s x", check_finite))
+        else:
+            feed = ArrayFeed(Samples(self._rows_to_predict(x, check_finite)), batch)
+        steps_shown = feed.steps if wanted is None else wanted
+        hooks.attach(self, {"epochs": 1, "steps": steps_shown, "verbose": shown})
+        reporter = Reporter(shown, steps_shown)
+        reporter.begin("Predict")
+        try:
+            outputs = loop.predict(self, feed, wanted, hooks, reporter)
+            reporter.end({})
+        finally:
+            reporter.close()
+        return outputs
+
+    def _rows_to_predict(self, x: Any, check_finite: bool, name: str = "x") -> Any:
+        engine = self._need_engine("predict")
+        rows = data.inputs(x, engine.plan.inputs, engine.plan.dtype, check_finite=check_finite, name=name, defer=True)
+        return self._checked(rows, name)
+
+    def _batch_to_predict(self, batch: Any, name: str, check_finite: bool) -> Samples:
+        rows = self._rows_to_predict(batch[0] if isinstance(batch, (tuple, list)) else batch, check_finite, name)
+        return Samples(rows)
+
+    def predict_on_batch(self, x: Any) -> Array:
+        """The same as :meth:`predict` for rows in memory."""
+        return self.predict(x)
 
     def freeze(self) -> Predictor:
         """A frozen copy for the fastest answers, see :class:`fastnn.Predictor`; this model may go on training."""

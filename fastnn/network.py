@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastnn import config, layers, plan, utils
+from fastnn import config, data, layers, plan, utils
 from fastnn._engine import Engine
-from fastnn.data import Rows
 from fastnn.layers.base import Layer
 
 Array = npt.NDArray[Any]
@@ -95,10 +94,15 @@ class Network:
             raise ValueError(f"input_shape says {features} features, but the first layer was made for {known}")
         self._build(features)
 
-    def _checked(self, rows: Rows, name: str = "x") -> Rows:
+    def _checked(self, rows: Any, name: str = "x") -> Any:
         """The rows, once the first layer has found in them what it needs."""
-        if self._first is not None:
-            self._first.check_input(rows, name)
+        first = self._first or self._first_layer()
+        if first is not None:
+            if not isinstance(rows, data.Deferred):
+                first.check_input(rows, name)
+            elif type(first).check_rows is not Layer.check_rows:
+                for _, piece in data.pieces(rows):
+                    first.check_rows(piece, name)
         return rows
 
     def _build(self, features: int) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from fastnn import config, data, losses, metrics, optimizers, plan
+from fastnn import config, data, loop, losses, metrics, optimizers, plan
+from fastnn._arguments import count_argument, no_arguments_of_arrays, optional_count, validation_due
 from fastnn._engine import Engine
-from fastnn.callbacks import Callback, CallbackList, History, Logs, Reporter
+from fastnn.callbacks import Callback, CallbackList, History, Logs
+from fastnn.callbacks.reporter import Reporter
+from fastnn.feeds import ArrayFeed, BatchFeed, Samples, gives_batches
 from fastnn.layers.base import Layer
 from fastnn.network import Network
 
@@ -19,15 +22,6 @@ if TYPE_CHECKING:
     from fastnn.models import Sequential
 
 Array = npt.NDArray[Any]
-
-
-def count_argument(name: str, value: Any, low: int) -> int:
-    """`value` as an integer of at least `low`, or an error that names the argument."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{name} must be an integer, got {type(value).__name__}")
-    if value < low:
-        raise ValueError(f"{name} must be at least {low}, got {value}")
-    return int(value)
 
 
 class Trainer(Network):
@@ -41,6 +35,8 @@ class Trainer(Network):
         self._metrics: list[Any] = []
         self._measured: list[metrics.Metric] = []
         self._epochs_done = 0
+        self._initial_epoch = 0  # a callback that restores a run sets it before the first epoch
+        self._steps_per_execution = 1
         super().__init__(layers, name)
 
     # ---- compiling ----
@@ -99,19 +95,26 @@ class Trainer(Network):
         return engine, self.loss, self.optimizer
 
     def _convert(
-        self, action: str, x: Any, y: Any, *, check_finite: bool, names: tuple[str, str] = ("x", "y")
-    ) -> tuple[data.Rows, Array]:
+        self,
+        action: str,
+        x: Any,
+        y: Any,
+        *,
+        check_finite: bool,
+        names: tuple[str, str] = ("x", "y"),
+        defer: bool = False,
+    ) -> tuple[Any, Array]:
         """X and y as the engine reads them, building the model from x where that is still to be done."""
         if self.loss is None or self.optimizer is None:
             raise RuntimeError(f"{action} needs a compiled model: call compile(optimizer=..., loss=...) first")
         engine = self._engine
         dtype = engine.plan.dtype if engine else config.variable_dtype(self._policy())
-        rows = data.inputs(x, engine.plan.inputs if engine else None, dtype, check_finite=check_finite, name=names[0])
+        rows = data.inputs(
+            x, engine.plan.inputs if engine else None, dtype, check_finite=check_finite, name=names[0], defer=defer
+        )
         if not len(rows):
             raise ValueError(f"{names[0]} must have at least one row, got shape {rows.shape}")
-        first = self._first_layer()
-        if first is not None:
-            first.check_input(rows, names[0])
+        self._checked(rows, names[0])
         outputs = engine.plan.outputs if engine else plan.lower(self.layers, rows.shape[1], dtype).outputs
         wanted = data.targets(y, len(rows), outputs, self.loss, dtype, check_finite=check_finite, name=names[1])
         if engine is None:
@@ -128,28 +131,156 @@ class Trainer(Network):
             "metrics": chosen,
         }
 
+    # ---- what a call is given ----
+
+    def _samples(
+        self,
+        action: str,
+        x: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        check_finite: bool,
+        of: str = "",
+        defer: bool = False,
+    ) -> Samples:
+        """X, y and the weights of rows as the engine reads them; `of` is what messages put before the names."""
+        names = (f"{of}x", f"{of}y")
+        rows, wanted = self._convert(action, x, y, check_finite=check_finite, names=names, defer=defer)
+        if sample_weight is None:
+            return Samples(rows, wanted)
+        weights = data.sample_weights(
+            sample_weight, len(rows), self.dtype, check_finite=check_finite, name=f"{of}sample_weight"
+        )
+        return Samples(rows, wanted, weights)
+
+    def _weighted(self, samples: Samples, class_weight: Any) -> Samples:
+        """The samples with the weights of their classes."""
+        if class_weight is None:
+            return samples
+        if samples.weights is not None:
+            raise ValueError("class_weight and sample_weight must not be given both: multiply them into sample_weight")
+        return Samples(samples.x, samples.y, data.class_weights(class_weight, samples.y, self.dtype))
+
+    @contextmanager
+    def _as_it_was_on_error(self) -> Iterator[None]:
+        """A call that fails within leaves a model that was not built so."""
+        built = self.built
+        try:
+            yield
+        except (TypeError, ValueError, RuntimeError):
+            if not built:
+                self._forget_weights()
+            raise
+
+    def _batch_feed(
+        self,
+        action: str,
+        source: Any,
+        check_finite: bool,
+        of: str = "",
+        class_weight: Any = None,
+        shuffle: bool = False,
+    ) -> BatchFeed:
+        """The feed of an iterable of batches."""
+
+        def convert(batch: Any, name: str) -> Samples:
+            parts = tuple(batch) if isinstance(batch, (tuple, list)) else (batch,)
+            if not 1 <= len(parts) <= 3:
+                raise ValueError(f"{of}{name} must be x, (x, y) or (x, y, sample_weight), got {len(parts)} parts")
+            x, y, weights = (*parts, None, None)[:3]
+            samples = self._samples(action, x, y, weights, check_finite=check_finite, of=f"{of}{name}'s ")
+            return self._weighted(samples, class_weight)
+
+        def order(batches: int) -> npt.NDArray[np.int64]:
+            return data.epoch_order(batches, self._seed, self._epochs_done)
+
+        return BatchFeed(source, convert, order if shuffle else None)
+
+    def _feed(
+        self, action: str, x: Any, y: Any, sample_weight: Any, batch_size: Any, *, check_finite: bool, of: str = ""
+    ) -> loop.Feed:
+        """Where the rows of ``evaluate``, or of a validation, come from."""
+        if gives_batches(x):
+            no_arguments_of_arrays(x, y=y, sample_weight=sample_weight, batch_size=batch_size)
+            return self._batch_feed(action, x, check_finite, of)
+        batch = 32 if batch_size is None else count_argument("batch_size", batch_size, 1)
+        return ArrayFeed(
+            self._samples(action, x, y, sample_weight, check_finite=check_finite, of=of, defer=True), batch
+        )
+
+    def _fit_feeds(
+        self, x: Any, y: Any, weights: Any, class_weight: Any, batch: int, shuffle: bool, held: Any, check_finite: bool
+    ) -> tuple[loop.Feed, loop.Feed | None]:
+        """Where the rows to train on come from, and those to validate on, if any.
+
+        `held`: validation_split, validation_data and validation_batch_size.
+        """
+        fraction, given, validation_batch = held
+        feed: loop.Feed
+        validation: loop.Feed | None = None
+        if gives_batches(x):
+            no_arguments_of_arrays(x, y=y, sample_weight=weights, validation_split=fraction or None)
+            feed = self._batch_feed("fit", x, check_finite, "", class_weight, shuffle)
+        else:
+            samples = self._samples("fit", x, y, weights, check_finite=check_finite, defer=True)
+            if fraction and given is None:
+                kept = data.split_at(len(samples), fraction)
+                validation = ArrayFeed(samples.part(slice(kept, None)), validation_batch)
+                samples = samples.part(slice(0, kept))
+            samples = self._weighted(samples, class_weight)
+            rows = len(samples)
+            feed = ArrayFeed(samples, batch, lambda: data.epoch_order(rows, self._seed, self._epochs_done))
+            if not shuffle:
+                feed = ArrayFeed(samples, batch)
+        if given is not None:
+            if gives_batches(given):
+                validation = self._batch_feed("fit", given, check_finite, "validation_data's ")
+            elif isinstance(given, (tuple, list)) and len(given) in (2, 3):
+                held_x, held_y, held_weights = (*given, None)[:3]
+                validation = self._feed(
+                    "fit",
+                    held_x,
+                    held_y,
+                    held_weights,
+                    validation_batch,
+                    check_finite=check_finite,
+                    of="validation_data's ",
+                )
+            else:
+                raise ValueError("validation_data must be (x, y), (x, y, sample_weight) or an iterable of such batches")
+        return feed, validation
+
     # ---- training ----
 
     def fit(
         self,
-        x: Any,
+        x: Any = None,
         y: Any = None,
         batch_size: int | None = None,
         epochs: int = 1,
         verbose: str | int = "auto",
-        callbacks: Sequence[Callback] | None = None,
+        callbacks: Callback | Sequence[Callback] | None = None,
         validation_split: float = 0.0,
-        validation_data: tuple[Any, Any] | None = None,
+        validation_data: Any = None,
         shuffle: bool = True,
+        class_weight: Mapping[int, float] | None = None,
+        sample_weight: Any = None,
         initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
+        validation_batch_size: int | None = None,
+        validation_freq: int | Iterable[int] = 1,
         check_finite: bool = True,
     ) -> History:
         """Train, `epochs` times over the data.
 
         Parameters
         ----------
-        x : array-like, shape (rows, features)
-            Used in place where it has the model's dtype and contiguous rows, else converted once.
+        x : array-like, shape (rows, features), or iterable
+            Used in place where it has the model's dtype and contiguous rows, else converted once; converted piece by
+            piece, each epoch anew, where that would take more than 256 MiB. A generator, a loader, or an object with
+            ``__len__`` and ``__getitem__`` gives batches: x, (x, y) or (x, y, sample_weight).
         y : array-like
             Labels (rows,) for sparse losses, else (rows, outputs).
         batch_size : int, default 32
@@ -158,15 +289,28 @@ class Trainer(Network):
             The number of the last epoch, counted from `initial_epoch`.
         verbose : {"auto", 0, 1, 2}
             A bar (auto, 1), a line an epoch (2), nothing (0).
-        callbacks : sequence of Callback, optional
+        callbacks : Callback or sequence of Callback, optional
         validation_split : float, default 0
             This share of the last rows (before shuffling) is held back and evaluated after each epoch.
-        validation_data : tuple (x, y), optional
+        validation_data : tuple (x, y) or (x, y, sample_weight), or iterable of batches, optional
         shuffle : bool, default True
-            A new order of rows each epoch.
+            A new order of rows each epoch; of batches, where x has ``__getitem__``; other iterables keep their order.
+        class_weight : dict of int to float, optional
+            What the rows of a class weigh in the loss and in weighted metrics; a class that is not named weighs 1.
+        sample_weight : array-like, shape (rows,), optional
+            What a row weighs in the loss and in weighted metrics. The loss is the sum of weight x loss by the number of
+            rows, as in Keras.
         initial_epoch : int, default 0
+        steps_per_epoch : int, optional
+            Batches of an epoch; the next epoch goes on where this one ended. Default: all of the data.
+        validation_steps : int, optional
+            Batches of a validation. Default: all of them.
+        validation_batch_size : int, optional
+            Default `batch_size`. Results do not depend on it.
+        validation_freq : int or collection of int, default 1
+            Validate after every so many epochs, or after those (counted from 1).
         check_finite : bool, default True
-            Look for NaN and infinity in x and y, once.
+            Look for NaN and infinity in x, y and weights, once; in batches of an iterable when they come.
 
         Returns
         -------
@@ -175,102 +319,65 @@ class Trainer(Network):
         Raises
         ------
         ValueError, TypeError, RuntimeError
-            In one sentence, before anything changes.
+            In one sentence, before anything changes; what a later batch of an iterable lacks, when it comes.
         KeyboardInterrupt
             After Ctrl-C, with the weights of the last finished step.
         """
+        if batch_size is not None and gives_batches(x):
+            no_arguments_of_arrays(x, batch_size=batch_size)
         batch = 32 if batch_size is None else count_argument("batch_size", batch_size, 1)
-        epochs, first = count_argument("epochs", epochs, 0), count_argument("initial_epoch", initial_epoch, 0)
-        shown = self._verbosity(verbose)
-        given = list(callbacks or ())
-        for callback in given:
-            if not isinstance(callback, Callback):
-                raise TypeError(f"callbacks must hold fastnn callbacks, got {type(callback).__name__}")
-        built = self.built
-        xs, ys = self._convert("fit", x, y, check_finite=check_finite)
-        try:
-            (xs, ys), held = self._hold_back(xs, ys, validation_data, validation_split, check_finite)
-        except (TypeError, ValueError):
-            if not built:  # a failed call leaves the model as it was
-                self._forget_weights()
-            raise
-        engine, _, _ = self._ready("fit")
-
-        steps = -(-len(xs) // batch)
-        history = History()
-        hooks = CallbackList(
-            [*given, history], cast("Sequential", self), {"epochs": epochs, "steps": steps, "verbose": shown}
+        held_batch = (
+            batch
+            if validation_batch_size is None
+            else count_argument("validation_batch_size", validation_batch_size, 1)
         )
-        self.stop_training, self.history = False, history
+        epochs, first = count_argument("epochs", epochs, 0), count_argument("initial_epoch", initial_epoch, 0)
+        steps = optional_count("steps_per_epoch", steps_per_epoch)
+        validation_steps = optional_count("validation_steps", validation_steps)
+        due = validation_due(validation_freq)
+        shown = self._verbosity(verbose)
+        if not isinstance(shuffle, (bool, np.bool_)):
+            raise TypeError(f"shuffle must be True or False, got {shuffle!r}")
+        hooks = CallbackList(callbacks)
+        with self._as_it_was_on_error():
+            held = (validation_split, validation_data, held_batch)
+            feed, validation = self._fit_feeds(
+                x, y, sample_weight, class_weight, batch, bool(shuffle), held, check_finite
+            )
+        self._ready("fit")
+
+        history = next((c for c in hooks.callbacks if isinstance(c, History)), None) or History()
+        if history not in hooks.callbacks:
+            hooks.callbacks.append(history)
+        steps_shown = feed.steps if steps is None else steps
+        hooks.attach(cast("Sequential", self), {"epochs": epochs, "steps": steps_shown, "verbose": shown})
+        self.stop_training, self.history, self._initial_epoch = False, history, 0
         logs: Logs = {}
+        warned = False
         hooks.call("on_train_begin", {})
-        try:
-            for epoch in range(first, epochs):
-                hooks.call("on_epoch_begin", epoch, {})
-                reporter = Reporter(shown, steps, self.metrics_names)
-                reporter.begin(f"Epoch {epoch + 1}/{epochs}")
-                try:
-                    logs = self._run_epoch(xs, ys, batch, shuffle, epoch, hooks, reporter)
-                    if held is not None:
-                        sums = engine.evaluate(*held)
-                        logs |= {f"val_{k}": v for k, v in self._means(sums, len(held[0])).items()}
-                    reporter.end(logs)
-                finally:
-                    reporter.close()
-                hooks.call("on_epoch_end", epoch, logs)
-                if self.stop_training:
+        for epoch in range(self._initial_epoch or first, epochs):
+            hooks.call("on_epoch_begin", epoch, {})
+            reporter = Reporter(shown, steps_shown)
+            reporter.begin(f"Epoch {epoch + 1}/{epochs}")
+            try:
+                totals = loop.train_epoch(cast("Sequential", self), feed, steps, hooks, reporter)
+                if not totals.steps:  # a generator that has ended
                     break
-        finally:
-            hooks.call("on_train_end", logs)
+                warned = warned or loop.warn_if_nonfinite(totals, epoch)
+                logs = totals.means()
+                if validation is not None and due(epoch):
+                    seen = loop.evaluate(
+                        cast("Sequential", self), validation, validation_steps, hooks, Reporter(0, None)
+                    )
+                    logs |= {f"val_{key}": value for key, value in seen.items()}
+                reporter.end(logs)
+            finally:
+                reporter.close()
+            hooks.call("on_epoch_end", epoch, logs)
+            if self.stop_training:
+                break
+        hooks.call("on_train_end", logs)
         return history
-
-    def _hold_back(
-        self, x: data.Rows, y: Array, given: Any, fraction: float, check_finite: bool
-    ) -> tuple[tuple[data.Rows, Array], tuple[data.Rows, Array] | None]:
-        """The rows to train on, and those to validate on, if any."""
-        if given is not None:
-            if not isinstance(given, (tuple, list)) or len(given) != 2:
-                raise ValueError("validation_data must be a pair (x, y)")
-            names = ("validation_data's x", "validation_data's y")
-            return (x, y), self._convert("fit", *given, check_finite=check_finite, names=names)
-        return data.split(x, y, fraction) if fraction else ((x, y), None)
-
-    def _run_epoch(
-        self, x: data.Rows, y: Array, batch: int, shuffle: bool, epoch: int, hooks: CallbackList, reporter: Reporter
-    ) -> Logs:
-        """One pass over the data: one call into the engine, or one a batch where a callback looks in."""
-        rows = len(x)
-        order = data.epoch_order(rows, self._seed, self._epochs_done) if shuffle else None
-        engine, _, optimizer = self._ready("fit")
-
-        def progress(steps_done: int, sums: npt.NDArray[np.float64]) -> None:
-            reporter.update(steps_done, list(self._means(sums, max(1, min(steps_done * batch, rows))).values()))
-
-        if not hooks.wants_batches:
-            sums, bad = engine.train(
-                x, y, order, batch, optimizer.hyperparameters(), progress if reporter.verbose == 1 else None
-            )
-        else:
-            order = np.arange(rows, dtype=np.int64) if order is None else order
-            sums, bad = np.zeros(1), -1
-            for step, start in enumerate(range(0, rows, batch)):
-                part = order[start : start + batch]
-                hooks.call("on_train_batch_begin", step, {})
-                engine, _, optimizer = self._ready("fit")
-                seen, nonfinite = engine.train(x, y, part, len(part), optimizer.hyperparameters())
-                sums = sums + seen
-                bad = step if bad < 0 <= nonfinite else bad
-                hooks.call("on_train_batch_end", step, self._means(sums, start + len(part)))
-                progress(step + 1, sums)
-        self._epochs_done += int(shuffle)
-        if bad >= 0 and not getattr(hooks, "warned", False):
-            hooks.warned = True  # type: ignore[attr-defined]
-            warnings.warn(
-                f"the loss is not finite from epoch {epoch + 1}, step {bad + 1} on: try a smaller learning rate",
-                RuntimeWarning,
-                stacklevel=3,
-            )
-        return self._means(sums, rows)
 
     def _means(self, sums: npt.NDArray[np.float64], rows: int) -> Logs:
         """The loss and the metrics from the engine's sums."""
@@ -286,28 +393,58 @@ class Trainer(Network):
             raise ValueError(f"verbose must be 'auto', 0, 1 or 2, got {verbose!r}")
         return int(verbose)
 
-    def _result(self, sums: npt.NDArray[np.float64], rows: int, return_dict: bool) -> Any:
-        means = self._means(sums, rows)
+    def _result(self, logs: Logs, return_dict: bool) -> Any:
         if return_dict:
-            return means
-        values = list(means.values())
+            return logs
+        values = list(logs.values())
         return values if len(values) > 1 else values[0]
 
-    def train_on_batch(self, x: Any, y: Any, return_dict: bool = False, check_finite: bool = True) -> Any:
-        """One optimizer step on these rows; returns this batch's loss, or [loss, *metrics]."""
-        xs, ys = self._convert("train_on_batch", x, y, check_finite=check_finite)
+    def train_on_batch(
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        class_weight: Mapping[int, float] | None = None,
+        return_dict: bool = False,
+        check_finite: bool = True,
+    ) -> Any:
+        """One optimizer step on these rows.
+
+        Parameters
+        ----------
+        x, y, sample_weight, class_weight, check_finite
+            As for :meth:`fit`.
+        return_dict : bool, default False
+
+        Returns
+        -------
+        float, list of float or dict
+            This batch's loss, or [loss, *metrics], before the step.
+        """
+        if sample_weight is None and class_weight is None:
+            xs, ys = self._convert("train_on_batch", x, y, check_finite=check_finite)
+            weights = None
+        else:
+            with self._as_it_was_on_error():
+                samples = self._weighted(
+                    self._samples("train_on_batch", x, y, sample_weight, check_finite=check_finite), class_weight
+                )
+            xs, ys, weights = samples.x, samples.y, samples.weights
         engine, _, optimizer = self._ready("train_on_batch")
-        sums, _ = engine.train(xs, ys, None, len(xs), optimizer.hyperparameters())
-        return self._result(sums, len(xs), return_dict)
+        sums, _ = engine.train(xs, ys, None, len(xs), optimizer.hyperparameters(), None, weights)
+        return self._result(self._means(sums, len(xs)), return_dict)
 
     # ---- evaluation ----
 
     def evaluate(
         self,
-        x: Any,
+        x: Any = None,
         y: Any = None,
         batch_size: int | None = None,
         verbose: str | int = "auto",
+        sample_weight: Any = None,
+        steps: int | None = None,
+        callbacks: Callback | Sequence[Callback] | None = None,
         return_dict: bool = False,
         check_finite: bool = True,
     ) -> Any:
@@ -315,29 +452,45 @@ class Trainer(Network):
 
         Parameters
         ----------
-        x, y : array-like
+        x, y, sample_weight
             As for :meth:`fit`.
-        batch_size : int, optional
-            Accepted as in Keras; the result does not depend on it.
+        batch_size : int, default 32
+            Rows of a batch, for `steps` and for callbacks with batch hooks; results do not depend on it.
         verbose : {"auto", 0, 1, 2}
+        steps : int, optional
+            Batches to look at. Default: all of them.
+        callbacks : Callback or sequence of Callback, optional
         return_dict : bool, default False
             Return a dict with the names as keys.
         check_finite : bool, default True
+
+        Returns
+        -------
+        float, list of float or dict
         """
-        batch = 32 if batch_size is None else count_argument("batch_size", batch_size, 1)
         shown = self._verbosity(verbose)
+        wanted = optional_count("steps", steps)
+        hooks = CallbackList(callbacks)
         self._need_engine("evaluate")
-        xs, ys = self._convert("evaluate", x, y, check_finite=check_finite)
-        engine, _, _ = self._ready("evaluate")
-        reporter = Reporter(shown, -(-len(xs) // batch), self.metrics_names)
+        feed = self._feed("evaluate", x, y, sample_weight, batch_size, check_finite=check_finite)
+        self._ready("evaluate")
+        steps_shown = feed.steps if wanted is None else wanted
+        hooks.attach(cast("Sequential", self), {"epochs": 1, "steps": steps_shown, "verbose": shown})
+        reporter = Reporter(shown, steps_shown)
         reporter.begin("Evaluate")
         try:
-            sums = engine.evaluate(xs, ys)
-            reporter.end(self._means(sums, len(xs)))
+            logs = loop.evaluate(cast("Sequential", self), feed, wanted, hooks, reporter)
+            reporter.end(logs)
         finally:
             reporter.close()
-        return self._result(sums, len(xs), return_dict)
+        return self._result(logs, return_dict)
 
-    def test_on_batch(self, x: Any, y: Any, return_dict: bool = False, check_finite: bool = True) -> Any:
-        """As :meth:`evaluate`, without printing."""
-        return self.evaluate(x, y, verbose=0, return_dict=return_dict, check_finite=check_finite)
+    def test_on_batch(
+        self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False, check_finite: bool = True
+    ) -> Any:
+        """As :meth:`evaluate`, on these rows as one batch, without printing."""
+        self._need_engine("test_on_batch")
+        samples = self._samples("test_on_batch", x, y, sample_weight, check_finite=check_finite)
+        engine, _, _ = self._ready("test_on_batch")
+        sums = engine.evaluate(samples.x, samples.y, None, samples.weights)
+        return self._result(self._means(sums, len(samples)), return_dict)

@@ -91,11 +91,7 @@ def test_batch_hooks_do_not_change_the_training():
 @pytest.mark.thread_unsafe(reason="sends the process a signal, which the main thread gets")
 def test_ctrl_c_stops_between_steps():
     x, y = rows(60_000, 40)
-    model, ended, sent = network(), [], []
-
-    class Watcher(fastnn.callbacks.Callback):
-        def on_train_end(self, logs=None):
-            ended.append(time.perf_counter())
+    model, sent = network(), []
 
     def interrupt():
         sent.append(time.perf_counter())
@@ -104,9 +100,10 @@ def test_ctrl_c_stops_between_steps():
     timer = threading.Timer(0.3, interrupt)
     timer.start()
     with pytest.raises(KeyboardInterrupt):
-        model.fit(x, y, epochs=10_000, verbose=0, callbacks=[Watcher()])
+        model.fit(x, y, epochs=10_000, verbose=0)
+    ended = time.perf_counter()
     # 0.05 s promised; a loaded test machine may schedule us late.
-    assert ended[0] - sent[0] < 0.5
+    assert ended - sent[0] < 0.5
     assert all(np.isfinite(w).all() for w in model.weights)
     assert model._engine.iterations > 0
 

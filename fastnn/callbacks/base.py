@@ -1,0 +1,211 @@
+"""What callbacks are, and how they are called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from fastnn._registry import nearest_names
+
+if TYPE_CHECKING:
+    from fastnn.models import Sequential
+
+Logs = dict[str, Any]
+
+
+class Callback:
+    """Base of all callbacks: override what is of interest.
+
+    A batch hook that is overridden makes ``fit`` run batch by batch; without one an epoch is one call into the engine.
+    Set ``self.model.stop_training = True`` to end training after this epoch.
+
+    Attributes
+    ----------
+    model : Sequential
+    params : dict
+        ``epochs``, ``steps``, ``verbose``.
+
+    Examples
+    --------
+    >>> class Printer(Callback):
+    ...     def on_epoch_end(self, epoch, logs=None):
+    ...         print(epoch, logs["loss"])
+    """
+
+    model: Sequential
+    params: dict[str, Any]
+
+    def set_model(self, model: Sequential) -> None:
+        """Called first, with the model."""
+        self.model = model
+
+    def set_params(self, params: dict[str, Any]) -> None:
+        """Called first, with the parameters of ``fit``."""
+        self.params = params
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        """Called before the first epoch."""
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        """Called after the last epoch, with its logs; not where an error or Ctrl-C ended training, as in Keras."""
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        """Called before an epoch (counted from 0)."""
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Called after an epoch and its validation; `logs` holds ``loss``, the metrics and their ``val_`` twins."""
+
+    def on_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """Another name of :meth:`on_train_batch_begin`."""
+
+    def on_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Another name of :meth:`on_train_batch_end`."""
+
+    def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """Called before a training batch (or ``steps_per_execution`` of them)."""
+        self.on_batch_begin(batch, logs)
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Called after a training batch; `logs` holds the means of the epoch so far."""
+        self.on_batch_end(batch, logs)
+
+    def on_test_begin(self, logs: Logs | None = None) -> None:
+        """Called before ``evaluate``, and before the validation of an epoch."""
+
+    def on_test_end(self, logs: Logs | None = None) -> None:
+        """Called after it, with its results."""
+
+    def on_test_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """Called before a batch is evaluated."""
+
+    def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Called after it; `logs` holds the means so far."""
+
+    def on_predict_begin(self, logs: Logs | None = None) -> None:
+        """Called before ``predict``."""
+
+    def on_predict_end(self, logs: Logs | None = None) -> None:
+        """Called after it."""
+
+    def on_predict_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """Called before the outputs of a batch are computed."""
+
+    def on_predict_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Called after it; `logs` holds them as ``outputs``."""
+
+
+class History(Callback):
+    """Collects the logs of each epoch; ``fit`` returns one.
+
+    Attributes
+    ----------
+    epoch : list of int
+    history : dict of str to list of float
+    """
+
+    def __init__(self) -> None:
+        self.epoch: list[int] = []
+        self.history: dict[str, list[float]] = {}
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        """Start with an empty list of epochs; the history goes on, as in Keras."""
+        self.epoch = []
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Append the logs."""
+        self.epoch.append(epoch)
+        for key, value in (logs or {}).items():
+            self.history.setdefault(key, []).append(value)
+
+
+class LambdaCallback(Callback):
+    """A callback of functions, each called as the hook of its name.
+
+    Parameters
+    ----------
+    on_epoch_begin, on_epoch_end : callable (epoch, logs), optional
+    on_train_begin, on_train_end : callable (logs), optional
+    on_train_batch_begin, on_train_batch_end : callable (batch, logs), optional
+    **kwargs : callable
+        Other hooks under their names.
+
+    Examples
+    --------
+    >>> printer = LambdaCallback(on_epoch_end=lambda epoch, logs: print(epoch, logs["loss"]))
+    """
+
+    def __init__(
+        self,
+        on_epoch_begin: Callable[..., Any] | None = None,
+        on_epoch_end: Callable[..., Any] | None = None,
+        on_train_begin: Callable[..., Any] | None = None,
+        on_train_end: Callable[..., Any] | None = None,
+        on_train_batch_begin: Callable[..., Any] | None = None,
+        on_train_batch_end: Callable[..., Any] | None = None,
+        **kwargs: Callable[..., Any],
+    ) -> None:
+        given = {
+            "on_epoch_begin": on_epoch_begin,
+            "on_epoch_end": on_epoch_end,
+            "on_train_begin": on_train_begin,
+            "on_train_end": on_train_end,
+            "on_train_batch_begin": on_train_batch_begin,
+            "on_train_batch_end": on_train_batch_end,
+        }
+        known = [name for name in vars(Callback) if name.startswith("on_")]
+        for name, function in (given | kwargs).items():
+            if name not in known:
+                raise TypeError(f"{name} is no hook of callbacks; {nearest_names(name, known)}")
+            if function is not None:
+                if not callable(function):
+                    raise TypeError(f"{name} must be a function, got {type(function).__name__}")
+                setattr(self, name, function)
+
+
+def _flat(callbacks: Any) -> Iterator[Callback]:
+    """The callbacks of a callback, or of lists of them."""
+    if callbacks is None:
+        return
+    if isinstance(callbacks, (list, tuple)):
+        for inner in callbacks:
+            yield from _flat(inner)
+        return
+    if not isinstance(callbacks, Callback):
+        raise TypeError(f"callbacks must hold fastnn callbacks, got {type(callbacks).__name__}")
+    yield callbacks
+
+
+class CallbackList:
+    """Calls the hooks of several callbacks in their order.
+
+    Parameters
+    ----------
+    callbacks : Callback, or list of Callback, or None
+    """
+
+    def __init__(self, callbacks: Callback | Iterable[Any] | None) -> None:
+        self.callbacks = list(_flat(callbacks))
+
+    def attach(self, model: Sequential, params: dict[str, Any]) -> None:
+        """Tell every callback the model and the parameters of the call."""
+        for callback in self.callbacks:
+            callback.set_model(model)
+            callback.set_params(params)
+
+    def wants(self, *hooks: str) -> bool:
+        """Whether some callback overrides one of the hooks, in its class or as an attribute of its own."""
+        return any(
+            hook in vars(callback) or getattr(type(callback), hook) is not getattr(Callback, hook)
+            for callback in self.callbacks
+            for hook in hooks
+        )
+
+    def call(self, hook: str, *arguments: Any) -> None:
+        """Call one hook of every callback."""
+        for callback in self.callbacks:
+            getattr(callback, hook)(*arguments)
+
+
+TRAIN_BATCH_HOOKS = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
+TEST_BATCH_HOOKS = ("on_test_batch_begin", "on_test_batch_end")
+PREDICT_BATCH_HOOKS = ("on_predict_batch_begin", "on_predict_batch_end")

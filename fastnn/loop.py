@@ -1,0 +1,155 @@
+"""Epochs: feeds into the engine, with what callbacks and bars see on the way."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastnn.callbacks.base import PREDICT_BATCH_HOOKS, TEST_BATCH_HOOKS, TRAIN_BATCH_HOOKS, CallbackList, Logs
+from fastnn.callbacks.reporter import Reporter
+from fastnn.data import pieces
+from fastnn.feeds import ArrayFeed, BatchFeed, Chunk
+
+if TYPE_CHECKING:
+    from fastnn.models import Sequential
+
+Feed = ArrayFeed | BatchFeed
+Array = npt.NDArray[Any]
+
+
+class Totals:
+    """Sums of a run so far, from which the loss and the metrics follow."""
+
+    def __init__(self, model: Sequential) -> None:
+        self._model = model
+        self.sums: Array = np.zeros(1)
+        self.rows = self.steps = 0
+        self.first_nonfinite = -1
+
+    def add(self, chunk: Chunk, sums: Array, first_nonfinite: int = -1) -> None:
+        """Count what the engine returned for a chunk."""
+        if self.first_nonfinite < 0 <= first_nonfinite:
+            self.first_nonfinite = self.steps + first_nonfinite
+        self.sums = self.sums + sums
+        self.rows += chunk.rows
+        self.steps += chunk.steps
+
+    def means(self) -> Logs:
+        """The loss and the metrics."""
+        return self._model._means(self.sums, self.rows)
+
+    def watcher(self, chunk: Chunk, reporter: Reporter) -> Callable[[int, Array], None] | None:
+        """What moves the bar while the engine runs a chunk; None where there is no bar."""
+        if reporter.verbose != 1:
+            return None
+
+        def progress(steps_done: int, sums: Array) -> None:
+            rows = self.rows + max(1, min(steps_done * chunk.batch, chunk.rows))
+            reporter.update(self.steps + steps_done, self._model._means(self.sums + sums, rows))
+
+        return progress
+
+
+def _with_hooks(
+    chunks: Iterator[Chunk], hooks: CallbackList, kind: str, group: int, logs: Callable[[], Logs]
+) -> Iterator[Chunk]:
+    """The chunks, with a batch hook called before and after each `group` of steps."""
+    step = 0
+    for chunk in chunks:
+        if step % group == 0:
+            hooks.call(f"on_{kind}_batch_begin", step, {})
+        yield chunk
+        step += chunk.steps
+        if step % group == 0:
+            hooks.call(f"on_{kind}_batch_end", step - 1, logs())
+    if step % group:  # the last group is a short one; its number is that of a whole one, as in Keras
+        hooks.call(f"on_{kind}_batch_end", step - step % group + group - 1, logs())
+
+
+def train_epoch(model: Sequential, feed: Feed, steps: int | None, hooks: CallbackList, reporter: Reporter) -> Totals:
+    """One epoch: one call into the engine, or one a batch where a callback looks in."""
+    totals = Totals(model)
+    group = model._steps_per_execution
+    watched = hooks.wants(*TRAIN_BATCH_HOOKS)
+    passes = feed.passes
+    chunks = feed.epoch(steps, group if watched else None)
+    for chunk in _with_hooks(chunks, hooks, "train", group, totals.means) if watched else chunks:
+        engine, _, optimizer = model._ready("fit")
+        samples = chunk.samples
+        progress = totals.watcher(chunk, reporter)
+        sums, bad = engine.train(
+            samples.x, samples.y, chunk.order, chunk.batch, optimizer.hyperparameters(), progress, samples.weights
+        )
+        totals.add(chunk, sums, bad)
+        if watched and progress is not None:
+            reporter.update(totals.steps, totals.means())
+        if model.stop_training:  # a batch hook said so
+            break
+    reporter.done = totals.steps
+    if feed.shuffled:
+        model._epochs_done += max(feed.passes - passes, int(model.stop_training))
+    return totals
+
+
+def evaluate(model: Sequential, feed: Feed, steps: int | None, hooks: CallbackList, reporter: Reporter) -> Logs:
+    """The loss and the metrics of a feed: one call into the engine, or one a batch where a callback looks in."""
+    totals = Totals(model)
+    group = model._steps_per_execution
+    watched = hooks.wants(*TEST_BATCH_HOOKS)
+    hooks.call("on_test_begin", {})
+    chunks = feed.epoch(steps, group if watched else None)
+    for chunk in _with_hooks(chunks, hooks, "test", group, totals.means) if watched else chunks:
+        engine, _, _ = model._ready("evaluate")
+        samples = chunk.samples
+        totals.add(chunk, engine.evaluate(samples.x, samples.y, None, samples.weights))
+        if reporter.verbose == 1:
+            reporter.update(totals.steps, totals.means())
+    reporter.done = totals.steps
+    logs = totals.means()
+    hooks.call("on_test_end", logs)
+    return logs
+
+
+def predict(model: Sequential, feed: Feed, steps: int | None, hooks: CallbackList, reporter: Reporter) -> Array:
+    """The outputs for a feed."""
+    engine = model._need_engine("predict")
+    group = model._steps_per_execution
+    watched = hooks.wants(*PREDICT_BATCH_HOOKS)
+    outputs: list[Array] = []
+    seen = 0
+    hooks.call("on_predict_begin", {})
+    chunks = feed.epoch(steps, group if watched else None)
+    for chunk in _with_hooks(chunks, hooks, "predict", group, lambda: {"outputs": outputs[-1]}) if watched else chunks:
+        out = np.empty((chunk.rows, engine.plan.outputs), engine.plan.dtype)
+        engine.predict(chunk.samples.x, out)
+        outputs.append(out)
+        seen += chunk.steps
+        reporter.update(seen, {})
+    hooks.call("on_predict_end", {})
+    return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
+
+
+def predict_rows(model: Sequential, rows: Any) -> Array:
+    """The outputs for rows in memory, or for deferred rows piece by piece."""
+    engine = model._need_engine("predict")
+    out = np.empty((len(rows), engine.plan.outputs), engine.plan.dtype)
+    for start, piece in pieces(rows):
+        engine.predict(piece, out[start : start + len(piece)])
+    return out
+
+
+def warn_if_nonfinite(totals: Totals, epoch: int) -> bool:
+    """Say from which step on the loss was not finite, if it was not."""
+    if totals.first_nonfinite < 0:
+        return False
+    warnings.warn(
+        f"the loss is not finite from epoch {epoch + 1}, step {totals.first_nonfinite + 1} on: try a smaller learning "
+        f"rate",
+        RuntimeWarning,
+        stacklevel=3,
+    )
+    return True
