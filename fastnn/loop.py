@@ -55,9 +55,11 @@ class Totals:
 
 
 def _with_hooks(
-    chunks: Iterator[Chunk], hooks: CallbackList, kind: str, group: int, logs: Callable[[], Logs]
+    model: Sequential, chunks: Iterator[Chunk], hooks: CallbackList, kind: str, logs: Callable[[], Logs]
 ) -> Iterator[Chunk]:
-    """The chunks, with a batch hook called before and after each `group` of steps."""
+    """The chunks, until a hook says stop, with a batch hook called before and after each group of steps."""
+    group = model._steps_per_execution
+    stop = {"train": "stop_training", "test": "stop_evaluating", "predict": "stop_predicting"}[kind]
     step = 0
     for chunk in chunks:
         if step % group == 0:
@@ -66,6 +68,8 @@ def _with_hooks(
         step += chunk.steps
         if step % group == 0:
             hooks.call(f"on_{kind}_batch_end", step - 1, logs())
+            if getattr(model, stop):
+                return
     if step % group:  # the last group is a short one; its number is that of a whole one, as in Keras
         hooks.call(f"on_{kind}_batch_end", step - step % group + group - 1, logs())
 
@@ -73,11 +77,10 @@ def _with_hooks(
 def train_epoch(model: Sequential, feed: Feed, steps: int | None, hooks: CallbackList, reporter: Reporter) -> Totals:
     """One epoch: one call into the engine, or one a batch where a callback looks in."""
     totals = Totals(model)
-    group = model._steps_per_execution
     watched = hooks.wants(*TRAIN_BATCH_HOOKS)
     passes = feed.passes
-    chunks = feed.epoch(steps, group if watched else None)
-    for chunk in _with_hooks(chunks, hooks, "train", group, totals.means) if watched else chunks:
+    chunks = feed.epoch(steps, model._steps_per_execution if watched else None)
+    for chunk in _with_hooks(model, chunks, hooks, "train", totals.means) if watched else chunks:
         engine, _, optimizer = model._ready("fit")
         samples = chunk.samples
         progress = totals.watcher(chunk, reporter)
@@ -87,8 +90,6 @@ def train_epoch(model: Sequential, feed: Feed, steps: int | None, hooks: Callbac
         totals.add(chunk, sums, bad)
         if watched and progress is not None:
             reporter.update(totals.steps, totals.means())
-        if model.stop_training:  # a batch hook said so
-            break
     reporter.done = totals.steps
     if feed.shuffled:
         model._epochs_done += max(feed.passes - passes, int(model.stop_training))
@@ -98,11 +99,11 @@ def train_epoch(model: Sequential, feed: Feed, steps: int | None, hooks: Callbac
 def evaluate(model: Sequential, feed: Feed, steps: int | None, hooks: CallbackList, reporter: Reporter) -> Logs:
     """The loss and the metrics of a feed: one call into the engine, or one a batch where a callback looks in."""
     totals = Totals(model)
-    group = model._steps_per_execution
     watched = hooks.wants(*TEST_BATCH_HOOKS)
+    model.stop_evaluating = False
     hooks.call("on_test_begin", {})
-    chunks = feed.epoch(steps, group if watched else None)
-    for chunk in _with_hooks(chunks, hooks, "test", group, totals.means) if watched else chunks:
+    chunks = feed.epoch(steps, model._steps_per_execution if watched else None)
+    for chunk in _with_hooks(model, chunks, hooks, "test", totals.means) if watched else chunks:
         engine, _, _ = model._ready("evaluate")
         samples = chunk.samples
         totals.add(chunk, engine.evaluate(samples.x, samples.y, None, samples.weights))
@@ -117,13 +118,15 @@ def evaluate(model: Sequential, feed: Feed, steps: int | None, hooks: CallbackLi
 def predict(model: Sequential, feed: Feed, steps: int | None, hooks: CallbackList, reporter: Reporter) -> Array:
     """The outputs for a feed."""
     engine = model._need_engine("predict")
-    group = model._steps_per_execution
     watched = hooks.wants(*PREDICT_BATCH_HOOKS)
     outputs: list[Array] = []
     seen = 0
+    model.stop_predicting = False
     hooks.call("on_predict_begin", {})
-    chunks = feed.epoch(steps, group if watched else None)
-    for chunk in _with_hooks(chunks, hooks, "predict", group, lambda: {"outputs": outputs[-1]}) if watched else chunks:
+    chunks = feed.epoch(steps, model._steps_per_execution if watched else None)
+    if watched:
+        chunks = _with_hooks(model, chunks, hooks, "predict", lambda: {"outputs": outputs[-1]})
+    for chunk in chunks:
         out = np.empty((chunk.rows, engine.plan.outputs), engine.plan.dtype)
         engine.predict(chunk.samples.x, out)
         outputs.append(out)

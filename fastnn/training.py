@@ -30,7 +30,7 @@ class Trainer(Network):
     def __init__(self, layers: Iterable[Layer] | None = None, name: str | None = None) -> None:
         self.optimizer: optimizers.Optimizer | None = None
         self.loss: losses.Loss | None = None
-        self.stop_training = False
+        self.stop_training = self.stop_evaluating = self.stop_predicting = False
         self.history: History | None = None
         self._metrics: list[Any] = []
         self._measured: list[metrics.Metric] = []
@@ -41,7 +41,13 @@ class Trainer(Network):
 
     # ---- compiling ----
 
-    def compile(self, optimizer: Any = None, loss: Any = None, metrics: Sequence[Any] | None = None) -> None:
+    def compile(
+        self,
+        optimizer: Any = None,
+        loss: Any = None,
+        metrics: Sequence[Any] | None = None,
+        steps_per_execution: int = 1,
+    ) -> None:
         """Say how to train.
 
         Parameters
@@ -51,6 +57,8 @@ class Trainer(Network):
         loss : str or Loss
         metrics : sequence of str or Metric, optional
             ``"accuracy"`` becomes the kind that fits the loss.
+        steps_per_execution : int, default 1
+            Batch hooks of callbacks are called once for so many batches, which are one call into the engine.
         """
         if optimizer is None or loss is None:
             missing = "optimizer" if optimizer is None else "loss"
@@ -60,6 +68,7 @@ class Trainer(Network):
         chosen_optimizer, chosen_loss, chosen = optimizers.get(optimizer), losses.get(loss), list(metrics or ())
         for metric in chosen:
             self._resolve_metric(metric, chosen_loss, 2)
+        self._steps_per_execution = count_argument("steps_per_execution", steps_per_execution, 1)
         self.optimizer, self.loss, self._metrics = chosen_optimizer, chosen_loss, chosen
         self._compiled_code = None
 

@@ -1,0 +1,393 @@
+"""What fit, evaluate and predict are given, and what they do with it."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+import fastnn
+from fastnn import data, feeds, layers
+
+X = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
+Y = np.arange(20) % 4
+VALIDATION = (X[:7], Y[:7])
+
+
+def network(seed=0, **compile_arguments):
+    fastnn.utils.set_random_seed(seed)
+    model = fastnn.Sequential([layers.Dense(5, "tanh", input_shape=(3,)), layers.Dense(4, "softmax")])
+    given = {"optimizer": "adam", "loss": "sparse_categorical_crossentropy", "metrics": ["accuracy"]}
+    model.compile(**(given | compile_arguments))
+    return model
+
+
+def same(a, b):
+    for left, right in zip(a.get_weights(), b.get_weights(), strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+class Watcher(fastnn.callbacks.Callback):
+    """Writes down which hooks are called."""
+
+    def __init__(self):
+        self.calls = []
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.calls.append(f"epoch {epoch}")
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.calls.append(f"begin {batch}")
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.calls.append(f"end {batch}")
+
+    def on_test_batch_end(self, batch, logs=None):
+        self.calls.append(f"test {batch}")
+
+
+class Batches:
+    """What Keras calls a PyDataset: batches by their number."""
+
+    def __init__(self, size=4, parts=2):
+        self.size, self.parts, self.begun, self.ended = size, parts, 0, 0
+
+    def __len__(self):
+        return -(-len(X) // self.size)
+
+    def __getitem__(self, k):
+        rows = slice(k * self.size, (k + 1) * self.size)
+        return (X[rows], Y[rows], np.ones(len(X[rows])))[: self.parts]
+
+    def on_epoch_begin(self):
+        self.begun += 1
+
+    def on_epoch_end(self):
+        self.ended += 1
+
+
+def batches(size=4, count=None):
+    source = Batches(size)
+    return (source[k] for k in range(len(source) if count is None else count))
+
+
+# ---- weights of rows and classes ----
+
+
+def test_a_weight_of_two_is_a_row_given_twice_where_the_batch_is_one():
+    weights = np.where(np.arange(20) < 5, 2.0, 1.0)
+    weighted, repeated = (network(optimizer=fastnn.optimizers.SGD(0.5)) for _ in range(2))
+    twice = np.r_[0:20, 0:5]
+    # A weighted loss is divided by the number of rows, as in Keras: 20 here, 25 there.
+    repeated.optimizer.learning_rate *= 25 / 20
+    weighted.fit(X, Y, batch_size=20, epochs=3, sample_weight=weights, verbose=0, shuffle=False)
+    repeated.fit(X[twice], Y[twice], batch_size=25, epochs=3, verbose=0, shuffle=False)
+    for a, b in zip(weighted.get_weights(), repeated.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)  # float32 sums in another order
+
+
+@pytest.mark.parametrize("one_hot", [False, True])
+def test_class_weights_are_the_weights_of_their_rows(one_hot):
+    loss = "categorical_crossentropy" if one_hot else "sparse_categorical_crossentropy"
+    by_class, by_row = network(loss=loss), network(loss=loss)
+    y = np.eye(4)[Y] if one_hot else Y
+    by_class.fit(X, y, batch_size=8, epochs=2, class_weight={0: 3.0, 2: 0.5}, verbose=0)
+    by_row.fit(X, y, batch_size=8, epochs=2, sample_weight=np.array([3, 1, 0.5, 1])[Y], verbose=0)
+    same(by_class, by_row)
+
+
+def test_class_weights_of_a_binary_target():
+    model = fastnn.Sequential([layers.Dense(1, "sigmoid", input_shape=(3,))])
+    model.compile("sgd", "binary_crossentropy")
+    y = (Y > 2).astype(float)
+    plain = model.evaluate(X, y, verbose=0)
+    assert model.train_on_batch(X, y, class_weight={0: 2.0, 1: 2.0}) == pytest.approx(2 * plain, rel=1e-5)
+
+
+def test_weights_count_in_evaluate_and_in_validation_data():
+    model = network()
+    weights = np.arange(20.0)
+    rows = np.array([model.test_on_batch(X[k : k + 1], Y[k : k + 1])[0] for k in range(20)])
+    expected = (weights * rows).mean()  # by the number of rows, as Keras's default reduction
+    assert model.evaluate(X, Y, sample_weight=weights, verbose=0)[0] == pytest.approx(expected, rel=1e-5)
+    assert model.test_on_batch(X, Y, weights)[0] == pytest.approx(expected, rel=1e-5)
+    assert model.evaluate(X, Y, verbose=0)[0] == pytest.approx(rows.mean(), rel=1e-5)
+    still = network(optimizer=fastnn.optimizers.SGD(0.0))
+    history = still.fit(X, Y, validation_data=(X, Y, weights), verbose=0).history
+    assert history["val_loss"][0] == pytest.approx(still.evaluate(X, Y, sample_weight=weights, verbose=0)[0])
+
+
+def test_a_validation_split_splits_the_weights():
+    weights = np.where(np.arange(20) < 15, 1.0, 7.0)
+    history = network().fit(X, Y, validation_split=0.25, sample_weight=weights, verbose=0).history
+    plain = network().fit(X, Y, validation_split=0.25, verbose=0).history
+    assert history["loss"] == plain["loss"]
+    assert history["val_loss"][0] == pytest.approx(7 * plain["val_loss"][0], rel=1e-5)
+
+
+# ---- iterables of batches ----
+
+
+@pytest.mark.parametrize("source", [Batches, lambda: list(batches()).__iter__(), batches, lambda: Batches(parts=3)])
+def test_batches_of_an_iterable_are_those_of_the_arrays(source):
+    arrays, given = network(), network()
+    arrays.fit(X, Y, batch_size=4, shuffle=False, verbose=0)
+    history = given.fit(source(), shuffle=False, verbose=0)
+    same(arrays, given)
+    assert history.epoch == [0]
+    assert given.evaluate(source(), verbose=0) == pytest.approx(given.evaluate(X, Y, verbose=0))
+    np.testing.assert_array_equal(given.predict(source()), given.predict(X))
+
+
+def test_a_loader_is_started_anew_each_epoch_and_told_of_it():
+    class Loader:
+        def __iter__(self):
+            return batches()
+
+    arrays, given, indexed = network(), network(), network()
+    source = Batches()
+    arrays.fit(X, Y, batch_size=4, epochs=3, shuffle=False, verbose=0, validation_data=VALIDATION)
+    given.fit(Loader(), epochs=3, verbose=0, validation_data=Loader())
+    indexed.fit(source, epochs=3, verbose=0, shuffle=False)
+    same(arrays, given)
+    same(arrays, indexed)
+    assert (source.begun, source.ended) == (3, 3)
+
+
+def test_indexed_batches_are_shuffled_and_keep_their_rows_together():
+    class Recorder(Batches):
+        def __init__(self):
+            super().__init__()
+            self.asked = []
+
+        def __getitem__(self, k):
+            self.asked.append(k)
+            return super().__getitem__(k)
+
+    source = Recorder()
+    network().fit(source, epochs=4, verbose=0)
+    first, epochs = source.asked[0], [source.asked[1 + 5 * k : 6 + 5 * k] for k in range(4)]
+    assert first == 0  # looked at before anything changes
+    assert all(sorted(epoch) == list(range(5)) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) > 1
+
+
+def test_steps_per_epoch_goes_on_where_the_last_epoch_ended():
+    once, steps = network(), network()
+    once.fit(X, Y, batch_size=4, epochs=1, verbose=0, shuffle=False)
+    watcher = Watcher()
+    with pytest.warns(UserWarning, match="ran out, 1 steps before"):
+        steps.fit(X, Y, batch_size=4, epochs=3, steps_per_epoch=2, verbose=0, shuffle=False, callbacks=watcher)
+    same(once, steps)
+    numbers = [call for call in watcher.calls if call.startswith(("epoch", "end"))]
+    assert numbers == ["epoch 0", "end 0", "end 1", "epoch 1", "end 0", "end 1", "epoch 2", "end 0"]  # Keras's
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        generator = network()
+        generator.fit(batches(), epochs=2, steps_per_epoch=2, verbose=0)
+    assert generator._engine.iterations == 4
+
+
+def test_a_generator_that_ends_ends_the_training():
+    with pytest.warns(UserWarning, match="the data ran out"):
+        history = network().fit(batches(count=3), epochs=5, verbose=0)
+    assert history.epoch == [0]
+
+
+def test_steps_of_evaluate_and_predict():
+    model = network()
+    assert model.evaluate(X, Y, batch_size=4, steps=2, verbose=0) == model.evaluate(X[:8], Y[:8], verbose=0)
+    assert model.evaluate(batches(), steps=2, verbose=0) == pytest.approx(model.evaluate(X[:8], Y[:8], verbose=0))
+    np.testing.assert_array_equal(model.predict(X, batch_size=4, steps=2), model.predict(X[:8]))
+
+
+def test_a_torch_loader_gives_batches():
+    torch = pytest.importorskip("torch")
+    loader = torch.utils.data.DataLoader(
+        torch.utils.data.TensorDataset(torch.from_numpy(X), torch.from_numpy(Y)), batch_size=4
+    )
+    arrays, given = network(), network()
+    arrays.fit(X, Y, batch_size=4, epochs=2, shuffle=False, verbose=0)
+    given.fit(loader, epochs=2, verbose=0)
+    same(arrays, given)
+
+
+# ---- when hooks and validations happen ----
+
+
+def test_steps_per_execution_and_batch_hooks():
+    plain, watched = network(), network(steps_per_execution=2)
+    plain.fit(X, Y, batch_size=4, epochs=2, verbose=0)
+    watcher = Watcher()
+    watched.fit(X, Y, batch_size=4, epochs=2, verbose=0, callbacks=[[watcher]])
+    same(plain, watched)
+    assert watcher.calls[:7] == ["epoch 0", "begin 0", "end 1", "begin 2", "end 3", "begin 4", "end 5"]  # Keras's
+
+
+def test_an_attribute_of_a_callback_is_a_hook_too():
+    seen = []
+    hook = fastnn.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: seen.append((batch, logs["loss"])))
+    history = network().fit(X, Y, batch_size=8, verbose=0, callbacks=hook).history
+    assert [batch for batch, _ in seen] == [0, 1, 2]
+    assert seen[-1][1] == history["loss"][0]
+
+
+def test_without_a_batch_hook_an_epoch_is_one_call_into_the_engine():
+    class Counting:
+        def __init__(self, engine):
+            self.engine, self.calls = engine, 0
+
+        def __getattr__(self, name):
+            return getattr(self.engine, name)
+
+        def train(self, *arguments):
+            self.calls += 1
+            return self.engine.train(*arguments)
+
+    model = network()
+    model._ready("fit")
+    model._engine = counting = Counting(model._engine)
+    counting.seed = 0
+    model.fit(X, Y, batch_size=2, epochs=3, verbose=0, callbacks=[fastnn.callbacks.Callback()])
+    assert counting.calls == 3
+
+
+def test_a_batch_hook_ends_the_epoch():
+    model = network()
+    hook = fastnn.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: setattr(model, "stop_training", batch == 1)
+    )
+    model.fit(X, Y, batch_size=4, epochs=9, verbose=0, callbacks=hook)
+    assert model._engine.iterations == 2
+
+
+@pytest.mark.parametrize(("frequency", "epochs"), [(2, [1, 3]), ([1, 4], [0, 3]), (9, [])])
+def test_validation_freq(frequency, epochs):
+    seen = []
+    hook = fastnn.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: seen.append(epoch) if "val_loss" in logs else None
+    )
+    network().fit(X, Y, epochs=4, validation_data=VALIDATION, validation_freq=frequency, verbose=0, callbacks=hook)
+    assert seen == epochs
+
+
+def test_validation_batches_and_steps():
+    model, watcher = network(optimizer=fastnn.optimizers.SGD(0.0)), Watcher()
+    history = model.fit(
+        X, Y, validation_data=(X, Y), validation_batch_size=3, validation_steps=2, verbose=0, callbacks=watcher
+    )
+    assert [call for call in watcher.calls if call.startswith("test")] == ["test 0", "test 1"]
+    assert history.history["val_loss"][0] == pytest.approx(model.evaluate(X[:6], Y[:6], verbose=0)[0])
+
+
+def test_hooks_of_predict_see_the_outputs():
+    parts = []
+    hook = fastnn.callbacks.LambdaCallback(on_predict_batch_end=lambda batch, logs: parts.append(logs["outputs"]))
+    model = network()
+    whole = model.predict(X, batch_size=8, callbacks=hook)
+    assert [len(part) for part in parts] == [8, 8, 4]
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
+    np.testing.assert_array_equal(whole, model.predict(X))
+
+
+# ---- arrays too large to be held twice ----
+
+
+@pytest.mark.parametrize("kind", ["uint8", ">f4", "fortran", "strided"])
+def test_large_arrays_of_another_form_are_converted_piece_by_piece(kind, monkeypatch):
+    x = (np.arange(300 * 6) % 251).reshape(300, 6).astype(np.uint8)
+    given = {
+        "uint8": x,
+        ">f4": x.astype(">f4"),
+        "fortran": np.asfortranarray(x, np.float32),
+        "strided": np.repeat(x, 2, axis=1).astype(np.float32)[:, ::2],
+    }[kind]
+    y = np.arange(300) % 4
+
+    def trained(values):
+        fastnn.utils.set_random_seed(1)
+        model = fastnn.Sequential([layers.Rescaling(1 / 255, input_shape=(6,)), layers.Dense(4, "softmax")])
+        model.compile("adam", "sparse_categorical_crossentropy")
+        model.fit(values, y, batch_size=7, epochs=2, verbose=0, validation_split=0.1, validation_batch_size=5)
+        return model
+
+    whole = trained(x.astype(np.float32))
+    monkeypatch.setattr(data, "LARGE", 0)
+    monkeypatch.setattr(data, "_PIECE", 50 * 6 * 4)
+    monkeypatch.setattr(feeds, "PIECE", 20 * 6 * 4)
+    assert isinstance(data.inputs(given, 6, "float32", check_finite=True, defer=True), data.Deferred)
+    piecewise = trained(given)
+    same(whole, piecewise)
+    np.testing.assert_array_equal(whole.predict(x.astype(np.float32)), piecewise.predict(given))
+    assert piecewise.evaluate(given, y, verbose=0) == pytest.approx(whole.evaluate(x, y, verbose=0), rel=1e-6)
+
+
+def test_a_nan_deep_in_a_large_array_is_named_by_its_row(monkeypatch):
+    monkeypatch.setattr(data, "LARGE", 0)
+    monkeypatch.setattr(data, "_PIECE", 3 * 4 * 4)
+    x = X.astype(np.float64)
+    x[17, 1] = np.nan
+    model = network()
+    before = model.get_weights()
+    with pytest.raises(ValueError, match="x must be finite, but row 17"):
+        model.fit(x, Y, verbose=0)
+    for a, b in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+# ---- what bad arguments get ----
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"epochs": -1}, "epochs must be at least 0"),
+        ({"steps_per_epoch": 0}, "steps_per_epoch must be at least 1"),
+        ({"validation_steps": 0.5}, "validation_steps must be an integer"),
+        ({"validation_batch_size": 0}, "validation_batch_size must be at least 1"),
+        ({"validation_freq": 0}, "validation_freq must be at least 1"),
+        ({"shuffle": "batch"}, "shuffle must be True or False"),
+        ({"sample_weight": np.ones(3)}, "sample_weight must hold one number a row"),
+        ({"sample_weight": np.full(20, np.nan)}, "sample_weight must be finite, but row 0"),
+        ({"sample_weight": ["a"] * 20}, "sample_weight must hold real numbers"),
+        ({"class_weight": {9: 1.0}}, "class_weight names class 9, but y has classes from 0 to 3"),
+        ({"class_weight": [1.0, 2.0]}, "class_weight must be a dict"),
+        ({"class_weight": {"a": 1.0}}, "class_weight must have class numbers as its keys"),
+        ({"class_weight": {0: np.inf}}, "class_weight of class 0 must be a finite number"),
+        ({"class_weight": {0: 1.0}, "sample_weight": np.ones(20)}, "must not be given both"),
+        ({"validation_data": X}, "validation_data must be"),
+        ({"validation_data": (X, Y, np.ones(3))}, "validation_data's sample_weight must hold one number a row"),
+        ({"callbacks": ["history"]}, "callbacks must hold fastnn callbacks, got str"),
+        ({"x": lambda: batches(), "y": Y}, "y must not be given where x gives batches, as a generator does"),
+        ({"x": lambda: batches(), "y": None, "batch_size": 4}, "batch_size must not be given where x gives batches"),
+        (
+            {"x": lambda: batches(), "y": None, "validation_split": 0.5},
+            "validation_split must not be given where x gives",
+        ),
+        ({"x": lambda: iter(()), "y": None}, "must give at least one batch"),
+        ({"x": lambda: iter([(X, Y, None, None)]), "y": None}, "the first batch must be x, "),
+        ({"x": lambda: iter([(X, Y[:3])]), "y": None}, "the first batch's y must have the same number of rows"),
+    ],
+)
+@pytest.mark.parametrize("built", [True, False])
+def test_a_call_that_fails_leaves_the_model_as_it_was(arguments, message, built):
+    model = fastnn.Sequential([layers.Dense(4, "softmax", input_shape=(3,) if built else None)])
+    model.compile("adam", "sparse_categorical_crossentropy")
+    before = model.get_weights() if built else None
+    if "x" in arguments:
+        arguments = arguments | {"x": arguments["x"]()}
+    with pytest.raises((ValueError, TypeError), match=message):
+        model.fit(**({"x": X, "y": Y, "verbose": 0} | arguments))
+    assert model.built == built
+    if built:
+        for a, b in zip(before, model.get_weights(), strict=True):
+            np.testing.assert_array_equal(a, b)
+        assert model._engine.iterations == 0
+
+
+def test_a_bad_batch_is_named_when_it_comes():
+    good = list(batches())
+    good[2] = (good[2][0][:, :2], good[2][1])
+    model = network()
+    with pytest.raises(ValueError, match="batch 2's x must have 3 features"):
+        model.fit(iter(good), verbose=0)
+    assert model._engine.iterations == 2
