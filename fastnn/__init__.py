@@ -6,6 +6,7 @@ from fastnn import (
     activations,
     callbacks,
     config,
+    constraints,
     datasets,
     initializers,
     layers,
@@ -13,6 +14,7 @@ from fastnn import (
     metrics,
     models,
     optimizers,
+    regularizers,
     saving,
     utils,
 )
@@ -35,6 +37,7 @@ __all__ = [
     "callbacks",
     "clone_model",
     "config",
+    "constraints",
     "datasets",
     "get_num_threads",
     "initializers",
@@ -46,6 +49,7 @@ __all__ = [
     "models",
     "num_threads",
     "optimizers",
+    "regularizers",
     "saving",
     "set_num_threads",
     "utils",
@@ -54,7 +58,7 @@ __all__ = [
 # `import fastnn as tf; tf.keras.Sequential`: the alias is the package itself, and so are its modules, never copies.
 keras = _sys.modules[__name__]
 _sys.modules[f"{__name__}.keras"] = keras
-for _name in ("activations", "callbacks", "config", "datasets", "initializers", "layers", "losses", "metrics", "models",
-              "optimizers", "saving", "utils"):  # fmt: skip
+for _name in ("activations", "callbacks", "config", "constraints", "datasets", "initializers", "layers", "losses",
+              "metrics", "models", "optimizers", "regularizers", "saving", "utils"):  # fmt: skip
     _sys.modules[f"{__name__}.keras.{_name}"] = _sys.modules[f"{__name__}.{_name}"]
 del _name

@@ -80,7 +80,8 @@ cdef extern from "fastnn.h" nogil:
         int64_t ema_overwrite_frequency
     ctypedef struct fnn_rule:
         double multiplier, l1, l2
-        int32_t decays, nonnegative
+        int32_t decays, constraint
+        double low, high, rate
     ctypedef struct fnn_stripe:
         size_t op, first, rows
     ctypedef struct fnn_model:
@@ -163,6 +164,7 @@ cdef extern from "fastnn.h" nogil:
     int fnn_train(const fnn_model *model, const fnn_data *data, fnn_run *run, void *workspace)
     void fnn_apply_gradients(const fnn_model *model, fnn_run *run, void *workspace)
     double fnn_learning_rate(const fnn_schedule *schedule, int64_t step)
+    int fnn_stores_gradients(const fnn_hyperparameters *optimizer)
     double fnn_penalty(const fnn_model *model)
     int fnn_infer(const fnn_model *model, const fnn_data *data, fnn_run *run, void *scratch)
     ctypedef struct fnn_predictor:

@@ -24,7 +24,7 @@ from fastnn._c cimport (
     fnn_kernels, fnn_learning_rate,
     fnn_link, fnn_measure, fnn_member, fnn_model, fnn_op, fnn_openmp, fnn_pace, fnn_penalty,
     fnn_predictor, fnn_product_f32, fnn_product_f64, fnn_progress, fnn_rule, fnn_run, fnn_schedule, fnn_scratch_bytes,
-    fnn_state_size, fnn_stripe, fnn_stripes, fnn_tile_sums, fnn_train,
+    fnn_state_size, fnn_stores_gradients, fnn_stripe, fnn_stripes, fnn_tile_sums, fnn_train,
     fnn_train_many, fnn_transposed_size, fnn_workspace_bytes,
 )
 
@@ -490,7 +490,9 @@ cdef class Engine:
             for spec, rule in zip(self.plan.parameters, rules):
                 place = places.get(spec.offset, -1)
                 if place >= 0:  # else statistics, which no optimizer changes
-                    target[place] = fnn_rule(rule.multiplier, rule.l1, rule.l2, rule.decays, rule.nonnegative)
+                    low, high, rate = rule.norm
+                    target[place] = fnn_rule(rule.multiplier, rule.l1, rule.l2, rule.decays, rule.constraint, low, high,
+                                             rate)
             self._trained = [slice(spec.offset, spec.offset + int(np.prod(spec.shape)))
                              for spec, rule in zip(self.plan.parameters, rules) if rule.trainable]
             self._optimizer = code
@@ -622,7 +624,7 @@ cdef class Engine:
         try:
             self._take_form(x, run.batch)
             self._need_workspace(run.batch)
-            self.model.gradients = NULL if passes & FNN_UPDATE else _data(self.gradients)
+            self._place_gradients(&run)
             run.threads = min(_threads, self._workspace_threads)
             memory = _data(self._workspace)
             with nogil:
@@ -875,6 +877,14 @@ cdef class Engine:
             _set_hyperparameters(&run.optimizer, self._optimizer, hyperparameters)
         return 0
 
+    cdef int _place_gradients(self, const fnn_run *run) except -1:
+        """Where a run puts gradients: nowhere, if each is used up as soon as it is there."""
+        if run.passes & FNN_UPDATE and not fnn_stores_gradients(&run.optimizer):
+            self.model.gradients = NULL
+        else:
+            self.model.gradients = _data(self.gradients)
+        return 0
+
     cdef int _take_state(self, const fnn_run *run) except -1:
         self.iterations = run.iterations
         self.momentum_product = run.momentum_product
@@ -961,7 +971,7 @@ def train_many(list engines not None, list arrays not None, list orders not None
             entered.append(engine)
             engine._take_form(arrays[k][0], members[k].run.batch)
             engine._need_workspace(members[k].run.batch)
-            engine.model.gradients = NULL
+            engine._place_gradients(&members[k].run)
             members[k].workspace = _data(engine._workspace)
         with nogil:
             status = fnn_train_many(members, count, threads, &reporter.progress)

@@ -181,12 +181,22 @@ typedef struct {
     int plain;               /* the rule is all there is to do, but for what an fnn_rule asks */
 } fnn_step;
 
+/* What is done to a parameter after each step: max(p, 0), or a norm is drawn to [low, high] as update.inc says. */
+typedef enum {
+    FNN_UNCONSTRAINED = 0,
+    FNN_NON_NEGATIVE = 1,
+    FNN_COLUMN_NORM = 2,
+    FNN_ROW_NORM = 3,
+    FNN_WHOLE_NORM = 4,
+} fnn_constraint;
+
 /* How one parameter of an op is trained. */
 typedef struct {
-    double multiplier;   /* of the learning rate */
-    double l1, l2;       /* the penalty l1 sum |p| + l2 sum p^2 is part of the loss */
-    int32_t decays;      /* the optimizer's weight decay counts for it */
-    int32_t nonnegative; /* p = max(p, 0) after each step */
+    double multiplier;      /* of the learning rate */
+    double l1, l2;          /* the penalty l1 sum |p| + l2 sum p^2 is part of the loss */
+    int32_t decays;         /* the optimizer's weight decay counts for it */
+    int32_t constraint;     /* fnn_constraint */
+    double low, high, rate; /* of a norm */
 } fnn_rule;
 
 enum { FNN_KERNEL = 0, FNN_BIAS = 1 }; /* fnn_model.rules holds one of each for every op */
@@ -389,6 +399,9 @@ double fnn_learning_rate(const fnn_schedule *schedule, int64_t step);
 
 /* What step run->iterations needs. */
 fnn_step fnn_begin_step(const fnn_run *run);
+
+/* Whether the optimizer needs all gradients before it can begin: then a run with FNN_UPDATE needs model->gradients. */
+int fnn_stores_gradients(const fnn_hyperparameters *optimizer);
 
 /* The penalties of all parameters together. */
 double fnn_penalty(const fnn_model *model);

@@ -23,14 +23,18 @@ enum {
     FNN_TILE_BYTES = 128,        /* a tile of columns is whole pairs of cache lines, which processors fetch together */
     FNN_STRIPE = 8192,           /* elements of a stripe: a few microseconds of work for a small batch */
     FNN_LARGE_STRIPE = 1 << 20,
-    FNN_COLUMN_STRIPE = 512,   /* columns of a stripe of a normalization */
-    FNN_SPARSE_STRIPES = 64,   /* at most, of a kernel for sparse rows: each looks into every row of the batch */
-    FNN_CHUNK = 3072,          /* elements of a gradient chunk: stays in the first-level cache until it is used */
-    FNN_CHUNK_ROWS = 12,       /* a multiple of every micro-kernel's rows */
-    FNN_STACK_BYTES = 1 << 16, /* of activations that a predictor keeps on the stack */
-    FNN_SWEEP = 1 << 14,       /* elements of a tile of a search for what is not finite */
-    FNN_UPDATE_BLOCK = 4096,   /* elements of an update of more than one sweep: they stay in the first-level cache */
+    FNN_COLUMN_STRIPE = 512,     /* columns of a stripe of a normalization */
+    FNN_SPARSE_STRIPES = 64,     /* at most, of a kernel for sparse rows: each looks into every row of the batch */
+    FNN_CHUNK = 3072,            /* elements of a gradient chunk: stays in the first-level cache until it is used */
+    FNN_CHUNK_ROWS = 12,         /* a multiple of every micro-kernel's rows */
+    FNN_STACK_BYTES = 1 << 16,   /* of activations that a predictor keeps on the stack */
+    FNN_SWEEP = 1 << 14,         /* elements of a tile of a search for what is not finite */
+    FNN_CONSTRAINT_COLUMNS = 64, /* of a tile of a constraint by columns */
+    FNN_UPDATE_BLOCK = 4096,     /* elements of an update of more than one sweep: they stay in the first-level cache */
 };
+
+/* What the stripes sum up of a part of a parameter; see update.inc. */
+enum { FNN_GRADIENT_SQUARES = 0, FNN_PARTIALS = 1 };
 
 /* Floating-point operations that are worth waking another thread for: about 20 microseconds of them. */
 static const double work_per_thread = 1.5e6;
@@ -218,6 +222,69 @@ size_t fnn_stripes(const fnn_model *model, fnn_stripe *stripes) {
     return count;
 }
 
+/* A parameter as a matrix; a vector is one row. Empty where there is none, or where it is not trained.
+ * place: 2 op + FNN_KERNEL or FNN_BIAS, as in fnn_model.rules. */
+typedef struct {
+    size_t rows, columns;
+} fnn_shape;
+
+static fnn_shape parameter_shape(const fnn_model *model, size_t place) {
+    const fnn_op *op = &model->ops[place / 2];
+    const int kernel = place % 2 == FNN_KERNEL;
+    if (op->frozen || (kernel ? op->kernel : op->bias) < 0) {
+        return (fnn_shape){0, 0};
+    }
+    if (kernel && op->code == FNN_OP_DENSE) {
+        return (fnn_shape){op->inputs, op->outputs};
+    }
+    if (kernel && op->code == FNN_OP_EMBEDDING) {
+        return (fnn_shape){other_length(op), op->outputs / op->inputs};
+    }
+    return (fnn_shape){1, op->code == FNN_OP_DENSE ? op->outputs : other_length(op)};
+}
+
+/* The part of a parameter that belongs to a stripe: whole rows of a matrix, or some columns of a vector. */
+typedef struct {
+    size_t place, offset, first, rows, columns;
+} fnn_part;
+
+static int stripe_parts(const fnn_model *model, const fnn_stripe *stripe, fnn_part parts[2]) {
+    const fnn_op *op = &model->ops[stripe->op];
+    const int dense = op->code == FNN_OP_DENSE;
+    int count = 0;
+    for (size_t which = 0; which < 2; which++) {
+        const size_t place = 2 * stripe->op + which;
+        const fnn_shape shape = parameter_shape(model, place);
+        const size_t start = (size_t)(which == FNN_KERNEL ? op->kernel : op->bias);
+        if (shape.rows * shape.columns == 0 || (dense && which == FNN_BIAS && stripe->first)) {
+            continue;
+        }
+        if (which == FNN_KERNEL && (dense || op->code == FNN_OP_EMBEDDING)) {
+            parts[count++] =
+                (fnn_part){place, start + stripe->first * shape.columns, stripe->first, stripe->rows, shape.columns};
+        } else if (dense) {
+            parts[count++] = (fnn_part){place, start, 0, 1, shape.columns};
+        } else {
+            parts[count++] = (fnn_part){place, start + stripe->first, 0, 1, stripe->rows};
+        }
+    }
+    return count;
+}
+
+int fnn_stores_gradients(const fnn_hyperparameters *h) {
+    return h->clipnorm != 0 || h->global_clipnorm != 0;
+}
+
+/* Whether some parameter has a constraint that needs whole rows or columns. */
+static int has_norms(const fnn_model *model) {
+    for (size_t place = 0; place < 2 * model->op_count; place++) {
+        if (model->rules[place].constraint >= FNN_COLUMN_NORM) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
 /* Rows of a tile of a training step: each thread may take its share, in even parts, as a row has the same bits in any tile. */
 static size_t row_tile_height(size_t batch, int threads) {
     const size_t share = blocks(batch, (size_t)threads);
@@ -279,7 +346,10 @@ typedef enum {
     FNN_GRADIENT_COLUMNS,
     FNN_BACKWARD_ROWS,
     FNN_STRIPES,
+    FNN_PREPARE,
     FNN_UPDATES,
+    FNN_CONSTRAIN,
+    FNN_TRANSPOSE,
 } fnn_phase_kind;
 
 typedef struct {

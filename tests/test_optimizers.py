@@ -91,9 +91,12 @@ SHARED = [
     {},
     {"weight_decay": 0.1},
     {"clipvalue": 0.3},
+    {"clipnorm": 1.5},
+    {"global_clipnorm": 4.0},
     {"use_ema": True, "ema_momentum": 0.8},
     {"use_ema": True, "ema_momentum": 0.8, "ema_overwrite_frequency": 3},
     {"gradient_accumulation_steps": 3},
+    {"global_clipnorm": 1.0, "gradient_accumulation_steps": 2, "weight_decay": 0.1, "use_ema": True},
     {
         "weight_decay": 0.1,
         "clipvalue": 0.3,
@@ -115,6 +118,11 @@ class Formula:
     def clipped(self, gradients):
         if self.o.clipvalue:
             return [np.clip(g, -self.o.clipvalue, self.o.clipvalue) for g in gradients]
+        norms = [np.linalg.norm(g) for g in gradients]
+        if self.o.clipnorm:
+            return [g * min(1, self.o.clipnorm / norm) for g, norm in zip(gradients, norms, strict=True)]
+        if self.o.global_clipnorm:
+            return [g * min(1, self.o.global_clipnorm / np.linalg.norm(norms)) for g in gradients]
         return gradients
 
     def __call__(self, parameters, gradients):
@@ -198,7 +206,7 @@ def data_of(rows, inputs, outputs, dtype):
     return generator.normal(size=(rows, inputs)).astype(dtype), generator.normal(size=(rows, outputs)).astype(dtype)
 
 
-@pytest.mark.parametrize("shared", [SHARED[0], SHARED[-1]], ids=["plain", "shared"])
+@pytest.mark.parametrize("shared", [SHARED[0], SHARED[-1], SHARED[-2]], ids=["plain", "shared", "stored"])
 @pytest.mark.parametrize("name", RULES)
 def test_the_update_fused_with_the_gradient_is_the_one_after_it(name, shared):
     x, y = data_of(24, 60, 40, "float32")
@@ -214,13 +222,14 @@ def test_the_update_fused_with_the_gradient_is_the_one_after_it(name, shared):
 
 
 @pytest.mark.thread_unsafe(reason="sets the number of threads of the process")
+@pytest.mark.parametrize("shared", [SHARED[-1], SHARED[-2]], ids=["fused", "stored"])
 @pytest.mark.parametrize("name", RULES)
-def test_bits_do_not_depend_on_threads(name):
+def test_bits_do_not_depend_on_threads(name, shared):
     x, y = data_of(600, 120, 90, "float32")
     results = []
     for threads in (1, 2, 3):
         fastnn.set_num_threads(threads)
-        model = model_of((120, 90), "float32", RULES[name][1](**SHARED[-1]))
+        model = model_of((120, 90), "float32", RULES[name][1](**shared))
         model._seed = 1
         model.fit(x, y, batch_size=200, epochs=2, verbose=0)
         results.append(model.get_weights())

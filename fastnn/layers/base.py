@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from fastnn import constraints, regularizers
 from fastnn._settings import Setting
 from fastnn.config import check_policy
 from fastnn.initializers import Initializer
@@ -14,7 +15,9 @@ from fastnn.layers._op import Op, Rule
 from fastnn.sparse import SparseRows
 
 if TYPE_CHECKING:
+    from fastnn.constraints import Constraint
     from fastnn.network import Network
+    from fastnn.regularizers import Regularizer
 
 
 def check_width(name: str, value: Any) -> int:
@@ -62,6 +65,7 @@ class Layer:
         if name is not None and (not isinstance(name, str) or not name or "/" in name):
             raise ValueError(f"name must be a non-empty string without '/', got {name!r}")
         self.name = name
+        self._penalties: tuple[str, ...] = ()  # names of arguments
         self.trainable = True
         self.learning_rate_multiplier = 1.0
         self.dtype = None if dtype is None else check_policy(dtype)
@@ -107,7 +111,32 @@ class Layer:
 
     def training_rule(self, parameter: str) -> Rule:
         """How training changes the parameter of that name."""
-        return Rule(multiplier=self.learning_rate_multiplier)
+        shape = next(shape for name, shape, _ in self.parameters() if name == parameter)
+        penalty: Regularizer | None = getattr(self, f"{parameter}_regularizer", None)
+        constraint: Constraint | None = getattr(self, f"{parameter}_constraint", None)
+        return Rule(
+            multiplier=self.learning_rate_multiplier,
+            l1=penalty.l1 if penalty else 0.0,
+            l2=penalty.l2 if penalty else 0.0,
+            constraint=constraint.code(shape) if constraint else 0,
+            norm=constraint.norm if constraint else (0.0, 0.0, 0.0),
+        )
+
+    def _set_penalties(self, **given: Any) -> None:
+        """Keep what is given for the arguments ``<parameter>_regularizer`` and ``<parameter>_constraint``."""
+        for argument, value in given.items():
+            known: Any = regularizers if argument.endswith("_regularizer") else constraints
+            setattr(self, argument, known.get(value, argument))
+        self._penalties = tuple(given)
+
+    def _penalty_config(self) -> dict[str, Any]:
+        """Those arguments, where they are not None."""
+        held = {argument: getattr(self, argument) for argument in self._penalties}
+        return {
+            argument: (regularizers if argument.endswith("_regularizer") else constraints).serialize(value)
+            for argument, value in held.items()
+            if value is not None
+        }
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments, JSON-able."""
@@ -118,7 +147,7 @@ class Layer:
             config["trainable"] = False
         if self.learning_rate_multiplier != 1:
             config["learning_rate_multiplier"] = self.learning_rate_multiplier
-        return config
+        return config | self._penalty_config()
 
     def get_weights(self) -> list[npt.NDArray[Any]]:
         """Copies of the layer's parameters, in the order of :meth:`parameters`."""

@@ -25,6 +25,8 @@ class Embedding(Layer):
     output_dim : int
         Columns of the table. A row of x with n numbers gives n * output_dim features.
     embeddings_initializer : str or Initializer, default "uniform"
+    embeddings_regularizer : str or Regularizer, optional
+    embeddings_constraint : str or Constraint, optional
     name : str, optional
     dtype : {"float32", "float64", "mixed_bfloat16"}, optional
     input_shape : tuple of int, optional
@@ -47,6 +49,8 @@ class Embedding(Layer):
         input_dim: int,
         output_dim: int,
         embeddings_initializer: Any = "uniform",
+        embeddings_regularizer: Any = None,
+        embeddings_constraint: Any = None,
         name: str | None = None,
         dtype: Any = None,
         input_shape: Any = None,
@@ -56,6 +60,7 @@ class Embedding(Layer):
         if self.input_dim > LARGEST:
             raise ValueError(f"input_dim must be at most 2**24, got {input_dim}")
         self.embeddings_initializer = initializers.get(embeddings_initializer, "embeddings_initializer")
+        self._set_penalties(embeddings_regularizer=embeddings_regularizer, embeddings_constraint=embeddings_constraint)
         self._features = 0
 
     def build(self, inputs: int) -> int:

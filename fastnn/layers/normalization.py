@@ -70,6 +70,8 @@ class LayerNormalization(_Scaled):
         Whether there is a gamma, of shape (features,).
     beta_initializer : str or Initializer, default "zeros"
     gamma_initializer : str or Initializer, default "ones"
+    beta_regularizer, gamma_regularizer : str or Regularizer, optional
+    beta_constraint, gamma_constraint : str or Constraint, optional
     name : str, optional
     dtype : {"float32", "float64", "mixed_bfloat16"}, optional
     input_shape : tuple of int, optional
@@ -82,12 +84,22 @@ class LayerNormalization(_Scaled):
         scale: bool = True,
         beta_initializer: Any = "zeros",
         gamma_initializer: Any = "ones",
+        beta_regularizer: Any = None,
+        gamma_regularizer: Any = None,
+        beta_constraint: Any = None,
+        gamma_constraint: Any = None,
         name: str | None = None,
         dtype: Any = None,
         input_shape: Any = None,
     ) -> None:
         super().__init__(epsilon, name, dtype, input_shape)
         self._set(center, scale, gamma_initializer, beta_initializer)
+        self._set_penalties(
+            beta_regularizer=beta_regularizer,
+            gamma_regularizer=gamma_regularizer,
+            beta_constraint=beta_constraint,
+            gamma_constraint=gamma_constraint,
+        )
 
     def lower(self, offsets: dict[str, int]) -> list[Op]:
         """One op."""
@@ -145,6 +157,8 @@ class BatchNormalization(_Scaled):
         Whether there is a gamma, of shape (features,).
     beta_initializer : str or Initializer, default "zeros"
     gamma_initializer : str or Initializer, default "ones"
+    beta_regularizer, gamma_regularizer : str or Regularizer, optional
+    beta_constraint, gamma_constraint : str or Constraint, optional
     moving_mean_initializer : str or Initializer, default "zeros"
     moving_variance_initializer : str or Initializer, default "ones"
     name : str, optional
@@ -162,6 +176,10 @@ class BatchNormalization(_Scaled):
         gamma_initializer: Any = "ones",
         moving_mean_initializer: Any = "zeros",
         moving_variance_initializer: Any = "ones",
+        beta_regularizer: Any = None,
+        gamma_regularizer: Any = None,
+        beta_constraint: Any = None,
+        gamma_constraint: Any = None,
         name: str | None = None,
         dtype: Any = None,
         input_shape: Any = None,
@@ -169,6 +187,12 @@ class BatchNormalization(_Scaled):
         super().__init__(epsilon, name, dtype, input_shape)
         self.momentum = check_number("momentum", momentum, 0, math.nextafter(1, 2))
         self._set(center, scale, gamma_initializer, beta_initializer)
+        self._set_penalties(
+            beta_regularizer=beta_regularizer,
+            gamma_regularizer=gamma_regularizer,
+            beta_constraint=beta_constraint,
+            gamma_constraint=gamma_constraint,
+        )
         self.moving_mean_initializer = initializers.get(moving_mean_initializer, "moving_mean_initializer")
         self.moving_variance_initializer = initializers.get(moving_variance_initializer, "moving_variance_initializer")
 

@@ -18,16 +18,25 @@ class PReLU(Layer):
     Parameters
     ----------
     alpha_initializer : str or Initializer, default "zeros"
+    alpha_regularizer : str or Regularizer, optional
+    alpha_constraint : str or Constraint, optional
     name : str, optional
     dtype : {"float32", "float64", "mixed_bfloat16"}, optional
     input_shape : tuple of int, optional
     """
 
     def __init__(
-        self, alpha_initializer: Any = "zeros", name: str | None = None, dtype: Any = None, input_shape: Any = None
+        self,
+        alpha_initializer: Any = "zeros",
+        alpha_regularizer: Any = None,
+        alpha_constraint: Any = None,
+        name: str | None = None,
+        dtype: Any = None,
+        input_shape: Any = None,
     ) -> None:
         super().__init__(name, dtype, input_shape)
         self.alpha_initializer = initializers.get(alpha_initializer, "alpha_initializer")
+        self._set_penalties(alpha_regularizer=alpha_regularizer, alpha_constraint=alpha_constraint)
         self._features = 0
 
     def build(self, inputs: int) -> int:
