@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -13,6 +14,40 @@ def nearest_names(name: str, known: list[str]) -> str:
 
     near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
     return f"did you mean {' or '.join(map(repr, near))}?" if near else f"known are {', '.join(sorted(known))}"
+
+
+def by_name(values: Any, names: Sequence[str], argument: str, default: Any = None) -> list[Any]:
+    """One value for each name, from a dict by name or a list in order.
+
+    Parameters
+    ----------
+    values : Mapping, list, tuple or None
+    names : sequence of str
+    argument : str
+        For messages.
+    default : optional
+        Of a name that a dict leaves out; without one that is an error.
+
+    Raises
+    ------
+    TypeError, ValueError
+        With the nearest known name.
+    """
+    if values is None:
+        values = {}
+    if isinstance(values, Mapping):
+        for key in values:
+            if key not in names:
+                raise ValueError(f"{argument} names {key!r}, which is no head; {nearest_names(str(key), list(names))}")
+        missing = [name for name in names if name not in values]
+        if missing and default is None:
+            raise ValueError(f"{argument} has nothing for {missing[0]!r}: it needs {', '.join(map(repr, names))}")
+        return [values.get(name, default) for name in names]
+    if not isinstance(values, (list, tuple)):
+        raise TypeError(f"{argument} must be a dict by head or a list in their order, got {type(values).__name__}")
+    if len(values) != len(names):
+        raise ValueError(f"{argument} must have an entry for each of {', '.join(map(repr, names))}, got {len(values)}")
+    return list(values)
 
 
 class Registry(Generic[T]):

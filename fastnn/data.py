@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from fastnn import losses, sparse
 from fastnn._engine import all_finite
+from fastnn._registry import nearest_names
 from fastnn.sparse import SparseRows
 
 Array = npt.NDArray[Any]
@@ -170,6 +171,82 @@ def inputs(
     if check_finite and array.dtype.kind == "f":
         _check_finite(rows, name)
     return rows
+
+
+def has_names(x: Any) -> bool:
+    """Whether x is a dict of arrays or a data frame."""
+    named = isinstance(x, Mapping) or (hasattr(x, "columns") and not isinstance(x, np.ndarray))
+    return named and not sparse.is_sparse(x)  # one of whose formats is a dict
+
+
+def named_inputs(
+    x: Any,
+    columns: Mapping[str, Sequence[str]],
+    widths: Mapping[str, int | None],
+    dtype: str,
+    *,
+    check_finite: bool,
+    name: str = "x",
+) -> tuple[Array, dict[str, int]]:
+    """The arrays of a dict, or the columns of a data frame, side by side in one matrix, the one copy made of them.
+
+    Parameters
+    ----------
+    x : Mapping of array-likes of shape (rows,) or (rows, features), or a data frame
+    columns : Mapping
+        For each branch the names in x that it takes.
+    widths : Mapping
+        For each branch the features that it needs; None where the data decide.
+    dtype : str
+    check_finite : bool
+    name : str
+        The argument's name, for messages.
+
+    Returns
+    -------
+    (ndarray of shape (rows, features), dict)
+        The branches' columns in their order, and how many each has.
+
+    Raises
+    ------
+    TypeError, ValueError
+        In one sentence, before anything changes.
+    """
+    there = list(x) if isinstance(x, Mapping) else list(x.columns)
+    wanted = [key for keys in columns.values() for key in keys]
+    unused = [key for key in there if key not in wanted]
+    parts: dict[str, list[Array]] = {branch: [] for branch in columns}
+    rows = None
+    for branch, keys in columns.items():
+        for key in keys:
+            if key not in there:
+                near = nearest_names(str(key), [str(k) for k in there])
+                raise ValueError(f"{name} has no {key!r}, which the branch {branch!r} takes; {near}")
+            array = _as_array(x[key], f"{name}[{key!r}]")
+            array = array[:, None] if array.ndim == 1 else array
+            if array.ndim != 2 or not array.shape[1]:
+                raise ValueError(f"{name}[{key!r}] must have shape (rows,) or (rows, features), got {array.shape}")
+            rows = len(array) if rows is None else rows
+            if len(array) != rows:
+                raise ValueError(f"{name} must have as many rows under each name, got {rows} and {len(array)}")
+            parts[branch].append(array)
+    if unused and isinstance(x, Mapping):
+        raise ValueError(f"{name} holds {unused[0]!r}, which no branch takes; {nearest_names(str(unused[0]), wanted)}")
+    found = {branch: sum(array.shape[1] for array in arrays) for branch, arrays in parts.items()}
+    for branch, width in widths.items():
+        if width is not None and found[branch] != width:
+            raise ValueError(f"{name} must have {width} features for the branch {branch!r}, got {found[branch]}")
+    matrix = np.empty((rows or 0, sum(found.values())), dtype)
+    start = 0
+    for branch, arrays in parts.items():
+        for array in arrays:
+            block = matrix[:, start : start + array.shape[1]]
+            with np.errstate(over="ignore"):  # as in _as_rows
+                block[...] = array
+            if check_finite and array.dtype.kind == "f":
+                _check_finite(block, f"{name}[{branch!r}]")
+            start += array.shape[1]
+    return matrix, found
 
 
 def _labels(y: Array, classes: int, loss: losses.Loss, name: str) -> npt.NDArray[np.int32]:

@@ -114,10 +114,12 @@ class Ensemble:
             for model in self.models:
                 engine = model._engine
                 key = None
-                if engine is not None and model.loss is not None:
-                    key = (engine.plan.dtype, engine.plan.inputs, engine.plan.outputs, model.loss.name)
+                if engine is not None and model._goals:
+                    key = (engine.plan.dtype, engine.plan.inputs, model._form())
                 pair = done.get(key) if key else None
-                if pair is None:
+                if pair is not None:
+                    model._checked(pair[0])
+                else:
                     pair = model._convert("fit", x, y, check_finite=check_finite)
                     if key:
                         done[key] = pair
@@ -129,9 +131,15 @@ class Ensemble:
             raise
         return arrays
 
-    def predict(self, x: Any) -> npt.NDArray[Any]:
-        """The outputs of every member, shape (members, rows, outputs); all members must have as many outputs."""
-        return np.stack([model.predict(x) for model in self.models])
+    def predict(self, x: Any) -> Any:
+        """The outputs of every member, shape (members, rows, outputs); all members must have as many outputs.
+
+        With heads a dict of such by name.
+        """
+        outputs = [model.predict(x) for model in self.models]
+        if isinstance(outputs[0], dict):
+            return {name: np.stack([output[name] for output in outputs]) for name in outputs[0]}
+        return np.stack(outputs)
 
     def evaluate(self, x: Any, y: Any) -> list[Any]:
         """What :meth:`Sequential.evaluate` gives, for every member."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastnn import data, layers, loop
+from fastnn import layers, loop
 from fastnn._arguments import count_argument, no_arguments_of_arrays, optional_count
 from fastnn.callbacks import Callback, CallbackList
 from fastnn.callbacks.reporter import Reporter
@@ -53,7 +53,7 @@ class Sequential(Trainer):
         steps: int | None = None,
         callbacks: Callback | Sequence[Callback] | None = None,
         check_finite: bool = False,
-    ) -> Array:
+    ) -> Any:
         """The network's outputs.
 
         Parameters
@@ -73,6 +73,7 @@ class Sequential(Trainer):
         Returns
         -------
         ndarray, shape (rows, outputs)
+            For a model with heads a dict of such by name, which are views of one array.
         """
         engine = self._engine
         if engine is None:
@@ -80,7 +81,7 @@ class Sequential(Trainer):
         batch = 32 if batch_size is None else count_argument("batch_size", batch_size, 1)
         shown = 0 if verbose == "auto" else self._verbosity(verbose)
         if callbacks is None and steps is None and not shown and (type(x) is np.ndarray or not gives_batches(x)):
-            return loop.predict_rows(self, self._rows_to_predict(x, check_finite))
+            return self._outputs(loop.predict_rows(self, self._rows_to_predict(x, check_finite)))
 
         wanted = optional_count("steps", steps)
         hooks = CallbackList(callbacks)
@@ -99,59 +100,72 @@ class Sequential(Trainer):
             reporter.end({})
         finally:
             reporter.close()
-        return outputs
+        return self._outputs(outputs)
 
     def _rows_to_predict(self, x: Any, check_finite: bool, name: str = "x") -> Any:
         engine = self._need_engine("predict")
-        rows = data.inputs(x, engine.plan.inputs, engine.plan.dtype, check_finite=check_finite, name=name, defer=True)
+        rows, _ = self._inputs(x, engine.plan.dtype, check_finite=check_finite, name=name, defer=True)
         return self._checked(rows, name)
 
     def _batch_to_predict(self, batch: Any, name: str, check_finite: bool) -> Samples:
         rows = self._rows_to_predict(batch[0] if isinstance(batch, (tuple, list)) else batch, check_finite, name)
         return Samples(rows)
 
-    def predict_on_batch(self, x: Any) -> Array:
+    def predict_on_batch(self, x: Any) -> Any:
         """The same as :meth:`predict` for rows in memory."""
         return self.predict(x)
 
     def freeze(self) -> Predictor:
         """A frozen copy for the fastest answers, see :class:`fastnn.Predictor`; this model may go on training."""
-        return Predictor(self._need_engine("freeze"))
+        branches, heads = self._branches, self._heads
+        engine = self._need_engine("freeze")
+        columns = None if branches is None else (branches.columns, branches.built_widths)
+        return Predictor(engine, columns, None if heads is None else heads.outputs)
 
-    def __call__(self, x: Any) -> Array:
+    def __call__(self, x: Any) -> Any:
         """The same as :meth:`predict`."""
         return self.predict(x)
 
     # ---- the pieces, for those who write their own loop ----
 
-    def forward(self, x: Any, training: bool = False) -> Array:
+    def forward(self, x: Any, training: bool = False) -> Any:
         """The outputs for these rows; the activations stay for :meth:`backward`.
 
         Parameters
         ----------
         x : array-like, shape (rows, features)
+            For a model with branches a dict of arrays or a data frame.
         training : bool, default False
             Run as in a training step: with dropout and noise, and batch normalization by the statistics of these rows,
             which also move its moving statistics.
+
+        Returns
+        -------
+        ndarray, shape (rows, outputs)
+            For a model with heads a dict of such by name.
         """
         engine = self._need_engine("forward")
         engine.seed = self._seed
-        rows = data.inputs(x, engine.plan.inputs, engine.plan.dtype, check_finite=False)
-        return engine.forward(self._checked(rows), bool(training))
+        rows, _ = self._inputs(x, engine.plan.dtype, check_finite=False)
+        return self._outputs(engine.forward(self._checked(rows), bool(training)))
 
-    def backward(self, grad: npt.ArrayLike) -> Array | None:
+    def backward(self, grad: Any) -> Array | None:
         """Gradients from the gradient of any loss by the outputs of the last :meth:`forward`.
 
         Parameters
         ----------
         grad : array-like, shape (rows, outputs)
+            For a model with heads a dict of such by name.
 
         Returns
         -------
         ndarray, shape (rows, features), or None
-            The gradient by the inputs, unless they were sparse; those by the parameters are in :attr:`gradients`.
+            The gradient by the inputs (those of branches side by side), unless they were sparse; those by the
+            parameters are in :attr:`gradients`.
         """
         engine = self._need_engine("backward")
+        if self._heads is not None:
+            grad = self._heads.joined(grad, "grad")
         return engine.backward(np.ascontiguousarray(grad, engine.plan.dtype))
 
     @property

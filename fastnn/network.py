@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy.typing as npt
 from fastnn import config, data, layers, plan, utils
 from fastnn._engine import Engine
 from fastnn.layers.base import Layer
+from fastnn.layers.container import Parallel
 
 Array = npt.NDArray[Any]
 
@@ -56,6 +57,10 @@ class Network:
             raise ValueError(f"layer {layer.name!r} belongs to a model already; make a new one for this model")
         if isinstance(layer, layers.InputLayer) and self.layers:
             raise ValueError("Input must come first in the model")
+        if self._heads is not None:
+            raise ValueError(
+                f"Heads must come last in the model: put {type(layer).__name__} before it, or into its heads"
+            )
         taken = {other.name for other in self.layers}
         if layer.name is None:
             base = "input" if isinstance(layer, layers.InputLayer) else type(layer).__name__.lower()
@@ -84,15 +89,62 @@ class Network:
 
         Parameters
         ----------
-        input_shape : tuple
-            ``(None, features)`` as in Keras, or ``(features,)``.
+        input_shape : tuple or dict
+            ``(None, features)`` as in Keras, or ``(features,)``; for a model with branches a dict of such, by branch.
         """
-        shape = tuple(input_shape) if isinstance(input_shape, (tuple, list)) else (input_shape,)
-        features = layers.base.features_of(shape[1:] if len(shape) == 2 else shape, "input_shape")
+        if isinstance(input_shape, Mapping):
+            branches = self._branches
+            if branches is None:
+                raise TypeError("input_shape is a dict, which needs a model that starts with Branches")
+            missing = [name for name in branches.columns if name not in input_shape]
+            if missing or len(input_shape) > len(branches.columns):
+                raise ValueError(f"input_shape must name the branches {', '.join(map(repr, branches.columns))}")
+            self._build({name: self._features_of(input_shape[name]) for name in branches.columns})
+            return
+        features = self._features_of(input_shape)
         known = self.layers[0].input_features if self.layers else None
         if known is not None and features != known:
             raise ValueError(f"input_shape says {features} features, but the first layer was made for {known}")
         self._build(features)
+
+    @staticmethod
+    def _features_of(input_shape: Any) -> int:
+        shape = tuple(input_shape) if isinstance(input_shape, (tuple, list)) else (input_shape,)
+        return layers.base.features_of(shape[1:] if len(shape) == 2 else shape, "input_shape")
+
+    # ---- inputs and outputs with names ----
+
+    @property
+    def _branches(self) -> layers.Branches | None:
+        """The layer that takes x apart, where there is one."""
+        first = self._first_layer()
+        return first if isinstance(first, layers.Branches) else None
+
+    @property
+    def _heads(self) -> layers.Heads | None:
+        """The layer that gives the outputs names, where there is one."""
+        return self.layers[-1] if self.layers and isinstance(self.layers[-1], layers.Heads) else None
+
+    def _inputs(
+        self, x: Any, dtype: str, *, check_finite: bool, name: str = "x", defer: bool = False
+    ) -> tuple[Any, Any]:
+        """X as the engine reads it, and its features, by branch where it has names."""
+        engine = self._engine
+        if not isinstance(x, np.ndarray) and data.has_names(x):
+            branches = self._branches
+            if branches is not None:
+                widths = branches.built_widths if engine else branches.widths
+                return data.named_inputs(x, branches.columns, widths, dtype, check_finite=check_finite, name=name)
+            if isinstance(x, Mapping):
+                raise TypeError(f"{name} is a dict, which needs a model that starts with Branches")
+        known = engine.plan.inputs if engine else None
+        rows = data.inputs(x, known, dtype, check_finite=check_finite, name=name, defer=defer)
+        return rows, rows.shape[1]
+
+    def _outputs(self, rows: Array) -> Any:
+        """The columns of each head under its name, or the rows as they are where there are no heads."""
+        heads = self._heads
+        return rows if heads is None else heads.split(rows)
 
     def _checked(self, rows: Any, name: str = "x") -> Any:
         """The rows, once the first layer has found in them what it needs."""
@@ -105,7 +157,7 @@ class Network:
                     first.check_rows(piece, name)
         return rows
 
-    def _build(self, features: int) -> None:
+    def _build(self, features: Any) -> None:
         policy = self._policy()
         dtype = config.variable_dtype(policy)
         lowered = plan.lower(self.layers, features, policy)
@@ -222,6 +274,7 @@ class Network:
             shape = f"(None, {features or '?'})"
             activation = getattr(getattr(layer, "activation", None), "name", "")
             rows.append((f"{layer.name} ({type(layer).__name__})", shape, activation, f"{layer.count_params():,}"))
+            rows += layer.summary_rows() if isinstance(layer, Parallel) else []
         titles = ("Layer (type)", "Output shape", "Activation", "Parameters")
         widths = [max(len(row[k]) for row in [titles, *rows]) for k in range(4)]
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastnn import config
 from fastnn.layers._op import OP_ACTIVATION, OP_ADD, OP_DENSE, OP_EMBEDDING, OP_JOIN, Op, Rule
@@ -56,6 +56,11 @@ class Plan:
     size: int
     bfloat16: bool = False
 
+    def joined(self) -> list[int]:
+        """The indices of the ops whose outputs the last op joins, in the order of their columns."""
+        last = len(self.ops) - 1
+        return sorted((k for k, op in enumerate(self.ops) if op.join == last), key=lambda k: self.ops[k].column)
+
 
 def _link(ops: Sequence[Op]) -> list[Op]:
     """The ops with indices of what they read and of their joins, in the place of distances."""
@@ -92,15 +97,15 @@ def _fuse(ops: Sequence[Op]) -> list[Op]:
     return [op._replace(source=place[op.source], join=index[op.join]) for op in fused]
 
 
-def lower(layers: Sequence[Layer], inputs: int, policy: str) -> Plan:
+def lower(layers: Sequence[Layer], inputs: int | Mapping[str, int], policy: str) -> Plan:
     """Lay the parameters of built layers out and turn the layers into ops.
 
     Parameters
     ----------
     layers : sequence of Layer
         In the order of the data; their names are unique.
-    inputs : int
-        Features of a row of x.
+    inputs : int or Mapping
+        Features of a row of x, or of each branch where the first layer is one of several.
     policy : {"float32", "float64", "mixed_bfloat16"}
 
     Returns
@@ -116,7 +121,9 @@ def lower(layers: Sequence[Layer], inputs: int, policy: str) -> Plan:
     line = ALIGNMENT // (8 if dtype == "float64" else 4)
     parameters: list[ParameterSpec] = []
     ops: list[Op] = []
-    offset, features = 0, inputs
+    offset = 0
+    features: Any = inputs
+    columns = sum(inputs.values()) if isinstance(inputs, Mapping) else inputs
     for layer in layers:
         outputs = layer.build(features)
         offsets: dict[str, int] = {}
@@ -139,7 +146,7 @@ def lower(layers: Sequence[Layer], inputs: int, policy: str) -> Plan:
     linked = _link(ops)
     if any(op.code == OP_EMBEDDING and op.input >= 0 for op in linked):
         raise ValueError("Embedding must be the first layer of the model: it takes whole numbers from x")
-    return Plan(dtype, inputs, features, tuple(_fuse(linked)), tuple(parameters), offset, policy == config.MIXED)
+    return Plan(dtype, columns, features, tuple(_fuse(linked)), tuple(parameters), offset, policy == config.MIXED)
 
 
 def training_rules(

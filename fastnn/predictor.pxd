@@ -2,7 +2,7 @@
 
 cdef class Predictor:
     cdef const void *_frozen
-    cdef object _engine, _dtype, __weakref__
+    cdef object _engine, _dtype, _columns, _heads, __weakref__
     cdef Py_ssize_t _inputs, _outputs
     cdef int _typenum, _itemsize
     # y = network(x) for `rows` contiguous rows; without the GIL, from any number of threads. 0, or 1 when out of

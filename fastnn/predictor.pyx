@@ -36,6 +36,8 @@ cdef class Predictor:
     ----------
     engine : fastnn._engine.Engine
         What ``model.freeze()`` passes.
+    columns, heads : optional
+        The same: the names of the inputs and of the outputs, where they have names.
 
     Attributes
     ----------
@@ -55,13 +57,14 @@ cdef class Predictor:
     (1, 1)
     """
 
-    def __init__(self, engine):
+    def __init__(self, engine, columns=None, heads=None):
         self._engine, capsule = engine.freeze()
         self._frozen = PyCapsule_GetPointer(capsule, "fastnn.fnn_predictor")
         plan = self._engine.plan
         self._dtype = np.dtype(plan.dtype)
         self._typenum, self._itemsize = self._dtype.num, self._dtype.itemsize
         self._inputs, self._outputs = plan.inputs, plan.outputs
+        self._columns, self._heads = columns, heads
 
     @property
     def inputs(self):
@@ -84,7 +87,7 @@ cdef class Predictor:
         return <size_t>self._frozen
 
     def __reduce__(self):
-        return _thaw, (self._engine.plan, np.asarray(self._engine.parameters))
+        return _thaw, (self._engine.plan, np.asarray(self._engine.parameters), self._columns, self._heads)
 
     cdef int run(self, const float *x, float *y, size_t rows) noexcept nogil:
         cdef const fnn_predictor *frozen = <const fnn_predictor *>self._frozen
@@ -100,6 +103,7 @@ cdef class Predictor:
         Parameters
         ----------
         x : array-like, shape (rows, features) or (features,)
+            Or, of a model with branches, a dict of arrays or a data frame.
         out : ndarray, optional
             Of this predictor's dtype, C-contiguous, shape (rows, outputs) or (outputs,): takes the result, so that
             nothing is allocated.
@@ -107,7 +111,7 @@ cdef class Predictor:
         Returns
         -------
         ndarray
-            `out`, or a new array.
+            `out`, or a new array. Of a model with heads a dict of views of it by name.
 
         Raises
         ------
@@ -134,7 +138,7 @@ cdef class Predictor:
                 status = frozen.run(frozen, source, stride, count, target)
         if status:
             raise MemoryError(f"no memory to work on {count} rows")
-        return result
+        return result if self._heads is None else _by_head(result, self._heads)
 
 
 cdef cnp.ndarray _rows(Predictor self, x):
@@ -155,10 +159,21 @@ cdef cnp.ndarray _rows(Predictor self, x):
 
     if is_sparse(x):
         raise TypeError("x is sparse, which a frozen Predictor cannot read: use the model's predict")
+    if self._columns is not None and data.has_names(x):
+        return data.named_inputs(x, *self._columns, self._dtype.name, check_finite=False)[0]
     values = np.asarray(x)
     if values.ndim == 1:
         return data.inputs(values[None, :], self._inputs, self._dtype.name, check_finite=False)[0]
     return data.inputs(x, self._inputs, self._dtype.name, check_finite=False)
+
+
+cdef dict _by_head(cnp.ndarray result, heads):
+    cdef Py_ssize_t start = 0
+    views = {}
+    for name, width in heads.items():
+        views[name] = result[..., start:start + width]
+        start += width
+    return views
 
 
 cdef cnp.ndarray _check_out(Predictor self, out, int axes, cnp.npy_intp *shape):
@@ -175,9 +190,9 @@ cdef cnp.ndarray _check_out(Predictor self, out, int axes, cnp.npy_intp *shape):
     return array
 
 
-def _thaw(plan, parameters):
+def _thaw(plan, parameters, columns=None, heads=None):
     from fastnn._engine import Engine
 
     engine = Engine(plan)
     engine.parameters[:] = parameters
-    return Predictor(engine)
+    return Predictor(engine, columns, heads)

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from fastnn import config, data, loop, losses, metrics, optimizers, plan
+from fastnn import config, data, goals, loop, losses, metrics, optimizers, plan
 from fastnn._arguments import count_argument, no_arguments_of_arrays, optional_count, validation_due
 from fastnn._engine import Engine
 from fastnn.callbacks import Callback, CallbackList, History, Logs
 from fastnn.callbacks.reporter import Reporter
 from fastnn.feeds import ArrayFeed, BatchFeed, Samples, gives_batches
+from fastnn.goals import Goal
 from fastnn.layers.base import Layer
 from fastnn.network import Network
 
@@ -29,10 +30,10 @@ class Trainer(Network):
 
     def __init__(self, layers: Iterable[Layer] | None = None, name: str | None = None) -> None:
         self.optimizer: optimizers.Optimizer | None = None
-        self.loss: losses.Loss | None = None
+        self.loss: losses.Loss | dict[str, losses.Loss] | None = None
         self.stop_training = self.stop_evaluating = self.stop_predicting = False
         self.history: History | None = None
-        self._metrics: list[Any] = []
+        self._goals: tuple[Goal, ...] = ()
         self._measured: list[metrics.Metric] = []
         self._epochs_done = 0
         self._initial_epoch = 0  # a callback that restores a run sets it before the first epoch
@@ -45,7 +46,8 @@ class Trainer(Network):
         self,
         optimizer: Any = None,
         loss: Any = None,
-        metrics: Sequence[Any] | None = None,
+        loss_weights: Any = None,
+        metrics: Any = None,
         steps_per_execution: int = 1,
     ) -> None:
         """Say how to train.
@@ -54,54 +56,58 @@ class Trainer(Network):
         ----------
         optimizer : str or Optimizer
             ``"adam"``, ``"sgd"``, or an instance with its numbers.
-        loss : str or Loss
-        metrics : sequence of str or Metric, optional
-            ``"accuracy"`` becomes the kind that fits the loss.
+        loss : str or Loss, or dict or list of them
+            For a model with heads a loss for each: a dict by name, a list in their order, or one for all.
+        loss_weights : float, or dict or list of floats, optional
+            What each loss counts in the sum that is minimised; default 1.
+        metrics : sequence of str or Metric, or dict or list of such, optional
+            ``"accuracy"`` becomes the kind that fits the loss. For a model with heads a list for each.
         steps_per_execution : int, default 1
             Batch hooks of callbacks are called once for so many batches, which are one call into the engine.
         """
         if optimizer is None or loss is None:
             missing = "optimizer" if optimizer is None else "loss"
             raise ValueError(f"compile needs {missing}=..., e.g. compile(optimizer='adam', loss='mse')")
-        if isinstance(metrics, str):
-            raise TypeError(f"metrics must be a list, got the string {metrics!r}: write metrics=[{metrics!r}]")
-        chosen_optimizer, chosen_loss, chosen = optimizers.get(optimizer), losses.get(loss), list(metrics or ())
-        for metric in chosen:
-            self._resolve_metric(metric, chosen_loss, 2)
+        chosen, wanted = optimizers.get(optimizer), goals.of(self._head_names(), loss, loss_weights, metrics)
         self._steps_per_execution = count_argument("steps_per_execution", steps_per_execution, 1)
-        self.optimizer, self.loss, self._metrics = chosen_optimizer, chosen_loss, chosen
+        self.optimizer, self._goals = chosen, wanted
+        self.loss = {goal.name: goal.loss for goal in wanted} if self._heads else wanted[0].loss
         self._compiled_code = None
 
-    @staticmethod
-    def _resolve_metric(identifier: Any, loss: losses.Loss, outputs: int) -> metrics.Metric:
-        metric = metrics.get(identifier, loss, outputs)
-        if metric.targets != loss.targets:
-            needs = "integer labels" if metric.targets == losses.LABELS else "targets shaped like the output"
-            raise ValueError(f"metric {metric.name!r} needs {needs}, which the loss {loss.name!r} does not use")
-        return metric
+    def _head_names(self) -> list[str]:
+        return [] if self._heads is None else list(self._heads.outputs)
 
     @property
     def metrics_names(self) -> list[str]:
-        """``loss`` and the names of the metrics, in the order of ``evaluate``."""
-        return ["loss", *(metrics.log_key(metric) for metric in self._metrics)]
+        """``loss``, with several heads the loss of each, and the names of the metrics, in the order of ``evaluate``."""
+        return goals.log_names(self._goals)
 
-    def _ready(self, action: str) -> tuple[Engine, losses.Loss, optimizers.Optimizer]:
-        """The engine, set up for the loss, the metrics and the optimizer as they are now."""
-        if self.loss is None or self.optimizer is None:
+    def _need_goals(self, action: str) -> optimizers.Optimizer:
+        if self.optimizer is None:
             raise RuntimeError(f"{action} needs a compiled model: call compile(optimizer=..., loss=...) first")
-        engine = self._need_engine(action)
-        code = (self.optimizer.code, self.optimizer.slots)
+        if [goal.name for goal in self._goals if goal.name] != self._head_names():
+            raise RuntimeError(f"{action} needs a loss for each head, and the heads have changed: call compile again")
+        return self.optimizer
+
+    def _widths(self, outputs: int) -> list[int]:
+        """The columns of each output of the engine."""
+        return [outputs] if self._heads is None else list(self._heads.outputs.values())
+
+    def _ready(self, action: str) -> tuple[Engine, Any, optimizers.Optimizer]:
+        """The engine, set up for the losses, the metrics and the optimizer as they are now."""
+        optimizer, engine = self._need_goals(action), self._need_engine(action)
+        code = (optimizer.code, optimizer.slots)
         if self._compiled_code != code:
-            self._measured = [self._resolve_metric(m, self.loss, engine.plan.outputs) for m in self._metrics]
-            measures = [metric.measure() for metric in self._measured]
+            ops = [-1] if self._heads is None else engine.plan.joined()
+            heads, measured = goals.engine_heads(self._goals, self._widths(engine.plan.outputs), ops)
             lowered = plan.lower(self.layers, engine.plan.inputs, self._policy())
             engine.set_frozen([op.frozen for op in lowered.ops])
-            engine.compile([self.loss.head(engine.plan.outputs, measures)])
-            engine.set_optimizer(*code, plan.training_rules(self.layers, engine.plan.parameters, self.optimizer.decays))
-            self.optimizer.attach(engine)
-            self._compiled_code = code
+            engine.compile(heads)
+            engine.set_optimizer(*code, plan.training_rules(self.layers, engine.plan.parameters, optimizer.decays))
+            optimizer.attach(engine)
+            self._compiled_code, self._measured = code, measured
         engine.seed = self._seed
-        return engine, self.loss, self.optimizer
+        return engine, self.loss, optimizer
 
     def _convert(
         self,
@@ -112,33 +118,34 @@ class Trainer(Network):
         check_finite: bool,
         names: tuple[str, str] = ("x", "y"),
         defer: bool = False,
-    ) -> tuple[Any, Array]:
+    ) -> tuple[Any, Any]:
         """X and y as the engine reads them, building the model from x where that is still to be done."""
-        if self.loss is None or self.optimizer is None:
-            raise RuntimeError(f"{action} needs a compiled model: call compile(optimizer=..., loss=...) first")
+        self._need_goals(action)
         engine = self._engine
         dtype = engine.plan.dtype if engine else config.variable_dtype(self._policy())
-        rows = data.inputs(
-            x, engine.plan.inputs if engine else None, dtype, check_finite=check_finite, name=names[0], defer=defer
-        )
+        rows, features = self._inputs(x, dtype, check_finite=check_finite, name=names[0], defer=defer)
         if not len(rows):
             raise ValueError(f"{names[0]} must have at least one row, got shape {rows.shape}")
+        outputs = engine.plan.outputs if engine else plan.lower(self.layers, features, dtype).outputs
         self._checked(rows, names[0])
-        outputs = engine.plan.outputs if engine else plan.lower(self.layers, rows.shape[1], dtype).outputs
-        wanted = data.targets(y, len(rows), outputs, self.loss, dtype, check_finite=check_finite, name=names[1])
+        widths = self._widths(outputs)
+        wanted = goals.targets(y, len(rows), self._goals, widths, dtype, check_finite=check_finite, name=names[1])
         if engine is None:
-            self._build(rows.shape[1])
+            self._build(features)
         return rows, wanted
 
+    def _form(self) -> tuple[Any, ...]:
+        """What the conversion of x and y depends on, of a model that is built and compiled."""
+        branches = self._branches
+        taken = [] if branches is None else [str(branches.columns), str(branches.built_widths)]
+        outputs = self._widths(self._need_engine("fit").plan.outputs)
+        wanted = [(goal.name, str(losses.serialize(goal.loss))) for goal in self._goals]
+        return (*taken, *outputs, *wanted)
+
     def _compile_config(self) -> dict[str, Any] | None:
-        if self.loss is None or self.optimizer is None:
+        if self.optimizer is None:
             return None
-        chosen = [m if isinstance(m, str) else metrics.log_key(m) for m in self._metrics]
-        return {
-            "optimizer": optimizers.serialize(self.optimizer),
-            "loss": losses.serialize(self.loss),
-            "metrics": chosen,
-        }
+        return {"optimizer": optimizers.serialize(self.optimizer)} | goals.serialize(self._goals)
 
     # ---- what a call is given ----
 
@@ -158,8 +165,8 @@ class Trainer(Network):
         rows, wanted = self._convert(action, x, y, check_finite=check_finite, names=names, defer=defer)
         if sample_weight is None:
             return Samples(rows, wanted)
-        weights = data.sample_weights(
-            sample_weight, len(rows), self.dtype, check_finite=check_finite, name=f"{of}sample_weight"
+        weights = goals.sample_weights(
+            sample_weight, len(rows), self._goals, self.dtype, check_finite=check_finite, name=f"{of}sample_weight"
         )
         return Samples(rows, wanted, weights)
 
@@ -289,9 +296,11 @@ class Trainer(Network):
         x : array-like, shape (rows, features), or iterable
             Used in place where it has the model's dtype and contiguous rows, else converted once; converted piece by
             piece, each epoch anew, where that would take more than 256 MiB. A generator, a loader, or an object with
-            ``__len__`` and ``__getitem__`` gives batches: x, (x, y) or (x, y, sample_weight).
+            ``__len__`` and ``__getitem__`` gives batches: x, (x, y) or (x, y, sample_weight). For a model with branches
+            a dict of arrays or a data frame, which is copied into one array.
         y : array-like
-            Labels (rows,) for sparse losses, else (rows, outputs).
+            Labels (rows,) for sparse losses, else (rows, outputs). For a model with heads a dict of such, a list in
+            their order, or a data frame.
         batch_size : int, default 32
             Rows of one optimizer step; the last batch of an epoch may have fewer.
         epochs : int, default 1
@@ -308,7 +317,7 @@ class Trainer(Network):
             What the rows of a class weigh in the loss and in weighted metrics; a class that is not named weighs 1.
         sample_weight : array-like, shape (rows,), optional
             What a row weighs in the loss and in weighted metrics. The loss is the sum of weight x loss by the number of
-            rows, as in Keras.
+            rows, as in Keras. For a model with heads also a dict of such.
         initial_epoch : int, default 0
         steps_per_epoch : int, optional
             Batches of an epoch; the next epoch goes on where this one ended. Default: all of the data.
@@ -389,10 +398,11 @@ class Trainer(Network):
         return history
 
     def _means(self, sums: npt.NDArray[np.float64], rows: int) -> Logs:
-        """The loss and the metrics from the engine's sums."""
+        """The losses and the metrics from the engine's sums."""
         states = [] if self._engine is None else self._engine.states
         values = [metric.value(sums[state]) for metric, state in zip(self._measured, states, strict=True)]
-        return dict(zip(self.metrics_names, [float(sums[0] / rows), *values], strict=True))
+        count = 1 + len(self._goals) if len(self._goals) > 1 else 1
+        return dict(zip(self.metrics_names, [*(sums[:count] / rows).tolist(), *values], strict=True))
 
     @staticmethod
     def _verbosity(verbose: str | int) -> int:

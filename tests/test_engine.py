@@ -28,7 +28,7 @@ def network(seed=0, widths=(40, 96, 64, 10), dtype="float32"):
             ),
         ]
     )
-    model.compile("adam", "sparse_categorical_crossentropy", ["accuracy"])
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
     model._seed = seed
     return model
 

@@ -17,7 +17,9 @@ def members(count=5, seed=3):
     for k in range(count):
         stack = [layers.Dense(4 + k, "relu"), layers.Dense(1, "sigmoid")]
         models.append(fastnn.Sequential([fastnn.Input((6,)), *stack]))
-        models[-1].compile(fastnn.optimizers.Adam(1e-3 * (k + 1)), "binary_crossentropy" if k % 2 else "mse", ["mae"])
+        models[-1].compile(
+            fastnn.optimizers.Adam(1e-3 * (k + 1)), "binary_crossentropy" if k % 2 else "mse", metrics=["mae"]
+        )
     return models
 
 

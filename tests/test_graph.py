@@ -51,6 +51,10 @@ TRUNKS = {
     "linear": lambda: [layers.Dense(7)],
     "batch": lambda: [layers.BatchNormalization()],
     "dropout": lambda: [layers.Dense(7), layers.Dropout(0.2)],
+    "split": lambda: [
+        layers.Dense(7, "tanh"),
+        layers.Branches({"a": [layers.Input((3,)), layers.Dense(100)], "b": [layers.Input((4,)), block(4)]}),
+    ],
 }
 
 
@@ -78,6 +82,16 @@ def rows_of_x(rows, dtype="float32", seed=0):
     return x.astype(dtype)
 
 
+def joined(output):
+    """What the engine computed: the columns of all heads."""
+    return np.concatenate(list(output.values()), axis=1) if isinstance(output, dict) else output
+
+
+def named(model, output):
+    """The columns of each head under its name, where there are heads."""
+    return output if model._heads is None else model._heads.split(output)
+
+
 # "kind" has an Embedding before it: nested branches need to be the first.
 PARTS = st.tuples(*(st.sampled_from(sorted(STACKS if name == "kind" else BRANCHES)) for name in WIDTHS))
 HEADS = st.lists(st.sampled_from(sorted(STACKS)), max_size=3)
@@ -102,13 +116,13 @@ def test_gradients_by_central_differences(branches, trunk, heads, training, rows
     fixed = [view.copy() for view in model.non_trainable_weights]
 
     def value():
-        result = float((model.forward(x, training=training) * dy).sum())
+        result = float((joined(model.forward(x, training=training)) * dy).sum())
         for view, kept in zip(model.non_trainable_weights, fixed, strict=True):
             view[...] = kept  # a training pass moved the statistics
         return result
 
     value()
-    dx = model.backward(dy)
+    dx = model.backward(named(model, dy))
     gradients = [g.copy() for g in model.gradients]
     moving = {id(view) for view in model.non_trainable_weights}
     assert not dx[:, 5:7].any()  # whole numbers have no gradient
@@ -127,3 +141,67 @@ def test_gradients_by_central_differences(branches, trunk, heads, training, rows
             array[index] = kept
             # A batch of two rows has columns whose deviation is small beside epsilon's root: second derivatives to 1e4.
             assert gradient[index] == pytest.approx((above - below) / (2 * step), rel=3e-4, abs=3e-5)
+
+
+@settings(max_examples=25)
+@given(branches=PARTS, trunk=TRUNK, heads=HEADS.filter(bool), batch=st.sampled_from([7, 32, 300]))
+@pytest.mark.thread_unsafe(reason="sets the number of threads of the process")
+def test_bits_do_not_depend_on_threads(branches, trunk, heads, batch):
+    x, results = rows_of_x(320), []
+    for threads in (1, 2, 3):
+        fastnn.set_num_threads(threads)
+        model = network(branches, trunk, heads)
+        y = [np.random.default_rng(k).normal(size=(320, n)) for k, n in enumerate(model._heads.outputs.values())]
+        model.compile("adam", "mse", loss_weights=[1.0, 0.5, 2.0][: len(heads)])
+        losses = model.fit(x, y, batch_size=batch, epochs=2, verbose=0).history["loss"]
+        predicted, frozen = joined(model.predict(x)), joined(model.freeze()(x))
+        np.testing.assert_array_equal(frozen, predicted)
+        np.testing.assert_array_equal(joined(model.forward(x)), predicted)
+        np.testing.assert_array_equal(joined(model.predict(x[:3])), predicted[:3])
+        results.append([*model.get_weights(), np.array(losses), predicted])
+    for other in results[1:]:
+        for a, b in zip(results[0], other, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("batch", [16, 300])
+@pytest.mark.parametrize("features", [40, 1100])
+@pytest.mark.thread_unsafe(reason="sets the number of threads of the process")
+def test_branches_and_heads_of_any_size_are_their_formula(batch, features):
+    """Kernels that are shared out by inputs, by columns and by rows, first and last, next to each other."""
+    generator = np.random.default_rng(0)
+    x = {"a": generator.normal(size=(2 * batch, features)), "b": generator.normal(size=(2 * batch, 7))}
+    y = {"wide": generator.integers(0, 1000, 2 * batch), "narrow": generator.integers(0, 2, (2 * batch, 3))}
+    results = []
+    for threads in (1, 3):
+        fastnn.set_num_threads(threads)
+        branches = layers.Branches(
+            {"a": [layers.Dense(600, "relu")], "b": [layers.Dense(5, "tanh"), layers.Dense(900, "tanh")]},
+            dtype="float64",
+        )
+        heads = layers.Heads({"wide": [layers.Dense(1000, "softmax")], "narrow": [layers.Dense(3, "sigmoid")]})
+        model = fastnn.Sequential([branches, heads])
+        model.build({"a": features, "b": (None, 7)})
+        weights = np.random.default_rng(1)
+        for view in model.weights:
+            view[...] = weights.normal(size=view.shape) / np.sqrt(len(view))
+        a, a0, b, b0, c, c0, wide, wide0, narrow, narrow0 = model.get_weights()
+        hidden = np.concatenate([np.maximum(x["a"] @ a + a0, 0), np.tanh(np.tanh(x["b"] @ b + b0) @ c + c0)], axis=1)
+        z = hidden @ wide + wide0
+        z = np.exp(z - z.max(axis=1, keepdims=True))
+        expected = {"wide": z / z.sum(axis=1, keepdims=True), "narrow": 1 / (1 + np.exp(-hidden @ narrow - narrow0))}
+        for output in (model.predict(x), model.forward(x)):
+            for name, values in expected.items():
+                # Float64 sums of a thousand terms in another order.
+                np.testing.assert_allclose(output[name], values, rtol=1e-10, atol=1e-13)
+        model.compile("sgd", {"wide": "sparse_categorical_crossentropy", "narrow": "bce"}, {"narrow": 3.0})
+        losses = model.evaluate(x, y, verbose=0)
+        cross = -np.log(expected["wide"][np.arange(2 * batch), y["wide"]]).mean()
+        p = expected["narrow"]
+        binary = -np.where(y["narrow"], np.log(p), np.log(1 - p)).mean()
+        np.testing.assert_allclose(losses, [cross + 3 * binary, cross, binary], rtol=1e-9)
+        history = model.fit(x, y, batch_size=batch, epochs=2, shuffle=False, verbose=0).history
+        results.append([*model.get_weights(), *map(np.array, history.values())])
+        assert history["loss"][-1] < losses[0]
+    for one, other in zip(*results, strict=True):
+        np.testing.assert_array_equal(one, other)

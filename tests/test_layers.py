@@ -408,7 +408,7 @@ def test_embedding_trains_to_the_same_bits(tmp_path):
         fastnn.set_num_threads(threads)
         fastnn.utils.set_random_seed(0)
         model = fastnn.Sequential([layers.Embedding(40, 8), layers.Dense(32, "relu"), layers.Dense(1, "sigmoid")])
-        model.compile(fastnn.optimizers.Adam(0.01), "binary_crossentropy", ["accuracy"])
+        model.compile(fastnn.optimizers.Adam(0.01), "binary_crossentropy", metrics=["accuracy"])
         model.fit(x, y, epochs=40, verbose=0)
         results.append(model.get_weights())
     assert model.evaluate(x, y, verbose=0)[1] > 0.95

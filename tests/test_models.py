@@ -55,7 +55,7 @@ def test_two_moons_and_a_regression_converge():
     x = np.c_[np.cos(angle) * (1 - 2 * side) + side, np.sin(angle) * (1 - 2 * side) + side / 2]
     x += 0.1 * generator.normal(size=x.shape)
     model = fastnn.Sequential([layers.Dense(32, "tanh", input_shape=(2,)), layers.Dense(1, "sigmoid")])
-    model.compile(fastnn.optimizers.Adam(0.01), "binary_crossentropy", ["accuracy"])
+    model.compile(fastnn.optimizers.Adam(0.01), "binary_crossentropy", metrics=["accuracy"])
     model.fit(x, side, epochs=60, verbose=0)
     assert model.evaluate(x, side, verbose=0)[1] > 0.97
 

@@ -19,7 +19,7 @@ def trained(dtype="float32", epochs=2):
     model = fastnn.Sequential(
         [fastnn.Input((3,), dtype=dtype), layers.Dense(4, "tanh"), layers.Dense(2), layers.Activation("softmax")]
     )
-    model.compile(fastnn.optimizers.Adam(0.01), "sparse_categorical_crossentropy", ["accuracy"])
+    model.compile(fastnn.optimizers.Adam(0.01), "sparse_categorical_crossentropy", metrics=["accuracy"])
     model.fit(X, Y, epochs=epochs, verbose=0)
     return model
 
@@ -153,3 +153,29 @@ def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
             trained().save(tmp_path / "m")
     assert (tmp_path / "m").read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["m"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda layer: layer["branches"].pop("text"),
+        lambda layer: layer["branches"].update(more=[]),
+        lambda layer: layer["branches"]["text"][0]["config"].update(input_shape=[2**40]),
+        lambda layer: layer.update(branches=[1, 2]),
+        lambda layer: layer.update(branches={"numbers": "abc"}),
+        lambda layer: layer["branches"].update(text=[{"class_name": "Heads", "config": {"heads": {"a": []}}}]),
+        lambda layer: layer.update(columns={"numbers": [["a"]]}),
+        lambda layer: layer.update(columns=7),
+    ],
+)
+def test_hostile_branches_are_refused(change, tmp_path):
+    path = tmp_path / "model.fastnn"
+    branches = layers.Branches({"numbers": [layers.Input((5,)), layers.Dense(4)], "text": [layers.Input((2,))]})
+    fastnn.Sequential([branches, layers.Heads({"a": [layers.Dense(1)]})]).save(path)
+
+    def edit(header):
+        config = json.loads(header["__metadata__"]["config"])
+        change(config["layers"][0]["config"])
+        header["__metadata__"]["config"] = json.dumps(config)
+
+    refused(path, resigned(path, edit))

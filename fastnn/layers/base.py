@@ -60,6 +60,7 @@ class Layer:
 
     takes_sparse = False  # whether its input may be sparse rows
     learning_rate_multiplier = Setting()
+    must_be_last = False  # whether no layer may follow it
 
     def __init__(self, name: str | None = None, dtype: Any = None, input_shape: Any = None) -> None:
         if name is not None and (not isinstance(name, str) or not name or "/" in name):

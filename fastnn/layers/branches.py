@@ -60,7 +60,8 @@ class Branches(Parallel):
                 raise ValueError(
                     f"columns names the branch {branch!r}, which is none; {nearest_names(str(branch), branches)}"
                 )
-            if isinstance(names, str) or not isinstance(names, (list, tuple)) or not names:
+            listed = isinstance(names, (list, tuple)) and len(names) > 0
+            if not listed or not all(isinstance(name, (str, int)) for name in names):
                 raise TypeError(f"columns[{branch!r}] must be a list of names, got {names!r}")
         return {branch: list(names) for branch, names in (columns or {}).items()}
 
@@ -75,6 +76,11 @@ class Branches(Parallel):
         """How many columns each branch takes, where that is known before there are data."""
         return {str(stack.name): stack.input_features for stack in self.layers}
 
+    @property
+    def built_widths(self) -> dict[str, int | None]:
+        """The same, once built."""
+        return {str(stack.name): stack._widths[0] for stack in self.layers}
+
     def build(self, inputs: int | Mapping[str, int]) -> int:
         """Settle the shapes for rows of `inputs` features, or of so many for each branch."""
         given = dict(inputs) if isinstance(inputs, Mapping) else self._shared_out(inputs)
@@ -88,10 +94,9 @@ class Branches(Parallel):
 
     def _shared_out(self, inputs: int) -> dict[str, int]:
         """The widths of the branches of a row of `inputs` features: the one that is not known gets the rest."""
-        built = {str(stack.name): stack._widths[0] or None for stack in self.layers}
         known = self.widths
-        if None in known.values() and sum(w or 0 for w in built.values()) == inputs:
-            known = built
+        if self._model is not None and self._model.built:
+            known = self.built_widths
         unknown = [name for name, width in known.items() if width is None]
         total = sum(width or 0 for width in known.values())
         if len(unknown) > 1 or (not unknown and total != inputs) or (unknown and total >= inputs):
@@ -121,5 +126,6 @@ class Branches(Parallel):
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         config = {k: v for k, v in super().get_config().items() if k != "input_shape"}
-        config["branches"] = {str(stack.name): stack.serialized() for stack in self.layers}
+        widths = self.built_widths if self._model is not None and self._model.built else self.widths
+        config["branches"] = {str(stack.name): stack.serialized(widths[str(stack.name)]) for stack in self.layers}
         return config | ({"columns": self._given_columns} if self._given_columns else {})

@@ -34,6 +34,8 @@ class Container(Layer):
         """Make a layer one of this container's, and give it a name where it has none."""
         if layer._model is not None or layer._parent is not None:
             raise ValueError(f"layer {layer.name!r} belongs to a model already; make a new one for this block")
+        if layer.must_be_last:
+            raise TypeError(f"layers must not hold {type(layer).__name__}, which is the last layer of a model")
         taken = {other.name for other in self.layers}
         if layer.name is None:
             base = type(layer).__name__.lower()
@@ -142,12 +144,11 @@ class Stack(Container):
         """The ops of the layers."""
         return [op for layer in self.layers for op in self.lower_inner(layer, offsets)]
 
-    def serialized(self) -> list[dict[str, Any]]:
-        """The layers' configurations, with an Input before them where the width is known."""
+    def serialized(self, width: int | None) -> list[dict[str, Any]]:
+        """The layers' configurations, with an Input of this width before them unless that is None."""
         from fastnn.layers import serialize
 
-        width = self.input_features or (self._widths[0] if self._model is not None and self._model.built else 0)
-        known = [InputLayer((width,))] if width else []
+        known = [] if width is None else [InputLayer((width,))]
         return [serialize(layer) for layer in (*known, *self.layers)]
 
     def get_config(self) -> dict[str, Any]:
@@ -193,6 +194,18 @@ class Parallel(Container):
     def outputs(self) -> dict[str, int]:
         """How many columns each stack gives, in their order, once built."""
         return {str(stack.name): stack._widths[1] for stack in self.layers}
+
+    def summary_rows(self) -> list[tuple[str, str, str, str]]:
+        """A line of the summary for each stack."""
+        return [
+            (
+                f"  {stack.name} ({', '.join(type(layer).__name__ for layer in stack.layers) or 'as it is'})",
+                f"(None, {stack._widths[1] or '?'})",
+                "",
+                f"{stack.count_params():,}",
+            )
+            for stack in self.layers
+        ]
 
     def _lower_joined(self, offsets: dict[str, int], starts: list[int]) -> list[Op]:
         """The ops of the stacks, each reading the layer's input from its column of `starts` on, then the join."""

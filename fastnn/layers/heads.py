@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+from fastnn._registry import by_name
 from fastnn.layers._op import Op
 from fastnn.layers.container import Parallel
 
@@ -34,6 +39,8 @@ class Heads(Parallel):
     {'price': (1, 1), 'kind': (1, 3)}
     """
 
+    must_be_last = True
+
     def __init__(self, heads: Any, name: str | None = None, dtype: Any = None) -> None:
         super().__init__(heads, "heads", name, dtype)
 
@@ -44,10 +51,25 @@ class Heads(Parallel):
                 raise ValueError(f"head {stack.name!r} was made for {stack.input_features} features, got {inputs}")
         return sum(stack.build(inputs) for stack in self.layers)
 
+    def split(self, rows: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
+        """The columns of each head, as views."""
+        ends = list(itertools.accumulate(self.outputs.values()))
+        return {name: rows[:, end - width : end] for (name, width), end in zip(self.outputs.items(), ends, strict=True)}
+
+    def joined(self, values: Any, argument: str) -> npt.NDArray[Any]:
+        """The other way round: one matrix from an array for each head."""
+        arrays = [np.asarray(array) for array in by_name(values, list(self.outputs), argument)]
+        for array, (name, width) in zip(arrays, self.outputs.items(), strict=True):
+            if array.ndim != 2 or array.shape[1] != width or len(array) != len(arrays[0]):
+                raise ValueError(f"{argument}[{name!r}] must have shape (rows, {width}), got {array.shape}")
+        return np.concatenate(arrays, axis=1)
+
     def lower(self, offsets: dict[str, int]) -> list[Op]:
         """The ops of the heads, each reading what the layer gets, and the join."""
         return self._lower_joined(offsets, [0] * len(self.layers))
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        return super().get_config() | {"heads": {str(stack.name): stack.serialized() for stack in self.layers}}
+        return super().get_config() | {
+            "heads": {str(stack.name): stack.serialized(stack.input_features) for stack in self.layers}
+        }

@@ -108,7 +108,7 @@ def test_losses_and_metrics_are_their_formulas(loss, metric):
     generator = np.random.default_rng(1)
     x, y = generator.dirichlet(np.ones(4), 77), np.eye(4)[generator.integers(0, 4, 77)]
     model = fastnn.Sequential([layers.Activation("linear", input_shape=(4,), dtype="float64")])
-    model.compile("sgd", loss, [metric])
+    model.compile("sgd", loss, metrics=[metric])
     expected = [fastnn.losses.get(loss)(y, x), fastnn.metrics.get(metric)(y, x)]
     np.testing.assert_allclose(model.evaluate(x, y, verbose=0), expected, rtol=1e-12)
 

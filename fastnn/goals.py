@@ -1,0 +1,177 @@
+"""What a model is trained for: a loss, its weight and metrics for each output; and targets with names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from fastnn import data, losses, metrics
+from fastnn._head import Head
+from fastnn._registry import by_name
+
+Array = npt.NDArray[Any]
+
+
+class Goal(NamedTuple):
+    """What is wanted of one output.
+
+    Attributes
+    ----------
+    name : str
+        Of the head; empty where the model has only one output, without a name.
+    loss : Loss
+    weight : float
+        Of the loss in the sum of all.
+    metrics : list
+        As the user gave them: names and instances.
+    """
+
+    name: str
+    loss: losses.Loss
+    weight: float
+    metrics: list[Any]
+
+
+def _weight(value: Any, argument: str) -> float:
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TypeError(f"{argument} must be a number, got {value!r}; metrics are passed as metrics=[...]")
+    if not np.isfinite(value):
+        raise ValueError(f"{argument} must be finite, got {value}")
+    return float(value)
+
+
+def _metric_list(values: Any, argument: str) -> list[Any]:
+    if isinstance(values, str):
+        raise TypeError(f"{argument} must be a list, got the string {values!r}: write {argument}=[{values!r}]")
+    return list(values if isinstance(values, (list, tuple)) else [values] if values is not None else [])
+
+
+def of(names: Sequence[str], loss: Any, loss_weights: Any = None, chosen: Any = None) -> tuple[Goal, ...]:
+    """The goals that the arguments of ``compile`` mean.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Of the heads; empty for a model without.
+    loss : str, Loss, or dict or list of them
+        One loss goes for every head.
+    loss_weights : number, or dict or list of numbers, optional
+        Default 1.
+    chosen : sequence of str or Metric, or dict or list of such, optional
+        The metrics.
+    """
+    if not names:
+        weight = loss_weights[0] if isinstance(loss_weights, (list, tuple)) and len(loss_weights) == 1 else loss_weights
+        weight = 1.0 if weight is None else _weight(weight, "loss_weights")
+        found = [Goal("", losses.get(loss), weight, _metric_list(chosen, "metrics"))]
+    else:
+        each = by_name(loss, names, "loss") if isinstance(loss, (Mapping, list, tuple)) else [loss] * len(names)
+        weights = by_name(loss_weights, names, "loss_weights", 1.0)
+        wanted = by_name(chosen, names, "metrics", ())
+        found = [
+            Goal(name, losses.get(one), _weight(w, f"loss_weights[{name!r}]"), _metric_list(m, f"metrics[{name!r}]"))
+            for name, one, w, m in zip(names, each, weights, wanted, strict=True)
+        ]
+    for goal in found:
+        for metric in goal.metrics:
+            resolve(metric, goal.loss, 2)
+    return tuple(found)
+
+
+def resolve(identifier: Any, loss: losses.Loss, outputs: int) -> metrics.Metric:
+    """The metric that an entry of the list means, where the loss has the targets it needs."""
+    metric = metrics.get(identifier, loss, outputs)
+    if metric.targets != loss.targets:
+        needs = "integer labels" if metric.targets == losses.LABELS else "targets shaped like the output"
+        raise ValueError(f"metric {metric.name!r} needs {needs}, which the loss {loss.name!r} does not use")
+    return metric
+
+
+def log_names(goals: Sequence[Goal]) -> list[str]:
+    """Keras's keys: ``loss``, with several heads the loss of each, then the metrics."""
+    several = len(goals) > 1
+    losses_of_heads = [f"{goal.name}_loss" for goal in goals if several]
+    return [
+        "loss",
+        *losses_of_heads,
+        *(f"{goal.name}_" * several + metrics.log_key(m) for goal in goals for m in goal.metrics),
+    ]
+
+
+def engine_heads(
+    goals: Sequence[Goal], outputs: Sequence[int], ops: Sequence[int]
+) -> tuple[list[Head], list[metrics.Metric]]:
+    """What the engine computes, given how many columns each output has and its last op's index; and the metrics."""
+    heads, resolved = [], []
+    for goal, columns, op in zip(goals, outputs, ops, strict=True):
+        measured = [resolve(metric, goal.loss, columns) for metric in goal.metrics]
+        head = goal.loss.head(columns, [metric.measure() for metric in measured])
+        heads.append(head._replace(weight=goal.weight, op=op))
+        resolved += measured
+    return heads, resolved
+
+
+def targets(
+    y: Any, rows: int, goals: Sequence[Goal], outputs: Sequence[int], dtype: str, *, check_finite: bool, name: str = "y"
+) -> Any:
+    """Y as the engine reads it: targets side by side, labels side by side, or a pair of both.
+
+    Raises
+    ------
+    TypeError, ValueError
+        In one sentence, before anything changes.
+    """
+    if not goals[0].name:
+        return data.targets(y, rows, outputs[0], goals[0].loss, dtype, check_finite=check_finite, name=name)
+    if y is None:
+        raise ValueError(f"{name} is missing: it must be a dict with {', '.join(repr(goal.name) for goal in goals)}")
+    if hasattr(y, "columns") and not isinstance(y, Mapping):  # a data frame with a column a head
+        y = {goal.name: y[goal.name] for goal in goals if goal.name in list(y.columns)}
+    found = []
+    for goal, one, columns in zip(goals, by_name(y, [goal.name for goal in goals], name), outputs, strict=True):
+        key = f"{name}[{goal.name!r}]"
+        found.append(data.targets(one, rows, columns, goal.loss, dtype, check_finite=check_finite, name=key))
+    dense = [array for goal, array in zip(goals, found, strict=True) if goal.loss.targets != losses.LABELS]
+    labels = [array for goal, array in zip(goals, found, strict=True) if goal.loss.targets == losses.LABELS]
+    if not labels:
+        return np.concatenate(dense, axis=1)
+    side_by_side = np.stack(labels, axis=1) if len(labels) > 1 else labels[0]
+    return (np.concatenate(dense, axis=1), side_by_side) if dense else side_by_side
+
+
+def sample_weights(
+    weights: Any, rows: int, goals: Sequence[Goal], dtype: str, *, check_finite: bool, name: str = "sample_weight"
+) -> Array | None:
+    """A weight for each row, or for each row and head where a dict or a list says so; a head left out weighs 1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        In one sentence.
+    """
+    listed = isinstance(weights, (list, tuple)) and len(weights) > 0 and np.ndim(weights[0]) > 0
+    if not goals[0].name or not (listed or isinstance(weights, Mapping)):
+        return data.sample_weights(weights, rows, dtype, check_finite=check_finite, name=name)
+    ones = np.ones(rows, dtype)
+    found = []
+    for goal, given in zip(goals, by_name(weights, [goal.name for goal in goals], name, ones), strict=True):
+        key = f"{name}[{goal.name!r}]"
+        converted = data.sample_weights(given, rows, dtype, check_finite=check_finite, name=key)
+        found.append(ones if converted is None else converted)
+    return np.stack(found, axis=1)
+
+
+def serialize(goals: Sequence[Goal]) -> dict[str, Any]:
+    """The arguments of ``compile`` that mean these goals, JSON-able."""
+    chosen = [[m if isinstance(m, str) else metrics.log_key(m) for m in goal.metrics] for goal in goals]
+    if not goals[0].name:
+        goal = goals[0]
+        return {"loss": losses.serialize(goal.loss), "loss_weights": goal.weight, "metrics": chosen[0]}
+    return {
+        "loss": {goal.name: losses.serialize(goal.loss) for goal in goals},
+        "loss_weights": {goal.name: goal.weight for goal in goals},
+        "metrics": dict(zip([goal.name for goal in goals], chosen, strict=True)),
+    }

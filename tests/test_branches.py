@@ -1,0 +1,332 @@
+"""Branches and heads by their names: dicts, data frames, losses, logs, files, and sentences on what does not fit."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+import fastnn
+from fastnn import layers
+
+
+def multimodal(seed=0, built=False):
+    """A model of three kinds of input and three kinds of output, compiled, and its data."""
+    fastnn.utils.set_random_seed(seed)
+    branches = layers.Branches(
+        {
+            "numbers": [layers.BatchNormalization(), layers.Dense(8, "relu")],
+            "kind": [layers.Embedding(6, 3)],
+            "text": [],
+        }
+    )
+    heads = layers.Heads(
+        {
+            "price": [layers.Dense(1)],
+            "type": [layers.Dense(4, "relu"), layers.Dense(3, "softmax")],
+            "flags": [layers.Dense(2, "sigmoid")],
+        }
+    )
+    model = fastnn.Sequential([branches, layers.Dense(16, "relu"), layers.Dropout(0.1), heads])
+    if built:
+        model.build({"numbers": 5, "kind": (1,), "text": (None, 20)})
+    model.compile(
+        fastnn.optimizers.Adam(0.01),
+        {"price": "mse", "type": "sparse_categorical_crossentropy", "flags": "binary_crossentropy"},
+        loss_weights={"price": 0.5, "flags": 2},
+        metrics={"type": ["accuracy"], "price": ["mae", "mse"]},
+    )
+    generator = np.random.default_rng(1)
+    x = {
+        "numbers": generator.normal(size=(90, 5)).astype("float32"),
+        "kind": generator.integers(0, 6, 90),
+        "text": generator.normal(size=(90, 20)),
+    }
+    y = {
+        "price": x["numbers"][:, 0] + x["kind"],
+        "type": (x["kind"] % 3).astype(np.int8),
+        "flags": np.stack([x["numbers"][:, 1] > 0, x["text"][:, 0] > 0], axis=1),
+    }
+    return model, x, y
+
+
+def test_names_all_the_way(tmp_path):
+    model, x, y = multimodal()
+    history = model.fit(x, y, epochs=30, verbose=0, validation_split=0.2).history
+    keys = ["loss", "price_loss", "type_loss", "flags_loss", "price_mae", "price_mse", "type_accuracy"]
+    assert list(history) == keys + [f"val_{key}" for key in keys]
+    assert history["loss"][-1] < 0.5 * history["loss"][0]
+    logs = model.evaluate(x, y, verbose=0, return_dict=True)
+    assert model.metrics_names == list(logs) == keys
+    assert logs["loss"] == pytest.approx(0.5 * logs["price_loss"] + logs["type_loss"] + 2 * logs["flags_loss"])
+    assert logs["price_mse"] == pytest.approx(logs["price_loss"])
+    output = model.predict(x)
+    assert {name: array.shape for name, array in output.items()} == {
+        "price": (90, 1),
+        "type": (90, 3),
+        "flags": (90, 2),
+    }
+    assert logs["type_accuracy"] == pytest.approx((output["type"].argmax(axis=1) == y["type"]).mean())
+    assert logs["price_mae"] == pytest.approx(np.abs(output["price"][:, 0] - y["price"]).mean(), rel=1e-6)
+
+    # A matrix with the branches' columns side by side, and lists in the order of the heads, are the same.
+    matrix = np.column_stack([x["numbers"], x["kind"], x["text"]])
+    np.testing.assert_array_equal(model.predict(matrix)["flags"], output["flags"])
+    assert model.evaluate(matrix, list(y.values()), verbose=0, return_dict=True) == logs
+
+    frozen = model.freeze()
+    for predictor in (frozen, pickle.loads(pickle.dumps(frozen))):
+        for name, values in predictor(x).items():
+            np.testing.assert_array_equal(values, output[name])
+    assert frozen(matrix[0].astype("float32"))["price"].shape == (1,)
+    assert frozen(matrix, out=np.empty((90, 6), "float32"))["type"].shape == (90, 3)
+
+    model.save(tmp_path / "model.fastnn")
+    loaded = fastnn.load_model(tmp_path / "model.fastnn")
+    assert loaded.get_config() == model.get_config()
+    assert loaded.evaluate(x, y, verbose=0, return_dict=True) == logs
+    for each in (model, loaded):
+        each.fit(x, y, verbose=0)
+        each.train_on_batch(x, y)
+    for a, b in zip(model.weights, loaded.weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert fastnn.clone_model(model).predict(x)["price"].shape == (90, 1)
+
+    lines = []
+    model.summary(lines.append)
+    assert [line.split("  ")[1].strip() for line in lines if line.startswith("  ")] == [
+        "numbers (BatchNormalization, Dense)", "kind (Embedding)", "text (as it is)",
+        "price (Dense)", "type (Dense, Dense)", "flags (Dense)",
+    ]  # fmt: skip
+
+
+def test_members_of_an_ensemble_train_as_alone():
+    alone, together = [[multimodal(seed, built=True)[0] for seed in (1, 2)] for _ in range(2)]
+    _, x, y = multimodal()
+    for model in alone:
+        model.fit(x, y, epochs=2, verbose=0)
+    ensemble = fastnn.Ensemble(together)
+    ensemble.fit(x, y, epochs=2, verbose=0)
+    assert ensemble.predict(x)["type"].shape == (2, 90, 3)
+    for a, b in zip(alone, together, strict=True):
+        for one, other in zip(a.weights, b.weights, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_columns_of_a_data_frame(library):
+    frames = pytest.importorskip(library)
+    frame = frames.DataFrame(
+        {"age": [20, 30, 40, 50], "income": [1.0, 2.5, 3.0, 0.0], "city": [0, 2, 1, 2], "id": ["a", "b", "c", "d"]}
+    )
+    branches = layers.Branches(
+        {"numbers": [layers.Rescaling(1.0)], "city": [layers.Embedding(3, 2)]}, columns={"numbers": ["age", "income"]}
+    )
+    model = fastnn.Sequential([branches])
+    model.compile("sgd", "mse")
+    model.fit(frame, np.zeros((4, 4)), verbose=0, epochs=0)
+    output = model.predict(frame)
+    np.testing.assert_array_equal(output[:, :2], [[20, 1], [30, 2.5], [40, 3], [50, 0]])
+    table = model.weights[0]
+    np.testing.assert_array_equal(output[:, 2:], table[[0, 2, 1, 2]])
+    by_name = {"age": frame["age"], "income": frame["income"], "city": np.array([0, 2, 1, 2])}
+    np.testing.assert_array_equal(model.predict(by_name), output)
+
+
+def test_a_branch_takes_the_weights_of_a_trained_model():
+    text = fastnn.Sequential([layers.Input((20,)), layers.Dense(6, "relu"), layers.Dense(2)])
+    branches = layers.Branches({"text": text, "numbers": [layers.Input((3,))]})
+    model = fastnn.Sequential([branches])
+    generator = np.random.default_rng(0)
+    x = {"text": generator.normal(size=(5, 20)), "numbers": generator.normal(size=(5, 3))}
+    np.testing.assert_array_equal(model.predict(x)[:, :2], text.predict(x["text"]))
+    model.weights[0][...] = 0
+    assert text.weights[0].any()  # a copy
+    assert model.layers[0].layers[0].layers[0].kernel is model.weights[0]
+
+
+def test_frozen_branches_do_not_change():
+    model, x, y = multimodal()
+    model.layers[0].layers[1].trainable = False
+    model.fit(x, y, verbose=0, epochs=0)
+    before = model.get_weights()
+    model.fit(x, y, verbose=0, epochs=2)
+    names = ["/".join(key) for key in model._views]
+    same = [name for name, a, b in zip(names, before, model.weights, strict=True) if np.array_equal(a, b)]
+    assert same == ["branches/kind/embedding/embeddings"]
+
+
+def dense(**heads):
+    return fastnn.Sequential([layers.Input((2,)), layers.Heads({name: [layers.Dense(n)] for name, n in heads.items()})])
+
+
+X, Y = {"numbers": np.ones((4, 5)), "kind": np.zeros(4), "text": np.ones((4, 20))}, np.ones((4, 2))
+SENTENCES = {
+    "branches a list": (lambda: layers.Branches([[]]), TypeError, "branches must be a dict .* got list"),
+    "no branches": (lambda: layers.Branches({}), TypeError, "branches must hold at least one name"),
+    "a layer": (
+        lambda: layers.Branches({"a": layers.Dense(1)}),
+        TypeError,
+        r"branches\['a'\] must be a list of layers",
+    ),
+    "a number": (lambda: layers.Heads({1: []}), TypeError, "heads must have names as its keys, got 1"),
+    "a slash": (lambda: layers.Heads({"a/b": []}), ValueError, "name must be a non-empty string without '/'"),
+    "columns of none": (
+        lambda: layers.Branches({"text": []}, columns={"test": ["a"]}),
+        ValueError,
+        "columns names the branch 'test', which is none; did you mean 'text'",
+    ),
+    "columns a string": (
+        lambda: layers.Branches({"text": []}, columns={"text": "abc"}),
+        TypeError,
+        r"columns\['text'\] must be a list of names, got 'abc'",
+    ),
+    "a layer after heads": (
+        lambda: dense(a=1).add(layers.Dense(1)),
+        ValueError,
+        "Heads must come last in the model: put Dense before it",
+    ),
+    "heads in a block": (
+        lambda: layers.Residual([layers.Heads({"a": []})]),
+        TypeError,
+        "layers must not hold Heads, which is the last layer of a model",
+    ),
+    "missing branch": (
+        lambda: multimodal()[0].fit({"number": X["numbers"], "kind": X["kind"], "text": X["text"]}, {}),
+        ValueError,
+        "x has no 'numbers', which the branch 'numbers' takes; did you mean 'number'",
+    ),
+    "unused name": (
+        lambda: multimodal()[0].fit(X | {"sound": X["text"]}, {}),
+        ValueError,
+        "x holds 'sound', which no branch takes",
+    ),
+    "rows": (
+        lambda: multimodal()[0].fit(X | {"kind": np.zeros(3)}, {}),
+        ValueError,
+        "x must have as many rows under each name, got 4 and 3",
+    ),
+    "width": (
+        lambda: trained().predict(X | {"text": np.ones((4, 3))}),
+        ValueError,
+        "x must have 20 features for the branch 'text', got 3",
+    ),
+    "not a row of the table": (
+        lambda: trained().predict(X | {"kind": np.full(4, 6)}),
+        ValueError,
+        r"x\['kind'\] must hold whole numbers from 0 to 5 for layer 'embedding', but row 0 holds 6",
+    ),
+    "not finite": (
+        lambda: multimodal()[0].fit(X | {"text": np.full((4, 20), np.nan)}, {}),
+        ValueError,
+        r"x\['text'\] must be finite, but row 0",
+    ),
+    "text": (
+        lambda: trained().predict(X | {"kind": np.array(["a"] * 4)}),
+        TypeError,
+        r"x\['kind'\] must hold real numbers, got text",
+    ),
+    "a matrix before there are widths": (
+        lambda: multimodal()[0].fit(np.ones((4, 26)), {}),
+        ValueError,
+        "cannot tell which of 26 features belong to which branch .* start each branch with an Input",
+    ),
+    "a dict without branches": (
+        lambda: dense(a=1).predict({"a": [[1, 2]]}),
+        TypeError,
+        "x is a dict, which needs a model that starts with Branches",
+    ),
+    "loss for no head": (
+        lambda: dense(price=1).compile("sgd", {"prize": "mse"}),
+        ValueError,
+        "loss names 'prize', which is no head; did you mean 'price'",
+    ),
+    "head without a loss": (
+        lambda: dense(price=1, kind=2).compile("sgd", {"price": "mse"}),
+        ValueError,
+        "loss has nothing for 'kind': it needs 'price', 'kind'",
+    ),
+    "list of losses": (
+        lambda: dense(price=1, kind=2).compile("sgd", ["mse"]),
+        ValueError,
+        "loss must have an entry for each of 'price', 'kind', got 1",
+    ),
+    "weights": (
+        lambda: dense(price=1).compile("sgd", "mse", {"price": "2"}),
+        TypeError,
+        r"loss_weights\['price'\] must be a number, got '2'",
+    ),
+    "metrics in the place of weights": (
+        lambda: fastnn.Sequential([layers.Dense(1)]).compile("sgd", "mse", ["mae"]),
+        TypeError,
+        r"loss_weights must be a number, got 'mae'; metrics are passed as metrics=\[...\]",
+    ),
+    "metrics a list of names": (
+        lambda: dense(price=1, kind=2).compile("sgd", "mse", metrics=["mae"]),
+        ValueError,
+        "metrics must have an entry for each of 'price', 'kind', got 1",
+    ),
+    "no y": (
+        lambda: multimodal()[0].fit(X),
+        ValueError,
+        "y is missing: it must be a dict with 'price', 'type', 'flags'",
+    ),
+    "y without a head": (
+        lambda: multimodal()[0].fit(X, {"price": Y[:, 0], "type": Y[:, 0]}),
+        ValueError,
+        "y has nothing for 'flags'",
+    ),
+    "y of a head": (
+        lambda: multimodal()[0].fit(X, {"price": Y[:, 0], "type": 5 * Y[:, 0], "flags": Y}),
+        ValueError,
+        r"y\['type'\] must hold labels from 0 to 2, but row 0 is 5",
+    ),
+    "y an array": (
+        lambda: multimodal()[0].fit(X, Y),
+        TypeError,
+        "y must be a dict by head or a list in their order, got ndarray",
+    ),
+    "gradient of a head": (
+        lambda: dense(price=1).backward({"price": np.ones((4, 2))}),
+        ValueError,
+        r"grad\['price'\] must have shape \(rows, 1\), got \(4, 2\)",
+    ),
+    "widths": (
+        lambda: layers.Heads({"a": [layers.Input((3,)), layers.Dense(1)]}).build(2),
+        ValueError,
+        "head 'a' was made for 3 features, got 2",
+    ),
+    "build of a branch": (
+        lambda: multimodal()[0].build({"numbers": 5, "kind": 1}),
+        ValueError,
+        "input_shape must name the branches 'numbers', 'kind', 'text'",
+    ),
+}
+
+
+def trained():
+    model, x, y = multimodal()
+    model.fit(x, y, verbose=0)
+    return model
+
+
+@pytest.mark.parametrize("case", SENTENCES)
+def test_what_does_not_fit_gets_one_sentence(case):
+    act, error, sentence = SENTENCES[case]
+    with pytest.raises(error, match=sentence):
+        act()
+
+
+def test_a_failed_call_leaves_the_model_as_it_was():
+    model, x, y = multimodal()
+    config = model.get_config()
+    with pytest.raises(ValueError, match="labels"):
+        model.fit(x, y | {"type": np.full(90, 3)})
+    with pytest.raises(ValueError, match="whole numbers"):
+        model.fit(x | {"kind": np.full(90, 6)}, y)
+    assert model.get_config() == config
+    with pytest.raises(ValueError, match="validation_split"):
+        model.fit(x, y, validation_split=2.0)
+    assert not model.built
+    x["text"] = x["text"][:, :7]
+    model.fit(x, y, verbose=0)  # of another width than before
+    assert model.count_params() == trained().count_params() - 13 * 16
