@@ -394,6 +394,8 @@ class Trainer(Network):
             hooks.call("on_epoch_end", epoch, logs)
             if self.stop_training:
                 break
+        if logs and self.optimizer is not None:  # an epoch has run, and a callback may save the model next
+            self.optimizer.finalize_variable_values()
         hooks.call("on_train_end", logs)
         return history
 
