@@ -61,9 +61,8 @@ cdef extern from "fastnn.h" nogil:
     ctypedef struct fnn_measure:
         int metric, weighted
         size_t head
-        double numbers[4]
-        const double *vector
-        size_t vector_size, state, state_size
+        fnn_head rule
+        size_t state, state_size
     ctypedef struct fnn_schedule:
         int code
         double numbers[6]
@@ -154,7 +153,7 @@ cdef extern from "fastnn.h" nogil:
     size_t fnn_stripes(const fnn_model *model, fnn_stripe *stripes)
     size_t fnn_tile_sums(const fnn_model *model)
     int fnn_fuses(const fnn_op *op, int loss)
-    size_t fnn_state_size(const fnn_measure *measure, const fnn_head *head)
+    size_t fnn_state_size(const fnn_measure *measure)
     ctypedef struct fnn_member:
         const fnn_model *model
         fnn_data data

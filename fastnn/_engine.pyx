@@ -31,6 +31,9 @@ from fastnn._c cimport (
 cnp.import_array()
 
 
+MAX_STATE = 2**27  # numbers of a metric: a gibibyte
+
+
 # ---- process-wide choices, made at import ----
 
 cdef const fnn_kernels *_kernels = NULL
@@ -573,12 +576,18 @@ cdef class Engine:
         for h, head in enumerate(heads):
             for measure in head.measures:
                 c_measures[m].metric, c_measures[m].weighted, c_measures[m].head = measure.metric, measure.weighted, h
+                c_measures[m].rule = c_heads[h]
+                c_measures[m].rule.loss, c_measures[m].rule.fused = measure.loss, 0
+                memset(c_measures[m].rule.numbers, 0, sizeof(c_measures[m].rule.numbers))
                 for k, number in enumerate(measure.numbers):
-                    c_measures[m].numbers[k] = number
-                c_measures[m].vector, c_measures[m].vector_size = vector, len(measure.vector)
+                    c_measures[m].rule.numbers[k] = number
+                c_measures[m].rule.vector, c_measures[m].rule.vector_size = vector, len(measure.vector)
                 vector += len(measure.vector)
                 c_measures[m].state = state
-                c_measures[m].state_size = fnn_state_size(&c_measures[m], &c_heads[h])
+                c_measures[m].state_size = fnn_state_size(&c_measures[m])
+                if c_measures[m].state_size > MAX_STATE:
+                    raise ValueError(f"a metric would keep more than {MAX_STATE} counts: give it fewer thresholds or "
+                                     f"classes")
                 states.append(slice(state, state + c_measures[m].state_size))
                 state += c_measures[m].state_size
                 m += 1

@@ -21,12 +21,15 @@ class Measure(NamedTuple):
         At most four constants of the rule.
     vector : tuple of float
         More of them.
+    loss : int
+        The code of the loss whose mean it is, with the loss's numbers and vector.
     """
 
     metric: int
     weighted: bool = False
     numbers: tuple[float, ...] = ()
     vector: tuple[float, ...] = ()
+    loss: int = 0
 
 
 class Head(NamedTuple):

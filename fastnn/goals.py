@@ -77,17 +77,8 @@ def of(names: Sequence[str], loss: Any, loss_weights: Any = None, chosen: Any = 
         ]
     for goal in found:
         for metric in goal.metrics:
-            resolve(metric, goal.loss, 2)
+            metrics.fit_to(metric, goal.loss, None)
     return tuple(found)
-
-
-def resolve(identifier: Any, loss: losses.Loss, outputs: int) -> metrics.Metric:
-    """The metric that an entry of the list means, where the loss has the targets it needs."""
-    metric = metrics.get(identifier, loss, outputs)
-    if metric.targets != loss.targets:
-        needs = "integer labels" if metric.targets == losses.LABELS else "targets shaped like the output"
-        raise ValueError(f"metric {metric.name!r} needs {needs}, which the loss {loss.name!r} does not use")
-    return metric
 
 
 def log_names(goals: Sequence[Goal]) -> list[str]:
@@ -97,7 +88,7 @@ def log_names(goals: Sequence[Goal]) -> list[str]:
     return [
         "loss",
         *losses_of_heads,
-        *(f"{goal.name}_" * several + metrics.log_key(m) for goal in goals for m in goal.metrics),
+        *(f"{goal.name}_" * several + key for goal in goals for key in metrics.log_keys(goal.metrics)),
     ]
 
 
@@ -107,7 +98,7 @@ def engine_heads(
     """What the engine computes, given how many columns each output has and its last op's index; and the metrics."""
     heads, resolved = [], []
     for goal, columns, op in zip(goals, outputs, ops, strict=True):
-        measured = [resolve(metric, goal.loss, columns) for metric in goal.metrics]
+        measured = [metrics.fit_to(metric, goal.loss, columns) for metric in goal.metrics]
         head = goal.loss.head(columns, [metric.measure() for metric in measured])
         heads.append(head._replace(weight=goal.weight, op=op))
         resolved += measured
@@ -166,7 +157,7 @@ def sample_weights(
 
 def serialize(goals: Sequence[Goal]) -> dict[str, Any]:
     """The arguments of ``compile`` that mean these goals, JSON-able."""
-    chosen = [[m if isinstance(m, str) else metrics.log_key(m) for m in goal.metrics] for goal in goals]
+    chosen = [[m if isinstance(m, str) else metrics.serialize(metrics.get(m)) for m in goal.metrics] for goal in goals]
     if not goals[0].name:
         goal = goals[0]
         return {"loss": losses.serialize(goal.loss), "loss_weights": goal.weight, "metrics": chosen[0]}

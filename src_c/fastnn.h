@@ -77,10 +77,14 @@ typedef enum {
 
 typedef enum {
     FNN_BINARY_ACCURACY = 0,
-    FNN_CATEGORICAL_ACCURACY = 1,
-    FNN_SPARSE_CATEGORICAL_ACCURACY = 2,
-    FNN_METRIC_MEAN_SQUARED_ERROR = 3,
-    FNN_METRIC_MEAN_ABSOLUTE_ERROR = 4,
+    FNN_CATEGORICAL_ACCURACY = 1, /* of labels or of one-hot targets */
+    FNN_TOP_K_ACCURACY = 2,       /* the same */
+    FNN_MEAN_LOSS = 3,            /* the last one whose state is the mean of a value a row */
+    FNN_THRESHOLD_COUNTS = 4,
+    FNN_CLASS_COUNTS = 5,
+    FNN_SQUARES = 6,
+    FNN_CLASS_MATRIX = 7,
+    FNN_FUNCTION_METRIC = 8, /* computed by the caller; its state is kept for it */
 } fnn_metric;
 
 /* What the weighted losses of a batch's rows, in sum, are divided by: the number of rows that are not ignored; 1; the sum of
@@ -110,9 +114,7 @@ typedef struct {
     int metric;   /* fnn_metric */
     int weighted; /* rows count with their weights */
     size_t head;
-    double numbers[4]; /* constants of the metric (metric.inc) */
-    const double *vector;
-    size_t vector_size;
+    fnn_head rule; /* the head's columns and targets; the metric's numbers and vector; of a mean loss, the loss */
     size_t state, state_size; /* where its numbers lie in the sums of a run */
 } fnn_measure;
 
@@ -369,8 +371,8 @@ size_t fnn_tile_sums(const fnn_model *model);                                  /
 size_t fnn_stripes(const fnn_model *model, fnn_stripe *stripes); /* writes them unless NULL; their number */
 int fnn_fuses(const fnn_op *op, int loss); /* the op's activation and the loss are computed as one */
 
-/* Numbers of the state of a measure of a head. */
-size_t fnn_state_size(const fnn_measure *measure, const fnn_head *head);
+/* Numbers of the state of a measure; SIZE_MAX where they are too many. */
+size_t fnn_state_size(const fnn_measure *measure);
 
 /* Trains (or differentiates) over the data, batch by batch: forward, loss, backward, update as `passes` says.
  * With FNN_BACKWARD and no FNN_UPDATE the gradients of the last batch stay in model->gradients.

@@ -317,10 +317,23 @@ int fnn_fuses(const fnn_op *op, int loss) {
            (op->activation == FNN_SIGMOID && loss == FNN_BINARY_CROSSENTROPY);
 }
 
-size_t fnn_state_size(const fnn_measure *measure, const fnn_head *head) {
-    (void)measure;
-    (void)head;
-    return 2; /* the sum of a value a row, and of their weights */
+size_t fnn_state_size(const fnn_measure *measure) {
+    const fnn_head *rule = &measure->rule;
+    const size_t first = (size_t)rule->numbers[0], columns = rule->columns;
+    switch (measure->metric) {
+        case FNN_THRESHOLD_COUNTS: {
+            const size_t width = fnn_add(1, first ? first : rule->vector_size);
+            return fnn_add(fnn_multiply((int)rule->numbers[3] & 1 ? columns : 1, fnn_multiply(2, width)), 1);
+        }
+        case FNN_CLASS_COUNTS:
+            return fnn_multiply(columns, 3);
+        case FNN_SQUARES:
+            return fnn_add(fnn_multiply(columns, 3), 2);
+        case FNN_CLASS_MATRIX:
+            return fnn_add(fnn_multiply(first, first), 1);
+        default:
+            return 2;
+    }
 }
 
 /* Tiles between two sums of an evaluation: fewer where each has many numbers. */

@@ -7,13 +7,20 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from fastnn.callbacks.base import Logs
 
 
 def format_logs(logs: Mapping[str, float]) -> str:
     """``accuracy: 0.9712 - loss: 0.1034``."""
     return " - ".join(
-        f"{key}: {value:.4f}" if abs(value) > 1e-3 else f"{key}: {value:.4e}" for key, value in logs.items()
+        f"{key}: {np.round(value, 4)}"  # a metric with several values
+        if np.ndim(value)
+        else f"{key}: {value:.4f}"
+        if abs(value) > 1e-3
+        else f"{key}: {value:.4e}"
+        for key, value in logs.items()
     )
 
 

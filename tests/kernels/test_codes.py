@@ -37,10 +37,17 @@ def test_codes_are_those_of_the_header():
         name = {"huber_loss": "huber", "gaussian_nll": "gaussian_likelihood"}.get(member.name, member.name).upper()
         for k, code in enumerate(getattr(member, "codes", [member().code])):
             python[name + "_LOGITS" * k] = code
-    for name in ("binary_accuracy", "categorical_accuracy", "sparse_categorical_accuracy"):
-        python[name.upper()] = metrics.get(name).code
-    for name in ("mean_squared_error", "mean_absolute_error"):
-        python[f"METRIC_{name.upper()}"] = metrics.get(name).code
+    for name, member in {
+        "BINARY_ACCURACY": metrics.BinaryAccuracy,
+        "CATEGORICAL_ACCURACY": metrics.SparseCategoricalAccuracy,
+        "TOP_K_ACCURACY": metrics.TopKCategoricalAccuracy,
+        "MEAN_LOSS": metrics.MeanSquaredError,
+        "THRESHOLD_COUNTS": metrics.AUC,
+        "CLASS_COUNTS": metrics.F1Score,
+        "SQUARES": metrics.R2Score,
+        "CLASS_MATRIX": metrics.MeanIoU,
+    }.items():
+        python[name] = member.code
     python |= {name: optimizer.code for name, optimizer in OPTIMIZERS.items()}
     for name in ("ExponentialDecay", "InverseTimeDecay", "PiecewiseConstantDecay", "PolynomialDecay", "CosineDecay",
                  "CosineDecayRestarts", "OneCycle"):  # fmt: skip

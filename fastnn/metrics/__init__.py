@@ -1,0 +1,167 @@
+"""Metrics: what tells people how good a model is. The engine computes them; the formulas are for users and tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from fastnn import losses
+from fastnn._registry import Registry
+from fastnn.metrics._base import EITHER, Metric
+from fastnn.metrics._classes import F1Score, FBetaScore, IoU, MeanIoU, OneHotMeanIoU
+from fastnn.metrics._means import (
+    BinaryAccuracy,
+    BinaryCrossentropy,
+    CategoricalAccuracy,
+    CategoricalCrossentropy,
+    CategoricalHinge,
+    CosineSimilarity,
+    Hinge,
+    KLDivergence,
+    LogCoshError,
+    MeanAbsoluteError,
+    MeanAbsolutePercentageError,
+    MeanSquaredError,
+    MeanSquaredLogarithmicError,
+    Poisson,
+    R2Score,
+    RootMeanSquaredError,
+    SparseCategoricalAccuracy,
+    SparseCategoricalCrossentropy,
+    SparseTopKCategoricalAccuracy,
+    SquaredHinge,
+    TopKCategoricalAccuracy,
+)
+from fastnn.metrics._thresholds import (
+    AUC,
+    FalseNegatives,
+    FalsePositives,
+    Precision,
+    PrecisionAtRecall,
+    Recall,
+    RecallAtPrecision,
+    SensitivityAtSpecificity,
+    SpecificityAtSensitivity,
+    TrueNegatives,
+    TruePositives,
+)
+
+__all__ = [
+    "AUC",
+    "EITHER",
+    "BinaryAccuracy",
+    "BinaryCrossentropy",
+    "CategoricalAccuracy",
+    "CategoricalCrossentropy",
+    "CategoricalHinge",
+    "CosineSimilarity",
+    "F1Score",
+    "FBetaScore",
+    "FalseNegatives",
+    "FalsePositives",
+    "Hinge",
+    "IoU",
+    "KLDivergence",
+    "LogCoshError",
+    "MeanAbsoluteError",
+    "MeanAbsolutePercentageError",
+    "MeanIoU",
+    "MeanSquaredError",
+    "MeanSquaredLogarithmicError",
+    "Metric",
+    "OneHotMeanIoU",
+    "Poisson",
+    "Precision",
+    "PrecisionAtRecall",
+    "R2Score",
+    "Recall",
+    "RecallAtPrecision",
+    "RootMeanSquaredError",
+    "SensitivityAtSpecificity",
+    "SparseCategoricalAccuracy",
+    "SparseCategoricalCrossentropy",
+    "SparseTopKCategoricalAccuracy",
+    "SpecificityAtSensitivity",
+    "SquaredHinge",
+    "TopKCategoricalAccuracy",
+    "TrueNegatives",
+    "TruePositives",
+    "get",
+    "log_key",
+    "log_keys",
+    "serialize",
+]
+
+_registry: Registry[Metric] = Registry("metric", Metric)
+_ALIASES = {
+    MeanSquaredError: ("mse",),
+    MeanAbsoluteError: ("mae",),
+    MeanAbsolutePercentageError: ("mape",),
+    MeanSquaredLogarithmicError: ("msle",),
+    RootMeanSquaredError: ("rmse",),
+    LogCoshError: ("log_cosh",),
+    KLDivergence: ("kld",),
+    BinaryCrossentropy: ("bce",),
+}
+for _name in __all__:
+    _member = globals().get(_name)  # functions come later
+    if isinstance(_member, type) and issubclass(_member, Metric) and _member is not Metric:
+        _registry.register(_member, _member.name, *_ALIASES.get(_member, ()))
+
+
+def get(identifier: Any, loss: losses.Loss | None = None, outputs: int = 0) -> Metric:
+    """The metric of that name; ``"accuracy"`` becomes the one that fits loss and outputs, as in Keras."""
+    if isinstance(identifier, str) and identifier.lower() in ("accuracy", "acc"):
+        if loss is None:
+            raise ValueError(
+                "metric 'accuracy' needs a loss that says what the targets are; name one of its kinds instead"
+            )
+        if loss.targets == losses.LABELS:
+            return SparseCategoricalAccuracy()
+        return BinaryAccuracy() if outputs == 1 or loss.name == "binary_crossentropy" else CategoricalAccuracy()
+    return _registry.get(identifier)
+
+
+def fit_to(identifier: Any, loss: losses.Loss, outputs: int | None) -> Metric:
+    """The metric of that name or instance for a model with this loss, once it is sure that they fit each other.
+
+    Parameters
+    ----------
+    identifier : str, Metric or dict
+    loss : Loss
+    outputs : int or None
+        None where the model has not been built.
+    """
+    metric = get(identifier, loss, 2 if outputs is None else outputs)
+    if metric.targets not in (EITHER, loss.targets):
+        needs = "integer labels" if metric.targets == losses.LABELS else "targets shaped like the output"
+        raise ValueError(f"metric {metric.name!r} needs {needs}, which the loss {loss.name!r} does not use")
+    if outputs is not None:
+        columns = loss.target_columns(outputs)
+        if columns not in (0, outputs):
+            raise ValueError(
+                f"metric {metric.name!r} needs targets shaped like the output, but {loss.name} takes {columns} target "
+                f"columns for {outputs} outputs"
+            )
+        metric.check_outputs(outputs)
+    return metric
+
+
+def log_key(identifier: Any) -> str:
+    """The name under which logs show the metric: the string the user gave, or the metric's own."""
+    return identifier if isinstance(identifier, str) else str(_registry.get(identifier).name)
+
+
+def log_keys(identifiers: Iterable[Any]) -> list[str]:
+    """The names of several metrics; the second of the same name has ``_1`` after it, and so on."""
+    keys: list[str] = []
+    for identifier in identifiers:
+        key = log_key(identifier)
+        numbered = (key if not k else f"{key}_{k}" for k in range(len(keys) + 1))
+        keys.append(next(name for name in numbered if name not in keys))
+    return keys
+
+
+def serialize(metric: Metric) -> dict[str, Any]:
+    """A JSON-able dict from which :func:`get` makes an equal metric."""
+    return _registry.serialize(metric)

@@ -1,0 +1,150 @@
+"""What all metrics share: numbers that grow row by row, and the value computed from them."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from fastnn._head import Measure
+from fastnn.losses import DENSE, LABELS
+
+Array = npt.NDArray[Any]
+State = npt.NDArray[np.float64]
+Value = float | npt.NDArray[np.float64]
+
+EITHER = 2  # targets like the output, or one label a row, which stands for a one-hot row
+
+
+class Metric:
+    """Numbers that grow with each row, and a value computed from them.
+
+    In a model the engine keeps the numbers of each epoch; by itself a metric keeps its own, as in Keras.
+
+    Parameters
+    ----------
+    name : str, optional
+        Under which logs show it.
+
+    Attributes
+    ----------
+    name : str
+        Keras's name, unless another was given.
+    targets : int
+        ``losses.DENSE`` or ``losses.LABELS``, as for losses, or ``EITHER``.
+    code : int
+        The engine's number for the rule.
+
+    Examples
+    --------
+    >>> metric = fastnn.metrics.BinaryAccuracy()
+    >>> metric.update_state([[1], [0]], [[0.9], [0.6]])
+    >>> metric.result()
+    0.5
+    """
+
+    name: str
+    code: ClassVar[int]
+    targets: ClassVar[int] = DENSE
+
+    def __init__(self, name: str | None = None) -> None:
+        if not isinstance(name, (str, type(None))):
+            raise TypeError(f"name must be a string, got {type(name).__name__}")
+        self._own_name = name
+        if name is not None:
+            self.name = name
+        self._state: State | None = None
+
+    def __call__(
+        self, y_true: npt.ArrayLike, y_pred: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None
+    ) -> Value:
+        """Update with these rows, and the value of all rows so far."""
+        self.update_state(y_true, y_pred, sample_weight)
+        return self.result()
+
+    def update_state(
+        self, y_true: npt.ArrayLike, y_pred: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None
+    ) -> None:
+        """Let the numbers grow with more rows.
+
+        Parameters
+        ----------
+        y_true : array-like
+            Of the shape of y_pred; labels, where the metric takes them, of shape (rows,).
+        y_pred : array-like, shape (rows, outputs)
+        sample_weight : array-like, shape (rows,), optional
+
+        Raises
+        ------
+        ValueError
+            When shapes do not fit together; nothing has changed then.
+        """
+        y = np.asarray(y_pred)
+        y = (y if y.dtype.kind == "f" else y.astype(np.float64)).reshape(len(y), -1)
+        t = self._targets_for(np.asarray(y_true), y)
+        w = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight, np.float64).reshape(-1)
+        if len(w) != len(y):
+            raise ValueError(f"sample_weight must hold a number for each of the {len(y)} rows, got {len(w)}")
+        grown = self._update(t, y, w)
+        if self._state is not None and self._state.shape != grown.shape:
+            raise ValueError(f"y_pred has another number of outputs than before: got {y.shape[1]}; call reset_state")
+        self._state = grown if self._state is None else self._state + grown
+
+    def _targets_for(self, t: Array, y: Array) -> Array:
+        labels = self.targets == LABELS or (self.targets == EITHER and t.size == len(y) and y.shape[1] > 1)
+        if labels:
+            t = t.reshape(-1)
+        if len(t) != len(y) or (not labels and t.size != y.size):
+            raise ValueError(f"y_true must have the shape of y_pred, {y.shape}, got {t.shape}")
+        if labels and self.targets == EITHER:
+            return np.asarray(t[:, None] == np.arange(y.shape[1]), np.float64)
+        return t if labels else t.reshape(y.shape)
+
+    def result(self) -> Value:
+        """The value of all rows since the last reset; 0 for none."""
+        return 0.0 if self._state is None else self.value(self._state)
+
+    def reset_state(self) -> None:
+        """Forget all rows."""
+        self._state = None
+
+    def _update(self, t: Array, y: Array, w: State) -> State:
+        """What the numbers grow by: the formula of what the engine does."""
+        raise NotImplementedError
+
+    def value(self, state: State) -> Value:
+        """The metric from its numbers."""
+        raise NotImplementedError
+
+    def _constants(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Numbers and vector of the engine's rule; `metric.inc` says which."""
+        return (), ()
+
+    def measure(self, weighted: bool = False) -> Measure:
+        """What the engine computes.
+
+        Parameters
+        ----------
+        weighted : bool, default False
+            Whether rows count with their weights.
+        """
+        numbers, vector = self._constants()
+        return Measure(self.code, weighted, numbers, vector)
+
+    def check_outputs(self, outputs: int) -> None:
+        """Raise ValueError where the metric does not fit that many outputs."""
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {} if self._own_name is None else {"name": self._own_name}
+
+
+def ratio(a: Any, b: Any) -> Any:
+    """A / b, and 0 where b is 0."""
+    return np.divide(a, b, out=np.zeros(np.broadcast(a, b).shape), where=np.asarray(b) != 0)
+
+
+def plain(values: npt.NDArray[np.float64]) -> Value:
+    """One value as a float, several as an array."""
+    return float(values.reshape(-1)[0]) if values.size == 1 else values

@@ -1,0 +1,222 @@
+"""Metrics of classes: F scores, and intersection over union of the confusion matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fastnn.losses._base import flag, number
+from fastnn.metrics._base import EITHER, Array, Metric, State, Value, plain, ratio
+
+_EPSILON = 1e-7
+
+
+class FBetaScore(Metric):
+    """(1 + beta²) precision recall / (beta² precision + recall), of each output.
+
+    Parameters
+    ----------
+    average : {None, "micro", "macro", "weighted"}, default None
+        None: an array of all outputs' scores; the score of all counts together; the mean of the scores; their mean with
+        the numbers of targets as weights.
+    beta : float, default 1.0
+        How much more recall is worth than precision; more than 0.
+    threshold : float, optional
+        In (0, 1]: outputs above it are positives. None: the largest output of each row is the positive.
+    name : str, default "fbeta_score"
+
+    Notes
+    -----
+    Targets are like the output, or labels, which stand for one-hot rows.
+    """
+
+    name, code, targets = "fbeta_score", 5, EITHER
+
+    def __init__(
+        self,
+        average: str | None = None,
+        beta: float = 1.0,
+        threshold: float | None = None,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(name)
+        if average not in (None, "micro", "macro", "weighted"):
+            raise ValueError(f"average must be 'micro', 'macro', 'weighted' or None, got {average!r}")
+        self.average, self.beta = average, number("beta", beta, 0)
+        self.threshold = None if threshold is None else number("threshold", threshold, 0, 1)
+        if not self.beta or self.threshold == 0:
+            raise ValueError(f"{'threshold' if self.beta else 'beta'} must be more than 0, got 0")
+
+    def _constants(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        return (-1.0 if self.threshold is None else self.threshold,), ()
+
+    def _update(self, t: Array, y: Array, w: State) -> State:
+        if self.threshold is None:
+            positive = (y >= y.max(axis=1, keepdims=True)) & (np.abs(y) > 1e-9)
+        else:
+            positive = y > y.dtype.type(self.threshold)
+        return np.stack([w @ (positive * t), w @ positive, w @ t], axis=1).reshape(-1)
+
+    def value(self, state: State) -> Value:
+        """One score, or an array of them."""
+        counts = state.reshape(-1, 3)
+        right, positives, targets = (counts.sum(axis=0, keepdims=True) if self.average == "micro" else counts).T
+        precision, recall = right / (positives + _EPSILON), right / (targets + _EPSILON)
+        squared = self.beta**2
+        scores = (1 + squared) * precision * recall / (squared * precision + recall + _EPSILON)
+        if self.average == "weighted":
+            return float((scores * targets).sum() / (targets.sum() + _EPSILON))
+        return np.asarray(scores) if self.average is None else float(scores.mean())
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {"average": self.average, "beta": self.beta, "threshold": self.threshold, **super().get_config()}
+
+
+class F1Score(FBetaScore):
+    """The F score with beta = 1: the harmonic mean of precision and recall.
+
+    Parameters
+    ----------
+    average : {None, "micro", "macro", "weighted"}, default None
+    threshold : float, optional
+    name : str, default "f1_score"
+    """
+
+    name = "f1_score"
+
+    def __init__(self, average: str | None = None, threshold: float | None = None, name: str | None = None) -> None:
+        super().__init__(average, 1.0, threshold, name)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {key: value for key, value in super().get_config().items() if key != "beta"}
+
+
+class IoU(Metric):
+    """Intersection over union: right answers / rows that are or are called of the class; the mean over some classes.
+
+    Parameters
+    ----------
+    num_classes : int
+    target_class_ids : sequence of int
+        The classes of the mean.
+    name : str, default "io_u"
+    ignore_class : int, optional
+        Rows of this class count for nothing.
+    sparse_y_true : bool, default True
+        Targets are the class; else one-hot rows.
+    sparse_y_pred : bool, default True
+        The output is the class; else the largest output is.
+    """
+
+    name, code, targets = "io_u", 7, EITHER
+
+    def __init__(
+        self,
+        num_classes: int,
+        target_class_ids: Sequence[int],
+        name: str | None = None,
+        ignore_class: int | None = None,
+        sparse_y_true: bool = True,
+        sparse_y_pred: bool = True,
+    ) -> None:
+        super().__init__(name)
+        for argument, value, low in (("num_classes", num_classes, 1), ("ignore_class", ignore_class, -(2**31))):
+            wrong = isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not low <= value < 2**31
+            if wrong and (value is not None or argument == "num_classes"):
+                raise ValueError(f"{argument} must be an integer of at least {low}, got {value!r}")
+        self.num_classes, self.ignore_class = int(num_classes), ignore_class
+        self.sparse_y_true = flag("sparse_y_true", sparse_y_true)
+        self.sparse_y_pred = flag("sparse_y_pred", sparse_y_pred)
+        self.target_class_ids = [int(number("target_class_ids", k, 0, num_classes - 1)) for k in target_class_ids]
+
+    def check_outputs(self, outputs: int) -> None:
+        """One output that is the class, or one for each class."""
+        wanted = 1 if self.sparse_y_pred else self.num_classes
+        if outputs != wanted:
+            raise ValueError(
+                f"{type(self).__name__} with sparse_y_pred={self.sparse_y_pred} needs {wanted} outputs, got {outputs}"
+            )
+
+    def _constants(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        ignored = (0.0, 0.0) if self.ignore_class is None else (1.0, float(self.ignore_class))
+        return (float(self.num_classes), float(self.sparse_y_pred), *ignored), ()
+
+    def _targets_for(self, t: Array, y: Array) -> Array:
+        if not self.sparse_y_true:
+            t = t.argmax(axis=1)
+        if t.size != len(y):
+            raise ValueError(f"y_true must hold a class for each of the {len(y)} rows, got shape {t.shape}")
+        return t.reshape(-1)
+
+    def _update(self, t: Array, y: Array, w: State) -> State:
+        self.check_outputs(y.shape[1])
+        found = y[:, 0] if self.sparse_y_pred else y.argmax(axis=1)
+        counts = np.ones(len(t), bool) if self.ignore_class is None else t != self.ignore_class
+        n = self.num_classes
+        inside = counts & (t >= 0) & (t < n) & (found >= 0) & (found < n)
+        pairs = t[inside].astype(np.int64) * n + found[inside].astype(np.int64)
+        return np.r_[np.bincount(pairs, w[inside], minlength=n * n), (counts & ~inside).sum()]
+
+    def value(self, state: State) -> float:
+        """The mean over the classes that occur."""
+        if state[-1]:
+            raise ValueError(
+                f"metric {self.name!r} needs classes from 0 to {self.num_classes - 1}; some rows have others"
+            )
+        matrix = state[:-1].reshape(self.num_classes, self.num_classes)
+        right, union = matrix.diagonal(), matrix.sum(axis=0) + matrix.sum(axis=1) - matrix.diagonal()
+        chosen = np.array(self.target_class_ids, np.int64)
+        occurring = union[chosen] > 0
+        return float(plain(np.asarray(ratio(ratio(right, union)[chosen].sum(), occurring.sum()))))
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        config: dict[str, Any] = {"num_classes": self.num_classes, "target_class_ids": self.target_class_ids}
+        config |= {"sparse_y_true": self.sparse_y_true, "sparse_y_pred": self.sparse_y_pred}
+        return (
+            config | ({} if self.ignore_class is None else {"ignore_class": self.ignore_class}) | super().get_config()
+        )
+
+
+class MeanIoU(IoU):
+    """Intersection over union, the mean over all classes; arguments as for :class:`IoU`, without target_class_ids."""
+
+    name = "mean_io_u"
+
+    def __init__(
+        self,
+        num_classes: int,
+        name: str | None = None,
+        ignore_class: int | None = None,
+        sparse_y_true: bool = True,
+        sparse_y_pred: bool = True,
+    ) -> None:
+        super().__init__(num_classes, (), name, ignore_class, sparse_y_true, sparse_y_pred)
+        self.target_class_ids = list(range(self.num_classes))
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {key: value for key, value in super().get_config().items() if key != "target_class_ids"}
+
+
+class OneHotMeanIoU(MeanIoU):
+    """:class:`MeanIoU` of one-hot targets and one output a class."""
+
+    name = "one_hot_mean_io_u"
+
+    def __init__(
+        self,
+        num_classes: int,
+        name: str | None = None,
+        ignore_class: int | None = None,
+        sparse_y_pred: bool = False,
+    ) -> None:
+        super().__init__(num_classes, name, ignore_class, False, sparse_y_pred)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {key: value for key, value in super().get_config().items() if key != "sparse_y_true"}

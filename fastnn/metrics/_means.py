@@ -1,0 +1,309 @@
+"""Metrics that are the mean of a value a row: accuracies, and the values of losses."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import numpy as np
+
+from fastnn import losses
+from fastnn._head import Measure
+from fastnn.losses import LABELS
+from fastnn.losses._base import number
+from fastnn.metrics._base import Array, Metric, State
+
+
+class MeanMetric(Metric):
+    """The (weighted) mean over rows of a value a row."""
+
+    def _rows(self, t: Array, y: State) -> Array:
+        raise NotImplementedError
+
+    def _counts(self, t: Array, rows: int) -> State:
+        return np.ones(rows)
+
+    def _update(self, t: Array, y: Array, w: State) -> State:
+        counts = w * self._counts(t, len(y))
+        return np.array([(counts * self._rows(t, y)).sum(), counts.sum()])
+
+    def value(self, state: State) -> float:
+        """Sum of weight x value over sum of weights; 0 without a row."""
+        return float(state[0] / state[1]) if state[1] else 0.0
+
+
+class BinaryAccuracy(MeanMetric):
+    """Share of outputs whose side of the threshold is the target's.
+
+    Parameters
+    ----------
+    name : str, default "binary_accuracy"
+    threshold : float, default 0.5
+    """
+
+    name, code = "binary_accuracy", 0
+
+    def __init__(self, name: str | None = None, threshold: float = 0.5) -> None:
+        super().__init__(name)
+        self.threshold = number("threshold", threshold, -math.inf)
+
+    def _rows(self, t: Array, y: State) -> Array:
+        return np.asarray(((y > self.threshold) == t).mean(axis=1))
+
+    def _constants(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        return (self.threshold,), ()
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {"threshold": self.threshold, **super().get_config()}
+
+
+class CategoricalAccuracy(MeanMetric):
+    """Share of rows whose largest output is where the one-hot target is."""
+
+    name, code = "categorical_accuracy", 1
+
+    def _rows(self, t: Array, y: State) -> Array:
+        return np.asarray(y.argmax(axis=1) == t.argmax(axis=1))
+
+
+class SparseCategoricalAccuracy(MeanMetric):
+    """Share of rows whose largest output is the label."""
+
+    name, code, targets = "sparse_categorical_accuracy", 1, LABELS
+
+    def _rows(self, t: Array, y: State) -> Array:
+        return np.asarray(y.argmax(axis=1) == t)
+
+
+class TopKCategoricalAccuracy(MeanMetric):
+    """Share of rows with fewer than k outputs larger than that of the one-hot target.
+
+    Parameters
+    ----------
+    k : int, default 5
+    name : str, default "top_k_categorical_accuracy"
+    """
+
+    name, code = "top_k_categorical_accuracy", 2
+
+    def __init__(self, k: int = 5, name: str | None = None) -> None:
+        super().__init__(name)
+        if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
+            raise ValueError(f"k must be an integer of at least 1, got {k!r}")
+        self.k = int(k)
+
+    def _rows(self, t: Array, y: State) -> Array:
+        right = y[np.arange(len(y)), t if self.targets == LABELS else t.argmax(axis=1)]
+        return np.isfinite(right) & ((y > right[:, None]).sum(axis=1) < self.k)
+
+    def _constants(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        return (float(self.k),), ()
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {"k": self.k, **super().get_config()}
+
+
+class SparseTopKCategoricalAccuracy(TopKCategoricalAccuracy):
+    """Share of rows with fewer than k outputs larger than that of the label.
+
+    Parameters
+    ----------
+    k : int, default 5
+    name : str, default "sparse_top_k_categorical_accuracy"
+    """
+
+    name, targets = "sparse_top_k_categorical_accuracy", LABELS
+
+
+class LossMetric(MeanMetric):
+    """The mean over rows of a loss, without the loss's reduction."""
+
+    code = 3
+    loss_class: ClassVar[type[losses.Loss]]
+
+    def __init__(self, name: str | None = None, **arguments: Any) -> None:
+        super().__init__(name)
+        self._arguments = arguments
+        self.loss = self.loss_class(**arguments)
+
+    def _rows(self, t: Array, y: State) -> Array:
+        return self.loss._rows(t.astype(np.float64) if self.targets != LABELS else t, y.astype(np.float64))
+
+    def _counts(self, t: Array, rows: int) -> State:
+        return self.loss._counts(t) if self.targets == LABELS else np.ones(rows)
+
+    def measure(self, weighted: bool = False) -> Measure:
+        """What the engine computes."""
+        numbers, vector = self.loss._constants()
+        return Measure(self.code, weighted, numbers, vector, self.loss.code)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {**self._arguments, **super().get_config()}
+
+
+class MeanSquaredError(LossMetric):
+    """Mean of (y - t)²."""
+
+    name, loss_class = "mean_squared_error", losses.MeanSquaredError
+
+
+class RootMeanSquaredError(LossMetric):
+    """The root of the mean of (y - t)²."""
+
+    name, loss_class = "root_mean_squared_error", losses.MeanSquaredError
+
+    def value(self, state: State) -> float:
+        """The root of the mean."""
+        return math.sqrt(super().value(state))
+
+
+class MeanAbsoluteError(LossMetric):
+    """Mean of abs(y - t)."""
+
+    name, loss_class = "mean_absolute_error", losses.MeanAbsoluteError
+
+
+class MeanAbsolutePercentageError(LossMetric):
+    """Mean of 100 abs(y - t) / max(abs(t), 1e-7)."""
+
+    name, loss_class = "mean_absolute_percentage_error", losses.MeanAbsolutePercentageError
+
+
+class MeanSquaredLogarithmicError(LossMetric):
+    """Mean of (log(1 + y) - log(1 + t))²."""
+
+    name, loss_class = "mean_squared_logarithmic_error", losses.MeanSquaredLogarithmicError
+
+
+class LogCoshError(LossMetric):
+    """Mean of log cosh(y - t)."""
+
+    name, loss_class = "logcosh", losses.LogCosh
+
+
+class CosineSimilarity(LossMetric):
+    """Mean of the cosine of the angle between y and t: 1 for the same direction, unlike the loss."""
+
+    name, loss_class = "cosine_similarity", losses.CosineSimilarity
+
+    def value(self, state: State) -> float:
+        """The mean; the engine's numbers are those of the loss."""
+        return -super().value(state)
+
+
+class Poisson(LossMetric):
+    """Mean of y - t log(y + 1e-7)."""
+
+    name, loss_class = "poisson", losses.Poisson
+
+
+class KLDivergence(LossMetric):
+    """Mean over rows of Σ t log(t / y)."""
+
+    name, loss_class = "kl_divergence", losses.KLDivergence
+
+
+class Hinge(LossMetric):
+    """Mean of max(1 - s y, 0); see :class:`fastnn.losses.Hinge`."""
+
+    name, loss_class = "hinge", losses.Hinge
+
+
+class SquaredHinge(LossMetric):
+    """Mean of max(1 - s y, 0)²."""
+
+    name, loss_class = "squared_hinge", losses.SquaredHinge
+
+
+class CategoricalHinge(LossMetric):
+    """Mean over rows of max(1 + max (1 - t) y - Σ t y, 0)."""
+
+    name, loss_class = "categorical_hinge", losses.CategoricalHinge
+
+
+class BinaryCrossentropy(LossMetric):
+    """Mean of the binary cross-entropy; arguments as for :class:`fastnn.losses.BinaryCrossentropy`."""
+
+    name, loss_class = "binary_crossentropy", losses.BinaryCrossentropy
+
+    def __init__(self, name: str | None = None, from_logits: bool = False, label_smoothing: float = 0.0) -> None:
+        super().__init__(name, from_logits=from_logits, label_smoothing=label_smoothing)
+
+
+class CategoricalCrossentropy(LossMetric):
+    """Mean of the categorical cross-entropy; arguments as for :class:`fastnn.losses.CategoricalCrossentropy`."""
+
+    name, loss_class = "categorical_crossentropy", losses.CategoricalCrossentropy
+
+    def __init__(self, name: str | None = None, from_logits: bool = False, label_smoothing: float = 0.0) -> None:
+        super().__init__(name, from_logits=from_logits, label_smoothing=label_smoothing)
+
+
+class SparseCategoricalCrossentropy(LossMetric):
+    """Mean of the sparse cross-entropy; arguments as for :class:`fastnn.losses.SparseCategoricalCrossentropy`."""
+
+    name, loss_class, targets = "sparse_categorical_crossentropy", losses.SparseCategoricalCrossentropy, LABELS
+
+    def __init__(self, name: str | None = None, from_logits: bool = False, ignore_class: int | None = None) -> None:
+        super().__init__(name, from_logits=from_logits, ignore_class=ignore_class)
+
+
+class R2Score(Metric):
+    """The coefficient of determination 1 - Σ (t - y)² / Σ (t - mean t)² of each output, averaged.
+
+    Parameters
+    ----------
+    class_aggregation : {"uniform_average", "variance_weighted_average", None}, default "uniform_average"
+        How the scores of several outputs become one; None: an array of them.
+    num_regressors : int, default 0
+        For the adjusted score, the number of features.
+    name : str, default "r2_score"
+    """
+
+    name, code = "r2_score", 6
+
+    def __init__(
+        self, class_aggregation: str | None = "uniform_average", num_regressors: int = 0, name: str | None = None
+    ) -> None:
+        super().__init__(name)
+        if class_aggregation not in (None, "uniform_average", "variance_weighted_average"):
+            raise ValueError(
+                f"class_aggregation must be 'uniform_average', 'variance_weighted_average' or None, got "
+                f"{class_aggregation!r}"
+            )
+        if isinstance(num_regressors, bool) or not isinstance(num_regressors, (int, np.integer)) or num_regressors < 0:
+            raise ValueError(f"num_regressors must be an integer of at least 0, got {num_regressors!r}")
+        self.class_aggregation, self.num_regressors = class_aggregation, int(num_regressors)
+
+    def _update(self, t: Array, y: Array, w: State) -> State:
+        t, error = t.astype(np.float64), y.astype(np.float64) - t
+        sums = np.stack([w @ t, w @ (t * t), w @ (error * error)], axis=1)
+        return np.r_[sums.reshape(-1), w.sum(), len(y)]
+
+    def value(self, state: State) -> Any:
+        """The score; 0 for an output whose targets are all the same, unless it is always right."""
+        if not state[-2]:
+            return 0.0
+        total, squares, errors = state[:-2].reshape(-1, 3).T
+        variation = squares - total * total / state[-2]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            scores = 1 - errors / variation
+        scores[np.isinf(scores)] = 0
+        if self.class_aggregation == "uniform_average":
+            score: Any = scores.mean()
+        elif self.class_aggregation is None:
+            score = scores
+        else:
+            score = (variation * scores).sum() / variation.sum()
+        left = state[-1] - self.num_regressors - 1
+        if self.num_regressors and left > 0:
+            score = 1 - (1 - score) * (state[-1] - 1) / left
+        return score if self.class_aggregation is None else float(score)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        own = {"class_aggregation": self.class_aggregation, "num_regressors": self.num_regressors}
+        return {**own, **super().get_config()}

@@ -1,0 +1,444 @@
+"""Metrics that count how many positives and negatives lie above thresholds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastnn._registry import nearest_names
+from fastnn.losses._base import flag, number
+from fastnn.metrics._base import EITHER, Array, Metric, State, Value, plain, ratio
+
+_EPSILON = 1e-7
+_BELOW_ALL = -1e10  # what stands for an output outside the largest k, and for "no threshold" then
+
+
+class Counts(NamedTuple):
+    """Right and wrong answers at each threshold, shape (..., thresholds)."""
+
+    true_positives: State
+    false_positives: State
+    true_negatives: State
+    false_negatives: State
+
+
+class ThresholdMetric(Metric):
+    """How many targets 0 and 1 passed how many thresholds: all that its values need.
+
+    `thresholds` is the sorted list; `even` says that it is steps of the same length from (just below) 0 to 1, to which
+    a number is assigned by one multiplication, as Keras does.
+    """
+
+    code, targets = 4, EITHER
+    multi_label = False
+    from_logits = False
+    top_k: int | None = None
+    class_id: int | None = None
+
+    def _set_thresholds(self, thresholds: Sequence[float], even: bool) -> None:
+        self._thresholds, self._even = tuple(thresholds), even
+
+    def _set_columns(self, top_k: Any, class_id: Any) -> None:
+        for name, value, low in (("top_k", top_k, 1), ("class_id", class_id, 0)):
+            wrong = isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < low
+            if value is not None and wrong:
+                raise ValueError(f"{name} must be an integer of at least {low} or None, got {value!r}")
+            setattr(self, name, None if value is None else int(value))
+
+    def check_outputs(self, outputs: int) -> None:
+        """class_id must be one of the outputs, and top_k no more than there are."""
+        if self.class_id is not None and self.class_id >= outputs:
+            raise ValueError(f"class_id must be below the number of outputs, {outputs}, got {self.class_id}")
+        if self.top_k is not None and self.top_k > outputs:
+            raise ValueError(f"top_k must be at most the number of outputs, {outputs}, got {self.top_k}")
+
+    def _constants(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        even = float(len(self._thresholds)) if self._even else 0.0
+        column = -1.0 if self.class_id is None else float(self.class_id)
+        flags = float(self.multi_label) + 2 * float(self.from_logits)
+        return (even, column, float(self.top_k or 0), flags), () if self._even else self._thresholds
+
+    def _passed(self, y: Array) -> Array:
+        """How many thresholds each output is above."""
+        if not self._even:
+            return np.searchsorted(np.array(self._thresholds, y.dtype), y, side="left")
+        return np.maximum(np.ceil(y * y.dtype.type(len(self._thresholds) - 1)), 1).astype(np.int64)
+
+    def _update(self, t: Array, y: Array, w: State) -> State:
+        self.check_outputs(y.shape[1])
+        if self.from_logits:
+            y = 1 / (1 + np.exp(-y))
+        outside = ~((y >= 0) & (y <= 1)) if self._even else np.zeros(y.shape, bool)
+        if self.top_k is not None:
+            order = np.argsort(-y, axis=1, kind="stable")[:, : self.top_k]
+            kept = np.full_like(y, _BELOW_ALL)
+            np.put_along_axis(kept, order, np.take_along_axis(y, order, axis=1), axis=1)
+            y = kept
+        columns = slice(None) if self.class_id is None else slice(self.class_id, self.class_id + 1)
+        y, t, outside = y[:, columns], t[:, columns], outside[:, columns]
+        weights = np.broadcast_to(w[:, None], y.shape)
+        width = len(self._thresholds) + 1
+        place = np.where(outside, 0, self._passed(np.where(outside, 0, y))) + width * (t != 0)
+        if self.multi_label:
+            place = place + 2 * width * np.arange(y.shape[1])
+        size = 2 * width * (y.shape[1] if self.multi_label else 1)
+        counts = np.bincount(place[~outside], weights[~outside], minlength=size)
+        return np.r_[counts, np.where(np.isnan(y), np.nan, weights)[outside].sum()]
+
+    def _counts(self, state: State) -> Counts:
+        """Of each threshold; with several labels, of each label."""
+        if state[-1] > 0:
+            raise ValueError(
+                f"metric {self.name!r} needs predictions from 0 to 1, got {state[-1]:g} outside: end the model with a "
+                f"sigmoid or softmax, or pass from_logits=True where the metric has it"
+            )
+        width = len(self._thresholds) + 1
+        passed = state[:-1].reshape(-1, 2, width) + (math.nan if math.isnan(state[-1]) else 0.0)
+        above = passed[..., ::-1].cumsum(axis=-1)[..., ::-1][..., 1:]
+        below = passed.sum(axis=-1, keepdims=True) - above
+        if not self.multi_label:
+            above, below = above[0], below[0]
+        return Counts(above[..., 1, :], above[..., 0, :], below[..., 0, :], below[..., 1, :])
+
+
+class _AtThresholds(ThresholdMetric):
+    def __init__(
+        self,
+        thresholds: float | Sequence[float] | None = None,
+        top_k: int | None = None,
+        class_id: int | None = None,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(name)
+        self._set_columns(top_k, class_id)
+        several = isinstance(thresholds, (list, tuple, np.ndarray))
+        default = 0.5 if top_k is None else _BELOW_ALL
+        given = [default] if thresholds is None else list(thresholds) if several else [thresholds]  # type: ignore[arg-type]
+        if not given:
+            raise ValueError("thresholds must hold at least one number")
+        lowest = _BELOW_ALL if thresholds is None else 0.0
+        values = [number("thresholds", value, lowest, 1) for value in given]
+        self.thresholds = values if several else None if thresholds is None else values[0]
+        self._order = np.argsort(np.argsort(values, kind="stable"), kind="stable")
+        self._set_thresholds(sorted(values), False)
+
+    def _of(self, counts: Counts) -> State:
+        raise NotImplementedError
+
+    def value(self, state: State) -> Value:
+        """A number for one threshold, an array for several."""
+        return plain(self._of(self._counts(state))[self._order])
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        own = {"thresholds": self.thresholds, "top_k": self.top_k, "class_id": self.class_id}
+        return {**{key: value for key, value in own.items() if value is not None}, **super().get_config()}
+
+
+class Precision(_AtThresholds):
+    """True positives / all positives.
+
+    Parameters
+    ----------
+    thresholds : float or sequence of float, default 0.5
+        From 0 to 1; an output above one is a positive. For several, the value is an array.
+    top_k : int, optional
+        Only the k largest outputs of a row can be positives; all of them are, if `thresholds` is None.
+    class_id : int, optional
+        Only this output counts.
+    name : str, default "precision"
+
+    Notes
+    -----
+    Targets are like the output, or labels, which stand for one-hot rows.
+    """
+
+    name = "precision"
+
+    def _of(self, counts: Counts) -> State:
+        return np.asarray(ratio(counts.true_positives, counts.true_positives + counts.false_positives))
+
+
+class Recall(_AtThresholds):
+    """True positives / all targets that are 1; arguments as for :class:`Precision`."""
+
+    name = "recall"
+
+    def _of(self, counts: Counts) -> State:
+        return np.asarray(ratio(counts.true_positives, counts.true_positives + counts.false_negatives))
+
+
+class _Count(_AtThresholds):
+    def __init__(self, thresholds: float | Sequence[float] | None = None, name: str | None = None) -> None:
+        super().__init__(thresholds, None, None, name)
+
+    def _of(self, counts: Counts) -> State:
+        return np.asarray(getattr(counts, type(self).name))
+
+
+class TruePositives(_Count):
+    """Outputs above the threshold (default 0.5) whose target is 1."""
+
+    name = "true_positives"
+
+
+class FalsePositives(_Count):
+    """Outputs above the threshold (default 0.5) whose target is 0."""
+
+    name = "false_positives"
+
+
+class TrueNegatives(_Count):
+    """Outputs not above the threshold (default 0.5) whose target is 0."""
+
+    name = "true_negatives"
+
+
+class FalseNegatives(_Count):
+    """Outputs not above the threshold (default 0.5) whose target is 1."""
+
+    name = "false_negatives"
+
+
+def _count_of_thresholds(value: Any, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        raise ValueError(f"num_thresholds must be an integer of at least {least}, got {value!r}")
+    return int(value)
+
+
+def _steps(count: int) -> list[float]:
+    """The even thresholds inside (0, 1)."""
+    return [(k + 1) / (count - 1) for k in range(count - 2)]
+
+
+class _BestUnder(ThresholdMetric):
+    """The best of one rate over the thresholds where another reaches a bound."""
+
+    argument: str
+    rates: tuple[str, str]  # the one that is bounded, the one that is reported
+
+    def __init__(
+        self, bound: float, num_thresholds: int = 200, class_id: int | None = None, name: str | None = None
+    ) -> None:
+        super().__init__(name)
+        self.bound = number(self.argument, bound, 0, 1)
+        self.num_thresholds = _count_of_thresholds(num_thresholds, 1)
+        self._set_columns(None, class_id)
+        if self.num_thresholds == 1:
+            self._set_thresholds([0.5], False)
+        else:
+            self._set_thresholds([0.0, *_steps(self.num_thresholds), 1.0], True)
+
+    def value(self, state: State) -> float:
+        """The rate, 0 where the bound is never reached."""
+        c = self._counts(state)
+        rates = {
+            "sensitivity": ratio(c.true_positives, c.true_positives + c.false_negatives),
+            "specificity": ratio(c.true_negatives, c.true_negatives + c.false_positives),
+            "precision": ratio(c.true_positives, c.true_positives + c.false_positives),
+        }
+        bounded, reported = (rates[name] for name in self.rates)
+        return float(np.where(bounded >= self.bound, reported, 0).max())
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        config = {self.argument: self.bound, "num_thresholds": self.num_thresholds}
+        return config | ({} if self.class_id is None else {"class_id": self.class_id}) | super().get_config()
+
+
+class SensitivityAtSpecificity(_BestUnder):
+    """The best share of found positives where at least this share of negatives is left alone.
+
+    Parameters
+    ----------
+    specificity : float
+    num_thresholds : int, default 200
+    class_id : int, optional
+    name : str, default "sensitivity_at_specificity"
+    """
+
+    name, argument, rates = "sensitivity_at_specificity", "specificity", ("specificity", "sensitivity")
+
+    def __init__(
+        self, specificity: float, num_thresholds: int = 200, class_id: int | None = None, name: str | None = None
+    ) -> None:
+        super().__init__(specificity, num_thresholds, class_id, name)
+
+
+class SpecificityAtSensitivity(_BestUnder):
+    """The best share of negatives left alone where at least this share of positives is found.
+
+    Parameters
+    ----------
+    sensitivity : float
+    num_thresholds : int, default 200
+    class_id : int, optional
+    name : str, default "specificity_at_sensitivity"
+    """
+
+    name, argument, rates = "specificity_at_sensitivity", "sensitivity", ("sensitivity", "specificity")
+
+    def __init__(
+        self, sensitivity: float, num_thresholds: int = 200, class_id: int | None = None, name: str | None = None
+    ) -> None:
+        super().__init__(sensitivity, num_thresholds, class_id, name)
+
+
+class PrecisionAtRecall(_BestUnder):
+    """The best precision where recall is at least this.
+
+    Parameters
+    ----------
+    recall : float
+    num_thresholds : int, default 200
+    class_id : int, optional
+    name : str, default "precision_at_recall"
+    """
+
+    name, argument, rates = "precision_at_recall", "recall", ("sensitivity", "precision")
+
+    def __init__(
+        self, recall: float, num_thresholds: int = 200, class_id: int | None = None, name: str | None = None
+    ) -> None:
+        super().__init__(recall, num_thresholds, class_id, name)
+
+
+class RecallAtPrecision(_BestUnder):
+    """The best recall where precision is at least this.
+
+    Parameters
+    ----------
+    precision : float
+    num_thresholds : int, default 200
+    class_id : int, optional
+    name : str, default "recall_at_precision"
+    """
+
+    name, argument, rates = "recall_at_precision", "precision", ("precision", "sensitivity")
+
+    def __init__(
+        self, precision: float, num_thresholds: int = 200, class_id: int | None = None, name: str | None = None
+    ) -> None:
+        super().__init__(precision, num_thresholds, class_id, name)
+
+
+class AUC(ThresholdMetric):
+    """The area under a curve over thresholds.
+
+    Parameters
+    ----------
+    num_thresholds : int, default 200
+        Even steps; more come closer to the exact area, which :func:`fastnn.metrics.from_function` can give.
+    curve : {"ROC", "PR"}, default "ROC"
+        False positive rate and recall, or recall and precision.
+    summation_method : {"interpolation", "minoring", "majoring"}, default "interpolation"
+        The height of a strip: the mean, the lower or the higher end; of PR, the interpolation of true positives.
+    name : str, default "auc"
+    thresholds : sequence of float, optional
+        From 0 to 1, instead of even steps.
+    multi_label : bool, default False
+        The mean of the areas of all outputs, instead of one area of all of them together.
+    num_labels : int, optional
+        Accepted with `multi_label` as in Keras: the number of outputs.
+    label_weights : sequence of float, optional
+        With `multi_label`, weights of the outputs in that mean.
+    from_logits : bool, default False
+        Predictions are logits of probabilities.
+
+    References
+    ----------
+    Davis and Goadrich, The relationship between precision-recall and ROC curves, 2006, for the interpolation of PR.
+    """
+
+    name = "auc"
+
+    def __init__(
+        self,
+        num_thresholds: int = 200,
+        curve: str = "ROC",
+        summation_method: str = "interpolation",
+        name: str | None = None,
+        thresholds: Sequence[float] | None = None,
+        multi_label: bool = False,
+        num_labels: int | None = None,
+        label_weights: Sequence[float] | None = None,
+        from_logits: bool = False,
+    ) -> None:
+        super().__init__(name)
+        for argument, value, known in (
+            ("curve", curve, ("ROC", "PR")),
+            ("summation_method", summation_method, ("interpolation", "minoring", "majoring")),
+        ):
+            if value not in known:
+                raise ValueError(f"{argument} {value!r} is unknown; {nearest_names(str(value), list(known))}")
+        self.curve, self.summation_method = curve, summation_method
+        self.multi_label, self.from_logits = flag("multi_label", multi_label), flag("from_logits", from_logits)
+        if (num_labels is not None or label_weights is not None) and not multi_label:
+            given = "num_labels" if num_labels is not None else "label_weights"
+            raise ValueError(f"{given} needs multi_label=True")
+        self.num_labels = num_labels
+        self.label_weights = (
+            None if label_weights is None else [number("label_weights", weight, 0) for weight in label_weights]
+        )
+        self.thresholds = None if thresholds is None else sorted(number("thresholds", t, 0, 1) for t in thresholds)
+        count = _count_of_thresholds(num_thresholds, 2) if thresholds is None else len(thresholds) + 2
+        self.num_thresholds = count
+        inside = _steps(count) if self.thresholds is None else self.thresholds
+        self._set_thresholds([-_EPSILON, *inside, 1 + _EPSILON], self.thresholds is None)
+
+    def check_outputs(self, outputs: int) -> None:
+        """num_labels and label_weights must fit the outputs."""
+        given = self.num_labels if self.num_labels is not None else outputs
+        weights = outputs if self.label_weights is None else len(self.label_weights)
+        if given != outputs or weights != outputs:
+            wrong = "num_labels" if given != outputs else "label_weights"
+            raise ValueError(f"{wrong} must fit the {outputs} outputs, got {given if given != outputs else weights}")
+
+    def value(self, state: State) -> float:
+        """The area, of several labels their mean."""
+        counts = self._counts(state)
+        if self.curve == "PR" and self.summation_method == "interpolation":
+            areas = self._interpolated(counts)
+        else:
+            recall = ratio(counts.true_positives, counts.true_positives + counts.false_negatives)
+            if self.curve == "ROC":
+                x, y = ratio(counts.false_positives, counts.false_positives + counts.true_negatives), recall
+            else:
+                x, y = recall, ratio(counts.true_positives, counts.true_positives + counts.false_positives)
+            ends = y[..., :-1], y[..., 1:]
+            heights = {
+                "interpolation": (ends[0] + ends[1]) / 2,
+                "minoring": np.minimum(*ends),
+                "majoring": np.maximum(*ends),
+            }
+            areas = -(np.diff(x, axis=-1) * heights[self.summation_method]).sum(axis=-1)
+        return float(np.average(areas, weights=self.label_weights)) if self.multi_label else float(areas)
+
+    @staticmethod
+    def _interpolated(counts: Counts) -> State:
+        """Between two thresholds true positives are a line over all positives p: the area of a + b p over p."""
+        tp, p = counts.true_positives, counts.true_positives + counts.false_positives
+        steps, widths = tp[..., :-1] - tp[..., 1:], p[..., :-1] - p[..., 1:]
+        slope = ratio(steps, np.maximum(widths, 0))
+        intercept = tp[..., 1:] - slope * p[..., 1:]
+        both = (p[..., :-1] > 0) & (p[..., 1:] > 0)
+        logarithm = np.log(np.where(both, ratio(p[..., :-1], p[..., 1:]), 1))
+        return np.asarray(
+            ratio(slope * (steps + intercept * logarithm), tp[..., 1:] + counts.false_negatives[..., 1:]).sum(axis=-1)
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        config: dict[str, Any] = {"curve": self.curve, "summation_method": self.summation_method}
+        config |= {"multi_label": self.multi_label, "from_logits": self.from_logits}
+        if self.thresholds is None:
+            config["num_thresholds"] = self.num_thresholds
+        else:
+            config["thresholds"] = self.thresholds
+        for name in ("num_labels", "label_weights"):
+            if getattr(self, name) is not None:
+                config[name] = getattr(self, name)
+        return config | super().get_config()
