@@ -50,7 +50,10 @@ cdef extern from "fastnn.h" nogil:
         ptrdiff_t source, join
         size_t column
         int64_t seed
-        int32_t frozen, fused, sparse
+        int32_t frozen, fused
+        const double *vector
+        size_t vector_size
+        int32_t sparse
     ctypedef struct fnn_head:
         int loss, reduction, fused
         size_t first, columns, target_first, target_columns, label

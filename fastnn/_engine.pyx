@@ -357,7 +357,7 @@ cdef class Engine:
     cdef public double momentum_product
     cdef public uint64_t seed
     cdef readonly tuple states
-    cdef cnp.ndarray _predictor, _ops, _rules, _stripes, _transposed, _gradients, _workspace, _scratch
+    cdef cnp.ndarray _predictor, _ops, _vectors, _rules, _stripes, _transposed, _gradients, _workspace, _scratch
     cdef cnp.ndarray _heads, _measures, _constants, _tile_sums
     cdef size_t _workspace_batch, _scratch_bytes_per_thread
     cdef int _last_passes, _workspace_threads, _scratch_threads, _typenum, _optimizer, _compiled
@@ -383,10 +383,14 @@ cdef class Engine:
 
         self._ops = np.zeros(len(plan.ops) * sizeof(fnn_op), np.uint8)
         cdef fnn_op *ops = <fnn_op *>_data(self._ops)
+        self._vectors = np.array([number for op in plan.ops for number in op.vector], np.float64)
+        cdef const double *vector = <const double *>_data(self._vectors)
         for k, op in enumerate(plan.ops):
             ops[k] = fnn_op(op.code, op.activation, op.inputs, op.outputs, op.kernel, op.bias)
             for j, number in enumerate(op.numbers):
                 ops[k].numbers[j] = number
+            ops[k].vector, ops[k].vector_size = vector, len(op.vector)
+            vector += len(op.vector)
             ops[k].mean, ops[k].variance, ops[k].seed = op.mean, op.variance, op.seed
             ops[k].input, ops[k].first, ops[k].source = op.input, op.first, op.source
             ops[k].join, ops[k].column, ops[k].frozen = op.join, op.column, op.frozen

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -127,7 +127,13 @@ def _check_finite_entries(rows: SparseRows, name: str) -> None:
 
 
 def inputs(
-    x: Any, features: int | None, dtype: str, *, check_finite: bool, name: str = "x", defer: bool = False
+    x: Any,
+    features: int | None,
+    dtype: str,
+    *,
+    check_finite: bool,
+    name: str = "x",
+    defer: bool = False,
 ) -> Any:
     """X as rows of `dtype`.
 
@@ -187,6 +193,7 @@ def named_inputs(
     *,
     check_finite: bool,
     name: str = "x",
+    prepare: Callable[[str, Any, str], Any] | None = None,
 ) -> tuple[Array, dict[str, int]]:
     """The arrays of a dict, or the columns of a data frame, side by side in one matrix, the one copy made of them.
 
@@ -201,6 +208,8 @@ def named_inputs(
     check_finite : bool
     name : str
         The argument's name, for messages.
+    prepare : callable, optional
+        Gets the name of a branch, an array of its and what to call that; returns the array as the branch computes with it.
 
     Returns
     -------
@@ -222,7 +231,8 @@ def named_inputs(
             if key not in there:
                 near = nearest_names(str(key), [str(k) for k in there])
                 raise ValueError(f"{name} has no {key!r}, which the branch {branch!r} takes; {near}")
-            array = _as_array(x[key], f"{name}[{key!r}]")
+            values, called = x[key], f"{name}[{key!r}]"
+            array = _as_array(values if prepare is None else prepare(branch, values, called), called)
             array = array[:, None] if array.ndim == 1 else array
             if array.ndim != 2 or not array.shape[1]:
                 raise ValueError(f"{name}[{key!r}] must have shape (rows,) or (rows, features), got {array.shape}")

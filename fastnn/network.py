@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -11,8 +12,8 @@ import numpy.typing as npt
 
 from fastnn import config, data, layers, plan, utils
 from fastnn._engine import Engine
-from fastnn.layers.base import Layer
-from fastnn.layers.container import Parallel
+from fastnn.layers.base import Layer, axes_of, check_row_axes, first_to_compute, one_axis, prepared, raw_reader
+from fastnn.layers.container import Container, Parallel
 
 Array = npt.NDArray[Any]
 
@@ -99,7 +100,7 @@ class Network:
             missing = [name for name in branches.columns if name not in input_shape]
             if missing or len(input_shape) > len(branches.columns):
                 raise ValueError(f"input_shape must name the branches {', '.join(map(repr, branches.columns))}")
-            self._build({name: self._features_of(input_shape[name]) for name in branches.columns})
+            self._build({str(stack.name): self._features_of(input_shape[stack.name], stack) for stack in branches.layers})
             return
         features = self._features_of(input_shape)
         known = self.layers[0].input_features if self.layers else None
@@ -107,10 +108,18 @@ class Network:
             raise ValueError(f"input_shape says {features} features, but the first layer was made for {known}")
         self._build(features)
 
-    @staticmethod
-    def _features_of(input_shape: Any) -> int:
+    def _features_of(self, input_shape: Any, branch: Container | None = None) -> int:
+        """Features of a row of this shape, with the rows before it, of the model or of a branch."""
+        stack, told = (self.layers, self._told_axes) if branch is None else (branch.layers, branch.input_axes)
         shape = tuple(input_shape) if isinstance(input_shape, (tuple, list)) else (input_shape,)
-        return layers.base.features_of(shape[1:] if len(shape) == 2 else shape, "input_shape")
+        axes = axes_of(shape[1:] if len(shape) > 1 else shape, "input_shape")
+        if len(axes) > 1:
+            check_row_axes(stack, told, axes, "input_shape")
+        return math.prod(axes)
+
+    @property
+    def _told_axes(self) -> tuple[int, ...] | None:
+        return self.layers[0].input_axes if self.layers else None
 
     # ---- inputs and outputs with names ----
 
@@ -129,15 +138,20 @@ class Network:
         self, x: Any, dtype: str, *, check_finite: bool, name: str = "x", defer: bool = False
     ) -> tuple[Any, Any]:
         """X as the engine reads it, and its features, by branch where it has names."""
-        engine = self._engine
+        engine, branches = self._engine, self._branches
         if not isinstance(x, np.ndarray) and data.has_names(x):
-            branches = self._branches
             if branches is not None:
                 widths = branches.built_widths if engine else branches.widths
-                return data.named_inputs(x, branches.columns, widths, dtype, check_finite=check_finite, name=name)
+                return data.named_inputs(
+                    x, branches.columns, widths, dtype, check_finite=check_finite, name=name, prepare=branches.prepared
+                )
             if isinstance(x, Mapping):
                 raise TypeError(f"{name} is a dict, which needs a model that starts with Branches")
+        raw = None if branches is None else raw_reader([branches])
+        if raw is not None:
+            raise TypeError(f"{name} must be a dict of arrays or a data frame: layer {raw.name!r} reads raw data")
         known = engine.plan.inputs if engine else None
+        x = one_axis(self.layers, self._told_axes, prepared(self.layers, x, name), name)
         rows = data.inputs(x, known, dtype, check_finite=check_finite, name=name, defer=defer)
         return rows, rows.shape[1]
 
@@ -178,8 +192,8 @@ class Network:
         self._first = self._first_layer()
 
     def _first_layer(self) -> Layer | None:
-        """The layer that gets x first."""
-        return next((layer for layer in self.layers if not isinstance(layer, layers.InputLayer)), None)
+        """The layer that gets x first, as it is once it has been prepared."""
+        return first_to_compute(self.layers)
 
     def _policy(self) -> str:
         return next((layer.dtype for layer in self.layers if layer.dtype), None) or config.dtype_policy()

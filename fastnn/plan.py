@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastnn import config
-from fastnn.layers._op import OP_ACTIVATION, OP_ADD, OP_DENSE, OP_EMBEDDING, OP_JOIN, Op, Rule
+from fastnn.layers._op import OP_ACTIVATION, OP_ADD, OP_DENSE, OP_DISCRETIZE, OP_EMBEDDING, OP_JOIN, Op, Rule
+from fastnn.layers.base import check_preparation
 
 if TYPE_CHECKING:
     from fastnn.layers import Layer
@@ -124,8 +125,11 @@ def lower(layers: Sequence[Layer], inputs: int | Mapping[str, int], policy: str)
     offset = 0
     features: Any = inputs
     columns = sum(inputs.values()) if isinstance(inputs, Mapping) else inputs
+    check_preparation(layers, raw=True)
+    axes = (layers[0].input_axes if layers else None) or (columns,)
     for layer in layers:
         outputs = layer.build(features)
+        axes = layer.axes_after(axes, outputs)
         offsets: dict[str, int] = {}
         for name, shape, _ in layer.parameters():
             count = 1
@@ -141,11 +145,15 @@ def lower(layers: Sequence[Layer], inputs: int | Mapping[str, int], policy: str)
                 )
         ops += layer.lower_for_training(offsets)
         features = outputs
+    if len(axes) > 1:
+        raise ValueError(f"the model's last layer must give rows of one axis, got {axes}: add a Flatten")
     if not ops:
         raise ValueError("the model has no layer that computes anything: add a Dense or an Activation layer")
     linked = _link(ops)
-    if any(op.code == OP_EMBEDDING and op.input >= 0 for op in linked):
-        raise ValueError("Embedding must be the first layer of the model: it takes whole numbers from x")
+    if any(op.code == OP_EMBEDDING and op.input >= 0 and linked[op.input].code != OP_DISCRETIZE for op in linked):
+        raise ValueError(
+            "Embedding must be the first layer of the model, or follow a Discretization: it takes whole numbers"
+        )
     return Plan(dtype, columns, features, tuple(_fuse(linked)), tuple(parameters), offset, policy == config.MIXED)
 
 

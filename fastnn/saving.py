@@ -291,7 +291,7 @@ def _restore(metadata: dict[str, str], arrays: dict[str, npt.NDArray[Any]]) -> S
         if dtype not in _DTYPES or held != _expected_bytes(config, features, np.dtype(dtype).itemsize):
             raise ModelFileError("the weights in the file are not those its configuration describes")
         first = config["layers"][0]["config"].get("input_shape")
-        if first is not None and first != [features]:
+        if first is not None and math.prod(layers.base.axes_of(first, "input_shape")) != features:
             raise ModelFileError("the first layer's input_shape is not the width the model was built for")
     model = Sequential.from_config(config)
     if compiled is not None:

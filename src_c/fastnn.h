@@ -34,10 +34,15 @@ typedef enum {
     FNN_OP_PRELU = 8,               /* kernel is alpha */
     FNN_OP_EMBEDDING = 9,           /* numbers: entries; kernel is (entries, outputs / inputs) */
     FNN_OP_JOIN = 10,               /* the outputs of the ops whose `join` it is, side by side; reads nothing itself */
+    FNN_OP_DISCRETIZE = 12,         /* vector: the boundaries of bins, which rise */
+    FNN_OP_ENCODE = 13, /* numbers: fnn_encoding, tokens, skips -1; inputs * tokens outputs if one-hot, else tokens */
 } fnn_op_code;
 
 /* The factor of a column: `scale`; 1 / sqrt(variance + epsilon); 1 / d or d, d = max(sqrt(variance), epsilon). */
 typedef enum { FNN_SCALE = 0, FNN_DIVIDE_BY_ROOT = 1, FNN_DIVIDE = 2, FNN_MULTIPLY = 3 } fnn_column_rule;
+
+/* What FNN_OP_ENCODE makes of categories; see categories.inc. */
+typedef enum { FNN_ONE_HOT = 0, FNN_MULTI_HOT = 1, FNN_COUNT = 2 } fnn_encoding;
 
 /* Where random numbers come from: a key for the layer, and the optimizer's step. */
 typedef struct {
@@ -256,7 +261,9 @@ typedef struct {
     int64_t seed;             /* of noise; -1: one made from the run's */
     int32_t frozen;           /* not trained; a batch normalization then uses its moving statistics */
     int32_t fused;            /* a head's loss computes the activation: runs with FNN_LOSS leave it out */
-    int32_t sparse;           /* a dense op, the only one that reads x, and x is sparse */
+    const double *vector;     /* vector_size constants, where four are not enough; or NULL */
+    size_t vector_size;
+    int32_t sparse; /* a dense op, the only one that reads x, and x is sparse */
     /* Set by fnn_link: */
     int32_t shared;         /* another op than the next reads the output */
     int32_t gathers;        /* it is the first of several readers of its input: their gradients are added to its own */

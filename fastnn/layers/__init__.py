@@ -8,36 +8,45 @@ from fastnn._registry import Registry
 from fastnn.layers.activation import Activation
 from fastnn.layers.base import Layer
 from fastnn.layers.branches import Branches
+from fastnn.layers.categories import CategoryEncoding, Discretization
 from fastnn.layers.dense import Dense
 from fastnn.layers.embedding import Embedding
 from fastnn.layers.heads import Heads
 from fastnn.layers.input import Input, InputLayer
+from fastnn.layers.lookup import IntegerLookup, StringLookup
 from fastnn.layers.noise import AlphaDropout, Dropout, GaussianDropout, GaussianNoise
 from fastnn.layers.normalization import BatchNormalization, LayerNormalization, RMSNormalization
 from fastnn.layers.prelu import PReLU
 from fastnn.layers.preprocessing import Normalization, Rescaling
 from fastnn.layers.residual import Residual
+from fastnn.layers.shape import Flatten, Reshape
 
 __all__ = [
     "Activation",
     "AlphaDropout",
     "BatchNormalization",
     "Branches",
+    "CategoryEncoding",
     "Dense",
+    "Discretization",
     "Dropout",
     "Embedding",
+    "Flatten",
     "GaussianDropout",
     "GaussianNoise",
     "Heads",
     "Input",
     "InputLayer",
+    "IntegerLookup",
     "Layer",
     "LayerNormalization",
     "Normalization",
     "PReLU",
     "RMSNormalization",
     "Rescaling",
+    "Reshape",
     "Residual",
+    "StringLookup",
     "deserialize",
     "serialize",
 ]
@@ -50,6 +59,12 @@ for _layer in (
     AlphaDropout,
     BatchNormalization,
     Branches,
+    CategoryEncoding,
+    Discretization,
+    Flatten,
+    IntegerLookup,
+    Reshape,
+    StringLookup,
     Dropout,
     GaussianDropout,
     GaussianNoise,

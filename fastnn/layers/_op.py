@@ -15,16 +15,23 @@ OP_COLUMNS = 7
 OP_PRELU = 8
 OP_EMBEDDING = 9
 OP_JOIN = 10
+OP_DISCRETIZE = 12
+OP_ENCODE = 13
 
 # What OP_COLUMNS multiplies a column by: a number, 1 / its deviation, or its deviation.
 RULE_SCALE, RULE_DIVIDE, RULE_MULTIPLY = 0, 2, 3
+
+
+# What OP_ENCODE makes of categories.
+ENCODINGS = {"one_hot": 0, "multi_hot": 1, "count": 2}
 
 
 class Op(NamedTuple):
     """One step: its code, the activation applied to its result, its widths, and where its parameters lie (-1: none).
 
     `numbers`: up to four constants of the activation, or of another rule that the code stands for.
-    `mean`, `variance`: where the statistics of a normalization lie. `seed` (of noise): -1 to follow the model's.
+    `vector`: more of them. `mean`, `variance`: where the statistics of a normalization lie.
+    `seed` (of noise): -1 to follow the model's.
     `frozen`: not trained.
 
     What an op reads and where it writes, for layers that are more than one op after the other. A layer counts ops from
@@ -42,6 +49,7 @@ class Op(NamedTuple):
     kernel: int = -1
     bias: int = -1
     numbers: tuple[float, ...] = ()
+    vector: tuple[float, ...] = ()
     mean: int = -1
     variance: int = -1
     input: int = 0

@@ -25,6 +25,11 @@ class Activation(Layer):
         self.activation = activations.get(activation)
         self._features = 0
 
+    @property
+    def keeps_axes(self) -> bool:  # type: ignore[override]
+        """Whether each number is a matter of its own; a softmax is one of whole rows."""
+        return "softmax" not in self.activation.name
+
     def build(self, inputs: int) -> int:
         """As many outputs as inputs."""
         self._features = inputs

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,15 +31,65 @@ def check_width(name: str, value: Any) -> int:
     return int(value)
 
 
-def features_of(shape: Any, argument: str) -> int:
-    """The number of features of an input shape ``(features,)`` or ``features``."""
-    if isinstance(shape, (tuple, list)):
-        if len(shape) != 1:
-            raise ValueError(
-                f"{argument} must be (features,): rows of a dense network have one axis, got {tuple(shape)}"
-            )
-        shape = shape[0]
-    return check_width(argument, shape)
+def axes_of(shape: Any, argument: str) -> tuple[int, ...]:
+    """The axes of an input shape: ``(features,)``, ``features``, or several, which a Flatten makes one."""
+    axes = tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
+    if not axes:
+        raise ValueError(f"{argument} must be (features,), got ()")
+    return tuple(check_width(argument, length) for length in axes)
+
+
+def check_row_axes(layers: Iterable[Layer], told: tuple[int, ...] | None, axes: tuple[int, ...], name: str) -> None:
+    """Raise where the first of the layers cannot read rows of several axes; `told`: what their Input says of a row."""
+    if told is not None and len(told) > 1 and told != axes:
+        raise ValueError(f"{name} must have rows of shape {told}, got {axes}")
+    reader = next((layer for layer in layers if not layer.keeps_axes), None)
+    if reader is None or not reader.takes_axes:
+        raise ValueError(
+            f"{name} must have two axes (rows, features), got rows of shape {axes}: start the model with a Flatten"
+        )
+
+
+def one_axis(layers: Iterable[Layer], told: tuple[int, ...] | None, values: Any, name: str) -> Any:
+    """Rows of several axes as rows of one, a view where they are contiguous; others as they are."""
+    array = values if hasattr(values, "ndim") else np.asarray(values)
+    if array.ndim <= 2:
+        return array
+    axes = tuple(array.shape[1:])
+    check_row_axes(layers, told, axes, name)
+    return np.asarray(array).reshape(len(array), math.prod(axes))
+
+
+def raw_reader(layers: Iterable[Layer]) -> Layer | None:
+    """A layer among these, or within them, that reads raw data."""
+    for layer in layers:
+        found = layer if layer.prepares else raw_reader(getattr(layer, "layers", ()))
+        if found is not None:
+            return found
+    return None
+
+
+def first_to_compute(layers: Iterable[Layer]) -> Layer | None:
+    """The layer that gets x once it has been prepared."""
+    return next((layer for layer in layers if not layer.idle), None)
+
+
+def prepared(layers: Iterable[Layer], values: Any, name: str) -> Any:
+    """Raw data as the first of the layers that computes gets them."""
+    for layer in layers:
+        if layer.prepares:
+            values = layer.prepare(values, name)
+        if not layer.idle:
+            break
+    return values
+
+
+def check_preparation(layers: Iterable[Layer], *, raw: bool) -> None:
+    """Raise where a layer that reads raw data does not get them; `raw`: the first of the layers does."""
+    for layer in layers:
+        if layer.prepares and not raw:
+            raise ValueError(f"layer {layer.name!r} must be the first of a model or of a branch: it reads raw data")
+        raw = raw and layer.idle
 
 
 class Layer:
@@ -54,11 +106,16 @@ class Layer:
     learning_rate_multiplier : float
         The optimizer's learning rate counts so many times for this layer, 1 at first; a change counts from the next
         compile on.
-    input_features : int or None
-        Width of its input, where it was told (`input_shape`).
+    input_axes : tuple of int or None
+        Shape of a row of its input, where it was told (`input_shape`).
     """
 
     takes_sparse = False  # whether its input may be sparse rows
+    prepares = False  # whether it reads raw data, before the engine: see Lookup.prepare
+    reads_raw = False  # whether its own layers may read raw data
+    idle = False  # whether it does no more than prepare the data or pass them on
+    takes_axes = False  # whether rows may have several axes, which it changes
+    keeps_axes = False  # whether rows may have several axes, which it leaves as they are
     learning_rate_multiplier = Setting()
     must_be_last = False  # whether no layer may follow it
 
@@ -70,9 +127,26 @@ class Layer:
         self.trainable = True
         self.learning_rate_multiplier = 1.0
         self.dtype = None if dtype is None else check_policy(dtype)
-        self.input_features = None if input_shape is None else features_of(input_shape, "input_shape")
+        self.input_axes: tuple[int, ...] | None = None if input_shape is None else axes_of(input_shape, "input_shape")
         self._model: Network | None = None
         self._parent: Layer | None = None  # the block it is a layer of
+
+    @property
+    def input_features(self) -> int | None:
+        """Width of its input, where it was told (`input_shape`)."""
+        return None if self.input_axes is None else math.prod(self.input_axes)
+
+    @input_features.setter
+    def input_features(self, features: int | None) -> None:
+        self.input_axes = None if features is None else (features,)
+
+    def axes_after(self, axes: tuple[int, ...], outputs: int) -> tuple[int, ...]:
+        """The axes of its output's rows, of `outputs` features, for such ones of its input."""
+        if self.keeps_axes:
+            return axes
+        if len(axes) > 1:
+            raise ValueError(f"layer {self.name!r} needs rows of one axis, got {axes}: put a Flatten before it")
+        return (outputs,)
 
     def attach(self, model: Network | None) -> None:
         """Make the layer part of a model, or of none."""
@@ -96,6 +170,10 @@ class Layer:
 
     def check_rows(self, rows: npt.NDArray[Any], name: str) -> None:
         """Raise where dense rows of x are not what this layer, the first to get them, needs."""
+
+    def prepare(self, values: Any, name: str) -> npt.NDArray[Any]:
+        """Numbers of the raw data that a layer which `prepares` gets."""
+        raise NotImplementedError
 
     def lower(self, offsets: dict[str, int]) -> list[Op]:
         """The engine's ops, given where the parameters lie."""
@@ -142,8 +220,8 @@ class Layer:
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments, JSON-able."""
         config: dict[str, Any] = {"name": self.name, "dtype": self.dtype}
-        if self.input_features is not None:
-            config["input_shape"] = [self.input_features]
+        if self.input_axes is not None:
+            config["input_shape"] = list(self.input_axes)
         if not self.trainable:
             config["trainable"] = False
         if self.learning_rate_multiplier != 1:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy.typing as npt
 
 from fastnn.layers._op import Op
+from fastnn.layers.base import one_axis, prepared
 from fastnn.layers.container import Parallel
 
 
@@ -42,6 +43,8 @@ class Branches(Parallel):
     >>> model.predict({"size": [[0.5, 1.0]], "kind": [2]}).shape
     (1, 1)
     """
+
+    reads_raw = True
 
     def __init__(self, branches: Any, columns: Any = None, name: str | None = None, dtype: Any = None) -> None:
         super().__init__(branches, "branches", name, dtype)
@@ -106,6 +109,11 @@ class Branches(Parallel):
                 f"each branch with an Input, or pass x as a dict"
             )
         return {name: width if width is not None else inputs - total for name, width in known.items()}
+
+    def prepared(self, branch: str, values: Any, name: str) -> Any:
+        """Raw data of a branch as its first layer that computes gets them, with one axis a row."""
+        stack = next(stack for stack in self.layers if stack.name == branch)
+        return one_axis(stack.layers, stack.input_axes, prepared(stack.layers, values, name), name)
 
     def check_rows(self, rows: npt.NDArray[Any], name: str) -> None:
         """What the first layer of each branch says of its columns."""

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from fastnn.initializers import Initializer
 from fastnn.layers._op import OP_ACTIVATION, OP_JOIN, Op, Rule
-from fastnn.layers.base import Layer
+from fastnn.layers.base import Layer, check_preparation, first_to_compute
 from fastnn.layers.input import InputLayer
 from fastnn.layers.preprocessing import Values
 
@@ -114,17 +114,21 @@ class Stack(Container):
             if not isinstance(layer, Layer) or (isinstance(layer, InputLayer) and self.layers):
                 raise TypeError(f"layers must hold fastnn layers, Input only at the start, got {type(layer).__name__}")
             if isinstance(layer, InputLayer):
-                self.input_features = layer.input_features
+                self.input_axes = layer.input_axes
                 self.dtype = self.dtype or layer.dtype
             else:
-                self.input_features = self.input_features or (None if self.layers else layer.input_features)
+                self.input_axes = self.input_axes or (None if self.layers else layer.input_axes)
                 self._take(layer)
 
     def build(self, inputs: int) -> int:
         """Settle the shapes of the layers, one after the other."""
-        features = inputs
+        check_preparation(self.layers, raw=self._parent is not None and self._parent.reads_raw)
+        features, axes = inputs, self.input_axes or (inputs,)
         for layer in self.layers:
             features = layer.build(features)
+            axes = layer.axes_after(axes, features)
+        if len(axes) > 1:
+            raise ValueError(f"the last layer of {self.name!r} must give rows of one axis, got {axes}: add a Flatten")
         self._widths = inputs, features
         return features
 
@@ -137,8 +141,9 @@ class Stack(Container):
 
     def check_rows(self, rows: npt.NDArray[Any], name: str) -> None:
         """What the first layer says of them."""
-        if self.layers:
-            self.layers[0].check_rows(rows, name)
+        first = first_to_compute(self.layers)
+        if first is not None:
+            first.check_rows(rows, name)
 
     def lower(self, offsets: dict[str, int]) -> list[Op]:
         """The ops of the layers."""

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from fastnn import initializers
 from fastnn.initializers import Initializer
 from fastnn.layers._op import OP_EMBEDDING, Op
 from fastnn.layers.base import Layer, check_width
-
-LARGEST = 2**24  # float32 holds every whole number up to it
+from fastnn.layers.categories import LARGEST, check_categories
 
 
 class Embedding(Layer):
@@ -81,13 +79,7 @@ class Embedding(Layer):
 
     def check_rows(self, rows: npt.NDArray[Any], name: str) -> None:
         """One sentence where a number is not one of the table's rows."""
-        bad = ~((rows >= 0) & (rows < self.input_dim) & (rows == np.floor(rows)))
-        if bad.any():
-            row = int(np.flatnonzero(bad.any(axis=1))[0])
-            raise ValueError(
-                f"{name} must hold whole numbers from 0 to {self.input_dim - 1} for layer {self.name!r}, "
-                f"but row {row} holds {rows[row][bad[row]][0]:g}"
-            )
+        check_categories(rows, self.input_dim, self, name)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastnn.layers._op import Op
-from fastnn.layers.base import Layer, features_of
+from fastnn.layers.base import Layer, axes_of
 
 
 class InputLayer(Layer):
@@ -14,14 +14,16 @@ class InputLayer(Layer):
     Parameters
     ----------
     shape : tuple of int
-        ``(features,)``, without the rows.
+        ``(features,)``, without the rows; several axes, as of images, before a :class:`Flatten`.
     name : str, optional
     dtype : {"float32", "float64", "mixed_bfloat16"}, optional
     """
 
+    idle = keeps_axes = True
+
     def __init__(self, shape: Any = None, name: str | None = None, dtype: Any = None, input_shape: Any = None) -> None:
         shape = input_shape if shape is None else shape
-        super().__init__(name, dtype, (features_of(shape, "shape"),))
+        super().__init__(name, dtype, axes_of(shape, "shape"))
 
     def build(self, inputs: int) -> int:
         """Passes the width on."""

@@ -31,6 +31,8 @@ class Noise(Layer):
     batch and the column, so the same training gives the same bits on any number of threads.
     """
 
+    keeps_axes = True
+
     def __init__(self, seed: Any = None, name: str | None = None, dtype: Any = None, input_shape: Any = None) -> None:
         super().__init__(name, dtype, input_shape)
         whole = isinstance(seed, (int, np.integer)) and not isinstance(seed, bool)

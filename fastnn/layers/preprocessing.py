@@ -164,6 +164,8 @@ class Rescaling(Layer):
     array([[1.5]], dtype=float32)
     """
 
+    keeps_axes = True
+
     def __init__(
         self, scale: float, offset: float = 0.0, name: str | None = None, dtype: Any = None, input_shape: Any = None
     ) -> None:

@@ -1,0 +1,252 @@
+"""Numbers as categories, and categories as columns."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastnn._registry import nearest_names
+from fastnn.layers._op import ENCODINGS, OP_DISCRETIZE, OP_ENCODE, Op
+from fastnn.layers.base import Layer, check_width
+
+LARGEST = 2**24  # float32 holds every whole number up to it
+
+
+def check_output_mode(value: Any, *, whole_numbers: bool) -> str:
+    """The name of a way to write categories; `whole_numbers`: "int" is one."""
+    known = [*(["int"] if whole_numbers else []), *ENCODINGS]
+    if not isinstance(value, str) or value not in known:
+        near = nearest_names(value, known) if isinstance(value, str) else f"known are {', '.join(known)}"
+        raise ValueError(f"output_mode {value!r} is unknown; {near}")
+    return value
+
+
+def encoded_width(output_mode: str, features: int, tokens: int) -> int:
+    """Columns that `features` categories take."""
+    return {"int": features, "one_hot": features * tokens}.get(output_mode, tokens)
+
+
+def encode_op(output_mode: str, features: int, tokens: int, *, skips: bool = False) -> Op:
+    """The op that writes categories as columns; `skips`: the category -1 has none."""
+    numbers = (float(ENCODINGS[output_mode]), float(tokens), float(skips))
+    return Op(OP_ENCODE, 0, features, encoded_width(output_mode, features, tokens), numbers=numbers)
+
+
+class CategoryEncoding(Layer):
+    """Categories (whole numbers from 0 to num_tokens - 1) as columns of zeros and ones.
+
+    Parameters
+    ----------
+    num_tokens : int
+        The number of categories, at most 2**24.
+    output_mode : {"multi_hot", "one_hot", "count"}
+        ``"one_hot"``: `num_tokens` columns for each column of the input, side by side (Keras puts those of several
+        columns on an axis of their own). ``"multi_hot"``: `num_tokens` columns, which say whether the row holds the
+        category at all. ``"count"``: how often.
+    name : str, optional
+    dtype : {"float32", "float64", "mixed_bfloat16"}, optional
+    input_shape : tuple of int, optional
+
+    Notes
+    -----
+    As a first layer it raises for a number that is no category. Elsewhere, and in the frozen predictor, the columns of
+    such a number become NaN. For many categories an :class:`Embedding` is faster.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> layer = fastnn.layers.CategoryEncoding(3, "one_hot")
+    >>> fastnn.Sequential([fastnn.Input((1,)), layer]).predict([[2], [0]])
+    array([[0., 0., 1.],
+           [1., 0., 0.]], dtype=float32)
+    """
+
+    def __init__(
+        self,
+        num_tokens: int,
+        output_mode: str = "multi_hot",
+        name: str | None = None,
+        dtype: Any = None,
+        input_shape: Any = None,
+    ) -> None:
+        super().__init__(name, dtype, input_shape)
+        self.num_tokens = check_width("num_tokens", num_tokens)
+        if self.num_tokens > LARGEST:
+            raise ValueError(f"num_tokens must be at most 2**24, got {num_tokens}")
+        self.output_mode = check_output_mode(output_mode, whole_numbers=False)
+        self._features = 0
+
+    def build(self, inputs: int) -> int:
+        """`num_tokens` outputs, or that many for each input."""
+        self._features = inputs
+        return encoded_width(self.output_mode, inputs, self.num_tokens)
+
+    def lower(self, offsets: dict[str, int]) -> list[Op]:
+        """One op."""
+        return [encode_op(self.output_mode, self._features, self.num_tokens)]
+
+    def check_rows(self, rows: npt.NDArray[Any], name: str) -> None:
+        """One sentence where a number is no category."""
+        check_categories(rows, self.num_tokens, self, name)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return super().get_config() | {"num_tokens": self.num_tokens, "output_mode": self.output_mode}
+
+
+def check_categories(rows: npt.NDArray[Any], count: int, layer: Layer, name: str) -> None:
+    """Raise where rows hold anything but whole numbers from 0 to count - 1."""
+    bad = ~((rows >= 0) & (rows < count) & (rows == np.floor(rows)))
+    if bad.any():
+        row = int(np.flatnonzero(bad.any(axis=1))[0])
+        raise ValueError(
+            f"{name} must hold whole numbers from 0 to {count - 1} for layer {layer.name!r}, "
+            f"but row {row} holds {rows[row][bad[row]][0]:g}"
+        )
+
+
+class Discretization(Layer):
+    """The number of the bin that a number lies in: bin k goes from boundary k - 1 to below boundary k.
+
+    Parameters
+    ----------
+    bin_boundaries : sequence of float, optional
+        They rise; n boundaries make n + 1 bins, the outer ones without end.
+    num_bins : int, optional
+        The number of bins that :meth:`adapt` makes, instead of `bin_boundaries`.
+    epsilon : float, default 0.01
+        How far the share of the data in a bin may be from 1 / num_bins: adapt looks at about 1 / epsilon quantiles.
+    output_mode : {"int", "one_hot", "multi_hot", "count"}
+        The number of the bin itself, or columns as of :class:`CategoryEncoding`.
+    name : str, optional
+    dtype : {"float32", "float64", "mixed_bfloat16"}, optional
+    input_shape : tuple of int, optional
+
+    Notes
+    -----
+    All columns share the boundaries. A NaN lies in the last bin. An :class:`Embedding` may follow.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> layer = fastnn.layers.Discretization([0.0, 1.0])
+    >>> fastnn.Sequential([fastnn.Input((3,)), layer]).predict([[-0.5, 0.0, 7.0]])
+    array([[0., 1., 2.]], dtype=float32)
+    """
+
+    def __init__(
+        self,
+        bin_boundaries: Any = None,
+        num_bins: int | None = None,
+        epsilon: float = 0.01,
+        output_mode: str = "int",
+        name: str | None = None,
+        dtype: Any = None,
+        input_shape: Any = None,
+    ) -> None:
+        super().__init__(name, dtype, input_shape)
+        if bin_boundaries is None and num_bins is None:
+            raise ValueError("Discretization needs bin_boundaries, or num_bins and a call of adapt")
+        self.num_bins = None if num_bins is None else check_width("num_bins", num_bins)
+        if self.num_bins is not None and self.num_bins > LARGEST:
+            raise ValueError(f"num_bins must be at most 2**24, got {num_bins}")
+        if isinstance(epsilon, bool) or not isinstance(epsilon, (int, float, np.number)) or not 0 < epsilon < 1:
+            raise ValueError(f"epsilon must lie between 0 and 1, got {epsilon!r}")
+        self.epsilon = float(epsilon)
+        self.output_mode = check_output_mode(output_mode, whole_numbers=True)
+        self.bin_boundaries: list[float] | None = None if bin_boundaries is None else _boundaries(bin_boundaries)
+        # Both: a layer that was adapted, from its configuration.
+        if self.num_bins is not None and bin_boundaries is not None and len(self._bounds()) >= self.num_bins:
+            raise ValueError(f"bin_boundaries must be fewer than num_bins={num_bins}, got {len(self._bounds())}")
+        self._features = 0
+
+    def _bounds(self) -> list[float]:
+        if self.bin_boundaries is None:
+            raise ValueError(f"layer {self.name!r} has no bin_boundaries yet: call adapt before the model is built")
+        return self.bin_boundaries
+
+    def adapt(self, data: Any) -> None:
+        """Choose boundaries that share `data` out into `num_bins` bins of about the same size.
+
+        Parameters
+        ----------
+        data : array-like
+            Finite numbers, at least one; all of them count as one column.
+
+        Raises
+        ------
+        ValueError, TypeError
+            In one sentence; the layer is as it was then.
+
+        Notes
+        -----
+        The boundaries are those that Keras finds in one array: of the numbers in order, each (epsilon n)-th stands for
+        those before it, and a boundary lies where the line through their shares of the data reaches k / num_bins.
+        """
+        if self.num_bins is None:
+            raise ValueError(f"layer {self.name!r} was given its bin_boundaries: adapt would not count")
+        if self._model is not None and self._model.built:
+            raise ValueError(f"layer {self.name!r} belongs to a model that is built: call adapt before")
+        array = np.asarray(data)
+        if array.dtype.kind not in "fiub":
+            raise TypeError(f"data must hold real numbers, got dtype {array.dtype}")
+        values = np.sort(array.astype(np.float32), axis=None)
+        if not values.size or not np.isfinite(values).all():
+            raise ValueError("data must hold at least one number, and only finite ones")
+        self.bin_boundaries = _quantiles(values, self.num_bins, self.epsilon)
+
+    def build(self, inputs: int) -> int:
+        """As many outputs as inputs, or the columns of the bins."""
+        self._features = inputs
+        return encoded_width(self.output_mode, inputs, len(self._bounds()) + 1)
+
+    def lower(self, offsets: dict[str, int]) -> list[Op]:
+        """One op, and one more where bins become columns."""
+        bounds = tuple(self._bounds())
+        ops = [Op(OP_DISCRETIZE, 0, self._features, self._features, vector=bounds)]
+        if self.output_mode != "int":
+            ops.append(encode_op(self.output_mode, self._features, len(bounds) + 1))
+        return ops
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments; `bin_boundaries` are those in use."""
+        return super().get_config() | {
+            "bin_boundaries": self.bin_boundaries,
+            "num_bins": self.num_bins,
+            "epsilon": self.epsilon,
+            "output_mode": self.output_mode,
+        }
+
+
+def _boundaries(values: Any) -> list[float]:
+    array = np.asarray(values)
+    if array.dtype.kind not in "fiu" and array.size:
+        raise TypeError(f"bin_boundaries must hold real numbers, got dtype {array.dtype}")
+    bounds = array.astype(np.float64)
+    if bounds.ndim != 1 or not np.isfinite(bounds).all() or (np.diff(bounds) < 0).any() or len(bounds) >= LARGEST:
+        raise ValueError("bin_boundaries must be a list of fewer than 2**24 finite numbers that rise")
+    return [float(bound) for bound in bounds]
+
+
+def _compressed(
+    values: npt.NDArray[Any], weights: npt.NDArray[Any], share: float
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Values at each `share` of the total weight, between those given, and the weight from one to the next."""
+    if len(values) * share < 1:
+        return values, weights
+    sums = np.cumsum(weights)
+    wanted, shares = share + np.arange(0.0, 1.0, share), sums / sums[-1]
+    reached = np.interp(wanted, shares, sums)
+    return np.interp(wanted, shares, values).astype(np.float32), np.diff(reached, prepend=0).astype(np.float32)
+
+
+def _quantiles(values: npt.NDArray[np.float32], bins: int, epsilon: float) -> list[float]:
+    """The inner boundaries of `bins` bins; `values` rise."""
+    step = max(len(values) * epsilon, 1.0)
+    chosen = values[math.floor(step - 1) :: math.floor(step)]
+    weights = np.full(len(chosen), step, np.float32)
+    bounds, _ = _compressed(*_compressed(chosen, weights, epsilon), 1.0 / bins)
+    return [float(bound) for bound in bounds[:-1]]
