@@ -13,6 +13,7 @@ from fastnn._arguments import count_argument, no_arguments_of_arrays, optional_c
 from fastnn.callbacks import Callback, CallbackList
 from fastnn.callbacks.reporter import Reporter
 from fastnn.feeds import ArrayFeed, BatchFeed, Samples, gives_batches
+from fastnn.layers.base import raw_reader
 from fastnn.predictor import Predictor
 from fastnn.training import Trainer
 
@@ -117,6 +118,11 @@ class Sequential(Trainer):
 
     def freeze(self) -> Predictor:
         """A frozen copy for the fastest answers, see :class:`fastnn.Predictor`; this model may go on training."""
+        raw = raw_reader(self.layers)
+        if raw is not None:
+            raise ValueError(
+                f"layer {raw.name!r} reads raw data, which a frozen Predictor cannot: use the model's predict"
+            )
         branches, heads = self._branches, self._heads
         engine = self._need_engine("freeze")
         columns = None if branches is None else (branches.columns, branches.built_widths)

@@ -301,6 +301,8 @@ def test_a_model_of_text_columns(mode, tmp_path):
         model.predict([[1, 2]])
     with pytest.raises(ValueError, match="belongs to a model that is built: call adapt before"):
         lookup.adapt(x)
+    with pytest.raises(ValueError, match="which a frozen Predictor cannot"):
+        model.freeze()
 
 
 def test_lookups_come_first():
