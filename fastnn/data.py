@@ -209,7 +209,7 @@ def named_inputs(
     name : str
         The argument's name, for messages.
     prepare : callable, optional
-        Gets the name of a branch, an array of its and what to call that; returns the array as the branch computes with it.
+        Of the name of a branch, raw data of its and what to call those: the numbers that it computes with.
 
     Returns
     -------

@@ -100,7 +100,9 @@ class Network:
             missing = [name for name in branches.columns if name not in input_shape]
             if missing or len(input_shape) > len(branches.columns):
                 raise ValueError(f"input_shape must name the branches {', '.join(map(repr, branches.columns))}")
-            self._build({str(stack.name): self._features_of(input_shape[stack.name], stack) for stack in branches.layers})
+            self._build(
+                {str(stack.name): self._features_of(input_shape[stack.name], stack) for stack in branches.layers}
+            )
             return
         features = self._features_of(input_shape)
         known = self.layers[0].input_features if self.layers else None

@@ -407,3 +407,63 @@ def test_hostile_files(kind, changes, tmp_path, monkeypatch):
     model.save(tmp_path / "model.fastnn")
     with pytest.raises(fastnn.ModelFileError):
         fastnn.load_model(tmp_path / "model.fastnn")
+
+
+# ---- in branches ----
+
+
+def table(rows=200):
+    generator = np.random.default_rng(0)
+    x = {
+        "colour": generator.choice(["red", "green", "blue"], rows),
+        "code": generator.choice([404, 200, 10**12], (rows, 2)),
+        "age": generator.normal(40, 10, rows),
+        "image": generator.random((rows, 3, 4)),
+    }
+    return x, ((x["colour"] == "red") ^ (x["age"] > 45) ^ (x["code"][:, 0] == 10**12)).astype(np.float32)
+
+
+def branched(x):
+    colour, code = layers.StringLookup(), layers.IntegerLookup(output_mode="count")
+    age = layers.Discretization(num_bins=6, output_mode="one_hot")
+    for layer, name in ((colour, "colour"), (code, "code"), (age, "age")):
+        layer.adapt(x[name])
+    branches = {
+        "colour": [colour, layers.Embedding(colour.vocabulary_size(), 3)],
+        "code": [layers.Input((2,)), code],
+        "age": [age],
+        "image": [layers.Input((3, 4)), layers.Flatten(), layers.Dense(2)],
+    }
+    model = fastnn.Sequential(
+        [layers.Branches(branches), layers.Dense(32, "tanh"), layers.Dense(16, "tanh"), layers.Dense(1, "sigmoid")]
+    )
+    model.compile(fastnn.optimizers.Adam(0.02), "binary_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def test_raw_columns_in_branches(tmp_path):
+    x, y = table()
+    model = branched(x)
+    model.fit(x, y, epochs=60, verbose=0)
+    assert model.evaluate(x, y, verbose=0)[1] > 0.95
+    model.save(tmp_path / "model.fastnn")
+    np.testing.assert_array_equal(fastnn.load_model(tmp_path / "model.fastnn").predict(x), model.predict(x))
+    unseen = {name: values[:1] for name, values in x.items()} | {"colour": ["mauve"]}
+    assert np.isfinite(model.predict(unseen)).all()
+
+
+def test_raw_columns_that_cannot_be():
+    x, y = table(20)
+    model = branched(x)
+    with pytest.raises(TypeError, match=r"x\['colour'\] must hold text for layer 'stringlookup', but row 0 holds None"):
+        model.fit(x | {"colour": [None] * 20}, y)
+    with pytest.raises(ValueError, match=r"x\['image'\] must have rows of shape \(3, 4\), got \(4, 3\)"):
+        model.fit(x | {"image": np.zeros((20, 4, 3))}, y)
+    assert not model.built
+    model.fit(x, y, verbose=0)
+    with pytest.raises(
+        TypeError, match="x must be a dict of arrays or a data frame: layer 'stringlookup' reads raw data"
+    ):
+        model.predict(np.zeros((2, 16)))
+    with pytest.raises(ValueError, match="which a frozen Predictor cannot"):
+        model.freeze()
