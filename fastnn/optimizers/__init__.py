@@ -1,0 +1,43 @@
+"""Optimizers: the rule that turns gradients into new weights. The engine applies it; see src_c/optimizer.inc."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastnn import schedules
+from fastnn._registry import Registry
+from fastnn.optimizers.adam import Adam, Adamax, AdamW, Nadam
+from fastnn.optimizers.base import Hyperparameters, Optimizer, Slot
+from fastnn.optimizers.first_order import SGD, Adadelta, Adagrad, Lion, RMSprop
+
+__all__ = [
+    "SGD",
+    "Adadelta",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Adamax",
+    "Hyperparameters",
+    "Lion",
+    "Nadam",
+    "Optimizer",
+    "RMSprop",
+    "Slot",
+    "get",
+    "schedules",
+    "serialize",
+]
+
+_registry: Registry[Optimizer] = Registry("optimizer", Optimizer)
+for _optimizer in (SGD, Adam, AdamW, Nadam, Adamax, RMSprop, Adagrad, Adadelta, Lion):
+    _registry.register(_optimizer)
+
+
+def get(identifier: Any) -> Optimizer:
+    """The optimizer of that name, with its defaults."""
+    return _registry.get(identifier)
+
+
+def serialize(optimizer: Optimizer) -> dict[str, Any]:
+    """A JSON-able dict from which :func:`get` makes an equal optimizer."""
+    return _registry.serialize(optimizer)

@@ -1,0 +1,147 @@
+"""Adam and its kin: the gradient's mean over the root of its mean square."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from fastnn._settings import Setting
+from fastnn.optimizers.base import Optimizer, Shared, Slot
+from fastnn.schedules import LearningRateSchedule
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+
+class _Moments(Optimizer):
+    """What Adam and its kin share: two decays and an epsilon."""
+
+    beta_1 = Setting(high=1.0)
+    beta_2 = Setting(high=1.0)
+    epsilon = Setting(open_low=True)
+    _FIELDS: ClassVar[tuple[str, ...]] = ("beta_1", "beta_2", "epsilon")
+    _SECOND: ClassVar[str] = "velocity"
+
+    def __init__(
+        self,
+        learning_rate: float | LearningRateSchedule = 0.001,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-7,
+        **shared: Unpack[Shared],
+    ) -> None:
+        super().__init__(learning_rate, **shared)
+        self.beta_1, self.beta_2, self.epsilon = beta_1, beta_2, epsilon
+
+    def rule_slots(self) -> tuple[Slot, ...]:
+        """First moment; second moment or norm."""
+        return (Slot("momentum"), Slot(self._SECOND))
+
+    def numbers(self) -> tuple[float, ...]:
+        """Decays: beta_1, beta_2, epsilon."""
+        return (self.beta_1, self.beta_2, self.epsilon)
+
+
+class Adam(_Moments):
+    """Adam (Kingma and Ba 2015, the form at the end of section 2, as in Keras).
+
+    Parameters
+    ----------
+    learning_rate : float or LearningRateSchedule, default 0.001
+    beta_1, beta_2 : float, default 0.9 and 0.999
+        Decay of the first and second moment, in [0, 1).
+    epsilon : float, default 1e-7
+        Added to the square root of the second moment.
+    amsgrad : bool, default False
+        Divide by the largest second moment so far (Reddi et al. 2018).
+    **shared
+        See :class:`Optimizer`.
+    """
+
+    _FIELDS = (*_Moments._FIELDS, "amsgrad")
+
+    def __init__(
+        self,
+        learning_rate: float | LearningRateSchedule = 0.001,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-7,
+        amsgrad: bool = False,
+        **shared: Unpack[Shared],
+    ) -> None:
+        super().__init__(learning_rate, beta_1, beta_2, epsilon, **shared)
+        self.amsgrad = bool(amsgrad)
+
+    @property
+    def code(self) -> int:
+        """The engine's number for the rule."""
+        return 4 if self.amsgrad else 3
+
+    def rule_slots(self) -> tuple[Slot, ...]:
+        """First and second moment, and the largest second one with `amsgrad`."""
+        return (*super().rule_slots(), *((Slot("velocity_hat"),) if self.amsgrad else ()))
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019).
+
+    Parameters
+    ----------
+    learning_rate : float or LearningRateSchedule, default 0.001
+    weight_decay : float, default 0.004
+    beta_1, beta_2, epsilon, amsgrad
+        As for :class:`Adam`.
+    **shared
+        See :class:`Optimizer`.
+    """
+
+    def __init__(
+        self,
+        learning_rate: float | LearningRateSchedule = 0.001,
+        weight_decay: float = 0.004,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-7,
+        amsgrad: bool = False,
+        **shared: Any,
+    ) -> None:
+        if weight_decay is None:
+            raise ValueError("weight_decay must be a number, got None: use Adam")
+        super().__init__(learning_rate, beta_1, beta_2, epsilon, amsgrad, weight_decay=weight_decay, **shared)
+
+
+class Nadam(_Moments):
+    """Adam with Nesterov's momentum (Dozat 2015).
+
+    Parameters
+    ----------
+    learning_rate : float or LearningRateSchedule, default 0.001
+    beta_1, beta_2 : float, default 0.9 and 0.999
+    epsilon : float, default 1e-7
+    **shared
+        See :class:`Optimizer`.
+    """
+
+    @property
+    def code(self) -> int:
+        """The engine's number for the rule."""
+        return 5
+
+
+class Adamax(_Moments):
+    """Adam with the largest gradient in the place of the second moment (Kingma and Ba 2015, section 7.1).
+
+    Parameters
+    ----------
+    learning_rate : float or LearningRateSchedule, default 0.001
+    beta_1, beta_2 : float, default 0.9 and 0.999
+    epsilon : float, default 1e-7
+    **shared
+        See :class:`Optimizer`.
+    """
+
+    _SECOND = "norm"
+
+    @property
+    def code(self) -> int:
+        """The engine's number for the rule."""
+        return 6

@@ -1,0 +1,235 @@
+"""Gradient descent, and rules that scale it element by element."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from fastnn._settings import Setting
+from fastnn.optimizers.base import Optimizer, Shared, Slot
+from fastnn.schedules import LearningRateSchedule
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+
+class SGD(Optimizer):
+    """Gradient descent, θ ← θ - α∇J; with momentum as in Keras (Polyak 1964), or Nesterov's (Sutskever et al. 2013).
+
+    Parameters
+    ----------
+    learning_rate : float or LearningRateSchedule, default 0.01
+    momentum : float, default 0
+        In [0, 1].
+    nesterov : bool, default False
+    **shared
+        See :class:`Optimizer`.
+
+    Examples
+    --------
+    >>> from fastnn.optimizers import SGD
+    >>> SGD(0.1, momentum=0.9).learning_rate
+    0.1
+    """
+
+    momentum = Setting(high=math.nextafter(1, 2))
+    _FIELDS = ("momentum", "nesterov")
+
+    def __init__(
+        self,
+        learning_rate: float | LearningRateSchedule = 0.01,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        **shared: Unpack[Shared],
+    ) -> None:
+        super().__init__(learning_rate, **shared)
+        self.momentum = momentum
+        self.nesterov = bool(nesterov)
+
+    @property
+    def code(self) -> int:
+        """The engine's number for the rule."""
+        return 0 if not self.momentum else 2 if self.nesterov else 1
+
+    def rule_slots(self) -> tuple[Slot, ...]:
+        """``momentum`` where there is momentum."""
+        return (Slot("momentum"),) if self.momentum else ()
+
+    def numbers(self) -> tuple[float, ...]:
+        """Momentum."""
+        return (self.momentum,)
+
+
+class RMSprop(Optimizer):
+    """Divides the gradient by the root of its mean square (Hinton 2012).
+
+    Parameters
+    ----------
+    learning_rate : float or LearningRateSchedule, default 0.001
+    rho : float, default 0.9
+        Decay of the mean square, in [0, 1].
+    momentum : float, default 0
+    epsilon : float, default 1e-7
+        Added under the root.
+    centered : bool, default False
+        Divide by the deviation instead: subtract the squared mean under the root.
+    **shared
+        See :class:`Optimizer`.
+    """
+
+    rho = Setting(high=math.nextafter(1, 2))
+    momentum = Setting(high=math.nextafter(1, 2))
+    epsilon = Setting(open_low=True)
+    _FIELDS = ("rho", "momentum", "epsilon", "centered")
+
+    def __init__(
+        self,
+        learning_rate: float | LearningRateSchedule = 0.001,
+        rho: float = 0.9,
+        momentum: float = 0.0,
+        epsilon: float = 1e-7,
+        centered: bool = False,
+        **shared: Unpack[Shared],
+    ) -> None:
+        super().__init__(learning_rate, **shared)
+        self.rho, self.momentum, self.epsilon, self.centered = rho, momentum, epsilon, bool(centered)
+
+    @property
+    def code(self) -> int:
+        """The engine's number for the rule."""
+        return 7 + int(self.momentum > 0) + 2 * int(self.centered)
+
+    def rule_slots(self) -> tuple[Slot, ...]:
+        """The mean square; the momentum and the mean where there are."""
+        names = ["velocity"] + ["momentum"] * (self.momentum > 0) + ["average_gradient"] * self.centered
+        return tuple(Slot(name) for name in names)
+
+    def numbers(self) -> tuple[float, ...]:
+        """Decay rho, epsilon, momentum."""
+        return (self.rho, self.epsilon, self.momentum)
+
+
+class Adagrad(Optimizer):
+    """Divides the gradient by the root of the sum of its squares so far (Duchi, Hazan and Singer 2011).
+
+    Parameters
+    ----------
+    learning_rate : float or LearningRateSchedule, default 0.001
+    initial_accumulator_value : float, default 0.1
+        Where the sum starts.
+    epsilon : float, default 1e-7
+        Added under the root.
+    **shared
+        See :class:`Optimizer`.
+    """
+
+    initial_accumulator_value = Setting()
+    epsilon = Setting(open_low=True)
+    _FIELDS = ("initial_accumulator_value", "epsilon")
+
+    def __init__(
+        self,
+        learning_rate: float | LearningRateSchedule = 0.001,
+        initial_accumulator_value: float = 0.1,
+        epsilon: float = 1e-7,
+        **shared: Unpack[Shared],
+    ) -> None:
+        super().__init__(learning_rate, **shared)
+        self.initial_accumulator_value, self.epsilon = initial_accumulator_value, epsilon
+
+    @property
+    def code(self) -> int:
+        """The engine's number for the rule."""
+        return 11
+
+    def rule_slots(self) -> tuple[Slot, ...]:
+        """The sum of squares."""
+        return (Slot("accumulator", self.initial_accumulator_value),)
+
+    def numbers(self) -> tuple[float, ...]:
+        """Epsilon."""
+        return (self.epsilon,)
+
+
+class Adadelta(Optimizer):
+    """Steps as large as the mean of those before, over the mean gradient (Zeiler 2012).
+
+    Parameters
+    ----------
+    learning_rate : float or LearningRateSchedule, default 0.001
+        The paper has 1.0.
+    rho : float, default 0.95
+    epsilon : float, default 1e-7
+        Added under both roots.
+    **shared
+        See :class:`Optimizer`.
+    """
+
+    rho = Setting(high=math.nextafter(1, 2))
+    epsilon = Setting(open_low=True)
+    _FIELDS = ("rho", "epsilon")
+
+    def __init__(
+        self,
+        learning_rate: float | LearningRateSchedule = 0.001,
+        rho: float = 0.95,
+        epsilon: float = 1e-7,
+        **shared: Unpack[Shared],
+    ) -> None:
+        super().__init__(learning_rate, **shared)
+        self.rho, self.epsilon = rho, epsilon
+
+    @property
+    def code(self) -> int:
+        """The engine's number for the rule."""
+        return 12
+
+    def rule_slots(self) -> tuple[Slot, ...]:
+        """Mean squares of the gradients and of the steps."""
+        return (Slot("accumulated_grad"), Slot("accumulated_delta_var"))
+
+    def numbers(self) -> tuple[float, ...]:
+        """Decay rho, epsilon."""
+        return (self.rho, self.epsilon)
+
+
+class Lion(Optimizer):
+    """Steps of one size, by the sign of an interpolated momentum (Chen et al. 2023).
+
+    Parameters
+    ----------
+    learning_rate : float or LearningRateSchedule, default 0.001
+    beta_1 : float, default 0.9
+        The share of the momentum in the sign, in (0, 1].
+    beta_2 : float, default 0.99
+        Decay of the momentum.
+    **shared
+        See :class:`Optimizer`.
+    """
+
+    beta_1 = Setting(high=math.nextafter(1, 2), open_low=True)
+    beta_2 = Setting(high=math.nextafter(1, 2))
+    _FIELDS = ("beta_1", "beta_2")
+
+    def __init__(
+        self,
+        learning_rate: float | LearningRateSchedule = 0.001,
+        beta_1: float = 0.9,
+        beta_2: float = 0.99,
+        **shared: Unpack[Shared],
+    ) -> None:
+        super().__init__(learning_rate, **shared)
+        self.beta_1, self.beta_2 = beta_1, beta_2
+
+    @property
+    def code(self) -> int:
+        """The engine's number for the rule."""
+        return 13
+
+    def rule_slots(self) -> tuple[Slot, ...]:
+        """The momentum."""
+        return (Slot("momentum"),)
+
+    def numbers(self) -> tuple[float, ...]:
+        """Decays: beta_1, beta_2."""
+        return (self.beta_1, self.beta_2)
