@@ -16,6 +16,7 @@ from fastnn.feeds import ArrayFeed, BatchFeed, Chunk
 
 if TYPE_CHECKING:
     from fastnn.models import Sequential
+    from fastnn.optimizers import LBFGS
 
 Feed = ArrayFeed | BatchFeed
 Array = npt.NDArray[Any]
@@ -96,6 +97,104 @@ def train_epoch(model: Sequential, feed: Feed, steps: int | None, hooks: Callbac
     return totals
 
 
+class Epochs:
+    """The epochs of a fit, with what happens around each.
+
+    Parameters
+    ----------
+    model : Sequential
+    hooks : CallbackList
+    shown : tuple
+        What the reporter shows: verbosity, and steps of an epoch.
+    epochs : int
+        The number of the last one.
+    validation : feed or None
+    validation_steps : int or None
+    due : callable
+        Says of an epoch whether it is followed by a validation.
+    """
+
+    def __init__(
+        self,
+        model: Sequential,
+        hooks: CallbackList,
+        shown: tuple[int, int | None],
+        epochs: int,
+        validation: Feed | None,
+        validation_steps: int | None,
+        due: Callable[[int], bool],
+    ) -> None:
+        self._model, self._hooks, self._shown, self._epochs = model, hooks, shown, epochs
+        self._validation, self._validation_steps, self._due = validation, validation_steps, due
+        self._reporter = Reporter(0, None)
+        self._warned = False
+        self._logs: Logs = {}
+
+    def train(self, feed: Feed, steps: int | None, first: int) -> None:
+        """The epochs from `first` (or where a callback has set it) on, a pass over the feed each."""
+        self._hooks.call("on_train_begin", {})
+        try:
+            for epoch in range(self._model._initial_epoch or first, self._epochs):
+                self._begin(epoch)
+                totals = train_epoch(self._model, feed, steps, self._hooks, self._reporter)
+                if not totals.steps:  # a generator that has ended
+                    break
+                if self._end(epoch, totals):
+                    break
+        finally:
+            self._reporter.close()
+        self._finish()
+
+    def minimize(self, optimizer: LBFGS, feed: Feed, first: int) -> None:
+        """The same, an iteration of L-BFGS over all rows each."""
+        model = self._model
+        engine, _, _ = model._ready("fit")
+        samples = next(feed.epoch()).samples
+        self._hooks.call("on_train_begin", {})
+        epoch = model._initial_epoch or first
+
+        def after(sums: Array) -> bool:
+            nonlocal epoch
+            totals = Totals(model)
+            totals.add(Chunk(samples, None, len(samples), 1, len(samples)), sums)
+            self._reporter.done = 1
+            stop = self._end(epoch, totals)
+            epoch += 1
+            if not stop and epoch < self._epochs:
+                self._begin(epoch)
+            return stop
+
+        try:
+            if epoch < self._epochs:
+                self._begin(epoch)
+                optimizer.minimize(engine, model._rules(), samples, self._epochs - epoch, after)
+        finally:
+            self._reporter.close()
+        self._finish()
+
+    def _begin(self, epoch: int) -> None:
+        self._hooks.call("on_epoch_begin", epoch, {})
+        self._reporter = Reporter(*self._shown)
+        self._reporter.begin(f"Epoch {epoch + 1}/{self._epochs}")
+
+    def _end(self, epoch: int, totals: Totals) -> bool:
+        """Validation and the logs of an epoch; whether it was the last one."""
+        self._warned = self._warned or warn_if_nonfinite(totals, epoch)
+        self._logs = totals.means()
+        if self._validation is not None and self._due(epoch):
+            seen = evaluate(self._model, self._validation, self._validation_steps, self._hooks, Reporter(0, None))
+            self._logs |= {f"val_{key}": value for key, value in seen.items()}
+        self._reporter.end(self._logs)
+        self._reporter.close()
+        self._hooks.call("on_epoch_end", epoch, self._logs)
+        return self._model.stop_training
+
+    def _finish(self) -> None:
+        if self._logs and self._model.optimizer is not None:  # an epoch has run, and a callback may save the model next
+            self._model.optimizer.finalize_variable_values()
+        self._hooks.call("on_train_end", self._logs)
+
+
 def evaluate(model: Sequential, feed: Feed, steps: int | None, hooks: CallbackList, reporter: Reporter) -> Logs:
     """The loss and the metrics of a feed: one call into the engine, or one a batch where a callback looks in."""
     totals = Totals(model)
@@ -153,6 +252,6 @@ def warn_if_nonfinite(totals: Totals, epoch: int) -> bool:
         f"the loss is not finite from epoch {epoch + 1}, step {totals.first_nonfinite + 1} on: try a smaller learning "
         f"rate",
         RuntimeWarning,
-        stacklevel=3,
+        stacklevel=5,
     )
     return True

@@ -13,9 +13,11 @@ from fastnn import config, data, goals, loop, losses, metrics, optimizers, plan
 from fastnn._arguments import count_argument, no_arguments_of_arrays, optional_count, validation_due
 from fastnn._engine import Engine
 from fastnn.callbacks import Callback, CallbackList, History, Logs
+from fastnn.callbacks.base import TRAIN_BATCH_HOOKS
 from fastnn.callbacks.reporter import Reporter
 from fastnn.feeds import ArrayFeed, BatchFeed, Samples, gives_batches
 from fastnn.goals import Goal
+from fastnn.layers._op import Rule
 from fastnn.layers.base import Layer
 from fastnn.network import Network
 
@@ -103,7 +105,7 @@ class Trainer(Network):
             lowered = plan.lower(self.layers, engine.plan.inputs, self._policy())
             engine.set_frozen([op.frozen for op in lowered.ops])
             engine.compile(heads)
-            engine.set_optimizer(*code, plan.training_rules(self.layers, engine.plan.parameters, optimizer.decays))
+            engine.set_optimizer(*code, self._rules())
             optimizer.attach(engine)
             self._compiled_code, self._measured = code, measured
         engine.seed = self._seed
@@ -362,7 +364,9 @@ class Trainer(Network):
             feed, validation = self._fit_feeds(
                 x, y, sample_weight, class_weight, batch, bool(shuffle), held, check_finite
             )
-        self._ready("fit")
+        _, _, optimizer = self._ready("fit")
+        if isinstance(optimizer, optimizers.LBFGS):
+            self._check_lbfgs(optimizer, feed, batch_size, steps, hooks)
 
         history = next((c for c in hooks.callbacks if isinstance(c, History)), None) or History()
         if history not in hooks.callbacks:
@@ -370,34 +374,38 @@ class Trainer(Network):
         steps_shown = feed.steps if steps is None else steps
         hooks.attach(cast("Sequential", self), {"epochs": epochs, "steps": steps_shown, "verbose": shown})
         self.stop_training, self.history, self._initial_epoch = False, history, 0
-        logs: Logs = {}
-        warned = False
-        hooks.call("on_train_begin", {})
-        for epoch in range(self._initial_epoch or first, epochs):
-            hooks.call("on_epoch_begin", epoch, {})
-            reporter = Reporter(shown, steps_shown)
-            reporter.begin(f"Epoch {epoch + 1}/{epochs}")
-            try:
-                totals = loop.train_epoch(cast("Sequential", self), feed, steps, hooks, reporter)
-                if not totals.steps:  # a generator that has ended
-                    break
-                warned = warned or loop.warn_if_nonfinite(totals, epoch)
-                logs = totals.means()
-                if validation is not None and due(epoch):
-                    seen = loop.evaluate(
-                        cast("Sequential", self), validation, validation_steps, hooks, Reporter(0, None)
-                    )
-                    logs |= {f"val_{key}": value for key, value in seen.items()}
-                reporter.end(logs)
-            finally:
-                reporter.close()
-            hooks.call("on_epoch_end", epoch, logs)
-            if self.stop_training:
-                break
-        if logs and self.optimizer is not None:  # an epoch has run, and a callback may save the model next
-            self.optimizer.finalize_variable_values()
-        hooks.call("on_train_end", logs)
+        run = loop.Epochs(
+            cast("Sequential", self), hooks, (shown, steps_shown), epochs, validation, validation_steps, due
+        )
+        if isinstance(optimizer, optimizers.LBFGS):
+            run.minimize(optimizer, feed, first)
+        else:
+            run.train(feed, steps, first)
         return history
+
+    def _check_lbfgs(
+        self,
+        optimizer: optimizers.LBFGS,
+        feed: loop.Feed,
+        batch_size: int | None,
+        steps: int | None,
+        hooks: CallbackList,
+    ) -> None:
+        """Raise where L-BFGS cannot do what fit was asked for."""
+        if not isinstance(feed, ArrayFeed) or isinstance(feed.samples.x, data.Deferred):
+            raise ValueError("LBFGS looks at all rows in every step: x must be an array that fits the memory")
+        if (batch_size is not None and batch_size < len(feed.samples)) or steps is not None:
+            raise ValueError("LBFGS looks at all rows in every step: batch_size and steps_per_epoch must be None")
+        if hooks.wants(*TRAIN_BATCH_HOOKS):
+            raise ValueError("LBFGS has no batches: a callback has a hook for them")
+        engine = self._need_engine("fit")
+        lowered = plan.lower(self.layers, engine.plan.inputs, self._policy())
+        optimizer.check(lowered.ops, lowered.parameters, self._rules())
+
+    def _rules(self) -> list[Rule]:
+        """How each of the parameters is trained."""
+        decays = self.optimizer.decays if self.optimizer is not None else bool
+        return plan.training_rules(self.layers, self._need_engine("fit").plan.parameters, decays)
 
     def _means(self, sums: npt.NDArray[np.float64], rows: int) -> Logs:
         """The losses and the metrics from the engine's sums."""

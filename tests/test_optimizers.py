@@ -267,6 +267,19 @@ def test_configs_there_and_back(name):
     assert copy.deepcopy(optimizer).get_config() == optimizer.get_config()
 
 
+def test_fit_ends_with_the_average():
+    x, y = data_of(40, 5, 2, "float64")
+    optimizer = optimizers.SGD(0.1, use_ema=True, ema_momentum=0.9)
+    model, by_hand = model_of((5, 2), "float64", optimizer), model_of((5, 2), "float64", optimizers.SGD(0.1))
+    model.fit(x, y, batch_size=10, epochs=2, shuffle=False, verbose=0)
+    averages = None
+    for start in [0, 10, 20, 30] * 2:
+        by_hand.train_on_batch(x[start : start + 10], y[start : start + 10])
+        weights = by_hand.get_weights()
+        averages = [0.9 * a + 0.1 * w for a, w in zip(averages or weights, weights, strict=True)]
+    near(model.get_weights(), averages, "float64")
+
+
 def test_weight_decay_exclusions():
     optimizer = optimizers.SGD(0.1, weight_decay=0.5)
     optimizer.exclude_from_weight_decay(var_names=["bias"])

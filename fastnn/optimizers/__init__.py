@@ -9,8 +9,10 @@ from fastnn._registry import Registry
 from fastnn.optimizers.adam import Adam, Adamax, AdamW, Nadam
 from fastnn.optimizers.base import Hyperparameters, Optimizer, Slot
 from fastnn.optimizers.first_order import SGD, Adadelta, Adagrad, Lion, RMSprop
+from fastnn.optimizers.lbfgs import LBFGS
 
 __all__ = [
+    "LBFGS",
     "SGD",
     "Adadelta",
     "Adagrad",
@@ -29,7 +31,7 @@ __all__ = [
 ]
 
 _registry: Registry[Optimizer] = Registry("optimizer", Optimizer)
-for _optimizer in (SGD, Adam, AdamW, Nadam, Adamax, RMSprop, Adagrad, Adadelta, Lion):
+for _optimizer in (SGD, Adam, AdamW, Nadam, Adamax, RMSprop, Adagrad, Adadelta, Lion, LBFGS):
     _registry.register(_optimizer)
 
 

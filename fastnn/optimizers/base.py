@@ -14,7 +14,6 @@ from fastnn._settings import Setting, number
 from fastnn.schedules import LearningRateSchedule, _Constant
 
 if TYPE_CHECKING:
-
     from fastnn._engine import Engine
 
 

@@ -1,0 +1,163 @@
+"""L-BFGS for small data: SciPy's, over all trained parameters and all rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastnn._settings import Setting
+from fastnn.layers._op import OP_BATCH_NORMALIZATION, OP_DROPOUT, OP_GAUSSIAN
+from fastnn.optimizers.base import Hyperparameters, Optimizer
+
+if TYPE_CHECKING:
+    from fastnn._engine import Engine
+    from fastnn.feeds import Samples
+    from fastnn.layers._op import Op, Rule
+    from fastnn.plan import ParameterSpec
+
+Array = npt.NDArray[Any]
+_NON_NEGATIVE = 1
+
+
+class LBFGS(Optimizer):
+    """L-BFGS (Liu and Nocedal 1989), for data and models small enough that every step can look at all rows.
+
+    ``fit(epochs=n)`` runs up to n iterations over all rows at once; an epoch of the history is an iteration, and it
+    ends early when it has converged. SciPy's ``L-BFGS-B`` chooses the steps: there is no learning rate. Not in Keras.
+
+    Parameters
+    ----------
+    max_corrections : int, default 10
+        Pairs of steps and changes of the gradient that are remembered.
+    function_tolerance : float, default 2.2e-9
+        Converged when the loss falls by less than this share of it in an iteration,
+    gradient_tolerance : float, default 1e-5
+        or when no element of the gradient is larger.
+    max_line_search : int, default 20
+        Evaluations of the loss in an iteration, at most.
+    name : str, optional
+        As for other optimizers; it means nothing here.
+
+    Examples
+    --------
+    >>> import fastnn, numpy as np
+    >>> x = np.linspace(-1, 1, 20)[:, None]
+    >>> model = fastnn.Sequential([fastnn.Input((1,), dtype="float64"), fastnn.layers.Dense(1)])
+    >>> model.compile(fastnn.optimizers.LBFGS(), "mse")
+    >>> round(min(model.fit(x, 2 * x - 1, epochs=20, verbose=0).history["loss"]), 6)
+    0.0
+    """
+
+    max_corrections = Setting(low=1, whole=True)
+    function_tolerance = Setting()
+    gradient_tolerance = Setting()
+    max_line_search = Setting(low=1, whole=True)
+    _FIELDS = ("max_corrections", "function_tolerance", "gradient_tolerance", "max_line_search")
+
+    def __init__(
+        self,
+        max_corrections: int = 10,
+        function_tolerance: float = 2.2e-9,
+        gradient_tolerance: float = 1e-5,
+        max_line_search: int = 20,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(1.0, name=name)
+        self.max_corrections, self.max_line_search = max_corrections, max_line_search
+        self.function_tolerance, self.gradient_tolerance = function_tolerance, gradient_tolerance
+
+    @property
+    def code(self) -> int:
+        """That of gradient descent, of which the engine never takes a step here."""
+        return 0
+
+    @property
+    def learning_rate(self) -> float:
+        """There is none."""
+        raise AttributeError("LBFGS has no learning_rate: a line search chooses each step")
+
+    @learning_rate.setter
+    def learning_rate(self, value: Any) -> None:
+        raise AttributeError("LBFGS has no learning_rate: a line search chooses each step")
+
+    def hyperparameters(self) -> Hyperparameters:
+        """Raise: there is no step from one batch."""
+        raise ValueError("LBFGS looks at all rows in every step: train with fit, on arrays")
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {"name": self.name} | {field: getattr(self, field) for field in self._FIELDS}
+
+    def check(self, ops: Iterable[Op], parameters: Iterable[ParameterSpec], rules: Iterable[Rule]) -> None:
+        """Raise where a layer's loss is another one at each call, or where a parameter asks for what L-BFGS lacks."""
+        for op in ops:
+            if op.code in (OP_DROPOUT, OP_GAUSSIAN):
+                raise ValueError("LBFGS needs a loss that is the same at each call: the model has a layer of noise")
+            if op.code == OP_BATCH_NORMALIZATION and not op.frozen:
+                raise ValueError("LBFGS cannot train a BatchNormalization: its moving statistics follow single steps")
+        for spec, rule in zip(parameters, rules, strict=True):
+            if rule.constraint not in (0, _NON_NEGATIVE):
+                raise ValueError(f"LBFGS knows no constraint but NonNeg, and {spec.layer}/{spec.name} has another")
+            if rule.multiplier != 1:
+                raise ValueError(f"LBFGS knows no learning_rate_multiplier, and layer {spec.layer!r} has one")
+
+    def minimize(
+        self, engine: Engine, rules: list[Rule], samples: Samples, iterations: int, after: Callable[[Array], bool]
+    ) -> None:
+        """Up to so many iterations; `after` each one, with the engine's sums for its parameters, says whether to stop.
+
+        An exception leaves the parameters of the last whole iteration.
+        """
+        from scipy.optimize import minimize
+
+        trained = [
+            (slice(spec.offset, spec.offset + int(np.prod(spec.shape))), rule.constraint == _NON_NEGATIVE)
+            for spec, rule in zip(engine.plan.parameters, rules, strict=True)
+            if rule.trainable
+        ]
+        rows = len(samples)
+        start = np.concatenate([engine.parameters[part] for part, _ in trained], dtype=np.float64)
+        low = np.concatenate([np.full(part.stop - part.start, 0.0 if bound else -np.inf) for part, bound in trained])
+        best, seen = start, (start, np.zeros(1))  # the parameters of the last iteration; of the last call, and its sums
+
+        def place(values: Array) -> None:
+            at = 0
+            for part, _ in trained:
+                size = part.stop - part.start
+                engine.parameters[part] = values[at : at + size]
+                at += size
+
+        def loss(values: Array) -> tuple[float, Array]:
+            nonlocal seen
+            place(values)
+            sums = engine.batch_gradient(samples.x, samples.y, False, samples.weights)
+            seen = values.copy(), sums
+            gradient = np.concatenate([engine.gradients[part] for part, _ in trained], dtype=np.float64)
+            return float(sums[0]) / rows, gradient
+
+        def iterated(values: Array) -> None:
+            nonlocal best
+            best = values.copy()
+            if not np.array_equal(seen[0], best):  # the line search went back
+                loss(best)
+            place(best)
+            engine.iterations += 1
+            if after(seen[1]):
+                raise StopIteration
+
+        options = {
+            "maxiter": iterations,
+            "maxfun": iterations * (self.max_line_search + 1) + 1,
+            "maxcor": self.max_corrections,
+            "ftol": self.function_tolerance,
+            "gtol": self.gradient_tolerance,
+            "maxls": self.max_line_search,
+        }
+        bounds = np.stack([low, np.full(low.size, np.inf)], axis=1) if np.isfinite(low).any() else None
+        try:
+            minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, callback=iterated, options=options)
+        finally:
+            place(best)
