@@ -33,6 +33,7 @@ def table(context: suites.Context) -> dict:
     found |= {w.id: lambda w=w: suites.infer(context, w) for w in workloads.INFERENCE}
     found["I4"] = lambda: alone.memmap(context, workloads.MEMMAP)
     found["U1"] = lambda: suites.update(context, workloads.UPDATE)
+    found |= {w.id: lambda w=w: suites.train_sparse(context, w) for w in workloads.SPARSE}
     found["C1"] = lambda: alone.busy(context, first)
     found["C2"] = lambda: alone.scaling(context, first, tabular)
     found["S1"] = lambda: alone.importing(context)

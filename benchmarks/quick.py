@@ -73,6 +73,13 @@ class Quick:
         self.agree(result, "loss", found, LOSS_BF16 if mixed else LOSS)
         return result
 
+    def train_sparse(self, workload: Workload) -> Result:
+        small = workload.quick()
+        result = Result(workload.id, small.title)
+        names = [name for name in self.everybody if name in (peers.OURS, "sklearn", "numpy", peers.REFERENCE)]
+        self.agree(result, "loss", self.each(small, "train_sparse", names, two_epochs, shuffle=False), LOSS)
+        return result
+
     def many(self, workload: Workload) -> Result:
         """One after the other against everybody; together against one after the other, to the bit."""
         small = workload.quick()
@@ -149,5 +156,6 @@ def table(context: Context) -> dict:
     found |= {w.id: lambda w=w: quick.infer(w) for w in workloads.INFERENCE if w.id != "I3b"}
     found["I4"] = lambda: quick.memmap(workloads.MEMMAP)
     found["U1"] = lambda: quick.update(workloads.UPDATE)
+    found["X1"] = lambda: quick.train_sparse(workloads.SPARSE[0])
     found["C2"] = lambda: quick.threads_agree(workloads.TRAINING[0])
     return found

@@ -25,6 +25,8 @@ BOUNDS = {
     "I3a": {"best": 1.5},
     "I3b": {"best": 1.2},
     "U1": {"triad": 0.9},
+    "X1": {"sklearn": 3.0},
+    "X2": {"sklearn": 3.0},
 }
 
 
@@ -145,6 +147,19 @@ def train(context: Context, workload: Workload) -> Result:
     within_reach(result, bound, workload.steps)
     if "peak" in BOUNDS[workload.id]:
         gemm_share(context, result, workload, step, threads)
+    ours.worker.ask("release")
+    return result
+
+
+def train_sparse(context: Context, workload: Workload) -> Result:
+    """Sparse rows beside scikit-learn, the one peer that takes them as they are."""
+    result = Result(workload.id, workload.title)
+    ours = ours_first(context, result, workload, "train_sparse")
+    if "sklearn" in context.team.versions:
+        face(context, result, ours, "sklearn", workload, "train_sparse")
+    if "sklearn" in result.ratios:
+        result.check("against scikit-learn", result.ratios["sklearn"].median, BOUNDS[workload.id]["sklearn"])
+    result.notes.append(f"A step takes {clock(own_seconds(ours) / workload.steps)}.")
     ours.worker.ask("release")
     return result
 

@@ -42,6 +42,12 @@ class Task:
         self.training = make(self.job)
         self.once = self.training.epoch
 
+    def prepare_train_sparse(self, make) -> None:
+        self.job.x, self.job.y = workloads.make_sparse_data(self.workload)
+        self.job.weights = workloads.make_weights(self.workload)
+        self.training = make(self.job)
+        self.once = self.training.epoch
+
     def prepare_many(self, make) -> None:
         self.job.x, self.job.y = workloads.make_data(self.workload)
         members = [workloads.make_weights(self.workload, seed) for seed in range(self.workload.members)]
@@ -78,7 +84,7 @@ class Task:
         """The first pass, which pays for compilation; for training the loss it ends at."""
         for _ in range(request.get("passes", 1)):
             self.once()
-        return {"loss": self.loss()} if self.kind in ("train", "many") else {}
+        return {"loss": self.loss()} if self.kind in ("train", "train_sparse", "many") else {}
 
     def loss(self) -> float:
         x, y = self.job.x[:2048], self.job.y[:2048]

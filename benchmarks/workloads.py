@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -27,6 +28,7 @@ class Workload:
     calls: int = 0  # inference: calls in one run
     members: int = 1  # networks trained in one run
     together: bool = True  # those networks in one call, where the peer can
+    entries: int = 0  # of a row that are not zero; 0: all
 
     @property
     def parameters(self) -> int:
@@ -44,9 +46,10 @@ class Workload:
         """The same in small, for a check of the results; in bfloat16 still wide enough for it to be used."""
         large, widest = len(self.widths) == 5, 256 if self.precision == "float32" else 1024
         batch = min(self.batch, 256)
+        widths = (min(self.widths[0], 3000), *self.widths[1:]) if self.entries else self.widths
         return dataclasses.replace(
             self,
-            widths=tuple(min(width, widest) if large else width for width in self.widths),
+            widths=tuple(min(width, widest) if large else width for width in widths),
             batch=batch,
             rows=min(self.rows, 1600 if self.batch < 256 else 2 * batch + 40),
             calls=min(self.calls, 8),
@@ -81,6 +84,12 @@ INFERENCE = (
     Workload("I3b", "1,024 rows through 784-128-128-10", DIGITS, 1024, 8192, calls=64),
 )
 MEMMAP = Workload("I4", "1,000,000 rows x 784 from a file through 784-128-128-10", DIGITS, 1_000_000, 1_000_000)
+SPARSE = (
+    Workload("X1", "sparse: 10,000 columns, 64 hidden, batch 32, 20,000 rows", (10_000, 64, 1), 32, 20_000, "sigmoid",
+             entries=100),
+    Workload("X2", "sparse: 100,000 columns, 64 hidden, batch 32, 2,000 rows", (100_000, 64, 1), 32, 2000, "sigmoid",
+             entries=100),
+)  # fmt: skip
 UPDATE = Workload("U1", "Adam over 100 million parameters", (10_000, 10_000), 1, 1, "linear")
 
 
@@ -106,6 +115,22 @@ def make_data(workload: Workload) -> tuple[np.ndarray, np.ndarray]:
     if workload.output == "sigmoid":
         return x, (scores > 0).astype(np.float32)
     return x, np.tanh(scores)
+
+
+def make_sparse_data(workload: Workload) -> tuple[Any, np.ndarray]:
+    """Rows like those of texts: few words, some of them far more frequent than others, each row of length 1."""
+    from scipy.sparse import csr_matrix
+
+    generator = np.random.default_rng(0)
+    rows, columns, count = workload.rows, workload.widths[0], workload.rows * workload.entries
+    frequency = 1 / np.arange(1, columns + 1) ** 0.9  # Zipf's law
+    words = generator.permutation(columns)[generator.choice(columns, count, p=frequency / frequency.sum())]
+    values = generator.random(count, np.float32)
+    x = csr_matrix((values, words, np.arange(0, count + 1, workload.entries)), (rows, columns))
+    x.sum_duplicates()
+    x.data /= np.sqrt(np.repeat(np.add.reduceat(x.data**2, x.indptr[:-1]), np.diff(x.indptr)))
+    scores = x @ generator.standard_normal(columns, np.float32)
+    return x, (scores > 0).astype(np.float32)[:, None]
 
 
 def outputs(workload: Workload, weights: list[np.ndarray], x: np.ndarray) -> np.ndarray:

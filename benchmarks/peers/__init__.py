@@ -1,7 +1,7 @@
 """Who is compared: one module a library, written as an expert in it would.
 
-A module offers some of `train`, `infer`, `many` and `adam`; each takes a `Job` and returns closures. `version` says
-what is installed. A module is imported only in a worker process of its own.
+A module offers some of `train`, `train_sparse`, `infer`, `many` and `adam`; each takes a `Job` and returns closures.
+`version` says what is installed. A module is imported only in a worker process of its own.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Job:
 
     workload: Any
     threads: int
-    x: np.ndarray | None = None
+    x: Any = None  # an array; of train_sparse a scipy.sparse matrix
     y: np.ndarray | None = None
     weights: list[np.ndarray] = field(default_factory=list)
     shuffle: bool = True

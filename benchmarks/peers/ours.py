@@ -45,6 +45,9 @@ def train(job: Job) -> Training:
     return Training(epoch, model.get_weights)
 
 
+train_sparse = train
+
+
 def many(job: Job, members: list[list[np.ndarray]], rates: np.ndarray) -> Training:
     """All networks in one call, or (`together` false) one after the other."""
     fastnn.set_num_threads(job.threads)

@@ -39,6 +39,9 @@ def train(job: Job) -> Training:
     return Training(lambda: model.partial_fit(job.x, labels), lambda: [array.copy() for array in order])
 
 
+train_sparse = train
+
+
 def infer(job: Job) -> Inference:
     model = build(job)
     return Inference(np.ascontiguousarray, model.predict_proba)
