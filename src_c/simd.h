@@ -19,6 +19,13 @@
 #define FNN_TILE_ROWS 4
 #endif
 #define FNN_TILE_VECTORS 2
+#if defined(__AVX512F__)
+#define FNN_TILE_STEPS 2    /* of the depth for each pointer to a row that is loaded */
+#define FNN_POINTER_ROWS 10 /* rows whose pointers stay in registers */
+#else
+#define FNN_TILE_STEPS 1
+#define FNN_POINTER_ROWS 8
+#endif
 #define FNN_MAX_VECTORS 8 /* of a tile of one row: enough independent chains to hide the latency of an add */
 
 /* Rows of b a pass: a panel of them is half a first-level cache. */
