@@ -489,14 +489,17 @@ size_t fnn_workspace_bytes(const fnn_model *model, size_t batch, int threads) {
     return fnn_add(bytes, sizeof(size_t[8]));
 }
 
-size_t fnn_scratch_bytes(const fnn_model *model, int threads) {
+/* Of what one thread needs to take `rows` rows through the network. */
+static size_t inference_bytes(const fnn_model *model, size_t rows) {
     fnn_bump bump = {NULL, 0};
     fnn_workspace_f32 w32;
     fnn_workspace_f64 w64;
-    const size_t rows = infer_tile_height(model);
-    const size_t bytes = model->is_double ? fnn_lay_out_f64(model, rows, 1, 0, bump, &w64)
-                                          : fnn_lay_out_f32(model, rows, 1, 0, bump, &w32);
-    return fnn_multiply(bytes, (size_t)threads);
+    return model->is_double ? fnn_lay_out_f64(model, rows, 1, 0, bump, &w64)
+                            : fnn_lay_out_f32(model, rows, 1, 0, bump, &w32);
+}
+
+size_t fnn_scratch_bytes(const fnn_model *model, int threads) {
+    return fnn_multiply(inference_bytes(model, infer_tile_height(model)), (size_t)threads);
 }
 
 size_t fnn_transposed_size(const fnn_model *model) {
@@ -639,13 +642,17 @@ static int is_chain(const fnn_model *model) {
 void fnn_freeze(const fnn_model *model, const int *threads, fnn_predictor *predictor) {
     const size_t element = model->is_double ? sizeof(double) : sizeof(float);
     const size_t stride = padded_stride(widest_output(model), element);
-    const size_t rows = FNN_STACK_BYTES / 2 / element / stride;
+    const int chain = is_chain(model);
+    size_t rows = chain ? FNN_STACK_BYTES / 2 / element / stride : (size_t)FNN_INFER_ROWS;
+    while (!chain && rows && inference_bytes(model, rows) > FNN_STACK_BYTES) {
+        rows /= 2;
+    }
     *predictor = (fnn_predictor){.run = model->is_double ? fnn_predict_f64 : fnn_predict_f32,
                                  .inputs = model->inputs,
                                  .outputs = model->ops[model->op_count - 1].outputs,
                                  .is_double = model->is_double,
-                                 .rows_per_tile = is_chain(model) ? (int)at_most(rows, FNN_INFER_ROWS) : 0,
-                                 .stride = stride,
+                                 .rows_per_tile = (int)at_most(rows, FNN_INFER_ROWS),
+                                 .stride = chain ? stride : 0,
                                  .threads = threads,
                                  .model = model};
 }
