@@ -99,6 +99,45 @@ def test_names_all_the_way(tmp_path):
     ]  # fmt: skip
 
 
+def test_weights_of_rows_by_head_are_those_of_the_formula():
+    model, x, y = multimodal(built=True)
+    generator = np.random.default_rng(2)
+    weights = {"price": generator.random(90), "flags": generator.random(90)}
+    logs = model.evaluate(x, y, sample_weight=weights, verbose=0, return_dict=True)
+    output = model.predict(x)
+    rows = {
+        "price": np.square(output["price"][:, 0] - y["price"]) * weights["price"],
+        "type": -np.log(output["type"][np.arange(90), y["type"]]),
+        "flags": -np.log(np.where(y["flags"], output["flags"], 1 - output["flags"])).mean(axis=1) * weights["flags"],
+    }
+    for name, values in rows.items():
+        assert logs[f"{name}_loss"] == pytest.approx(values.mean(), rel=1e-5)  # outputs rounded to float32
+    alike = model.evaluate(x, y, sample_weight=[weights["price"], None, weights["flags"]], verbose=0, return_dict=True)
+    assert alike == logs
+    everywhere = model.evaluate(x, y, sample_weight=weights["price"], verbose=0, return_dict=True)
+    assert everywhere["type_loss"] == pytest.approx((rows["type"] * weights["price"]).mean(), rel=1e-5)
+    with pytest.raises(ValueError, match="sample_weight names 'prices', which is no head; did you mean 'price'"):
+        model.fit(x, y, sample_weight={"prices": weights["price"]})
+
+
+def test_batches_of_dicts_train_as_arrays_do():
+    model, x, y = multimodal(built=True)
+    other, *_ = multimodal(built=True)
+
+    def batches():
+        for start in range(0, 90, 32):
+            rows = slice(start, start + 32)
+            yield tuple({name: values[rows] for name, values in each.items()} for each in (x, y))
+
+    one = model.fit(x, y, shuffle=False, verbose=0, validation_data=(x, y)).history
+    two = other.fit(batches(), verbose=0, validation_data=(x, y)).history
+    assert one == two
+    for a, b in zip(model.weights, other.weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+    for name, values in model.predict(batches()).items():
+        np.testing.assert_array_equal(values, other.predict(x)[name])
+
+
 def test_members_of_an_ensemble_train_as_alone():
     alone, together = [[multimodal(seed, built=True)[0] for seed in (1, 2)] for _ in range(2)]
     _, x, y = multimodal()
