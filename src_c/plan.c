@@ -24,6 +24,9 @@ enum {
     FNN_STRIPE = 8192,           /* elements of a stripe: a few microseconds of work for a small batch */
     FNN_LARGE_STRIPE = 1 << 20,
     FNN_COLUMN_STRIPE = 512,     /* columns of a stripe of a normalization */
+    FNN_REST_STEPS = 32,         /* that a row of a sparse kernel may miss and make up for later (rest.inc) */
+    FNN_REST_WIDTH = 16,         /* elements of a row for which that is worth its bookkeeping */
+    FNN_REST_BLOCK = 1024,       /* elements that make up for missed steps together: with two slots half a cache */
     FNN_SPARSE_STRIPES = 64,     /* at most, of a kernel for sparse rows: each looks into every row of the batch */
     FNN_CHUNK = 3072,            /* elements of a gradient chunk: stays in the first-level cache until it is used */
     FNN_CHUNK_ROWS = 12,         /* a multiple of every micro-kernel's rows */
@@ -303,6 +306,7 @@ static int useful_threads(const fnn_model *model, size_t rows, int threads, int 
         const fnn_op *op = &model->ops[k];
         if (op->sparse) {
             work += 4.0 * (double)model->row_entries * (double)op->outputs;
+            work += products > 1 ? 2.0 * (double)op->inputs * (double)op->outputs / (double)at_least(rows, 1) : 0;
             continue;
         }
         work += op->code == FNN_OP_DENSE ? 2.0 * (double)op->inputs * (double)op->outputs : 20.0 * (double)op->outputs;
@@ -459,6 +463,7 @@ static void end_turn(fnn_run *run, double steps, double seconds) {
 #include "chains.inc"
 #include "ops.inc"
 #include "update.inc"
+#include "rest.inc"
 #include "train.inc"
 #include "infer.inc"
 #include "predict.inc"
@@ -472,6 +477,7 @@ static void end_turn(fnn_run *run, double steps, double seconds) {
 #include "chains.inc"
 #include "ops.inc"
 #include "update.inc"
+#include "rest.inc"
 #include "train.inc"
 #include "infer.inc"
 #include "predict.inc"

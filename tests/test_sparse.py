@@ -236,6 +236,91 @@ def test_text_is_learned():
     assert model.evaluate(x[400:], topics[400:], verbose=0)[1] > 0.9
 
 
+# ---- rows that rest while no batch touches them ----
+
+RESTING = 33_000  # features by 16 units: just large enough for rows to rest
+OPTIMIZERS = fastnn.optimizers
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("optimizer", "settings"),
+    [
+        (OPTIMIZERS.SGD, {"learning_rate": OPTIMIZERS.schedules.ExponentialDecay(0.1, 10, 0.9)}),
+        (OPTIMIZERS.SGD, {"momentum": 0.9}),
+        (OPTIMIZERS.Adam, {"amsgrad": True}),
+        (OPTIMIZERS.AdamW, {"weight_decay": 0.01, "clipvalue": 0.01}),
+        (OPTIMIZERS.Nadam, {}),
+        (OPTIMIZERS.RMSprop, {"centered": True, "momentum": 0.5}),
+        (OPTIMIZERS.Lion, {}),
+        (OPTIMIZERS.Adam, {"use_ema": True, "ema_momentum": 0.9, "ema_overwrite_frequency": 40}),
+        (OPTIMIZERS.Adam, {"gradient_accumulation_steps": 3}),  # lets no row rest
+    ],
+)
+def test_rows_that_rest_have_the_bits_of_rows_that_do_not(optimizer, settings, dtype):
+    x, y = rows_of(150, RESTING, 0.001, dtype)
+    models = []
+    for data in (x, x.toarray()):
+        model = network(RESTING, 16, dtype, optimizer=optimizer(**settings))
+        model.layers[1].learning_rate_multiplier = 0.5 if "clipvalue" in settings else 1.0
+        model.compile(optimizer(**settings), "sparse_categorical_crossentropy")
+        model.fit(data, y, batch_size=2, epochs=2, verbose=0)  # 75 steps: a row makes up for 32 at most
+        models.append(model)
+    assert_same_models(*models)
+    for first, second in zip(models[0]._engine.slots, models[1]._engine.slots, strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
+def test_no_row_rests_where_a_step_needs_the_norm_of_all_gradients():
+    x, y = rows_of(60, RESTING, 0.001, "float64")
+    models = []
+    for data in (x, x.toarray()):
+        model = network(RESTING, 16, "float64", optimizer=OPTIMIZERS.Adam(clipnorm=0.1))
+        model.fit(data, y, batch_size=2, verbose=0)
+        models.append(model)
+    for first, second in zip(*(model.get_weights() for model in models), strict=True):
+        np.testing.assert_allclose(first, second, rtol=1e-9, atol=1e-14)  # the norm is summed by other stripes
+
+
+def test_rows_that_rest_are_constrained():
+    x, y = rows_of(100, RESTING, 0.001)
+    models = []
+    for data in (x, x.toarray()):
+        kernel = layers.Dense(16, "relu", kernel_constraint="non_neg")
+        model = fastnn.Sequential([fastnn.Input((RESTING,)), kernel, layers.Dense(3, "softmax")])
+        model.set_weights(network(RESTING, 16).get_weights())
+        model._seed = 0
+        model.compile("adam", "sparse_categorical_crossentropy")
+        model.fit(data, y, batch_size=2, verbose=0)
+        models.append(model)
+    assert_same_models(*models)
+    assert models[0].get_weights()[0].min() == 0
+
+
+@pytest.mark.thread_unsafe(reason="sets the number of threads of the process")
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_run_that_is_stopped_leaves_no_row_behind(threads):
+    fastnn.set_num_threads(threads)
+    x, y = rows_of(200, RESTING, 0.001)
+    stopped, alone = network(RESTING, 16), network(RESTING, 16)
+    order = np.random.default_rng(0).integers(0, 200, 400_000)
+
+    def stop(steps, sums):
+        raise KeyboardInterrupt
+
+    arrays = stopped._convert("fit", x, y.astype("int32"), check_finite=True)
+    engine, _, optimizer = stopped._ready("fit")
+    with pytest.raises(KeyboardInterrupt):
+        engine.train(*arrays, order, 4, optimizer.hyperparameters(), stop)
+    done = engine.iterations
+    assert 0 < done < 100_000
+    engine, _, optimizer = alone._ready("fit")
+    for start in range(0, 4 * done, 4 * 1000):  # in several runs, each of which ends with all rows awake
+        part = order[start : min(start + 4000, 4 * done)]
+        engine.train(*arrays, part, 4, optimizer.hyperparameters())
+    assert_same_models(stopped, alone)
+
+
 # ---- what cannot be ----
 
 
