@@ -74,7 +74,7 @@ cdef extern from "fastnn.h" nogil:
         size_t pieces
     ctypedef struct fnn_hyperparameters:
         int code
-        double numbers[8]
+        double numbers[12]
         fnn_schedule schedule
         double weight_decay, clipnorm, global_clipnorm, clipvalue
         int64_t accumulation_steps
@@ -82,7 +82,7 @@ cdef extern from "fastnn.h" nogil:
         int64_t ema_overwrite_frequency
     ctypedef struct fnn_rule:
         double multiplier, l1, l2
-        int32_t decays, constraint
+        int32_t decays, second, constraint
         double low, high, rate
     ctypedef struct fnn_stripe:
         size_t op, first, rows
@@ -97,6 +97,7 @@ cdef extern from "fastnn.h" nogil:
         void *slots[3]
         void *average
         void *accumulated
+        int optimizer
         const fnn_rule *rules
         void *transposed
         size_t stripe_count

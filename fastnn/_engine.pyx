@@ -498,11 +498,13 @@ cdef class Engine:
                 place = places.get(spec.offset, -1)
                 if place >= 0:  # else statistics, which no optimizer changes
                     low, high, rate = rule.norm
-                    target[place] = fnn_rule(rule.multiplier, rule.l1, rule.l2, rule.decays, rule.constraint, low, high,
-                                             rate)
+                    target[place] = fnn_rule(rule.multiplier, rule.l1, rule.l2, rule.decays, rule.second,
+                                             rule.constraint, low, high, rate)
             self._trained = [slice(spec.offset, spec.offset + int(np.prod(spec.shape)))
                              for spec, rule in zip(self.plan.parameters, rules) if rule.trainable]
-            self._optimizer = code
+            self._optimizer = self.model.optimizer = code
+            self._workspace = None  # its layout depends on the rules
+            self._last_rows = 0
             self.iterations = 0
             self.momentum_product = 1
         finally:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,6 +13,7 @@ from fastnn.layers.base import check_preparation
 
 if TYPE_CHECKING:
     from fastnn.layers import Layer
+    from fastnn.optimizers import Optimizer
 
 ALIGNMENT = 64  # bytes: every parameter starts on a cache line
 LINEAR = 0
@@ -158,14 +159,20 @@ def lower(layers: Sequence[Layer], inputs: int | Mapping[str, int], policy: str)
 
 
 def training_rules(
-    layers: Sequence[Layer], parameters: Sequence[ParameterSpec], decays: Callable[[str], bool]
+    layers: Sequence[Layer], parameters: Sequence[ParameterSpec], optimizer: Optimizer | None
 ) -> list[Rule]:
-    """How each of the parameters is trained; `decays` says of a ``layer/name`` whether weight decay counts for it."""
+    """How each of the parameters is trained, as the layers and the optimizer say."""
     named = {str(layer.name): layer for layer in layers}
     fixed = {(name, parameter) for name, layer in named.items() for parameter in layer.non_trainable()}
-    return [
-        named[spec.layer]
-        .training_rule(spec.name)
-        ._replace(decays=decays(f"{spec.layer}/{spec.name}"), trainable=(spec.layer, spec.name) not in fixed)
-        for spec in parameters
-    ]
+    rules = []
+    for spec in parameters:
+        path = f"{spec.layer}/{spec.name}"
+        rule = named[spec.layer].training_rule(spec.name)
+        rules.append(
+            rule._replace(
+                decays=optimizer is not None and optimizer.decays(path),
+                second=optimizer is not None and optimizer.uses_second_rule(path, spec.shape),
+                trainable=(spec.layer, spec.name) not in fixed,
+            )
+        )
+    return rules

@@ -39,20 +39,25 @@ class ModelFileError(ValueError):
 # ---- writing ----
 
 
+def _view(flat: npt.NDArray[Any], offset: int, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    return flat[offset : offset + math.prod(shape)].reshape(shape)
+
+
 def _tensors(model: Sequential) -> dict[str, npt.NDArray[Any]]:
     """Every array of the file under its name: weights, then optimizer slots."""
     engine = model._engine
     tensors: dict[str, npt.NDArray[Any]] = {}
     if engine is None:
         return tensors
-    slots = [("", engine.parameters)]
-    names = [slot.name for slot in model.optimizer.slots] if model.optimizer is not None else []
-    if names and len(engine.slots) == len(names):
-        slots += [(f"optimizer/{n}/", s) for n, s in zip(names, engine.slots, strict=True)]
-    for prefix, flat in slots:
-        for spec in engine.plan.parameters:
-            end = spec.offset + int(np.prod(spec.shape))
-            tensors[f"{prefix}{spec.layer}/{spec.name}"] = flat[spec.offset : end].reshape(spec.shape)
+    for spec in engine.plan.parameters:
+        tensors[f"{spec.layer}/{spec.name}"] = _view(engine.parameters, spec.offset, spec.shape)
+    optimizer = model.optimizer
+    slots = optimizer.slots if optimizer is not None else ()
+    if optimizer is not None and len(engine.slots) == len(slots):
+        for slot, flat in zip(slots, engine.slots, strict=True):
+            for spec in engine.plan.parameters:
+                shape = optimizer.slot_shape(slot.name, spec.shape)
+                tensors[f"optimizer/{slot.name}/{spec.layer}/{spec.name}"] = _view(flat, spec.offset, shape)
     return tensors
 
 

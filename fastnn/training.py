@@ -404,8 +404,7 @@ class Trainer(Network):
 
     def _rules(self) -> list[Rule]:
         """How each of the parameters is trained."""
-        decays = self.optimizer.decays if self.optimizer is not None else bool
-        return plan.training_rules(self.layers, self._need_engine("fit").plan.parameters, decays)
+        return plan.training_rules(self.layers, self._need_engine("fit").plan.parameters, self.optimizer)
 
     def _means(self, sums: npt.NDArray[np.float64], rows: int) -> Logs:
         """The losses and the metrics from the engine's sums."""

@@ -139,9 +139,11 @@ typedef enum {
     FNN_ADAGRAD = 11,
     FNN_ADADELTA = 12,
     FNN_LION = 13,
+    FNN_ADAFACTOR = 14, /* this and the next: matrix_rules.inc */
+    FNN_MUON = 15,
 } fnn_optimizer;
 
-enum { FNN_RULES = FNN_LION + 1, FNN_NUMBERS = 8, FNN_RATE = FNN_NUMBERS /* the rate stands behind the numbers */ };
+enum { FNN_RULES = FNN_LION + 1, FNN_NUMBERS = 12, FNN_RATE = FNN_NUMBERS /* the rate stands behind the numbers */ };
 
 /* How the learning rate depends on the step; step.c has the formulas. */
 typedef enum {
@@ -202,6 +204,7 @@ typedef struct {
     double multiplier;      /* of the learning rate */
     double l1, l2;          /* the penalty l1 sum |p| + l2 sum p^2 is part of the loss */
     int32_t decays;         /* the optimizer's weight decay counts for it */
+    int32_t second;         /* the optimizer's other rule is that of the parameter: Adam's, beside Muon */
     int32_t constraint;     /* fnn_constraint */
     double low, high, rate; /* of a norm */
 } fnn_rule;
@@ -288,6 +291,7 @@ typedef struct {
     void *slots[FNN_SLOTS];
     void *average;         /* moving average of the parameters, or NULL */
     void *accumulated;     /* the sum of gradients of the steps since the last update, or NULL */
+    int optimizer;         /* fnn_optimizer: a workspace has room for what it needs */
     const fnn_rule *rules; /* 2 of each op: of its kernel, of its bias */
     void *
         transposed; /* kernels of the own-product ops after the first, transposed, as fnn_transposed_size lays them out */
@@ -408,6 +412,9 @@ double fnn_learning_rate(const fnn_schedule *schedule, int64_t step);
 
 /* What step run->iterations needs. */
 fnn_step fnn_begin_step(const fnn_run *run);
+
+/* The same for those parameters of Muon that Adam trains. */
+fnn_step fnn_begin_second_step(const fnn_run *run);
 
 /* Whether the optimizer needs all gradients before it can begin: then a run with FNN_UPDATE needs model->gradients. */
 int fnn_stores_gradients(const fnn_hyperparameters *optimizer);

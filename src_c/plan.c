@@ -33,11 +33,13 @@ enum {
     FNN_STACK_BYTES = 1 << 16,   /* of activations that a predictor keeps on the stack */
     FNN_SWEEP = 1 << 14,         /* elements of a tile of a search for what is not finite */
     FNN_CONSTRAINT_COLUMNS = 64, /* of a tile of a constraint by columns */
+    FNN_ORTHOGONAL_ROWS = 48,    /* of a tile of Muon's products */
+    FNN_UPDATE_PHASES = 72,      /* of an optimizer, at most: three for each of Muon's iterations */
     FNN_UPDATE_BLOCK = 4096,     /* elements of an update of more than one sweep: they stay in the first-level cache */
 };
 
 /* What the stripes sum up of a part of a parameter; see update.inc. */
-enum { FNN_GRADIENT_SQUARES = 0, FNN_PARTIALS = 1 };
+enum { FNN_GRADIENT_SQUARES = 0, FNN_PARAMETER_SQUARES = 1, FNN_CHANGE_SQUARES = 2, FNN_PARTIALS = 3 };
 
 /* Floating-point operations that are worth waking another thread for: about 20 microseconds of them. */
 static const double work_per_thread = 1.5e6;
@@ -274,8 +276,37 @@ static int stripe_parts(const fnn_model *model, const fnn_stripe *stripe, fnn_pa
     return count;
 }
 
+static int is_matrix_rule(int optimizer) {
+    return optimizer == FNN_ADAFACTOR || optimizer == FNN_MUON;
+}
+
+/* Whether a parameter has two axes. */
+static int is_matrix(const fnn_model *model, size_t place) {
+    const int code = model->ops[place / 2].code;
+    return place % 2 == FNN_KERNEL && (code == FNN_OP_DENSE || code == FNN_OP_EMBEDDING);
+}
+
+/* Whether Muon's own rule is that of a parameter. */
+static int is_orthogonalized(const fnn_model *model, size_t place) {
+    return model->optimizer == FNN_MUON && is_matrix(model, place) && !model->rules[place].second &&
+           parameter_shape(model, place).rows > 0;
+}
+
+static size_t orthogonal_tiles(const fnn_model *model, size_t place) {
+    const fnn_shape shape = parameter_shape(model, place);
+    return is_orthogonalized(model, place) ? blocks(at_most(shape.rows, shape.columns), FNN_ORTHOGONAL_ROWS) : 0;
+}
+
+static size_t all_orthogonal_tiles(const fnn_model *model) {
+    size_t count = 0;
+    for (size_t place = 0; place < 2 * model->op_count; place++) {
+        count += orthogonal_tiles(model, place);
+    }
+    return count;
+}
+
 int fnn_stores_gradients(const fnn_hyperparameters *h) {
-    return h->clipnorm != 0 || h->global_clipnorm != 0;
+    return h->clipnorm != 0 || h->global_clipnorm != 0 || is_matrix_rule(h->code);
 }
 
 /* Whether some parameter has a constraint that needs whole rows or columns. */
@@ -364,6 +395,13 @@ typedef enum {
     FNN_BACKWARD_ROWS,
     FNN_STRIPES,
     FNN_PREPARE,
+    FNN_MOMENTS,
+    FNN_MOMENT_COLUMNS,
+    FNN_CHANGES,
+    FNN_MOMENTUM,
+    FNN_GRAM,
+    FNN_POLYNOMIAL,
+    FNN_ITERATE,
     FNN_UPDATES,
     FNN_CONSTRAIN,
     FNN_TRANSPOSE,

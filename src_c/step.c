@@ -137,6 +137,18 @@ static void set_constants(fnn_step *step, const double *h, double t) {
             c[2] = h[1];
             c[3] = 1 - h[1];
             break;
+        case FNN_ADAFACTOR: /* h: beta_2_decay, epsilon_1, epsilon_2, clip_threshold */
+            c[0] = 1 - pow(t, h[0]);
+            c[1] = h[1];
+            c[2] = h[2];
+            c[3] = h[3];
+            step->rate = fmin(step->rate, 1 / sqrt(t));
+            break;
+        case FNN_MUON: /* h: the constants of matrix_rules.inc, then beta_1, beta_2, epsilon, rate ratio and decay of Adam */
+            for (int k = 0; k < 7; k++) {
+                c[k] = h[k];
+            }
+            break;
         default: /* FNN_SGD */
             break;
     }
@@ -160,5 +172,18 @@ fnn_step fnn_begin_step(const fnn_run *run) {
     if (run->passes & FNN_UPDATE && applies) {
         set_constants(&step, h->numbers, (double)(updates + 1));
     }
+    return step;
+}
+
+fnn_step fnn_begin_second_step(const fnn_run *run) {
+    const double *h = run->optimizer.numbers;
+    fnn_run adam = *run;
+    adam.optimizer.code = FNN_ADAM;
+    adam.optimizer.weight_decay = h[11];
+    for (int k = 0; k < 3; k++) {
+        adam.optimizer.numbers[k] = h[7 + k];
+    }
+    fnn_step step = fnn_begin_step(&adam);
+    step.rate *= h[10];
     return step;
 }

@@ -43,9 +43,6 @@ WAITING = {
         "recall", "recall_class", "recall_threshold", "rmse", "scce", "scce_logits", "sparse_categorical_accuracy",
         "sparse_top_k", "squared_hinge", "top_k", "true_negatives", "true_positives",
     ],
-    "optimizers": [
-        "adafactor", "adafactor_absolute", "adafactor_weight_decay", "muon", "muon_plain",
-    ],
     "layers": [
         "elu", "flatten", "leaky_relu", "relu", "reshape", "softmax",
     ],
@@ -290,7 +287,9 @@ def test_optimizer(name, dtype):
     x, y = OPTIMIZERS["x"].astype(dtype), OPTIMIZERS["y"].astype(dtype)
     before = OPTIMIZERS.all(f"{name}/before")
     # Of 0.9, 0.999 and the like (and of Nadam's 0.96) Keras holds some in float32, also where all else is float64.
-    close = CLOSE["float32"] if case["defaults"] or case["class_name"] == "Nadam" else CLOSE[dtype]
+    # Muon's cases leave those of Adam, which trains the biases, as they are.
+    rounded = case["defaults"] or case["class_name"] in ("Nadam", "Muon")
+    close = CLOSE["float32"] if rounded else CLOSE[dtype]
     check_training(
         OPTIMIZERS, name, dtype, lambda: build(case["stack"], x.shape[1], dtype, before), x, y,
         lambda: {"optimizer": from_case(optimizers, case), "loss": "mse"}, close,

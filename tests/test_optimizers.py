@@ -69,6 +69,38 @@ def lion(o, p, g, s, rate, t):
     return p - rate * step
 
 
+def rms(x):
+    return np.sqrt(np.mean(x * x))
+
+
+def adafactor(o, p, g, s, rate, t):
+    beta, squares = 1 - t**o.beta_2_decay, g * g + o.epsilon_1
+    if p.ndim == 2:
+        s["r"] = beta * s.get("r", 0) + (1 - beta) * squares.mean(axis=1)
+        s["c"] = beta * s.get("c", 0) + (1 - beta) * squares.mean(axis=0)
+        s["v"] = np.outer(s["r"] / s["r"].mean(), s["c"])
+    else:
+        s["v"] = beta * s.get("v", 0) + (1 - beta) * squares
+    u = g / np.sqrt(s["v"])
+    u = u / max(1, rms(u) / o.clip_threshold)
+    return p - max(o.epsilon_2, rms(p)) * min(rate, 1 / np.sqrt(t)) * u
+
+
+def muon(o, p, g, s, rate, t):
+    if p.ndim != 2:
+        adam_of = optimizers.Adam(rate, o.adam_beta_1, o.adam_beta_2, o.epsilon)
+        return adam(adam_of, p, g, s, rate * o.adam_lr_ratio, t)
+    s["m"] = o.momentum * s.get("m", 0) + g
+    x = g + o.momentum * s["m"] if o.nesterov else s["m"]
+    x = x.T if p.shape[0] > p.shape[1] else x
+    x = x / (np.linalg.norm(x) + 1e-7)
+    for _ in range(o.ns_steps):
+        gram = x @ x.T
+        x = o.muon_a * x + (o.muon_b * gram + o.muon_c * gram @ gram) @ x
+    scale = 1 if o.rms_rate is None else o.rms_rate * np.sqrt(max(p.shape))
+    return p - rate * scale * (x.T if p.shape[0] > p.shape[1] else x)
+
+
 RULES = {
     "sgd": (sgd, lambda **k: optimizers.SGD(0.05, **k)),
     "momentum": (sgd, lambda **k: optimizers.SGD(0.05, 0.9, **k)),
@@ -85,6 +117,24 @@ RULES = {
     "adagrad": (adagrad, lambda **k: optimizers.Adagrad(0.05, **k)),
     "adadelta": (adadelta, lambda **k: optimizers.Adadelta(0.5, **k)),
     "lion": (lion, lambda **k: optimizers.Lion(0.01, **k)),
+    "adafactor": (adafactor, lambda **k: optimizers.Adafactor(0.05, **k)),
+    "adafactor_clipped": (adafactor, lambda **k: optimizers.Adafactor(0.05, clip_threshold=0.5, **k)),
+    "muon": (
+        muon,
+        lambda **k: optimizers.Muon(0.01, adam_weight_decay=k.get("weight_decay"), **({"weight_decay": None} | k)),
+    ),
+    "muon_plain": (
+        muon,
+        lambda **k: optimizers.Muon(
+            0.01,
+            nesterov=False,
+            ns_steps=2,
+            rms_rate=None,
+            adam_lr_ratio=0.5,
+            adam_weight_decay=k.get("weight_decay"),
+            **({"weight_decay": None} | k),
+        ),
+    ),
 }
 # Shared arguments, each alone and some together.
 SHARED = [

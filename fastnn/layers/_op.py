@@ -68,6 +68,7 @@ class Rule(NamedTuple):
     l1: float = 0.0
     l2: float = 0.0
     decays: bool = True
+    second: bool = False
     constraint: int = 0
     norm: tuple[float, float, float] = (0.0, 0.0, 0.0)
     trainable: bool = True

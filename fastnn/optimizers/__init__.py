@@ -10,17 +10,20 @@ from fastnn.optimizers.adam import Adam, Adamax, AdamW, Nadam
 from fastnn.optimizers.base import Hyperparameters, Optimizer, Slot
 from fastnn.optimizers.first_order import SGD, Adadelta, Adagrad, Lion, RMSprop
 from fastnn.optimizers.lbfgs import LBFGS
+from fastnn.optimizers.matrix import Adafactor, Muon
 
 __all__ = [
     "LBFGS",
     "SGD",
     "Adadelta",
+    "Adafactor",
     "Adagrad",
     "Adam",
     "AdamW",
     "Adamax",
     "Hyperparameters",
     "Lion",
+    "Muon",
     "Nadam",
     "Optimizer",
     "RMSprop",
@@ -31,7 +34,7 @@ __all__ = [
 ]
 
 _registry: Registry[Optimizer] = Registry("optimizer", Optimizer)
-for _optimizer in (SGD, Adam, AdamW, Nadam, Adamax, RMSprop, Adagrad, Adadelta, Lion, LBFGS):
+for _optimizer in (SGD, Adam, AdamW, Nadam, Adamax, RMSprop, Adagrad, Adadelta, Lion, LBFGS, Adafactor, Muon):
     _registry.register(_optimizer)
 
 

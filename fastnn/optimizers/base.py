@@ -245,6 +245,14 @@ class Optimizer:
         """Whether weight decay counts for the parameter ``layer/name``."""
         return not any(name in path for name in self.weight_decay_exclusions)
 
+    def uses_second_rule(self, path: str, shape: tuple[int, ...]) -> bool:
+        """Whether the parameter ``layer/name`` follows the other rule of an optimizer that has two."""
+        return False
+
+    def slot_shape(self, slot: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of what a slot holds of a parameter of this shape."""
+        return shape
+
     def finalize_variable_values(self, var_list: Any = None) -> None:
         """Replace the weights of the model by their moving average, if there is one; ``fit`` does so at its end.
 

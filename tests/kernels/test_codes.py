@@ -23,6 +23,8 @@ OPTIMIZERS = {
     "ADAGRAD": optimizers.Adagrad(),
     "ADADELTA": optimizers.Adadelta(),
     "LION": optimizers.Lion(),
+    "ADAFACTOR": optimizers.Adafactor(),
+    "MUON": optimizers.Muon(),
 }
 HEADER = Path(__file__).parents[2] / "src_c" / "fastnn.h"
 

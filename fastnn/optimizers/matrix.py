@@ -1,0 +1,186 @@
+"""Rules that look at a kernel as a matrix; see src_c/matrix_rules.inc."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from fastnn._settings import Setting, count
+from fastnn.optimizers.base import Optimizer, Shared, Slot
+from fastnn.schedules import LearningRateSchedule
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+_MOST_ITERATIONS = 20
+
+
+class Adafactor(Optimizer):
+    """The second moment of a kernel from means of its rows and columns (Shazeer and Stern 2018), as in Keras.
+
+    It keeps inputs + units numbers of a kernel, where Adam keeps 2 * inputs * units.
+
+    Parameters
+    ----------
+    learning_rate : float or LearningRateSchedule, default 0.001
+        Step t goes at most 1 / sqrt(t), times the root mean square of the parameter.
+    beta_2_decay : float, default -0.8
+        The second moment decays by 1 - t**beta_2_decay at step t; at most 0.
+    epsilon_1 : float, default 1e-30
+        Added to the squares of gradients.
+    epsilon_2 : float, default 1e-3
+        The least root mean square of a parameter that counts.
+    clip_threshold : float, default 1.0
+        The greatest root mean square of a step, before the learning rate.
+    relative_step : bool, default True
+        Without effect, in Keras as well: the learning rate is limited to 1 / sqrt(t) either way.
+    **shared
+        See :class:`Optimizer`.
+    """
+
+    beta_2_decay = Setting(low=-math.inf, high=math.nextafter(0, 1))
+    epsilon_1 = Setting(open_low=True)
+    epsilon_2 = Setting()
+    clip_threshold = Setting(open_low=True)
+    _FIELDS = ("beta_2_decay", "epsilon_1", "epsilon_2", "clip_threshold", "relative_step")
+
+    def __init__(
+        self,
+        learning_rate: float | LearningRateSchedule = 0.001,
+        beta_2_decay: float = -0.8,
+        epsilon_1: float = 1e-30,
+        epsilon_2: float = 1e-3,
+        clip_threshold: float = 1.0,
+        relative_step: bool = True,
+        **shared: Unpack[Shared],
+    ) -> None:
+        super().__init__(learning_rate, **shared)
+        self.beta_2_decay, self.epsilon_1, self.epsilon_2 = beta_2_decay, epsilon_1, epsilon_2
+        self.clip_threshold, self.relative_step = clip_threshold, bool(relative_step)
+
+    @property
+    def code(self) -> int:
+        """The engine's number for the rule."""
+        return 14
+
+    def rule_slots(self) -> tuple[Slot, ...]:
+        """Means of rows and of columns; the second moment of a vector."""
+        return (Slot("r"), Slot("c"), Slot("velocity"))
+
+    def slot_shape(self, slot: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Rows or columns of a matrix; all of a vector."""
+        if slot in ("r", "c"):
+            return (shape[0 if slot == "r" else 1],) if len(shape) == 2 else (0,)
+        return (0,) if slot == "velocity" and len(shape) == 2 else shape
+
+    def numbers(self) -> tuple[float, ...]:
+        """The decay, the epsilons, the threshold."""
+        return (self.beta_2_decay, self.epsilon_1, self.epsilon_2, self.clip_threshold)
+
+
+class Muon(Optimizer):
+    """Momentum whose singular values are all drawn to 1 (Jordan et al. 2024), as in Keras.
+
+    Kernels follow this rule; vectors, embeddings and the layers of `exclude_layers` follow that of Adam. The output
+    layer is better among the latter: name it.
+
+    Parameters
+    ----------
+    learning_rate : float or LearningRateSchedule, default 0.001
+    adam_beta_1, adam_beta_2 : float, default 0.9 and 0.999
+    adam_weight_decay : float, optional, default 0.004
+        For the parameters that follow Adam.
+    epsilon : float, default 1e-7
+        Of Adam.
+    weight_decay : float, optional, default 0.004
+        For the others.
+    exclude_layers : sequence of str, optional
+        A parameter whose ``layer/name`` contains one of them follows Adam.
+    exclude_embeddings : bool, default True
+        So does one whose ``layer/name`` contains "embedding".
+    muon_a, muon_b, muon_c : float, default 3.4445, -4.7750 and 2.0315
+        x becomes a x + (b A + c A A) x, A = x xᵀ, in each iteration.
+    adam_lr_ratio : float, default 1
+        The learning rate of Adam over the other one.
+    momentum : float, default 0.95
+    ns_steps : int, default 5
+        Iterations, at most 20.
+    nesterov : bool, default True
+    rms_rate : float, optional, default 0.2
+        A step is multiplied by rms_rate * sqrt(larger side of the kernel), which makes it as large as Adam's (Liu et
+        al. 2025); None: it is not.
+    **shared
+        See :class:`Optimizer`.
+
+    Notes
+    -----
+    In Keras the strings of `exclude_layers` are regular expressions; here each is looked for as it stands.
+    """
+
+    adam_beta_1 = Setting(high=1.0)
+    adam_beta_2 = Setting(high=1.0)
+    adam_weight_decay = Setting(optional=True)
+    epsilon = Setting(open_low=True)
+    adam_lr_ratio = Setting()
+    momentum = Setting(high=math.nextafter(1, 2))
+    rms_rate = Setting(optional=True)
+    muon_a = Setting(low=-math.inf)
+    muon_b = Setting(low=-math.inf)
+    muon_c = Setting(low=-math.inf)
+    _FIELDS = (
+        "adam_beta_1", "adam_beta_2", "adam_weight_decay", "epsilon", "exclude_layers", "exclude_embeddings", "muon_a",
+        "muon_b", "muon_c", "adam_lr_ratio", "momentum", "ns_steps", "nesterov", "rms_rate",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        learning_rate: float | LearningRateSchedule = 0.001,
+        adam_beta_1: float = 0.9,
+        adam_beta_2: float = 0.999,
+        adam_weight_decay: float | None = 0.004,
+        epsilon: float = 1e-7,
+        weight_decay: float | None = 0.004,
+        exclude_layers: Sequence[str] | None = None,
+        exclude_embeddings: bool = True,
+        muon_a: float = 3.4445,
+        muon_b: float = -4.7750,
+        muon_c: float = 2.0315,
+        adam_lr_ratio: float = 1,
+        momentum: float = 0.95,
+        ns_steps: int = 5,
+        nesterov: bool = True,
+        rms_rate: float | None = 0.2,
+        **shared: Any,
+    ) -> None:
+        super().__init__(learning_rate, weight_decay=weight_decay, **shared)
+        self.adam_beta_1, self.adam_beta_2, self.epsilon = adam_beta_1, adam_beta_2, epsilon
+        self.adam_weight_decay, self.adam_lr_ratio = adam_weight_decay, adam_lr_ratio
+        self.muon_a, self.muon_b, self.muon_c = muon_a, muon_b, muon_c
+        self.momentum, self.nesterov, self.rms_rate = momentum, bool(nesterov), rms_rate
+        self.ns_steps = count("ns_steps", ns_steps, 0, _MOST_ITERATIONS + 1)
+        names = [] if exclude_layers is None else list(exclude_layers)
+        if isinstance(exclude_layers, str) or not all(isinstance(name, str) and name for name in names):
+            raise TypeError(f"exclude_layers must be a list of non-empty strings, got {exclude_layers!r}")
+        self.exclude_layers, self.exclude_embeddings = names, bool(exclude_embeddings)
+
+    @property
+    def code(self) -> int:
+        """The engine's number for the rule."""
+        return 15
+
+    def uses_second_rule(self, path: str, shape: tuple[int, ...]) -> bool:
+        """Whether the parameter ``layer/name`` follows Adam."""
+        embedding = self.exclude_embeddings and "embedding" in path.lower()
+        return len(shape) != 2 or embedding or any(name in path for name in self.exclude_layers)
+
+    def rule_slots(self) -> tuple[Slot, ...]:
+        """The momentum, and the second moment of what follows Adam."""
+        return (Slot("momentum"), Slot("velocity"))
+
+    def numbers(self) -> tuple[float, ...]:
+        """Those of matrix_rules.inc, then Adam's."""
+        rate = -1.0 if self.rms_rate is None else self.rms_rate
+        own = (self.momentum, float(self.nesterov), self.muon_a, self.muon_b, self.muon_c, rate, float(self.ns_steps))
+        adam = (self.adam_beta_1, self.adam_beta_2, self.epsilon, self.adam_lr_ratio, self.adam_weight_decay or 0.0)
+        return (*own, *adam)
