@@ -27,12 +27,15 @@ class Goal(NamedTuple):
         Of the loss in the sum of all.
     metrics : list
         As the user gave them: names and instances.
+    weighted : list
+        The same, of those in which rows count with their weights.
     """
 
     name: str
     loss: losses.Loss
     weight: float
     metrics: list[Any]
+    weighted: list[Any]
 
 
 def _weight(value: Any, argument: str) -> float:
@@ -49,7 +52,9 @@ def _metric_list(values: Any, argument: str) -> list[Any]:
     return list(values if isinstance(values, (list, tuple)) else [values] if values is not None else [])
 
 
-def of(names: Sequence[str], loss: Any, loss_weights: Any = None, chosen: Any = None) -> tuple[Goal, ...]:
+def of(
+    names: Sequence[str], loss: Any, loss_weights: Any = None, chosen: Any = None, weighted: Any = None
+) -> tuple[Goal, ...]:
     """The goals that the arguments of ``compile`` mean.
 
     Parameters
@@ -60,49 +65,71 @@ def of(names: Sequence[str], loss: Any, loss_weights: Any = None, chosen: Any = 
         One loss goes for every head.
     loss_weights : number, or dict or list of numbers, optional
         Default 1.
-    chosen : sequence of str or Metric, or dict or list of such, optional
-        The metrics.
+    chosen, weighted : sequence of str or Metric, or dict or list of such, optional
+        The metrics, and those in which rows count with their weights.
     """
     if not names:
         weight = loss_weights[0] if isinstance(loss_weights, (list, tuple)) and len(loss_weights) == 1 else loss_weights
         weight = 1.0 if weight is None else _weight(weight, "loss_weights")
-        found = [Goal("", losses.get(loss), weight, _metric_list(chosen, "metrics"))]
+        lists = _metric_list(chosen, "metrics"), _metric_list(weighted, "weighted_metrics")
+        found = [Goal("", losses.get(loss), weight, *lists)]
     else:
         each = by_name(loss, names, "loss") if isinstance(loss, (Mapping, list, tuple)) else [loss] * len(names)
         weights = by_name(loss_weights, names, "loss_weights", 1.0)
-        wanted = by_name(chosen, names, "metrics", ())
+        lists_by_name = [
+            [
+                _metric_list(m, f"{argument}[{name!r}]")
+                for name, m in zip(names, by_name(given, names, argument, ()), strict=True)
+            ]
+            for given, argument in ((chosen, "metrics"), (weighted, "weighted_metrics"))
+        ]
         found = [
-            Goal(name, losses.get(one), _weight(w, f"loss_weights[{name!r}]"), _metric_list(m, f"metrics[{name!r}]"))
-            for name, one, w, m in zip(names, each, weights, wanted, strict=True)
+            Goal(name, losses.get(one), _weight(w, f"loss_weights[{name!r}]"), *both)
+            for name, one, w, *both in zip(names, each, weights, *lists_by_name, strict=True)
         ]
     for goal in found:
-        for metric in goal.metrics:
+        for metric in (*goal.metrics, *goal.weighted):
             metrics.fit_to(metric, goal.loss, None)
     return tuple(found)
 
 
 def log_names(goals: Sequence[Goal]) -> list[str]:
-    """Keras's keys: ``loss``, with several heads the loss of each, then the metrics."""
+    """Keras's keys: ``loss``, with several heads the loss of each, then the metrics, then the weighted ones.
+
+    A weighted metric of the name of one that is not has ``weighted_`` before its own.
+    """
     several = len(goals) > 1
-    losses_of_heads = [f"{goal.name}_loss" for goal in goals if several]
-    return [
-        "loss",
-        *losses_of_heads,
-        *(f"{goal.name}_" * several + key for goal in goals for key in metrics.log_keys(goal.metrics)),
-    ]
+    names = ["loss", *(f"{goal.name}_loss" for goal in goals if several)]
+    plain = [metrics.log_keys(goal.metrics) for goal in goals]
+    for goal, keys in zip(goals, plain, strict=True):
+        names += [f"{goal.name}_" * several + key for key in keys]
+    for goal, keys in zip(goals, plain, strict=True):
+        weighted = [f"weighted_{key}" if key in keys else key for key in metrics.log_keys(goal.weighted)]
+        names += [f"{goal.name}_" * several + key for key in weighted]
+    return names
 
 
 def engine_heads(
     goals: Sequence[Goal], outputs: Sequence[int], ops: Sequence[int]
-) -> tuple[list[Head], list[metrics.Metric]]:
-    """What the engine computes, given how many columns each output has and its last op's index; and the metrics."""
-    heads, resolved = [], []
+) -> tuple[list[Head], list[tuple[metrics.Metric, int]]]:
+    """What the engine computes, given how many columns each output has and its last op's index.
+
+    Returns as well the metrics in the order of their log names, each with the index of its state among the engine's.
+    """
+    heads: list[Head] = []
+    plain: list[tuple[metrics.Metric, int]] = []
+    weighted: list[tuple[metrics.Metric, int]] = []
+    states = 0
     for goal, columns, op in zip(goals, outputs, ops, strict=True):
-        measured = [metrics.fit_to(metric, goal.loss, columns) for metric in goal.metrics]
-        head = goal.loss.head(columns, [metric.measure() for metric in measured])
-        heads.append(head._replace(weight=goal.weight, op=op))
-        resolved += measured
-    return heads, resolved
+        measures = []
+        for identifiers, measured in ((goal.metrics, plain), (goal.weighted, weighted)):
+            for identifier in identifiers:
+                metric = metrics.fit_to(identifier, goal.loss, columns)
+                measures.append(metric.measure(measured is weighted))
+                measured.append((metric, states))
+                states += 1
+        heads.append(goal.loss.head(columns, measures)._replace(weight=goal.weight, op=op))
+    return heads, plain + weighted
 
 
 def targets(
@@ -157,12 +184,21 @@ def sample_weights(
 
 def serialize(goals: Sequence[Goal]) -> dict[str, Any]:
     """The arguments of ``compile`` that mean these goals, JSON-able."""
-    chosen = [[m if isinstance(m, str) else metrics.serialize(metrics.get(m)) for m in goal.metrics] for goal in goals]
+
+    def listed(chosen: list[Any]) -> list[Any]:
+        return [m if isinstance(m, str) else metrics.serialize(metrics.get(m)) for m in chosen]
+
     if not goals[0].name:
         goal = goals[0]
-        return {"loss": losses.serialize(goal.loss), "loss_weights": goal.weight, "metrics": chosen[0]}
+        return {
+            "loss": losses.serialize(goal.loss),
+            "loss_weights": goal.weight,
+            "metrics": listed(goal.metrics),
+            "weighted_metrics": listed(goal.weighted),
+        }
     return {
         "loss": {goal.name: losses.serialize(goal.loss) for goal in goals},
         "loss_weights": {goal.name: goal.weight for goal in goals},
-        "metrics": dict(zip([goal.name for goal in goals], chosen, strict=True)),
+        "metrics": {goal.name: listed(goal.metrics) for goal in goals},
+        "weighted_metrics": {goal.name: listed(goal.weighted) for goal in goals},
     }

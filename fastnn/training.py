@@ -36,7 +36,7 @@ class Trainer(Network):
         self.stop_training = self.stop_evaluating = self.stop_predicting = False
         self.history: History | None = None
         self._goals: tuple[Goal, ...] = ()
-        self._measured: list[metrics.Metric] = []
+        self._measured: list[tuple[metrics.Metric, int]] = []
         self._epochs_done = 0
         self._initial_epoch = 0  # a callback that restores a run sets it before the first epoch
         self._steps_per_execution = 1
@@ -50,6 +50,7 @@ class Trainer(Network):
         loss: Any = None,
         loss_weights: Any = None,
         metrics: Any = None,
+        weighted_metrics: Any = None,
         steps_per_execution: int = 1,
     ) -> None:
         """Say how to train.
@@ -64,13 +65,16 @@ class Trainer(Network):
             What each loss counts in the sum that is minimised; default 1.
         metrics : sequence of str or Metric, or dict or list of such, optional
             ``"accuracy"`` becomes the kind that fits the loss. For a model with heads a list for each.
+        weighted_metrics : the same, optional
+            Metrics in which rows count with their weights.
         steps_per_execution : int, default 1
             Batch hooks of callbacks are called once for so many batches, which are one call into the engine.
         """
         if optimizer is None or loss is None:
             missing = "optimizer" if optimizer is None else "loss"
             raise ValueError(f"compile needs {missing}=..., e.g. compile(optimizer='adam', loss='mse')")
-        chosen, wanted = optimizers.get(optimizer), goals.of(self._head_names(), loss, loss_weights, metrics)
+        chosen = optimizers.get(optimizer)
+        wanted = goals.of(self._head_names(), loss, loss_weights, metrics, weighted_metrics)
         self._steps_per_execution = count_argument("steps_per_execution", steps_per_execution, 1)
         self.optimizer, self._goals = chosen, wanted
         self.loss = {goal.name: goal.loss for goal in wanted} if self._heads else wanted[0].loss
@@ -408,8 +412,8 @@ class Trainer(Network):
 
     def _means(self, sums: npt.NDArray[np.float64], rows: int) -> Logs:
         """The losses and the metrics from the engine's sums."""
-        states = [] if self._engine is None else self._engine.states
-        values = [metric.value(sums[state]) for metric, state in zip(self._measured, states, strict=True)]
+        states = () if self._engine is None else self._engine.states
+        values = [metric.value(sums[states[index]]) for metric, index in self._measured]
         count = 1 + len(self._goals) if len(self._goals) > 1 else 1
         return dict(zip(self.metrics_names, [*(sums[:count] / rows).tolist(), *values], strict=True))
 

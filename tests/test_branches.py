@@ -120,6 +120,32 @@ def test_weights_of_rows_by_head_are_those_of_the_formula():
         model.fit(x, y, sample_weight={"prices": weights["price"]})
 
 
+def test_weighted_metrics_have_keras_names_and_the_weights():
+    model, x, y = multimodal(built=True)
+    model.compile(
+        "adam",
+        {"price": "mse", "type": "sparse_categorical_crossentropy", "flags": "bce"},
+        metrics={"price": ["mae"], "flags": ["mse"]},
+        weighted_metrics={"price": ["mae", "mse"], "type": ["accuracy"]},
+    )
+    weights = np.random.default_rng(2).random(90)
+    logs = model.evaluate(x, y, sample_weight=weights, verbose=0, return_dict=True)
+    keys = ["price_mae", "flags_mse", "price_weighted_mae", "price_mse", "type_accuracy"]
+    assert list(logs)[4:] == keys
+    output = model.predict(x)
+    errors = np.abs(output["price"][:, 0] - y["price"])
+    hits = output["type"].argmax(axis=1) == y["type"]
+    expected = [
+        errors.mean(), np.square(output["flags"] - y["flags"]).mean(), np.average(errors, weights=weights),
+        np.average(errors**2, weights=weights), np.average(hits, weights=weights),
+    ]  # fmt: skip
+    np.testing.assert_allclose([logs[key] for key in keys], expected, rtol=1e-5)  # outputs rounded to float32
+
+    plain = fastnn.Sequential([layers.Input((5,)), layers.Dense(1)])
+    plain.compile("sgd", "mse", metrics=["mae"], weighted_metrics=["mae", "mse"])
+    assert plain.metrics_names == ["loss", "mae", "weighted_mae", "mse"]
+
+
 def test_batches_of_dicts_train_as_arrays_do():
     model, x, y = multimodal(built=True)
     other, *_ = multimodal(built=True)
