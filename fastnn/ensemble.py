@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn import _engine, data
-from fastnn._arguments import count_argument
+from fastnn._settings import count
 from fastnn.callbacks import History
 from fastnn.models import Sequential
 
@@ -84,8 +84,8 @@ class Ensemble:
         KeyboardInterrupt
             After Ctrl-C; every member has the weights of its last finished step.
         """
-        batch = 32 if batch_size is None else count_argument("batch_size", batch_size, 1)
-        epochs = count_argument("epochs", epochs, 0)
+        batch = 32 if batch_size is None else count("batch_size", batch_size, 1)
+        epochs = count("epochs", epochs, 0)
         shown = Sequential._verbosity(verbose)
         arrays = self._convert(x, y, check_finite)
         histories = [History() for _ in self.models]

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn import layers, loop
-from fastnn._arguments import count_argument, no_arguments_of_arrays, optional_count
+from fastnn._arguments import no_arguments_of_arrays, optional_count
+from fastnn._settings import count
 from fastnn.callbacks import Callback, CallbackList
 from fastnn.callbacks.reporter import Reporter
 from fastnn.feeds import ArrayFeed, BatchFeed, Samples, gives_batches
@@ -79,7 +80,7 @@ class Sequential(Trainer):
         engine = self._engine
         if engine is None:
             engine = self._need_engine("predict")
-        batch = 32 if batch_size is None else count_argument("batch_size", batch_size, 1)
+        batch = 32 if batch_size is None else count("batch_size", batch_size, 1)
         shown = 0 if verbose == "auto" else self._verbosity(verbose)
         if callbacks is None and steps is None and not shown and (type(x) is np.ndarray or not gives_batches(x)):
             return self._outputs(loop.predict_rows(self, self._rows_to_predict(x, check_finite)))
@@ -189,6 +190,15 @@ class Sequential(Trainer):
         engine, _, optimizer = self._ready("apply_gradients")
         engine.apply_gradients(optimizer.hyperparameters())
 
+    def reset(self) -> None:
+        """Start over: fresh weights and optimizer state, and another order of rows; the configuration stays.
+
+        The learning rate and the other numbers of the optimizer stay as they are.
+        """
+        engine = self._need_engine("reset")
+        self._seed, self._epochs_done, self.history = utils.next_seed(), 0, None
+        self._build(engine.plan.inputs)
+
     # ---- configuration and files ----
 
     def get_config(self) -> dict[str, Any]:
@@ -205,6 +215,36 @@ class Sequential(Trainer):
         from fastnn import saving
 
         saving.save_model(self, path)
+
+    def save_weights(self, path: Any) -> None:
+        """Write weights and configuration to one file, without the state of training; see :meth:`load_weights`."""
+        from fastnn import saving
+
+        saving.save_model(self, path, training=False)
+
+    def load_weights(self, path: Any) -> None:
+        """Set all weights from a file that :meth:`save` or :meth:`save_weights` wrote.
+
+        Parameters
+        ----------
+        path : path-like
+
+        Raises
+        ------
+        fastnn.ModelFileError
+            When the file is no whole model, or its weights are not like this model's; no weight has changed then.
+        OSError
+            When it cannot be read.
+        """
+        from fastnn import saving
+
+        saving.load_weights(self, path)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For pickle and copy.deepcopy: the bytes of the model's file."""
+        from fastnn import saving
+
+        return saving.from_bytes, (saving.to_bytes(self), type(self))
 
 
 def clone_model(model: Sequential) -> Sequential:

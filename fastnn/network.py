@@ -12,7 +12,17 @@ import numpy.typing as npt
 
 from fastnn import config, data, layers, plan, utils
 from fastnn._engine import Engine
-from fastnn.layers.base import Layer, axes_of, check_row_axes, first_to_compute, one_axis, prepared, raw_reader
+from fastnn._registry import nearest_names
+from fastnn.layers.base import (
+    Layer,
+    axes_of,
+    check_row_axes,
+    first_to_compute,
+    one_axis,
+    prepared,
+    raw_reader,
+    set_arrays,
+)
 from fastnn.layers.container import Container, Parallel
 
 Array = npt.NDArray[Any]
@@ -217,6 +227,38 @@ class Network:
             )
         return self._engine
 
+    def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
+        """The layer of that name, or at that place.
+
+        Parameters
+        ----------
+        name : str, optional
+        index : int, optional
+            From 0, from the end where it is negative. One of the two must be given.
+        """
+        if (name is None) == (index is None):
+            raise ValueError("get_layer needs either name or index")
+        if index is not None:
+            if isinstance(index, bool) or not isinstance(index, (int, np.integer)):
+                raise TypeError(f"index must be an integer, got {type(index).__name__}")
+            if not -len(self.layers) <= index < len(self.layers):
+                raise ValueError(f"index must be below {len(self.layers)}, the number of layers, got {index}")
+            return self.layers[index]
+        names = [str(layer.name) for layer in self.layers]
+        if name not in names:
+            raise ValueError(f"name {name!r} is no layer of the model; {nearest_names(str(name), names)}")
+        return self.layers[names.index(name)]
+
+    @property
+    def trainable(self) -> bool:
+        """Whether training changes some layer; setting it sets it of all layers, from the next compile on."""
+        return any(layer.trainable for layer in self.layers)
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        for layer in self.layers:
+            layer.trainable = bool(value)
+
     # ---- weights ----
 
     def _weight(self, layer: str, name: str) -> Array:
@@ -260,16 +302,7 @@ class Network:
             When their number or a shape is wrong; no weight has changed then.
         """
         self._need_engine("set_weights")
-        arrays = [np.asarray(w) for w in weights]
-        if len(arrays) != len(self._views):
-            raise ValueError(f"weights must hold {len(self._views)} arrays, got {len(arrays)}")
-        for (key, view), array in zip(self._views.items(), arrays, strict=True):
-            if array.shape != view.shape:
-                raise ValueError(f"weights for {'/'.join(key)} must have shape {view.shape}, got {array.shape}")
-            if array.dtype.kind not in "fiub":
-                raise TypeError(f"weights for {'/'.join(key)} must hold real numbers, got dtype {array.dtype}")
-        for view, array in zip(self._views.values(), arrays, strict=True):
-            view[...] = array
+        set_arrays({"/".join(key): view for key, view in self._views.items()}, weights)
 
     def count_params(self) -> int:
         """The number of parameters."""

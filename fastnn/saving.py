@@ -9,6 +9,7 @@ file with its own 64 characters as zeros. Nothing in a file is ever executed.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import math
 import os
@@ -43,8 +44,8 @@ def _view(flat: npt.NDArray[Any], offset: int, shape: tuple[int, ...]) -> npt.ND
     return flat[offset : offset + math.prod(shape)].reshape(shape)
 
 
-def _tensors(model: Sequential) -> dict[str, npt.NDArray[Any]]:
-    """Every array of the file under its name: weights, then optimizer slots."""
+def _tensors(model: Sequential, training: bool = True) -> dict[str, npt.NDArray[Any]]:
+    """Every array of the file under its name: weights, then optimizer slots where the file is for training."""
     engine = model._engine
     tensors: dict[str, npt.NDArray[Any]] = {}
     if engine is None:
@@ -52,7 +53,7 @@ def _tensors(model: Sequential) -> dict[str, npt.NDArray[Any]]:
     for spec in engine.plan.parameters:
         tensors[f"{spec.layer}/{spec.name}"] = _view(engine.parameters, spec.offset, spec.shape)
     optimizer = model.optimizer
-    slots = optimizer.slots if optimizer is not None else ()
+    slots = optimizer.slots if optimizer is not None and training else ()
     if optimizer is not None and len(engine.slots) == len(slots):
         for slot, flat in zip(slots, engine.slots, strict=True):
             for spec in engine.plan.parameters:
@@ -66,9 +67,9 @@ def _bytes(array: npt.NDArray[Any]) -> Any:
     return array.reshape(-1).view(np.uint8).data if array.size else b""
 
 
-def _header(model: Sequential, tensors: Mapping[str, npt.NDArray[Any]], digest: str) -> bytes:
+def _header(model: Sequential, tensors: Mapping[str, npt.NDArray[Any]], digest: str, training: bool) -> bytes:
     engine = model._engine
-    training = {
+    state = {
         "built": None if engine is None else [engine.plan.inputs, engine.plan.dtype],
         "iterations": 0 if engine is None else int(engine.iterations),
         "momentum_product": 1.0 if engine is None else float(engine.momentum_product),
@@ -79,8 +80,8 @@ def _header(model: Sequential, tensors: Mapping[str, npt.NDArray[Any]], digest: 
         "format": FORMAT,
         "format_version": VERSION,
         "config": json.dumps(model.get_config()),
-        "compile": json.dumps(model._compile_config()),
-        "training": json.dumps(training),
+        "compile": json.dumps(model._compile_config() if training else None),
+        "training": json.dumps(state),
         "sha256": digest,
     }
     header: dict[str, Any] = {"__metadata__": metadata}
@@ -93,7 +94,24 @@ def _header(model: Sequential, tensors: Mapping[str, npt.NDArray[Any]], digest: 
     return text + b" " * (-len(text) % 8)
 
 
-def save_model(model: Sequential, path: str | os.PathLike[str]) -> None:
+def _parts(model: Sequential, training: bool) -> list[Any]:
+    """The bytes of a file, one buffer after the other."""
+    little = {n: np.ascontiguousarray(a, a.dtype.newbyteorder("<")) for n, a in _tensors(model, training).items()}
+    digest = hashlib.sha256()
+    blank = _header(model, little, _BLANK, training)
+    length = len(blank).to_bytes(8, "little")
+    arrays = [_bytes(array) for array in little.values()]
+    for part in (length, blank, *arrays):
+        digest.update(part)
+    return [length, _header(model, little, digest.hexdigest(), training), *arrays]
+
+
+def to_bytes(model: Sequential) -> bytes:
+    """What :func:`save_model` would write; :func:`from_bytes` reads it."""
+    return b"".join(_parts(model, True))
+
+
+def save_model(model: Sequential, path: str | os.PathLike[str], training: bool = True) -> None:
     """Write a model to one file: configuration, weights and optimizer state, so that training resumes exactly.
 
     Parameters
@@ -101,6 +119,8 @@ def save_model(model: Sequential, path: str | os.PathLike[str]) -> None:
     model : Sequential
     path : path-like
         By convention ``*.fastnn``. A file that exists is replaced only once the new one is whole and on the disk.
+    training : bool, default True
+        Whether to write what :meth:`fastnn.Sequential.compile` was told, and the state of the optimizer.
 
     Raises
     ------
@@ -108,17 +128,11 @@ def save_model(model: Sequential, path: str | os.PathLike[str]) -> None:
         When the file cannot be written; an existing one is as it was.
     """
     target = Path(path)
-    little = {name: np.ascontiguousarray(a, a.dtype.newbyteorder("<")) for name, a in _tensors(model).items()}
-    digest = hashlib.sha256()
-    blank = _header(model, little, _BLANK)
-    length = len(blank).to_bytes(8, "little")
-    for part in (length, blank, *map(_bytes, little.values())):
-        digest.update(part)
-    header = _header(model, little, digest.hexdigest())
+    parts = _parts(model, training)
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
     try:
         with temporary.open("xb") as file:
-            for part in (length, header, *map(_bytes, little.values())):
+            for part in parts:
                 file.write(part)
             file.flush()
             os.fsync(file.fileno())
@@ -203,35 +217,40 @@ def _check_entries(header: dict[str, Any], payload: int) -> None:
 def _read(path: str | os.PathLike[str]) -> tuple[dict[str, str], dict[str, npt.NDArray[Any]]]:
     """The metadata and the arrays of a file whose checksum is right."""
     with Path(path).open("rb") as file:
-        total = os.fstat(file.fileno()).st_size
-        prefix = file.read(8)
-        length = int.from_bytes(prefix, "little")
-        if len(prefix) < 8 or length > min(MAX_HEADER, total - 8):
-            raise ModelFileError(f"{path} is cut short or no fastnn model: its header does not fit the file")
-        raw = file.read(length)
-        try:
-            text = raw.decode()
-        except UnicodeDecodeError:
-            raise ModelFileError(f"{path} is no fastnn model: its header is not text") from None
-        header = _parse_json(text, "the header")
-        metadata = header.pop("__metadata__", None) if isinstance(header, dict) else None
-        if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
-            raise ModelFileError(f"{path} is no fastnn model: its header does not say so")
-        if not all(isinstance(value, str) for value in metadata.values()):
-            raise ModelFileError("the header's metadata must be strings")
-        if metadata.get("format_version") != VERSION:
-            raise ModelFileError(
-                f"the file's format version is {metadata.get('format_version')!r}; this fastnn reads '{VERSION}'"
-            )
-        claimed = metadata.get("sha256", "")
-        if len(claimed) != 64 or raw.count(claimed.encode()) != 1:
-            raise ModelFileError("the header must hold one sha256 of 64 characters")
-        _check_entries(header, total - 8 - length)
-        digest = hashlib.sha256(prefix)
-        digest.update(raw.replace(claimed.encode(), _BLANK.encode()))
-        payload = bytearray(total - 8 - length)
-        if file.readinto(payload) != len(payload):
-            raise ModelFileError(f"{path} is cut short")
+        return _parse(file, os.fstat(file.fileno()).st_size, str(path))
+
+
+def _parse(
+    file: io.BufferedReader | io.BytesIO, total: int, path: str
+) -> tuple[dict[str, str], dict[str, npt.NDArray[Any]]]:
+    prefix = file.read(8)
+    length = int.from_bytes(prefix, "little")
+    if len(prefix) < 8 or length > min(MAX_HEADER, total - 8):
+        raise ModelFileError(f"{path} is cut short or no fastnn model: its header does not fit the file")
+    raw = file.read(length)
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        raise ModelFileError(f"{path} is no fastnn model: its header is not text") from None
+    header = _parse_json(text, "the header")
+    metadata = header.pop("__metadata__", None) if isinstance(header, dict) else None
+    if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
+        raise ModelFileError(f"{path} is no fastnn model: its header does not say so")
+    if not all(isinstance(value, str) for value in metadata.values()):
+        raise ModelFileError("the header's metadata must be strings")
+    if metadata.get("format_version") != VERSION:
+        raise ModelFileError(
+            f"the file's format version is {metadata.get('format_version')!r}; this fastnn reads '{VERSION}'"
+        )
+    claimed = metadata.get("sha256", "")
+    if len(claimed) != 64 or raw.count(claimed.encode()) != 1:
+        raise ModelFileError("the header must hold one sha256 of 64 characters")
+    _check_entries(header, total - 8 - length)
+    digest = hashlib.sha256(prefix)
+    digest.update(raw.replace(claimed.encode(), _BLANK.encode()))
+    payload = bytearray(total - 8 - length)
+    if file.readinto(payload) != len(payload):
+        raise ModelFileError(f"{path} is cut short")
     digest.update(payload)
     if digest.hexdigest() != claimed:
         raise ModelFileError(f"{path} is damaged: its checksum does not match")
@@ -264,14 +283,72 @@ def load_model(path: str | os.PathLike[str]) -> Sequential:
     OSError
         When the file cannot be read.
     """
-    metadata, arrays = _read(path)
+    return _checked_restore(*_read(path), str(path), Sequential)
+
+
+def from_bytes(data: bytes, kind: type[Sequential] = Sequential) -> Sequential:
+    """The model of the bytes that :func:`to_bytes` gave; errors as for :func:`load_model`."""
+    return _checked_restore(*_parse(io.BytesIO(data), len(data), "the bytes given"), "the bytes given", kind)
+
+
+def _checked_restore(
+    metadata: dict[str, str], arrays: dict[str, npt.NDArray[Any]], path: str, kind: type[Sequential]
+) -> Sequential:
     try:
-        return _restore(metadata, arrays)
+        return _restore(metadata, arrays, kind)
     except ModelFileError:
         raise
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, MemoryError) as error:
         # The checksum is no signature: whoever made the file may have put anything into the configuration.
         raise ModelFileError(f"{path} does not describe a model: {error}") from error
+
+
+def load_weights(model: Sequential, path: str | os.PathLike[str]) -> None:
+    """Set the weights of a model from a file; see :meth:`fastnn.Sequential.load_weights`."""
+    model._need_engine("load_weights")
+    _, arrays = _read(path)
+    weights = {name: array for name, array in arrays.items() if not name.startswith("optimizer/")}
+    _fill(_tensors(model, training=False), weights, str(path))
+
+
+def restore(model: Sequential, path: str | os.PathLike[str]) -> None:
+    """Put the whole state of a file into a compiled model of the same layers, optimizer and loss.
+
+    Parameters
+    ----------
+    model : Sequential
+        Built and compiled. Its optimizer gets the numbers it had.
+    path : path-like
+
+    Raises
+    ------
+    ModelFileError
+        When the file is no whole model, or one of another configuration; the model is as it was then.
+    """
+    saved = load_model(path)
+    if saved._engine is None or model._engine is None or saved.get_config()["layers"] != model.get_config()["layers"]:
+        raise ModelFileError(f"{path} holds a model of other layers than this one")
+    if type(saved.optimizer) is not type(model.optimizer):
+        raise ModelFileError(f"{path} was trained by another optimizer than {type(model.optimizer).__name__}")
+    numbers: Any = saved.optimizer
+    vars(model.optimizer).update({key: value for key, value in vars(numbers).items() if key != "_engine"})
+    model._ready("restore")
+    _fill(_tensors(model), _tensors(saved), str(path))
+    model._seed, model._epochs_done = saved._seed, saved._epochs_done
+    model._engine.iterations = saved._engine.iterations
+    model._engine.momentum_product = saved._engine.momentum_product
+
+
+def _fill(wanted: dict[str, npt.NDArray[Any]], arrays: dict[str, npt.NDArray[Any]], path: str) -> None:
+    """Copy arrays into those of a model, all or none."""
+    if set(arrays) != set(wanted):
+        odd = sorted(set(arrays) ^ set(wanted))[0]
+        raise ModelFileError(f"{path} does not hold the arrays of this model: {odd!r} is in one of them alone")
+    for name, array in arrays.items():
+        if array.shape != wanted[name].shape:
+            raise ModelFileError(f"{path} holds {name} of shape {array.shape}, the model's is {wanted[name].shape}")
+    for name, array in arrays.items():
+        wanted[name][...] = array
 
 
 def _expected_bytes(config: Any, features: int, item: int) -> int:
@@ -284,7 +361,7 @@ def _expected_bytes(config: Any, features: int, item: int) -> int:
     return total
 
 
-def _restore(metadata: dict[str, str], arrays: dict[str, npt.NDArray[Any]]) -> Sequential:
+def _restore(metadata: dict[str, str], arrays: dict[str, npt.NDArray[Any]], kind: type[Sequential]) -> Sequential:
     config = _parse_json(metadata["config"], "the configuration")
     compiled = _parse_json(metadata["compile"], "the training configuration")
     training = _parse_json(metadata["training"], "the training state")
@@ -298,7 +375,7 @@ def _restore(metadata: dict[str, str], arrays: dict[str, npt.NDArray[Any]]) -> S
         first = config["layers"][0]["config"].get("input_shape")
         if first is not None and math.prod(layers.base.axes_of(first, "input_shape")) != features:
             raise ModelFileError("the first layer's input_shape is not the width the model was built for")
-    model = Sequential.from_config(config)
+    model = kind.from_config(config)
     if compiled is not None:
         model.compile(**compiled)
     if built is not None:

@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn import config, data, goals, loop, losses, metrics, optimizers, plan
-from fastnn._arguments import count_argument, no_arguments_of_arrays, optional_count, validation_due
+from fastnn._arguments import no_arguments_of_arrays, optional_count, validation_due
 from fastnn._engine import Engine
+from fastnn._settings import count
 from fastnn.callbacks import Callback, CallbackList, History, Logs
 from fastnn.callbacks.base import TRAIN_BATCH_HOOKS
 from fastnn.callbacks.reporter import Reporter
@@ -75,7 +76,7 @@ class Trainer(Network):
             raise ValueError(f"compile needs {missing}=..., e.g. compile(optimizer='adam', loss='mse')")
         chosen = optimizers.get(optimizer)
         wanted = goals.of(self._head_names(), loss, loss_weights, metrics, weighted_metrics)
-        self._steps_per_execution = count_argument("steps_per_execution", steps_per_execution, 1)
+        self._steps_per_execution = count("steps_per_execution", steps_per_execution, 1)
         self.optimizer, self._goals = chosen, wanted
         self.loss = {goal.name: goal.loss for goal in wanted} if self._heads else wanted[0].loss
         self._compiled_code = None
@@ -147,6 +148,21 @@ class Trainer(Network):
         outputs = self._widths(self._need_engine("fit").plan.outputs)
         wanted = [(goal.name, str(losses.serialize(goal.loss))) for goal in self._goals]
         return (*taken, *outputs, *wanted)
+
+    def get_compile_config(self) -> dict[str, Any] | None:
+        """A JSON-able description of what :meth:`compile` was told; None before it."""
+        return self._compile_config()
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compile as :meth:`get_compile_config` says; optimizer state starts anew."""
+        self.compile(**config)
+
+    def _metric_direction(self, key: str) -> str | None:
+        """``"up"`` or ``"down"``: where a log is better; None where its metric does not say."""
+        names = self.metrics_names[-len(self._measured) :] if self._measured else []
+        return next(
+            (getattr(m, "direction", None) for n, m in zip(names, self._measured, strict=True) if n == key), None
+        )
 
     def _compile_config(self) -> dict[str, Any] | None:
         if self.optimizer is None:
@@ -226,7 +242,7 @@ class Trainer(Network):
         if gives_batches(x):
             no_arguments_of_arrays(x, y=y, sample_weight=sample_weight, batch_size=batch_size)
             return self._batch_feed(action, x, check_finite, of)
-        batch = 32 if batch_size is None else count_argument("batch_size", batch_size, 1)
+        batch = 32 if batch_size is None else count("batch_size", batch_size, 1)
         return ArrayFeed(
             self._samples(action, x, y, sample_weight, check_finite=check_finite, of=of, defer=True), batch
         )
@@ -349,13 +365,11 @@ class Trainer(Network):
         """
         if batch_size is not None and gives_batches(x):
             no_arguments_of_arrays(x, batch_size=batch_size)
-        batch = 32 if batch_size is None else count_argument("batch_size", batch_size, 1)
+        batch = 32 if batch_size is None else count("batch_size", batch_size, 1)
         held_batch = (
-            batch
-            if validation_batch_size is None
-            else count_argument("validation_batch_size", validation_batch_size, 1)
+            batch if validation_batch_size is None else count("validation_batch_size", validation_batch_size, 1)
         )
-        epochs, first = count_argument("epochs", epochs, 0), count_argument("initial_epoch", initial_epoch, 0)
+        epochs, first = count("epochs", epochs, 0), count("initial_epoch", initial_epoch, 0)
         steps = optional_count("steps_per_epoch", steps_per_epoch)
         validation_steps = optional_count("validation_steps", validation_steps)
         due = validation_due(validation_freq)

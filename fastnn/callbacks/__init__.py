@@ -1,5 +1,32 @@
 """What happens between epochs and batches."""
 
-from fastnn.callbacks.base import Callback, CallbackList, History, LambdaCallback, Logs
+from fastnn.callbacks.base import (
+    Callback,
+    CallbackList,
+    History,
+    LambdaCallback,
+    Logs,
+    SwapEMAWeights,
+    TerminateOnNaN,
+)
+from fastnn.callbacks.checkpoint import BackupAndRestore, ModelCheckpoint
+from fastnn.callbacks.loggers import CSVLogger, MLflowLogger, TensorBoard
+from fastnn.callbacks.monitor import EarlyStopping, LearningRateScheduler, ReduceLROnPlateau
 
-__all__ = ["Callback", "CallbackList", "History", "LambdaCallback", "Logs"]
+__all__ = [
+    "BackupAndRestore",
+    "CSVLogger",
+    "Callback",
+    "CallbackList",
+    "EarlyStopping",
+    "History",
+    "LambdaCallback",
+    "LearningRateScheduler",
+    "Logs",
+    "MLflowLogger",
+    "ModelCheckpoint",
+    "ReduceLROnPlateau",
+    "SwapEMAWeights",
+    "TensorBoard",
+    "TerminateOnNaN",
+]

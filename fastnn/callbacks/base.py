@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from fastnn._registry import nearest_names
+from fastnn.callbacks.reporter import say
 
 if TYPE_CHECKING:
     from fastnn.models import Sequential
@@ -160,6 +162,90 @@ class LambdaCallback(Callback):
                 if not callable(function):
                     raise TypeError(f"{name} must be a function, got {type(function).__name__}")
                 setattr(self, name, function)
+
+
+class TerminateOnNaN(Callback):
+    """Ends training at the batch whose loss is NaN or infinite; it makes ``fit`` run batch by batch.
+
+    Parameters
+    ----------
+    raise_error : bool, default False
+        Raise RuntimeError instead of ending training.
+
+    Examples
+    --------
+    >>> guard = TerminateOnNaN()
+    """
+
+    def __init__(self, raise_error: bool = False) -> None:
+        self.raise_error = bool(raise_error)
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Look at the loss."""
+        loss = (logs or {}).get("loss")
+        if loss is None or math.isfinite(loss):
+            return
+        if self.raise_error:
+            raise RuntimeError(f"the loss of batch {batch} is {loss}: training ends here")
+        say(f"Batch {batch}: Invalid loss, terminating training")
+        self.model.stop_training = True
+
+
+class SwapEMAWeights(Callback):
+    """Puts the moving average of the weights into the model for evaluations, and takes it out for training.
+
+    The optimizer must have been made with ``use_ema=True``.
+
+    Parameters
+    ----------
+    swap_on_epoch : bool, default False
+        Swap at the end of each epoch too, so that callbacks after this one, as a ModelCheckpoint, see the average.
+
+    Examples
+    --------
+    >>> swapper = SwapEMAWeights()
+    """
+
+    def __init__(self, swap_on_epoch: bool = False) -> None:
+        self.swap_on_epoch = bool(swap_on_epoch)
+        self._swapped = False
+
+    def _swap(self, wanted: bool) -> None:
+        if self._swapped != wanted:
+            optimizer: Any = self.model.optimizer
+            optimizer.swap_average_weights()
+            self._swapped = wanted
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        """Raise where there is no average."""
+        self._swapped = False
+        if not getattr(self.model.optimizer, "use_ema", False):
+            raise ValueError("SwapEMAWeights needs an optimizer made with use_ema=True")
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        """Train with the weights."""
+        self._swap(False)
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """With `swap_on_epoch`, show the average to the callbacks that follow."""
+        if self.swap_on_epoch:
+            self._swap(True)
+
+    def on_test_begin(self, logs: Logs | None = None) -> None:
+        """Evaluate with the average."""
+        self._swap(True)
+
+    def on_test_end(self, logs: Logs | None = None) -> None:
+        """Take it out again."""
+        self._swap(False)
+
+    def on_predict_begin(self, logs: Logs | None = None) -> None:
+        """Predict with the average."""
+        self._swap(True)
+
+    def on_predict_end(self, logs: Logs | None = None) -> None:
+        """Take it out again."""
+        self._swap(False)
 
 
 def _flat(callbacks: Any) -> Iterator[Callback]:

@@ -9,8 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from fastnn.callbacks.base import Logs
-
 
 def format_logs(logs: Mapping[str, float]) -> str:
     """``accuracy: 0.9712 - loss: 0.1034``."""
@@ -64,7 +62,7 @@ class Reporter:
             self._bar.set_postfix_str(format_logs(means), refresh=False)
             self._bar.update(steps_done - self._bar.n)
 
-    def end(self, logs: Logs) -> None:
+    def end(self, logs: Mapping[str, float]) -> None:
         """Close the bar with the final logs, or print the line of the epoch."""
         if self._bar is not None:
             self._bar.set_postfix_str(format_logs(logs), refresh=False)
@@ -81,3 +79,8 @@ class Reporter:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+
+def say(text: str) -> None:
+    """Print what a callback with ``verbose=1`` has to say."""
+    print(text, file=sys.stdout)  # noqa: T201 (what verbose is for)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -90,6 +90,20 @@ def check_preparation(layers: Iterable[Layer], *, raw: bool) -> None:
         if layer.prepares and not raw:
             raise ValueError(f"layer {layer.name!r} must be the first of a model or of a branch: it reads raw data")
         raw = raw and layer.idle
+
+
+def set_arrays(views: dict[str, npt.NDArray[Any]], arrays: Sequence[npt.ArrayLike]) -> None:
+    """Copy arrays into views, all or none."""
+    given = [np.asarray(array) for array in arrays]
+    if len(given) != len(views):
+        raise ValueError(f"weights must hold {len(views)} arrays, got {len(given)}")
+    for (name, view), array in zip(views.items(), given, strict=True):
+        if array.shape != view.shape:
+            raise ValueError(f"weights for {name} must have shape {view.shape}, got {array.shape}")
+        if array.dtype.kind not in "fiub":
+            raise TypeError(f"weights for {name} must hold real numbers, got dtype {array.dtype}")
+    for view, array in zip(views.values(), given, strict=True):
+        view[...] = array
 
 
 class Layer:
@@ -231,6 +245,31 @@ class Layer:
     def get_weights(self) -> list[npt.NDArray[Any]]:
         """Copies of the layer's parameters, in the order of :meth:`parameters`."""
         return [self._weight(name).copy() for name, _, _ in self.parameters()] if self._model else []
+
+    @property
+    def weights(self) -> list[npt.NDArray[Any]]:
+        """Views of the layer's parameters, once its model is built: writing to one changes the model."""
+        return [self._weight(name) for name, _, _ in self.parameters()] if self._model and self._model.built else []
+
+    @property
+    def trainable_weights(self) -> list[npt.NDArray[Any]]:
+        """Views of those that training changes by their gradients."""
+        return self._weights_that(trainable=True)
+
+    @property
+    def non_trainable_weights(self) -> list[npt.NDArray[Any]]:
+        """Views of the others."""
+        return self._weights_that(trainable=False)
+
+    def _weights_that(self, *, trainable: bool) -> list[npt.NDArray[Any]]:
+        fixed = self.non_trainable()
+        names = [name for name, _, _ in self.parameters()]
+        return [view for name, view in zip(names, self.weights, strict=False) if (name not in fixed) == trainable]
+
+    def set_weights(self, weights: Sequence[npt.ArrayLike]) -> None:
+        """Set the layer's parameters, as :meth:`get_weights` gives them; errors as for the model's."""
+        names = [name for name, _, _ in self.parameters()]
+        set_arrays({f"{self.name}/{name}": self._weight(name) for name in names}, weights)
 
     def count_params(self) -> int:
         """The number of the layer's parameters."""

@@ -121,6 +121,7 @@ class Optimizer:
         name: str | None = None,
     ) -> None:
         self._engine: Engine | None = None
+        self._swapped = False  # whether the average is where the weights were
         self._schedule = self._checked_schedule(learning_rate)
         self.name = name if name is not None else type(self).__name__.lower()
         self.weight_decay = weight_decay
@@ -214,7 +215,7 @@ class Optimizer:
 
     def attach(self, engine: Engine) -> None:
         """Called with the engine of the model that it is compiled into."""
-        self._engine = engine
+        self._engine, self._swapped = engine, False
 
     @property
     def iterations(self) -> int:
@@ -262,6 +263,8 @@ class Optimizer:
             The weights are those of the model that the optimizer is compiled into.
         """
         if self.use_ema and self._engine is not None:
+            if self._swapped:
+                self.swap_average_weights()
             self._engine.use_average(swap=False)
 
     def swap_average_weights(self) -> None:
@@ -275,6 +278,7 @@ class Optimizer:
         if not self.use_ema or self._engine is None:
             raise ValueError("swap_average_weights needs a compiled model whose optimizer was made with use_ema=True")
         self._engine.use_average(swap=True)
+        self._swapped = not self._swapped
 
     # ---- configuration ----
 
@@ -305,4 +309,4 @@ class Optimizer:
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies: without the engine, which cannot be copied."""
-        return self.__dict__ | {"_engine": None}
+        return self.__dict__ | {"_engine": None, "_swapped": False}

@@ -1,0 +1,279 @@
+"""Callbacks that watch one of the logs."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastnn._settings import count, number
+from fastnn.callbacks.base import Callback, Logs
+from fastnn.callbacks.reporter import say
+
+
+class Monitor(Callback):
+    """What callbacks that watch one of the logs share.
+
+    Parameters
+    ----------
+    monitor : str
+        A key of the logs.
+    mode : {"auto", "min", "max"}
+        Whether less or more is better; ``"auto"`` asks the metric.
+    min_delta : float, default 0
+        A change of less than this is none.
+    """
+
+    def __init__(self, monitor: str, mode: str, min_delta: float = 0.0) -> None:
+        if not isinstance(monitor, str):
+            raise TypeError(f"monitor must be the name of a log, got {type(monitor).__name__}")
+        if mode not in ("auto", "min", "max"):
+            raise ValueError(f"mode must be 'auto', 'min' or 'max', got {mode!r}")
+        self.monitor, self.mode = monitor, mode
+        self.min_delta = abs(number("min_delta", min_delta, -math.inf, math.inf))
+        self.best: float | None = None
+
+    def _sign(self) -> int:
+        """1 where more is better, -1 where less is."""
+        if self.mode != "auto":
+            return 1 if self.mode == "max" else -1
+        key = self.monitor.removeprefix("val_")
+        direction = "down" if key == "loss" or key.endswith("_loss") else self.model._metric_direction(key)
+        if direction is None:
+            raise ValueError(
+                f"{type(self).__name__} cannot tell whether more or less of {self.monitor!r} is better: pass "
+                f"mode='max' or mode='min'"
+            )
+        return 1 if direction == "up" else -1
+
+    def better(self, value: float, than: float | None) -> bool:
+        """Whether `value` is better than another by more than `min_delta`; anything is better than nothing."""
+        sign = self._sign()
+        return than is None or sign * value - self.min_delta > sign * than
+
+    def value(self, logs: Logs | None) -> float | None:
+        """The log that is watched, or None and a warning."""
+        found = (logs or {}).get(self.monitor)
+        if found is None:
+            warnings.warn(
+                f"{type(self).__name__} watches {self.monitor!r}, which is not in the logs; there are "
+                f"{', '.join(logs or ())}",
+                UserWarning,
+                stacklevel=4,
+            )
+        return found
+
+
+class EarlyStopping(Monitor):
+    """Ends training when a log has stopped improving.
+
+    Parameters
+    ----------
+    monitor : str, default "val_loss"
+    min_delta : float, default 0
+        A change of less than this is no improvement.
+    patience : int, default 0
+        Epochs without improvement before training ends.
+    verbose : {0, 1}, default 0
+    mode : {"auto", "min", "max"}, default "auto"
+    baseline : float, optional
+        An epoch counts as an improvement only where it is better than this as well.
+    restore_best_weights : bool, default False
+        Give the model the weights of its best epoch at the end, in place of those of the last.
+    start_from_epoch : int, default 0
+        Epochs before this one are not looked at.
+
+    Attributes
+    ----------
+    best, best_epoch, stopped_epoch, wait
+        As in Keras.
+
+    Examples
+    --------
+    >>> stopper = EarlyStopping(patience=3, restore_best_weights=True)
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        min_delta: float = 0,
+        patience: int = 0,
+        verbose: int = 0,
+        mode: str = "auto",
+        baseline: float | None = None,
+        restore_best_weights: bool = False,
+        start_from_epoch: int = 0,
+    ) -> None:
+        super().__init__(monitor, mode, min_delta)
+        self.patience = count("patience", patience, 0)
+        self.verbose = verbose
+        self.baseline = None if baseline is None else number("baseline", baseline, -math.inf, math.inf)
+        self.restore_best_weights = bool(restore_best_weights)
+        self.start_from_epoch = count("start_from_epoch", start_from_epoch, 0)
+        self.wait = self.stopped_epoch = self.best_epoch = 0
+        self.best_weights: list[npt.NDArray[Any]] | None = None
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        """Forget what an earlier training has seen."""
+        self.wait = self.stopped_epoch = self.best_epoch = 0
+        self.best, self.best_weights = None, None
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Compare, and say stop."""
+        current = self.value(logs)
+        if current is None or epoch < self.start_from_epoch:
+            return
+        if self.restore_best_weights and self.best_weights is None:
+            self.best_weights, self.best_epoch = self.model.get_weights(), epoch
+        self.wait += 1
+        if self.better(current, self.best):
+            self.best, self.best_epoch = current, epoch
+            if self.restore_best_weights:
+                self.best_weights = self.model.get_weights()
+            if self.baseline is None or self.better(current, self.baseline):
+                self.wait = 0
+            return
+        if self.wait >= self.patience and epoch > 0:
+            self.stopped_epoch = epoch
+            self.model.stop_training = True
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        """Restore the best weights, where that was asked for."""
+        if self.stopped_epoch > 0 and self.verbose > 0:
+            say(f"Epoch {self.stopped_epoch + 1}: early stopping")
+        if self.restore_best_weights and self.best_weights is not None:
+            if self.verbose > 0:
+                say(f"Restoring model weights from the end of the best epoch: {self.best_epoch + 1}.")
+            self.model.set_weights(self.best_weights)
+
+
+class ReduceLROnPlateau(Monitor):
+    """Multiplies the learning rate by a factor when a log has stopped improving.
+
+    Parameters
+    ----------
+    monitor : str, default "val_loss"
+    factor : float, default 0.1
+        Below 1.
+    patience : int, default 10
+        Epochs without improvement before the rate is reduced.
+    verbose : {0, 1}, default 0
+    mode : {"auto", "min", "max"}, default "auto"
+    min_delta : float, default 1e-4
+        A change of less than this is no improvement.
+    cooldown : int, default 0
+        Epochs after a reduction that are not counted.
+    min_lr : float, default 0
+        The rate is not reduced below this.
+
+    Notes
+    -----
+    The learning rate becomes one of the logs, ``"learning_rate"``.
+
+    Examples
+    --------
+    >>> reducer = ReduceLROnPlateau(factor=0.5, patience=2)
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        factor: float = 0.1,
+        patience: int = 10,
+        verbose: int = 0,
+        mode: str = "auto",
+        min_delta: float = 0.0001,
+        cooldown: int = 0,
+        min_lr: float = 0.0,
+    ) -> None:
+        super().__init__(monitor, mode, min_delta)
+        self.factor = number("factor", factor, -math.inf, math.inf)
+        if not 0 < self.factor < 1:
+            raise ValueError(f"factor must lie between 0 and 1, got {factor}")
+        self.patience = count("patience", patience, 0)
+        self.verbose = verbose
+        self.cooldown = count("cooldown", cooldown, 0)
+        self.min_lr = number("min_lr", min_lr, -math.inf, math.inf)
+        self.wait = self.cooldown_counter = 0
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        """Forget what an earlier training has seen."""
+        self.best, self.wait, self.cooldown_counter = None, 0, 0
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Compare, and reduce the rate."""
+        logs = {} if logs is None else logs
+        logs["learning_rate"] = _rate(self.model.optimizer)
+        current = self.value(logs)
+        if current is None:
+            return
+        if self.in_cooldown():
+            self.cooldown_counter -= 1
+            self.wait = 0
+        if self.better(current, self.best):
+            self.best, self.wait = current, 0
+        elif not self.in_cooldown():
+            self.wait += 1
+            if self.wait >= self.patience:
+                self._reduce(epoch)
+
+    def _reduce(self, epoch: int) -> None:
+        optimizer: Any = self.model.optimizer
+        old = _rate(optimizer)
+        if old <= float(np.float32(self.min_lr)):
+            return
+        optimizer.learning_rate = max(old * self.factor, self.min_lr)
+        if self.verbose > 0:
+            say(f"\nEpoch {epoch + 1}: ReduceLROnPlateau reducing learning rate to {optimizer.learning_rate}.")
+        self.cooldown_counter, self.wait = self.cooldown, 0
+
+    def in_cooldown(self) -> bool:
+        """Whether epochs are not counted now."""
+        return self.cooldown_counter > 0
+
+
+class LearningRateScheduler(Callback):
+    """Sets the learning rate before each epoch.
+
+    Parameters
+    ----------
+    schedule : callable
+        Gets the epoch (from 0) and the learning rate now; returns the new one, a float.
+    verbose : {0, 1}, default 0
+
+    Notes
+    -----
+    The learning rate becomes one of the logs, ``"learning_rate"``. The schedules in
+    ``fastnn.optimizers.schedules`` change it at each step.
+
+    Examples
+    --------
+    >>> scheduler = LearningRateScheduler(lambda epoch, rate: rate * 0.9)
+    """
+
+    def __init__(self, schedule: Any, verbose: int = 0) -> None:
+        if not callable(schedule):
+            raise TypeError(f"schedule must be a function of epoch and learning rate, got {type(schedule).__name__}")
+        self.schedule, self.verbose = schedule, verbose
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        """Set the rate."""
+        optimizer: Any = self.model.optimizer
+        rate = self.schedule(epoch, _rate(optimizer))
+        if isinstance(rate, bool) or not isinstance(rate, (float, np.floating)) or not math.isfinite(rate):
+            raise ValueError(f"schedule must return a finite float for epoch {epoch}, got {rate!r}")
+        optimizer.learning_rate = float(rate)
+        if self.verbose > 0:
+            say(f"\nEpoch {epoch + 1}: LearningRateScheduler setting learning rate to {float(rate)}.")
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Write the rate into the logs."""
+        if logs is not None:
+            logs["learning_rate"] = _rate(self.model.optimizer)
+
+
+def _rate(optimizer: Any) -> float:
+    return float(optimizer.learning_rate)
