@@ -361,8 +361,6 @@ def class_weights(weights: Any, y: Any, dtype: str) -> Array:
     """
     if not isinstance(weights, Mapping):
         raise TypeError(f"class_weight must be a dict of class to weight, got {type(weights).__name__}")
-    if isinstance(y, tuple):
-        raise ValueError("class_weight needs a model with one output: give sample_weight for each of them")
     labels = y if y.ndim == 1 else y.argmax(axis=1) if y.shape[1] > 1 else np.rint(y[:, 0])
     if not 0 <= labels.min() <= labels.max() < 2**31:
         raise ValueError(f"class_weight needs classes in y, counted from 0, but y goes from {y.min()} to {y.max()}")

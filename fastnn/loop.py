@@ -224,7 +224,7 @@ def predict(model: Sequential, feed: Feed, steps: int | None, hooks: CallbackLis
     hooks.call("on_predict_begin", {})
     chunks = feed.epoch(steps, model._steps_per_execution if watched else None)
     if watched:
-        chunks = _with_hooks(model, chunks, hooks, "predict", lambda: {"outputs": outputs[-1]})
+        chunks = _with_hooks(model, chunks, hooks, "predict", lambda: {"outputs": model._outputs(outputs[-1])})
     for chunk in chunks:
         out = np.empty((chunk.rows, engine.plan.outputs), engine.plan.dtype)
         engine.predict(chunk.samples.x, out)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastnn import layers, loop
+from fastnn import layers, loop, utils
 from fastnn._arguments import no_arguments_of_arrays, optional_count
 from fastnn._settings import count
 from fastnn.callbacks import Callback, CallbackList
@@ -197,7 +197,8 @@ class Sequential(Trainer):
         """
         engine = self._need_engine("reset")
         self._seed, self._epochs_done, self.history = utils.next_seed(), 0, None
-        self._build(engine.plan.inputs)
+        branches = self._branches
+        self._build(engine.plan.inputs if branches is None else branches.built_widths)
 
     # ---- configuration and files ----
 

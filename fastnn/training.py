@@ -160,14 +160,14 @@ class Trainer(Network):
     def _metric_direction(self, key: str) -> str | None:
         """``"up"`` or ``"down"``: where a log is better; None where its metric does not say."""
         names = self.metrics_names[-len(self._measured) :] if self._measured else []
-        return next(
-            (getattr(m, "direction", None) for n, m in zip(names, self._measured, strict=True) if n == key), None
-        )
+        metric = next((m for name, m in zip(names, self._measured, strict=True) if name == key), None)
+        return None if metric is None else metric.direction
 
     def _compile_config(self) -> dict[str, Any] | None:
         if self.optimizer is None:
             return None
-        return {"optimizer": optimizers.serialize(self.optimizer)} | goals.serialize(self._goals)
+        config = {"optimizer": optimizers.serialize(self.optimizer)} | goals.serialize(self._goals)
+        return config if self._steps_per_execution == 1 else config | {"steps_per_execution": self._steps_per_execution}
 
     # ---- what a call is given ----
 
@@ -198,6 +198,8 @@ class Trainer(Network):
             return samples
         if samples.weights is not None:
             raise ValueError("class_weight and sample_weight must not be given both: multiply them into sample_weight")
+        if len(self._goals) > 1:
+            raise ValueError("class_weight needs a model with one output: give sample_weight for each head")
         return Samples(samples.x, samples.y, data.class_weights(class_weight, samples.y, self.dtype))
 
     @contextmanager

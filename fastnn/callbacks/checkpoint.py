@@ -150,7 +150,8 @@ class BackupAndRestore(Callback):
     backup_dir : path-like
         A folder for this training alone; it is made where it does not exist.
     save_freq : "epoch" or int, default "epoch"
-        A number of batches makes ``fit`` run batch by batch; a training restored within an epoch begins the epoch anew.
+        A number of batches writes files within epochs too, and makes ``fit`` run batch by batch; a training restored
+        within an epoch begins the epoch anew, with the weights it had.
     double_checkpoint : bool, default False
         Keep the file before the last as well, and take it where the last is damaged.
     delete_checkpoint : bool, default True
@@ -170,7 +171,7 @@ class BackupAndRestore(Callback):
     ) -> None:
         if not os.fspath(backup_dir):
             raise ValueError("backup_dir must name a folder, got an empty string")
-        self.backup_dir, self.save_freq = Path(backup_dir), save_freq
+        self.backup_dir = Path(backup_dir)
         self.double_checkpoint, self.delete_checkpoint = bool(double_checkpoint), bool(delete_checkpoint)
         self._epoch = self._number = 0
         every = _frequency(save_freq)
@@ -212,8 +213,7 @@ class BackupAndRestore(Callback):
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Write the state."""
         self._epoch = epoch + 1
-        if self.save_freq == "epoch":
-            self._save()
+        self._save()
 
     def _save(self) -> None:
         self.backup_dir.mkdir(parents=True, exist_ok=True)

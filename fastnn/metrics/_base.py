@@ -35,6 +35,8 @@ class Metric:
         ``losses.DENSE`` or ``losses.LABELS``, as for losses, or ``EITHER``.
     code : int
         The engine's number for the rule.
+    direction : {"down", "up"}
+        Whether less or more of it is better.
 
     Examples
     --------
@@ -47,6 +49,7 @@ class Metric:
     name: str
     code: ClassVar[int]
     targets: ClassVar[int] = DENSE
+    direction: ClassVar[str] = "down"
 
     def __init__(self, name: str | None = None) -> None:
         if not isinstance(name, (str, type(None))):

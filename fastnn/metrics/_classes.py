@@ -33,6 +33,7 @@ class FBetaScore(Metric):
     """
 
     name, code, targets = "fbeta_score", 5, EITHER
+    direction = "up"
 
     def __init__(
         self,
@@ -113,6 +114,7 @@ class IoU(Metric):
     """
 
     name, code, targets = "io_u", 7, EITHER
+    direction = "up"
 
     def __init__(
         self,

@@ -42,6 +42,7 @@ class BinaryAccuracy(MeanMetric):
     """
 
     name, code = "binary_accuracy", 0
+    direction = "up"
 
     def __init__(self, name: str | None = None, threshold: float = 0.5) -> None:
         super().__init__(name)
@@ -62,6 +63,7 @@ class CategoricalAccuracy(MeanMetric):
     """Share of rows whose largest output is where the one-hot target is."""
 
     name, code = "categorical_accuracy", 1
+    direction = "up"
 
     def _rows(self, t: Array, y: State) -> Array:
         return np.asarray(y.argmax(axis=1) == t.argmax(axis=1))
@@ -71,6 +73,7 @@ class SparseCategoricalAccuracy(MeanMetric):
     """Share of rows whose largest output is the label."""
 
     name, code, targets = "sparse_categorical_accuracy", 1, LABELS
+    direction = "up"
 
     def _rows(self, t: Array, y: State) -> Array:
         return np.asarray(y.argmax(axis=1) == t)
@@ -86,6 +89,7 @@ class TopKCategoricalAccuracy(MeanMetric):
     """
 
     name, code = "top_k_categorical_accuracy", 2
+    direction = "up"
 
     def __init__(self, k: int = 5, name: str | None = None) -> None:
         super().__init__(name)
@@ -188,6 +192,7 @@ class CosineSimilarity(LossMetric):
     """Mean of the cosine of the angle between y and t: 1 for the same direction, unlike the loss."""
 
     name, loss_class = "cosine_similarity", losses.CosineSimilarity
+    direction = "up"
 
     def value(self, state: State) -> float:
         """The mean; the engine's numbers are those of the loss."""
@@ -264,6 +269,7 @@ class R2Score(Metric):
     """
 
     name, code = "r2_score", 6
+    direction = "up"
 
     def __init__(
         self, class_aggregation: str | None = "uniform_average", num_regressors: int = 0, name: str | None = None

@@ -157,6 +157,7 @@ class Precision(_AtThresholds):
     """
 
     name = "precision"
+    direction = "up"
 
     def _of(self, counts: Counts) -> State:
         return np.asarray(ratio(counts.true_positives, counts.true_positives + counts.false_positives))
@@ -166,6 +167,7 @@ class Recall(_AtThresholds):
     """True positives / all targets that are 1; arguments as for :class:`Precision`."""
 
     name = "recall"
+    direction = "up"
 
     def _of(self, counts: Counts) -> State:
         return np.asarray(ratio(counts.true_positives, counts.true_positives + counts.false_negatives))
@@ -183,6 +185,7 @@ class TruePositives(_Count):
     """Outputs above the threshold (default 0.5) whose target is 1."""
 
     name = "true_positives"
+    direction = "up"
 
 
 class FalsePositives(_Count):
@@ -195,6 +198,7 @@ class TrueNegatives(_Count):
     """Outputs not above the threshold (default 0.5) whose target is 0."""
 
     name = "true_negatives"
+    direction = "up"
 
 
 class FalseNegatives(_Count):
@@ -261,6 +265,7 @@ class SensitivityAtSpecificity(_BestUnder):
     """
 
     name, argument, rates = "sensitivity_at_specificity", "specificity", ("specificity", "sensitivity")
+    direction = "up"
 
     def __init__(
         self, specificity: float, num_thresholds: int = 200, class_id: int | None = None, name: str | None = None
@@ -280,6 +285,7 @@ class SpecificityAtSensitivity(_BestUnder):
     """
 
     name, argument, rates = "specificity_at_sensitivity", "sensitivity", ("sensitivity", "specificity")
+    direction = "up"
 
     def __init__(
         self, sensitivity: float, num_thresholds: int = 200, class_id: int | None = None, name: str | None = None
@@ -299,6 +305,7 @@ class PrecisionAtRecall(_BestUnder):
     """
 
     name, argument, rates = "precision_at_recall", "recall", ("sensitivity", "precision")
+    direction = "up"
 
     def __init__(
         self, recall: float, num_thresholds: int = 200, class_id: int | None = None, name: str | None = None
@@ -318,6 +325,7 @@ class RecallAtPrecision(_BestUnder):
     """
 
     name, argument, rates = "recall_at_precision", "precision", ("precision", "sensitivity")
+    direction = "up"
 
     def __init__(
         self, precision: float, num_thresholds: int = 200, class_id: int | None = None, name: str | None = None
@@ -354,6 +362,7 @@ class AUC(ThresholdMetric):
     """
 
     name = "auc"
+    direction = "up"
 
     def __init__(
         self,
