@@ -160,7 +160,7 @@ class Trainer(Network):
     def _metric_direction(self, key: str) -> str | None:
         """``"up"`` or ``"down"``: where a log is better; None where its metric does not say."""
         names = self.metrics_names[-len(self._measured) :] if self._measured else []
-        metric = next((m for name, m in zip(names, self._measured, strict=True) if name == key), None)
+        metric = next((m for name, (m, _) in zip(names, self._measured, strict=True) if name == key), None)
         return None if metric is None else metric.direction
 
     def _compile_config(self) -> dict[str, Any] | None:
