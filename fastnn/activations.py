@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
+from fastnn._checks import check_number
 from fastnn._registry import Registry
 
 FloatArray = npt.NDArray[np.floating[Any]]
@@ -16,36 +18,190 @@ FloatArray = npt.NDArray[np.floating[Any]]
 class ActivationFunction:
     """A function that the engine can apply to the result of a layer.
 
-    Parameters
+    Attributes
     ----------
     name : str
         The name it is looked up by.
     code : int
         The engine's number for it.
-    formula : callable
-        The same function in NumPy.
+    numbers : tuple of float
+        Its constants, as the engine takes them (src_c/activation.inc).
+    elementwise : bool
+        Whether an element of the result depends on one element of x alone.
 
     Examples
     --------
     >>> from fastnn import activations
     >>> activations.relu([-1.0, 2.0])
     array([0., 2.])
+    >>> activations.LeakyReLU(0.5)([-1.0, 2.0])
+    array([-0.5,  2. ])
     """
 
-    def __init__(self, name: str, code: int, formula: Callable[[FloatArray], FloatArray]) -> None:
-        self.name = name
-        self.code = code
-        self._formula = formula
+    name: str
+    code: int
+    numbers: tuple[float, ...] = ()
+    elementwise: ClassVar[bool] = True
 
-    def __call__(self, x: npt.ArrayLike) -> FloatArray:
-        """f(x), element by element (softmax: over the last axis); floating dtypes are kept, others become float64."""
+    def __call__(self, x: npt.ArrayLike, *arguments: Any, **constants: Any) -> FloatArray:
+        """f(x); floating dtypes are kept, others become float64.
+
+        Further arguments are constants in the place of its own, as in ``leaky_relu(x, negative_slope=0.1)``.
+        """
+        if arguments or constants:
+            return type(self)(*arguments, **constants)(x)
         values = np.asarray(x)
         if values.dtype.kind != "f":
             values = values.astype(np.float64)
         return self._formula(values)
 
+    def _formula(self, x: FloatArray) -> FloatArray:
+        raise NotImplementedError
+
+    def get_config(self) -> dict[str, Any]:
+        """The constants, by the names of the constructor's arguments."""
+        return {}
+
     def __repr__(self) -> str:
-        return f"<activation {self.name}>"
+        constants = ", ".join(f"{name}={value!r}" for name, value in self.get_config().items())
+        return f"<activation {self.name}{constants and f'({constants})'}>"
+
+
+class _Fixed(ActivationFunction):
+    """An activation without constants that a user could set."""
+
+    def __init__(
+        self, name: str, code: int, formula: Callable[[FloatArray], FloatArray], numbers: tuple[float, ...] = ()
+    ) -> None:
+        self.name, self.code, self.numbers = name, code, numbers
+        self._function = formula
+
+    def __call__(self, x: npt.ArrayLike, *arguments: Any, **constants: Any) -> FloatArray:
+        """f(x); floating dtypes are kept, others become float64."""
+        if arguments or constants:
+            raise TypeError(f"{self.name} takes no argument but x, got {arguments or constants}")
+        return super().__call__(x)
+
+    def _formula(self, x: FloatArray) -> FloatArray:
+        return self._function(x)
+
+
+class _OfRows(_Fixed):
+    """An activation of whole rows: an element of the result depends on the whole last axis of x."""
+
+    elementwise = False
+
+
+class ReLU(ActivationFunction):
+    """x above the threshold, but at most `max_value`; below it `negative_slope` (x - `threshold`).
+
+    Parameters
+    ----------
+    negative_slope : float, default 0.0
+    max_value : float, optional
+        Default: no limit.
+    threshold : float, default 0.0
+
+    Raises
+    ------
+    ValueError
+        When one of them is negative: then the engine could not tell the derivative from the result.
+    """
+
+    name = "relu"
+
+    def __init__(self, negative_slope: float = 0.0, max_value: float | None = None, threshold: float = 0.0) -> None:
+        self.negative_slope = check_number("negative_slope", negative_slope, 0)
+        self.max_value = None if max_value is None else check_number("max_value", max_value, 0)
+        self.threshold = check_number("threshold", threshold, 0)
+        plain = self.max_value is None and self.threshold == 0
+        self.code = 7 if not plain else 6 if self.negative_slope else 1
+        highest = math.inf if self.max_value is None else self.max_value
+        self.numbers = (self.negative_slope, self.threshold, highest) if self.code != 1 else ()
+
+    def _formula(self, x: FloatArray) -> FloatArray:
+        below = self.negative_slope * (x - self.threshold) if self.negative_slope else np.zeros_like(x)
+        return np.where(x <= self.threshold, below, np.minimum(x, self.max_value) if self.max_value is not None else x)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {"negative_slope": self.negative_slope, "max_value": self.max_value, "threshold": self.threshold}
+
+
+class LeakyReLU(ActivationFunction):
+    """x above 0, `negative_slope` x (default 0.2, not negative) below (Maas, Hannun and Ng 2013)."""
+
+    name, code = "leaky_relu", 6
+
+    def __init__(self, negative_slope: float = 0.2) -> None:
+        self.negative_slope = check_number("negative_slope", negative_slope, 0)
+        self.numbers = (self.negative_slope,)
+
+    def _formula(self, x: FloatArray) -> FloatArray:
+        return np.where(x > 0, x, self.negative_slope * x)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's argument."""
+        return {"negative_slope": self.negative_slope}
+
+
+class ELU(ActivationFunction):
+    """x above 0, `alpha` (exp(x) - 1) (default 1, not negative) below (Clevert, Unterthiner and Hochreiter 2016)."""
+
+    name, code = "elu", 8
+
+    def __init__(self, alpha: float = 1.0) -> None:
+        self.alpha = check_number("alpha", alpha, 0)
+        self.numbers = (1.0, self.alpha, 1.0)
+
+    def _formula(self, x: FloatArray) -> FloatArray:
+        return np.where(x > 0, x, self.alpha * np.expm1(np.minimum(x, 0)))
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's argument."""
+        return {"alpha": self.alpha}
+
+
+class CELU(ActivationFunction):
+    """x above 0, `alpha` (exp(x / `alpha`) - 1) (default 1, positive) below: smooth for any alpha (Barron 2017)."""
+
+    name, code = "celu", 8
+
+    def __init__(self, alpha: float = 1.0) -> None:
+        self.alpha = check_number("alpha", alpha, 0)
+        if self.alpha == 0:
+            raise ValueError("alpha must be positive, got 0")
+        self.numbers = (1.0, self.alpha, 1 / self.alpha)
+
+    def _formula(self, x: FloatArray) -> FloatArray:
+        return np.where(x > 0, x, self.alpha * np.expm1(np.minimum(x, 0) / self.alpha))
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's argument."""
+        return {"alpha": self.alpha}
+
+
+class GELU(ActivationFunction):
+    """x F(x), F the normal distribution; `approximate` (default False): F by a tanh (Hendrycks and Gimpel 2016)."""
+
+    name = "gelu"
+
+    def __init__(self, approximate: bool = False) -> None:
+        if not isinstance(approximate, bool):
+            raise TypeError(f"approximate must be True or False, got {approximate!r}")
+        self.approximate = approximate
+        self.code = 13 if approximate else 12
+
+    def _formula(self, x: FloatArray) -> FloatArray:
+        if self.approximate:
+            return x * _sigmoid(math.sqrt(8 / math.pi) * (x + 0.044715 * x * x * x))
+        from scipy.special import ndtr
+
+        return x * ndtr(x)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's argument."""
+        return {"approximate": self.approximate}
 
 
 def _sigmoid(x: FloatArray) -> FloatArray:
@@ -58,17 +214,105 @@ def _softmax(x: FloatArray) -> FloatArray:
     return e / e.sum(axis=-1, keepdims=True)
 
 
-linear = ActivationFunction("linear", 0, lambda x: x.copy())
-relu = ActivationFunction("relu", 1, lambda x: np.maximum(x, 0))
-sigmoid = ActivationFunction("sigmoid", 2, _sigmoid)
-tanh = ActivationFunction("tanh", 3, np.tanh)
-softmax = ActivationFunction("softmax", 4, _softmax)
+def _log_softmax(x: FloatArray) -> FloatArray:
+    shifted = x - x.max(axis=-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+
+
+def _selu(x: FloatArray) -> FloatArray:
+    return np.where(x > 0, SELU_SCALE * x, SELU_SCALE * SELU_ALPHA * np.expm1(np.minimum(x, 0)))
+
+
+def _hard_sigmoid(x: FloatArray) -> FloatArray:
+    return np.clip(x / 6 + 0.5, 0, 1)
+
+
+# The fixed point of mean 0 and variance 1 (Klambauer, Unterthiner, Mayr and Hochreiter 2017, eq. 14).
+SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
+
+linear = _Fixed("linear", 0, lambda x: x.copy())
+relu = ReLU()
+sigmoid = _Fixed("sigmoid", 2, _sigmoid)
+tanh = _Fixed("tanh", 3, np.tanh)
+softmax = _OfRows("softmax", 4, _softmax)
+log_softmax = _OfRows("log_softmax", 5, _log_softmax)
+leaky_relu = LeakyReLU()
+relu6 = _Fixed("relu6", 7, lambda x: np.clip(x, 0, 6), (0.0, 0.0, 6.0))
+elu = ELU()
+selu = _Fixed("selu", 8, _selu, (SELU_SCALE, SELU_SCALE * SELU_ALPHA, 1.0))
+celu = CELU()
+softplus = _Fixed("softplus", 9, lambda x: np.logaddexp(x, np.zeros_like(x)))
+hard_sigmoid = _Fixed("hard_sigmoid", 10, _hard_sigmoid)
+exponential = _Fixed("exponential", 11, np.exp)
+gelu = GELU()
+silu = swish = _Fixed("silu", 14, lambda x: x * _sigmoid(x))
+mish = _Fixed("mish", 15, lambda x: x * np.tanh(np.logaddexp(x, np.zeros_like(x))))
+hard_silu = hard_swish = _Fixed("hard_silu", 16, lambda x: x * _hard_sigmoid(x))
+softsign = _Fixed("softsign", 17, lambda x: x / (1 + np.abs(x)))
 
 _registry: Registry[ActivationFunction] = Registry("activation", ActivationFunction)
-for _activation in (linear, relu, sigmoid, tanh, softmax):
-    _registry.register(_activation)
+for _member, *_names in (
+    (linear,),
+    (ReLU,),
+    (sigmoid,),
+    (tanh,),
+    (softmax,),
+    (log_softmax,),
+    (LeakyReLU, "leaky_relu"),
+    (relu6,),
+    (ELU,),
+    (selu,),
+    (CELU,),
+    (softplus,),
+    (hard_sigmoid,),
+    (exponential,),
+    (GELU,),
+    (silu, "swish"),
+    (mish,),
+    (hard_silu, "hard_swish"),
+    (softsign,),
+):
+    _registry.register(_member, *_names)
+
+
+def glu(x: npt.ArrayLike, axis: int = -1) -> FloatArray:
+    """The gated linear unit a sigmoid(b), a and b the halves of x along the axis (Dauphin et al. 2017).
+
+    It halves the width of a row, so in a model it is the layer :class:`fastnn.layers.GLU`.
+    """
+    a, b = np.split(np.asarray(x), 2, axis)
+    return a * sigmoid(b)
 
 
 def get(identifier: Any) -> ActivationFunction:
-    """The activation of that name; ``None`` is linear."""
-    return linear if identifier is None else _registry.get(identifier)
+    """The activation of that name, class, instance or config; ``None`` is linear.
+
+    Raises
+    ------
+    ValueError
+        When no activation has that name, or its constants are out of range.
+    TypeError
+        When the identifier is none of the above: the engine cannot run a Python function.
+
+    Examples
+    --------
+    >>> from fastnn import activations
+    >>> activations.get({"class_name": "elu", "config": {"alpha": 0.5}})
+    <activation elu(alpha=0.5)>
+    """
+    if identifier is None:
+        return linear
+    if identifier is glu or (isinstance(identifier, str) and identifier.lower() in ("glu", "swiglu")):
+        raise ValueError("activation 'glu' halves the width of a row: use the layer fastnn.layers.GLU")
+    return _registry.get(identifier)
+
+
+def serialize(activation: ActivationFunction) -> str | dict[str, Any]:
+    """The name of an activation, or a JSON-able dict with its constants where they are not the defaults."""
+    config = activation.get_config()
+    return activation.name if config == get(activation.name).get_config() else _registry.serialize(activation)
+
+
+def deserialize(config: str | dict[str, Any]) -> ActivationFunction:
+    """The activation that :func:`serialize` described."""
+    return get(config)

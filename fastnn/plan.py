@@ -88,11 +88,13 @@ def _fuse(ops: Sequence[Op]) -> list[Op]:
         place[k] = len(fused)
         follows = op.code == OP_ACTIVATION and op.input >= 0 and not op.first
         before = fused[index[op.input]] if follows else op
-        if follows and op.activation == LINEAR and not op.numbers and op.join < 0:
+        if follows and op.activation == LINEAR and op.join < 0:
             index[k] = index[op.input]
         elif before.code == OP_DENSE and before is not op and before.activation == LINEAR and readers[op.input] == 1:
             index[k] = index[op.input]
-            fused[index[k]] = before._replace(activation=op.activation, join=op.join, column=op.column)
+            fused[index[k]] = before._replace(
+                activation=op.activation, numbers=op.numbers, join=op.join, column=op.column
+            )
         else:
             index[k] = len(fused)
             fused.append(op._replace(input=index[op.input]))

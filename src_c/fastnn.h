@@ -36,6 +36,7 @@ typedef enum {
     FNN_OP_JOIN = 10,               /* the outputs of the ops whose `join` it is, side by side; reads nothing itself */
     FNN_OP_DISCRETIZE = 12,         /* vector: the boundaries of bins, which rise */
     FNN_OP_ENCODE = 13, /* numbers: fnn_encoding, tokens, skips -1; inputs * tokens outputs if one-hot, else tokens */
+    FNN_OP_GLU = 14,    /* y = a f(b), x = (a, b); f is the activation, which is not applied to y */
 } fnn_op_code;
 
 /* The factor of a column: `scale`; 1 / sqrt(variance + epsilon); 1 / d or d, d = max(sqrt(variance), epsilon). */
@@ -50,7 +51,27 @@ typedef struct {
     double numbers[4];
 } fnn_noise;
 
-typedef enum { FNN_LINEAR = 0, FNN_RELU = 1, FNN_SIGMOID = 2, FNN_TANH = 3, FNN_SOFTMAX = 4 } fnn_activation;
+/* Formulas and constants: activation.inc. */
+typedef enum {
+    FNN_LINEAR = 0,
+    FNN_RELU = 1,
+    FNN_SIGMOID = 2,
+    FNN_TANH = 3,
+    FNN_SOFTMAX = 4,
+    FNN_LOG_SOFTMAX = 5,
+    FNN_LEAKY_RELU = 6,
+    FNN_CLIPPED_RELU = 7,
+    FNN_ELU = 8,
+    FNN_SOFTPLUS = 9,
+    FNN_HARD_SIGMOID = 10,
+    FNN_EXPONENTIAL = 11,
+    FNN_GELU = 12, /* from here on the derivative is computed from the argument, before here from the result */
+    FNN_GELU_TANH = 13,
+    FNN_SILU = 14,
+    FNN_MISH = 15,
+    FNN_HARD_SILU = 16,
+    FNN_SOFTSIGN = 17,
+} fnn_activation;
 
 typedef enum {
     FNN_MEAN_SQUARED_ERROR = 0,

@@ -111,6 +111,22 @@ static int uses_batch(const fnn_op *op, int passes) {
     return op->code == FNN_OP_BATCH_NORMALIZATION && passes & FNN_TRAINING && !op->frozen;
 }
 
+/* Activations that need a row as a whole. */
+static int is_of_rows(int activation) {
+    return activation == FNN_SOFTMAX || activation == FNN_LOG_SOFTMAX;
+}
+
+/* An op whose activation is what it does, not what is done to its result. */
+static int is_activation(const fnn_op *op) {
+    return op->code == FNN_OP_ACTIVATION || op->code == FNN_OP_GLU;
+}
+
+/* An activation's derivative that is computed from its argument: training keeps that beside the result. An op that is an
+ * activation has it as its input. */
+static int keeps_argument(const fnn_op *op) {
+    return op->activation >= FNN_GELU && !is_activation(op);
+}
+
 /* Elements of what a normalization keeps from its forward pass. */
 static size_t statistics_size(const fnn_op *op, size_t batch) {
     return op->code == FNN_OP_LAYER_NORMALIZATION   ? fnn_multiply(batch, 2)
@@ -347,6 +363,9 @@ static int useful_threads(const fnn_model *model, size_t rows, int threads, int 
 }
 
 int fnn_fuses(const fnn_op *op, int loss) {
+    if (op->code == FNN_OP_GLU) {
+        return 0;
+    }
     return (op->activation == FNN_SOFTMAX &&
             (loss == FNN_CATEGORICAL_CROSSENTROPY || loss == FNN_SPARSE_CATEGORICAL_CROSSENTROPY)) ||
            (op->activation == FNN_SIGMOID && loss == FNN_BINARY_CROSSENTROPY);

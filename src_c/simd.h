@@ -59,7 +59,7 @@
 #if defined(__clang__)
 #define FNN_UNROLL _Pragma("clang loop unroll(full)")
 #else
-#define FNN_UNROLL _Pragma("GCC unroll 16")
+#define FNN_UNROLL _Pragma("GCC unroll 32")
 #endif
 
 /* Estimates of 1/sqrt(x) and 1/x for normal x > 0, to 2^-14 (AVX-512) or 1.5 * 2^-12 (AVX2), and the nearest such x; a NaN

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastnn._registry import Registry
-from fastnn.layers.activation import Activation
+from fastnn.layers.activation import ELU, GLU, Activation, LeakyReLU, ReLU, Softmax
 from fastnn.layers.base import Layer
 from fastnn.layers.branches import Branches
 from fastnn.layers.categories import CategoryEncoding, Discretization
@@ -22,6 +22,8 @@ from fastnn.layers.residual import Residual
 from fastnn.layers.shape import Flatten, Reshape
 
 __all__ = [
+    "ELU",
+    "GLU",
     "Activation",
     "AlphaDropout",
     "BatchNormalization",
@@ -40,12 +42,15 @@ __all__ = [
     "IntegerLookup",
     "Layer",
     "LayerNormalization",
+    "LeakyReLU",
     "Normalization",
     "PReLU",
     "RMSNormalization",
+    "ReLU",
     "Rescaling",
     "Reshape",
     "Residual",
+    "Softmax",
     "StringLookup",
     "deserialize",
     "serialize",
@@ -76,6 +81,11 @@ for _layer in (
     Rescaling,
     Residual,
     RMSNormalization,
+    ReLU,
+    LeakyReLU,
+    ELU,
+    Softmax,
+    GLU,
 ):
     _registry.register(_layer)
 

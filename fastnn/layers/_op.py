@@ -17,6 +17,7 @@ OP_EMBEDDING = 9
 OP_JOIN = 10
 OP_DISCRETIZE = 12
 OP_ENCODE = 13
+OP_GLU = 14
 
 # What OP_COLUMNS multiplies a column by: a number, 1 / its deviation, or its deviation.
 RULE_SCALE, RULE_DIVIDE, RULE_MULTIPLY = 0, 2, 3
@@ -27,9 +28,10 @@ ENCODINGS = {"one_hot": 0, "multi_hot": 1, "count": 2}
 
 
 class Op(NamedTuple):
-    """One step: its code, the activation applied to its result, its widths, and where its parameters lie (-1: none).
+    """One step: its code, the activation of its result, its widths, and where its parameters lie (-1: none).
 
-    `numbers`: up to four constants of the activation, or of another rule that the code stands for.
+    `activation`: of an OP_GLU, that of its gate. `numbers`: up to four constants of the activation, or of another rule
+    that the code stands for.
     `vector`: more of them. `mean`, `variance`: where the statistics of a normalization lie.
     `seed` (of noise): -1 to follow the model's.
     `frozen`: not trained.

@@ -1,11 +1,12 @@
-"""An activation as a layer of its own."""
+"""Activations as layers of their own."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from fastnn import activations
-from fastnn.layers._op import OP_ACTIVATION, Op
+from fastnn.activations import ActivationFunction
+from fastnn.layers._op import OP_ACTIVATION, OP_GLU, Op
 from fastnn.layers.base import Layer
 
 
@@ -14,10 +15,16 @@ class Activation(Layer):
 
     Parameters
     ----------
-    activation : str or ActivationFunction
+    activation : str, ActivationFunction or config
     name : str, optional
     dtype : {"float32", "float64", "mixed_bfloat16"}, optional
     input_shape : tuple of int, optional
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> fastnn.Sequential([fastnn.layers.Activation("relu", input_shape=(2,))]).predict([[-1.0, 2.0]], verbose=0)
+    array([[0., 2.]], dtype=float32)
     """
 
     def __init__(self, activation: Any, name: str | None = None, dtype: Any = None, input_shape: Any = None) -> None:
@@ -37,8 +44,171 @@ class Activation(Layer):
 
     def lower(self, offsets: dict[str, int]) -> list[Op]:
         """One activation op."""
-        return [Op(OP_ACTIVATION, self.activation.code, self._features, self._features)]
+        return [
+            Op(
+                OP_ACTIVATION,
+                self.activation.code,
+                self._features,
+                self._features,
+                numbers=self.activation.numbers,
+            )
+        ]
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        return super().get_config() | {"activation": self.activation.name}
+        return super().get_config() | {"activation": activations.serialize(self.activation)}
+
+
+class _Named(Activation):
+    """A layer of one activation, whose constants are its arguments."""
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        config = super().get_config()
+        del config["activation"]
+        return config | self.activation.get_config()
+
+
+class ReLU(_Named):
+    """y = x above `threshold`, but at most `max_value`; below it `negative_slope` (x - `threshold`).
+
+    Parameters
+    ----------
+    max_value : float, optional
+        Default: no limit.
+    negative_slope : float, default 0.0
+    threshold : float, default 0.0
+        None of the three is negative.
+    name : str, optional
+    dtype : {"float32", "float64", "mixed_bfloat16"}, optional
+    input_shape : tuple of int, optional
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> layer = fastnn.layers.ReLU(max_value=1, negative_slope=0.5, input_shape=(3,))
+    >>> fastnn.Sequential([layer]).predict([[-1.0, 0.5, 2.0]], verbose=0)
+    array([[-0.5,  0.5,  1. ]], dtype=float32)
+    """
+
+    def __init__(
+        self,
+        max_value: float | None = None,
+        negative_slope: float = 0.0,
+        threshold: float = 0.0,
+        name: str | None = None,
+        dtype: Any = None,
+        input_shape: Any = None,
+    ) -> None:
+        super().__init__(activations.ReLU(negative_slope, max_value, threshold), name, dtype, input_shape)
+
+
+class LeakyReLU(_Named):
+    """y = x above 0, `negative_slope` x below (Maas, Hannun and Ng 2013).
+
+    Parameters
+    ----------
+    negative_slope : float, default 0.3
+        Not negative. As in Keras, the activation ``"leaky_relu"`` has another default, 0.2.
+    name : str, optional
+    dtype : {"float32", "float64", "mixed_bfloat16"}, optional
+    input_shape : tuple of int, optional
+    """
+
+    def __init__(
+        self, negative_slope: float = 0.3, name: str | None = None, dtype: Any = None, input_shape: Any = None
+    ) -> None:
+        super().__init__(activations.LeakyReLU(negative_slope), name, dtype, input_shape)
+
+
+class ELU(_Named):
+    """y = x above 0, `alpha` (exp(x) - 1) below (Clevert, Unterthiner and Hochreiter 2016).
+
+    Parameters
+    ----------
+    alpha : float, default 1.0
+        Not negative.
+    name : str, optional
+    dtype : {"float32", "float64", "mixed_bfloat16"}, optional
+    input_shape : tuple of int, optional
+    """
+
+    def __init__(self, alpha: float = 1.0, name: str | None = None, dtype: Any = None, input_shape: Any = None) -> None:
+        super().__init__(activations.ELU(alpha), name, dtype, input_shape)
+
+
+class Softmax(_Named):
+    """y_j = exp(x_j) / sum_k exp(x_k) over the features of a row.
+
+    Parameters
+    ----------
+    axis : {-1, 1}, default -1
+        The features; a sum over the rows of a batch is refused.
+    name : str, optional
+    dtype : {"float32", "float64", "mixed_bfloat16"}, optional
+    input_shape : tuple of int, optional
+    """
+
+    def __init__(self, axis: int = -1, name: str | None = None, dtype: Any = None, input_shape: Any = None) -> None:
+        if axis not in (-1, 1):
+            raise ValueError(f"axis must be -1 or 1, the features of a row, got {axis!r}")
+        super().__init__("softmax", name, dtype, input_shape)
+        self.axis = int(axis)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return super().get_config() | {"axis": self.axis}
+
+
+class GLU(Layer):
+    """y = a f(b), a and b the first and the second half of x: a gated linear unit, half as wide as its input.
+
+    f is ``"sigmoid"`` in the gated linear unit of Dauphin et al. 2017 (as in ``keras.activations.glu``), ``"silu"`` in
+    SwiGLU, ``"gelu"`` in GEGLU, ``"relu"`` in ReGLU and ``"linear"`` in the bilinear unit (Shazeer 2020). The layer
+    before it makes both halves: ``Dense(2 * width)``.
+
+    Parameters
+    ----------
+    activation : str, ActivationFunction or config, default "sigmoid"
+        f; one that works element by element.
+    name : str, optional
+    dtype : {"float32", "float64", "mixed_bfloat16"}, optional
+    input_shape : tuple of int, optional
+
+    Raises
+    ------
+    ValueError
+        When f needs whole rows, as softmax does, or the layer before it has an odd number of outputs.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> swiglu = [fastnn.layers.Dense(2 * 8, input_shape=(4,)), fastnn.layers.GLU("silu"), fastnn.layers.Dense(4)]
+    >>> fastnn.Sequential(swiglu).count_params()
+    116
+    """
+
+    def __init__(
+        self, activation: Any = "sigmoid", name: str | None = None, dtype: Any = None, input_shape: Any = None
+    ) -> None:
+        super().__init__(name, dtype, input_shape)
+        self.activation: ActivationFunction = activations.get(activation)
+        if not self.activation.elementwise:
+            raise ValueError(f"activation must work element by element in a GLU, got {self.activation.name!r}")
+        self._outputs = 0
+
+    def build(self, inputs: int) -> int:
+        """Half as many outputs as inputs."""
+        if inputs % 2:
+            raise ValueError(f"layer {self.name!r} halves the width of its input, which must be even, got {inputs}")
+        self._outputs = inputs // 2
+        return self._outputs
+
+    def lower(self, offsets: dict[str, int]) -> list[Op]:
+        """One op."""
+        f = self.activation
+        return [Op(OP_GLU, f.code, 2 * self._outputs, self._outputs, numbers=f.numbers)]
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return super().get_config() | {"activation": activations.serialize(self.activation)}

@@ -19,8 +19,8 @@ class Dense(Layer):
     ----------
     units : int
         Number of outputs.
-    activation : str or ActivationFunction, optional
-        f; default linear.
+    activation : str, ActivationFunction or config, optional
+        f, such as ``"gelu"`` or ``activations.LeakyReLU(0.1)``; default linear.
     use_bias : bool, default True
     kernel_initializer : str or Initializer, default "glorot_uniform"
     bias_initializer : str or Initializer, default "zeros"
@@ -92,7 +92,15 @@ class Dense(Layer):
     def lower(self, offsets: dict[str, int]) -> list[Op]:
         """One dense op with its activation."""
         return [
-            Op(OP_DENSE, self.activation.code, self._inputs, self.units, offsets["kernel"], offsets.get("bias", -1))
+            Op(
+                OP_DENSE,
+                self.activation.code,
+                self._inputs,
+                self.units,
+                offsets["kernel"],
+                offsets.get("bias", -1),
+                self.activation.numbers,
+            )
         ]
 
     @property
@@ -109,7 +117,7 @@ class Dense(Layer):
         """The constructor's arguments."""
         return super().get_config() | {
             "units": self.units,
-            "activation": self.activation.name,
+            "activation": activations.serialize(self.activation),
             "use_bias": self.use_bias,
             "kernel_initializer": initializers.serialize(self.kernel_initializer),
             "bias_initializer": initializers.serialize(self.bias_initializer),

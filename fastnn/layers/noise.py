@@ -7,21 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from fastnn._checks import check_number
+from fastnn.activations import SELU_ALPHA, SELU_SCALE
 from fastnn.layers._op import OP_DROPOUT, OP_GAUSSIAN, Op
 from fastnn.layers.base import Layer
-
-# Of the scaled exponential linear unit (Klambauer et al. 2017): the value that alpha dropout puts in is -alpha scale.
-SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
-
-
-def check_number(name: str, value: Any, low: float, high: float) -> float:
-    """`value` as a float in [low, high), or an error that names the argument."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise TypeError(f"{name} must be a number, got {type(value).__name__}")
-    if not low <= value < high:
-        limit = f"at least {low:g}" if math.isinf(high) else f"from {low:g} to below {high:g}"
-        raise ValueError(f"{name} must be {limit}, got {value}")
-    return float(value)
 
 
 class Noise(Layer):

@@ -6,10 +6,10 @@ import math
 from typing import Any
 
 from fastnn import initializers
+from fastnn._checks import check_number
 from fastnn.initializers import Initializer
 from fastnn.layers._op import OP_BATCH_NORMALIZATION, OP_LAYER_NORMALIZATION, Op
 from fastnn.layers.base import Layer
-from fastnn.layers.noise import check_number
 
 
 class _Scaled(Layer):

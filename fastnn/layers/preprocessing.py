@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastnn._checks import check_number
 from fastnn.initializers import Initializer
 from fastnn.layers._op import OP_COLUMNS, RULE_DIVIDE, RULE_MULTIPLY, RULE_SCALE, Op
 from fastnn.layers.base import Layer
-from fastnn.layers.noise import check_number
 
 SMALLEST_DEVIATION = 1e-7  # Keras's: what a column of equal numbers is divided by
 
