@@ -386,7 +386,9 @@ cdef class Engine:
         self._vectors = np.array([number for op in plan.ops for number in op.vector], np.float64)
         cdef const double *vector = <const double *>_data(self._vectors)
         for k, op in enumerate(plan.ops):
-            ops[k] = fnn_op(op.code, op.activation, op.inputs, op.outputs, op.kernel, op.bias)
+            # Field by field: a struct made as one would hold whatever the stack held in the fields not named.
+            ops[k].code, ops[k].activation, ops[k].kernel, ops[k].bias = op.code, op.activation, op.kernel, op.bias
+            ops[k].inputs, ops[k].outputs = op.inputs, op.outputs
             for j, number in enumerate(op.numbers):
                 ops[k].numbers[j] = number
             ops[k].vector, ops[k].vector_size = vector, len(op.vector)

@@ -19,7 +19,7 @@ from fastnn import _engine
 
 ROOT = Path(__file__).parent.parent
 CHECKOUT = pytest.mark.skipif(not (ROOT / "src_c").is_dir(), reason="needs the source beside the tests")
-WHEEL_LIMIT = 1_500_000  # bytes: an engine for three instruction sets and the digits
+WHEEL_LIMIT = 3_000_000  # bytes, as promised: an engine for five instruction sets and the digits
 
 BUILT = {".so", ".pyc", ".pyd", ".o"}
 SOURCE_ONLY = {".c", ".h", ".inc", ".pyx", ".pxd"}
