@@ -12,6 +12,8 @@ X = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
 Y = np.arange(20) % 4
 VALIDATION = (X[:7], Y[:7])
 
+pytestmark = pytest.mark.thread_unsafe(reason="sets the seed that the process's models start from")
+
 
 def network(seed=0, **compile_arguments):
     fastnn.utils.set_random_seed(seed)
