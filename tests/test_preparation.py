@@ -1,5 +1,6 @@
 """Layers that prepare raw columns, and those that change no number: formulas, Keras's values, files, bad arguments."""
 
+import copy
 import json
 
 import numpy as np
@@ -32,7 +33,7 @@ def encoded(categories, tokens, mode):
 def test_images_are_flattened(first):
     x = np.random.default_rng(0).random((20, 4, 5, 2), np.float32)
     y = np.arange(20) % 3
-    told = fastnn.Sequential([fastnn.Input((4, 5, 2)), *first, layers.Flatten(), layers.Dense(3, "softmax")])
+    told = fastnn.Sequential([fastnn.Input((4, 5, 2)), *copy.deepcopy(first), layers.Flatten(), layers.Dense(3, "softmax")])
     flat = fastnn.Sequential.from_config(told.get_config())
     flat.set_weights(told.get_weights())
     flat._seed = told._seed
@@ -179,7 +180,7 @@ def test_training_on_bins():
 
 @pytest.mark.parametrize("first", [layers.Discretization([0.0, 0.5]), layers.CategoryEncoding(3, "count")])
 def test_categories_have_no_gradient(first):
-    model = fastnn.Sequential([fastnn.Input((2,), dtype="float64"), first, layers.Dense(2)])
+    model = fastnn.Sequential([fastnn.Input((2,), dtype="float64"), copy.deepcopy(first), layers.Dense(2)])
     x = np.array([[0.0, 1.0], [2.0, 2.0]])
     features = outputs(type(first)(**{k: v for k, v in first.get_config().items() if k != "name"}), x, "float64")
     model.forward(x)

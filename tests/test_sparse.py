@@ -1,5 +1,6 @@
 """Sparse x: the results of dense rows, from any format of scipy.sparse, without ever being made dense."""
 
+import copy
 import tracemalloc
 
 import numpy as np
@@ -399,7 +400,7 @@ def test_bad_values():
 )
 def test_other_first_layers(first):
     x, y = rows_of(10, 5, 0.5)
-    model = fastnn.Sequential([first, layers.Dense(3, "softmax")])
+    model = fastnn.Sequential([copy.deepcopy(first), layers.Dense(3, "softmax")])
     model.compile("adam", "sparse_categorical_crossentropy")
     with pytest.raises(TypeError, match=f"x is sparse, which needs a Dense first layer, got {type(first).__name__} '"):
         model.fit(x, y, verbose=0)
