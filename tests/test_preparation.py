@@ -33,7 +33,8 @@ def encoded(categories, tokens, mode):
 def test_images_are_flattened(first):
     x = np.random.default_rng(0).random((20, 4, 5, 2), np.float32)
     y = np.arange(20) % 3
-    told = fastnn.Sequential([fastnn.Input((4, 5, 2)), *copy.deepcopy(first), layers.Flatten(), layers.Dense(3, "softmax")])
+    before = copy.deepcopy(first)
+    told = fastnn.Sequential([fastnn.Input((4, 5, 2)), *before, layers.Flatten(), layers.Dense(3, "softmax")])
     flat = fastnn.Sequential.from_config(told.get_config())
     flat.set_weights(told.get_weights())
     flat._seed = told._seed
