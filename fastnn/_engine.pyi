@@ -47,7 +47,6 @@ def _packed_product(
 @disjoint_base
 class Engine:
     plan: Plan
-    takes_sparse: bool
     parameters: _Array
     slots: tuple[_Array, ...]
     states: tuple[slice[int, int, None], ...]

@@ -1,0 +1,133 @@
+# Arrays on their way to C: aligned memory, checks, and the kernels that look at arrays alone. Part of _engine.pyx.
+
+import numpy as np
+
+cimport numpy as cnp
+from libc.stdint cimport int32_t, int64_t
+
+from fastnn._c cimport (
+    FNN_ALIGNMENT, FNN_PADDING, FNN_SPARSE_COLUMN, FNN_SPARSE_STARTS, FNN_SPARSE_UNSORTED, fnn_all_finite,
+    fnn_check_sparse, fnn_product_f32, fnn_product_f64,
+)
+
+
+def aligned_zeros(size_t size, dtype):
+    """A zero-filled array of `size` elements that starts on a cache line, with FNN_PADDING more readable behind it."""
+    dtype = np.dtype(dtype)
+    if size > (<size_t>-1) // 32 - FNN_PADDING:
+        raise MemoryError(f"an array of {size} elements cannot be addressed")
+    raw = np.zeros((size + FNN_PADDING) * dtype.itemsize + FNN_ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % FNN_ALIGNMENT
+    return raw[start:start + size * dtype.itemsize].view(dtype)
+
+
+cdef inline void *_data(cnp.ndarray array) noexcept:
+    return cnp.PyArray_DATA(array)
+
+
+cdef int _check_matrix(cnp.ndarray array, str name, int typenum, cnp.npy_intp columns) except -1:
+    if cnp.PyArray_NDIM(array) != 2 or cnp.PyArray_DIM(array, 1) != columns:
+        raise ValueError(f"{name} must have shape (rows, {columns}), got {_shape(array)}")
+    if cnp.PyArray_TYPE(array) != typenum:
+        raise TypeError(f"{name} must be {np.dtype(cnp.PyArray_DescrFromType(typenum))}, got {array.dtype}")
+    cdef cnp.npy_intp item = cnp.PyArray_ITEMSIZE(array)
+    cdef bint apart = cnp.PyArray_SIZE(array) > 0 and columns > 1 and cnp.PyArray_STRIDE(array, 1) != item
+    if not cnp.PyArray_ISALIGNED(array) or not cnp.PyArray_ISNOTSWAPPED(array) or apart \
+            or cnp.PyArray_STRIDE(array, 0) % item:
+        raise ValueError(f"{name} must have contiguous, aligned rows in native byte order")
+    return 0
+
+
+cdef tuple _shape(cnp.ndarray array):
+    return tuple([array.shape[i] for i in range(array.ndim)])
+
+
+def all_finite(cnp.ndarray x not None):
+    """Whether a float32 or float64 array of one or two axes, with contiguous rows, holds neither NaN nor infinity."""
+    if x.ndim == 1:
+        x = x[None, :]
+    if x.dtype != np.float32 and x.dtype != np.float64:
+        raise TypeError(f"x must be float32 or float64, got {x.dtype}")
+    _check_matrix(x, "x", cnp.PyArray_TYPE(x), cnp.PyArray_DIM(x, 1))
+    cdef int is_double = cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT64
+    cdef ptrdiff_t stride = cnp.PyArray_STRIDE(x, 0) // cnp.PyArray_ITEMSIZE(x)
+    cdef size_t rows = cnp.PyArray_DIM(x, 0), columns = cnp.PyArray_DIM(x, 1)
+    cdef void *data = _data(x)
+    cdef int threads = _threads, finite
+    if rows > 1 and <size_t>stride == columns:  # one long row takes the wide path
+        if rows * columns <= 4096:
+            columns, rows = rows * columns, 1
+    with nogil:
+        finite = fnn_all_finite(_kernels, is_double, data, stride, rows, columns, threads)
+    return bool(finite)
+
+
+SPARSE_UNSORTED, SPARSE_STARTS, SPARSE_COLUMN = FNN_SPARSE_UNSORTED, FNN_SPARSE_STARTS, FNN_SPARSE_COLUMN
+
+
+def check_sparse(cnp.ndarray starts not None, cnp.ndarray columns not None, size_t features):
+    """What the arrays of a sparse matrix are: SPARSE_STARTS, SPARSE_COLUMN, SPARSE_UNSORTED, or 0 for fit.
+
+    `starts`, int64, says where the entries of each row begin and the last one's end; `columns`, int32, names theirs.
+    """
+    if starts.ndim != 1 or columns.ndim != 1 or starts.dtype != np.int64 or columns.dtype != np.int32 \
+            or not starts.flags.c_contiguous or not columns.flags.c_contiguous or len(starts) < 1:
+        raise ValueError("starts must be an int64 and columns an int32 array, one-dimensional and contiguous")
+    cdef const int64_t *first = <const int64_t *>_data(starts)
+    cdef const int32_t *column = <const int32_t *>_data(columns)
+    cdef size_t rows = cnp.PyArray_DIM(starts, 0) - 1, entries = cnp.PyArray_DIM(columns, 0)
+    cdef int form
+    with nogil:
+        form = fnn_check_sparse(first, column, rows, entries, features)
+    return form
+
+
+def _packed_product(cnp.ndarray a not None, cnp.ndarray b not None, cnp.ndarray c not None, *, bint by_depth=False,
+                    bint transposed=False, cnp.ndarray bias=None, bint relu=False, bint bf16=False, row_range=None,
+                    column_range=None):
+    """One call of the kernel multiply_packed or multiply_packed_bf16, for tests: c = f(bias + A @ B) in the ranges.
+
+    A is `a` (rows, depth), or `a.T` by depth; B is `b` (depth, columns), or `b.T` transposed; c (rows, columns) is
+    written in row_range and column_range, pairs of first and end, alone.
+    """
+    cdef size_t rows = c.shape[0], columns = c.shape[1], depth = a.shape[0] if by_depth else a.shape[1]
+    cdef size_t top = 0, bottom = rows, left = 0, right = columns
+    if row_range is not None:
+        top, bottom = row_range
+    if column_range is not None:
+        left, right = column_range
+    cdef int typenum = cnp.PyArray_TYPE(c), is_double = typenum == cnp.NPY_FLOAT64
+    if not (top <= bottom <= rows and left <= right <= columns) or a.dtype not in ("f4", "f8") or (bf16 and is_double):
+        raise ValueError("ranges must lie within c; float32 or, without bf16, float64")
+    _check_matrix(a, "a", typenum, rows if by_depth else depth)
+    _check_matrix(b, "b", typenum, depth if transposed else columns)
+    _check_matrix(c, "c", typenum, columns)
+    if b.shape[0] != (columns if transposed else depth):
+        raise ValueError("a, b and c must fit together")
+    if bias is not None and (bias.dtype != c.dtype or not bias.flags.c_contiguous or bias.shape[0] != columns):
+        raise ValueError("bias must be like a row of c")
+
+    cdef cnp.ndarray pointers = a.ctypes.data + a.strides[0] * np.arange(a.shape[0], dtype=np.uintp)
+    cdef cnp.ndarray scratch = aligned_zeros(_kernels.f64.packed_scratch if is_double else _kernels.f32.packed_scratch,
+                                             c.dtype)
+    cdef size_t item = c.itemsize, b_stride = b.strides[0] // item, c_stride = c.strides[0] // item
+    cdef void **a_rows = <void **>_data(pointers) + (0 if by_depth else top)
+    cdef char *b_data = <char *>_data(b) + (left * b_stride if transposed else left) * item
+    cdef char *c_data = <char *>_data(c) + (top * c_stride + left) * item
+    cdef char *bias_data = NULL if bias is None else <char *>_data(bias) + left * item
+    cdef fnn_product_f32 single
+    cdef fnn_product_f64 double_
+    if is_double:
+        double_ = fnn_product_f64(
+            <const double *const *>a_rows, by_depth, top, <const double *>b_data, transposed, b_stride,
+            <const double *>bias_data, relu, <double *>c_data, c_stride, bottom - top, depth, right - left)
+        _kernels.f64.multiply_packed(&double_, <double *>_data(scratch))
+        return
+    single = fnn_product_f32(
+        <const float *const *>a_rows, by_depth, top, <const float *>b_data, transposed, b_stride,
+        <const float *>bias_data, relu, <float *>c_data, c_stride, bottom - top, depth, right - left)
+    if bf16:
+        _allow_bfloat16()
+        _kernels.f32.multiply_packed_bf16(&single, <float *>_data(scratch))
+    else:
+        _kernels.f32.multiply_packed(&single, <float *>_data(scratch))

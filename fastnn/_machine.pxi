@@ -1,0 +1,102 @@
+# What the process runs on: the instruction set, the threads, and what of them can be chosen. Part of _engine.pyx.
+
+import os
+
+import numpy as np
+
+from fastnn._c cimport (
+    FNN_MAX_THREADS, fnn_compiler, fnn_isa_allows_bfloat16, fnn_isa_available, fnn_isa_kernels, fnn_isa_name,
+    fnn_kernels, fnn_openmp,
+)
+
+
+cdef const fnn_kernels *_kernels = NULL
+cdef int _threads = 1
+_isa = ""
+
+
+def _isa_names():
+    names = []
+    while fnn_isa_name(<int>len(names)) != NULL:
+        names.append(fnn_isa_name(<int>len(names)).decode())
+    return names
+
+
+def _pick_isa():
+    global _isa, _kernels
+    names = _isa_names()
+    available = [name for isa, name in enumerate(names) if fnn_isa_available(isa)]
+    _isa = os.environ.get("FASTNN_ISA", "") or available[-1]
+    if _isa not in available:
+        raise ImportError(f"FASTNN_ISA is {_isa!r}; this machine and build have {', '.join(available)}")
+    _kernels = fnn_isa_kernels(<int>names.index(_isa))
+
+
+def _allow_bfloat16():
+    """Asks for what products of bfloat16 need of the system, once they are wanted."""
+    if not fnn_isa_allows_bfloat16(<int>_isa_names().index(_isa)):
+        raise RuntimeError(f"the system does not let this process use the matrix unit of {_isa!r}: set "
+                           f"FASTNN_ISA=avx512_bf16 in the environment")
+
+
+def _usable_cores():
+    """Processors this process may use: its affinity mask, and the quota of its control group where there is one."""
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on this system
+        cores = os.cpu_count() or 1
+    try:
+        with open("/sys/fs/cgroup/cpu.max") as file:
+            quota, period = file.read().split()
+        if quota != "max":
+            cores = min(cores, max(1, round(int(quota) / int(period))))
+    except (OSError, ValueError):  # no such control group: no quota
+        pass
+    return cores
+
+
+def _pick_threads():
+    text = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    set_num_threads(min(int(text), FNN_MAX_THREADS) if text.isdigit() and int(text) else _usable_cores())
+
+
+def set_num_threads(n):
+    """Set the number of threads that the engine may use, for the whole process.
+
+    Parameters
+    ----------
+    n : int
+        1 to 256. Results do not depend on it. Without OpenMP the engine stays on one thread.
+    """
+    global _threads
+    if not isinstance(n, (int, np.integer)) or isinstance(n, bool) or not 1 <= n <= FNN_MAX_THREADS:
+        raise ValueError(f"n must be an integer from 1 to {FNN_MAX_THREADS}, got {n!r}")
+    _threads = <int>n if fnn_openmp() else 1
+
+
+def get_num_threads():
+    """The number of threads that the engine may use."""
+    return _threads
+
+
+def _after_fork():
+    # libgomp's threads do not survive a fork, and a child that woke them would wait for ever.
+    set_num_threads(1)
+
+
+_pick_isa()
+_pick_threads()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def build_info():
+    """How the engine was built and what it picked on this machine, as a dict."""
+    names = _isa_names()
+    return {
+        "compiler": fnn_compiler().decode(),
+        "isa": _isa,
+        "isas_available": [name for isa, name in enumerate(names) if fnn_isa_available(isa)],
+        "openmp": bool(fnn_openmp()),
+        "num_threads": _threads,
+    }

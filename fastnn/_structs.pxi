@@ -1,0 +1,129 @@
+# From the descriptions in Python to the structs of fastnn.h. Part of _engine.pyx.
+
+import numpy as np
+
+cimport numpy as cnp
+from libc.stdint cimport int64_t
+from libc.string cimport memset
+
+from fastnn._c cimport (
+    FNN_NUMBERS, fnn_fuses, fnn_head, fnn_hyperparameters, fnn_learning_rate, fnn_measure, fnn_op, fnn_schedule,
+    fnn_state_size,
+)
+
+MAX_STATE = 2**27  # numbers of a metric: a gibibyte
+
+
+cdef int _set_schedule(fnn_schedule *schedule, int code, tuple numbers, cnp.ndarray boundaries,
+                       cnp.ndarray values) except -1:
+    """The arrays, float64, must outlive the schedule."""
+    schedule.code = code
+    for k, number in enumerate(numbers):
+        schedule.numbers[k] = number
+    schedule.boundaries, schedule.values = <const double *>_data(boundaries), <const double *>_data(values)
+    schedule.pieces = boundaries.shape[0]
+    return 0
+
+
+cdef int _set_hyperparameters(fnn_hyperparameters *optimizer, int code, hyperparameters) except -1:
+    """From a fastnn.optimizers.Hyperparameters, which must outlive the run."""
+    optimizer.code = code
+    for k, number in enumerate(hyperparameters.numbers):
+        if k < FNN_NUMBERS:
+            optimizer.numbers[k] = number
+    boundaries, values = hyperparameters.schedule_table
+    _set_schedule(&optimizer.schedule, hyperparameters.schedule, hyperparameters.schedule_numbers, boundaries, values)
+    optimizer.weight_decay, optimizer.clipvalue = hyperparameters.weight_decay, hyperparameters.clipvalue
+    optimizer.clipnorm, optimizer.global_clipnorm = hyperparameters.clipnorm, hyperparameters.global_clipnorm
+    optimizer.accumulation_steps = hyperparameters.accumulation_steps
+    optimizer.ema_momentum = hyperparameters.ema_momentum
+    optimizer.ema_overwrite_frequency = hyperparameters.ema_overwrite_frequency
+    return 0
+
+
+def learning_rate(int code, tuple numbers not None, cnp.ndarray boundaries not None, cnp.ndarray values not None,
+                  int64_t step):
+    """The learning rate of a schedule at `step`, see :mod:`fastnn.schedules`."""
+    cdef fnn_schedule schedule
+    memset(&schedule, 0, sizeof(fnn_schedule))
+    _set_schedule(&schedule, code, numbers, boundaries, values)
+    return fnn_learning_rate(&schedule, step)
+
+
+cdef int _set_ops(fnn_op *ops, plan_ops, const double *vector) except -1:
+    """From the plan's; `vector` holds the vectors of all of them, one after the other, and must outlive the ops."""
+    for k, op in enumerate(plan_ops):
+        # Field by field: a struct made as one would hold whatever the stack held in the fields not named.
+        ops[k].code, ops[k].activation, ops[k].kernel, ops[k].bias = op.code, op.activation, op.kernel, op.bias
+        ops[k].inputs, ops[k].outputs = op.inputs, op.outputs
+        for j, number in enumerate(op.numbers):
+            ops[k].numbers[j] = number
+        ops[k].vector, ops[k].vector_size = vector, len(op.vector)
+        vector += len(op.vector)
+        ops[k].mean, ops[k].variance, ops[k].seed = op.mean, op.variance, op.seed
+        ops[k].input, ops[k].first, ops[k].source = op.input, op.first, op.source
+        ops[k].join, ops[k].column, ops[k].frozen = op.join, op.column, op.frozen
+    return 0
+
+
+def _constants_of(heads):
+    """The vectors of all heads, then those of all measures."""
+    vectors = [head.vector for head in heads] + [measure.vector for head in heads for measure in head.measures]
+    return np.array([number for values in vectors for number in values], np.float64)
+
+
+def _first_state(heads):
+    """Where the numbers of measures begin among the sums: behind the loss, and that of each of several heads."""
+    return 1 if len(heads) == 1 else 1 + len(heads)
+
+
+cdef int _set_heads(fnn_head *target, fnn_op *ops, size_t op_count, heads, const double *vector) except -1:
+    """From fastnn._head.Heads; `vector` is _constants_of them, which must outlive the model's use of them."""
+    cdef size_t column = 0, target_column = 0, label = 0, h, op
+    for head in heads:
+        if head.measures and head.target_columns not in (0, head.columns):
+            raise ValueError(f"metrics need targets shaped like the output, but this loss takes "
+                             f"{head.target_columns} target columns for {head.columns} outputs")
+    for op in range(op_count):
+        ops[op].fused = 0
+    for h, head in enumerate(heads):
+        op = head.op if head.op >= 0 else op_count - 1
+        target[h].loss, target[h].reduction, target[h].weight = head.loss, head.reduction, head.weight
+        target[h].first, target[h].columns, target[h].label = column, head.columns, label
+        target[h].target_first, target[h].target_columns = target_column, head.target_columns
+        target[h].fused = ops[op].fused = fnn_fuses(&ops[op], head.loss)
+        for k, number in enumerate(head.numbers):
+            target[h].numbers[k] = number
+        target[h].vector, target[h].vector_size = vector, len(head.vector)
+        vector += len(head.vector)
+        column += head.columns
+        target_column += head.target_columns
+        label += 0 if head.target_columns else 1
+    return 0
+
+
+cdef tuple _set_measures(fnn_measure *target, const fnn_head *c_heads, heads, const double *vector):
+    """The measures of heads that are set, as for _set_heads. Returns a slice of the sums for each."""
+    cdef size_t state = _first_state(heads), m = 0, h
+    cdef size_t skipped = sum([len(head.vector) for head in heads])
+    vector += skipped
+    states = []
+    for h, head in enumerate(heads):
+        for measure in head.measures:
+            target[m].metric, target[m].weighted, target[m].head = measure.metric, measure.weighted, h
+            target[m].rule = c_heads[h]
+            target[m].rule.loss, target[m].rule.fused = measure.loss, 0
+            memset(target[m].rule.numbers, 0, sizeof(target[m].rule.numbers))
+            for k, number in enumerate(measure.numbers):
+                target[m].rule.numbers[k] = number
+            target[m].rule.vector, target[m].rule.vector_size = vector, len(measure.vector)
+            vector += len(measure.vector)
+            target[m].state = state
+            target[m].state_size = fnn_state_size(&target[m])
+            if target[m].state_size > MAX_STATE:
+                raise ValueError(f"a metric would keep more than {MAX_STATE} counts: give it fewer thresholds or "
+                                 f"classes")
+            states.append(slice(state, state + target[m].state_size))
+            state += target[m].state_size
+            m += 1
+    return tuple(states)
