@@ -150,6 +150,44 @@ def scaling(context: Context, digits: Workload, tabular: Workload) -> Result:
     return result
 
 
+# What a thing more may cost on T1. It moves few bytes, but a batch normalization, which waits for whole columns.
+COSTS = {
+    "Dropout": 1.15,
+    "BatchNormalization": 1.3,
+    "LayerNormalization": 1.15,
+    "L2": 1.15,
+    "MaxNorm": 1.15,
+    "weight_decay": 1.15,
+    "clipvalue": 1.15,
+    "clipnorm": 1.15,
+    "global_clipnorm": 1.15,
+    "use_ema": 1.15,
+    "class_weight": 1.15,
+    "sample_weight": 1.15,
+    "accuracy": 1.15,
+}
+
+
+def costs(context: Context, workload: Workload) -> Result:
+    """T1 with a thing more, in turn with T1 as it is, in one process."""
+    result = Result("F1", f"what a thing more costs: {workload.title}")
+    result.header = ("with", "T1", "T1 with it", "times slower: median (min to max)")
+    worker = context.team.prepare(peers.OURS, context.team.counts[-1], workload, "costs", features=["", *COSTS])
+
+    def epoch(feature: str) -> float:
+        return worker.ask("feature_epoch", feature=feature)["seconds"]
+
+    epoch("")
+    for feature, bound in COSTS.items():
+        epoch(feature)
+        ratio = pairwise(lambda: epoch(""), lambda feature=feature: epoch(feature), context.pairs)
+        result.rows.append((feature, clock(ratio.first), clock(ratio.second), str(ratio)))
+        context.say(f"    {feature:<20} {clock(ratio.second):>9}   T1 {clock(ratio.first):>9}   {ratio}")
+        result.check(f"with {feature}", ratio.median, bound, low=False)
+    worker.ask("release")
+    return result
+
+
 def python(code: str, folder: str | None = None) -> tuple[float, str]:
     """Seconds of a fresh interpreter that runs this, and what it printed."""
     start = time.perf_counter()

@@ -34,6 +34,7 @@ def table(context: suites.Context) -> dict:
     found["I4"] = lambda: alone.memmap(context, workloads.MEMMAP)
     found["U1"] = lambda: suites.update(context, workloads.UPDATE)
     found |= {w.id: lambda w=w: suites.train_sparse(context, w) for w in workloads.SPARSE}
+    found["F1"] = lambda: alone.costs(context, first)
     found["C1"] = lambda: alone.busy(context, first)
     found["C2"] = lambda: alone.scaling(context, first, tabular)
     found["S1"] = lambda: alone.importing(context)

@@ -138,6 +138,16 @@ class Quick:
         result.checks.append((f"the same bits on {' and '.join(map(str, self.team.counts))} threads", same))
         return result
 
+    def costs(self, workload: Workload) -> Result:
+        small = workload.quick()
+        result = Result("F1", small.title)
+        worker = self.team.prepare(peers.OURS, self.threads, small, "costs", features=list(alone.COSTS))
+        for feature in alone.COSTS:
+            worker.ask("feature_epoch", feature=feature)
+            result.checks.append((f"an epoch with {feature} runs", True))
+        worker.ask("release")
+        return result
+
 
 def two_digests(worker) -> str:
     worker.ask("warm", passes=2)
@@ -157,5 +167,6 @@ def table(context: Context) -> dict:
     found["I4"] = lambda: quick.memmap(workloads.MEMMAP)
     found["U1"] = lambda: quick.update(workloads.UPDATE)
     found["X1"] = lambda: quick.train_sparse(workloads.SPARSE[0])
+    found["F1"] = lambda: quick.costs(workloads.TRAINING[0])
     found["C2"] = lambda: quick.threads_agree(workloads.TRAINING[0])
     return found

@@ -80,6 +80,10 @@ class Task:
         self.job.weights = workloads.make_weights(self.workload)
         self.passes = make(self.job, self.workload.rows // 5)
 
+    def prepare_costs(self, make) -> None:
+        self.job.x, self.job.y = workloads.make_data(self.workload)
+        self.passes = make(self.job, self.request["features"])
+
     def warm(self, request: dict) -> dict:
         """The first pass, which pays for compilation; for training the loss it ends at."""
         for _ in range(request.get("passes", 1)):
@@ -100,6 +104,12 @@ class Task:
         for _ in range(repeats):
             self.once()
         return {"seconds": (time.perf_counter() - start) / repeats / max(1, self.workload.calls)}
+
+    def feature_epoch(self, request: dict) -> dict:
+        """An epoch of T1 with a feature."""
+        start = time.perf_counter()
+        self.passes[request["feature"]]()
+        return {"seconds": time.perf_counter() - start}
 
     def latencies(self, request: dict) -> dict:
         """Median and 99th percentile of single calls, each with a clock read around it."""

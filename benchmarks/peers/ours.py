@@ -95,6 +95,49 @@ def adam(job: Job) -> Training:
     return Training(model.apply_gradients, model.get_weights)
 
 
+def featured(job: Job, feature: str) -> tuple[fastnn.Sequential, dict]:
+    """The workload's model with one thing more, and what `fit` needs for it."""
+    layers, inputs, *hidden = fastnn.layers, *job.workload.widths[:-1]
+    behind = {
+        "Dropout": lambda: [layers.Dropout(0.2)],
+        "BatchNormalization": lambda: [layers.BatchNormalization()],
+        "LayerNormalization": lambda: [layers.LayerNormalization()],
+    }.get(feature, list)
+    each = {
+        "L2": {"kernel_regularizer": fastnn.regularizers.L2(1e-4)},
+        "MaxNorm": {"kernel_constraint": fastnn.constraints.MaxNorm(3)},
+    }.get(feature, {})
+    optimizer = {
+        "clipvalue": {"clipvalue": 0.5},
+        "clipnorm": {"clipnorm": 1.0},
+        "global_clipnorm": {"global_clipnorm": 1.0},
+        "weight_decay": {"weight_decay": 1e-4},
+        "use_ema": {"use_ema": True},
+    }.get(feature, {})
+    stack = [fastnn.Input((inputs,))]
+    for units in hidden:
+        stack += [layers.Dense(units, activation="relu", **each), *behind()]
+    model = fastnn.Sequential([*stack, layers.Dense(job.workload.widths[-1], activation=job.workload.output, **each)])
+    measures = ["accuracy"] if feature == "accuracy" else []
+    model.compile(fastnn.optimizers.Adam(**optimizer), LOSSES[job.workload.output], metrics=measures)
+    weights = {
+        "class_weight": {"class_weight": {label: 1 + label / 10 for label in range(job.workload.widths[-1])}},
+        "sample_weight": {"sample_weight": np.linspace(0.5, 1.5, job.workload.rows, dtype=np.float32)},
+    }
+    return model, weights.get(feature, {})
+
+
+def costs(job: Job, features: list[str]) -> dict:
+    """An epoch with each of the features; "" is without any."""
+    fastnn.set_num_threads(job.threads)
+
+    def epoch(model: fastnn.Sequential, arguments: dict):
+        model.fit(job.x, job.y, batch_size=job.workload.batch, epochs=1, verbose=0, shuffle=job.shuffle, **arguments)
+
+    made = {feature: featured(job, feature) for feature in features}
+    return {feature: (lambda both=both: epoch(*both)) for feature, both in made.items()}
+
+
 def stream(job: Job, rows_in_memory: int) -> dict:
     """Predictions of rows in a file (job.x is a memmap), and of some of them in memory."""
     fastnn.set_num_threads(job.threads)
