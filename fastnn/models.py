@@ -211,24 +211,24 @@ class Sequential(Trainer):
         """A new model, with new weights, from :meth:`get_config`."""
         return cls([layers.deserialize(layer) for layer in config["layers"]], name=config["name"])
 
-    def save(self, path: Any) -> None:
+    def save(self, filepath: Any) -> None:
         """Write weights, configuration and optimizer state to one file; see :func:`fastnn.load_model`."""
         from fastnn import saving
 
-        saving.save_model(self, path)
+        saving.save_model(self, filepath)
 
-    def save_weights(self, path: Any) -> None:
+    def save_weights(self, filepath: Any) -> None:
         """Write weights and configuration to one file, without the state of training; see :meth:`load_weights`."""
         from fastnn import saving
 
-        saving.save_model(self, path, training=False)
+        saving.save_model(self, filepath, training=False)
 
-    def load_weights(self, path: Any) -> None:
+    def load_weights(self, filepath: Any) -> None:
         """Set all weights from a file that :meth:`save` or :meth:`save_weights` wrote.
 
         Parameters
         ----------
-        path : path-like
+        filepath : path-like
 
         Raises
         ------
@@ -239,7 +239,7 @@ class Sequential(Trainer):
         """
         from fastnn import saving
 
-        saving.load_weights(self, path)
+        saving.load_weights(self, filepath)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """For pickle and copy.deepcopy: the bytes of the model's file."""

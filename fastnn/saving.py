@@ -111,13 +111,13 @@ def to_bytes(model: Sequential) -> bytes:
     return b"".join(_parts(model, True))
 
 
-def save_model(model: Sequential, path: str | os.PathLike[str], training: bool = True) -> None:
+def save_model(model: Sequential, filepath: str | os.PathLike[str], training: bool = True) -> None:
     """Write a model to one file: configuration, weights and optimizer state, so that training resumes exactly.
 
     Parameters
     ----------
     model : Sequential
-    path : path-like
+    filepath : path-like
         By convention ``*.fastnn``. A file that exists is replaced only once the new one is whole and on the disk.
     training : bool, default True
         Whether to write what :meth:`fastnn.Sequential.compile` was told, and the state of the optimizer.
@@ -127,7 +127,7 @@ def save_model(model: Sequential, path: str | os.PathLike[str], training: bool =
     OSError
         When the file cannot be written; an existing one is as it was.
     """
-    target = Path(path)
+    target = Path(filepath)
     parts = _parts(model, training)
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
     try:
@@ -264,12 +264,12 @@ def _parse(
     return metadata, arrays
 
 
-def load_model(path: str | os.PathLike[str]) -> Sequential:
+def load_model(filepath: str | os.PathLike[str]) -> Sequential:
     """The model of a file that :meth:`fastnn.Sequential.save` wrote.
 
     Parameters
     ----------
-    path : path-like
+    filepath : path-like
 
     Returns
     -------
@@ -283,7 +283,7 @@ def load_model(path: str | os.PathLike[str]) -> Sequential:
     OSError
         When the file cannot be read.
     """
-    return _checked_restore(*_read(path), str(path), Sequential)
+    return _checked_restore(*_read(filepath), str(filepath), Sequential)
 
 
 def from_bytes(data: bytes, kind: type[Sequential] = Sequential) -> Sequential:
@@ -303,12 +303,12 @@ def _checked_restore(
         raise ModelFileError(f"{path} does not describe a model: {error}") from error
 
 
-def load_weights(model: Sequential, path: str | os.PathLike[str]) -> None:
+def load_weights(model: Sequential, filepath: str | os.PathLike[str]) -> None:
     """Set the weights of a model from a file; see :meth:`fastnn.Sequential.load_weights`."""
     model._need_engine("load_weights")
-    _, arrays = _read(path)
+    _, arrays = _read(filepath)
     weights = {name: array for name, array in arrays.items() if not name.startswith("optimizer/")}
-    _fill(_tensors(model, training=False), weights, str(path))
+    _fill(_tensors(model, training=False), weights, str(filepath))
 
 
 def restore(model: Sequential, path: str | os.PathLike[str]) -> None:

@@ -1,0 +1,174 @@
+"""What the documentation says: its code runs, and the page about Keras names what both have and what is missing.
+
+Everything that runs does so in processes of its own: examples write files, and doctest takes hold of standard output.
+"""
+
+import fnmatch
+import functools
+import inspect
+import json
+import operator
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import fastnn
+
+ROOT = Path(__file__).parent.parent
+NAMES = json.loads((Path(__file__).parent / "reference" / "names.json").read_text())["names"]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+pytestmark = pytest.mark.skipif(not (ROOT / "docs").is_dir(), reason="needs the documentation beside the tests")
+
+SPECIAL = {"keras": "keras", "keras.layers.Layer": "Layer", "keras.optimizers.Optimizer": "Optimizer"}
+MODEL = fastnn.Sequential([fastnn.Input((2,)), fastnn.layers.Dense(1)])
+HOLDERS = {
+    "keras": fastnn,
+    "Sequential": MODEL,
+    "Layer": MODEL.layers[1],
+    "Optimizer": fastnn.optimizers.SGD(),
+}
+
+
+def run(code, folder, *arguments):
+    """Run Python code in an empty folder; a warning is an error."""
+    command = [sys.executable, "-W", "error", "-c", code, *map(str, arguments)]
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+# ---- code in pages and in docstrings ----
+
+# Blocks marked as Python, one after the other in one namespace, each at its line of the page.
+RUN_PAGE = """
+import pathlib, re, sys
+path = sys.argv[1]
+text = pathlib.Path(path).read_text(encoding="utf-8")
+names = {"__name__": "page"}
+for block in re.finditer(r"^```python\\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+    before = text[: block.start(1)].count("\\n")
+    exec(compile("\\n" * before + block[1], path, "exec"), names)
+"""
+
+RUN_DOCSTRINGS = """
+import doctest, importlib, pkgutil, sys
+import fastnn
+failed = 0
+for module in [fastnn, *(importlib.import_module(m.name) for m in pkgutil.walk_packages(fastnn.__path__, "fastnn."))]:
+    failed += doctest.testmod(module, extraglobs={"fastnn": fastnn}).failed
+sys.exit(failed > 0)
+"""
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_code_of_pages_runs(page, tmp_path):
+    run(RUN_PAGE, tmp_path, page)
+
+
+def test_examples_of_docstrings_give_what_they_say(tmp_path):
+    run(RUN_DOCSTRINGS, tmp_path)
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=lambda page: page.name)
+def test_links_between_pages_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
+        assert target.startswith("https://") or (page.parent / target).exists(), target
+
+
+# ---- the page about Keras ----
+
+
+@functools.lru_cache
+def tables():
+    """For each area the text before its table, and the rows: names or patterns, what fastnn has, the note."""
+    found = {}
+    for section in re.split(r"^### ", (ROOT / "docs" / "keras.md").read_text(), flags=re.MULTILINE)[1:]:
+        heading = re.match("`(.*)`", section)[1]
+        area = SPECIAL.get(heading, heading.removeprefix("keras."))
+        intro, _, rest = section.partition("| Keras |")
+        lines = [line for line in rest.partition("\n## ")[0].splitlines()[2:] if line.startswith("|")]
+        rows = [[cell.strip() for cell in line[1:-1].split("|")] for line in lines]
+        found[area] = intro, [(spans(first), has, note) for first, has, note in rows]
+    return found
+
+
+def spans(text):
+    return re.findall("`([^`]+)`", text)
+
+
+def holder(area):
+    return HOLDERS[area] if area in HOLDERS else operator.attrgetter(area)(fastnn)
+
+
+def has(area, name):
+    try:
+        return hasattr(holder(area), name)
+    except AttributeError:  # fastnn has no such package
+        return False
+
+
+def missing_arguments(area, name):
+    """Those that Keras takes and fastnn does not."""
+    member = getattr(holder(area), name)
+    arguments = NAMES[area].get(name)
+    if arguments is None or not callable(member):
+        return set()
+    taken = set(inspect.signature(member).parameters)
+    if "shared" in taken:
+        taken |= set(inspect.signature(fastnn.optimizers.Optimizer).parameters)
+    if "constants" in taken:
+        taken |= set(inspect.signature(type(member)).parameters)
+    return set(arguments) - taken
+
+
+def without(text):
+    return set(spans("".join(re.findall(r"[Ww]ithout ((?:`\w+`(?: \([^)]*\))?(?:, | and )?)+)", text))))
+
+
+AREAS = pytest.mark.parametrize("area", NAMES)
+
+
+@AREAS
+def test_every_name_of_keras_is_on_the_page(area):
+    patterns = [name for names, _, _ in tables()[area][1] for name in names]
+    assert [name for name in NAMES[area] if not any(fnmatch.fnmatchcase(name, p) for p in patterns)] == []
+    extra = {"Sequential": {"stop_training", "optimizer", "history", "name"}}.get(area, set())  # set by instances
+    assert [p for p in patterns if p not in extra and not fnmatch.filter(NAMES[area], p)] == []
+
+
+@AREAS
+def test_the_page_is_right_about_what_there_is(area):
+    for names, says, _ in tables()[area][1]:
+        for name in names:
+            if says == "same":
+                assert has(area, name), f"{name} is not there"
+            else:
+                members = [] if area not in HOLDERS and not has("keras", area) else dir(holder(area))
+                exact = [member for member in members if member in NAMES[area]]
+                assert fnmatch.filter(exact, name) == [], f"{name} is there"
+        for other in spans(says):
+            assert operator.attrgetter(other.removeprefix("fastnn."))(fastnn) if other.startswith("fastnn.") else True
+            assert other.startswith("fastnn.") or has(area, other), f"{other} is not there"
+
+
+@AREAS
+def test_the_page_lists_missing_arguments(area):
+    intro, rows = tables()[area]
+    throughout = without(intro)
+    for names, says, note in rows:
+        if says == "same":
+            lacking = set().union(*(missing_arguments(area, name) for name in names)) - throughout
+            assert lacking == without(note) - throughout, f"{', '.join(names)}"
+
+
+@pytest.mark.parametrize(
+    "package", ["fastnn", *(f"fastnn.{p}" for p in ("layers", "losses", "metrics", "optimizers", "callbacks"))]
+)
+def test_every_public_name_of_fastnn_is_on_the_page(package):
+    page = set(spans(re.sub("```.*?```", "", (ROOT / "docs" / "keras.md").read_text(), flags=re.DOTALL)))
+    module = sys.modules[package]
+    names = [name for name in module.__all__ if not (name.isupper() and not callable(getattr(module, name)))]
+    internal = {"keras", "log_key", "log_keys", "Hyperparameters", "Slot", "Logs"}
+    assert [name for name in names if name not in page | internal] == []
