@@ -124,7 +124,9 @@ def missing_arguments(area, name):
 
 
 def without(text):
-    return set(spans("".join(re.findall(r"[Ww]ithout ((?:`\w+`(?: \([^)]*\))?(?:, | and )?)+)", text))))
+    """The arguments in code after the word "without", with remarks in brackets among them."""
+    lists = re.findall(r"[Ww]ithout ((?:`\w+`(?: \([^)]*\))?(?:, | and )?)+)", " ".join(text.split()))
+    return set(spans("".join(lists)))
 
 
 AREAS = pytest.mark.parametrize("area", NAMES)
