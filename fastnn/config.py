@@ -29,7 +29,14 @@ def variable_dtype(policy: str) -> str:
 
 
 def floatx() -> str:
-    """The element type of models that name none: ``"float32"`` unless changed."""
+    """The element type of models that name none: ``"float32"`` unless changed.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> fastnn.config.floatx()
+    'float32'
+    """
     return variable_dtype(_policy)
 
 
@@ -39,13 +46,25 @@ def set_floatx(value: str) -> None:
     Parameters
     ----------
     value : {"float32", "float64"}
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> fastnn.config.set_floatx("float32")
     """
     global _policy
     _policy = check_dtype(value, "value")
 
 
 def dtype_policy() -> str:
-    """The policy of models that name none: ``"float32"`` unless changed."""
+    """The policy of models that name none: ``"float32"`` unless changed.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> fastnn.config.dtype_policy()
+    'float32'
+    """
     return _policy
 
 

@@ -17,7 +17,13 @@ _NON_NEGATIVE, _COLUMN_NORM, _ROW_NORM, _WHOLE_NORM = 1, 2, 3, 4  # the engine's
 
 
 class Constraint:
-    """Base of all constraints. Calling one with an array gives the array that satisfies it."""
+    """Base of all constraints. Calling one with an array gives the array that satisfies it.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> layer = fastnn.layers.Dense(1, kernel_constraint="non_neg")
+    """
 
     def __call__(self, w: npt.ArrayLike) -> npt.NDArray[Any]:
         """`w`, changed as the constraint asks."""
@@ -38,7 +44,14 @@ class Constraint:
 
 
 class NonNeg(Constraint):
-    """No parameter is below 0."""
+    """No parameter is below 0.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> fastnn.constraints.NonNeg()([-1.0, 2.0])
+    array([0., 2.])
+    """
 
     def __call__(self, w: npt.ArrayLike) -> npt.NDArray[Any]:
         """``max(w, 0)``."""
@@ -95,6 +108,13 @@ class MaxNorm(_Norm):
     max_value : float, default 2
     axis : int or sequence of int, default 0
         Along which norms are taken: of a kernel (inputs, units), 0 is the weights that lead to one unit.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> fastnn.constraints.MaxNorm(1.0)([[3.0, 0.3], [4.0, 0.4]]).round(3)
+    array([[0.6, 0.3],
+           [0.8, 0.4]])
     """
 
     _FIELDS = ("max_value",)
@@ -116,6 +136,13 @@ class UnitNorm(_Norm):
     ----------
     axis : int or sequence of int, default 0
         As for :class:`MaxNorm`.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> fastnn.constraints.UnitNorm()([[3.0, 0.3], [4.0, 0.4]]).round(3)
+    array([[0.6, 0.6],
+           [0.8, 0.8]])
     """
 
     def __init__(self, axis: int | Sequence[int] = 0) -> None:
@@ -137,6 +164,13 @@ class MinMaxNorm(_Norm):
         The share of the way that is gone at each step.
     axis : int or sequence of int, default 0
         As for :class:`MaxNorm`.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> fastnn.constraints.MinMaxNorm(1.0, 2.0)([[3.0, 0.3], [4.0, 0.4]]).round(3)
+    array([[1.2, 0.6],
+           [1.6, 0.8]])
     """
 
     _FIELDS = ("min_value", "max_value", "rate")
@@ -165,10 +199,35 @@ _registry.register(MinMaxNorm, "min_max_norm")
 
 
 def get(identifier: Any, argument: str = "constraint") -> Constraint | None:
-    """The constraint of that name; None for None."""
+    """The constraint of that name; None for None.
+
+    Parameters
+    ----------
+    identifier : str, Constraint, class, dict or None
+        A name, as ``"non_neg"``; an instance; what :func:`serialize` made.
+    argument : str
+        What messages call it.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> fastnn.constraints.get("non_neg")([-1.0, 2.0])
+    array([0., 2.])
+    """
     return None if identifier is None else _registry.get(identifier, argument)
 
 
 def serialize(constraint: Constraint | None) -> dict[str, Any] | None:
-    """A JSON-able dict from which :func:`get` makes an equal constraint; None for None."""
+    """A JSON-able dict from which :func:`get` makes an equal constraint; None for None.
+
+    Parameters
+    ----------
+    constraint : Constraint or None
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> fastnn.constraints.serialize(fastnn.constraints.MaxNorm(3))
+    {'class_name': 'MaxNorm', 'config': {'max_value': 3.0, 'axis': 0}}
+    """
     return None if constraint is None else _registry.serialize(constraint)

@@ -37,6 +37,12 @@ class Initializer:
     seed : int, optional
         The same seed gives the same values at every call; default: the next number of the seed source that
         :func:`fastnn.utils.set_random_seed` sets.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> fastnn.initializers.get("ones")((2,))
+    array([1., 1.], dtype=float32)
     """
 
     random: ClassVar[bool] = True
@@ -59,7 +65,18 @@ class Initializer:
 
 
 class Constant(Initializer):
-    """Every element is `value` (default 0)."""
+    """Every element is `value` (default 0).
+
+    Parameters
+    ----------
+    value : float, default 0
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> fastnn.initializers.Constant(0.5)((2,))
+    array([0.5, 0.5], dtype=float32)
+    """
 
     random = False
 
@@ -76,7 +93,14 @@ class Constant(Initializer):
 
 
 class Zeros(Constant):
-    """Every element is 0."""
+    """Every element is 0.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> fastnn.initializers.Zeros()((2,))
+    array([0., 0.], dtype=float32)
+    """
 
     def __init__(self) -> None:
         super().__init__(0.0)
@@ -87,7 +111,14 @@ class Zeros(Constant):
 
 
 class Ones(Zeros):
-    """Every element is 1."""
+    """Every element is 1.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> fastnn.initializers.Ones()((2,))
+    array([1., 1.], dtype=float32)
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -95,7 +126,21 @@ class Ones(Zeros):
 
 
 class RandomNormal(Initializer):
-    """Normal with the given mean (0) and standard deviation (0.05)."""
+    """Normal with the given mean (0) and standard deviation (0.05).
+
+    Parameters
+    ----------
+    mean : float, default 0
+    stddev : float, default 0.05
+    seed : int, optional
+        The same seed gives the same numbers; default: other numbers at each call.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> fastnn.initializers.RandomNormal(stddev=0.1, seed=1)((3, 2)).shape
+    (3, 2)
+    """
 
     def __init__(self, mean: float = 0.0, stddev: float = 0.05, seed: int | None = None) -> None:
         super().__init__(seed)
@@ -110,7 +155,20 @@ class RandomNormal(Initializer):
 
 
 class RandomUniform(Initializer):
-    """Uniform between `minval` (-0.05) and `maxval` (0.05)."""
+    """Uniform between `minval` (-0.05) and `maxval` (0.05).
+
+    Parameters
+    ----------
+    minval, maxval : float, default -0.05 and 0.05
+    seed : int, optional
+        The same seed gives the same numbers; default: other numbers at each call.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> fastnn.initializers.RandomUniform(-1, 1, seed=1)((3, 2)).shape
+    (3, 2)
+    """
 
     def __init__(self, minval: float = -0.05, maxval: float = 0.05, seed: int | None = None) -> None:
         super().__init__(seed)
@@ -128,6 +186,19 @@ class TruncatedNormal(Initializer):
     """Normal with the given mean (0) and standard deviation (0.05), drawn anew beyond two deviations from the mean.
 
     As in Keras the deviation is that of the normal before it is cut off; afterwards it is 0.88 of it.
+
+    Parameters
+    ----------
+    mean : float, default 0
+    stddev : float, default 0.05
+    seed : int, optional
+        The same seed gives the same numbers; default: other numbers at each call.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> bool(abs(fastnn.initializers.TruncatedNormal(stddev=0.1, seed=1)((100,))).max() <= 0.2)
+    True
     """
 
     def __init__(self, mean: float = 0.0, stddev: float = 0.05, seed: int | None = None) -> None:
@@ -146,6 +217,17 @@ class Identity(Initializer):
     """The identity matrix times `gain` (1); with fewer rows than columns, or more, ones on the main diagonal.
 
     Raises ValueError where the parameter has not two axes.
+
+    Parameters
+    ----------
+    gain : float, default 1
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> fastnn.initializers.Identity()((2, 2))
+    array([[1., 0.],
+           [0., 1.]], dtype=float32)
     """
 
     random = False
@@ -170,6 +252,19 @@ class Orthogonal(Initializer):
     Every such matrix is as likely as another: Q of the QR decomposition of a normal matrix, with R's diagonal positive
     (Saxe, McClelland and Ganguli 2014; Mezzadri 2007). Axes before the last count as one. Raises ValueError where the
     parameter has fewer than two axes.
+
+    Parameters
+    ----------
+    gain : float, default 1
+    seed : int, optional
+        The same seed gives the same numbers; default: other numbers at each call.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> kernel = fastnn.initializers.Orthogonal(seed=1)((3, 2))
+    >>> bool(abs(kernel.T @ kernel - [[1, 0], [0, 1]]).max() < 1e-6)
+    True
     """
 
     def __init__(self, gain: float = 1.0, seed: int | None = None) -> None:
@@ -317,37 +412,103 @@ class _Preset(VarianceScaling):
 
 
 class GlorotUniform(_Preset):
-    """Uniform, variance 2 / (fan_in + fan_out) (Glorot and Bengio 2010, eq. 16)."""
+    """Uniform, variance 2 / (fan_in + fan_out) (Glorot and Bengio 2010, eq. 16).
+
+    Parameters
+    ----------
+    seed, input_axes, output_axes : optional
+        As for :class:`VarianceScaling`.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> layer = fastnn.layers.Dense(8, "tanh", kernel_initializer=fastnn.initializers.GlorotUniform(seed=1))
+    """
 
     preset = (1.0, "fan_avg", "uniform")
 
 
 class GlorotNormal(_Preset):
-    """Truncated normal, variance 2 / (fan_in + fan_out) (Glorot and Bengio 2010, eq. 12)."""
+    """Truncated normal, variance 2 / (fan_in + fan_out) (Glorot and Bengio 2010, eq. 12).
+
+    Parameters
+    ----------
+    seed, input_axes, output_axes : optional
+        As for :class:`VarianceScaling`.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> layer = fastnn.layers.Dense(8, "tanh", kernel_initializer=fastnn.initializers.GlorotNormal(seed=1))
+    """
 
     preset = (1.0, "fan_avg", "truncated_normal")
 
 
 class HeUniform(_Preset):
-    """Uniform, variance 2 / fan_in (He et al. 2015, eq. 10)."""
+    """Uniform, variance 2 / fan_in (He et al. 2015, eq. 10).
+
+    Parameters
+    ----------
+    seed, input_axes, output_axes : optional
+        As for :class:`VarianceScaling`.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> layer = fastnn.layers.Dense(8, "relu", kernel_initializer=fastnn.initializers.HeUniform(seed=1))
+    """
 
     preset = (2.0, "fan_in", "uniform")
 
 
 class HeNormal(_Preset):
-    """Truncated normal, variance 2 / fan_in (He et al. 2015, eq. 10)."""
+    """Truncated normal, variance 2 / fan_in (He et al. 2015, eq. 10).
+
+    Parameters
+    ----------
+    seed, input_axes, output_axes : optional
+        As for :class:`VarianceScaling`.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> layer = fastnn.layers.Dense(8, "relu", kernel_initializer=fastnn.initializers.HeNormal(seed=1))
+    """
 
     preset = (2.0, "fan_in", "truncated_normal")
 
 
 class LecunUniform(_Preset):
-    """Uniform, variance 1 / fan_in (LeCun et al. 1998, section 4.6)."""
+    """Uniform, variance 1 / fan_in (LeCun et al. 1998, section 4.6).
+
+    Parameters
+    ----------
+    seed, input_axes, output_axes : optional
+        As for :class:`VarianceScaling`.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> layer = fastnn.layers.Dense(8, "selu", kernel_initializer=fastnn.initializers.LecunUniform(seed=1))
+    """
 
     preset = (1.0, "fan_in", "uniform")
 
 
 class LecunNormal(_Preset):
-    """Truncated normal, variance 1 / fan_in (LeCun et al. 1998, section 4.6)."""
+    """Truncated normal, variance 1 / fan_in (LeCun et al. 1998, section 4.6).
+
+    Parameters
+    ----------
+    seed, input_axes, output_axes : optional
+        As for :class:`VarianceScaling`.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> layer = fastnn.layers.Dense(8, "selu", kernel_initializer=fastnn.initializers.LecunNormal(seed=1))
+    """
 
     preset = (1.0, "fan_in", "truncated_normal")
 
@@ -402,12 +563,37 @@ for _class, *_names in (
 
 
 def get(identifier: Any, argument: str = "initializer") -> Initializer:
-    """The initializer of that name, class or config; a Python function (shape, dtype) -> array becomes one."""
+    """The initializer of that name, class or config; a Python function (shape, dtype) -> array becomes one.
+
+    Parameters
+    ----------
+    identifier : str, Initializer, class, dict or callable
+        A name, as ``"he_normal"``; an instance; what :func:`serialize` made; a function.
+    argument : str
+        What messages call it.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> fastnn.initializers.get("ones")((2,))
+    array([1., 1.], dtype=float32)
+    """
     if callable(identifier) and not isinstance(identifier, (Initializer, type)):
         return _Function(identifier, argument)
     return _registry.get(identifier, argument)
 
 
 def serialize(initializer: Initializer) -> dict[str, Any]:
-    """A JSON-able dict from which :func:`get` makes an equal initializer."""
+    """A JSON-able dict from which :func:`get` makes an equal initializer.
+
+    Parameters
+    ----------
+    initializer : Initializer
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> fastnn.initializers.serialize(fastnn.initializers.Constant(0.5))
+    {'class_name': 'Constant', 'config': {'value': 0.5}}
+    """
     return _registry.serialize(initializer)

@@ -23,6 +23,11 @@ class Regularizer:
     ----------
     l1, l2 : float
         The penalty is ``l1 * sum(abs(x)) + l2 * sum(x**2)``.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> layer = fastnn.layers.Dense(1, kernel_regularizer="l2")
     """
 
     l1 = 0.0
@@ -44,6 +49,12 @@ class L1(Regularizer):
     Parameters
     ----------
     l1 : float, default 0.01
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> fastnn.regularizers.L1(0.5)([1.0, -2.0])
+    1.5
     """
 
     def __init__(self, l1: float = 0.01) -> None:
@@ -82,6 +93,12 @@ class L1L2(Regularizer):
     Parameters
     ----------
     l1, l2 : float, default 0
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> fastnn.regularizers.L1L2(l1=0.5, l2=1.0)([1.0, -2.0])
+    6.5
     """
 
     def __init__(self, l1: float = 0.0, l2: float = 0.0) -> None:
@@ -99,10 +116,35 @@ _registry.register(L1L2, "l1_l2")
 
 
 def get(identifier: Any, argument: str = "regularizer") -> Regularizer | None:
-    """The regularizer of that name; None for None."""
+    """The regularizer of that name; None for None.
+
+    Parameters
+    ----------
+    identifier : str, Regularizer, class, dict or None
+        A name, as ``"l2"``; an instance; what :func:`serialize` made.
+    argument : str
+        What messages call it.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> fastnn.regularizers.get("l2")([1.0, -2.0])
+    0.05
+    """
     return None if identifier is None else _registry.get(identifier, argument)
 
 
 def serialize(regularizer: Regularizer | None) -> dict[str, Any] | None:
-    """A JSON-able dict from which :func:`get` makes an equal regularizer; None for None."""
+    """A JSON-able dict from which :func:`get` makes an equal regularizer; None for None.
+
+    Parameters
+    ----------
+    regularizer : Regularizer or None
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> fastnn.regularizers.serialize(fastnn.regularizers.L2(0.5))
+    {'class_name': 'L2', 'config': {'l2': 0.5}}
+    """
     return None if regularizer is None else _registry.serialize(regularizer)

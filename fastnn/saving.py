@@ -34,7 +34,14 @@ _BLANK = "0" * 64
 
 
 class ModelFileError(ValueError):
-    """The file is not a whole, unchanged fastnn model."""
+    """The file is not a whole, unchanged fastnn model.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> issubclass(fastnn.ModelFileError, ValueError)
+    True
+    """
 
 
 # ---- writing ----
@@ -126,6 +133,12 @@ def save_model(model: Sequential, filepath: str | os.PathLike[str], training: bo
     ------
     OSError
         When the file cannot be written; an existing one is as it was.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> model = fastnn.Sequential([fastnn.layers.Dense(1, input_shape=(2,))])
+    >>> fastnn.saving.save_model(model, "model.fastnn")
     """
     target = Path(filepath)
     parts = _parts(model, training)
@@ -282,6 +295,14 @@ def load_model(filepath: str | os.PathLike[str]) -> Sequential:
         When the bytes are not a whole, unchanged model, whatever they are.
     OSError
         When the file cannot be read.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> model = fastnn.Sequential([fastnn.layers.Dense(1, input_shape=(2,))])
+    >>> model.save("model.fastnn")
+    >>> fastnn.load_model("model.fastnn").count_params()
+    3
     """
     return _checked_restore(*_read(filepath), str(filepath), Sequential)
 
@@ -304,7 +325,20 @@ def _checked_restore(
 
 
 def load_weights(model: Sequential, filepath: str | os.PathLike[str]) -> None:
-    """Set the weights of a model from a file; see :meth:`fastnn.Sequential.load_weights`."""
+    """Set the weights of a model from a file; see :meth:`fastnn.Sequential.load_weights`.
+
+    Parameters
+    ----------
+    model : Sequential
+    filepath : path-like
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> model = fastnn.Sequential([fastnn.layers.Dense(1, input_shape=(2,))])
+    >>> model.save_weights("weights.fastnn")
+    >>> fastnn.saving.load_weights(model, "weights.fastnn")
+    """
     model._need_engine("load_weights")
     _, arrays = _read(filepath)
     weights = {name: array for name, array in arrays.items() if not name.startswith("optimizer/")}

@@ -25,6 +25,12 @@ class LearningRateSchedule:
     ----------
     name : str
         As in Keras; it means nothing here.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> rate = fastnn.optimizers.schedules.CosineDecay(0.1, decay_steps=1000)
+    >>> optimizer = fastnn.optimizers.SGD(rate)
     """
 
     code: ClassVar[int] = 0
@@ -122,6 +128,12 @@ class InverseTimeDecay(_Decay):
     staircase : bool, default False
         Round step / decay_steps down.
     name : str, optional
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> fastnn.optimizers.schedules.InverseTimeDecay(0.1, decay_steps=10, decay_rate=1.0)(10)
+    0.05
     """
 
     code = 2
@@ -137,6 +149,13 @@ class PiecewiseConstantDecay(LearningRateSchedule):
     values : sequence of float
         One more than there are boundaries.
     name : str, default "PiecewiseConstant"
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> rate = fastnn.optimizers.schedules.PiecewiseConstantDecay([10, 20], [0.1, 0.01, 0.001])
+    >>> rate(10), rate(11), rate(21)
+    (0.1, 0.01, 0.001)
     """
 
     code = 3
@@ -173,6 +192,12 @@ class PolynomialDecay(LearningRateSchedule):
     cycle : bool, default False
         Beyond `decay_steps`, decay over twice, thrice ... as many steps instead.
     name : str, default "PolynomialDecay"
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> fastnn.optimizers.schedules.PolynomialDecay(0.1, decay_steps=10, end_learning_rate=0.0)(5)
+    0.05
     """
 
     code = 4
@@ -220,6 +245,12 @@ class CosineDecay(LearningRateSchedule):
         Where the rise from `initial_learning_rate` ends; None: there is none.
     warmup_steps : int, default 0
         Of the rise.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> round(fastnn.optimizers.schedules.CosineDecay(0.1, decay_steps=10)(5), 6)
+    0.05
     """
 
     code = 5
@@ -261,6 +292,13 @@ class CosineDecayRestarts(LearningRateSchedule):
     alpha : float, default 0.0
         The lowest rate, as a share of the initial one.
     name : str, default "SGDRDecay"
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> rate = fastnn.optimizers.schedules.CosineDecayRestarts(0.1, first_decay_steps=10)
+    >>> rate(0), rate(10)
+    (0.1, 0.1)
     """
 
     code = 6
@@ -353,10 +391,33 @@ for _schedule in (
 
 
 def deserialize(config: dict[str, Any]) -> LearningRateSchedule:
-    """The schedule that :func:`serialize` described."""
+    """The schedule that :func:`serialize` described.
+
+    Parameters
+    ----------
+    config : dict
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> config = fastnn.optimizers.schedules.serialize(fastnn.optimizers.schedules.CosineDecay(0.1, 10))
+    >>> fastnn.optimizers.schedules.deserialize(config)(0)
+    0.1
+    """
     return _registry.get(config, "learning_rate")
 
 
 def serialize(learning_rate_schedule: LearningRateSchedule) -> dict[str, Any]:
-    """A JSON-able dict from which :func:`deserialize` makes an equal schedule."""
+    """A JSON-able dict from which :func:`deserialize` makes an equal schedule.
+
+    Parameters
+    ----------
+    learning_rate_schedule : LearningRateSchedule
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> fastnn.optimizers.schedules.serialize(fastnn.optimizers.schedules.CosineDecay(0.1, 10))["class_name"]
+    'CosineDecay'
+    """
     return _registry.serialize(learning_rate_schedule)

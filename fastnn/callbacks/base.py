@@ -103,6 +103,14 @@ class History(Callback):
     ----------
     epoch : list of int
     history : dict of str to list of float
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> model = fastnn.Sequential([fastnn.layers.Dense(1, input_shape=(1,))])
+    >>> model.compile("sgd", "mse")
+    >>> list(model.fit([[1.0]], [[2.0]], verbose=0).history)
+    ['loss']
     """
 
     def __init__(self) -> None:

@@ -30,6 +30,14 @@ class FBetaScore(Metric):
     Notes
     -----
     Targets are like the output, or labels, which stand for one-hot rows.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> metric = fastnn.metrics.FBetaScore(average="macro", beta=2.0)
+    >>> metric.update_state([[0, 1, 0], [1, 0, 0]], [[0.1, 0.8, 0.1], [0.3, 0.6, 0.1]])
+    >>> round(metric.result(), 4)
+    0.2778
     """
 
     name, code, targets = "fbeta_score", 5, EITHER
@@ -84,6 +92,14 @@ class F1Score(FBetaScore):
     average : {None, "micro", "macro", "weighted"}, default None
     threshold : float, optional
     name : str, default "f1_score"
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> metric = fastnn.metrics.F1Score(average="macro")
+    >>> metric.update_state([[0, 1, 0], [1, 0, 0]], [[0.1, 0.8, 0.1], [0.3, 0.6, 0.1]])
+    >>> round(metric.result(), 4)
+    0.2222
     """
 
     name = "f1_score"
@@ -111,6 +127,14 @@ class IoU(Metric):
         Targets are the class; else one-hot rows.
     sparse_y_pred : bool, default True
         The output is the class; else the largest output is.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> metric = fastnn.metrics.IoU(num_classes=3, target_class_ids=[0, 1])
+    >>> metric.update_state([[0], [1], [1]], [[0], [1], [2]])
+    >>> round(metric.result(), 4)
+    0.75
     """
 
     name, code, targets = "io_u", 7, EITHER
@@ -185,7 +209,23 @@ class IoU(Metric):
 
 
 class MeanIoU(IoU):
-    """Intersection over union, the mean over all classes; arguments as for :class:`IoU`, without target_class_ids."""
+    """Intersection over union, the mean over all classes; arguments as for :class:`IoU`, without target_class_ids.
+
+    Parameters
+    ----------
+    num_classes : int
+    name : str, default "mean_io_u"
+    ignore_class : int, optional
+    sparse_y_true, sparse_y_pred : bool, default True
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> metric = fastnn.metrics.MeanIoU(num_classes=3)
+    >>> metric.update_state([[0], [1], [1]], [[0], [1], [2]])
+    >>> round(metric.result(), 4)
+    0.5
+    """
 
     name = "mean_io_u"
 
@@ -206,7 +246,23 @@ class MeanIoU(IoU):
 
 
 class OneHotMeanIoU(MeanIoU):
-    """:class:`MeanIoU` of one-hot targets and one output a class."""
+    """:class:`MeanIoU` of one-hot targets and one output a class.
+
+    Parameters
+    ----------
+    num_classes : int
+    name : str, default "one_hot_mean_io_u"
+    ignore_class : int, optional
+    sparse_y_pred : bool, default False
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> metric = fastnn.metrics.OneHotMeanIoU(num_classes=3)
+    >>> metric.update_state([[0, 1, 0], [1, 0, 0]], [[0.1, 0.8, 0.1], [0.3, 0.6, 0.1]])
+    >>> round(metric.result(), 4)
+    0.25
+    """
 
     name = "one_hot_mean_io_u"
 

@@ -39,6 +39,14 @@ class BinaryAccuracy(MeanMetric):
     ----------
     name : str, default "binary_accuracy"
     threshold : float, default 0.5
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> metric = fastnn.metrics.BinaryAccuracy()
+    >>> metric.update_state([[0], [1], [1]], [[0.2], [0.7], [0.4]])
+    >>> round(metric.result(), 4)
+    0.6667
     """
 
     name, code = "binary_accuracy", 0
@@ -60,7 +68,20 @@ class BinaryAccuracy(MeanMetric):
 
 
 class CategoricalAccuracy(MeanMetric):
-    """Share of rows whose largest output is where the one-hot target is."""
+    """Share of rows whose largest output is where the one-hot target is.
+
+    Parameters
+    ----------
+    name : str, default "categorical_accuracy"
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> metric = fastnn.metrics.CategoricalAccuracy()
+    >>> metric.update_state([[0, 1, 0], [1, 0, 0]], [[0.1, 0.8, 0.1], [0.3, 0.6, 0.1]])
+    >>> metric.result()
+    0.5
+    """
 
     name, code = "categorical_accuracy", 1
     direction = "up"
@@ -70,7 +91,20 @@ class CategoricalAccuracy(MeanMetric):
 
 
 class SparseCategoricalAccuracy(MeanMetric):
-    """Share of rows whose largest output is the label."""
+    """Share of rows whose largest output is the label.
+
+    Parameters
+    ----------
+    name : str, default "sparse_categorical_accuracy"
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> metric = fastnn.metrics.SparseCategoricalAccuracy()
+    >>> metric.update_state([1, 0], [[0.1, 0.8, 0.1], [0.3, 0.6, 0.1]])
+    >>> metric.result()
+    0.5
+    """
 
     name, code, targets = "sparse_categorical_accuracy", 1, LABELS
     direction = "up"
@@ -86,6 +120,14 @@ class TopKCategoricalAccuracy(MeanMetric):
     ----------
     k : int, default 5
     name : str, default "top_k_categorical_accuracy"
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> metric = fastnn.metrics.TopKCategoricalAccuracy(k=2)
+    >>> metric.update_state([[0, 1, 0], [1, 0, 0]], [[0.1, 0.8, 0.1], [0.3, 0.6, 0.1]])
+    >>> metric.result()
+    1.0
     """
 
     name, code = "top_k_categorical_accuracy", 2
@@ -116,6 +158,14 @@ class SparseTopKCategoricalAccuracy(TopKCategoricalAccuracy):
     ----------
     k : int, default 5
     name : str, default "sparse_top_k_categorical_accuracy"
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> metric = fastnn.metrics.SparseTopKCategoricalAccuracy(k=2)
+    >>> metric.update_state([1, 0], [[0.1, 0.8, 0.1], [0.3, 0.6, 0.1]])
+    >>> metric.result()
+    1.0
     """
 
     name, targets = "sparse_top_k_categorical_accuracy", LABELS
@@ -149,13 +199,39 @@ class LossMetric(MeanMetric):
 
 
 class MeanSquaredError(LossMetric):
-    """Mean of (y - t)²."""
+    """Mean of (y - t)².
+
+    Parameters
+    ----------
+    name : str, default "mean_squared_error"
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> metric = fastnn.metrics.MeanSquaredError()
+    >>> metric.update_state([[1.0], [2.0]], [[1.5], [2.0]])
+    >>> round(metric.result(), 4)
+    0.125
+    """
 
     name, loss_class = "mean_squared_error", losses.MeanSquaredError
 
 
 class RootMeanSquaredError(LossMetric):
-    """The root of the mean of (y - t)²."""
+    """The root of the mean of (y - t)².
+
+    Parameters
+    ----------
+    name : str, default "root_mean_squared_error"
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> metric = fastnn.metrics.RootMeanSquaredError()
+    >>> metric.update_state([[1.0], [2.0]], [[1.5], [2.0]])
+    >>> round(metric.result(), 4)
+    0.3536
+    """
 
     name, loss_class = "root_mean_squared_error", losses.MeanSquaredError
 
@@ -165,31 +241,96 @@ class RootMeanSquaredError(LossMetric):
 
 
 class MeanAbsoluteError(LossMetric):
-    """Mean of abs(y - t)."""
+    """Mean of abs(y - t).
+
+    Parameters
+    ----------
+    name : str, default "mean_absolute_error"
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> metric = fastnn.metrics.MeanAbsoluteError()
+    >>> metric.update_state([[1.0], [2.0]], [[1.5], [2.0]])
+    >>> round(metric.result(), 4)
+    0.25
+    """
 
     name, loss_class = "mean_absolute_error", losses.MeanAbsoluteError
 
 
 class MeanAbsolutePercentageError(LossMetric):
-    """Mean of 100 abs(y - t) / max(abs(t), 1e-7)."""
+    """Mean of 100 abs(y - t) / max(abs(t), 1e-7).
+
+    Parameters
+    ----------
+    name : str, default "mean_absolute_percentage_error"
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> metric = fastnn.metrics.MeanAbsolutePercentageError()
+    >>> metric.update_state([[1.0], [2.0]], [[1.5], [2.0]])
+    >>> round(metric.result(), 4)
+    25.0
+    """
 
     name, loss_class = "mean_absolute_percentage_error", losses.MeanAbsolutePercentageError
 
 
 class MeanSquaredLogarithmicError(LossMetric):
-    """Mean of (log(1 + y) - log(1 + t))²."""
+    """Mean of (log(1 + y) - log(1 + t))².
+
+    Parameters
+    ----------
+    name : str, default "mean_squared_logarithmic_error"
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> metric = fastnn.metrics.MeanSquaredLogarithmicError()
+    >>> metric.update_state([[1.0], [2.0]], [[1.5], [2.0]])
+    >>> round(metric.result(), 4)
+    0.0249
+    """
 
     name, loss_class = "mean_squared_logarithmic_error", losses.MeanSquaredLogarithmicError
 
 
 class LogCoshError(LossMetric):
-    """Mean of log cosh(y - t)."""
+    """Mean of log cosh(y - t).
+
+    Parameters
+    ----------
+    name : str, default "logcosh"
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> metric = fastnn.metrics.LogCoshError()
+    >>> metric.update_state([[1.0], [2.0]], [[1.5], [2.0]])
+    >>> round(metric.result(), 4)
+    0.0601
+    """
 
     name, loss_class = "logcosh", losses.LogCosh
 
 
 class CosineSimilarity(LossMetric):
-    """Mean of the cosine of the angle between y and t: 1 for the same direction, unlike the loss."""
+    """Mean of the cosine of the angle between y and t: 1 for the same direction, unlike the loss.
+
+    Parameters
+    ----------
+    name : str, default "cosine_similarity"
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> metric = fastnn.metrics.CosineSimilarity()
+    >>> metric.update_state([[1.0, 0.0]], [[1.0, 1.0]])
+    >>> round(metric.result(), 4)
+    0.7071
+    """
 
     name, loss_class = "cosine_similarity", losses.CosineSimilarity
     direction = "up"
@@ -200,37 +341,117 @@ class CosineSimilarity(LossMetric):
 
 
 class Poisson(LossMetric):
-    """Mean of y - t log(y + 1e-7)."""
+    """Mean of y - t log(y + 1e-7).
+
+    Parameters
+    ----------
+    name : str, default "poisson"
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> metric = fastnn.metrics.Poisson()
+    >>> metric.update_state([[1.0], [2.0]], [[1.5], [2.0]])
+    >>> round(metric.result(), 4)
+    0.8541
+    """
 
     name, loss_class = "poisson", losses.Poisson
 
 
 class KLDivergence(LossMetric):
-    """Mean over rows of Σ t log(t / y)."""
+    """Mean over rows of Σ t log(t / y).
+
+    Parameters
+    ----------
+    name : str, default "kl_divergence"
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> metric = fastnn.metrics.KLDivergence()
+    >>> metric.update_state([[0, 1, 0], [1, 0, 0]], [[0.1, 0.8, 0.1], [0.3, 0.6, 0.1]])
+    >>> round(metric.result(), 4)
+    0.7136
+    """
 
     name, loss_class = "kl_divergence", losses.KLDivergence
 
 
 class Hinge(LossMetric):
-    """Mean of max(1 - s y, 0); see :class:`fastnn.losses.Hinge`."""
+    """Mean of max(1 - s y, 0); see :class:`fastnn.losses.Hinge`.
+
+    Parameters
+    ----------
+    name : str, default "hinge"
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> metric = fastnn.metrics.Hinge()
+    >>> metric.update_state([[0], [1], [1]], [[0.2], [0.7], [0.4]])
+    >>> round(metric.result(), 4)
+    0.7
+    """
 
     name, loss_class = "hinge", losses.Hinge
 
 
 class SquaredHinge(LossMetric):
-    """Mean of max(1 - s y, 0)²."""
+    """Mean of max(1 - s y, 0)².
+
+    Parameters
+    ----------
+    name : str, default "squared_hinge"
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> metric = fastnn.metrics.SquaredHinge()
+    >>> metric.update_state([[0], [1], [1]], [[0.2], [0.7], [0.4]])
+    >>> round(metric.result(), 4)
+    0.63
+    """
 
     name, loss_class = "squared_hinge", losses.SquaredHinge
 
 
 class CategoricalHinge(LossMetric):
-    """Mean over rows of max(1 + max (1 - t) y - Σ t y, 0)."""
+    """Mean over rows of max(1 + max (1 - t) y - Σ t y, 0).
+
+    Parameters
+    ----------
+    name : str, default "categorical_hinge"
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> metric = fastnn.metrics.CategoricalHinge()
+    >>> metric.update_state([[0, 1, 0], [1, 0, 0]], [[0.1, 0.8, 0.1], [0.3, 0.6, 0.1]])
+    >>> round(metric.result(), 4)
+    0.8
+    """
 
     name, loss_class = "categorical_hinge", losses.CategoricalHinge
 
 
 class BinaryCrossentropy(LossMetric):
-    """Mean of the binary cross-entropy; arguments as for :class:`fastnn.losses.BinaryCrossentropy`."""
+    """Mean of the binary cross-entropy; arguments as for :class:`fastnn.losses.BinaryCrossentropy`.
+
+    Parameters
+    ----------
+    name : str, default "binary_crossentropy"
+    from_logits : bool, default False
+    label_smoothing : float, default 0
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> metric = fastnn.metrics.BinaryCrossentropy()
+    >>> metric.update_state([[0], [1], [1]], [[0.2], [0.7], [0.4]])
+    >>> round(metric.result(), 4)
+    0.4987
+    """
 
     name, loss_class = "binary_crossentropy", losses.BinaryCrossentropy
 
@@ -239,7 +460,22 @@ class BinaryCrossentropy(LossMetric):
 
 
 class CategoricalCrossentropy(LossMetric):
-    """Mean of the categorical cross-entropy; arguments as for :class:`fastnn.losses.CategoricalCrossentropy`."""
+    """Mean of the categorical cross-entropy; arguments as for :class:`fastnn.losses.CategoricalCrossentropy`.
+
+    Parameters
+    ----------
+    name : str, default "categorical_crossentropy"
+    from_logits : bool, default False
+    label_smoothing : float, default 0
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> metric = fastnn.metrics.CategoricalCrossentropy()
+    >>> metric.update_state([[0, 1, 0], [1, 0, 0]], [[0.1, 0.8, 0.1], [0.3, 0.6, 0.1]])
+    >>> round(metric.result(), 4)
+    0.7136
+    """
 
     name, loss_class = "categorical_crossentropy", losses.CategoricalCrossentropy
 
@@ -248,7 +484,22 @@ class CategoricalCrossentropy(LossMetric):
 
 
 class SparseCategoricalCrossentropy(LossMetric):
-    """Mean of the sparse cross-entropy; arguments as for :class:`fastnn.losses.SparseCategoricalCrossentropy`."""
+    """Mean of the sparse cross-entropy; arguments as for :class:`fastnn.losses.SparseCategoricalCrossentropy`.
+
+    Parameters
+    ----------
+    name : str, default "sparse_categorical_crossentropy"
+    from_logits : bool, default False
+    ignore_class : int, optional
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> metric = fastnn.metrics.SparseCategoricalCrossentropy()
+    >>> metric.update_state([1, 0], [[0.1, 0.8, 0.1], [0.3, 0.6, 0.1]])
+    >>> round(metric.result(), 4)
+    0.7136
+    """
 
     name, loss_class, targets = "sparse_categorical_crossentropy", losses.SparseCategoricalCrossentropy, LABELS
 
@@ -266,6 +517,14 @@ class R2Score(Metric):
     num_regressors : int, default 0
         For the adjusted score, the number of features.
     name : str, default "r2_score"
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> metric = fastnn.metrics.R2Score()
+    >>> metric.update_state([[1.0], [2.0], [3.0]], [[1.5], [2.0], [3.0]])
+    >>> metric.result()
+    0.875
     """
 
     name, code = "r2_score", 6

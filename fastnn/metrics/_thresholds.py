@@ -154,6 +154,14 @@ class Precision(_AtThresholds):
     Notes
     -----
     Targets are like the output, or labels, which stand for one-hot rows.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> metric = fastnn.metrics.Precision()
+    >>> metric.update_state([[0], [1], [1]], [[0.2], [0.7], [0.4]])
+    >>> metric.result()
+    1.0
     """
 
     name = "precision"
@@ -164,7 +172,23 @@ class Precision(_AtThresholds):
 
 
 class Recall(_AtThresholds):
-    """True positives / all targets that are 1; arguments as for :class:`Precision`."""
+    """True positives / all targets that are 1; arguments as for :class:`Precision`.
+
+    Parameters
+    ----------
+    thresholds : float or sequence of float, default 0.5
+    top_k : int, optional
+    class_id : int, optional
+    name : str, default "recall"
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> metric = fastnn.metrics.Recall()
+    >>> metric.update_state([[0], [1], [1]], [[0.2], [0.7], [0.4]])
+    >>> metric.result()
+    0.5
+    """
 
     name = "recall"
     direction = "up"
@@ -182,27 +206,87 @@ class _Count(_AtThresholds):
 
 
 class TruePositives(_Count):
-    """Outputs above the threshold (default 0.5) whose target is 1."""
+    """Outputs above the threshold (default 0.5) whose target is 1.
+
+    Parameters
+    ----------
+    thresholds : float or sequence of float, default 0.5
+        Several give an array of results.
+    name : str, default "true_positives"
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> metric = fastnn.metrics.TruePositives()
+    >>> metric.update_state([[0], [1], [1]], [[0.2], [0.7], [0.4]])
+    >>> metric.result()
+    1.0
+    """
 
     name = "true_positives"
     direction = "up"
 
 
 class FalsePositives(_Count):
-    """Outputs above the threshold (default 0.5) whose target is 0."""
+    """Outputs above the threshold (default 0.5) whose target is 0.
+
+    Parameters
+    ----------
+    thresholds : float or sequence of float, default 0.5
+        Several give an array of results.
+    name : str, default "false_positives"
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> metric = fastnn.metrics.FalsePositives()
+    >>> metric.update_state([[0], [1], [1]], [[0.2], [0.7], [0.4]])
+    >>> metric.result()
+    0.0
+    """
 
     name = "false_positives"
 
 
 class TrueNegatives(_Count):
-    """Outputs not above the threshold (default 0.5) whose target is 0."""
+    """Outputs not above the threshold (default 0.5) whose target is 0.
+
+    Parameters
+    ----------
+    thresholds : float or sequence of float, default 0.5
+        Several give an array of results.
+    name : str, default "true_negatives"
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> metric = fastnn.metrics.TrueNegatives()
+    >>> metric.update_state([[0], [1], [1]], [[0.2], [0.7], [0.4]])
+    >>> metric.result()
+    1.0
+    """
 
     name = "true_negatives"
     direction = "up"
 
 
 class FalseNegatives(_Count):
-    """Outputs not above the threshold (default 0.5) whose target is 1."""
+    """Outputs not above the threshold (default 0.5) whose target is 1.
+
+    Parameters
+    ----------
+    thresholds : float or sequence of float, default 0.5
+        Several give an array of results.
+    name : str, default "false_negatives"
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> metric = fastnn.metrics.FalseNegatives()
+    >>> metric.update_state([[0], [1], [1]], [[0.2], [0.7], [0.4]])
+    >>> metric.result()
+    1.0
+    """
 
     name = "false_negatives"
 
@@ -262,6 +346,14 @@ class SensitivityAtSpecificity(_BestUnder):
     num_thresholds : int, default 200
     class_id : int, optional
     name : str, default "sensitivity_at_specificity"
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> metric = fastnn.metrics.SensitivityAtSpecificity(specificity=0.5)
+    >>> metric.update_state([[0], [1], [1]], [[0.2], [0.7], [0.4]])
+    >>> round(metric.result(), 4)
+    1.0
     """
 
     name, argument, rates = "sensitivity_at_specificity", "specificity", ("specificity", "sensitivity")
@@ -282,6 +374,14 @@ class SpecificityAtSensitivity(_BestUnder):
     num_thresholds : int, default 200
     class_id : int, optional
     name : str, default "specificity_at_sensitivity"
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> metric = fastnn.metrics.SpecificityAtSensitivity(sensitivity=0.5)
+    >>> metric.update_state([[0], [1], [1]], [[0.2], [0.7], [0.4]])
+    >>> round(metric.result(), 4)
+    1.0
     """
 
     name, argument, rates = "specificity_at_sensitivity", "sensitivity", ("sensitivity", "specificity")
@@ -302,6 +402,14 @@ class PrecisionAtRecall(_BestUnder):
     num_thresholds : int, default 200
     class_id : int, optional
     name : str, default "precision_at_recall"
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> metric = fastnn.metrics.PrecisionAtRecall(recall=0.5)
+    >>> metric.update_state([[0], [1], [1]], [[0.2], [0.7], [0.4]])
+    >>> round(metric.result(), 4)
+    1.0
     """
 
     name, argument, rates = "precision_at_recall", "recall", ("sensitivity", "precision")
@@ -322,6 +430,14 @@ class RecallAtPrecision(_BestUnder):
     num_thresholds : int, default 200
     class_id : int, optional
     name : str, default "recall_at_precision"
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> metric = fastnn.metrics.RecallAtPrecision(precision=0.8)
+    >>> metric.update_state([[0], [1], [1]], [[0.2], [0.7], [0.4]])
+    >>> round(metric.result(), 4)
+    1.0
     """
 
     name, argument, rates = "recall_at_precision", "precision", ("precision", "sensitivity")
@@ -359,6 +475,14 @@ class AUC(ThresholdMetric):
     References
     ----------
     Davis and Goadrich, The relationship between precision-recall and ROC curves, 2006, for the interpolation of PR.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> metric = fastnn.metrics.AUC()
+    >>> metric.update_state([[0], [1], [1]], [[0.2], [0.7], [0.4]])
+    >>> round(metric.result(), 4)
+    1.0
     """
 
     name = "auc"

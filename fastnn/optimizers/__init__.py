@@ -39,10 +39,33 @@ for _optimizer in (SGD, Adam, AdamW, Nadam, Adamax, RMSprop, Adagrad, Adadelta, 
 
 
 def get(identifier: Any) -> Optimizer:
-    """The optimizer of that name, with its defaults."""
+    """The optimizer of that name, with its defaults.
+
+    Parameters
+    ----------
+    identifier : str, Optimizer, class or dict
+        A name, as ``"adam"``; an instance; what :func:`serialize` made.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> fastnn.optimizers.get("adam").learning_rate
+    0.001
+    """
     return _registry.get(identifier)
 
 
 def serialize(optimizer: Optimizer) -> dict[str, Any]:
-    """A JSON-able dict from which :func:`get` makes an equal optimizer."""
+    """A JSON-able dict from which :func:`get` makes an equal optimizer.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> fastnn.optimizers.serialize(fastnn.optimizers.Lion())["class_name"]
+    'Lion'
+    """
     return _registry.serialize(optimizer)

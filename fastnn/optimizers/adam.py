@@ -55,6 +55,12 @@ class Adam(_Moments):
         Divide by the largest second moment so far (Reddi et al. 2018).
     **shared
         See :class:`Optimizer`.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> model = fastnn.Sequential([fastnn.layers.Dense(1, input_shape=(2,))])
+    >>> model.compile(fastnn.optimizers.Adam(0.002, global_clipnorm=1.0), "mse")
     """
 
     _FIELDS = (*_Moments._FIELDS, "amsgrad")
@@ -92,6 +98,12 @@ class AdamW(Adam):
         As for :class:`Adam`.
     **shared
         See :class:`Optimizer`.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> model = fastnn.Sequential([fastnn.layers.Dense(1, input_shape=(2,))])
+    >>> model.compile(fastnn.optimizers.AdamW(0.002, weight_decay=0.01), "mse")
     """
 
     def __init__(
@@ -119,6 +131,12 @@ class Nadam(_Moments):
     epsilon : float, default 1e-7
     **shared
         See :class:`Optimizer`.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> model = fastnn.Sequential([fastnn.layers.Dense(1, input_shape=(2,))])
+    >>> model.compile(fastnn.optimizers.Nadam(0.002), "mse")
     """
 
     @property
@@ -137,6 +155,12 @@ class Adamax(_Moments):
     epsilon : float, default 1e-7
     **shared
         See :class:`Optimizer`.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> model = fastnn.Sequential([fastnn.layers.Dense(1, input_shape=(2,))])
+    >>> model.compile(fastnn.optimizers.Adamax(0.002), "mse")
     """
 
     _SECOND = "norm"

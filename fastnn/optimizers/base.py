@@ -92,6 +92,12 @@ class Optimizer:
         Of the next step. Writable, unless a schedule was given.
     iterations : int
         Updates done by the model it is compiled into.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> optimizer = fastnn.optimizers.SGD(0.1, clipnorm=1.0)
+    >>> optimizer.learning_rate = 0.05
     """
 
     weight_decay = Setting(optional=True)

@@ -75,6 +75,12 @@ class RMSprop(Optimizer):
         Divide by the deviation instead: subtract the squared mean under the root.
     **shared
         See :class:`Optimizer`.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> model = fastnn.Sequential([fastnn.layers.Dense(1, input_shape=(2,))])
+    >>> model.compile(fastnn.optimizers.RMSprop(0.001, momentum=0.9), "mse")
     """
 
     rho = Setting(high=math.nextafter(1, 2))
@@ -121,6 +127,12 @@ class Adagrad(Optimizer):
         Added under the root.
     **shared
         See :class:`Optimizer`.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> model = fastnn.Sequential([fastnn.layers.Dense(1, input_shape=(2,))])
+    >>> model.compile(fastnn.optimizers.Adagrad(0.05), "mse")
     """
 
     initial_accumulator_value = Setting()
@@ -163,6 +175,12 @@ class Adadelta(Optimizer):
         Added under both roots.
     **shared
         See :class:`Optimizer`.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> model = fastnn.Sequential([fastnn.layers.Dense(1, input_shape=(2,))])
+    >>> model.compile(fastnn.optimizers.Adadelta(1.0), "mse")
     """
 
     rho = Setting(high=math.nextafter(1, 2))
@@ -205,6 +223,12 @@ class Lion(Optimizer):
         Decay of the momentum.
     **shared
         See :class:`Optimizer`.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> model = fastnn.Sequential([fastnn.layers.Dense(1, input_shape=(2,))])
+    >>> model.compile(fastnn.optimizers.Lion(1e-4, weight_decay=0.1), "mse")
     """
 
     beta_1 = Setting(high=math.nextafter(1, 2), open_low=True)

@@ -37,6 +37,12 @@ class Adafactor(Optimizer):
         Without effect, in Keras as well: the learning rate is limited to 1 / sqrt(t) either way.
     **shared
         See :class:`Optimizer`.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> model = fastnn.Sequential([fastnn.layers.Dense(1, input_shape=(2,))])
+    >>> model.compile(fastnn.optimizers.Adafactor(0.01), "mse")
     """
 
     beta_2_decay = Setting(low=-math.inf, high=math.nextafter(0, 1))
@@ -116,6 +122,12 @@ class Muon(Optimizer):
     Notes
     -----
     In Keras the strings of `exclude_layers` are regular expressions; here each is looked for as it stands.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> model = fastnn.Sequential([fastnn.layers.Dense(1, input_shape=(2,))])
+    >>> model.compile(fastnn.optimizers.Muon(0.01), "mse")
     """
 
     adam_beta_1 = Setting(high=1.0)
