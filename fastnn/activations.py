@@ -190,7 +190,7 @@ class GELU(ActivationFunction):
         if not isinstance(approximate, bool):
             raise TypeError(f"approximate must be True or False, got {approximate!r}")
         self.approximate = approximate
-        self.code = 13 if approximate else 12
+        self.code = 15 if approximate else 14
 
     def _formula(self, x: FloatArray) -> FloatArray:
         if self.approximate:
@@ -244,11 +244,13 @@ celu = CELU()
 softplus = _Fixed("softplus", 9, lambda x: np.logaddexp(x, np.zeros_like(x)))
 hard_sigmoid = _Fixed("hard_sigmoid", 10, _hard_sigmoid)
 exponential = _Fixed("exponential", 11, np.exp)
+hard_tanh = _Fixed("hard_tanh", 12, lambda x: np.clip(x, -1, 1))
+log_sigmoid = _Fixed("log_sigmoid", 13, lambda x: -np.logaddexp(-x, np.zeros_like(x)))
 gelu = GELU()
-silu = swish = _Fixed("silu", 14, lambda x: x * _sigmoid(x))
-mish = _Fixed("mish", 15, lambda x: x * np.tanh(np.logaddexp(x, np.zeros_like(x))))
-hard_silu = hard_swish = _Fixed("hard_silu", 16, lambda x: x * _hard_sigmoid(x))
-softsign = _Fixed("softsign", 17, lambda x: x / (1 + np.abs(x)))
+silu = swish = _Fixed("silu", 16, lambda x: x * _sigmoid(x))
+mish = _Fixed("mish", 17, lambda x: x * np.tanh(np.logaddexp(x, np.zeros_like(x))))
+hard_silu = hard_swish = _Fixed("hard_silu", 18, lambda x: x * _hard_sigmoid(x))
+softsign = _Fixed("softsign", 19, lambda x: x / (1 + np.abs(x)))
 
 _registry: Registry[ActivationFunction] = Registry("activation", ActivationFunction)
 for _member, *_names in (
@@ -266,6 +268,8 @@ for _member, *_names in (
     (softplus,),
     (hard_sigmoid,),
     (exponential,),
+    (hard_tanh,),
+    (log_sigmoid,),
     (GELU,),
     (silu, "swish"),
     (mish,),

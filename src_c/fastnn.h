@@ -65,12 +65,14 @@ typedef enum {
     FNN_SOFTPLUS = 9,
     FNN_HARD_SIGMOID = 10,
     FNN_EXPONENTIAL = 11,
-    FNN_GELU = 12, /* from here on the derivative is computed from the argument, before here from the result */
-    FNN_GELU_TANH = 13,
-    FNN_SILU = 14,
-    FNN_MISH = 15,
-    FNN_HARD_SILU = 16,
-    FNN_SOFTSIGN = 17,
+    FNN_HARD_TANH = 12,
+    FNN_LOG_SIGMOID = 13,
+    FNN_GELU = 14, /* from here on the derivative is computed from the argument, before here from the result */
+    FNN_GELU_TANH = 15,
+    FNN_SILU = 16,
+    FNN_MISH = 17,
+    FNN_HARD_SILU = 18,
+    FNN_SOFTSIGN = 19,
 } fnn_activation;
 
 typedef enum {

@@ -71,6 +71,8 @@ EXACT = {
     "softplus": (softplus, 4),
     "hard_sigmoid": (hard_sigmoid, 2),
     "exponential": (mpmath.exp, 4),
+    "hard_tanh": (lambda x: min(max(x, mpmath.mpf(-1)), mpmath.mpf(1)), 0),
+    "log_sigmoid": (lambda x: -softplus(-x), 4),
     "gelu": (lambda x: x * mpmath.erfc(-x / mpmath.sqrt(2)) / 2, 8),
     "gelu_tanh": (lambda x: x * sigmoid(gelu_argument(x)), 4),
     "silu": (lambda x: x * sigmoid(x), 4),
@@ -156,7 +158,7 @@ def test_formula_in_every_path(activation, rows, columns, dtype):
 def test_derivative_by_central_differences(activation, columns):
     generator = np.random.default_rng(columns)
     x, dy = 2 * generator.normal(size=(40, columns)), generator.normal(size=(40, columns))
-    for corner in (-3, 0, 0.5, 0.7, 1.5, 2, 3, 6):  # where a derivative jumps
+    for corner in (-3, -1, 0, 0.5, 0.7, 1, 1.5, 2, 3, 6):  # where a derivative jumps
         x[np.abs(x - corner) < 1e-3] += 0.01
     model, step = single(activation, "float64", columns), 1e-5
     model.forward(x)
@@ -201,6 +203,8 @@ EDGES = {
     "softplus": [0, np.inf, 0, 1e30],
     "softsign": [np.nan, np.nan, -1, 1],
     "exponential": [0, np.inf, 0, np.inf],
+    "hard_tanh": [-1, 1, -1, 1],
+    "log_sigmoid": [-np.inf, 0, -1e30, 0],
 }
 
 

@@ -44,6 +44,38 @@ NOISE = {
 }
 WORDS = ["red", "green", "blue", "green", "red", "green", "violet", "blue", "green"]
 LOOKED_UP = ["green", "yellow", "red", "blue", "violet", "orange"]
+KEYS = [7, -3, 100, 7, 12, 7, 100, 5000000]
+LOOKED_UP_KEYS = [100, 8, 7, 12, -3, 0]
+BINS = [0.0, 2.5, 4.0]
+# Name -> class, config, what it is adapted to, what it is given then.
+COLUMNS = {
+    "normalization": ("Normalization", {}, "numbers", "numbers"),
+    "normalization_given": ("Normalization", {"mean": [1.0, 2.0, 3.0], "variance": [4.0, 0.25, 1.0]}, None, "numbers"),
+    "normalization_inverted": ("Normalization", {"invert": True}, "numbers", "numbers"),
+    "discretization_adapted": ("Discretization", {"num_bins": 4, "epsilon": 0.01}, "numbers", "numbers"),
+    "lookup": ("StringLookup", {}, "words", "looked up words"),
+    "lookup_limited": ("StringLookup", {"max_tokens": 3}, "words", "looked up words"),
+    "lookup_all": (
+        "StringLookup", {"num_oov_indices": 0, "vocabulary": sorted({*LOOKED_UP, *WORDS})}, None, "looked up words",
+    ),
+    "lookup_mask": ("StringLookup", {"mask_token": ""}, "words", "looked up words"),
+    "keys": ("IntegerLookup", {}, "keys", "looked up keys"),
+    "keys_limited": ("IntegerLookup", {"max_tokens": 3, "num_oov_indices": 2}, "keys", "looked up keys"),
+    "keys_mask": ("IntegerLookup", {"mask_token": -3}, "keys", "looked up keys"),
+    **{
+        f"discretization_{mode}": ("Discretization", {"bin_boundaries": BINS, "output_mode": mode}, None, seen)
+        for mode, seen in (("int", "number"), ("one_hot", "number"), ("multi_hot", "numbers"), ("count", "numbers"))
+    },
+    **{
+        f"encoding_{mode}": ("CategoryEncoding", {"num_tokens": 5, "output_mode": mode}, None, seen)
+        for mode, seen in (("one_hot", "code"), ("multi_hot", "codes"), ("count", "codes"))
+    },
+    **{
+        f"{name}_{mode}": (kind, {"output_mode": mode}, data, f"looked up {data}")
+        for name, kind, data in (("lookup", "StringLookup", "words"), ("keys", "IntegerLookup", "keys"))
+        for mode in ("one_hot", "multi_hot", "count")
+    },
+}  # fmt: skip
 
 
 def record_stacks(recording):
@@ -97,7 +129,7 @@ def record_noise(recording):
     """Mean, deviation, smallest, largest, share of zeros, of what each layer makes of a constant 1 and of -0.5."""
     use("float32")
     for name, (class_name, config) in NOISE.items():
-        recording.index["cases"][name] = {"noise": [class_name, config]}
+        recording.case(name, noise=[class_name, config])
         layer = getattr(keras.layers, class_name)(**config, seed=3)
         for value in (1.0, -0.5):
             y = np.asarray(layer(np.full((400, 250), value, np.float32), training=True), np.float64)
@@ -106,46 +138,35 @@ def record_noise(recording):
 
 
 def record_columns(recording):
-    """Layers that read raw columns: what they learn from data and what they make of it."""
-    use("float32")
+    """Layers that read raw columns: what they learn from data (of one kind) and what they make of others."""
     generator = np.random.default_rng(13)
-    columns = rounded(3 + 2 * generator.normal(size=(50, 3)))
-    recording.put("columns/x", columns)
-    for name, config in (("adapted", {}), ("inverted", {"invert": True})):
-        layer = keras.layers.Normalization(**config)
-        layer.adapt(columns.astype(np.float32))
-        recording.put(f"columns/normalization/{name}", np.asarray(layer(columns.astype(np.float32))))
-    boundaries = [0.0, 2.5, 4.0]
-    for mode in ("int", "one_hot", "multi_hot", "count"):
-        layer = keras.layers.Discretization(boundaries, output_mode=mode)
-        recording.put(f"columns/discretization/{mode}", np.asarray(layer(columns[:, :1].astype(np.float32))))
-    layer = keras.layers.Discretization(num_bins=4, epsilon=0.01)
-    layer.adapt(columns.astype(np.float32))
-    recording.put("columns/discretization/adapted", np.asarray(layer.bin_boundaries, np.float64))
-    recording.put("columns/discretization/bins", np.asarray(layer(columns.astype(np.float32))))
+    numbers = rounded(3 + 2 * generator.normal(size=(50, 3)))
     codes = generator.integers(0, 5, (20, 3)).astype(np.int32)
-    recording.put("columns/codes", codes)
-    for mode in ("one_hot", "multi_hot", "count"):
-        layer = keras.layers.CategoryEncoding(num_tokens=5, output_mode=mode)
-        given = codes[:, :1] if mode == "one_hot" else codes
-        recording.put(f"columns/encoding/{mode}", np.asarray(layer(given)))
-    texts = {"words": WORDS, "looked_up": LOOKED_UP, "vocabularies": {}}
-    options = {
-        "plain": {},
-        "limited": {"max_tokens": 3},
-        "no_oov": {"num_oov_indices": 0, "vocabulary": sorted({*LOOKED_UP, *WORDS})},
-        "mask": {"mask_token": ""},
-        "one_hot": {"output_mode": "one_hot"},
-        "multi_hot": {"output_mode": "multi_hot"},
-        "count": {"output_mode": "count"},
-    }
-    for name, config in options.items():
-        layer = keras.layers.StringLookup(**config)
-        if "vocabulary" not in config:
-            layer.adapt(np.array(WORDS)[:, None])
-        texts["vocabularies"][name] = [str(word) for word in layer.get_vocabulary()]
-        recording.put(f"columns/lookup/{name}", np.asarray(layer(np.array(LOOKED_UP)[:, None])))
-    recording.index["texts"] = texts | {"options": options, "boundaries": boundaries}
+    given = {
+        "numbers": numbers, "number": numbers[:, :1], "codes": codes, "code": codes[:, :1],
+        "words": np.array(WORDS)[:, None], "looked up words": np.array(LOOKED_UP)[:, None],
+        "keys": np.array(KEYS)[:, None], "looked up keys": np.array(LOOKED_UP_KEYS)[:, None],
+    }  # fmt: skip
+    recording.index["columns"] = {}
+    for name, array in given.items():
+        if array.dtype.kind == "U":
+            recording.index["columns"][name] = array.tolist()
+        else:
+            recording.put(f"columns/{name}", array)
+    for name, (class_name, config, adapted, seen) in COLUMNS.items():
+        recording.case(name, column=[class_name, config], adapted=adapted, seen=seen, learnt={})
+        for dtype in DTYPES if class_name == "Normalization" else DTYPES[:1]:
+            use(dtype)
+            layer = getattr(keras.layers, class_name)(**config)
+            kinds = {key: array.astype(dtype) if array.dtype.kind == "f" else array for key, array in given.items()}
+            if adapted:
+                layer.adapt(kinds[adapted])
+            if class_name.endswith("Lookup"):
+                words = [str(word) if class_name == "StringLookup" else int(word) for word in layer.get_vocabulary()]
+                recording.index["cases"][name]["learnt"] = {"vocabulary": words}
+            elif class_name == "Discretization":
+                recording.index["cases"][name]["learnt"] = {"bin_boundaries": [float(x) for x in layer.bin_boundaries]}
+            recording.put(f"{name}/{dtype}/column", np.asarray(layer(kinds[seen])))
 
 
 def main():

@@ -32,6 +32,13 @@ CASES = {
     "f1_weighted": ("F1Score", {"average": "weighted"}, "one-hot"),
     "f1_threshold": ("F1Score", {"average": "macro", "threshold": 0.5}, "binary"),
     "fbeta": ("FBetaScore", {"average": "macro", "beta": 2.0}, "one-hot"),
+    "iou": ("IoU", {"num_classes": 4, "target_class_ids": [0, 2], "sparse_y_pred": False}, "labels"),
+    "mean_iou": ("MeanIoU", {"num_classes": 4, "sparse_y_pred": False}, "labels"),
+    "one_hot_mean_iou": ("OneHotMeanIoU", {"num_classes": 4}, "one-hot"),
+    "sensitivity_at_specificity": ("SensitivityAtSpecificity", {"specificity": 0.6}, "single"),
+    "specificity_at_sensitivity": ("SpecificityAtSensitivity", {"sensitivity": 0.4}, "single"),
+    "precision_at_recall": ("PrecisionAtRecall", {"recall": 0.7}, "single"),
+    "recall_at_precision": ("RecallAtPrecision", {"precision": 0.5, "num_thresholds": 30}, "single"),
     "true_positives": ("TruePositives", {}, "single"),
     "true_negatives": ("TrueNegatives", {}, "single"),
     "false_positives": ("FalsePositives", {"thresholds": 0.4}, "single"),
@@ -84,7 +91,8 @@ def main():
         for dtype in DTYPES[:1] if name in FLOAT32_ONLY else DTYPES:
             use(dtype)
             for weighted in (False, True):
-                metric = make(keras.metrics, case)
+                # Told its type: intersections over unions would otherwise cut weights to whole numbers.
+                metric = make(keras.metrics, case | {"config": config | {"dtype": dtype}})
                 results, start = [], 0
                 for size in SIZES:
                     part = slice(start, start + size)
