@@ -97,6 +97,12 @@ class GaussianNLL(Loss):
     ----------
     Nix and Weigend, Estimating the mean and variance of the target probability distribution, 1994;
     Lakshminarayanan et al., Simple and scalable predictive uncertainty estimation using deep ensembles, 2017.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> model = fastnn.Sequential([fastnn.layers.Dense(2, input_shape=(4,))])
+    >>> model.compile("adam", fastnn.losses.GaussianNLL())
     """
 
     name, code = "gaussian_nll", 24

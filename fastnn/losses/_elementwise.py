@@ -12,7 +12,19 @@ from fastnn.losses._base import EPSILON, Loss, Rows, number
 
 
 class MeanSquaredError(Loss):
-    """Mean over outputs of (y - t)²."""
+    """Mean over outputs of (y - t)².
+
+    Parameters
+    ----------
+    reduction, name : str
+        As for :class:`Loss`.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> round(fastnn.losses.MeanSquaredError()([[1.0], [2.0]], [[1.5], [2.0]]), 4)
+    0.125
+    """
 
     name, code = "mean_squared_error", 0
 
@@ -21,7 +33,19 @@ class MeanSquaredError(Loss):
 
 
 class HalfMeanSquaredError(Loss):
-    """The textbook cost J = 1/(2m) Σ (h - y)², summed over outputs, m the number of rows."""
+    """The textbook cost J = 1/(2m) Σ (h - y)², summed over outputs, m the number of rows.
+
+    Parameters
+    ----------
+    reduction, name : str
+        As for :class:`Loss`.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> round(fastnn.losses.HalfMeanSquaredError()([[1.0], [2.0]], [[1.5], [2.0]]), 4)
+    0.0625
+    """
 
     name, code = "half_mean_squared_error", 1
 
@@ -30,7 +54,19 @@ class HalfMeanSquaredError(Loss):
 
 
 class MeanAbsoluteError(Loss):
-    """Mean over outputs of abs(y - t)."""
+    """Mean over outputs of abs(y - t).
+
+    Parameters
+    ----------
+    reduction, name : str
+        As for :class:`Loss`.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> round(fastnn.losses.MeanAbsoluteError()([[1.0], [2.0]], [[1.5], [2.0]]), 4)
+    0.25
+    """
 
     name, code = "mean_absolute_error", 8
 
@@ -39,7 +75,19 @@ class MeanAbsoluteError(Loss):
 
 
 class MeanAbsolutePercentageError(Loss):
-    """Mean over outputs of 100 abs(y - t) / max(abs(t), 1e-7)."""
+    """Mean over outputs of 100 abs(y - t) / max(abs(t), 1e-7).
+
+    Parameters
+    ----------
+    reduction, name : str
+        As for :class:`Loss`.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> round(fastnn.losses.MeanAbsolutePercentageError()([[1.0], [2.0]], [[1.5], [2.0]]), 4)
+    25.0
+    """
 
     name, code = "mean_absolute_percentage_error", 9
 
@@ -48,7 +96,19 @@ class MeanAbsolutePercentageError(Loss):
 
 
 class MeanSquaredLogarithmicError(Loss):
-    """Mean over outputs of (log(1 + y) - log(1 + t))², with y and t at least 1e-7."""
+    """Mean over outputs of (log(1 + y) - log(1 + t))², with y and t at least 1e-7.
+
+    Parameters
+    ----------
+    reduction, name : str
+        As for :class:`Loss`.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> round(fastnn.losses.MeanSquaredLogarithmicError()([[1.0], [2.0]], [[1.5], [2.0]]), 4)
+    0.0249
+    """
 
     name, code = "mean_squared_logarithmic_error", 10
 
@@ -69,6 +129,12 @@ class Huber(Loss):
     References
     ----------
     P. J. Huber, Robust estimation of a location parameter, 1964.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> round(fastnn.losses.Huber(0.2)([[1.0], [2.0]], [[1.5], [2.0]]), 4)
+    0.04
     """
 
     name, code = "huber_loss", 11
@@ -92,7 +158,19 @@ class Huber(Loss):
 
 
 class LogCosh(Loss):
-    """Mean over outputs of log cosh(y - t)."""
+    """Mean over outputs of log cosh(y - t).
+
+    Parameters
+    ----------
+    reduction, name : str
+        As for :class:`Loss`.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> round(fastnn.losses.LogCosh()([[1.0], [2.0]], [[1.5], [2.0]]), 4)
+    0.0601
+    """
 
     name, code = "log_cosh", 12
 
@@ -102,7 +180,19 @@ class LogCosh(Loss):
 
 
 class Poisson(Loss):
-    """Mean over outputs of y - t log(y + 1e-7): the Poisson likelihood of counts t for rates y."""
+    """Mean over outputs of y - t log(y + 1e-7): the Poisson likelihood of counts t for rates y.
+
+    Parameters
+    ----------
+    reduction, name : str
+        As for :class:`Loss`.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> round(fastnn.losses.Poisson()([[1.0], [2.0]], [[1.5], [2.0]]), 4)
+    0.8541
+    """
 
     name, code = "poisson", 13
 
@@ -111,7 +201,19 @@ class Poisson(Loss):
 
 
 class KLDivergence(Loss):
-    """Sum over outputs of t log(t / y), with t and y between 1e-7 and 1."""
+    """Sum over outputs of t log(t / y), with t and y between 1e-7 and 1.
+
+    Parameters
+    ----------
+    reduction, name : str
+        As for :class:`Loss`.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> round(fastnn.losses.KLDivergence()([[0.5, 0.5]], [[0.9, 0.1]]), 4)
+    0.5108
+    """
 
     name, code = "kl_divergence", 14
 
@@ -121,7 +223,19 @@ class KLDivergence(Loss):
 
 
 class Hinge(Loss):
-    """Mean over outputs of max(1 - s y, 0), with the side s = t for t of -1 and 1, and -1 for t = 0."""
+    """Mean over outputs of max(1 - s y, 0), with the side s = t for t of -1 and 1, and -1 for t = 0.
+
+    Parameters
+    ----------
+    reduction, name : str
+        As for :class:`Loss`.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> round(fastnn.losses.Hinge()([[0], [1], [1]], [[0.2], [0.7], [0.4]]), 4)
+    0.7
+    """
 
     name, code = "hinge", 15
 
@@ -135,7 +249,19 @@ class Hinge(Loss):
 
 
 class SquaredHinge(Hinge):
-    """Mean over outputs of max(1 - s y, 0)², with s as for :class:`Hinge`."""
+    """Mean over outputs of max(1 - s y, 0)², with s as for :class:`Hinge`.
+
+    Parameters
+    ----------
+    reduction, name : str
+        As for :class:`Loss`.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> round(fastnn.losses.SquaredHinge()([[0], [1], [1]], [[0.2], [0.7], [0.4]]), 4)
+    0.63
+    """
 
     name, code = "squared_hinge", 16
 
@@ -144,7 +270,19 @@ class SquaredHinge(Hinge):
 
 
 class CategoricalHinge(Loss):
-    """max(1 + max (1 - t) y - Σ t y, 0) for one-hot targets t: the margin of the right class to the next one."""
+    """max(1 + max (1 - t) y - Σ t y, 0) for one-hot targets t: the margin of the right class to the next one.
+
+    Parameters
+    ----------
+    reduction, name : str
+        As for :class:`Loss`.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> round(fastnn.losses.CategoricalHinge()([[0, 1, 0], [1, 0, 0]], [[0.1, 0.8, 0.1], [0.3, 0.6, 0.1]]), 4)
+    0.8
+    """
 
     name, code = "categorical_hinge", 17
 
@@ -153,7 +291,19 @@ class CategoricalHinge(Loss):
 
 
 class CosineSimilarity(Loss):
-    """-Σ t y / (abs(t) abs(y)), from -1 (the same direction) to 1; a norm below 1e-7 counts as 1e-7."""
+    """-Σ t y / (abs(t) abs(y)), from -1 (the same direction) to 1; a norm below 1e-7 counts as 1e-7.
+
+    Parameters
+    ----------
+    reduction, name : str
+        As for :class:`Loss`.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> round(fastnn.losses.CosineSimilarity()([[1.0, 0.0]], [[1.0, 1.0]]), 4)
+    -0.7071
+    """
 
     name, code = "cosine_similarity", 18
 
