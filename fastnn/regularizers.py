@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastnn._registry import Registry
+from fastnn._registry import Registry, check_known_method
 from fastnn._settings import number
 
 
@@ -131,7 +131,11 @@ def get(identifier: Any, argument: str = "regularizer") -> Regularizer | None:
     >>> fastnn.regularizers.get("l2")([1.0, -2.0])
     0.05
     """
-    return None if identifier is None else _registry.get(identifier, argument)
+    if identifier is None:
+        return None
+    regularizer = _registry.get(identifier, argument)
+    check_known_method(regularizer, "__call__", argument)
+    return regularizer
 
 
 def serialize(regularizer: Regularizer | None) -> dict[str, Any] | None:

@@ -194,6 +194,25 @@ def test_bad_arguments_get_one_sentence(attempt, error, sentence):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("base", "method", "use"),
+    [
+        (layers.Layer, "call", lambda rule: fastnn.Sequential([layers.Residual([rule()])])),
+        (fastnn.regularizers.L2, "__call__", lambda rule: layers.Dense(1, kernel_regularizer=rule())),
+        (fastnn.constraints.Constraint, "__call__", lambda rule: layers.Dense(1, bias_constraint=rule)),
+        (fastnn.optimizers.schedules.LearningRateSchedule, "__call__", lambda rule: fastnn.optimizers.SGD(rule())),
+    ],
+)
+def test_rules_written_in_python_are_refused_not_ignored(base, method, use):
+    rule = type("Mine", (base,), {method: lambda self, x: x})
+    with pytest.raises(TypeError, match=rf"Mine has a {method} in Python, which it cannot call"):
+        use(rule)
+    preset = type(
+        "Preset", (fastnn.regularizers.L2,), {"__init__": lambda self: fastnn.regularizers.L2.__init__(self, 3)}
+    )
+    assert layers.Dense(1, kernel_regularizer=preset()).kernel_regularizer.l2 == 3  # a class of one's own may preset
+
+
 def test_fit_needs_compile_and_softmax_of_one_unit_warns():
     with pytest.raises(RuntimeError, match="fit needs a compiled model"):
         fastnn.Sequential([layers.Dense(1, input_shape=(3,))]).fit(X, Y)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn import constraints, regularizers
+from fastnn._registry import check_known_method
 from fastnn._settings import Setting
 from fastnn.config import check_policy
 from fastnn.initializers import Initializer
@@ -136,6 +137,7 @@ class Layer:
     def __init__(self, name: str | None = None, dtype: Any = None, input_shape: Any = None) -> None:
         if name is not None and (not isinstance(name, str) or not name or "/" in name):
             raise ValueError(f"name must be a non-empty string without '/', got {name!r}")
+        check_known_method(self, "call", "layers")
         self.name = name
         self._penalties: tuple[str, ...] = ()  # names of arguments
         self.trainable = True

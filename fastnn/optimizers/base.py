@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn import schedules
+from fastnn._registry import check_known_method
 from fastnn._settings import Setting, number
 from fastnn.schedules import LearningRateSchedule, _Constant
 
@@ -156,7 +157,9 @@ class Optimizer:
     @staticmethod
     def _checked_schedule(value: Any) -> LearningRateSchedule:
         if isinstance(value, (LearningRateSchedule, dict)):
-            return schedules._registry.get(value, "learning_rate")
+            schedule = schedules._registry.get(value, "learning_rate")
+            check_known_method(schedule, "__call__", "learning_rate")
+            return schedule
         if callable(value):
             raise TypeError(
                 "learning_rate must be a number or one of fastnn.optimizers.schedules, which the engine evaluates at "
