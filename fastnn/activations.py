@@ -106,6 +106,12 @@ class ReLU(ActivationFunction):
     ------
     ValueError
         When one of them is negative: then the engine could not tell the derivative from the result.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> fastnn.activations.ReLU(max_value=1.0)([-1.0, 0.5, 2.0])
+    array([0. , 0.5, 1. ])
     """
 
     name = "relu"
@@ -129,7 +135,18 @@ class ReLU(ActivationFunction):
 
 
 class LeakyReLU(ActivationFunction):
-    """x above 0, `negative_slope` x (default 0.2, not negative) below (Maas, Hannun and Ng 2013)."""
+    """x above 0, `negative_slope` x (default 0.2, not negative) below (Maas, Hannun and Ng 2013).
+
+    Parameters
+    ----------
+    negative_slope : float, default 0.2
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> fastnn.activations.LeakyReLU(0.1)([-1.0, 2.0])
+    array([-0.1,  2. ])
+    """
 
     name, code = "leaky_relu", 6
 
@@ -146,7 +163,18 @@ class LeakyReLU(ActivationFunction):
 
 
 class ELU(ActivationFunction):
-    """x above 0, `alpha` (exp(x) - 1) (default 1, not negative) below (Clevert, Unterthiner and Hochreiter 2016)."""
+    """x above 0, `alpha` (exp(x) - 1) (default 1, not negative) below (Clevert, Unterthiner and Hochreiter 2016).
+
+    Parameters
+    ----------
+    alpha : float, default 1
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> fastnn.activations.ELU(0.5)([-1.0, 2.0]).round(4)
+    array([-0.3161,  2.    ])
+    """
 
     name, code = "elu", 8
 
@@ -163,7 +191,18 @@ class ELU(ActivationFunction):
 
 
 class CELU(ActivationFunction):
-    """x above 0, `alpha` (exp(x / `alpha`) - 1) (default 1, positive) below: smooth for any alpha (Barron 2017)."""
+    """x above 0, `alpha` (exp(x / `alpha`) - 1) (default 1, positive) below: smooth for any alpha (Barron 2017).
+
+    Parameters
+    ----------
+    alpha : float, default 1
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> fastnn.activations.CELU(0.5)([-1.0, 2.0]).round(4)
+    array([-0.4323,  2.    ])
+    """
 
     name, code = "celu", 8
 
@@ -182,7 +221,18 @@ class CELU(ActivationFunction):
 
 
 class GELU(ActivationFunction):
-    """x F(x), F the normal distribution; `approximate` (default False): F by a tanh (Hendrycks and Gimpel 2016)."""
+    """x F(x), F the normal distribution; `approximate` (default False): F by a tanh (Hendrycks and Gimpel 2016).
+
+    Parameters
+    ----------
+    approximate : bool, default False
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> fastnn.activations.GELU()([-1.0, 2.0]).round(4)
+    array([-0.1587,  1.9545])
+    """
 
     name = "gelu"
 
@@ -283,6 +333,17 @@ def glu(x: npt.ArrayLike, axis: int = -1) -> FloatArray:
     """The gated linear unit a sigmoid(b), a and b the halves of x along the axis (Dauphin et al. 2017).
 
     It halves the width of a row, so in a model it is the layer :class:`fastnn.layers.GLU`.
+
+    Parameters
+    ----------
+    x : array-like
+    axis : int, default -1
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> fastnn.activations.glu([1.0, 2.0, 0.0, 0.0])
+    array([0.5, 1. ])
     """
     a, b = np.split(np.asarray(x), 2, axis)
     return a * sigmoid(b)
@@ -290,6 +351,11 @@ def glu(x: npt.ArrayLike, axis: int = -1) -> FloatArray:
 
 def get(identifier: Any) -> ActivationFunction:
     """The activation of that name, class, instance or config; ``None`` is linear.
+
+    Parameters
+    ----------
+    identifier : str, ActivationFunction, class, dict or None
+        None: ``linear``.
 
     Raises
     ------
@@ -312,11 +378,34 @@ def get(identifier: Any) -> ActivationFunction:
 
 
 def serialize(activation: ActivationFunction) -> str | dict[str, Any]:
-    """The name of an activation, or a JSON-able dict with its constants where they are not the defaults."""
+    """The name of an activation, or a JSON-able dict with its constants where they are not the defaults.
+
+    Parameters
+    ----------
+    activation : ActivationFunction
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> fastnn.activations.serialize(fastnn.activations.tanh)
+    'tanh'
+    """
     config = activation.get_config()
     return activation.name if config == get(activation.name).get_config() else _registry.serialize(activation)
 
 
 def deserialize(config: str | dict[str, Any]) -> ActivationFunction:
-    """The activation that :func:`serialize` described."""
+    """The activation that :func:`serialize` described.
+
+    Parameters
+    ----------
+    config : str or dict
+        What :func:`serialize` made.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> fastnn.activations.deserialize("tanh").name
+    'tanh'
+    """
     return get(config)
