@@ -3,11 +3,11 @@
 import numpy as np
 
 cimport numpy as cnp
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int32_t, int64_t, uint64_t
 
 from fastnn._c cimport (
     FNN_ALIGNMENT, FNN_PADDING, FNN_SPARSE_COLUMN, FNN_SPARSE_STARTS, FNN_SPARSE_UNSORTED, fnn_all_finite,
-    fnn_check_sparse, fnn_product_f32, fnn_product_f64,
+    fnn_check_sparse, fnn_epoch_order, fnn_product_f32, fnn_product_f64,
 )
 
 
@@ -80,6 +80,15 @@ def check_sparse(cnp.ndarray starts not None, cnp.ndarray columns not None, size
     with nogil:
         form = fnn_check_sparse(first, column, rows, entries, features)
     return form
+
+
+def epoch_order(size_t rows, uint64_t seed, uint64_t epoch):
+    """The order of rows in a shuffled epoch: it depends on nothing but these three numbers."""
+    cdef cnp.ndarray order = np.empty(rows, np.int64)
+    cdef int64_t *places = <int64_t *>_data(order)
+    with nogil:
+        fnn_epoch_order(seed, epoch, rows, places)
+    return order
 
 
 def _packed_product(cnp.ndarray a not None, cnp.ndarray b not None, cnp.ndarray c not None, *, bint by_depth=False,

@@ -161,9 +161,13 @@ cdef extern from "fastnn.h" nogil:
     ctypedef struct fnn_member:
         const fnn_model *model
         fnn_data data
+        int shuffles
+        uint64_t seed, epoch
         fnn_run run
         void *workspace
-    int fnn_train_many(fnn_member *members, size_t count, int threads, const fnn_progress *progress)
+    int fnn_train_many(fnn_member *members, size_t count, int threads, int64_t *orders, size_t most_rows,
+                       const fnn_progress *progress)
+    void fnn_epoch_order(uint64_t seed, uint64_t epoch, size_t rows, int64_t *order)
     int fnn_train(const fnn_model *model, const fnn_data *data, fnn_run *run, void *workspace)
     void fnn_apply_gradients(const fnn_model *model, fnn_run *run, void *workspace)
     double fnn_learning_rate(const fnn_schedule *schedule, int64_t step)

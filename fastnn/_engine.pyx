@@ -514,14 +514,14 @@ cdef class Engine:
         return sums
 
 
-def train_many(list engines not None, list arrays not None, list orders not None, size_t batch_size,
+def train_many(list engines not None, list arrays not None, list shuffles not None, size_t batch_size,
                list rates not None):
     """One pass of optimizer steps on each of many engines, an engine to a thread; see :meth:`Engine.train`.
 
-    Takes an (x, y), an order and hyperparameters per engine; returns the sums and the first step whose loss is not
-    finite, per engine.
+    Takes per engine an (x, y), the seed and epoch of the order of its rows (None: as they lie), and hyperparameters;
+    returns the sums and the first step whose loss is not finite, per engine.
     """
-    cdef size_t count = len(engines), k
+    cdef size_t count = len(engines), most_rows = 0, k
     cdef int status, threads = _threads
     cdef Engine engine
     if batch_size < 1:
@@ -533,13 +533,20 @@ def train_many(list engines not None, list arrays not None, list orders not None
         engine = engines[k]
         x, y = arrays[k]
         engine._check_compiled()
-        engine._form.check(x, y, None, orders[k], &members[k].data)
+        engine._form.check(x, y, None, None, &members[k].data)
         engine._prepare_run(&members[k].run, rates[k],
                             FNN_LOSS | FNN_BACKWARD | FNN_UPDATE | FNN_TRAINING)
+        if shuffles[k] is not None:
+            members[k].shuffles = 1
+            members[k].seed, members[k].epoch = shuffles[k]
+            if members[k].data.rows > most_rows:
+                most_rows = members[k].data.rows
         members[k].run.threads = 1
         members[k].run.batch = min(batch_size, max(members[k].data.rows, 1))
         members[k].model = &engine.model
         sums.append(engine._new_sums(&members[k].run))
+    cdef cnp.ndarray orders = aligned_zeros(most_rows * threads, np.int64)
+    cdef int64_t *order = <int64_t *>_data(orders)
     cdef _Reporter reporter = _Reporter(None, 1)
     entered = []
     try:
@@ -552,7 +559,7 @@ def train_many(list engines not None, list arrays not None, list orders not None
             engine._place_gradients(&members[k].run)
             members[k].workspace = _data(engine._workspace)
         with nogil:
-            status = fnn_train_many(members, count, threads, &reporter.progress)
+            status = fnn_train_many(members, count, threads, order, most_rows, &reporter.progress)
         results = []
         for k in range(count):
             engine = engines[k]

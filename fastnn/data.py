@@ -385,9 +385,3 @@ def split_at(rows: int, fraction: Any) -> int:
     if kept == 0 or kept == rows:
         raise ValueError(f"validation_split={fraction} leaves no row for one of the two parts of {rows} rows")
     return kept
-
-
-def epoch_order(rows: int, seed: int, epoch: int) -> npt.NDArray[np.int64]:
-    """The order of rows in a shuffled epoch: it depends on nothing but these three numbers."""
-    key = np.array([seed, epoch], np.uint64)
-    return np.random.Generator(np.random.Philox(key=key)).permutation(rows)

@@ -89,14 +89,12 @@ class Ensemble:
         shown = Sequential._verbosity(verbose)
         arrays = self._convert(x, y, check_finite)
         histories = [History() for _ in self.models]
-        engines = [model._ready("fit")[0] for model in self.models]
+        ready = [model._ready("fit") for model in self.models]
+        engines = [engine for engine, _, _ in ready]
+        rates = [optimizer.hyperparameters() for _, _, optimizer in ready]
         for epoch in range(epochs):
-            orders = [
-                data.epoch_order(len(xs), model._seed, model._epochs_done) if shuffle else None
-                for model, (xs, _) in zip(self.models, arrays, strict=True)
-            ]
-            rates = [model._ready("fit")[2].hyperparameters() for model in self.models]
-            results = _engine.train_many(engines, arrays, orders, batch, rates)
+            shuffles = [(model._seed, model._epochs_done) if shuffle else None for model in self.models]
+            results = _engine.train_many(engines, arrays, shuffles, batch, rates)
             for model, history, (sums, _), (xs, _) in zip(self.models, histories, results, arrays, strict=True):
                 model._epochs_done += int(shuffle)
                 history.on_epoch_end(epoch, model._means(sums, len(xs)))

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from fastnn import config, data, goals, loop, losses, metrics, optimizers, plan
 from fastnn._arguments import no_arguments_of_arrays, optional_count, validation_due
-from fastnn._engine import Engine
+from fastnn._engine import Engine, epoch_order
 from fastnn._settings import count
 from fastnn.callbacks import Callback, CallbackList, History, Logs
 from fastnn.callbacks.base import TRAIN_BATCH_HOOKS
@@ -233,7 +233,7 @@ class Trainer(Network):
             return self._weighted(samples, class_weight)
 
         def order(batches: int) -> npt.NDArray[np.int64]:
-            return data.epoch_order(batches, self._seed, self._epochs_done)
+            return epoch_order(batches, self._seed, self._epochs_done)
 
         return BatchFeed(source, convert, order if shuffle else None)
 
@@ -270,7 +270,7 @@ class Trainer(Network):
                 samples = samples.part(slice(0, kept))
             samples = self._weighted(samples, class_weight)
             rows = len(samples)
-            feed = ArrayFeed(samples, batch, lambda: data.epoch_order(rows, self._seed, self._epochs_done))
+            feed = ArrayFeed(samples, batch, lambda: epoch_order(rows, self._seed, self._epochs_done))
             if not shuffle:
                 feed = ArrayFeed(samples, batch)
         if given is not None:

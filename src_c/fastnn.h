@@ -414,18 +414,25 @@ size_t fnn_state_size(const fnn_measure *measure);
  * later call without data (data == NULL) goes on to FNN_BACKWARD. */
 fnn_status fnn_train(const fnn_model *model, const fnn_data *data, fnn_run *run, void *workspace);
 
+/* order[0 ... rows - 1]: a permutation of 0 ... rows - 1, a function of seed and epoch. */
+void fnn_epoch_order(uint64_t seed, uint64_t epoch, size_t rows, int64_t *order);
+
 /* One member of many that are trained at once: what fnn_train is given, with run.threads = 1, and what it returned. */
 typedef struct {
     const fnn_model *model;
     fnn_data data;
+    int shuffles; /* the order of the rows is fnn_epoch_order's, not that of `data` */
+    uint64_t seed, epoch;
     fnn_run run;
     void *workspace;
     fnn_status status;
 } fnn_member;
 
-/* Trains every member, each on one thread. `progress` (not those of the runs) is asked while thread 0 works; when it asks to
- * stop, every member ends with its last finished step. */
-fnn_status fnn_train_many(fnn_member *members, size_t count, int threads, const fnn_progress *progress);
+/* Trains every member, each on one thread. `progress` (not those of the runs) is asked by the calling thread; when it asks to
+ * stop, every member ends with its last finished step. orders: room for the rows of a member that shuffles, for each
+ * thread. */
+fnn_status fnn_train_many(fnn_member *members, size_t count, int threads, int64_t *orders, size_t most_rows,
+                          const fnn_progress *progress);
 
 /* One optimizer step from model->gradients. workspace: as for fnn_train with this run->batch, whose activations stay. */
 void fnn_apply_gradients(const fnn_model *model, fnn_run *run, void *workspace);

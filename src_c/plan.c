@@ -90,10 +90,12 @@ fnn_status fnn_train(const fnn_model *model, const fnn_data *data, fnn_run *run,
 
 typedef struct {
     fnn_member *members;
-    size_t count;
+    size_t count, most_rows;
+    int64_t *orders; /* most_rows for each thread */
     const fnn_progress *progress;
     double next_poll;
     fnn_team team;
+    atomic_size_t done; /* members */
     atomic_int stop;
 } many_job;
 
@@ -120,6 +122,15 @@ static int watch_many(void *context, size_t steps_done, const double *sums) {
     return atomic_load_explicit(&job->stop, memory_order_relaxed);
 }
 
+static void train_member(many_job *job, fnn_member *member, int thread) {
+    if (member->shuffles) {
+        int64_t *order = job->orders + (size_t)thread * job->most_rows;
+        fnn_epoch_order(member->seed, member->epoch, member->data.rows, order);
+        member->data.order = order;
+    }
+    member->status = fnn_train(member->model, &member->data, &member->run, member->workspace);
+}
+
 static void many_worker(void *context, int thread) {
     many_job *job = context;
     many_watch watch = {job, thread};
@@ -130,13 +141,19 @@ static void many_worker(void *context, int thread) {
         member->run.progress = &progress;
         member->status = FNN_STOPPED;
         if (!watch_many(&watch, 0, member->run.sums)) {
-            member->status = fnn_train(member->model, &member->data, &member->run, member->workspace);
+            train_member(job, member, thread);
         }
+        atomic_fetch_add(&job->done, 1);
+    }
+    while (thread == 0 && job->progress && atomic_load(&job->done) < job->count) {
+        fnn_doze();
+        watch_many(&watch, 0, job->members[0].run.sums);
     }
 }
 
-fnn_status fnn_train_many(fnn_member *members, size_t count, int threads, const fnn_progress *progress) {
-    many_job job = {.members = members, .count = count, .progress = progress};
+fnn_status fnn_train_many(fnn_member *members, size_t count, int threads, int64_t *orders, size_t most_rows,
+                          const fnn_progress *progress) {
+    many_job job = {.members = members, .count = count, .most_rows = most_rows, .orders = orders, .progress = progress};
     job.next_poll = fnn_seconds() + (progress ? progress->interval : 0);
     fnn_team_run(&job.team, threads, start_many, many_worker, &job);
     return atomic_load(&job.stop) ? FNN_STOPPED : FNN_OK;

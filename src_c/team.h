@@ -47,6 +47,9 @@ void fnn_team_wait(fnn_team *team, void (*between)(void *context), void *context
 
 double fnn_seconds(void); /* a monotonic clock */
 
+/* Sleeps for about a tenth of a millisecond. */
+void fnn_doze(void);
+
 /* Denormals count as zero on this thread until its mode, which the first returns, is restored. */
 unsigned long fnn_flush_denormals(void);
 void fnn_restore_mode(unsigned long mode);

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import fastnn
-from fastnn import layers
+from fastnn import _engine, layers
 
 
 def members(count=5, seed=3):
@@ -71,16 +71,37 @@ def test_bad_arguments_change_nothing():
         fastnn.Ensemble([model, fastnn.Sequential([layers.Dense(1, input_shape=(6,))])]).fit(x, y, verbose=0)
 
 
+@pytest.mark.parametrize("rows", [0, 1, 2, 5, 1000])
+def test_an_order_of_rows_is_fisher_and_yates_with_philox(rows):
+    seed, epoch = 2**63 + 11, 7
+    words = np.random.Philox(key=np.array([seed, epoch], np.uint64)).random_raw(rows).tolist()
+    expected = list(range(rows))
+    for word, i in zip(words, range(rows - 1, 0, -1), strict=False):
+        j = word * (i + 1) >> 64
+        expected[i], expected[j] = expected[j], expected[i]
+    assert _engine.epoch_order(rows, seed, epoch).tolist() == expected
+    assert sorted(expected) == list(range(rows))
+
+
+def test_any_place_of_an_order_is_as_likely_as_any_other():
+    orders = np.stack([_engine.epoch_order(5, 1, epoch) for epoch in range(20_000)])
+    for place in range(5):  # 4,000 of each, and a standard deviation of 57
+        assert np.abs(np.bincount(orders[:, place], minlength=5) - 4000).max() < 4.5 * 57
+
+
 @pytest.mark.slow
 @pytest.mark.thread_unsafe(reason="sends this process a signal")
-def test_ctrl_c_ends_it_soon():
+@pytest.mark.parametrize("width", [8, 600])  # a wide one keeps its thread busy when the calling one has no more to do
+def test_ctrl_c_ends_it_soon(width):
     x, y = table(200_000)
-    ensemble = fastnn.Ensemble(members(8))
+    wide = fastnn.Sequential([fastnn.Input((6,)), layers.Dense(width, "relu"), layers.Dense(1, "sigmoid")])
+    wide.compile("adam", "mse")
+    ensemble = fastnn.Ensemble([*members(7 if width == 8 else 1), wide])
     ensemble.fit(x[:100], y[:100], verbose=0)
-    timer = threading.Timer(0.3, signal.raise_signal, [signal.SIGINT])
+    timer = threading.Timer(0.6, signal.raise_signal, [signal.SIGINT])
     timer.start()
     started = time.perf_counter()
-    with pytest.raises(KeyboardInterrupt):
+    with fastnn.num_threads(2), pytest.raises(KeyboardInterrupt):
         ensemble.fit(x, y, batch_size=1, epochs=50, verbose=0)
     assert time.perf_counter() - started < 2
     assert np.isfinite(ensemble.predict(x[:10])).all()

@@ -1,0 +1,44 @@
+/* The order of the rows of an epoch: a function of the seed and the epoch, whichever thread asks for it. */
+
+#include "fastnn.h"
+
+enum { FNN_WORDS = 4 }; /* of a block of Philox */
+
+__extension__ typedef unsigned __int128 uint128;
+
+/* Philox4x64-10 (Salmon, Moraes, Dror, Shaw: Parallel random numbers: as easy as 1, 2, 3, SC 2011). */
+static void philox_block(uint64_t counter, uint64_t key0, uint64_t key1, uint64_t words[FNN_WORDS]) {
+    uint64_t c0 = counter, c1 = 0, c2 = 0, c3 = 0;
+    for (int round = 0; round < 10; round++) {
+        const uint128 p0 = (uint128)c0 * 0xD2E7470EE14C6C93u;
+        const uint128 p1 = (uint128)c2 * 0xCA5A826395121157u;
+        c0 = (uint64_t)(p1 >> 64) ^ c1 ^ key0;
+        c2 = (uint64_t)(p0 >> 64) ^ c3 ^ key1;
+        c1 = (uint64_t)p1;
+        c3 = (uint64_t)p0;
+        key0 += 0x9E3779B97F4A7C15u;
+        key1 += 0xBB67AE8584CAA73Bu;
+    }
+    words[0] = c0;
+    words[1] = c1;
+    words[2] = c2;
+    words[3] = c3;
+}
+
+/* Fisher and Yates, from the last place down to the second: place i changes with floor(word (i + 1) / 2^64). That favours no
+ * place by more than n / 2^64, so no word is thrown away, and no branch depends on one. */
+void fnn_epoch_order(uint64_t seed, uint64_t epoch, size_t rows, int64_t *order) {
+    for (size_t i = 0; i < rows; i++) {
+        order[i] = (int64_t)i;
+    }
+    uint64_t words[FNN_WORDS], counter = 0;
+    for (size_t i = rows; i > 1;) {
+        philox_block(++counter, seed, epoch, words);
+        for (int k = 0; k < FNN_WORDS && i > 1; k++) {
+            const size_t j = (size_t)(((uint128)words[k] * i) >> 64);
+            const int64_t last = order[--i];
+            order[i] = order[j];
+            order[j] = last;
+        }
+    }
+}
