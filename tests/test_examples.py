@@ -1,0 +1,57 @@
+"""The examples, each in its quick setting: they run, and reach what a short training reaches."""
+
+import runpy
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.thread_unsafe(reason="sets the process-wide seed"),
+    pytest.mark.skipif(not EXAMPLES.is_dir(), reason="needs the examples beside the tests"),
+]
+
+
+def quick(name, *arguments):
+    """What the example's main returns: its figures."""
+    return runpy.run_path(str(EXAMPLES / f"{name}.py"))["main"](["--quick", *arguments])
+
+
+# The floors lie well below what the quick settings reach (in brackets): instruction sets round differently, and a
+# training of few epochs makes much of it.
+
+
+def test_digits_of_new_writers_are_read():
+    figures = quick("digits")
+    assert figures["accuracy"] > 0.93  # (0.955)
+    assert figures["baseline"] > 0.93
+
+
+def test_breast_cancer_finds_the_malignant_ones():
+    figures = quick("breast_cancer")
+    assert figures["auc"] > 0.985  # (0.994)
+    assert figures["recall"] > 0.95  # (0.976)
+    assert figures["accuracy"] > 0.94  # (0.965)
+
+
+def test_housing_is_far_better_than_the_mean():
+    figures = quick("housing")
+    assert figures["error"] < 60_000 < figures["mean"]  # dollars (52,700 and 117,000)
+    assert 0.7 < figures["covered"] < 0.99  # (0.95; 0.8 when trained to the end)
+
+
+def test_speech_tells_the_speakers_apart():
+    figures = quick("speech")
+    assert figures["accuracy"] > 0.96  # (0.987)
+    assert figures["right"] > 0.98  # of the utterances of which it is sure (1.0)
+    assert figures["sure"] > 0.85  # (0.957)
+
+
+def test_every_example_is_tested_and_in_the_documentation():
+    names = {path.stem for path in EXAMPLES.glob("*.py")}
+    tested = Path(__file__).read_text()
+    page = (EXAMPLES.parent / "docs" / "examples.md").read_text()
+    for name in names:
+        assert f'quick("{name}"' in tested
+        assert f"python examples/{name}.py" in page
