@@ -46,7 +46,13 @@ class Network:
     # ---- building ----
 
     def add(self, layer: Layer) -> None:
-        """Put a layer on top; the model is built anew, with new weights."""
+        """Put a layer on top; the model is built anew, with new weights.
+
+        Parameters
+        ----------
+        layer : Layer
+            Of no other model.
+        """
         self._append(layer)
         self._forget_weights()
         self._build_if_known()

@@ -140,7 +140,13 @@ class Lookup(Layer):
         self._index(tokens)
 
     def get_vocabulary(self, include_special_tokens: bool = True) -> list[Any]:
-        """The tokens in the order of their indices."""
+        """The tokens in the order of their indices.
+
+        Parameters
+        ----------
+        include_special_tokens : bool, default True
+            With those for masked and unknown tokens, which come first.
+        """
         return [*(self._special if include_special_tokens else []), *self._tokens()]
 
     def vocabulary_size(self) -> int:
