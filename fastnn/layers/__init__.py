@@ -91,12 +91,35 @@ for _layer in (
 
 
 def serialize(layer: Layer) -> dict[str, Any]:
-    """A JSON-able dict from which :func:`deserialize` makes an equal layer."""
+    """A JSON-able dict from which :func:`deserialize` makes an equal layer.
+
+    Parameters
+    ----------
+    layer : Layer
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> fastnn.layers.serialize(fastnn.layers.Rescaling(0.5))["class_name"]
+    'Rescaling'
+    """
     return _registry.serialize(layer)
 
 
 def deserialize(config: dict[str, Any]) -> Layer:
-    """The layer that :func:`serialize` described."""
+    """The layer that :func:`serialize` described.
+
+    Parameters
+    ----------
+    config : dict
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> config = fastnn.layers.serialize(fastnn.layers.Dense(3, "relu"))
+    >>> fastnn.layers.deserialize(config).units
+    3
+    """
     arguments = config.get("config") if isinstance(config, dict) else None
     if not isinstance(arguments, dict):
         return _registry.get(config)

@@ -17,6 +17,14 @@ class InputLayer(Layer):
         ``(features,)``, without the rows; several axes, as of images, before a :class:`Flatten`.
     name : str, optional
     dtype : {"float32", "float64", "mixed_bfloat16"}, optional
+    input_shape : tuple of int, optional
+        Another name of `shape`.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> fastnn.Sequential([fastnn.layers.InputLayer((4,)), fastnn.layers.Dense(2)]).built
+    True
     """
 
     idle = keeps_axes = True
@@ -36,6 +44,13 @@ class InputLayer(Layer):
 
 def Input(shape: Any, name: str | None = None, dtype: Any = None) -> InputLayer:  # noqa: N802 (Keras's name)
     """The :class:`InputLayer` for rows of ``shape = (features,)``.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        ``(features,)``, without the rows; several axes before a :class:`Flatten`.
+    name : str, optional
+    dtype : {"float32", "float64", "mixed_bfloat16"}, optional
 
     Examples
     --------
