@@ -69,11 +69,14 @@ class Registry(Generic[T]):
         What error messages call a member, e.g. ``"loss"``.
     base : type
         The class of every member.
+    others : sequence of str
+        Names that the module's own ``get`` knows beside the registered ones, for error messages.
     """
 
-    def __init__(self, kind: str, base: type[T]) -> None:
+    def __init__(self, kind: str, base: type[T], others: Sequence[str] = ()) -> None:
         self.kind = kind
         self.base = base
+        self.others = tuple(others)
         self._members: dict[str, type[T] | T] = {}
 
     def register(self, member: type[T] | T, *names: str) -> None:
@@ -119,7 +122,8 @@ class Registry(Generic[T]):
             )
         member = self._members.get(identifier.lower())
         if member is None:
-            raise ValueError(f"{argument} {identifier!r} is unknown; {nearest_names(identifier, list(self._members))}")
+            near = nearest_names(identifier, [*self._members, *self.others])
+            raise ValueError(f"{argument} {identifier!r} is unknown; {near}")
         if isinstance(member, type):
             return member(**config)
         if config:

@@ -18,6 +18,7 @@ from fastnn.layers.base import (
     axes_of,
     check_row_axes,
     first_to_compute,
+    give_name,
     one_axis,
     prepared,
     raw_reader,
@@ -78,16 +79,12 @@ class Network:
             raise ValueError(
                 f"Heads must come last in the model: put {type(layer).__name__} before it, or into its heads"
             )
-        taken = {other.name for other in self.layers}
-        if layer.name is None:
-            base = "input" if isinstance(layer, layers.InputLayer) else type(layer).__name__.lower()
-            numbered = (base if not k else f"{base}_{k}" for k in range(len(self.layers) + 1))
-            layer.name = next(name for name in numbered if name not in taken)
-        elif layer.name in taken:
-            raise ValueError(f"name {layer.name!r} is taken: layer names must be unique in a model")
+        if layer.name == "optimizer":
+            raise ValueError("name 'optimizer' is taken: in files of models the optimizer's state has it")
         dtypes = {other.dtype for other in self.layers if other.dtype} | ({layer.dtype} if layer.dtype else set())
         if len(dtypes) > 1:
             raise ValueError(f"dtype must be the same for all layers of a model, got {' and '.join(sorted(dtypes))}")
+        give_name(layer, self.layers, "model")
         layer.attach(self)
         self.layers.append(layer)
 

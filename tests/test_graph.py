@@ -28,6 +28,8 @@ STACKS = {
     "batch": lambda width: [layers.BatchNormalization()],
     "wide batch": lambda width: [layers.Dense(120), layers.BatchNormalization(), layers.Activation("tanh")],
     "layer": lambda width: [layers.LayerNormalization(), layers.Dense(3)],
+    "gelu": lambda width: [layers.Dense(5, "gelu")],
+    "glu": lambda width: [layers.Dense(8), layers.GLU("silu")],
     "prelu": lambda width: [layers.PReLU()],
     "residual": lambda width: [block(width)],
     "residuals": lambda width: [layers.Residual([block(width), layers.Dense(width)]), layers.Dense(3)],

@@ -245,6 +245,8 @@ def test_metrics_of_a_saved_model_keep_their_constants(tmp_path):
         (lambda: metrics.R2Score(num_regressors=-1), ValueError, "num_regressors must be an integer of at least 0"),
         (lambda: metrics.BinaryAccuracy(threshold="high"), TypeError, "threshold must be a number, got str"),
         (lambda: metrics.get("precison"), ValueError, "did you mean 'precision'"),
+        (lambda: metrics.get("acuracy"), ValueError, "did you mean 'accuracy'"),
+        (lambda: metrics.get("axc"), ValueError, "did you mean .*'acc'"),
         (lambda: metrics.BinaryAccuracy()([[1]], [[0.5], [0.5]]), ValueError, r"the shape of y_pred, \(2, 1\)"),
         (lambda: metrics.MeanSquaredError()([[1]], [[0.5]], [1, 2]), ValueError, "each of the 1 rows, got 2"),
     ],

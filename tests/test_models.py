@@ -113,6 +113,56 @@ def test_names_weights_and_config_round_trip():
     assert not model.get_weights()[0].any()
 
 
+def test_layers_are_named_as_in_keras():
+    """Classes of Keras have the names that Keras 3.15 gives. Each model and block counts by itself."""
+    model = fastnn.Sequential(
+        [
+            fastnn.Input((4,)), layers.BatchNormalization(), layers.Dense(4), layers.ReLU(), layers.LeakyReLU(),
+            layers.ELU(), layers.PReLU(), layers.Dense(8), layers.GLU(), layers.RMSNormalization(),
+            layers.LayerNormalization(), layers.GaussianNoise(0.1),
+            layers.BatchNormalization(name="batch_normalization_1"),
+            layers.Residual([layers.Dense(3), layers.Dense(4)]), layers.BatchNormalization(),
+        ]
+    )  # fmt: skip
+    assert [layer.name for layer in model.layers] == [
+        "input_layer", "batch_normalization", "dense", "re_lu", "leaky_re_lu", "elu", "p_re_lu", "dense_1", "glu",
+        "rms_normalization", "layer_normalization", "gaussian_noise", "batch_normalization_1", "residual",
+        "batch_normalization_2",
+    ]  # fmt: skip
+    assert [layer.name for layer in model.get_layer("residual").layers] == ["dense", "dense_1"]
+
+
+def test_a_layer_that_does_not_fit_gets_no_name():
+    model = fastnn.Sequential([layers.Dense(2, dtype="float64")])
+    layer = layers.Dense(2, dtype="float32")
+    with pytest.raises(ValueError, match="dtype must be the same for all layers"):
+        model.add(layer)
+    assert layer.name is None
+    assert len(model.layers) == 1
+
+
+def test_a_name_that_files_need_is_refused():
+    for make in (lambda: fastnn.Sequential([layers.Dense(1, name="optimizer")]),
+                 lambda: fastnn.Sequential([layers.Residual([layers.Dense(1)], name="optimizer")])):  # fmt: skip
+        with pytest.raises(ValueError, match="name 'optimizer' is taken: in files of models"):
+            make()
+    with pytest.raises(ValueError, match="name 'a' is taken: layer names must be unique in a model"):
+        fastnn.Sequential([layers.Dense(1, name="a"), layers.Dense(1, name="a")])
+    with pytest.raises(ValueError, match="name 'a' is taken: layer names must be unique in a block"):
+        layers.Residual([layers.Dense(1, name="a"), layers.Dense(1, name="a")])
+
+
+def test_a_block_may_hold_a_layer_named_optimizer(tmp_path):
+    block = layers.Residual([layers.Dense(3, name="optimizer")])
+    model = fastnn.Sequential([fastnn.Input((3,)), block, layers.Dense(1, "sigmoid")])
+    model.compile("adam", "mse")
+    model.fit(X, Y[:, None], verbose=0)
+    model.save(tmp_path / "model")
+    loaded = fastnn.load_model(tmp_path / "model")
+    loaded.load_weights(tmp_path / "model")
+    np.testing.assert_array_equal(loaded.predict(X), model.predict(X))
+
+
 def test_a_model_without_input_shape_is_built_by_fit():
     model = fastnn.Sequential([layers.Dense(4, "softmax")])
     with pytest.raises(ValueError, match="predict needs a built model"):

@@ -195,7 +195,7 @@ def test_numbers_that_are_no_categories():
     model = fastnn.Sequential([fastnn.Input((2,)), layer, layers.Dense(1)])
     for bad in (3, -1, 0.5, np.nan):
         with pytest.raises(
-            ValueError, match="x must hold whole numbers from 0 to 2 for layer 'categoryencoding', but row 1"
+            ValueError, match="x must hold whole numbers from 0 to 2 for layer 'category_encoding', but row 1"
         ):
             model.predict([[0, 1], [2, bad]])
     hidden = fastnn.Sequential([fastnn.Input((2,)), layers.Rescaling(1.0), layers.CategoryEncoding(3, "one_hot")])
@@ -299,7 +299,7 @@ def test_a_model_of_text_columns(mode, tmp_path):
     np.testing.assert_array_equal(loaded.predict(x), model.predict(x))
     assert loaded.layers[0].get_vocabulary() == lookup.get_vocabulary()
     np.testing.assert_array_equal(fastnn.clone_model(model).layers[0]([["red"]]), lookup([["red"]]))
-    with pytest.raises(TypeError, match="x must hold text for layer 'stringlookup', got dtype int"):
+    with pytest.raises(TypeError, match="x must hold text for layer 'string_lookup', got dtype int"):
         model.predict([[1, 2]])
     with pytest.raises(ValueError, match="belongs to a model that is built: call adapt before"):
         lookup.adapt(x)
@@ -457,14 +457,16 @@ def test_raw_columns_in_branches(tmp_path):
 def test_raw_columns_that_cannot_be():
     x, y = table(20)
     model = branched(x)
-    with pytest.raises(TypeError, match=r"x\['colour'\] must hold text for layer 'stringlookup', but row 0 holds None"):
+    with pytest.raises(
+        TypeError, match=r"x\['colour'\] must hold text for layer 'string_lookup', but row 0 holds None"
+    ):
         model.fit(x | {"colour": [None] * 20}, y)
     with pytest.raises(ValueError, match=r"x\['image'\] must have rows of shape \(3, 4\), got \(4, 3\)"):
         model.fit(x | {"image": np.zeros((20, 4, 3))}, y)
     assert not model.built
     model.fit(x, y, verbose=0)
     with pytest.raises(
-        TypeError, match="x must be a dict of arrays or a data frame: layer 'stringlookup' reads raw data"
+        TypeError, match="x must be a dict of arrays or a data frame: layer 'string_lookup' reads raw data"
     ):
         model.predict(np.zeros((2, 16)))
     with pytest.raises(ValueError, match="which a frozen Predictor cannot"):

@@ -118,8 +118,8 @@ def test_every_layer_with_parameters_takes_penalties_and_constraints(tmp_path):
     dense = model.layers[4].layers[0]
     held = {f"{layer}/{name}": view for (layer, name), view in model._views.items()}
     expected = 0.01 * np.square(dense.kernel).sum()
-    for name in ("embedding/embeddings", "batchnormalization/gamma", "batchnormalization/beta",
-                 "layernormalization/gamma", "layernormalization/beta", "prelu/alpha"):  # fmt: skip
+    for name in ("embedding/embeddings", "batch_normalization/gamma", "batch_normalization/beta",
+                 "layer_normalization/gamma", "layer_normalization/beta", "p_re_lu/alpha"):  # fmt: skip
         expected += 0.1 * np.square(held[name]).sum()
     with_penalties = model.evaluate(x, y, verbose=0)
     for layer in (*model.layers, dense):
@@ -129,7 +129,7 @@ def test_every_layer_with_parameters_takes_penalties_and_constraints(tmp_path):
     model.compile("sgd", "mse")
     assert with_penalties - model.evaluate(x, y, verbose=0) == pytest.approx(float(expected), rel=1e-5)
     model.train_on_batch(x, y)
-    for name in ("embedding/embeddings", "batchnormalization/gamma", "layernormalization/beta", "prelu/alpha"):
+    for name in ("embedding/embeddings", "batch_normalization/gamma", "layer_normalization/beta", "p_re_lu/alpha"):
         assert held[name].min() >= 0
     assert dense.bias.min() >= 0
 

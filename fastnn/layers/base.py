@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,35 @@ if TYPE_CHECKING:
     from fastnn.constraints import Constraint
     from fastnn.network import Network
     from fastnn.regularizers import Regularizer
+
+
+# Between the words of a class name: BatchNormalization, RMSNormalization, PReLU (Keras counts "Re" as a word).
+_WORDS = re.compile("(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+
+
+def give_name(layer: Layer, others: Iterable[Layer], place: str) -> None:
+    """Name a layer that has no name as Keras does: its class in snake case, with ``_1`` for the second, and so on.
+
+    Parameters
+    ----------
+    layer : Layer
+    others : iterable of Layer
+        Those whose names are taken.
+    place : str
+        Where they are, for the message: ``"model"`` or ``"block"``.
+
+    Raises
+    ------
+    ValueError
+        When the layer has a name that another one has.
+    """
+    taken = {other.name for other in others}
+    if layer.name is None:
+        base = _WORDS.sub("_", type(layer).__name__).lower()
+        numbered = (f"{base}_{k}" if k else base for k in range(len(taken) + 1))
+        layer.name = next(name for name in numbered if name not in taken)
+    elif layer.name in taken:
+        raise ValueError(f"name {layer.name!r} is taken: layer names must be unique in a {place}")
 
 
 def check_width(name: str, value: Any) -> int:

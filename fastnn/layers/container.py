@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from fastnn.initializers import Initializer
 from fastnn.layers._op import OP_ACTIVATION, OP_JOIN, Op, Rule
-from fastnn.layers.base import Layer, check_preparation, first_to_compute
+from fastnn.layers.base import Layer, check_preparation, first_to_compute, give_name
 from fastnn.layers.input import InputLayer
 from fastnn.layers.preprocessing import Values
 
@@ -36,15 +36,9 @@ class Container(Layer):
             raise ValueError(f"layer {layer.name!r} belongs to a model already; make a new one for this block")
         if layer.must_be_last:
             raise TypeError(f"layers must not hold {type(layer).__name__}, which is the last layer of a model")
-        taken = {other.name for other in self.layers}
-        if layer.name is None:
-            base = type(layer).__name__.lower()
-            numbered = (base if not k else f"{base}_{k}" for k in range(len(taken) + 1))
-            layer.name = next(name for name in numbered if name not in taken)
-        elif layer.name in taken:
-            raise ValueError(f"name {layer.name!r} is taken: layer names must be unique in a block")
         if layer.dtype is not None and self.dtype not in (None, layer.dtype):
             raise ValueError(f"dtype must be the same for all layers of a block, got {self.dtype} and {layer.dtype}")
+        give_name(layer, self.layers, "block")
         self.dtype = self.dtype or layer.dtype
         self.layers.append(layer)
         layer._parent = self

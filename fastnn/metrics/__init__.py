@@ -92,7 +92,8 @@ __all__ = [
     "serialize",
 ]
 
-_registry: Registry[Metric] = Registry("metric", Metric)
+_BY_LOSS = ("accuracy", "acc")  # stand for the kind that fits the loss
+_registry: Registry[Metric] = Registry("metric", Metric, _BY_LOSS)
 _ALIASES = {
     MeanSquaredError: ("mse",),
     MeanAbsoluteError: ("mae",),
@@ -111,7 +112,7 @@ for _name in __all__:
 
 def get(identifier: Any, loss: losses.Loss | None = None, outputs: int = 0) -> Metric:
     """The metric of that name; ``"accuracy"`` becomes the one that fits loss and outputs, as in Keras."""
-    if isinstance(identifier, str) and identifier.lower() in ("accuracy", "acc"):
+    if isinstance(identifier, str) and identifier.lower() in _BY_LOSS:
         if loss is None:
             raise ValueError(
                 "metric 'accuracy' needs a loss that says what the targets are; name one of its kinds instead"
