@@ -12,6 +12,7 @@ import numpy.typing as npt
 from fastnn import losses, sparse
 from fastnn._engine import all_finite
 from fastnn._registry import nearest_names
+from fastnn.frames import column_names, real_array
 from fastnn.sparse import SparseRows
 
 Array = npt.NDArray[Any]
@@ -73,17 +74,6 @@ def pieces(rows: Any) -> Iterator[tuple[int, Any]]:
 
 
 Rows = Array | SparseRows  # as the engine reads them
-
-
-def _as_array(values: Any, name: str) -> Array:
-    """An ndarray of a real kind, or one sentence on what `values` is instead."""
-    if sparse.is_sparse(values):
-        raise TypeError(f"{name} is a sparse matrix, which it cannot be: pass {name}.toarray()")
-    array = np.asarray(values)
-    if array.dtype.kind not in "fiub":
-        kind = {"c": "complex", "O": "object", "U": "text", "S": "bytes"}.get(array.dtype.kind, str(array.dtype))
-        raise TypeError(f"{name} must hold real numbers, got {kind} data (dtype {array.dtype})")
-    return array
 
 
 def _as_rows(array: Array, dtype: str, *, defer: bool = False) -> Any:
@@ -159,7 +149,7 @@ def inputs(
     TypeError, ValueError
         In one sentence, before anything changes.
     """
-    array = sparse.from_scipy(x, dtype, name) if sparse.is_sparse(x) else _as_array(x, name)
+    array = sparse.from_scipy(x, dtype, name) if sparse.is_sparse(x) else real_array(x, name)
     if array.ndim != 2:
         hint = f"; one row is {name}[None, :], one feature is {name}[:, None]" if array.ndim == 1 else ""
         raise ValueError(f"{name} must have two axes (rows, features), got shape {array.shape}{hint}")
@@ -177,12 +167,6 @@ def inputs(
     if check_finite and array.dtype.kind == "f":
         _check_finite(rows, name)
     return rows
-
-
-def has_names(x: Any) -> bool:
-    """Whether x is a dict of arrays or a data frame."""
-    named = isinstance(x, Mapping) or (hasattr(x, "columns") and not isinstance(x, np.ndarray))
-    return named and not sparse.is_sparse(x)  # one of whose formats is a dict
 
 
 def named_inputs(
@@ -221,7 +205,7 @@ def named_inputs(
     TypeError, ValueError
         In one sentence, before anything changes.
     """
-    there = list(x) if isinstance(x, Mapping) else list(x.columns)
+    there = column_names(x)
     wanted = [key for keys in columns.values() for key in keys]
     unused = [key for key in there if key not in wanted]
     parts: dict[str, list[Array]] = {branch: [] for branch in columns}
@@ -232,7 +216,7 @@ def named_inputs(
                 near = nearest_names(str(key), [str(k) for k in there])
                 raise ValueError(f"{name} has no {key!r}, which the branch {branch!r} takes; {near}")
             values, called = x[key], f"{name}[{key!r}]"
-            array = _as_array(values if prepare is None else prepare(branch, values, called), called)
+            array = real_array(values if prepare is None else prepare(branch, values, called), called)
             array = array[:, None] if array.ndim == 1 else array
             if array.ndim != 2 or not array.shape[1]:
                 raise ValueError(f"{name}[{key!r}] must have shape (rows,) or (rows, features), got {array.shape}")
@@ -292,7 +276,7 @@ def targets(
     """
     if y is None:
         raise ValueError(f"{name} is missing: the loss {loss.name} needs targets")
-    array = _as_array(y, name)
+    array = real_array(y, name)
     if array.ndim == 0 or len(array) != rows:
         given = "a scalar" if array.ndim == 0 else f"{len(array)} rows"
         raise ValueError(f"x and {name} must have the same number of rows, got {rows} rows and {given}")
@@ -333,7 +317,7 @@ def sample_weights(
     """
     if weights is None:
         return None
-    array = _as_array(weights, name)
+    array = real_array(weights, name)
     if array.shape == (rows, 1):
         array = array[:, 0]
     if array.shape != (rows,):

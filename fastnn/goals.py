@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from fastnn import data, losses, metrics
+from fastnn import data, frames, losses, metrics
 from fastnn._head import Head
 from fastnn._registry import by_name
 
@@ -146,10 +146,8 @@ def targets(
         return data.targets(y, rows, outputs[0], goals[0].loss, dtype, check_finite=check_finite, name=name)
     if y is None:
         raise ValueError(f"{name} is missing: it must be a dict with {', '.join(repr(goal.name) for goal in goals)}")
-    if hasattr(y, "columns") and not isinstance(y, Mapping):  # a data frame with a column a head
-        y = {goal.name: y[goal.name] for goal in goals if goal.name in list(y.columns)}
-    found = []
-    for goal, one, columns in zip(goals, by_name(y, [goal.name for goal in goals], name), outputs, strict=True):
+    names, found = [goal.name for goal in goals], []
+    for goal, one, columns in zip(goals, by_name(frames.by_column(y, names), names, name), outputs, strict=True):
         key = f"{name}[{goal.name!r}]"
         found.append(data.targets(one, rows, columns, goal.loss, dtype, check_finite=check_finite, name=key))
     dense = [array for goal, array in zip(goals, found, strict=True) if goal.loss.targets != losses.LABELS]
@@ -163,19 +161,21 @@ def targets(
 def sample_weights(
     weights: Any, rows: int, goals: Sequence[Goal], dtype: str, *, check_finite: bool, name: str = "sample_weight"
 ) -> Array | None:
-    """A weight for each row, or for each row and head where a dict or a list says so; a head left out weighs 1.
+    """A weight for each row, or for each row and head where a dict, a list or a data frame says so; one left out is 1.
 
     Raises
     ------
     TypeError, ValueError
         In one sentence.
     """
+    names = [goal.name for goal in goals]
+    weights = frames.by_column(weights, names) if goals[0].name else weights
     listed = isinstance(weights, (list, tuple)) and len(weights) > 0 and np.ndim(weights[0]) > 0
     if not goals[0].name or not (listed or isinstance(weights, Mapping)):
         return data.sample_weights(weights, rows, dtype, check_finite=check_finite, name=name)
     ones = np.ones(rows, dtype)
     found = []
-    for goal, given in zip(goals, by_name(weights, [goal.name for goal in goals], name, ones), strict=True):
+    for goal, given in zip(goals, by_name(weights, names, name, ones), strict=True):
         key = f"{name}[{goal.name!r}]"
         converted = data.sample_weights(given, rows, dtype, check_finite=check_finite, name=key)
         found.append(ones if converted is None else converted)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastnn import config, data, layers, plan, utils
+from fastnn import config, data, frames, layers, plan, utils
 from fastnn._engine import Engine
 from fastnn._registry import nearest_names
 from fastnn.layers.base import (
@@ -154,7 +154,9 @@ class Network:
     ) -> tuple[Any, Any]:
         """X as the engine reads it, and its features, by branch where it has names."""
         engine, branches = self._engine, self._branches
-        if not isinstance(x, np.ndarray) and data.has_names(x):
+        if not isinstance(x, np.ndarray):
+            frames.check_collected(x, name)
+        if frames.has_names(x):
             if branches is not None:
                 widths = branches.built_widths if engine else branches.widths
                 return data.named_inputs(

@@ -154,12 +154,12 @@ cdef cnp.ndarray _rows(Predictor self, x):
                 and (self._inputs == 1 or cnp.PyArray_STRIDE(array, axes - 1) == self._itemsize) \
                 and cnp.PyArray_STRIDE(array, 0) % self._itemsize == 0:
             return array
-    from fastnn import data
+    from fastnn import data, frames
     from fastnn.sparse import is_sparse
 
     if is_sparse(x):
         raise TypeError("x is sparse, which a frozen Predictor cannot read: use the model's predict")
-    if self._columns is not None and data.has_names(x):
+    if self._columns is not None and frames.has_names(x):
         return data.named_inputs(x, *self._columns, self._dtype.name, check_finite=False)[0]
     values = np.asarray(x)
     if values.ndim == 1:

@@ -104,7 +104,7 @@ def run_python(code):
 
 
 def test_import_loads_nothing_optional():
-    optional = ("tqdm", "matplotlib", "pandas", "sklearn", "safetensors", "torch", "tensorflow", "keras")
+    optional = ("tqdm", "matplotlib", "pandas", "polars", "sklearn", "safetensors", "torch", "tensorflow", "keras")
     code = f"import fastnn, sys; print([name for name in {optional} if name in sys.modules])"
     assert run_python(code) == "[]\n"
 

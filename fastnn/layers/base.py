@@ -14,6 +14,7 @@ from fastnn import constraints, regularizers
 from fastnn._registry import check_known_method
 from fastnn._settings import Setting
 from fastnn.config import check_policy
+from fastnn.frames import is_frame
 from fastnn.initializers import Initializer
 from fastnn.layers._op import Op, Rule
 from fastnn.sparse import SparseRows
@@ -83,6 +84,8 @@ def check_row_axes(layers: Iterable[Layer], told: tuple[int, ...] | None, axes: 
 
 def one_axis(layers: Iterable[Layer], told: tuple[int, ...] | None, values: Any, name: str) -> Any:
     """Rows of several axes as rows of one, a view where they are contiguous; others as they are."""
+    if is_frame(values):
+        return values
     array = values if hasattr(values, "ndim") else np.asarray(values)
     if array.ndim <= 2:
         return array

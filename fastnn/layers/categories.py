@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn._registry import nearest_names
+from fastnn.frames import real_array
 from fastnn.layers._op import ENCODINGS, OP_DISCRETIZE, OP_ENCODE, Op
 from fastnn.layers.base import Layer, check_width
 
@@ -190,10 +191,7 @@ class Discretization(Layer):
             raise ValueError(f"layer {self.name!r} was given its bin_boundaries: adapt would not count")
         if self._model is not None and self._model.built:
             raise ValueError(f"layer {self.name!r} belongs to a model that is built: call adapt before")
-        array = np.asarray(data)
-        if array.dtype.kind not in "fiub":
-            raise TypeError(f"data must hold real numbers, got dtype {array.dtype}")
-        values = np.sort(array.astype(np.float32), axis=None)
+        values = np.sort(real_array(data, "data").astype(np.float32), axis=None)
         if not values.size or not np.isfinite(values).all():
             raise ValueError("data must hold at least one number, and only finite ones")
         self.bin_boundaries = _quantiles(values, self.num_bins, self.epsilon)

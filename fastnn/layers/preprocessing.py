@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn._checks import check_number
+from fastnn.frames import real_array
 from fastnn.initializers import Initializer
 from fastnn.layers._op import OP_COLUMNS, RULE_DIVIDE, RULE_MULTIPLY, RULE_SCALE, Op
 from fastnn.layers.base import Layer
@@ -92,7 +93,7 @@ class Normalization(Layer):
         Parameters
         ----------
         data : array-like, shape (rows, features)
-            At least one row of finite numbers.
+            At least one row of finite numbers. (In Keras a NaN makes its whole column NaN.)
 
         Raises
         ------
@@ -101,16 +102,19 @@ class Normalization(Layer):
         """
         if self._given:
             raise ValueError(f"layer {self.name!r} was given its mean and variance: adapt would not count")
-        array = np.asarray(data)
-        if array.dtype.kind not in "fiub":
-            raise TypeError(f"data must hold real numbers, got dtype {array.dtype}")
+        array = real_array(data, "data")
         if array.ndim != 2 or not array.size:
             raise ValueError(f"data must have shape (rows, features) and at least one row, got {array.shape}")
         if self._features and array.shape[1] != self._features:
             raise ValueError(f"data must have {self._features} features a row, got {array.shape[1]}")
         wide = array.astype(np.float64)
-        if not np.isfinite(wide).all():
-            raise ValueError("data must be finite, but holds a NaN or an infinity")
+        finite = np.isfinite(wide)
+        if not finite.all():
+            row, column = np.argwhere(~finite)[0]
+            raise ValueError(
+                f"data must be finite, but row {row} holds {wide[row, column]} in column {column}, which would make "
+                f"all of the column NaN: leave such rows out, or fill them first, as with numpy.nanmean(data, axis=0)"
+            )
         self._mean, self._variance = wide.mean(axis=0), wide.var(axis=0)
         if self._model is not None and self._model.built:
             self._weight("mean")[...] = self._mean
