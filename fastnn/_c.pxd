@@ -7,7 +7,7 @@ cdef extern from "fastnn.h" nogil:
     enum:
         FNN_ALIGNMENT, FNN_PADDING, FNN_MAX_THREADS, FNN_SLOTS
         FNN_LOSS, FNN_BACKWARD, FNN_UPDATE, FNN_INPUT_GRADIENT, FNN_TRAINING
-        FNN_STOPPED, FNN_NUMBERS, FNN_KERNEL, FNN_BIAS
+        FNN_STOPPED, FNN_NUMBERS, FNN_KERNEL, FNN_BIAS, FNN_FUNCTION_METRIC
     ctypedef struct fnn_product_f32:
         const float *const *a
         int by_depth
@@ -128,6 +128,18 @@ cdef extern from "fastnn.h" nogil:
         int (*function)(void *context, size_t steps_done, const double *sums) noexcept nogil
         void *context
         double interval
+    ctypedef struct fnn_batch:
+        size_t start, rows
+        const void *output
+        void *gradient
+        size_t stride
+        double *row_losses
+        size_t row_stride
+        const double *divisors
+        double *sums
+    ctypedef struct fnn_functions:
+        int (*function)(void *context, const fnn_batch *batch) noexcept nogil
+        void *context
     ctypedef struct fnn_pace:
         pass
     ctypedef struct fnn_run:
@@ -139,6 +151,7 @@ cdef extern from "fastnn.h" nogil:
         double momentum_product
         uint64_t seed
         const fnn_progress *progress
+        const fnn_functions *functions
         fnn_pace *pace
         double *sums
         double *tile_sums

@@ -28,6 +28,7 @@ include "_arrays.pxi"
 include "_form.pxi"
 include "_structs.pxi"
 include "_progress.pxi"
+include "_calls.pxi"
 
 
 # ---- the engine ----
@@ -55,6 +56,7 @@ cdef class Engine:
     cdef public double momentum_product
     cdef public uint64_t seed
     cdef readonly tuple states
+    cdef public object functions
     cdef cnp.ndarray _predictor, _ops, _vectors, _rules, _stripes, _transposed, _gradients, _workspace, _scratch
     cdef cnp.ndarray _heads, _measures, _constants, _tile_sums
     cdef size_t _workspace_batch, _scratch_bytes_per_thread
@@ -69,6 +71,7 @@ cdef class Engine:
         self._form = _Form(plan, reads_x == [_OP_DENSE])
         self._lock = threading.Lock()
         self.slots = self.states = self._slot_names = ()
+        self.functions = None
         memset(&self.model, 0, sizeof(fnn_model))
         memset(&self.pace, 0, sizeof(fnn_pace))
         self.model.is_double = self._form.typenum == cnp.NPY_FLOAT64
@@ -217,10 +220,14 @@ cdef class Engine:
 
         `states` then holds a slice of the sums for each measure, in the order of the heads. Sums are the loss, where
         there are several heads the loss of each, and the states; losses are summed over batches of rows x loss.
+
+        Where losses or metrics are Python, `functions` is to be set afterwards. It is called once a batch, with the
+        arguments of :meth:`fastnn._functions.Functions.__call__`.
         """
         self._enter()
         try:
             self._set_heads(heads)
+            self.functions = None
             self._compiled = 1
             self._workspace = self._scratch = None  # their layout depends on the heads
             self._scratch_bytes_per_thread = fnn_scratch_bytes(&self.model, 1)
@@ -280,10 +287,18 @@ cdef class Engine:
         cdef _Reporter reporter = _Reporter(progress, self.model.sum_size)
         run.progress = &reporter.progress
         run.pace = &self.pace
+        cdef _Caller caller = None
+        if self.functions is not None:
+            caller = _Caller(self.functions, y, weights, order, sums)
+            caller.typenum, caller.outputs = self._form.typenum, self._form.outputs
+            caller.heads = self._form.heads
+            run.functions = &caller.pointer
         self._enter()
         try:
             self._take_form(x, run.batch)
             self._need_workspace(run.batch)
+            if caller is not None:
+                caller.memory = self._workspace
             self._place_gradients(&run)
             run.threads = min(_threads, self._workspace_threads)
             memory = _data(self._workspace)
@@ -293,13 +308,20 @@ cdef class Engine:
             self._last_rows = 0
         finally:
             self._leave()
+        if caller is not None and caller.error is not None:
+            error, caller.error = caller.error, None
+            raise error
         self._finish(reporter, status)
         return sums, run.first_nonfinite
 
-    def evaluate(self, x, y, progress=None, weights=None):
-        """The sums (float64) over all rows, as one batch; see :meth:`train`."""
+    def evaluate(self, x, y, progress=None, weights=None, size_t batch_size=32):
+        """The sums (float64) over all rows, as one batch, or with `functions` in batches; see :meth:`train`."""
         cdef fnn_data data
         cdef fnn_run run
+        if self.functions is not None:
+            totals = self._train(x, y, weights, None, batch_size, None, progress, FNN_LOSS)[0]
+            totals[0] += fnn_penalty(&self.model) * len(x)
+            return totals
         self._check_compiled()
         self._form.check(x, y, weights, None, &data)
         self._prepare_run(&run, None, FNN_LOSS)

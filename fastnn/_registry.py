@@ -89,6 +89,9 @@ class Registry(Generic[T]):
         """Every member once, in the order in which they were registered."""
         return list(dict.fromkeys(self._members.values()))
 
+    def __contains__(self, name: str) -> bool:
+        return name.lower() in self._members
+
     def get(self, identifier: Any, argument: str | None = None) -> T:
         """The member that `identifier` means.
 

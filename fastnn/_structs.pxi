@@ -7,8 +7,8 @@ from libc.stdint cimport int64_t
 from libc.string cimport memset
 
 from fastnn._c cimport (
-    FNN_NUMBERS, fnn_fuses, fnn_head, fnn_hyperparameters, fnn_learning_rate, fnn_measure, fnn_op, fnn_schedule,
-    fnn_state_size,
+    FNN_FUNCTION_METRIC, FNN_NUMBERS, fnn_fuses, fnn_head, fnn_hyperparameters, fnn_learning_rate, fnn_measure, fnn_op,
+    fnn_schedule, fnn_state_size,
 )
 
 MAX_STATE = 2**27  # numbers of a metric: a gibibyte
@@ -81,7 +81,8 @@ cdef int _set_heads(fnn_head *target, fnn_op *ops, size_t op_count, heads, const
     """From fastnn._head.Heads; `vector` is _constants_of them, which must outlive the model's use of them."""
     cdef size_t column = 0, target_column = 0, label = 0, h, op
     for head in heads:
-        if head.measures and head.target_columns not in (0, head.columns):
+        measured = any([measure.metric != FNN_FUNCTION_METRIC for measure in head.measures])
+        if measured and head.target_columns not in (0, head.columns):
             raise ValueError(f"metrics need targets shaped like the output, but this loss takes "
                              f"{head.target_columns} target columns for {head.columns} outputs")
     for op in range(op_count):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastnn import _engine, data
+from fastnn import _engine, data, goals
 from fastnn._settings import count
 from fastnn.callbacks import History
 from fastnn.models import Sequential
@@ -87,6 +87,12 @@ class Ensemble:
         batch = 32 if batch_size is None else count("batch_size", batch_size, 1)
         epochs = count("epochs", epochs, 0)
         shown = Sequential._verbosity(verbose)
+        for model in self.models:
+            if name := goals.called(model._goals):
+                raise ValueError(
+                    f"Ensemble trains in one engine call an epoch, which cannot call the Python function {name!r}: "
+                    f"train a model with one by its own fit"
+                )
         arrays = self._convert(x, y, check_finite)
         histories = [History() for _ in self.models]
         ready = [model._ready("fit") for model in self.models]

@@ -26,7 +26,7 @@ class Goal(NamedTuple):
     weight : float
         Of the loss in the sum of all.
     metrics : list
-        As the user gave them: names and instances.
+        Names, as the user gave them, and instances.
     weighted : list
         The same, of those in which rows count with their weights.
     """
@@ -49,7 +49,8 @@ def _weight(value: Any, argument: str) -> float:
 def _metric_list(values: Any, argument: str) -> list[Any]:
     if isinstance(values, str):
         raise TypeError(f"{argument} must be a list, got the string {values!r}: write {argument}=[{values!r}]")
-    return list(values if isinstance(values, (list, tuple)) else [values] if values is not None else [])
+    listed = values if isinstance(values, (list, tuple)) else [values] if values is not None else []
+    return [one if isinstance(one, str) else metrics.get(one) for one in listed]
 
 
 def of(
@@ -61,11 +62,11 @@ def of(
     ----------
     names : sequence of str
         Of the heads; empty for a model without.
-    loss : str, Loss, or dict or list of them
+    loss : str, Loss or function, or dict or list of them
         One loss goes for every head.
     loss_weights : number, or dict or list of numbers, optional
         Default 1.
-    chosen, weighted : sequence of str or Metric, or dict or list of such, optional
+    chosen, weighted : sequence of str, Metric or function, or dict or list of such, optional
         The metrics, and those in which rows count with their weights.
     """
     if not names:
@@ -182,23 +183,80 @@ def sample_weights(
     return np.stack(found, axis=1)
 
 
-def serialize(goals: Sequence[Goal]) -> dict[str, Any]:
-    """The arguments of ``compile`` that mean these goals, JSON-able."""
-
-    def listed(chosen: list[Any]) -> list[Any]:
-        return [m if isinstance(m, str) else metrics.serialize(metrics.get(m)) for m in chosen]
-
+def arguments(goals: Sequence[Goal]) -> dict[str, Any]:
+    """The arguments of ``compile`` that mean these goals."""
     if not goals[0].name:
         goal = goals[0]
         return {
-            "loss": losses.serialize(goal.loss),
+            "loss": goal.loss,
             "loss_weights": goal.weight,
-            "metrics": listed(goal.metrics),
-            "weighted_metrics": listed(goal.weighted),
+            "metrics": goal.metrics,
+            "weighted_metrics": goal.weighted,
         }
     return {
-        "loss": {goal.name: losses.serialize(goal.loss) for goal in goals},
+        "loss": {goal.name: goal.loss for goal in goals},
         "loss_weights": {goal.name: goal.weight for goal in goals},
-        "metrics": {goal.name: listed(goal.metrics) for goal in goals},
-        "weighted_metrics": {goal.name: listed(goal.weighted) for goal in goals},
+        "metrics": {goal.name: goal.metrics for goal in goals},
+        "weighted_metrics": {goal.name: goal.weighted for goal in goals},
     }
+
+
+def serialize(goals: Sequence[Goal]) -> dict[str, Any]:
+    """The same, JSON-able; what is Python is there by its name, see :func:`with_objects`."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(one) for key, one in value.items()}
+        if isinstance(value, list):
+            return [plain(one) for one in value]
+        if isinstance(value, losses.Loss):
+            return losses.serialize(value)
+        return metrics.serialize(value) if isinstance(value, metrics.Metric) else value
+
+    return {key: plain(value) for key, value in arguments(goals).items()}
+
+
+def called(goals: Sequence[Goal]) -> str:
+    """The name of a loss or a metric that is Python, or an empty string."""
+    for goal in goals:
+        for part in (goal.loss, *goal.metrics, *goal.weighted):
+            if isinstance(part, (losses.CustomLoss, metrics.CustomMetric)):
+                return part.name
+    return ""
+
+
+def with_objects(config: Mapping[str, Any], objects: Mapping[str, Any]) -> dict[str, Any]:
+    """What :func:`serialize` gave, with functions and classes of the user in the place of their names.
+
+    Raises
+    ------
+    ValueError
+        For a name that is not among `objects`.
+    """
+    found = dict(config)
+    for key in ("loss", "metrics", "weighted_metrics"):
+        if key in found:
+            found[key] = _with_objects(found[key], objects, losses if key == "loss" else metrics)
+    return found
+
+
+def _with_objects(value: Any, objects: Mapping[str, Any], module: Any) -> Any:
+    if isinstance(value, list):
+        return [_with_objects(one, objects, module) for one in value]
+    if not isinstance(value, dict):
+        return value
+    name = value.get("class_name")
+    if not isinstance(name, str):
+        return {key: _with_objects(one, objects, module) for key, one in value.items()}
+    config = dict(value.get("config") or {})
+    wrapper = {"FunctionLoss": losses.FunctionLoss, "FunctionMetric": metrics.FunctionMetric}.get(name)
+    wanted = str(config.pop("function", "")) if wrapper else name
+    if wanted in objects:
+        return wrapper(objects[wanted], **config) if wrapper else objects[wanted](**config)
+    if wrapper or name not in module._registry:
+        kind = "function" if wrapper else "class"
+        raise ValueError(
+            f"the Python {kind} {wanted!r} is in no configuration but by name: give it to load_model as "
+            f"custom_objects={{{wanted!r}: ...}}, or load without compile"
+        )
+    return value

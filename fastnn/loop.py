@@ -205,7 +205,7 @@ def evaluate(model: Sequential, feed: Feed, steps: int | None, hooks: CallbackLi
     for chunk in _with_hooks(model, chunks, hooks, "test", totals.means) if watched else chunks:
         engine, _, _ = model._ready("evaluate")
         samples = chunk.samples
-        totals.add(chunk, engine.evaluate(samples.x, samples.y, None, samples.weights))
+        totals.add(chunk, engine.evaluate(samples.x, samples.y, None, samples.weights, chunk.batch))
         if reporter.verbose == 1:
             reporter.update(totals.steps, totals.means())
     reporter.done = totals.steps

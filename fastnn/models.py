@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastnn import layers, loop, utils
+from fastnn import goals, layers, loop, utils
 from fastnn._arguments import no_arguments_of_arrays, optional_count
 from fastnn._settings import count
 from fastnn.callbacks import Callback, CallbackList
@@ -242,10 +242,11 @@ class Sequential(Trainer):
         saving.load_weights(self, filepath)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """For pickle and copy.deepcopy: the bytes of the model's file."""
+        """For pickle and copy.deepcopy: the bytes of the model's file, and what is Python of its losses and metrics."""
         from fastnn import saving
 
-        return saving.from_bytes, (saving.to_bytes(self), type(self))
+        functions = goals.arguments(self._goals) if goals.called(self._goals) else None
+        return saving.from_bytes, (saving.to_bytes(self), type(self), functions)
 
 
 def clone_model(model: Sequential) -> Sequential:

@@ -14,17 +14,15 @@ import json
 import math
 import os
 import secrets
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fastnn import layers
+from fastnn import goals, layers
 from fastnn.models import Sequential
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 FORMAT, VERSION = "fastnn", "1"
 MAX_HEADER = 100 * 2**20  # bytes, as in safetensors
@@ -277,12 +275,21 @@ def _parse(
     return metadata, arrays
 
 
-def load_model(filepath: str | os.PathLike[str]) -> Sequential:
+def load_model(
+    filepath: str | os.PathLike[str],
+    custom_objects: Mapping[str, Any] | None = None,
+    compile: bool = True,  # noqa: A002  # Keras's name
+) -> Sequential:
     """The model of a file that :meth:`fastnn.Sequential.save` wrote.
 
     Parameters
     ----------
     filepath : path-like
+    custom_objects : dict, optional
+        By their names, the Python functions and the classes that were losses or metrics of the model. A file holds
+        none of their code.
+    compile : bool, default True
+        Whether to compile the model as it was and to read the state of its optimizer.
 
     Returns
     -------
@@ -292,7 +299,8 @@ def load_model(filepath: str | os.PathLike[str]) -> Sequential:
     Raises
     ------
     ModelFileError
-        When the bytes are not a whole, unchanged model, whatever they are.
+        When the bytes are not a whole, unchanged model, whatever they are; or when a function that the file names is
+        not among `custom_objects`.
     OSError
         When the file cannot be read.
 
@@ -304,19 +312,37 @@ def load_model(filepath: str | os.PathLike[str]) -> Sequential:
     >>> fastnn.load_model("model.fastnn").count_params()
     3
     """
-    return _checked_restore(*_read(filepath), str(filepath), Sequential)
+    objects = {} if custom_objects is None else custom_objects
+    if not isinstance(objects, Mapping) or not all(isinstance(name, str) for name in objects):
+        raise TypeError(f"custom_objects must be a dict of name to function or class, got {custom_objects!r}")
+
+    def compiled(config: dict[str, Any]) -> dict[str, Any]:
+        return goals.with_objects(config, objects)
+
+    return _checked_restore(*_read(filepath), str(filepath), Sequential, compiled if compile else None)
 
 
-def from_bytes(data: bytes, kind: type[Sequential] = Sequential) -> Sequential:
-    """The model of the bytes that :func:`to_bytes` gave; errors as for :func:`load_model`."""
-    return _checked_restore(*_parse(io.BytesIO(data), len(data), "the bytes given"), "the bytes given", kind)
+def from_bytes(data: bytes, kind: type[Sequential] = Sequential, functions: dict[str, Any] | None = None) -> Sequential:
+    """The model of the bytes that :func:`to_bytes` gave; errors as for :func:`load_model`.
+
+    `functions` stands for what the bytes say of losses and metrics, where those are Python.
+    """
+    parsed = _parse(io.BytesIO(data), len(data), "the bytes given")
+    return _checked_restore(*parsed, "the bytes given", kind, lambda config: config | (functions or {}))
+
+
+_Compiled = Callable[[dict[str, Any]], dict[str, Any]]  # the arguments of compile, from what a file says of them
 
 
 def _checked_restore(
-    metadata: dict[str, str], arrays: dict[str, npt.NDArray[Any]], path: str, kind: type[Sequential]
+    metadata: dict[str, str],
+    arrays: dict[str, npt.NDArray[Any]],
+    path: str,
+    kind: type[Sequential],
+    compiled: _Compiled | None,
 ) -> Sequential:
     try:
-        return _restore(metadata, arrays, kind)
+        return _restore(metadata, arrays, kind, compiled)
     except ModelFileError:
         raise
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, MemoryError) as error:
@@ -359,7 +385,8 @@ def restore(model: Sequential, path: str | os.PathLike[str]) -> None:
     ModelFileError
         When the file is no whole model, or one of another configuration; the model is as it was then.
     """
-    saved = load_model(path)
+    functions = goals.arguments(model._goals) if goals.called(model._goals) else {}
+    saved = _checked_restore(*_read(path), str(path), Sequential, lambda config: config | functions)
     if saved._engine is None or model._engine is None or saved.get_config()["layers"] != model.get_config()["layers"]:
         raise ModelFileError(f"{path} holds a model of other layers than this one")
     if type(saved.optimizer) is not type(model.optimizer):
@@ -395,9 +422,16 @@ def _expected_bytes(config: Any, features: int, item: int) -> int:
     return total
 
 
-def _restore(metadata: dict[str, str], arrays: dict[str, npt.NDArray[Any]], kind: type[Sequential]) -> Sequential:
+def _restore(
+    metadata: dict[str, str],
+    arrays: dict[str, npt.NDArray[Any]],
+    kind: type[Sequential],
+    arguments: _Compiled | None,
+) -> Sequential:
     config = _parse_json(metadata["config"], "the configuration")
     compiled = _parse_json(metadata["compile"], "the training configuration")
+    if arguments is None:
+        compiled, arrays = None, {n: array for n, array in arrays.items() if not n.startswith("optimizer/")}
     training = _parse_json(metadata["training"], "the training state")
     weights = {name: array for name, array in arrays.items() if not name.startswith("optimizer/")}
     built = training["built"]
@@ -411,7 +445,7 @@ def _restore(metadata: dict[str, str], arrays: dict[str, npt.NDArray[Any]], kind
             raise ModelFileError("the first layer's input_shape is not the width the model was built for")
     model = kind.from_config(config)
     if compiled is not None:
-        model.compile(**compiled)
+        model.compile(**(arguments(compiled) if arguments else {}))
     if built is not None:
         if not model.built:
             model._build(features)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from fastnn import config, data, goals, loop, losses, metrics, optimizers, plan
 from fastnn._arguments import no_arguments_of_arrays, optional_count, validation_due
 from fastnn._engine import Engine, epoch_order
+from fastnn._functions import Functions
 from fastnn._settings import count
 from fastnn.callbacks import Callback, CallbackList, History, Logs
 from fastnn.callbacks.base import TRAIN_BATCH_HOOKS
@@ -60,12 +61,15 @@ class Trainer(Network):
         ----------
         optimizer : str or Optimizer
             ``"adam"``, ``"sgd"``, or an instance with its numbers.
-        loss : str or Loss, or dict or list of them
-            For a model with heads a loss for each: a dict by name, a list in their order, or one for all.
+        loss : str, Loss or function, or dict or list of them
+            A function (y_true, y_pred) -> (loss, gradient) is called once a batch, see
+            :class:`fastnn.losses.FunctionLoss`. For a model with heads a loss for each: a dict by name, a list in their
+            order, or one for all.
         loss_weights : float, or dict or list of floats, optional
             What each loss counts in the sum that is minimised; default 1.
-        metrics : sequence of str or Metric, or dict or list of such, optional
-            ``"accuracy"`` becomes the kind that fits the loss. For a model with heads a list for each.
+        metrics : sequence of str, Metric or function, or dict or list of such, optional
+            ``"accuracy"`` becomes the kind that fits the loss. A function (y_true, y_pred) -> value is called once a
+            batch, see :class:`fastnn.metrics.FunctionMetric`. For a model with heads a list for each.
         weighted_metrics : the same, optional
             Metrics in which rows count with their weights.
         steps_per_execution : int, default 1
@@ -110,6 +114,7 @@ class Trainer(Network):
             lowered = plan.lower(self.layers, engine.plan.inputs, self._policy())
             engine.set_frozen([op.frozen for op in lowered.ops])
             engine.compile(heads)
+            engine.functions = Functions(self._goals, heads, measured, engine.states) or None
             engine.set_optimizer(*code, self._rules())
             optimizer.attach(engine)
             self._compiled_code, self._measured = code, measured
@@ -154,8 +159,14 @@ class Trainer(Network):
         return self._compile_config()
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compile as :meth:`get_compile_config` says; optimizer state starts anew."""
-        self.compile(**config)
+        """Compile as :meth:`get_compile_config` says; optimizer state starts anew.
+
+        Raises
+        ------
+        ValueError
+            When a loss or a metric is a Python function: the configuration has only its name.
+        """
+        self.compile(**goals.with_objects(config, {}))
 
     def _metric_direction(self, key: str) -> str | None:
         """``"up"`` or ``"down"``: where a log is better; None where its metric does not say."""
@@ -348,7 +359,7 @@ class Trainer(Network):
         validation_steps : int, optional
             Batches of a validation. Default: all of them.
         validation_batch_size : int, optional
-            Default `batch_size`. Results do not depend on it.
+            Default `batch_size`; see :meth:`evaluate`.
         validation_freq : int or collection of int, default 1
             Validate after every so many epochs, or after those (counted from 1).
         check_finite : bool, default True
@@ -503,7 +514,8 @@ class Trainer(Network):
         x, y, sample_weight
             As for :meth:`fit`.
         batch_size : int, default 32
-            Rows of a batch, for `steps` and for callbacks with batch hooks; results do not depend on it.
+            Rows of a batch, for `steps`, for callbacks with batch hooks and for losses and metrics that are functions;
+            nothing else depends on it.
         verbose : {"auto", 0, 1, 2}
         steps : int, optional
             Batches to look at. Default: all of them.
@@ -540,5 +552,5 @@ class Trainer(Network):
         self._need_engine("test_on_batch")
         samples = self._samples("test_on_batch", x, y, sample_weight, check_finite=check_finite)
         engine, _, _ = self._ready("test_on_batch")
-        sums = engine.evaluate(samples.x, samples.y, None, samples.weights)
+        sums = engine.evaluate(samples.x, samples.y, None, samples.weights, len(samples))
         return self._result(self._means(sums, len(samples)), return_dict)

@@ -101,6 +101,7 @@ typedef enum {
     FNN_CATEGORICAL_FOCAL_CROSSENTROPY_LOGITS = 22,
     FNN_QUANTILE = 23,
     FNN_GAUSSIAN_LIKELIHOOD = 24,
+    FNN_FUNCTION_LOSS = 25, /* computed by the caller: fnn_functions */
 } fnn_loss;
 
 typedef enum {
@@ -112,7 +113,7 @@ typedef enum {
     FNN_CLASS_COUNTS = 5,
     FNN_SQUARES = 6,
     FNN_CLASS_MATRIX = 7,
-    FNN_FUNCTION_METRIC = 8, /* computed by the caller; its state is kept for it */
+    FNN_FUNCTION_METRIC = 8, /* the same; its state is kept for it */
 } fnn_metric;
 
 /* What the weighted losses of a batch's rows, in sum, are divided by: the number of rows that are not ignored; 1; the sum of
@@ -357,6 +358,25 @@ typedef struct {
     double interval;
 } fnn_progress;
 
+/* What the caller's own losses and metrics see of a batch, and where they put what they make of it. */
+typedef struct {
+    size_t start, rows; /* of the data, in its order */
+    const void *output; /* (rows, outputs), `stride` elements a row */
+    void *gradient;     /* the same: of the loss by the output; their columns are still to be set. NULL: not wanted */
+    size_t stride;
+    double *row_losses; /* (heads, row_stride): with the rows' weights; 0 where they are still to be set */
+    size_t row_stride;
+    const double *divisors; /* of each head: of the sum of its row losses; the gradient is that of the quotient */
+    double *sums;           /* of the run; the states of their measures are still to grow */
+} fnn_batch;
+
+/* Called by the calling thread once a batch of a run with FNN_LOSS, when the engine's own losses are computed and before the
+ * backward pass; no worker runs meanwhile. After a non-zero answer the run stops, and the last finished step stands. */
+typedef struct {
+    int (*function)(void *context, const fnn_batch *batch);
+    void *context;
+} fnn_functions;
+
 /* How fast steps were with this many threads and with fewer: what fnn_train learns of the machine's load, and goes on from
  * in the next run. All zero at first. */
 typedef struct {
@@ -381,11 +401,12 @@ typedef struct {
     int threads;  /* at most; the bits do not depend on it */
     size_t batch; /* rows of a step; the last one may have fewer */
     fnn_hyperparameters optimizer;
-    int64_t iterations;           /* in and out: optimizer steps done */
-    double momentum_product;      /* in and out: of Nadam, u_1 ... u_t; 1 at first */
-    uint64_t seed;                /* of the noise of ops without one of their own */
-    const fnn_progress *progress; /* may be NULL */
-    fnn_pace *pace;               /* NULL: always as many threads as the work is worth */
+    int64_t iterations;             /* in and out: optimizer steps done */
+    double momentum_product;        /* in and out: of Nadam, u_1 ... u_t; 1 at first */
+    uint64_t seed;                  /* of the noise of ops without one of their own */
+    const fnn_progress *progress;   /* may be NULL */
+    const fnn_functions *functions; /* may be NULL; fnn_train alone knows them */
+    fnn_pace *pace;                 /* NULL: always as many threads as the work is worth */
     double *sums;                /* (model->sum_size), out with FNN_LOSS: losses are sums over batches of rows x loss */
     double *tile_sums;           /* fnn_tile_sums(model): room for fnn_infer with FNN_LOSS */
     int64_t first_nonfinite;     /* out: the first step with a loss that is not finite, or -1 */

@@ -29,6 +29,7 @@ from fastnn.losses._elementwise import (
     Poisson,
     SquaredHinge,
 )
+from fastnn.losses._function import CustomLoss, FunctionLoss
 
 __all__ = [
     "DENSE",
@@ -40,6 +41,8 @@ __all__ = [
     "CategoricalFocalCrossentropy",
     "CategoricalHinge",
     "CosineSimilarity",
+    "CustomLoss",
+    "FunctionLoss",
     "GaussianNLL",
     "HalfMeanSquaredError",
     "Hinge",
@@ -86,10 +89,14 @@ for _loss, *_names in (
 
 
 def get(identifier: Any) -> Loss:
-    """The loss of that name."""
+    """The loss of that name; a Python function (y_true, y_pred) -> (loss, gradient) becomes a :class:`FunctionLoss`."""
+    if callable(identifier) and not isinstance(identifier, (Loss, type)):
+        return FunctionLoss(identifier)
     return _registry.get(identifier)
 
 
 def serialize(loss: Loss) -> dict[str, Any]:
-    """A JSON-able dict from which :func:`get` makes an equal loss."""
+    """A JSON-able dict from which :func:`get` makes an equal loss; for one in Python it has no more than its name."""
+    if isinstance(loss, CustomLoss):
+        return {"class_name": type(loss).__name__, "config": loss.get_config()}
     return _registry.serialize(loss)

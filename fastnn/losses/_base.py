@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -61,7 +61,7 @@ class Loss:
     """
 
     name: str
-    targets: ClassVar[int] = DENSE
+    targets: int = DENSE
     code: int
 
     def __init__(self, reduction: str = "sum_over_batch_size", name: str | None = None) -> None:

@@ -9,6 +9,7 @@ from fastnn import losses
 from fastnn._registry import Registry
 from fastnn.metrics._base import EITHER, Metric
 from fastnn.metrics._classes import F1Score, FBetaScore, IoU, MeanIoU, OneHotMeanIoU
+from fastnn.metrics._function import CustomMetric, FunctionMetric
 from fastnn.metrics._means import (
     BinaryAccuracy,
     BinaryCrossentropy,
@@ -55,10 +56,12 @@ __all__ = [
     "CategoricalCrossentropy",
     "CategoricalHinge",
     "CosineSimilarity",
+    "CustomMetric",
     "F1Score",
     "FBetaScore",
     "FalseNegatives",
     "FalsePositives",
+    "FunctionMetric",
     "Hinge",
     "IoU",
     "KLDivergence",
@@ -104,14 +107,18 @@ _ALIASES = {
     KLDivergence: ("kld",),
     BinaryCrossentropy: ("bce",),
 }
+_UNNAMED = (Metric, CustomMetric, FunctionMetric)
 for _name in __all__:
     _member = globals().get(_name)  # functions come later
-    if isinstance(_member, type) and issubclass(_member, Metric) and _member is not Metric:
+    if isinstance(_member, type) and issubclass(_member, Metric) and _member not in _UNNAMED:
         _registry.register(_member, _member.name, *_ALIASES.get(_member, ()))
 
 
 def get(identifier: Any, loss: losses.Loss | None = None, outputs: int = 0) -> Metric:
-    """The metric of that name; ``"accuracy"`` becomes the one that fits loss and outputs, as in Keras."""
+    """The metric of that name; ``"accuracy"`` becomes the one that fits loss and outputs, as in Keras.
+
+    A Python function (y_true, y_pred) -> value becomes a :class:`FunctionMetric`.
+    """
     if isinstance(identifier, str) and identifier.lower() in _BY_LOSS:
         if loss is None:
             raise ValueError(
@@ -120,6 +127,8 @@ def get(identifier: Any, loss: losses.Loss | None = None, outputs: int = 0) -> M
         if loss.targets == losses.LABELS:
             return SparseCategoricalAccuracy()
         return BinaryAccuracy() if outputs == 1 or loss.name == "binary_crossentropy" else CategoricalAccuracy()
+    if callable(identifier) and not isinstance(identifier, (Metric, type)):
+        return FunctionMetric(identifier)
     return _registry.get(identifier)
 
 
@@ -134,6 +143,8 @@ def fit_to(identifier: Any, loss: losses.Loss, outputs: int | None) -> Metric:
         None where the model has not been built.
     """
     metric = get(identifier, loss, 2 if outputs is None else outputs)
+    if isinstance(metric, CustomMetric):  # whatever the loss takes, it gets
+        return metric
     if metric.targets not in (EITHER, loss.targets):
         needs = "integer labels" if metric.targets == losses.LABELS else "targets shaped like the output"
         raise ValueError(f"metric {metric.name!r} needs {needs}, which the loss {loss.name!r} does not use")
@@ -150,7 +161,7 @@ def fit_to(identifier: Any, loss: losses.Loss, outputs: int | None) -> Metric:
 
 def log_key(identifier: Any) -> str:
     """The name under which logs show the metric: the string the user gave, or the metric's own."""
-    return identifier if isinstance(identifier, str) else str(_registry.get(identifier).name)
+    return identifier if isinstance(identifier, str) else str(get(identifier).name)
 
 
 def log_keys(identifiers: Iterable[Any]) -> list[str]:
@@ -164,5 +175,7 @@ def log_keys(identifiers: Iterable[Any]) -> list[str]:
 
 
 def serialize(metric: Metric) -> dict[str, Any]:
-    """A JSON-able dict from which :func:`get` makes an equal metric."""
+    """A JSON-able dict from which :func:`get` makes an equal metric; for one in Python it has no more than its name."""
+    if isinstance(metric, CustomMetric):
+        return {"class_name": type(metric).__name__, "config": metric.get_config()}
     return _registry.serialize(metric)

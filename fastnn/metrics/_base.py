@@ -36,7 +36,7 @@ class Metric:
     code : int
         The engine's number for the rule.
     direction : {"down", "up"}
-        Whether less or more of it is better.
+        Whether less or more of it is better; None where that is not known.
 
     Examples
     --------
@@ -49,7 +49,7 @@ class Metric:
     name: str
     code: ClassVar[int]
     targets: ClassVar[int] = DENSE
-    direction: ClassVar[str] = "down"
+    direction: ClassVar[str | None] = "down"
 
     def __init__(self, name: str | None = None) -> None:
         if not isinstance(name, (str, type(None))):

@@ -1,0 +1,57 @@
+# Losses and metrics that are Python, called in the middle of a step. Part of _engine.pyx.
+
+cimport numpy as cnp
+from cpython.exc cimport PyErr_CheckSignals
+
+from fastnn._c cimport fnn_batch, fnn_functions
+
+
+cdef class _Caller:
+    """Shows each batch of a run to the functions of a model. An exception stops the run, and is kept for its caller."""
+
+    cdef object functions, y, weights, order, sums, memory, error
+    cdef int typenum
+    cdef size_t outputs, heads
+    cdef fnn_functions pointer
+
+    def __cinit__(self, functions, y, weights, order, sums):
+        self.functions, self.y, self.weights, self.order, self.sums = functions, y, weights, order, sums
+        self.memory = self.error = None
+        self.pointer.function = _call
+        self.pointer.context = <void *>self
+
+    def __reduce__(self):
+        raise TypeError("a call in the middle of a step cannot be pickled")
+
+
+cdef cnp.ndarray _window(object memory, int typenum, const void *data, size_t rows, size_t stride):
+    """Rows of `memory` as an array, which keeps it alive."""
+    cdef cnp.npy_intp[2] shape
+    shape[0], shape[1] = rows, stride
+    cdef cnp.ndarray array = cnp.PyArray_SimpleNewFromData(2, shape, typenum, <void *>data)
+    cnp.set_array_base(array, memory)
+    return array
+
+
+cdef int _call(void *context, const fnn_batch *batch) noexcept nogil:
+    with gil:
+        return _call_with_gil(<_Caller>context, batch)
+
+
+cdef int _call_with_gil(_Caller caller, const fnn_batch *batch) noexcept:
+    cdef size_t end = batch.start + batch.rows
+    memory, order = caller.memory, caller.order
+    try:
+        PyErr_CheckSignals()
+        output = _window(memory, caller.typenum, batch.output, batch.rows, batch.stride)[:, :caller.outputs]
+        gradient = None
+        if batch.gradient != NULL:
+            gradient = _window(memory, caller.typenum, batch.gradient, batch.rows, batch.stride)[:, :caller.outputs]
+        losses = _window(memory, cnp.NPY_FLOAT64, batch.row_losses, caller.heads, batch.row_stride)[:, :batch.rows]
+        divisors = _window(memory, cnp.NPY_FLOAT64, batch.divisors, 1, caller.heads)[0]
+        rows = slice(batch.start, end) if order is None else order[batch.start:end]
+        caller.functions(caller.y, caller.weights, rows, output, gradient, losses, divisors, caller.sums)
+    except BaseException as error:  # handed to the caller once C has returned
+        caller.error = error
+        return 1
+    return 0
