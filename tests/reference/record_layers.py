@@ -127,14 +127,15 @@ def record_embedding(recording):
 
 def record_noise(recording):
     """Mean, deviation, smallest, largest, share of zeros, of what each layer makes of a constant 1 and of -0.5."""
-    use("float32")
     for name, (class_name, config) in NOISE.items():
         recording.case(name, noise=[class_name, config])
-        layer = getattr(keras.layers, class_name)(**config, seed=3)
-        for value in (1.0, -0.5):
-            y = np.asarray(layer(np.full((400, 250), value, np.float32), training=True), np.float64)
-            statistics = [y.mean(), y.std(), y.min(), y.max(), (y == 0).mean()]
-            recording.put(f"{name}/{value}", np.array(statistics))
+        for dtype in DTYPES:
+            use(dtype)
+            layer = getattr(keras.layers, class_name)(**config, seed=3)
+            for value in (1.0, -0.5):
+                y = np.asarray(layer(np.full((400, 250), value, dtype), training=True), np.float64)
+                statistics = [y.mean(), y.std(), y.min(), y.max(), (y == 0).mean()]
+                recording.put(f"{name}/{dtype}/{value}", np.array(statistics))
 
 
 def record_columns(recording):

@@ -57,27 +57,30 @@ CASES = {
 
 
 def branches(dtype):
-    """Two named inputs, joined, and two heads."""
+    """Three named inputs, joined, one of them a row of categories, and two heads."""
     use(dtype)
-    numbers, codes = keras.Input((4,), name="numbers"), keras.Input((3,), name="more")
+    numbers, more = keras.Input((4,), name="numbers"), keras.Input((3,), name="more")
+    codes = keras.Input((2,), name="codes", dtype="int32")
     left = keras.layers.Dense(5, "relu", name="left")(numbers)
-    right = keras.layers.Dense(4, "tanh", name="right")(codes)
-    joined = keras.layers.Dense(6, "relu", name="trunk")(keras.layers.Concatenate()([left, right]))
+    right = keras.layers.Dense(4, "tanh", name="right")(more)
+    table = keras.layers.Flatten()(keras.layers.Embedding(7, 3, name="table")(codes))
+    joined = keras.layers.Dense(6, "relu", name="trunk")(keras.layers.Concatenate()([left, right, table]))
     price = keras.layers.Dense(1, name="price")(joined)
     kind = keras.layers.Dense(3, "softmax", name="kind")(joined)
-    return keras.Model({"numbers": numbers, "more": codes}, {"price": price, "kind": kind})
+    return keras.Model({"numbers": numbers, "more": more, "codes": codes}, {"price": price, "kind": kind})
 
 
 def record_branches(recording):
-    """Ten steps of a model with two inputs and two heads, each with its own loss and weight."""
+    """Ten steps of a model with three inputs and two heads, each with its own loss and weight."""
     generator = np.random.default_rng(15)
     arrays = {"numbers": normal(generator, ROWS, 4), "more": normal(generator, ROWS, 3)}
+    arrays["codes"] = generator.integers(0, 7, (ROWS, 2)).astype(np.int32)
     targets = {"price": normal(generator, ROWS, 1), "kind": generator.integers(0, 3, ROWS).astype(np.int32)}
     for name, array in (arrays | targets).items():
         recording.put(f"branches/{name}", array)
     for dtype in DTYPES:
         model = branches(dtype)
-        layers = [model.get_layer(name) for name in ("left", "right", "trunk", "price", "kind")]
+        layers = [model.get_layer(name) for name in ("left", "right", "table", "trunk", "price", "kind")]
         weights = [w for layer in layers for w in start_weights(np.random.default_rng(16), layer)]
         for layer in layers:
             layer.set_weights([w.astype(dtype) for w in start_weights(np.random.default_rng(16), layer)])
@@ -93,7 +96,7 @@ def record_branches(recording):
         )
         steps = Losses()
         history = model.fit(
-            {name: array.astype(dtype) for name, array in arrays.items()},
+            {name: array if name == "codes" else array.astype(dtype) for name, array in arrays.items()},
             {"price": targets["price"].astype(dtype), "kind": targets["kind"]},
             batch_size=BATCH, epochs=EPOCHS, shuffle=False, verbose=0, callbacks=[steps],
         )  # fmt: skip
