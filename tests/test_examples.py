@@ -1,6 +1,7 @@
 """The examples, each in its quick setting: they run, and reach what a short training reaches."""
 
 import runpy
+import sys
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,18 @@ def test_speech_tells_the_speakers_apart():
     assert figures["accuracy"] > 0.96  # (0.987)
     assert figures["right"] > 0.98  # of the utterances of which it is sure (1.0)
     assert figures["sure"] > 0.85  # (0.957)
+
+
+def test_cartpole_is_learnt():
+    figures = quick("cartpole")
+    assert figures["chance"] < 40  # steps a game lasts with random moves (24)
+    assert figures["least"] > 100  # (150 in the games that end the training)
+
+
+def test_cartpole_without_gymnasium_says_what_it_needs(monkeypatch):
+    monkeypatch.setitem(sys.modules, "gymnasium", None)
+    with pytest.raises(SystemExit, match=r"^This example needs gymnasium: pip install gymnasium$"):
+        quick("cartpole")
 
 
 def test_every_example_is_tested_and_in_the_documentation():
