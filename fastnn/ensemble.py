@@ -139,6 +139,11 @@ class Ensemble:
         """The outputs of every member, shape (members, rows, outputs); all members must have as many outputs.
 
         With heads a dict of such by name.
+
+        Parameters
+        ----------
+        x : array-like
+            As for :meth:`Sequential.predict`.
         """
         outputs = [model.predict(x) for model in self.models]
         if isinstance(outputs[0], dict):
@@ -146,5 +151,11 @@ class Ensemble:
         return np.stack(outputs)
 
     def evaluate(self, x: Any, y: Any) -> list[Any]:
-        """What :meth:`Sequential.evaluate` gives, for every member."""
+        """What :meth:`Sequential.evaluate` gives, for every member.
+
+        Parameters
+        ----------
+        x, y : array-like
+            As for :meth:`fit`.
+        """
         return [model.evaluate(x, y, verbose=0) for model in self.models]

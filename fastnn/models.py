@@ -114,7 +114,12 @@ class Sequential(Trainer):
         return Samples(rows)
 
     def predict_on_batch(self, x: Any) -> Any:
-        """The same as :meth:`predict` for rows in memory."""
+        """The same as :meth:`predict` for rows in memory.
+
+        Parameters
+        ----------
+        x : array-like
+        """
         return self.predict(x)
 
     def freeze(self) -> Predictor:
@@ -208,17 +213,33 @@ class Sequential(Trainer):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Sequential:
-        """A new model, with new weights, from :meth:`get_config`."""
+        """A new model, with new weights, from :meth:`get_config`.
+
+        Parameters
+        ----------
+        config : dict
+        """
         return cls([layers.deserialize(layer) for layer in config["layers"]], name=config["name"])
 
     def save(self, filepath: Any) -> None:
-        """Write weights, configuration and optimizer state to one file; see :func:`fastnn.load_model`."""
+        """Write weights, configuration and optimizer state to one file; see :func:`fastnn.load_model`.
+
+        Parameters
+        ----------
+        filepath : path-like
+            Replaced as a whole, or not at all, where there is such a file.
+        """
         from fastnn import saving
 
         saving.save_model(self, filepath)
 
     def save_weights(self, filepath: Any) -> None:
-        """Write weights and configuration to one file, without the state of training; see :meth:`load_weights`."""
+        """Write weights and configuration to one file, without the state of training; see :meth:`load_weights`.
+
+        Parameters
+        ----------
+        filepath : path-like
+        """
         from fastnn import saving
 
         saving.save_model(self, filepath, training=False)

@@ -548,7 +548,13 @@ class Trainer(Network):
     def test_on_batch(
         self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False, check_finite: bool = True
     ) -> Any:
-        """As :meth:`evaluate`, on these rows as one batch, without printing."""
+        """As :meth:`evaluate`, on these rows as one batch, without printing.
+
+        Parameters
+        ----------
+        x, y, sample_weight, return_dict, check_finite
+            As for :meth:`evaluate`.
+        """
         self._need_engine("test_on_batch")
         samples = self._samples("test_on_batch", x, y, sample_weight, check_finite=check_finite)
         engine, _, _ = self._ready("test_on_batch")

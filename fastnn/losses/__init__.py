@@ -89,14 +89,37 @@ for _loss, *_names in (
 
 
 def get(identifier: Any) -> Loss:
-    """The loss of that name; a Python function (y_true, y_pred) -> (loss, gradient) becomes a :class:`FunctionLoss`."""
+    """The loss of that name; a Python function (y_true, y_pred) -> (loss, gradient) becomes a :class:`FunctionLoss`.
+
+    Parameters
+    ----------
+    identifier : str, Loss, class, dict or callable
+        A name, as ``"mse"``; an instance; what :func:`serialize` made; a function.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> fastnn.losses.get("mse")([[1.0]], [[3.0]])
+    4.0
+    """
     if callable(identifier) and not isinstance(identifier, (Loss, type)):
         return FunctionLoss(identifier)
     return _registry.get(identifier)
 
 
 def serialize(loss: Loss) -> dict[str, Any]:
-    """A JSON-able dict from which :func:`get` makes an equal loss; for one in Python it has no more than its name."""
+    """A JSON-able dict from which :func:`get` makes an equal loss; for one in Python it has no more than its name.
+
+    Parameters
+    ----------
+    loss : Loss
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> fastnn.losses.serialize(fastnn.losses.Huber(0.5))
+    {'class_name': 'Huber', 'config': {'delta': 0.5}}
+    """
     if isinstance(loss, CustomLoss):
         return {"class_name": type(loss).__name__, "config": loss.get_config()}
     return _registry.serialize(loss)

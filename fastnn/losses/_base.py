@@ -58,6 +58,12 @@ class Loss:
         ``DENSE``: y has the shape of the output. ``LABELS``: y holds one integer class a row.
     code : int
         The engine's number for the rule.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> fastnn.losses.MeanSquaredError(reduction="sum")([[1.0], [2.0]], [[1.0], [4.0]])
+    4.0
     """
 
     name: str

@@ -118,6 +118,20 @@ def get(identifier: Any, loss: losses.Loss | None = None, outputs: int = 0) -> M
     """The metric of that name; ``"accuracy"`` becomes the one that fits loss and outputs, as in Keras.
 
     A Python function (y_true, y_pred) -> value becomes a :class:`FunctionMetric`.
+
+    Parameters
+    ----------
+    identifier : str, Metric, class, dict or callable
+        A name, as ``"auc"``; an instance; what :func:`serialize` made; a function.
+    loss : Loss, optional
+    outputs : int
+        Columns of the output; both for ``"accuracy"`` alone.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> fastnn.metrics.get("accuracy", fastnn.losses.get("binary_crossentropy")).name
+    'binary_accuracy'
     """
     if isinstance(identifier, str) and identifier.lower() in _BY_LOSS:
         if loss is None:
@@ -175,7 +189,18 @@ def log_keys(identifiers: Iterable[Any]) -> list[str]:
 
 
 def serialize(metric: Metric) -> dict[str, Any]:
-    """A JSON-able dict from which :func:`get` makes an equal metric; for one in Python it has no more than its name."""
+    """A JSON-able dict from which :func:`get` makes an equal metric; for one in Python it has no more than its name.
+
+    Parameters
+    ----------
+    metric : Metric
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> fastnn.metrics.serialize(fastnn.metrics.F1Score("macro"))
+    {'class_name': 'F1Score', 'config': {'average': 'macro', 'threshold': None}}
+    """
     if isinstance(metric, CustomMetric):
         return {"class_name": type(metric).__name__, "config": metric.get_config()}
     return _registry.serialize(metric)
