@@ -54,6 +54,7 @@ cdef extern from "fastnn.h" nogil:
         const double *vector
         size_t vector_size
         int32_t sparse
+        double l1, l2
     ctypedef struct fnn_head:
         int loss, reduction, fused
         size_t first, columns, target_first, target_columns, label

@@ -135,14 +135,19 @@ cdef class Engine:
             self._gradients = aligned_zeros(self.plan.size, self._form.dtype)
         return self._gradients
 
-    def set_frozen(self, frozen):
-        """Say of each op whether it is not trained."""
-        cdef fnn_op *ops = <fnn_op *>_data(self._ops)
+    def set_training(self, ops):
+        """Take over what may change of the plan's ops: whether each is trained, and the penalty of its output.
+
+        The heads must be set anew after it, with :meth:`compile`.
+        """
+        if len(ops) != len(self.plan.ops):
+            raise ValueError(f"ops must be the {len(self.plan.ops)} of the plan, got {len(ops)}")
         self._enter()
         try:
-            for k, value in enumerate(frozen):
-                if <size_t>k < self.model.op_count:
-                    ops[k].frozen = value
+            _set_training(<fnn_op *>_data(self._ops), ops)
+            self._workspace = self._scratch = None  # their layout depends on penalties
+            self._scratch_bytes_per_thread = fnn_scratch_bytes(&self.model, 1)
+            self._last_rows = 0
         finally:
             self._leave()
 

@@ -62,7 +62,16 @@ cdef int _set_ops(fnn_op *ops, plan_ops, const double *vector) except -1:
         vector += len(op.vector)
         ops[k].mean, ops[k].variance, ops[k].seed = op.mean, op.variance, op.seed
         ops[k].input, ops[k].first, ops[k].source = op.input, op.first, op.source
-        ops[k].join, ops[k].column, ops[k].frozen = op.join, op.column, op.frozen
+        ops[k].join, ops[k].column = op.join, op.column
+    _set_training(ops, plan_ops)
+    return 0
+
+
+cdef int _set_training(fnn_op *ops, plan_ops) except -1:
+    """What the plan's ops say of training: whether each is frozen, and the penalty of its output."""
+    for k, op in enumerate(plan_ops):
+        ops[k].frozen = op.frozen
+        ops[k].l1, ops[k].l2 = op.activity or (0.0, 0.0)
     return 0
 
 

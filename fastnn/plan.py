@@ -74,10 +74,16 @@ def _link(ops: Sequence[Op]) -> list[Op]:
     return linked
 
 
+def _sum(one: tuple[float, float] | None, other: tuple[float, float] | None) -> tuple[float, float] | None:
+    """Two penalties of the same values as one."""
+    return (one[0] + other[0], one[1] + other[1]) if one and other else one or other
+
+
 def _fuse(ops: Sequence[Op]) -> list[Op]:
     """Let a dense op apply the activation that follows it; an activation that does nothing is dropped.
 
-    A result that is read by others as well stays as it is.
+    A result that is read by others as well stays as it is, and so does one with a penalty. The penalty of a result that
+    is dropped becomes one of the result that it equals.
     """
     readers = Counter(op.input for op in ops if op.code != OP_JOIN)
     readers.update(ops[op.source].input for op in ops if op.code == OP_ADD)
@@ -88,12 +94,14 @@ def _fuse(ops: Sequence[Op]) -> list[Op]:
         place[k] = len(fused)
         follows = op.code == OP_ACTIVATION and op.input >= 0 and not op.first
         before = fused[index[op.input]] if follows else op
+        alone = before.code == OP_DENSE and before.activation == LINEAR and before.activity is None
         if follows and op.activation == LINEAR and op.join < 0:
             index[k] = index[op.input]
-        elif before.code == OP_DENSE and before is not op and before.activation == LINEAR and readers[op.input] == 1:
+            fused[index[k]] = before._replace(activity=_sum(before.activity, op.activity))
+        elif follows and alone and readers[op.input] == 1:
             index[k] = index[op.input]
             fused[index[k]] = before._replace(
-                activation=op.activation, numbers=op.numbers, join=op.join, column=op.column
+                activation=op.activation, numbers=op.numbers, join=op.join, column=op.column, activity=op.activity
             )
         else:
             index[k] = len(fused)

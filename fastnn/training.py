@@ -112,7 +112,12 @@ class Trainer(Network):
             ops = [-1] if self._heads is None else engine.plan.joined()
             heads, measured = goals.engine_heads(self._goals, self._widths(engine.plan.outputs), ops)
             lowered = plan.lower(self.layers, engine.plan.inputs, self._policy())
-            engine.set_frozen([op.frozen for op in lowered.ops])
+            if [op.code for op in lowered.ops] != [op.code for op in engine.plan.ops]:
+                raise ValueError(
+                    f"{action} needs the layers that the model was built from, and one was changed so that it runs as "
+                    f"something else (such as a rate of 0): make a new model from get_config"
+                )
+            engine.set_training(lowered.ops)
             engine.compile(heads)
             engine.functions = Functions(self._goals, heads, measured, engine.states) or None
             engine.set_optimizer(*code, self._rules())

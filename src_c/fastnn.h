@@ -291,6 +291,7 @@ typedef struct {
     const double *vector;     /* vector_size constants, where four are not enough; or NULL */
     size_t vector_size;
     int32_t sparse; /* a dense op, the only one that reads x, and x is sparse */
+    double l1, l2;  /* the penalty (l1 sum |y| + l2 sum y^2) / rows of its output is part of a batch's loss */
     /* Set by fnn_link: */
     int32_t shared;         /* another op than the next reads the output */
     int32_t gathers;        /* it is the first of several readers of its input: their gradients are added to its own */

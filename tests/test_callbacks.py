@@ -81,7 +81,6 @@ def test_early_stopping_restores_the_best_weights():
 
 def test_early_stopping_in_a_fit(capsys):
     model = network(optimizer=fastnn.optimizers.SGD(0.0))
-    model.layers[1].rate = 0.0
     stopper = callbacks.EarlyStopping("loss", patience=2, verbose=1, min_delta=1e-3)
     history = model.fit(X, Y, epochs=20, verbose=0, shuffle=False, callbacks=[stopper], batch_size=20)
     assert history.epoch[-1] < 19

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastnn
-from fastnn import layers
+from fastnn import layers, regularizers
 
 WIDTHS = {"numbers": 5, "kind": 2, "text": 100}
 
@@ -35,6 +35,7 @@ STACKS = {
     "residuals": lambda width: [layers.Residual([block(width), layers.Dense(width)]), layers.Dense(3)],
     "plain residual": lambda width: [layers.Residual([layers.Activation("linear")])],
     "noise then dense": lambda width: [layers.GaussianNoise(0.2), layers.Dense(6)],
+    "activity": lambda width: [layers.ActivityRegularization(0.02, 0.01), layers.Dense(4), layers.Activation("tanh")],
 }
 NESTED = {
     "nested": lambda width: [
@@ -60,16 +61,34 @@ TRUNKS = {
 }
 
 
-def network(branches, trunk, heads, dtype="float32", seed=0):
-    """A model whose branch "kind" looks numbers up in a table; `heads` may be empty."""
+def penalize(stack, generator):
+    """Give most layers a penalty of their outputs."""
+    for layer in stack:
+        if layer.takes_activity_regularizer and generator.random() < 0.7:
+            layer.activity_regularizer = regularizers.L1L2(*(0.1 * generator.random(2)))
+        penalize(getattr(layer, "layers", ()), generator)
+
+
+def network(branches, trunk, heads, dtype="float32", seed=0, penalties=None):
+    """A model whose branch "kind" looks numbers up in a table; `heads` may be empty.
+
+    `penalties`: a seed for those of outputs, or None for none.
+    """
+    chooser = None if penalties is None else np.random.default_rng(penalties)
     stacks = {}
     for (name, width), kind in zip(WIDTHS.items(), branches, strict=True):
         inner = [layers.Embedding(6, 3)] if name == "kind" else []
         stacks[name] = [layers.Input((width,)), *inner, *BRANCHES[kind](6 if name == "kind" else width)]
-    model = fastnn.Sequential([layers.Branches(stacks, dtype=dtype), *TRUNKS[trunk]()])
+    body = [layers.Branches(stacks, dtype=dtype), *TRUNKS[trunk]()]
+    if chooser:
+        penalize(body, chooser)
+    model = fastnn.Sequential(body)
     if heads:
         width = model._engine.plan.outputs
-        model.add(layers.Heads({f"head {k}": STACKS[kind](width) for k, kind in enumerate(heads)}))
+        last = layers.Heads({f"head {k}": STACKS[kind](width) for k, kind in enumerate(heads)})
+        if chooser:
+            penalize([last], chooser)
+        model.add(last)
     generator = np.random.default_rng(seed)
     for view in model.weights:
         view[...] = 0.5 + generator.random(view.shape) if view.ndim == 1 else generator.normal(size=view.shape) / 3
@@ -145,14 +164,70 @@ def test_gradients_by_central_differences(branches, trunk, heads, training, rows
             assert gradient[index] == pytest.approx((above - below) / (2 * step), rel=3e-4, abs=3e-5)
 
 
-@settings(max_examples=25)
-@given(branches=PARTS, trunk=TRUNK, heads=HEADS.filter(bool), batch=st.sampled_from([7, 32, 300]))
+@settings(max_examples=60)
+@given(
+    branches=PARTS,
+    trunk=TRUNK,
+    heads=HEADS,
+    training=st.booleans(),
+    rows=st.sampled_from([2, 5, 33]),
+    threads=st.sampled_from([1, 2, 3]),
+    seed=st.integers(0, 99),
+)
 @pytest.mark.thread_unsafe(reason="sets the number of threads of the process")
-def test_bits_do_not_depend_on_threads(branches, trunk, heads, batch):
+def test_gradients_of_losses_with_penalties_of_outputs(branches, trunk, heads, training, rows, threads, seed):
+    """The loss of a batch and its gradient by the weights, with penalties of the outputs of layers anywhere."""
+    fastnn.set_num_threads(threads)
+    model = network(branches, trunk, heads, "float64", penalties=seed)
+    generator = np.random.default_rng(rows)
+    x = rows_of_x(rows, "float64")
+    y = generator.normal(size=(rows, model._engine.plan.outputs))
+    model.compile("sgd", "mse")
+    engine, _, _ = model._ready("fit")
+    fixed = [view.copy() for view in model.non_trainable_weights]
+
+    def value():
+        result = engine.batch_gradient(x, y, training)[0] / rows
+        for view, kept in zip(model.non_trainable_weights, fixed, strict=True):
+            view[...] = kept  # a training pass moved the statistics
+        return result
+
+    def slope(view, index, step):
+        kept = view[index]
+        view[index] = kept + step
+        above = value()
+        view[index] = kept - step
+        below = value()
+        view[index] = kept
+        return (above - below) / (2 * step)
+
+    first = value()
+    if not training:
+        assert engine.evaluate(x, y)[0] / rows == pytest.approx(first, rel=1e-12)
+    moving = {id(view) for view in model.non_trainable_weights}
+    gradients = [g.copy() for g in model.gradients]
+    for view, gradient in zip(model.weights, gradients, strict=True):
+        for index in zip(*(generator.integers(0, n, 2) for n in view.shape), strict=True):
+            if id(view) not in moving:
+                # As above. A kink, where an output changes its sign within the step, is passed by with a smaller one.
+                wanted = [pytest.approx(slope(view, index, step), rel=3e-4, abs=3e-5) for step in (1e-5, 1e-7)]
+                assert gradient[index] in wanted
+
+
+@settings(max_examples=25)
+@given(
+    branches=PARTS,
+    trunk=TRUNK,
+    heads=HEADS.filter(bool),
+    batch=st.sampled_from([7, 32, 300]),
+    penalties=st.sampled_from([None, 0, 1]),
+)
+@pytest.mark.thread_unsafe(reason="sets the number of threads of the process")
+def test_bits_do_not_depend_on_threads(branches, trunk, heads, batch, penalties):
     x, results = rows_of_x(320), []
     for threads in (1, 2, 3):
         fastnn.set_num_threads(threads)
-        model = network(branches, trunk, heads)
+        model = network(branches, trunk, heads, penalties=penalties)
         y = [np.random.default_rng(k).normal(size=(320, n)) for k, n in enumerate(model._heads.outputs.values())]
         model.compile("adam", "mse", loss_weights=[1.0, 0.5, 2.0][: len(heads)])
         losses = model.fit(x, y, batch_size=batch, epochs=2, verbose=0).history["loss"]
@@ -160,7 +235,8 @@ def test_bits_do_not_depend_on_threads(branches, trunk, heads, batch):
         np.testing.assert_array_equal(frozen, predicted)
         np.testing.assert_array_equal(joined(model.forward(x)), predicted)
         np.testing.assert_array_equal(joined(model.predict(x[:3])), predicted[:3])
-        results.append([*model.get_weights(), np.array(losses), predicted])
+        evaluated = np.array(model.evaluate(x, y, verbose=0))
+        results.append([*model.get_weights(), np.array(losses), evaluated, predicted])
     for other in results[1:]:
         for a, b in zip(results[0], other, strict=True):
             np.testing.assert_array_equal(a, b)

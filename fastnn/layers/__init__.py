@@ -18,6 +18,7 @@ from fastnn.layers.noise import AlphaDropout, Dropout, GaussianDropout, Gaussian
 from fastnn.layers.normalization import BatchNormalization, LayerNormalization, RMSNormalization
 from fastnn.layers.prelu import PReLU
 from fastnn.layers.preprocessing import Normalization, Rescaling
+from fastnn.layers.regularization import ActivityRegularization
 from fastnn.layers.residual import Residual
 from fastnn.layers.shape import Flatten, Reshape
 
@@ -25,6 +26,7 @@ __all__ = [
     "ELU",
     "GLU",
     "Activation",
+    "ActivityRegularization",
     "AlphaDropout",
     "BatchNormalization",
     "Branches",
@@ -61,6 +63,7 @@ for _layer in (
     InputLayer,
     Dense,
     Activation,
+    ActivityRegularization,
     AlphaDropout,
     BatchNormalization,
     Branches,

@@ -35,6 +35,7 @@ class Op(NamedTuple):
     `vector`: more of them. `mean`, `variance`: where the statistics of a normalization lie.
     `seed` (of noise): -1 to follow the model's.
     `frozen`: not trained.
+    `activity`: l1 and l2 of the penalty of its output, which counts in the loss; None without.
 
     What an op reads and where it writes, for layers that are more than one op after the other. A layer counts ops from
     this one on; a plan has indices instead, and -1 for x and for no join.
@@ -61,6 +62,7 @@ class Op(NamedTuple):
     column: int = 0
     seed: int = -1
     frozen: bool = False
+    activity: tuple[float, float] | None = None
 
 
 class Rule(NamedTuple):

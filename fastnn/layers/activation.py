@@ -19,6 +19,7 @@ class Activation(Layer):
     name : str, optional
     dtype : {"float32", "float64", "mixed_bfloat16"}, optional
     input_shape : tuple of int, optional
+    activity_regularizer : str or Regularizer, optional
 
     Examples
     --------
@@ -27,8 +28,17 @@ class Activation(Layer):
     array([[0., 2.]], dtype=float32)
     """
 
-    def __init__(self, activation: Any, name: str | None = None, dtype: Any = None, input_shape: Any = None) -> None:
-        super().__init__(name, dtype, input_shape)
+    takes_activity_regularizer = True
+
+    def __init__(
+        self,
+        activation: Any,
+        name: str | None = None,
+        dtype: Any = None,
+        input_shape: Any = None,
+        activity_regularizer: Any = None,
+    ) -> None:
+        super().__init__(name, dtype, input_shape, activity_regularizer)
         self.activation = activations.get(activation)
         self._features = 0
 
@@ -82,6 +92,7 @@ class ReLU(_Named):
     name : str, optional
     dtype : {"float32", "float64", "mixed_bfloat16"}, optional
     input_shape : tuple of int, optional
+    activity_regularizer : str or Regularizer, optional
 
     Examples
     --------
@@ -99,8 +110,11 @@ class ReLU(_Named):
         name: str | None = None,
         dtype: Any = None,
         input_shape: Any = None,
+        activity_regularizer: Any = None,
     ) -> None:
-        super().__init__(activations.ReLU(negative_slope, max_value, threshold), name, dtype, input_shape)
+        super().__init__(
+            activations.ReLU(negative_slope, max_value, threshold), name, dtype, input_shape, activity_regularizer
+        )
 
 
 class LeakyReLU(_Named):
@@ -113,12 +127,18 @@ class LeakyReLU(_Named):
     name : str, optional
     dtype : {"float32", "float64", "mixed_bfloat16"}, optional
     input_shape : tuple of int, optional
+    activity_regularizer : str or Regularizer, optional
     """
 
     def __init__(
-        self, negative_slope: float = 0.3, name: str | None = None, dtype: Any = None, input_shape: Any = None
+        self,
+        negative_slope: float = 0.3,
+        name: str | None = None,
+        dtype: Any = None,
+        input_shape: Any = None,
+        activity_regularizer: Any = None,
     ) -> None:
-        super().__init__(activations.LeakyReLU(negative_slope), name, dtype, input_shape)
+        super().__init__(activations.LeakyReLU(negative_slope), name, dtype, input_shape, activity_regularizer)
 
 
 class ELU(_Named):
@@ -131,10 +151,18 @@ class ELU(_Named):
     name : str, optional
     dtype : {"float32", "float64", "mixed_bfloat16"}, optional
     input_shape : tuple of int, optional
+    activity_regularizer : str or Regularizer, optional
     """
 
-    def __init__(self, alpha: float = 1.0, name: str | None = None, dtype: Any = None, input_shape: Any = None) -> None:
-        super().__init__(activations.ELU(alpha), name, dtype, input_shape)
+    def __init__(
+        self,
+        alpha: float = 1.0,
+        name: str | None = None,
+        dtype: Any = None,
+        input_shape: Any = None,
+        activity_regularizer: Any = None,
+    ) -> None:
+        super().__init__(activations.ELU(alpha), name, dtype, input_shape, activity_regularizer)
 
 
 class Softmax(_Named):
@@ -147,12 +175,20 @@ class Softmax(_Named):
     name : str, optional
     dtype : {"float32", "float64", "mixed_bfloat16"}, optional
     input_shape : tuple of int, optional
+    activity_regularizer : str or Regularizer, optional
     """
 
-    def __init__(self, axis: int = -1, name: str | None = None, dtype: Any = None, input_shape: Any = None) -> None:
+    def __init__(
+        self,
+        axis: int = -1,
+        name: str | None = None,
+        dtype: Any = None,
+        input_shape: Any = None,
+        activity_regularizer: Any = None,
+    ) -> None:
         if axis not in (-1, 1):
             raise ValueError(f"axis must be -1 or 1, the features of a row, got {axis!r}")
-        super().__init__("softmax", name, dtype, input_shape)
+        super().__init__("softmax", name, dtype, input_shape, activity_regularizer)
         self.axis = int(axis)
 
     def get_config(self) -> dict[str, Any]:
@@ -174,6 +210,7 @@ class GLU(Layer):
     name : str, optional
     dtype : {"float32", "float64", "mixed_bfloat16"}, optional
     input_shape : tuple of int, optional
+    activity_regularizer : str or Regularizer, optional
 
     Raises
     ------
@@ -188,10 +225,17 @@ class GLU(Layer):
     116
     """
 
+    takes_activity_regularizer = True
+
     def __init__(
-        self, activation: Any = "sigmoid", name: str | None = None, dtype: Any = None, input_shape: Any = None
+        self,
+        activation: Any = "sigmoid",
+        name: str | None = None,
+        dtype: Any = None,
+        input_shape: Any = None,
+        activity_regularizer: Any = None,
     ) -> None:
-        super().__init__(name, dtype, input_shape)
+        super().__init__(name, dtype, input_shape, activity_regularizer)
         self.activation: ActivationFunction = activations.get(activation)
         if not self.activation.elementwise:
             raise ValueError(f"activation must work element by element in a GLU, got {self.activation.name!r}")

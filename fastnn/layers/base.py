@@ -166,8 +166,11 @@ class Layer:
     keeps_axes = False  # whether rows may have several axes, which it leaves as they are
     learning_rate_multiplier = Setting()
     must_be_last = False  # whether no layer may follow it
+    takes_activity_regularizer = False
 
-    def __init__(self, name: str | None = None, dtype: Any = None, input_shape: Any = None) -> None:
+    def __init__(
+        self, name: str | None = None, dtype: Any = None, input_shape: Any = None, activity_regularizer: Any = None
+    ) -> None:
         if name is not None and (not isinstance(name, str) or not name or "/" in name):
             raise ValueError(f"name must be a non-empty string without '/', got {name!r}")
         check_known_method(self, "call", "layers")
@@ -179,6 +182,31 @@ class Layer:
         self.input_axes: tuple[int, ...] | None = None if input_shape is None else axes_of(input_shape, "input_shape")
         self._model: Network | None = None
         self._parent: Layer | None = None  # the block it is a layer of
+        self._activity: Regularizer | None = None
+        if self.takes_activity_regularizer:
+            self._set_penalties(activity_regularizer=activity_regularizer)
+
+    @property
+    def activity_regularizer(self) -> Regularizer | None:
+        """The penalty of the layer's outputs, divided by the rows of the batch; set it before the model is built.
+
+        None where the layer takes none: an :class:`ActivityRegularization` may follow it.
+        """
+        return self._activity
+
+    @activity_regularizer.setter
+    def activity_regularizer(self, value: Any) -> None:
+        penalty = regularizers.get(value, "activity_regularizer")
+        if penalty is not None and not self.takes_activity_regularizer:
+            raise ValueError(
+                f"{type(self).__name__} takes no activity_regularizer: put an ActivityRegularization layer after it"
+            )
+        if penalty is not self._activity and self._model is not None and self._model.built:
+            raise ValueError(
+                f"activity_regularizer of layer {self.name!r} must be set before the model is built: make a new model "
+                f"from its get_config"
+            )
+        self._activity = penalty
 
     @property
     def input_features(self) -> int | None:
@@ -229,8 +257,10 @@ class Layer:
         raise NotImplementedError
 
     def lower_for_training(self, offsets: dict[str, int]) -> list[Op]:
-        """As :meth:`lower`, marked as frozen where the layer is not trained."""
+        """As :meth:`lower`, marked as frozen where the layer is not trained, and with the penalty of its outputs."""
         ops = self.lower(offsets)
+        if self._activity is not None:
+            ops[-1] = ops[-1]._replace(activity=(self._activity.l1, self._activity.l2))
         return ops if self.trainable else [op._replace(frozen=True) for op in ops]
 
     def non_trainable(self) -> frozenset[str]:
@@ -251,11 +281,11 @@ class Layer:
         )
 
     def _set_penalties(self, **given: Any) -> None:
-        """Keep what is given for the arguments ``<parameter>_regularizer`` and ``<parameter>_constraint``."""
+        """Keep what is given for ``<parameter>_regularizer``, ``<parameter>_constraint`` and `activity_regularizer`."""
         for argument, value in given.items():
             known: Any = regularizers if argument.endswith("_regularizer") else constraints
             setattr(self, argument, known.get(value, argument))
-        self._penalties = tuple(given)
+        self._penalties += tuple(given)
 
     def _penalty_config(self) -> dict[str, Any]:
         """Those arguments, where they are not None."""

@@ -7,9 +7,11 @@ from typing import Any
 import numpy.typing as npt
 
 from fastnn import activations, initializers
+from fastnn.constraints import Constraint
 from fastnn.initializers import Initializer
 from fastnn.layers._op import OP_DENSE, Op
 from fastnn.layers.base import Layer, check_width
+from fastnn.regularizers import Regularizer
 
 
 class Dense(Layer):
@@ -26,6 +28,8 @@ class Dense(Layer):
     bias_initializer : str or Initializer, default "zeros"
     kernel_regularizer, bias_regularizer : str or Regularizer, optional
         A penalty that is added to the loss.
+    activity_regularizer : str or Regularizer, optional
+        A penalty of the outputs, which is divided by the rows of the batch and added to the loss.
     kernel_constraint, bias_constraint : str or Constraint, optional
         What the parameter is held to after each step.
     name : str, optional
@@ -47,7 +51,11 @@ class Dense(Layer):
     9
     """
 
-    takes_sparse = True
+    takes_sparse = takes_activity_regularizer = True
+    kernel_regularizer: Regularizer | None
+    bias_regularizer: Regularizer | None
+    kernel_constraint: Constraint | None
+    bias_constraint: Constraint | None
 
     def __init__(
         self,
@@ -58,13 +66,14 @@ class Dense(Layer):
         bias_initializer: Any = "zeros",
         kernel_regularizer: Any = None,
         bias_regularizer: Any = None,
+        activity_regularizer: Any = None,
         kernel_constraint: Any = None,
         bias_constraint: Any = None,
         name: str | None = None,
         dtype: Any = None,
         input_shape: Any = None,
     ) -> None:
-        super().__init__(name, dtype, input_shape)
+        super().__init__(name, dtype, input_shape, activity_regularizer)
         self.units = check_width("units", units)
         self.activation = activations.get(activation)
         self.use_bias = bool(use_bias)

@@ -7,10 +7,12 @@ from typing import Any
 import numpy.typing as npt
 
 from fastnn import initializers
+from fastnn.constraints import Constraint
 from fastnn.initializers import Initializer
 from fastnn.layers._op import OP_EMBEDDING, Op
 from fastnn.layers.base import Layer, check_width
 from fastnn.layers.categories import LARGEST, check_categories
+from fastnn.regularizers import Regularizer
 
 
 class Embedding(Layer):
@@ -28,6 +30,7 @@ class Embedding(Layer):
     name : str, optional
     dtype : {"float32", "float64", "mixed_bfloat16"}, optional
     input_shape : tuple of int, optional
+    activity_regularizer : str or Regularizer, optional
 
     Notes
     -----
@@ -42,6 +45,10 @@ class Embedding(Layer):
     (1, 6)
     """
 
+    takes_activity_regularizer = True
+    embeddings_regularizer: Regularizer | None
+    embeddings_constraint: Constraint | None
+
     def __init__(
         self,
         input_dim: int,
@@ -52,8 +59,9 @@ class Embedding(Layer):
         name: str | None = None,
         dtype: Any = None,
         input_shape: Any = None,
+        activity_regularizer: Any = None,
     ) -> None:
-        super().__init__(name, dtype, input_shape)
+        super().__init__(name, dtype, input_shape, activity_regularizer)
         self.input_dim, self.output_dim = check_width("input_dim", input_dim), check_width("output_dim", output_dim)
         if self.input_dim > LARGEST:
             raise ValueError(f"input_dim must be at most 2**24, got {input_dim}")

@@ -9,7 +9,7 @@ import numpy as np
 
 from fastnn._checks import check_number
 from fastnn.activations import SELU_ALPHA, SELU_SCALE
-from fastnn.layers._op import OP_DROPOUT, OP_GAUSSIAN, Op
+from fastnn.layers._op import OP_ACTIVATION, OP_DROPOUT, OP_GAUSSIAN, Op
 from fastnn.layers.base import Layer
 
 
@@ -20,10 +20,17 @@ class Noise(Layer):
     batch and the column, so the same training gives the same bits on any number of threads.
     """
 
-    keeps_axes = True
+    keeps_axes = takes_activity_regularizer = True
 
-    def __init__(self, seed: Any = None, name: str | None = None, dtype: Any = None, input_shape: Any = None) -> None:
-        super().__init__(name, dtype, input_shape)
+    def __init__(
+        self,
+        seed: Any = None,
+        name: str | None = None,
+        dtype: Any = None,
+        input_shape: Any = None,
+        activity_regularizer: Any = None,
+    ) -> None:
+        super().__init__(name, dtype, input_shape, activity_regularizer)
         whole = isinstance(seed, (int, np.integer)) and not isinstance(seed, bool)
         if seed is not None and not (whole and 0 <= seed < 2**63):
             raise ValueError(f"seed must be an integer from 0 to 2**63 - 1 or None, got {seed!r}")
@@ -35,7 +42,11 @@ class Noise(Layer):
         self._features = inputs
         return inputs
 
-    def _op(self, code: int, *numbers: float) -> list[Op]:
+    def _op(self, code: int, *numbers: float, noisy: float) -> list[Op]:
+        """One op; without noise none, but where a penalty needs one to stand at."""
+        if not noisy:
+            kept = self.activity_regularizer is not None
+            return [Op(OP_ACTIVATION, 0, self._features, self._features)] if kept else []
         seed = -1 if self.seed is None else self.seed
         return [Op(code, 0, self._features, self._features, numbers=numbers, seed=seed)]
 
@@ -48,9 +59,15 @@ class _Rate(Noise):
     """A layer of noise with a rate."""
 
     def __init__(
-        self, rate: float, seed: int | None = None, name: str | None = None, dtype: Any = None, input_shape: Any = None
+        self,
+        rate: float,
+        seed: int | None = None,
+        name: str | None = None,
+        dtype: Any = None,
+        input_shape: Any = None,
+        activity_regularizer: Any = None,
     ) -> None:
-        super().__init__(seed, name, dtype, input_shape)
+        super().__init__(seed, name, dtype, input_shape, activity_regularizer)
         self.rate = check_number("rate", rate, 0, 1)
 
     def get_config(self) -> dict[str, Any]:
@@ -72,6 +89,7 @@ class Dropout(_Rate):
     name : str, optional
     dtype : {"float32", "float64", "mixed_bfloat16"}, optional
     input_shape : tuple of int, optional
+    activity_regularizer : str or Regularizer, optional
 
     Examples
     --------
@@ -81,7 +99,7 @@ class Dropout(_Rate):
 
     def lower(self, offsets: dict[str, int]) -> list[Op]:
         """One op, or none at rate 0."""
-        return self._op(OP_DROPOUT, self.rate, 1 / (1 - self.rate), 0.0, 0.0) if self.rate else []
+        return self._op(OP_DROPOUT, self.rate, 1 / (1 - self.rate), 0.0, 0.0, noisy=self.rate)
 
 
 class AlphaDropout(_Rate):
@@ -97,6 +115,7 @@ class AlphaDropout(_Rate):
     name : str, optional
     dtype : {"float32", "float64", "mixed_bfloat16"}, optional
     input_shape : tuple of int, optional
+    activity_regularizer : str or Regularizer, optional
     """
 
     def lower(self, offsets: dict[str, int]) -> list[Op]:
@@ -104,7 +123,7 @@ class AlphaDropout(_Rate):
         low = -SELU_ALPHA * SELU_SCALE
         a = ((1 - self.rate) * (1 + self.rate * low * low)) ** -0.5
         b = -a * low * self.rate
-        return self._op(OP_DROPOUT, self.rate, a, b, a * low + b) if self.rate else []
+        return self._op(OP_DROPOUT, self.rate, a, b, a * low + b, noisy=self.rate)
 
 
 class GaussianDropout(_Rate):
@@ -118,11 +137,12 @@ class GaussianDropout(_Rate):
     name : str, optional
     dtype : {"float32", "float64", "mixed_bfloat16"}, optional
     input_shape : tuple of int, optional
+    activity_regularizer : str or Regularizer, optional
     """
 
     def lower(self, offsets: dict[str, int]) -> list[Op]:
         """One op, or none at rate 0."""
-        return self._op(OP_GAUSSIAN, 0.0, math.sqrt(self.rate / (1 - self.rate))) if self.rate else []
+        return self._op(OP_GAUSSIAN, 0.0, math.sqrt(self.rate / (1 - self.rate)), noisy=self.rate)
 
 
 class GaussianNoise(Noise):
@@ -136,6 +156,7 @@ class GaussianNoise(Noise):
     name : str, optional
     dtype : {"float32", "float64", "mixed_bfloat16"}, optional
     input_shape : tuple of int, optional
+    activity_regularizer : str or Regularizer, optional
     """
 
     def __init__(
@@ -145,13 +166,14 @@ class GaussianNoise(Noise):
         name: str | None = None,
         dtype: Any = None,
         input_shape: Any = None,
+        activity_regularizer: Any = None,
     ) -> None:
-        super().__init__(seed, name, dtype, input_shape)
+        super().__init__(seed, name, dtype, input_shape, activity_regularizer)
         self.stddev = check_number("stddev", stddev, 0, math.inf)
 
     def lower(self, offsets: dict[str, int]) -> list[Op]:
         """One op, or none without noise."""
-        return self._op(OP_GAUSSIAN, self.stddev, 0.0) if self.stddev else []
+        return self._op(OP_GAUSSIAN, self.stddev, 0.0, noisy=self.stddev)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

@@ -7,16 +7,20 @@ from typing import Any
 
 from fastnn import initializers
 from fastnn._checks import check_number
+from fastnn.constraints import Constraint
 from fastnn.initializers import Initializer
 from fastnn.layers._op import OP_BATCH_NORMALIZATION, OP_LAYER_NORMALIZATION, Op
 from fastnn.layers.base import Layer
+from fastnn.regularizers import Regularizer
 
 
 class _Scaled(Layer):
     """A normalization followed by y gamma + beta."""
 
-    def __init__(self, epsilon: Any, name: str | None, dtype: Any, input_shape: Any) -> None:
-        super().__init__(name, dtype, input_shape)
+    takes_activity_regularizer = True
+
+    def __init__(self, epsilon: Any, name: str | None, dtype: Any, input_shape: Any, activity_regularizer: Any) -> None:
+        super().__init__(name, dtype, input_shape, activity_regularizer)
         self.epsilon = check_number("epsilon", epsilon, 0, math.inf)
         self.center = self.scale = True
         self.gamma_initializer: Initializer = initializers.get("ones", "gamma_initializer")
@@ -75,7 +79,13 @@ class LayerNormalization(_Scaled):
     name : str, optional
     dtype : {"float32", "float64", "mixed_bfloat16"}, optional
     input_shape : tuple of int, optional
+    activity_regularizer : str or Regularizer, optional
     """
+
+    beta_regularizer: Regularizer | None
+    gamma_regularizer: Regularizer | None
+    beta_constraint: Constraint | None
+    gamma_constraint: Constraint | None
 
     def __init__(
         self,
@@ -91,8 +101,9 @@ class LayerNormalization(_Scaled):
         name: str | None = None,
         dtype: Any = None,
         input_shape: Any = None,
+        activity_regularizer: Any = None,
     ) -> None:
-        super().__init__(epsilon, name, dtype, input_shape)
+        super().__init__(epsilon, name, dtype, input_shape, activity_regularizer)
         self._set(center, scale, gamma_initializer, beta_initializer)
         self._set_penalties(
             beta_regularizer=beta_regularizer,
@@ -118,6 +129,7 @@ class RMSNormalization(_Scaled):
     name : str, optional
     dtype : {"float32", "float64", "mixed_bfloat16"}, optional
     input_shape : tuple of int, optional
+    activity_regularizer : str or Regularizer, optional
 
     Notes
     -----
@@ -125,9 +137,14 @@ class RMSNormalization(_Scaled):
     """
 
     def __init__(
-        self, epsilon: float = 1e-6, name: str | None = None, dtype: Any = None, input_shape: Any = None
+        self,
+        epsilon: float = 1e-6,
+        name: str | None = None,
+        dtype: Any = None,
+        input_shape: Any = None,
+        activity_regularizer: Any = None,
     ) -> None:
-        super().__init__(epsilon, name, dtype, input_shape)
+        super().__init__(epsilon, name, dtype, input_shape, activity_regularizer)
         self.center = False
 
     def lower(self, offsets: dict[str, int]) -> list[Op]:
@@ -164,7 +181,13 @@ class BatchNormalization(_Scaled):
     name : str, optional
     dtype : {"float32", "float64", "mixed_bfloat16"}, optional
     input_shape : tuple of int, optional
+    activity_regularizer : str or Regularizer, optional
     """
+
+    beta_regularizer: Regularizer | None
+    gamma_regularizer: Regularizer | None
+    beta_constraint: Constraint | None
+    gamma_constraint: Constraint | None
 
     def __init__(
         self,
@@ -183,8 +206,9 @@ class BatchNormalization(_Scaled):
         name: str | None = None,
         dtype: Any = None,
         input_shape: Any = None,
+        activity_regularizer: Any = None,
     ) -> None:
-        super().__init__(epsilon, name, dtype, input_shape)
+        super().__init__(epsilon, name, dtype, input_shape, activity_regularizer)
         self.momentum = check_number("momentum", momentum, 0, math.nextafter(1, 2))
         self._set(center, scale, gamma_initializer, beta_initializer)
         self._set_penalties(

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from fastnn import initializers
+from fastnn.constraints import Constraint
 from fastnn.initializers import Initializer
 from fastnn.layers._op import OP_PRELU, Op
 from fastnn.layers.base import Layer
+from fastnn.regularizers import Regularizer
 
 
 class PReLU(Layer):
@@ -23,7 +25,12 @@ class PReLU(Layer):
     name : str, optional
     dtype : {"float32", "float64", "mixed_bfloat16"}, optional
     input_shape : tuple of int, optional
+    activity_regularizer : str or Regularizer, optional
     """
+
+    takes_activity_regularizer = True
+    alpha_regularizer: Regularizer | None
+    alpha_constraint: Constraint | None
 
     def __init__(
         self,
@@ -33,8 +40,9 @@ class PReLU(Layer):
         name: str | None = None,
         dtype: Any = None,
         input_shape: Any = None,
+        activity_regularizer: Any = None,
     ) -> None:
-        super().__init__(name, dtype, input_shape)
+        super().__init__(name, dtype, input_shape, activity_regularizer)
         self.alpha_initializer = initializers.get(alpha_initializer, "alpha_initializer")
         self._set_penalties(alpha_regularizer=alpha_regularizer, alpha_constraint=alpha_constraint)
         self._features = 0

@@ -41,13 +41,14 @@ def main():
         recording.put(name, array)
     for name, (class_name, config) in REGULARIZERS.items():
         case = {"class_name": class_name, "config": config}
-        where = {"kernel": {"kernel_regularizer": case}}
+        stacks = {"kernel": both({"kernel_regularizer": case})}
         if name in ACTIVITY:
-            where |= {
-                "both": {"kernel_regularizer": case, "bias_regularizer": case},
-                "activity": {"activity_regularizer": case},
+            stacks |= {
+                "both": both({"kernel_regularizer": case, "bias_regularizer": case}),
+                "activity": both({"activity_regularizer": case}),
+                "layer": [["ActivityRegularization", config], *both({}), ["ActivityRegularization", config]],
             }
-        recording.case(name, stacks={place: both(config) for place, config in where.items()}, **case)
+        recording.case(name, stacks=stacks, **case)
         dtypes = DTYPES if name in ACTIVITY else DTYPES[:1]
         for dtype in dtypes:
             use(dtype)
@@ -56,8 +57,8 @@ def main():
                 value = make(keras.regularizers, case)(variable)
             recording.put(f"{name}/{dtype}/value", np.asarray(value))
             recording.put(f"{name}/{dtype}/gradient", np.asarray(tape.gradient(value, variable)))
-        for place, extra in where.items():
-            train(recording, f"{name}/{place}", both(extra), x, y, compiled, dtypes=dtypes)
+        for place, stack in stacks.items():
+            train(recording, f"{name}/{place}", stack, x, y, compiled, dtypes=dtypes)
     recording.save()
 
     recording = Recording("constraints")

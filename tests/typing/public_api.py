@@ -30,6 +30,9 @@ losses: list[float] = history.history["loss"]
 probabilities: NDArray[Any] = model.predict(x)
 weights: list[NDArray[Any]] = model.get_weights()
 count: int = model.count_params()
+dense = fastnn.layers.Dense(2, kernel_regularizer="l2", activity_regularizer=fastnn.regularizers.L1(0.1))
+penalties: list[fastnn.regularizers.Regularizer | None] = [dense.kernel_regularizer, dense.activity_regularizer]
+constraint: fastnn.constraints.Constraint | None = dense.bias_constraint
 config: dict[str, Any] = model.get_config()
 same: fastnn.Sequential = fastnn.Sequential.from_config(config)
 model.save("model.fastnn")
@@ -39,4 +42,5 @@ one_hot: NDArray[Any] = fastnn.utils.to_categorical(y, 3)
 model.fit(x, y, epochs="ten")  # type: ignore[arg-type]
 fastnn.layers.Dense("many")  # type: ignore[arg-type]
 fastnn.optimizers.Adam(rate=0.1)  # type: ignore[call-arg]
+dense.kernel_regulariser()  # type: ignore[attr-defined]
 model.count_parameters()  # type: ignore[attr-defined]

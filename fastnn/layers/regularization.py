@@ -1,0 +1,66 @@
+"""A layer whose outputs cost something."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastnn.layers._op import OP_ACTIVATION, Op
+from fastnn.layers.base import Layer
+from fastnn.regularizers import L1L2
+
+
+class ActivityRegularization(Layer):
+    """y = x, with a penalty that is part of the loss: ``(l1 * sum(abs(y)) + l2 * sum(y**2)) / rows`` of each batch.
+
+    Parameters
+    ----------
+    l1, l2 : float, default 0
+    name : str, optional
+    dtype : {"float32", "float64", "mixed_bfloat16"}, optional
+    input_shape : tuple of int, optional
+
+    Notes
+    -----
+    The same as ``activity_regularizer=L1L2(l1, l2)`` of the layer before it, and at the same cost.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> model = fastnn.Sequential([fastnn.layers.ActivityRegularization(l1=0.5, input_shape=(2,))])
+    >>> model.compile("sgd", "mse")
+    >>> model.evaluate([[3.0, -1.0]], [[3.0, -1.0]], verbose=0)
+    2.0
+    """
+
+    takes_activity_regularizer = keeps_axes = True
+
+    def __init__(
+        self, l1: float = 0.0, l2: float = 0.0, name: str | None = None, dtype: Any = None, input_shape: Any = None
+    ) -> None:
+        super().__init__(name, dtype, input_shape, L1L2(l1, l2))
+        self._features = 0
+
+    @property
+    def l1(self) -> float:
+        """The factor of the absolute values."""
+        return 0.0 if self._activity is None else self._activity.l1
+
+    @property
+    def l2(self) -> float:
+        """The factor of the squares."""
+        return 0.0 if self._activity is None else self._activity.l2
+
+    def build(self, inputs: int) -> int:
+        """As many outputs as inputs."""
+        self._features = inputs
+        return inputs
+
+    def lower(self, offsets: dict[str, int]) -> list[Op]:
+        """An activation that does nothing, for the penalty to stand at."""
+        return [Op(OP_ACTIVATION, 0, self._features, self._features)]
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        config = super().get_config()
+        config.pop("activity_regularizer", None)
+        return config | {"l1": self.l1, "l2": self.l2}
