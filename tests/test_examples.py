@@ -49,6 +49,11 @@ def test_speech_tells_the_speakers_apart():
     assert figures["sure"] > 0.85  # (0.957)
 
 
+def test_topics_of_unseen_files_are_told():
+    figures = quick("topics")
+    assert figures["accuracy"] > max(0.45, figures["usual"] + 0.1)  # (0.64; it depends on the version of SciPy)
+
+
 def test_cartpole_is_learnt():
     figures = quick("cartpole")
     assert figures["chance"] < 40  # steps a game lasts with random moves (24)
