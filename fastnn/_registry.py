@@ -50,13 +50,16 @@ def by_name(values: Any, names: Sequence[str], argument: str, default: Any = Non
     return list(values)
 
 
-def check_known_method(member: object, method: str, argument: str) -> None:
-    """Raise where the member's class has another `method` than fastnn's: the engine runs its own rule, not Python's."""
+def check_known_method(member: object, method: str, argument: str, instead: str = "") -> None:
+    """Raise where the member's class has another `method` than fastnn's: the engine runs its own rule, not Python's.
+
+    `instead` ends the sentence: what to do.
+    """
     own = getattr(type(member), method, None)
     if own is not None and not str(own.__module__).startswith("fastnn."):
         raise TypeError(
             f"{argument} must be one of fastnn's own, which the engine computes; {type(member).__name__} has a "
-            f"{method} in Python, which it cannot call"
+            f"{method} in Python, which it cannot call{instead}"
         )
 
 

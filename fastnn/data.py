@@ -288,6 +288,8 @@ def targets(
     if array.shape != (rows, columns):
         like = "like the model's output" if columns == outputs else f"for {loss.name} and {outputs} outputs"
         hint = "; integer labels need sparse_categorical_crossentropy" if array.ndim == 1 else ""
+        if isinstance(loss, losses.CustomLoss):
+            hint = "; other targets need target_columns=..., of FunctionLoss or CustomLoss, 0 for integer labels"
         raise ValueError(f"{name} must have shape ({rows}, {columns}) {like}, got {array.shape}{hint}")
     converted = _as_rows(array, dtype)
     if check_finite and array.dtype.kind == "f":

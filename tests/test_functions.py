@@ -107,7 +107,14 @@ def normalized():
 def penalized():
     return [
         dense(6, "gelu", 1, input_shape=(FEATURES,), kernel_regularizer=fastnn.regularizers.L2(0.01)),
-        dense(OUTPUTS, "tanh", 2, bias_regularizer=fastnn.regularizers.L1(0.02)),
+        dense(4, "tanh", 3, activity_regularizer=fastnn.regularizers.L1L2(0.01, 0.03)),
+        dense(
+            OUTPUTS,
+            "tanh",
+            2,
+            bias_regularizer=fastnn.regularizers.L1(0.02),
+            activity_regularizer=fastnn.regularizers.L2(0.05),
+        ),
     ]
 
 
@@ -615,3 +622,37 @@ def test_an_ensemble_has_no_functions():
     models = [model_of(plain, "mse"), model_of(plain, "mse", metrics=[error_of_row])]
     with pytest.raises(ValueError, match="cannot call the Python function 'error_of_row'"):
         fastnn.Ensemble(models).fit(x, y, verbose=0)
+
+
+def test_classes_that_the_engine_cannot_call_are_told_where_to_derive_from():
+    class OldLoss(losses.Loss):
+        def call(self, y_true, y_pred):
+            return ((y_true - y_pred) ** 2).mean(axis=1)
+
+    class OldMetric(metrics.MeanSquaredError):
+        def update_state(self, y_true, y_pred, sample_weight=None):
+            raise AssertionError
+
+    class Named(losses.MeanSquaredError):
+        """Nothing of its own in Python."""
+
+    with pytest.raises(TypeError, match=r"OldLoss has a call in Python, .*: derive from fastnn.losses.CustomLoss"):
+        model_of(plain, OldLoss())
+    with pytest.raises(TypeError, match=r"OldMetric has a update_state .*: derive from fastnn.metrics.CustomMetric"):
+        model_of(plain, "mse", metrics=[OldMetric()])
+    model_of(plain, Named())
+
+
+def test_labels_for_a_function_without_target_columns():
+    x, _, labels = data()
+    with pytest.raises(ValueError, match="other targets need target_columns"):
+        model_of(plain, crossentropy).fit(x, labels, verbose=0)
+
+
+@pytest.mark.thread_unsafe(reason="captures what the process prints")
+def test_a_bar_shows_the_values_of_functions(capsys):
+    x, y, _ = data()
+    model = model_of(plain, squared, metrics=[error_of_row])
+    history = model.fit(x, y, batch_size=8, verbose=2).history
+    assert f"error_of_row: {history['error_of_row'][0]:.4f}" in capsys.readouterr().out
+    model.fit(x, y, batch_size=8, verbose=1)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from fastnn import losses
-from fastnn._registry import Registry
+from fastnn._registry import Registry, check_known_method
 from fastnn.metrics._base import EITHER, Metric
 from fastnn.metrics._classes import F1Score, FBetaScore, IoU, MeanIoU, OneHotMeanIoU
 from fastnn.metrics._function import CustomMetric, FunctionMetric
@@ -143,7 +143,11 @@ def get(identifier: Any, loss: losses.Loss | None = None, outputs: int = 0) -> M
         return BinaryAccuracy() if outputs == 1 or loss.name == "binary_crossentropy" else CategoricalAccuracy()
     if callable(identifier) and not isinstance(identifier, (Metric, type)):
         return FunctionMetric(identifier)
-    return _registry.get(identifier)
+    metric = _registry.get(identifier)
+    for method in ("update_state", "result", "_update"):
+        if not isinstance(metric, CustomMetric):
+            check_known_method(metric, method, "metrics", ": derive from fastnn.metrics.CustomMetric")
+    return metric
 
 
 def fit_to(identifier: Any, loss: losses.Loss, outputs: int | None) -> Metric:
