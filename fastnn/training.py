@@ -166,6 +166,10 @@ class Trainer(Network):
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compile as :meth:`get_compile_config` says; optimizer state starts anew.
 
+        Parameters
+        ----------
+        config : dict
+
         Raises
         ------
         ValueError

@@ -31,6 +31,8 @@ HOLDERS = {
     "Optimizer": fastnn.optimizers.SGD(),
 }
 
+ALONE = pytest.mark.thread_unsafe(reason="in a process of its own: four at once would tell nothing new")
+
 
 def run(code, folder, *arguments):
     """Run Python code in an empty folder; a warning is an error."""
@@ -62,11 +64,13 @@ sys.exit(failed > 0)
 """
 
 
+@ALONE
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_code_of_pages_runs(page, tmp_path):
     run(RUN_PAGE, tmp_path, page)
 
 
+@ALONE
 def test_examples_of_docstrings_give_what_they_say(tmp_path):
     run(RUN_DOCSTRINGS, tmp_path)
 
@@ -75,6 +79,43 @@ def test_examples_of_docstrings_give_what_they_say(tmp_path):
 def test_links_between_pages_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
         assert target.startswith("https://") or (page.parent / target).exists(), target
+
+
+PACKAGES = (
+    "activations", "callbacks", "config", "constraints", "datasets", "initializers", "layers", "losses", "metrics",
+    "models", "optimizers", "regularizers", "saving", "schedules", "utils",
+)  # fmt: skip
+# Public names of those modules that are no part of the interface.
+INTERNAL = {
+    "ActivationFunction", "CallbackList", "Hyperparameters", "Slot", "check_dtype", "check_policy", "fit_to",
+    "from_bytes", "log_key", "log_keys", "next_seed", "restore", "to_bytes", "variable_dtype",
+}  # fmt: skip
+
+
+def interface():
+    """Every public class and function."""
+    for module in [fastnn, *(sys.modules[f"fastnn.{package}"] for package in PACKAGES)]:
+        own = [name for name, member in vars(module).items() if getattr(member, "__module__", "") == module.__name__]
+        for name in getattr(module, "__all__", own):
+            member = getattr(module, name)
+            documented = not name.startswith("_") and name not in INTERNAL
+            if documented and (inspect.isclass(member) or inspect.isfunction(member)):
+                yield f"{module.__name__}.{name}", member
+
+
+def test_docstrings_name_every_argument_and_give_an_example():
+    gaps = set()
+    for name, member in interface():
+        text = inspect.getdoc(member) if member.__doc__ else ""
+        try:
+            arguments = inspect.signature(member).parameters.values()
+        except ValueError:  # a built-in class's constructor
+            arguments = ()
+        named = [a.name for a in arguments if a.kind != a.VAR_KEYWORD]
+        described = " ".join(re.findall(r"^([\w, *]+?)(?: :.*)?$", text, re.MULTILINE)).replace(",", " ").split()
+        gaps |= {f"{name}: {argument}" for argument in named if argument not in described}
+        gaps |= {f"{name}: example"} if ">>>" not in text else set()
+    assert sorted(gaps) == []
 
 
 # ---- the page about Keras ----

@@ -128,6 +128,13 @@ class LeakyReLU(_Named):
     dtype : {"float32", "float64", "mixed_bfloat16"}, optional
     input_shape : tuple of int, optional
     activity_regularizer : str or Regularizer, optional
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> model = fastnn.Sequential([fastnn.Input((2,)), fastnn.layers.LeakyReLU(0.1)])
+    >>> model.predict([[-1.0, 2.0]]).round(3)
+    array([[-0.1,  2. ]], dtype=float32)
     """
 
     def __init__(
@@ -152,6 +159,13 @@ class ELU(_Named):
     dtype : {"float32", "float64", "mixed_bfloat16"}, optional
     input_shape : tuple of int, optional
     activity_regularizer : str or Regularizer, optional
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> model = fastnn.Sequential([fastnn.Input((2,)), fastnn.layers.ELU(0.5)])
+    >>> model.predict([[-1.0, 2.0]]).round(3)
+    array([[-0.316,  2.   ]], dtype=float32)
     """
 
     def __init__(
@@ -176,6 +190,13 @@ class Softmax(_Named):
     dtype : {"float32", "float64", "mixed_bfloat16"}, optional
     input_shape : tuple of int, optional
     activity_regularizer : str or Regularizer, optional
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> model = fastnn.Sequential([fastnn.Input((2,)), fastnn.layers.Softmax()])
+    >>> model.predict([[0.0, 0.0]])
+    array([[0.5, 0.5]], dtype=float32)
     """
 
     def __init__(

@@ -143,6 +143,15 @@ def set_arrays(views: dict[str, npt.NDArray[Any]], arrays: Sequence[npt.ArrayLik
 class Layer:
     """One stage of a :class:`fastnn.Sequential`.
 
+    Parameters
+    ----------
+    name : str, optional
+    dtype : {"float32", "float64", "mixed_bfloat16"}, optional
+    input_shape : tuple of int, optional
+        ``(features,)`` of a row, where the layer is the first.
+    activity_regularizer : str or Regularizer, optional
+        Of its outputs, where the layer takes one.
+
     Attributes
     ----------
     name : str or None
@@ -156,6 +165,12 @@ class Layer:
         compile on.
     input_axes : tuple of int or None
         Shape of a row of its input, where it was told (`input_shape`).
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> layer = fastnn.layers.Dense(1, name="head", input_shape=(4,))
+    >>> layer.trainable = False
     """
 
     takes_sparse = False  # whether its input may be sparse rows

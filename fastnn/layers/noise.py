@@ -116,6 +116,13 @@ class AlphaDropout(_Rate):
     dtype : {"float32", "float64", "mixed_bfloat16"}, optional
     input_shape : tuple of int, optional
     activity_regularizer : str or Regularizer, optional
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> model = fastnn.Sequential([fastnn.Input((2,)), fastnn.layers.AlphaDropout(0.1)])
+    >>> model.predict([[1.0, 3.0]])
+    array([[1., 3.]], dtype=float32)
     """
 
     def lower(self, offsets: dict[str, int]) -> list[Op]:
@@ -138,6 +145,13 @@ class GaussianDropout(_Rate):
     dtype : {"float32", "float64", "mixed_bfloat16"}, optional
     input_shape : tuple of int, optional
     activity_regularizer : str or Regularizer, optional
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> model = fastnn.Sequential([fastnn.Input((2,)), fastnn.layers.GaussianDropout(0.1)])
+    >>> model.predict([[1.0, 3.0]])
+    array([[1., 3.]], dtype=float32)
     """
 
     def lower(self, offsets: dict[str, int]) -> list[Op]:
@@ -157,6 +171,13 @@ class GaussianNoise(Noise):
     dtype : {"float32", "float64", "mixed_bfloat16"}, optional
     input_shape : tuple of int, optional
     activity_regularizer : str or Regularizer, optional
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> model = fastnn.Sequential([fastnn.Input((2,)), fastnn.layers.GaussianNoise(0.1)])
+    >>> model.predict([[1.0, 3.0]])
+    array([[1., 3.]], dtype=float32)
     """
 
     def __init__(

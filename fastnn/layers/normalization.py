@@ -80,6 +80,13 @@ class LayerNormalization(_Scaled):
     dtype : {"float32", "float64", "mixed_bfloat16"}, optional
     input_shape : tuple of int, optional
     activity_regularizer : str or Regularizer, optional
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> model = fastnn.Sequential([fastnn.Input((2,)), fastnn.layers.LayerNormalization()])
+    >>> model.predict([[1.0, 3.0]]).round(3)
+    array([[-1.,  1.]], dtype=float32)
     """
 
     beta_regularizer: Regularizer | None
@@ -134,6 +141,13 @@ class RMSNormalization(_Scaled):
     Notes
     -----
     Its parameter is called ``scale`` in Keras and ``gamma`` here.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> model = fastnn.Sequential([fastnn.Input((2,)), fastnn.layers.RMSNormalization()])
+    >>> model.predict([[3.0, 4.0]]).round(3)
+    array([[0.849, 1.131]], dtype=float32)
     """
 
     def __init__(
@@ -182,6 +196,13 @@ class BatchNormalization(_Scaled):
     dtype : {"float32", "float64", "mixed_bfloat16"}, optional
     input_shape : tuple of int, optional
     activity_regularizer : str or Regularizer, optional
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> model = fastnn.Sequential([fastnn.Input((2,)), fastnn.layers.BatchNormalization()])
+    >>> model.predict([[2.0, 4.0]]).round(3)
+    array([[1.999, 3.998]], dtype=float32)
     """
 
     beta_regularizer: Regularizer | None

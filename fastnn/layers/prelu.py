@@ -26,6 +26,13 @@ class PReLU(Layer):
     dtype : {"float32", "float64", "mixed_bfloat16"}, optional
     input_shape : tuple of int, optional
     activity_regularizer : str or Regularizer, optional
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> layer = fastnn.layers.PReLU(alpha_initializer=fastnn.initializers.Constant(0.1))
+    >>> fastnn.Sequential([fastnn.Input((2,)), layer]).predict([[-1.0, 2.0]]).round(3)
+    array([[-0.1,  2. ]], dtype=float32)
     """
 
     takes_activity_regularizer = True
