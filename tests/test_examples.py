@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+import fastnn
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 pytestmark = [
     pytest.mark.slow,
@@ -16,7 +18,9 @@ pytestmark = [
 
 def quick(name, *arguments):
     """What the example's main returns: its figures."""
-    return runpy.run_path(str(EXAMPLES / f"{name}.py"))["main"](["--quick", *arguments])
+    main = runpy.run_path(str(EXAMPLES / f"{name}.py"))["main"]
+    with fastnn.num_threads(1):  # their networks are small, and a busy machine makes two threads wait for each other
+        return main(["--quick", *arguments])
 
 
 # The floors lie well below what the quick settings reach (in brackets): instruction sets round differently, and a
