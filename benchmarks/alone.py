@@ -156,6 +156,7 @@ COSTS = {
     "BatchNormalization": 1.3,
     "LayerNormalization": 1.15,
     "L2": 1.15,
+    "activity_regularizer": 1.15,
     "MaxNorm": 1.15,
     "weight_decay": 1.15,
     "clipvalue": 1.15,

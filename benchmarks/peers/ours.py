@@ -105,6 +105,7 @@ def featured(job: Job, feature: str) -> tuple[fastnn.Sequential, dict]:
     }.get(feature, list)
     each = {
         "L2": {"kernel_regularizer": fastnn.regularizers.L2(1e-4)},
+        "activity_regularizer": {"activity_regularizer": fastnn.regularizers.L2(1e-4)},
         "MaxNorm": {"kernel_constraint": fastnn.constraints.MaxNorm(3)},
     }.get(feature, {})
     optimizer = {
