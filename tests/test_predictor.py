@@ -44,6 +44,24 @@ def test_equals_predict(widths, names, rows, dtype):
         np.testing.assert_array_equal(predictor(x[0]), model.predict(x[:1])[0])
 
 
+@pytest.mark.thread_unsafe(reason="sets the number of threads")
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("widths", [(784, 128, 10), (50, 40, 3)], ids=str)
+def test_rows_lie_anywhere(widths, threads):
+    """Rows to come are fetched ahead; where they lie must not matter, nor how many there are."""
+    model = network(widths)
+    x = np.random.default_rng(0).random((150, 3 * widths[0]), np.float32)
+    with fastnn.num_threads(threads):
+        predictor = model.freeze()
+        for rows in (1, 2, 11, 12, 13, 25, 150):
+            near, far = x[:rows, : widths[0]].copy(), x[:rows, : widths[0]]
+            expected = np.stack([predictor(row) for row in near])
+            same = np.broadcast_to(near[:1], near.shape)  # all rows at one place
+            for given, answers in ((near, expected), (far, expected), (near[::-1], expected[::-1])):
+                np.testing.assert_array_equal(predictor(given), answers)
+            np.testing.assert_array_equal(predictor(same), np.broadcast_to(expected[:1], expected.shape))
+
+
 @pytest.mark.parametrize("rows", [1, 30, 700])
 @pytest.mark.parametrize("widths", [(600, 1000, 10), (3, 20_000, 2)], ids=["large", "wider than the stack"])
 def test_large_networks(widths, rows):
