@@ -1,5 +1,6 @@
 /* The walk over a network: what does not depend on the element type, then plan.inc for each of them. */
 
+#include <float.h>
 #include <math.h>
 #include <stdatomic.h>
 #include <stdlib.h>

@@ -1,6 +1,9 @@
 """Every optimizer beside its formula in NumPy: alone, with what all share, saved and resumed, on any threads."""
 
 import copy
+import signal
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -452,3 +455,56 @@ def test_a_schedule_is_not_replaced_by_a_number():
         optimizer.learning_rate = 0.1
     optimizer.learning_rate = schedules.CosineDecay(0.2, 10)
     assert optimizer.learning_rate == 0.2
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_adafactor_leaves_alone_what_has_no_gradient(dtype):
+    """As between units of two layers that rest: r and c are epsilon_1 there, and their product is no float32."""
+    model = model_of((6, 5), dtype, optimizers.Adafactor(0.05))
+    model._ready("test")
+    kernel, bias = model.get_weights()
+    for view, ones in zip(model.gradients, (np.ones((6, 5)), np.ones(5)), strict=True):
+        view[...] = ones
+    model.gradients[0][2], model.gradients[0][:, 3], model.gradients[1][3] = 0, 0, 0
+    model.apply_gradients()
+    new_kernel, new_bias = model.get_weights()
+    moved = np.ones((6, 5), bool)
+    moved[2], moved[:, 3] = False, False
+    np.testing.assert_array_equal(new_kernel != kernel, moved)
+    np.testing.assert_array_equal(new_bias != bias, moved[0])
+    assert np.isfinite(new_kernel).all()
+    assert np.isfinite(new_bias).all()
+
+
+@pytest.mark.parametrize("shape", [(300, 70), (70, 300), (130, 130), (1, 40), (40, 1), (33, 32)])
+def test_muon_over_shapes(shape):
+    optimizer = optimizers.Muon(0.01, weight_decay=None, adam_weight_decay=None)
+    # Five iterations multiply a small singular value by 3.4 each, and the rounding of float64 with it.
+    near(*run_beside(model_of(shape, "float64", optimizer), Formula(muon, optimizer), 3), "float64", rtol=1e-9)
+
+
+@pytest.mark.slow
+@pytest.mark.thread_unsafe(reason="sends this process a signal")
+def test_ctrl_c_gives_up_a_long_step_of_muon_without_a_trace():
+    def network():
+        stack = [layers.Dense(1024, "relu", kernel_initializer=fastnn.initializers.HeNormal(k)) for k in range(3)]
+        model = fastnn.Sequential([fastnn.Input((1024,)), *stack])
+        model.compile(optimizers.Muon(0.01), "mse")
+        return model
+
+    x = np.random.default_rng(0).normal(size=(2000, 1024)).astype("float32")
+    model, twin = network(), network()
+    model.fit(x[:8], x[:8], batch_size=8, shuffle=False, verbose=0)
+    timer = threading.Timer(1.0, signal.raise_signal, [signal.SIGINT])
+    timer.start()
+    started = time.perf_counter()
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(x, x, batch_size=8, shuffle=False, verbose=0)
+    assert time.perf_counter() - started < 3
+    steps = model.optimizer.iterations
+    twin.fit(x[:8], x[:8], batch_size=8, shuffle=False, verbose=0)
+    if steps > 1:
+        twin.fit(x[: 8 * (steps - 1)], x[: 8 * (steps - 1)], batch_size=8, shuffle=False, verbose=0)
+    for view, other in zip(model.weights, twin.weights, strict=True):
+        np.testing.assert_array_equal(view, other)
+    np.testing.assert_array_equal(model._engine.slots[0], twin._engine.slots[0])
