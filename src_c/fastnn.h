@@ -386,7 +386,7 @@ typedef struct {
     int level;       /* in use: threads >> level */
     int direction;   /* of the next trial: 1 fewer threads, -1 more */
     int warm;        /* the first step is over */
-    int trial;       /* under way */
+    int trial;       /* 1: under way; 2: it looks better and goes on */
     double step;     /* seconds of a step at this level */
     double patience; /* seconds between two trials */
     double spent;    /* seconds and steps of the turn under way */
