@@ -1,5 +1,6 @@
 """What every test shares: the engine under test in the report's header, and no state left behind by a test."""
 
+import signal
 from pathlib import Path
 
 import hypothesis
@@ -34,3 +35,11 @@ def process_wide_settings():
     yield
     set_num_threads(threads)
     fastnn.config.set_floatx(floatx)
+
+
+@pytest.fixture
+def ctrl_c():
+    """The signal of Ctrl-C, which raises KeyboardInterrupt here though shells let jobs in the background ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield signal.SIGINT
+    signal.signal(signal.SIGINT, before)

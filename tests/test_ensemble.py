@@ -92,16 +92,16 @@ def test_any_place_of_an_order_is_as_likely_as_any_other():
 @pytest.mark.slow
 @pytest.mark.thread_unsafe(reason="sends this process a signal")
 @pytest.mark.parametrize("width", [8, 600])  # a wide one keeps its thread busy when the calling one has no more to do
-def test_ctrl_c_ends_it_soon(width):
+def test_ctrl_c_ends_it_soon(width, ctrl_c):
     x, y = table(200_000)
     wide = fastnn.Sequential([fastnn.Input((6,)), layers.Dense(width, "relu"), layers.Dense(1, "sigmoid")])
     wide.compile("adam", "mse")
     ensemble = fastnn.Ensemble([*members(7 if width == 8 else 1), wide])
     ensemble.fit(x[:100], y[:100], verbose=0)
-    timer = threading.Timer(0.6, signal.raise_signal, [signal.SIGINT])
+    timer = threading.Timer(0.6, signal.raise_signal, [ctrl_c])
     timer.start()
     started = time.perf_counter()
     with fastnn.num_threads(2), pytest.raises(KeyboardInterrupt):
         ensemble.fit(x, y, batch_size=1, epochs=50, verbose=0)
-    assert time.perf_counter() - started < 2
+    assert time.perf_counter() - started < 5  # of minutes; a loaded machine may schedule us late
     assert np.isfinite(ensemble.predict(x[:10])).all()

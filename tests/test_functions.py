@@ -427,23 +427,19 @@ def test_an_exception_of_a_metric_or_in_evaluation():
 
 
 @pytest.mark.thread_unsafe(reason="sends the process a signal, which the main thread gets")
-def test_ctrl_c_within_a_function():
+def test_ctrl_c_within_a_function(ctrl_c):
     calls = []
 
     def interrupted(y_true, y_pred):
         calls.append(1)
         if len(calls) == 3:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(ctrl_c)
         return squared(y_true, y_pred)
 
-    kept = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        x, y, _ = data()
-        model = model_of(plain, interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            model.fit(x, y, batch_size=8, epochs=5, verbose=0)
-    finally:
-        signal.signal(signal.SIGINT, kept)
+    x, y, _ = data()
+    model = model_of(plain, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(x, y, batch_size=8, epochs=5, verbose=0)
     assert model.optimizer.iterations == 2
 
 

@@ -485,7 +485,7 @@ def test_muon_over_shapes(shape):
 
 @pytest.mark.slow
 @pytest.mark.thread_unsafe(reason="sends this process a signal")
-def test_ctrl_c_gives_up_a_long_step_of_muon_without_a_trace():
+def test_ctrl_c_gives_up_a_long_step_of_muon_without_a_trace(ctrl_c):
     def network():
         stack = [layers.Dense(1024, "relu", kernel_initializer=fastnn.initializers.HeNormal(k)) for k in range(3)]
         model = fastnn.Sequential([fastnn.Input((1024,)), *stack])
@@ -495,12 +495,12 @@ def test_ctrl_c_gives_up_a_long_step_of_muon_without_a_trace():
     x = np.random.default_rng(0).normal(size=(2000, 1024)).astype("float32")
     model, twin = network(), network()
     model.fit(x[:8], x[:8], batch_size=8, shuffle=False, verbose=0)
-    timer = threading.Timer(1.0, signal.raise_signal, [signal.SIGINT])
+    timer = threading.Timer(1.0, signal.raise_signal, [ctrl_c])
     timer.start()
     started = time.perf_counter()
     with pytest.raises(KeyboardInterrupt):
         model.fit(x, x, batch_size=8, shuffle=False, verbose=0)
-    assert time.perf_counter() - started < 3
+    assert time.perf_counter() - started < 8  # a loaded machine may schedule us late
     steps = model.optimizer.iterations
     twin.fit(x[:8], x[:8], batch_size=8, shuffle=False, verbose=0)
     if steps > 1:
