@@ -82,8 +82,8 @@ cdef extern from "fastnn.h" nogil:
         double ema_momentum
         int64_t ema_overwrite_frequency
     ctypedef struct fnn_rule:
-        double multiplier, l1, l2
-        int32_t decays, second, constraint
+        double multiplier, l1, l2, cosines
+        int32_t by_columns, decays, second, constraint
         double low, high, rate
     ctypedef struct fnn_stripe:
         size_t op, first, rows
@@ -186,7 +186,8 @@ cdef extern from "fastnn.h" nogil:
     void fnn_apply_gradients(const fnn_model *model, fnn_run *run, void *workspace)
     double fnn_learning_rate(const fnn_schedule *schedule, int64_t step)
     int fnn_stores_gradients(const fnn_hyperparameters *optimizer)
-    double fnn_penalty(const fnn_model *model)
+    size_t fnn_penalty_bytes(const fnn_model *model)
+    double fnn_penalty(const fnn_model *model, void *scratch)
     int fnn_infer(const fnn_model *model, const fnn_data *data, fnn_run *run, void *scratch)
     ctypedef struct fnn_predictor:
         pass

@@ -16,7 +16,7 @@ from libc.string cimport memset
 from fastnn._c cimport (
     FNN_BACKWARD, FNN_BIAS, FNN_INPUT_GRADIENT, FNN_KERNEL, FNN_LOSS, FNN_SLOTS, FNN_STOPPED, FNN_TRAINING,
     FNN_UPDATE, fnn_apply_gradients, fnn_data, fnn_freeze, fnn_head, fnn_infer, fnn_link, fnn_measure, fnn_member,
-    fnn_model, fnn_op, fnn_pace, fnn_penalty, fnn_predictor, fnn_rule, fnn_run, fnn_scratch_bytes,
+    fnn_model, fnn_op, fnn_pace, fnn_penalty, fnn_penalty_bytes, fnn_predictor, fnn_rule, fnn_run, fnn_scratch_bytes,
     fnn_stores_gradients, fnn_stripe, fnn_stripes, fnn_tile_sums, fnn_train, fnn_train_many, fnn_transposed_size,
     fnn_workspace_bytes,
 )
@@ -191,8 +191,8 @@ cdef class Engine:
                 place = places.get(spec.offset, -1)
                 if place >= 0:  # else statistics, which no optimizer changes
                     low, high, rate = rule.norm
-                    target[place] = fnn_rule(rule.multiplier, rule.l1, rule.l2, rule.decays, rule.second,
-                                             rule.constraint, low, high, rate)
+                    target[place] = fnn_rule(rule.multiplier, rule.l1, rule.l2, rule.cosines[0], rule.cosines[1],
+                                             rule.decays, rule.second, rule.constraint, low, high, rate)
             self._trained = [slice(spec.offset, spec.offset + int(np.prod(spec.shape)))
                              for spec, rule in zip(self.plan.parameters, rules) if rule.trainable]
             self._optimizer = self.model.optimizer = code
@@ -325,7 +325,7 @@ cdef class Engine:
         cdef fnn_run run
         if self.functions is not None:
             totals = self._train(x, y, weights, None, batch_size, None, progress, FNN_LOSS)[0]
-            totals[0] += fnn_penalty(&self.model) * len(x)
+            totals[0] += self._penalty() * len(x)
             return totals
         self._check_compiled()
         self._form.check(x, y, weights, None, &data)
@@ -335,7 +335,7 @@ cdef class Engine:
             self._tile_sums = np.empty(fnn_tile_sums(&self.model))
         run.tile_sums = <double *>_data(self._tile_sums)
         self._infer(x, &data, &run, progress)
-        sums[0] += fnn_penalty(&self.model) * data.rows
+        sums[0] += self._penalty() * data.rows
         return sums
 
     def predict(self, x, cnp.ndarray out not None, progress=None):
@@ -466,6 +466,23 @@ cdef class Engine:
         return frozen, PyCapsule_New(_data(frozen._predictor), "fastnn.fnn_predictor", NULL)
 
     # ---- what the calls share ----
+
+    cdef double _penalty(self) except? -1:
+        """The penalties of all parameters."""
+        cdef double penalty
+        cdef cnp.ndarray scratch = None
+        cdef void *memory = NULL
+        self._enter()
+        try:
+            size = fnn_penalty_bytes(&self.model)
+            if size:
+                scratch = aligned_zeros(size, np.uint8)
+                memory = _data(scratch)
+            with nogil:
+                penalty = fnn_penalty(&self.model, memory)
+        finally:
+            self._leave()
+        return penalty
 
     cdef int _check_compiled(self) except -1:
         if not self._compiled:

@@ -227,6 +227,8 @@ typedef enum {
 typedef struct {
     double multiplier;      /* of the learning rate */
     double l1, l2;          /* the penalty l1 sum |p| + l2 sum p^2 is part of the loss */
+    double cosines;         /* and so is this times the sum of |cos(u, v)| over all rows u, v of a matrix, u != v */
+    int32_t by_columns;     /* these are columns, not rows */
     int32_t decays;         /* the optimizer's weight decay counts for it */
     int32_t second;         /* the optimizer's other rule is that of the parameter: Adam's, beside Muon */
     int32_t constraint;     /* fnn_constraint */
@@ -471,8 +473,9 @@ fnn_step fnn_begin_second_step(const fnn_run *run);
 /* Whether the optimizer needs all gradients before it can begin: then a run with FNN_UPDATE needs model->gradients. */
 int fnn_stores_gradients(const fnn_hyperparameters *optimizer);
 
-/* The penalties of all parameters together. */
-double fnn_penalty(const fnn_model *model);
+/* The penalties of all parameters together. scratch: fnn_penalty_bytes, 64-byte aligned; often none. */
+size_t fnn_penalty_bytes(const fnn_model *model);
+double fnn_penalty(const fnn_model *model, void *scratch);
 
 /* Forward over all rows, as one batch: writes run->output, or with FNN_LOSS the sums. */
 fnn_status fnn_infer(const fnn_model *model, const fnn_data *data, fnn_run *run, void *scratch);

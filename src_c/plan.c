@@ -18,6 +18,7 @@
 #include "plan.inc"
 #include "chains.inc"
 #include "ops.inc"
+#include "cosines.inc"
 #include "update.inc"
 #include "rest.inc"
 #include "train.inc"
@@ -32,6 +33,7 @@
 #include "plan.inc"
 #include "chains.inc"
 #include "ops.inc"
+#include "cosines.inc"
 #include "update.inc"
 #include "rest.inc"
 #include "train.inc"
@@ -172,8 +174,18 @@ void fnn_apply_gradients(const fnn_model *model, fnn_run *run, void *workspace) 
     }
 }
 
-double fnn_penalty(const fnn_model *model) {
-    return model->is_double ? fnn_penalty_f64(model) : fnn_penalty_f32(model);
+size_t fnn_penalty_bytes(const fnn_model *model) {
+    fnn_bump bump = {NULL, 0};
+    if (model->is_double) {
+        fnn_lay_out_cosines_f64(model, 1, &bump);
+    } else {
+        fnn_lay_out_cosines_f32(model, 1, &bump);
+    }
+    return bump.used;
+}
+
+double fnn_penalty(const fnn_model *model, void *scratch) {
+    return model->is_double ? fnn_penalty_f64(model, scratch) : fnn_penalty_f32(model, scratch);
 }
 
 fnn_status fnn_infer(const fnn_model *model, const fnn_data *data, fnn_run *run, void *scratch) {

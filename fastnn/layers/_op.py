@@ -71,6 +71,7 @@ class Rule(NamedTuple):
     multiplier: float = 1.0
     l1: float = 0.0
     l2: float = 0.0
+    cosines: tuple[float, bool] = (0.0, False)
     decays: bool = True
     second: bool = False
     constraint: int = 0

@@ -216,6 +216,10 @@ class Layer:
             raise ValueError(
                 f"{type(self).__name__} takes no activity_regularizer: put an ActivityRegularization layer after it"
             )
+        if isinstance(penalty, regularizers.OrthogonalRegularizer):
+            raise ValueError(
+                "activity_regularizer cannot be an OrthogonalRegularizer, which is for kernels: use L1, L2 or L1L2"
+            )
         if penalty is not self._activity and self._model is not None and self._model.built:
             raise ValueError(
                 f"activity_regularizer of layer {self.name!r} must be set before the model is built: make a new model "
@@ -273,6 +277,8 @@ class Layer:
 
     def lower_for_training(self, offsets: dict[str, int]) -> list[Op]:
         """As :meth:`lower`, marked as frozen where the layer is not trained, and with the penalty of its outputs."""
+        for name, _, _ in self.parameters() if self._penalties else ():
+            self.training_rule(name)  # raises where a penalty or a constraint does not fit the parameter
         ops = self.lower(offsets)
         if self._activity is not None:
             ops[-1] = ops[-1]._replace(activity=(self._activity.l1, self._activity.l2))
@@ -291,6 +297,7 @@ class Layer:
             multiplier=self.learning_rate_multiplier,
             l1=penalty.l1 if penalty else 0.0,
             l2=penalty.l2 if penalty else 0.0,
+            cosines=penalty.cosines(shape, f"{parameter} of layer {self.name!r}") if penalty else (0.0, False),
             constraint=constraint.code(shape) if constraint else 0,
             norm=constraint.norm if constraint else (0.0, 0.0, 0.0),
         )
