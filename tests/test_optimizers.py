@@ -356,7 +356,8 @@ def test_learning_rate_multipliers(tmp_path):
         view[...] = 1.0
     model.apply_gradients()
     for now, old, rate in zip(model.get_weights(), before, (0.15, 0.15, 0.01, 0.01), strict=True):
-        np.testing.assert_allclose(now, old - old * 0.2 * rate - rate, rtol=1e-14)
+        # A weight may come to lie near 0, no more exact than what it is the difference of.
+        np.testing.assert_allclose(now, old - old * 0.2 * rate - rate, rtol=1e-14, atol=1e-16)
     with pytest.raises(ValueError, match="learning_rate_multiplier must be at least 0"):
         model.layers[2].learning_rate_multiplier = -1
 
