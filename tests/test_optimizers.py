@@ -509,3 +509,25 @@ def test_ctrl_c_gives_up_a_long_step_of_muon_without_a_trace(ctrl_c):
     for view, other in zip(model.weights, twin.weights, strict=True):
         np.testing.assert_array_equal(view, other)
     np.testing.assert_array_equal(model._engine.slots[0], twin._engine.slots[0])
+
+
+@pytest.mark.thread_unsafe(reason="sets the number of threads of the process")
+@pytest.mark.parametrize("name", ["Adam", "Adafactor", "Muon"])
+def test_a_backward_pass_on_more_threads_than_its_forward_pass(name):
+    """Its work is worth more of them, and it finds the activations where the other left them."""
+    gradients = []
+    for threads in (1, 3):
+        fastnn.set_num_threads(threads)
+        generator = np.random.default_rng(0)
+        stack = [layers.Dense(70, "tanh", kernel_regularizer="orthogonal_regularizer"), layers.Dense(50)]
+        model = fastnn.Sequential([fastnn.Input((60,), dtype="float64"), *stack])
+        for view in model.weights:
+            view[...] = generator.normal(size=view.shape)
+        model.compile(getattr(optimizers, name)(0.1), "mse")
+        model._ready("fit")
+        x, output_gradient = generator.normal(size=(100, 60)), generator.normal(size=(100, 50))
+        model.forward(x, training=True)
+        model.backward(output_gradient)
+        gradients.append([g.copy() for g in model.gradients])
+    for a, b in zip(*gradients, strict=True):
+        np.testing.assert_array_equal(a, b)
