@@ -269,11 +269,13 @@ static void finite_worker(void *context, int thread) {
     while (!atomic_load_explicit(&job->bad, memory_order_relaxed) &&
            (tile = fnn_team_claim(&job->team, thread)) != SIZE_MAX) {
         const size_t end = (tile + 1) * job->tile_rows < job->rows ? (tile + 1) * job->tile_rows : job->rows;
-        for (size_t i = tile * job->tile_rows; i < end; i++) {
+        const int whole = job->stride == (ptrdiff_t)job->columns; /* rows without gaps are one long row */
+        const size_t columns = whole ? (end - tile * job->tile_rows) * job->columns : job->columns;
+        for (size_t i = tile * job->tile_rows; i < end; i = whole ? end : i + 1) {
             const char *row =
                 job->x + (ptrdiff_t)i * job->stride * (ptrdiff_t)(job->is_double ? sizeof(double) : sizeof(float));
-            const int finite = job->is_double ? job->kernels->f64->all_finite((const double *)row, job->columns)
-                                              : job->kernels->f32->all_finite((const float *)row, job->columns);
+            const int finite = job->is_double ? job->kernels->f64->all_finite((const double *)row, columns)
+                                              : job->kernels->f32->all_finite((const float *)row, columns);
             if (!finite) {
                 atomic_store_explicit(&job->bad, 1, memory_order_relaxed);
                 return;
