@@ -48,6 +48,26 @@ def test_gradients_are_the_products(rows, inputs, units):
     np.testing.assert_allclose(dx, dy @ model.weights[0].T, rtol=1e-11, atol=1e-11)
 
 
+@given(rows=sizes, inputs=sizes, relu=st.booleans(), dtype=st.sampled_from(["float32", "float64"]))
+def test_a_kernel_of_one_column(rows, inputs, relu, dtype):
+    generator = np.random.default_rng([rows, inputs])
+    model = filled(dense(inputs, 1, dtype, "relu" if relu else None), generator)
+    x, dy = generator.normal(size=(rows, inputs)).astype(dtype), generator.normal(size=(rows, 1)).astype(dtype)
+    kernel, bias = (w.astype(np.float64) for w in model.get_weights())
+    exact = x.astype(np.float64) @ kernel + bias
+    # As above.
+    bound = (inputs + 2) * np.finfo(dtype).eps * (np.abs(x.astype(np.float64)) @ np.abs(kernel) + np.abs(bias))
+    found = model.predict(x)
+    assert (np.abs(found - (np.maximum(exact, 0) if relu else exact)) <= bound).all()
+    for i in {0, rows // 2, rows - 1}:  # a row's bits are its own
+        np.testing.assert_array_equal(model.predict(x[i : i + 1]), found[i : i + 1])
+    model.forward(x)
+    model.backward(dy)
+    dz = np.where(relu & (found <= 0), 0, dy).astype(np.float64)
+    wanted, magnitude = x.T.astype(np.float64) @ dz, np.abs(x.T.astype(np.float64)) @ np.abs(dz)
+    assert (np.abs(model.gradients[0] - wanted) <= (rows + 2) * np.finfo(dtype).eps * magnitude).all()
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("rows", [3, 40, 130])
 def test_large_layers_go_through_blas_to_the_same_result(rows, dtype):
@@ -86,6 +106,27 @@ def test_losses_and_metrics_are_their_formulas(loss, metric):
     np.testing.assert_allclose(model.evaluate(x, y, verbose=0), expected, rtol=1e-12)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("columns", [1, 3, 20])
+@pytest.mark.parametrize("rows", [1, 16, 37])
+def test_binary_crossentropy_of_some_rows(rows, columns, dtype):
+    generator = np.random.default_rng([rows, columns])
+    model = filled(dense(4, columns, dtype, "sigmoid"), generator)
+    smoothing = 0.1
+    loss = fastnn.losses.BinaryCrossentropy(label_smoothing=smoothing)
+    model.compile(fastnn.optimizers.SGD(1.0), loss)
+    x, weights = generator.normal(scale=9, size=(rows, 4)).astype(dtype), generator.random(rows).astype(dtype)
+    y = generator.integers(0, 2, (rows, columns)).astype(dtype)
+    kernel, bias = (w.astype(np.float64) for w in model.get_weights())
+    z, t = x.astype(np.float64) @ kernel + bias, y * (1 - smoothing) + smoothing / 2
+    values = (np.maximum(z, 0) - z * t + np.log1p(np.exp(-np.abs(z)))).mean(axis=1)
+    dz = (1 / (1 + np.exp(-z)) - t) / columns * weights[:, None] / rows
+    # Logits of up to about 60, from chains of 4: some ulp of that.
+    tolerance = 500 * np.finfo(dtype).eps
+    np.testing.assert_allclose(model.train_on_batch(x, y, sample_weight=weights), values @ weights / rows, tolerance)
+    np.testing.assert_allclose(model.get_weights()[0], kernel - x.T @ dz, rtol=0, atol=tolerance * 10)
+
+
 @pytest.mark.parametrize("size", [1, 15, 4096, 70_000])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_finite_check_finds_the_one(size, dtype):
@@ -96,6 +137,8 @@ def test_finite_check_finds_the_one(size, dtype):
             y = x.copy()
             y[place] = bad
             assert not all_finite(y)
+            assert not all_finite(np.hstack([x, y, x])[:, 1:])  # rows with gaps between them
+            assert all_finite(np.hstack([x, y])[:, :1])
 
 
 def test_finite_check_of_no_rows():
