@@ -52,11 +52,17 @@ class Network:
         Parameters
         ----------
         layer : Layer
-            Of no other model.
+            Of no other model. Where it does not fit, the model stays as it was.
         """
+        before = self._engine, self._views, self._compiled_code, getattr(layer, "name", None)
         self._append(layer)
         self._forget_weights()
-        self._build_if_known()
+        try:
+            self._build_if_known()
+        except BaseException:
+            self.layers.pop().attach(None)
+            self._engine, self._views, self._compiled_code, layer.name = before
+            raise
 
     def pop(self) -> Layer:
         """Take the last layer off and return it; the model is built anew, with new weights."""

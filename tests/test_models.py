@@ -292,3 +292,21 @@ def test_bad_validation_leaves_a_model_that_was_not_built_so(bad):
     with pytest.raises(ValueError, match="validation"):
         model.fit(X, Y, verbose=0, **bad)
     assert not model.built
+
+
+def test_a_layer_that_does_not_fit_leaves_the_model_as_it_was():
+    model = fastnn.Sequential([fastnn.Input((3,)), fastnn.layers.Dense(1)])
+    model.compile("adam", "mse")
+    x = np.random.default_rng(0).normal(size=(20, 3)).astype("float32")
+    model.fit(x, x[:, :1], verbose=0)
+    before = model.predict(x)
+    misfit = fastnn.layers.Dense(2, kernel_regularizer=fastnn.regularizers.OrthogonalRegularizer())
+    with pytest.raises(ValueError, match="at least two rows"):
+        model.add(misfit)
+    assert len(model.layers) == 2
+    assert misfit.name is None
+    np.testing.assert_array_equal(model.predict(x), before)
+    model.fit(x, x[:, :1], verbose=0)
+    assert model.optimizer.iterations == 2
+    other = fastnn.Sequential([fastnn.Input((3,)), misfit])  # the layer is free for another model
+    assert other.predict(x).shape == (20, 2)
