@@ -537,14 +537,6 @@ def test_metrics_by_themselves():
         metric.update_state(y, p, weights[:3])
 
 
-def test_codes_are_those_of_the_engine():
-    from pathlib import Path
-
-    header = (Path(fastnn.__file__).parent.parent / "src_c" / "fastnn.h").read_text()
-    assert f"FNN_FUNCTION_LOSS = {losses.CustomLoss.code}," in header
-    assert f"FNN_FUNCTION_METRIC = {metrics.CustomMetric.code}," in header
-
-
 def test_callbacks_ask_for_the_direction_of_a_function():
     x, y, _ = data()
     model = model_of(plain, squared, metrics=[error_of_row, Within()])

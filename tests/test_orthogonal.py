@@ -220,7 +220,7 @@ def test_a_sparse_input_trains_as_a_dense_one(mode):
     """A kernel so large that rows without a gradient would rest: with the penalty every row has one."""
     features, units = (1100, 480) if mode == "rows" else (33000, 16)
     generator = np.random.default_rng(8)
-    x = scipy.sparse.random(24, features, density=0.01, format="csr", rng=generator, dtype=np.float64)
+    x = scipy.sparse.random(24, features, density=0.01, format="csr", random_state=generator, dtype=np.float64)
     y = generator.normal(size=(24, units))
     weights = generator.normal(size=(features, units))
     trained = []

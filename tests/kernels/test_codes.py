@@ -47,6 +47,8 @@ def test_codes_are_those_of_the_header():
         "CLASS_COUNTS": metrics.F1Score,
         "SQUARES": metrics.R2Score,
         "CLASS_MATRIX": metrics.MeanIoU,
+        "FUNCTION_METRIC": metrics.CustomMetric,
+        "FUNCTION_LOSS": losses.CustomLoss,
     }.items():
         python[name] = member.code
     python |= {name: optimizer.code for name, optimizer in OPTIMIZERS.items()}
