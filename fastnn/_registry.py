@@ -63,6 +63,11 @@ def check_known_method(member: object, method: str, argument: str, instead: str 
         )
 
 
+def _public_name(kind: type) -> str:
+    """Where the user finds a class: fastnn.losses.CustomLoss, whose file is _function.py."""
+    return f"{kind.__module__.split('._')[0]}.{kind.__name__}"
+
+
 class Registry(Generic[T]):
     """Descriptions of one kind (losses, optimizers, ...) under their names.
 
@@ -74,12 +79,25 @@ class Registry(Generic[T]):
         The class of every member.
     others : sequence of str
         Names that the module's own ``get`` knows beside the registered ones, for error messages.
+    computed : sequence of str
+        Methods whose rule the engine computes: an instance of a class with another one is refused.
+    custom : type, optional
+        The class to derive from for a rule in Python.
     """
 
-    def __init__(self, kind: str, base: type[T], others: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        kind: str,
+        base: type[T],
+        others: Sequence[str] = (),
+        computed: Sequence[str] = (),
+        custom: type[T] | None = None,
+    ) -> None:
         self.kind = kind
         self.base = base
         self.others = tuple(others)
+        self.computed = tuple(computed)
+        self.custom = custom
         self._members: dict[str, type[T] | T] = {}
 
     def register(self, member: type[T] | T, *names: str) -> None:
@@ -110,14 +128,15 @@ class Registry(Generic[T]):
         ValueError
             When nothing is registered under the name.
         TypeError
-            When the identifier is none of the above.
+            When the identifier is none of the above, or computes in Python what the engine does.
         """
         argument = argument or self.kind
         config: dict[str, Any] = {}
-        if isinstance(identifier, self.base):
-            return identifier
         if isinstance(identifier, type) and issubclass(identifier, self.base):
-            return identifier()
+            identifier = identifier()
+        if isinstance(identifier, self.base):
+            self._check_computed(identifier, argument)
+            return identifier
         if isinstance(identifier, dict) and isinstance(identifier.get("class_name"), str):
             config = identifier.get("config") or {}
             identifier = identifier["class_name"]
@@ -135,6 +154,12 @@ class Registry(Generic[T]):
         if config:
             raise ValueError(f"{argument} {identifier!r} takes no configuration, got {config!r}")
         return member
+
+    def _check_computed(self, member: T, argument: str) -> None:
+        if self.custom is None or not isinstance(member, self.custom):
+            instead = f": derive from {_public_name(self.custom)}" if self.custom else ""
+            for method in self.computed:
+                check_known_method(member, method, argument, instead)
 
     def serialize(self, member: T) -> dict[str, Any]:
         """A JSON-able dict from which :meth:`get` makes an equal member."""

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from fastnn._registry import Registry, check_known_method
+from fastnn._registry import Registry
 from fastnn._settings import number
 
 EPSILON = 1e-7  # added to a norm before dividing by it
@@ -191,7 +191,7 @@ class MinMaxNorm(_Norm):
         return (self.min_value, self.max_value, self.rate)
 
 
-_registry: Registry[Constraint] = Registry("constraint", Constraint)
+_registry: Registry[Constraint] = Registry("constraint", Constraint, computed=("__call__",))
 _registry.register(MaxNorm, "max_norm")
 _registry.register(NonNeg, "non_neg")
 _registry.register(UnitNorm, "unit_norm")
@@ -214,11 +214,7 @@ def get(identifier: Any, argument: str = "constraint") -> Constraint | None:
     >>> fastnn.constraints.get("non_neg")([-1.0, 2.0])
     array([0., 2.])
     """
-    if identifier is None:
-        return None
-    constraint = _registry.get(identifier, argument)
-    check_known_method(constraint, "__call__", argument)
-    return constraint
+    return None if identifier is None else _registry.get(identifier, argument)
 
 
 def serialize(constraint: Constraint | None) -> dict[str, Any] | None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastnn._registry import Registry, check_known_method, nearest_names
+from fastnn._registry import Registry, nearest_names
 from fastnn._settings import number
 
 
@@ -186,7 +186,7 @@ class OrthogonalRegularizer(Regularizer):
         return {"factor": self.factor, "mode": self.mode}
 
 
-_registry: Registry[Regularizer] = Registry("regularizer", Regularizer)
+_registry: Registry[Regularizer] = Registry("regularizer", Regularizer, computed=("__call__",))
 _registry.register(L1, "l1")
 _registry.register(L2, "l2")
 _registry.register(L1L2, "l1_l2")
@@ -209,11 +209,7 @@ def get(identifier: Any, argument: str = "regularizer") -> Regularizer | None:
     >>> fastnn.regularizers.get("l2")([1.0, -2.0])
     0.05
     """
-    if identifier is None:
-        return None
-    regularizer = _registry.get(identifier, argument)
-    check_known_method(regularizer, "__call__", argument)
-    return regularizer
+    return None if identifier is None else _registry.get(identifier, argument)
 
 
 def serialize(regularizer: Regularizer | None) -> dict[str, Any] | None:

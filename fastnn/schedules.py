@@ -377,7 +377,9 @@ class OneCycle(LearningRateSchedule):
         return (first, self.max_learning_rate, first / self.final_divisor, rise, self.total_steps - rise)
 
 
-_registry: Registry[LearningRateSchedule] = Registry("learning rate schedule", LearningRateSchedule)
+_registry: Registry[LearningRateSchedule] = Registry(
+    "learning rate schedule", LearningRateSchedule, computed=("__call__",)
+)
 for _schedule in (
     ExponentialDecay,
     InverseTimeDecay,

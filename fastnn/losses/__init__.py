@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastnn._registry import Registry, check_known_method
+from fastnn._registry import Registry
 from fastnn.losses._base import DENSE, EPSILON, LABELS, Loss
 from fastnn.losses._crossentropy import (
     BinaryCrossentropy,
@@ -62,7 +62,7 @@ __all__ = [
     "serialize",
 ]
 
-_registry: Registry[Loss] = Registry("loss", Loss)
+_registry: Registry[Loss] = Registry("loss", Loss, computed=("call", "__call__", "_rows"), custom=CustomLoss)
 for _loss, *_names in (
     (MeanSquaredError, "mse"),
     (HalfMeanSquaredError, "half_mse"),
@@ -104,11 +104,7 @@ def get(identifier: Any) -> Loss:
     """
     if callable(identifier) and not isinstance(identifier, (Loss, type)):
         return FunctionLoss(identifier)
-    loss = _registry.get(identifier)
-    for method in ("call", "__call__", "_rows"):
-        if not isinstance(loss, CustomLoss):
-            check_known_method(loss, method, "loss", ": derive from fastnn.losses.CustomLoss")
-    return loss
+    return _registry.get(identifier)
 
 
 def serialize(loss: Loss) -> dict[str, Any]:

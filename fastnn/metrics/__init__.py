@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from fastnn import losses
-from fastnn._registry import Registry, check_known_method
+from fastnn._registry import Registry
 from fastnn.metrics._base import EITHER, Metric
 from fastnn.metrics._classes import F1Score, FBetaScore, IoU, MeanIoU, OneHotMeanIoU
 from fastnn.metrics._function import CustomMetric, FunctionMetric
@@ -96,7 +96,9 @@ __all__ = [
 ]
 
 _BY_LOSS = ("accuracy", "acc")  # stand for the kind that fits the loss
-_registry: Registry[Metric] = Registry("metric", Metric, _BY_LOSS)
+_registry: Registry[Metric] = Registry(
+    "metric", Metric, _BY_LOSS, computed=("update_state", "result", "_update"), custom=CustomMetric
+)
 _ALIASES = {
     MeanSquaredError: ("mse",),
     MeanAbsoluteError: ("mae",),
@@ -143,11 +145,7 @@ def get(identifier: Any, loss: losses.Loss | None = None, outputs: int = 0) -> M
         return BinaryAccuracy() if outputs == 1 or loss.name == "binary_crossentropy" else CategoricalAccuracy()
     if callable(identifier) and not isinstance(identifier, (Metric, type)):
         return FunctionMetric(identifier)
-    metric = _registry.get(identifier)
-    for method in ("update_state", "result", "_update"):
-        if not isinstance(metric, CustomMetric):
-            check_known_method(metric, method, "metrics", ": derive from fastnn.metrics.CustomMetric")
-    return metric
+    return _registry.get(identifier)
 
 
 def fit_to(identifier: Any, loss: losses.Loss, outputs: int | None) -> Metric:

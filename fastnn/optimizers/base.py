@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn import schedules
-from fastnn._registry import check_known_method
 from fastnn._settings import Setting, number
 from fastnn.schedules import LearningRateSchedule, _Constant
 
@@ -157,9 +156,7 @@ class Optimizer:
     @staticmethod
     def _checked_schedule(value: Any) -> LearningRateSchedule:
         if isinstance(value, (LearningRateSchedule, dict)):
-            schedule = schedules._registry.get(value, "learning_rate")
-            check_known_method(schedule, "__call__", "learning_rate")
-            return schedule
+            return schedules._registry.get(value, "learning_rate")
         if callable(value):
             raise TypeError(
                 "learning_rate must be a number or one of fastnn.optimizers.schedules, which the engine evaluates at "
