@@ -16,6 +16,10 @@
 
 enum { FNN_ALIGNMENT = 64, FNN_PADDING = 512, FNN_MAX_THREADS = 256, FNN_SLOTS = 3 };
 
+/* A kernel of at least this many elements is worth packing (packed.inc); a smaller one stays in the caches and is faster
+ * unpacked. */
+enum { FNN_LARGE_SIZE = 1 << 19 };
+
 typedef enum {
     FNN_OK = 0,
     FNN_STOPPED = 1,   /* the progress function asked to stop; the last finished step stands */
