@@ -27,17 +27,12 @@ those after the first epoch, over the first 2,048 rows, by one NumPy program; `-
 
 # What stands between fastnn and a bound that it has missed: the sentence follows the figures, where they miss it.
 WHY = {
-    "T1": """at batch 32 the register tiles already run at 83 to 92 % of the peak, as far as they can be timed alone; a
-quarter of a step is the update, whose 28 bytes a parameter come from the second-level cache""",
-    "T2a": """its products, at the rates of T1, are 60 % of a step; most of the rest is reading each row twice, forward
-and for the gradient, which the peers pay as well""",
-    "T2b": """as T2a, with less overhead to win from anybody""",
-    "T3": """half of a step are products, at the rates of T1; the rest is the update, the loss, transposed copies of the
-kernels, and misses of a first-level cache that is smaller than the parameters with their moments""",
-    "I1": """a row reads 472 KB of weights, at about nine tenths of what a plain loop reads from the second-level cache:
-fewer bytes or a second core would be needed""",
-    "I3a": """the products run near the peak on one thread, and waking a second one costs a good part of a call""",
-    "I3b": """the products run near the peak on both sides""",
+    "T1": "beside the products, the update passes every parameter and its moments through the second-level cache",
+    "T2a": "each row is read twice, forward and for the gradient, which the peers pay as well",
+    "T2b": "as T2a, with less overhead to win from anybody",
+    "T3": "products are only a part of a step: update, loss and copies of kernels are of the same order",
+    "I1": "a row reads all weights, so the second-level cache sets the pace",
+    "I3a": "waking a second thread costs a good part of a call",
 }
 
 
@@ -68,7 +63,7 @@ def behind(results: list[Result]) -> list[str]:
             elif ratio.least < 1:
                 words.append(f"{name} won a run or more (median ratio {ratio.median:.2f})")
         missed = [f"missed {text}" for text, ok in result.checks if not ok]
-        words += [*missed, *([" ".join(WHY[result.id].split())] if missed and result.id in WHY else [])]
+        words += [*missed, *([WHY[result.id]] if missed and result.id in WHY else [])]
         lines += [f"- {result.id}, {result.title}: {'; '.join(words)}."] if words else []
     return lines or ["Nowhere, on this machine: every peer is slower in every run, and every bound is reached."]
 

@@ -19,13 +19,19 @@ def version() -> str:
     return fastnn.__version__
 
 
+def stack(job: Job, behind=list, **each) -> fastnn.Sequential:
+    """The workload's layers; `behind` makes what follows each hidden one, `each` goes to every dense one."""
+    inputs, *hidden, outputs = job.workload.widths
+    layers = [fastnn.Input((inputs,))]
+    for units in hidden:
+        layers += [fastnn.layers.Dense(units, activation="relu", **each), *behind()]
+    return fastnn.Sequential([*layers, fastnn.layers.Dense(outputs, activation=job.workload.output, **each)])
+
+
 def build(job: Job, rate: float = 1e-3) -> fastnn.Sequential:
-    widths = job.workload.widths
     extra = {} if job.workload.precision == "float32" else {"dtype": job.workload.precision}
     try:
-        hidden = [fastnn.layers.Dense(n, activation="relu", **extra) for n in widths[1:-1]]
-        last = fastnn.layers.Dense(widths[-1], activation=job.workload.output, **extra)
-        model = fastnn.Sequential([fastnn.Input((widths[0],)), *hidden, last])
+        model = stack(job, **extra)
     except (TypeError, ValueError) as error:
         if not extra:
             raise
@@ -97,7 +103,7 @@ def adam(job: Job) -> Training:
 
 def featured(job: Job, feature: str) -> tuple[fastnn.Sequential, dict]:
     """The workload's model with one thing more, and what `fit` needs for it."""
-    layers, inputs, *hidden = fastnn.layers, *job.workload.widths[:-1]
+    layers = fastnn.layers
     behind = {
         "Dropout": lambda: [layers.Dropout(0.2)],
         "BatchNormalization": lambda: [layers.BatchNormalization()],
@@ -115,10 +121,7 @@ def featured(job: Job, feature: str) -> tuple[fastnn.Sequential, dict]:
         "weight_decay": {"weight_decay": 1e-4},
         "use_ema": {"use_ema": True},
     }.get(feature, {})
-    stack = [fastnn.Input((inputs,))]
-    for units in hidden:
-        stack += [layers.Dense(units, activation="relu", **each), *behind()]
-    model = fastnn.Sequential([*stack, layers.Dense(job.workload.widths[-1], activation=job.workload.output, **each)])
+    model = stack(job, behind, **each)
     measures = ["accuracy"] if feature == "accuracy" else []
     model.compile(fastnn.optimizers.Adam(**optimizer), LOSSES[job.workload.output], metrics=measures)
     weights = {
