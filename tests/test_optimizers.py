@@ -274,6 +274,29 @@ def test_the_update_fused_with_the_gradient_is_the_one_after_it(name, shared):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("name", ["adafactor", "muon", "clipnorm", "global_clipnorm"])
+def test_norms_of_a_kernel_in_several_stripes(name):
+    """Only the first stripe of a kernel knows its bias: the others have no part in the norm of that."""
+    x, y = data_of(20, 4, 170, "float64")
+
+    def model():
+        optimizer = RULES[name][1]() if name in RULES else optimizers.SGD(0.1, **{name: 1e-2})
+        model = fastnn.Sequential([fastnn.Input((4,), dtype="float64"), layers.Dense(200, "tanh"), layers.Dense(170)])
+        model.set_weights([np.random.default_rng(0).normal(size=w.shape) for w in model.weights])
+        model.compile(optimizer, "mse")
+        return model
+
+    fused, apart = model(), model()
+    for _ in range(4):
+        fused.train_on_batch(x, y)
+        engine, _, optimizer = apart._ready("test")
+        engine.batch_gradient(x, y)
+        engine.apply_gradients(optimizer.hyperparameters())
+    for a, b in zip(fused.get_weights(), apart.get_weights(), strict=True):
+        # A norm is summed in pieces where the gradient comes in pieces.
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-14)
+
+
 @pytest.mark.thread_unsafe(reason="sets the number of threads of the process")
 @pytest.mark.parametrize("shared", [SHARED[-1], SHARED[-2]], ids=["fused", "stored"])
 @pytest.mark.parametrize("name", RULES)
