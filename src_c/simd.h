@@ -72,8 +72,10 @@
 #define FNN_HAS_ESTIMATES
 #define fnn_estimate_inverse_root(x) ((fnn_vector_f32)_mm512_rsqrt14_ps((__m512)(x)))
 #define fnn_estimate_inverse(x) ((fnn_vector_f32)_mm512_rcp14_ps((__m512)(x)))
+/* By the kind of x, four bits each: what is not positive becomes the first operand (0), infinity the largest number (14), all
+ * else stays (1). */
 #define fnn_keep_normal(x)                                                                                             \
-    ((fnn_vector_f32)_mm512_min_ps(_mm512_set1_ps(FLT_MAX), _mm512_max_ps(_mm512_set1_ps(FLT_MIN), (__m512)(x))))
+    ((fnn_vector_f32)_mm512_fixupimm_ps(_mm512_set1_ps(FLT_MIN), (__m512)(x), _mm512_set1_epi32(0x10E01011), 0))
 #elif defined(__AVX2__) && defined(__FMA__)
 #include <immintrin.h>
 #define FNN_HAS_ESTIMATES
