@@ -10,7 +10,7 @@ from fastnn import layers
 
 HIDDEN = {
     "dense": lambda: layers.Dense(7, "tanh"),
-    "wide": lambda: layers.Dense(130, "tanh"),
+    "wide": lambda: layers.Dense(190, "tanh"),
     "activation": lambda: layers.Activation("sigmoid"),
     "dropout": lambda: layers.Dropout(0.3),
     "alpha": lambda: layers.AlphaDropout(0.2, seed=3),
@@ -41,7 +41,7 @@ def network(names, features=5, dtype="float32", outputs=3, seed=0):
     for name in names:
         if name == "residual":
             inner = block(width, layers.Activation("tanh"), layers.BatchNormalization())
-            model.add(block(width, layers.LayerNormalization(), layers.Dense(130, "tanh"), layers.Dense(width), inner))
+            model.add(block(width, layers.LayerNormalization(), layers.Dense(190, "tanh"), layers.Dense(width), inner))
         else:
             model.add(HIDDEN[name]())
         width = getattr(model.layers[-1], "units", width)
