@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import signal
 import statistics
@@ -191,8 +192,11 @@ def costs(context: Context, workload: Workload) -> Result:
 
 def python(code: str, folder: str | None = None) -> tuple[float, str]:
     """Seconds of a fresh interpreter that runs this, and what it printed."""
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}  # as pip leaves it
     start = time.perf_counter()
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=folder, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=folder, env=env, check=False
+    )
     seconds = time.perf_counter() - start
     if done.returncode:
         raise PeerError("Failed", f"`{code}` failed: {(done.stderr.strip().splitlines() or ['?'])[-1]}")

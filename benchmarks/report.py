@@ -31,8 +31,12 @@ WHY = {
     "T2a": "each row is read twice, forward and for the gradient, which the peers pay as well",
     "T2b": "as T2a, with less overhead to win from anybody",
     "T3": "products are only a part of a step: update, loss and copies of kernels are of the same order",
+    "T4": "a register tile alone runs nearer the peak: packing the operands and passing the result on take the rest",
     "I1": "a row reads all weights, so the second-level cache sets the pace",
     "I3a": "waking a second thread costs a good part of a call",
+    "I3b": "nearly all of it is products, which ONNX Runtime computes at nearly the same rate",
+    "F1": "a norm by columns takes a kernel through both threads' caches once more",
+    "C2": "in each phase of a step a thread waits for what the other has just computed, and for its cache lines",
 }
 
 
