@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import fastnn
@@ -215,6 +215,7 @@ def test_gradients_of_losses_with_penalties_of_outputs(branches, trunk, heads, t
 
 
 @settings(max_examples=25)
+@example(("activation", "wide", "wide twice"), "batch", ["activation"], 7, 0)  # penalties of rows cut apart
 @given(
     branches=PARTS,
     trunk=TRUNK,
