@@ -397,6 +397,7 @@ typedef struct {
     double patience; /* seconds between two trials */
     double spent;    /* seconds and steps of the turn under way */
     double steps;
+    int changes; /* looks in a row at which steps took another time than before */
 } fnn_pace;
 
 /* What a pass over the data does to each batch. */
