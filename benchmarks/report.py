@@ -35,7 +35,7 @@ WHY = {
     "I1": "a row reads all weights, so the second-level cache sets the pace",
     "I3a": "waking a second thread costs a good part of a call",
     "I3b": "nearly all of it is products, which ONNX Runtime computes at nearly the same rate",
-    "F1": "batch normalization needs all rows of a column: two more phases, each with a wait",
+    "F1": "norms and batch normalization add phases to a step, each with a wait",
     "C2": "in each phase of a step a thread waits for what the other has just computed, and for its cache lines",
 }
 
