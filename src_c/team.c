@@ -81,13 +81,17 @@ void fnn_team_run(fnn_team *team, int threads, void (*start)(void *context), voi
         if (threads > omp_get_num_procs()) {
             team->spins = 0; /* the one waited for may need this core */
         }
+        team->count = threads;
+        start(context); /* before the region, which would need a barrier after it */
 #pragma omp parallel num_threads(threads)
         {
+            if (omp_get_num_threads() != threads) { /* as few as the runtime can spare: on all of them alike */
 #pragma omp single
-            {
-                team->count = omp_get_num_threads();
-                start(context);
-            } /* an implicit barrier: nobody works before the start is done */
+                {
+                    team->count = omp_get_num_threads();
+                    start(context);
+                }
+            }
             run_worker(worker, context, omp_get_thread_num());
         }
         pthread_cond_destroy(&team->woken);

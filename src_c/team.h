@@ -32,7 +32,7 @@ typedef struct {
 } fnn_team;
 
 /* Runs worker(context, thread) on up to `threads` threads; team->count says how many there are. start(context) runs on
- * one thread before any worker does. */
+ * one thread before any worker does, and once more if there are fewer threads than it was told. */
 void fnn_team_run(fnn_team *team, int threads, void (*start)(void *context), void (*worker)(void *context, int thread),
                   void *context);
 
