@@ -160,6 +160,11 @@ cdef extern from "fastnn.h" nogil:
         const void *output_gradient
         void *output
         void *input_gradient
+    ctypedef struct fnn_turn:
+        int threads
+        double seconds
+    fnn_turn fnn_next_turn(fnn_run *run)
+    void fnn_end_turn(fnn_run *run, double steps, double seconds)
     const char *fnn_isa_name(int isa)
     int fnn_isa_available(int isa)
     const fnn_kernels *fnn_isa_kernels(int isa)

@@ -45,6 +45,10 @@ def _packed_product(
     column_range: tuple[int, int] | None = None,
 ) -> None: ...
 
+def _paced_turns(
+    threads: int, step_seconds: Callable[[int, float], float], seconds: float
+) -> list[tuple[float, float, int]]: ...
+
 @disjoint_base
 class Engine:
     plan: Plan

@@ -4,9 +4,12 @@ import os
 
 import numpy as np
 
+from libc.math cimport ceil
+from libc.string cimport memset
+
 from fastnn._c cimport (
-    FNN_MAX_THREADS, fnn_compiler, fnn_isa_allows_bfloat16, fnn_isa_available, fnn_isa_kernels, fnn_isa_name,
-    fnn_kernels, fnn_openmp,
+    FNN_MAX_THREADS, fnn_compiler, fnn_end_turn, fnn_isa_allows_bfloat16, fnn_isa_available, fnn_isa_kernels,
+    fnn_isa_name, fnn_kernels, fnn_next_turn, fnn_openmp, fnn_pace, fnn_run, fnn_turn,
 )
 
 
@@ -100,3 +103,27 @@ def build_info():
         "openmp": bool(fnn_openmp()),
         "num_threads": _threads,
     }
+
+
+def _paced_turns(int threads, step_seconds, double seconds):
+    """How a training run of that length shares its time among numbers of threads, for tests.
+
+    step_seconds(threads, start) is the time of a step in the turn that begins then; returns the turns as tuples of start,
+    seconds and threads.
+    """
+    cdef fnn_run run
+    cdef fnn_pace pace
+    cdef fnn_turn turn
+    cdef double start = 0, step, steps
+    memset(&run, 0, sizeof(fnn_run))
+    memset(&pace, 0, sizeof(fnn_pace))
+    run.threads, run.batch, run.pace = threads, 1, &pace
+    turns = []
+    while start < seconds:
+        turn = fnn_next_turn(&run)
+        step = step_seconds(turn.threads, start)
+        steps = max(1.0, ceil(min(turn.seconds, seconds - start) / step))
+        fnn_end_turn(&run, steps, steps * step)
+        turns.append((start, steps * step, turn.threads))
+        start += steps * step
+    return turns

@@ -423,6 +423,16 @@ typedef struct {
     void *input_gradient; /* (rows, inputs), contiguous: for FNN_INPUT_GRADIENT */
 } fnn_run;
 
+/* Some steps of fnn_train with one number of threads. */
+typedef struct {
+    int threads;
+    double seconds; /* it may take; at least one step is done */
+} fnn_turn;
+
+/* The next turn, and what became of it: they change run->pace alone. */
+fnn_turn fnn_next_turn(fnn_run *run);
+void fnn_end_turn(fnn_run *run, double steps, double seconds);
+
 /* Completes ops whose `input`, `source` and `join` are set. */
 void fnn_link(fnn_op *ops, size_t count);
 

@@ -12,6 +12,7 @@ import pytest
 
 import fastnn
 from fastnn import layers
+from fastnn._engine import _paced_turns
 
 
 def network(seed=0, widths=(40, 96, 64, 10), dtype="float32"):
@@ -193,3 +194,49 @@ def test_backward_belongs_to_the_weights_and_rows_of_its_forward(inputs):
     np.testing.assert_array_equal(model.backward(dy), expected[0])
     for gradient, before in zip(model.gradients, expected[1], strict=True):
         np.testing.assert_array_equal(gradient, before)
+
+
+def share(turns, threads, first=0.0, end=float("inf")):
+    """Of the time from `first` to `end`, that spent on this number of threads."""
+    spent = [(seconds, number) for start, seconds, number in turns if first <= start < end]
+    return sum(seconds for seconds, number in spent if number == threads) / sum(seconds for seconds, _ in spent)
+
+
+@pytest.mark.parametrize(
+    ("steps", "best"),
+    [
+        ({2: 100e-6, 1: 140e-6}, 2),
+        ({2: 150e-6, 1: 140e-6}, 1),
+        ({2: 5e-3, 1: 9e-3}, 2),  # a trial is two steps
+        ({2: 0.9, 1: 0.5}, 1),  # each turn is one
+        ({8: 60e-6, 4: 50e-6, 2: 70e-6, 1: 130e-6}, 4),
+        ({8: 90e-6, 4: 70e-6, 2: 60e-6, 1: 50e-6}, 1),
+    ],
+)
+def test_the_fastest_number_of_threads_is_found_and_kept(steps, best):
+    turns = _paced_turns(max(steps), lambda threads, start: steps[threads], 60.0 if best == 1 else 20.0)
+    assert share(turns, best, first=3.0) > 0.95
+    done = sum(seconds / steps[threads] for _, seconds, threads in turns)
+    assert done > 0.95 * sum(seconds for _, seconds, _ in turns) / steps[best]  # what trials cost in all
+
+
+def test_neighbours_that_come_and_go_are_noticed():
+    quiet, busy = {2: 100e-6, 1: 140e-6}, {2: 600e-6, 1: 250e-6}
+    turns = _paced_turns(2, lambda threads, start: (busy if 4 <= start < 8 else quiet)[threads], 12.0)
+    assert share(turns, 2, 1, 4) > 0.95
+    assert share(turns, 1, 4.4, 8) > 0.9
+    assert share(turns, 2, 8.6, 12) > 0.9
+
+
+@pytest.mark.parametrize("slow", [(1, 2), (2,)], ids=["all", "two threads"])
+def test_one_slow_moment_does_not_decide(slow):
+    """Threads of a BLAS spin for some hundredths of a second after a call: first looks and trials may meet them."""
+
+    def step(threads, start):
+        return {2: 100e-6, 1: 140e-6}[threads] * (3 if start < 0.15 and threads in slow else 1)
+
+    assert share(_paced_turns(2, step, 6.0), 2, first=1.0) > 0.95
+
+
+def test_one_thread_has_nothing_to_try():
+    assert _paced_turns(1, lambda threads, start: 1e-3, 2.0) == [(0.0, pytest.approx(2.0), 1)]
