@@ -19,7 +19,7 @@ import peers
 from workloads import Workload
 
 SETTLE = 0.05  # seconds: a pool that spins after its last task is asleep before the other one starts
-PROBE = 2
+PROBE = 3
 SHORTEST = 0.2  # seconds of one timed run; shorter ones are repeated
 
 
@@ -139,9 +139,9 @@ class Team:
         tried = []
         for count in threads or self.counts:
             worker = self.prepare(name, count, workload, task)
-            loss = worker.ask("warm").get("loss")
-            seconds = min(worker.ask("run")["seconds"] for _ in range(PROBE))
-            tried.append(Contender(worker, seconds, loss))
+            one = Contender(worker, math.inf, worker.ask("warm").get("loss"))
+            one.seconds = min(one.run() for _ in range(PROBE))
+            tried.append(one)
         best = min(tried, key=lambda one: one.seconds)
         best.probes = {one.worker.threads: one.seconds for one in tried}
         for one in tried:

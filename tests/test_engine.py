@@ -168,6 +168,34 @@ def test_unknown_instruction_set_says_what_there_is():
     assert "FASTNN_ISA is 'z80'; this machine and build have baseline" in run.stderr
 
 
+def test_fewer_threads_than_asked_for_give_the_same_bits():
+    """The OpenMP runtime may have fewer to give, and says so only once they are at work."""
+    code = """
+import hashlib, numpy as np, fastnn
+from fastnn import layers
+fastnn.set_num_threads(4)
+fastnn.utils.set_random_seed(0)
+model = fastnn.Sequential([fastnn.Input((300,)), layers.Dense(200, "relu"), layers.Dense(10, "softmax")])
+model.compile("adam", "sparse_categorical_crossentropy")
+x = np.random.default_rng(0).normal(size=(700, 300)).astype("float32")
+model.fit(x, np.arange(700) % 10, epochs=2, verbose=0)
+answers = [model.predict(x), model.freeze()(x)]
+print(hashlib.sha256(b"".join(answer.tobytes() for answer in answers)).hexdigest())
+"""
+    digests = [
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env=os.environ | {"OMP_THREAD_LIMIT": limit},
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        ).stdout
+        for limit in ("1", "3", "64")
+    ]
+    assert digests[0] == digests[1] == digests[2]
+
+
 def test_rows_of_any_stride_are_read_in_place():
     x, y = rows()
     model = network()
