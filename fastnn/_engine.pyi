@@ -44,7 +44,6 @@ def _packed_product(
     row_range: tuple[int, int] | None = None,
     column_range: tuple[int, int] | None = None,
 ) -> None: ...
-
 def _paced_turns(
     threads: int, step_seconds: Callable[[int, float], float], seconds: float
 ) -> list[tuple[float, float, int]]: ...
