@@ -108,8 +108,8 @@ def build_info():
 def _paced_turns(int threads, step_seconds, double seconds):
     """How a training run of that length shares its time among numbers of threads, for tests.
 
-    step_seconds(threads, start) is the time of a step in the turn that begins then; returns the turns as tuples of start,
-    seconds and threads.
+    step_seconds(threads, start) is the time of a step in the turn that begins then; returns the turns as tuples of
+    start, seconds and threads.
     """
     cdef fnn_run run
     cdef fnn_pace pace
