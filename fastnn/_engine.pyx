@@ -17,7 +17,7 @@ from fastnn._c cimport (
     FNN_BACKWARD, FNN_BIAS, FNN_INPUT_GRADIENT, FNN_KERNEL, FNN_LOSS, FNN_SLOTS, FNN_STOPPED, FNN_TRAINING,
     FNN_UPDATE, fnn_apply_gradients, fnn_data, fnn_freeze, fnn_head, fnn_infer, fnn_link, fnn_measure, fnn_member,
     fnn_model, fnn_op, fnn_pace, fnn_penalty, fnn_penalty_bytes, fnn_predictor, fnn_rule, fnn_run, fnn_scratch_bytes,
-    fnn_stores_gradients, fnn_stripe, fnn_stripes, fnn_tile_sums, fnn_train, fnn_train_many, fnn_transposed_size,
+    fnn_stores_gradients, fnn_stripe, fnn_stripes, fnn_tile_sums, fnn_train, fnn_train_many,
     fnn_workspace_bytes,
 )
 
@@ -57,7 +57,7 @@ cdef class Engine:
     cdef public uint64_t seed
     cdef readonly tuple states
     cdef public object functions
-    cdef cnp.ndarray _predictor, _ops, _vectors, _rules, _stripes, _transposed, _gradients, _workspace, _scratch
+    cdef cnp.ndarray _predictor, _ops, _vectors, _rules, _stripes, _gradients, _workspace, _scratch
     cdef cnp.ndarray _heads, _measures, _constants, _tile_sums
     cdef size_t _workspace_batch, _scratch_bytes_per_thread
     cdef int _last_passes, _workspace_threads, _scratch_threads, _optimizer, _compiled
@@ -118,8 +118,7 @@ cdef class Engine:
         if ops[0].sparse != sparse or entries > self.model.batch_entries:
             ops[0].sparse = sparse
             self.model.batch_entries = max(entries, self.model.batch_entries)
-            self._workspace = self._scratch = self._transposed = None
-            self.model.transposed = NULL
+            self._workspace = self._scratch = None
             self._scratch_bytes_per_thread = fnn_scratch_bytes(&self.model, 1)
             self._last_rows = 0
             self._list_stripes()
@@ -513,12 +512,8 @@ cdef class Engine:
         return 0
 
     cdef int _need_workspace(self, size_t batch) except -1:
-        """Room for a batch; grown when it must be, and the transposed kernels with it."""
+        """Room for a batch; grown when it must be."""
         cdef size_t size
-        if self._transposed is None:
-            size = fnn_transposed_size(&self.model)
-            self._transposed = aligned_zeros(size, self._form.dtype)
-            self.model.transposed = _data(self._transposed)
         cdef int threads = _threads  # another Python thread may change it at any time
         if self._workspace is None or batch > self._workspace_batch or threads > self._workspace_threads:
             size = fnn_workspace_bytes(&self.model, batch, threads)

@@ -324,8 +324,6 @@ typedef struct {
     void *accumulated;     /* the sum of gradients of the steps since the last update, or NULL */
     int optimizer;         /* fnn_optimizer: a workspace has room for what it needs */
     const fnn_rule *rules; /* 2 of each op: of its kernel, of its bias */
-    void *
-        transposed; /* kernels of the own-product ops after the first, transposed, as fnn_transposed_size lays them out */
     size_t stripe_count;
     const fnn_stripe *stripes;
     size_t head_count, measure_count;
@@ -439,7 +437,6 @@ void fnn_link(fnn_op *ops, size_t count);
 /* Sizes in bytes or elements that the caller allocates; SIZE_MAX where a product overflows. */
 size_t fnn_workspace_bytes(const fnn_model *model, size_t batch, int threads); /* for fnn_train; 64-byte aligned */
 size_t fnn_scratch_bytes(const fnn_model *model, int threads);                 /* for fnn_infer */
-size_t fnn_transposed_size(const fnn_model *model);                            /* elements of model->transposed */
 size_t fnn_tile_sums(const fnn_model *model);                                  /* doubles of run->tile_sums */
 size_t fnn_stripes(const fnn_model *model, fnn_stripe *stripes); /* writes them unless NULL; their number */
 int fnn_fuses(const fnn_op *op, int loss); /* the op's activation and the loss are computed as one */

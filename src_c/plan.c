@@ -68,18 +68,6 @@ size_t fnn_scratch_bytes(const fnn_model *model, int threads) {
     return fnn_multiply(inference_bytes(model, infer_tile_height(model)), (size_t)threads);
 }
 
-size_t fnn_transposed_size(const fnn_model *model) {
-    size_t size = FNN_PADDING;
-    for (size_t k = 0; k < model->op_count; k++) {
-        const fnn_op *op = &model->ops[k];
-        if (has_transposed(model, k)) {
-            const size_t stride = padded_stride(op->inputs, model->is_double ? sizeof(double) : sizeof(float));
-            size = fnn_add(size, fnn_multiply(op->outputs, stride));
-        }
-    }
-    return size;
-}
-
 static void clear_sums(const fnn_model *model, fnn_run *run) {
     if (run->passes & FNN_LOSS) {
         memset(run->sums, 0, model->sum_size * sizeof *run->sums);

@@ -30,6 +30,9 @@
 
 /* Rows of b a pass: a panel of them is half a first-level cache. */
 #define FNN_DEPTH_BLOCK (16384 / (FNN_TILE_VECTORS * FNN_VECTOR_BYTES))
+/* Of a product with a transposed matrix: the depth of a block and its columns. A panel is two thirds of a first-level cache. */
+#define FNN_TRANSPOSED_DEPTH (32768 / (FNN_TILE_VECTORS * FNN_VECTOR_BYTES))
+#define FNN_TRANSPOSED_COLUMNS 48
 #define FNN_COPIED_DEPTH 128 /* from which copying the rows first pays */
 
 /* Packed products: the depth of a block; the bytes of one of A, half a second-level cache; the elements of one of B. */
