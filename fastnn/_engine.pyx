@@ -61,7 +61,7 @@ cdef class Engine:
     cdef cnp.ndarray _heads, _measures, _constants, _tile_sums
     cdef size_t _workspace_batch, _scratch_bytes_per_thread
     cdef int _last_passes, _workspace_threads, _scratch_threads, _optimizer, _compiled
-    cdef object _lock, _last_x, _slot_names, _trained
+    cdef object __weakref__, _lock, _last_x, _slot_names, _trained
     cdef unsigned long _owner
     cdef size_t _last_rows
 
@@ -69,7 +69,8 @@ cdef class Engine:
         self.plan = plan
         reads_x = [op.code for op in plan.ops if op.input < 0 or (op.code == _OP_ADD and plan.ops[op.source].input < 0)]
         self._form = _Form(plan, reads_x == [_OP_DENSE])
-        self._lock = threading.Lock()
+        self._renew_lock()
+        _engines.add(self)
         self.slots = self.states = self._slot_names = ()
         self.functions = None
         memset(&self.model, 0, sizeof(fnn_model))
@@ -99,6 +100,9 @@ cdef class Engine:
         self.model.parameters = _data(self.parameters)
         self._list_stripes()
         self._scratch_bytes_per_thread = fnn_scratch_bytes(&self.model, 1)
+
+    def _renew_lock(self):
+        self._lock = threading.Lock()
 
     cdef int _list_stripes(self) except -1:
         cdef size_t count = fnn_stripes(&self.model, NULL)

@@ -1,6 +1,7 @@
 # What the process runs on: the instruction set, the threads, and what of them can be chosen. Part of _engine.pyx.
 
 import os
+import weakref
 
 import numpy as np
 
@@ -8,8 +9,9 @@ from libc.math cimport ceil
 from libc.string cimport memset
 
 from fastnn._c cimport (
-    FNN_MAX_THREADS, fnn_compiler, fnn_end_turn, fnn_isa_allows_bfloat16, fnn_isa_available, fnn_isa_kernels,
-    fnn_isa_name, fnn_kernels, fnn_next_turn, fnn_openmp, fnn_pace, fnn_run, fnn_turn,
+    FNN_MAX_THREADS, fnn_allowed_threads, fnn_before_fork, fnn_compiler, fnn_end_turn, fnn_isa_allows_bfloat16,
+    fnn_isa_available, fnn_isa_kernels, fnn_isa_name, fnn_kernels, fnn_next_turn, fnn_openmp, fnn_pace,
+    fnn_prepare_threads, fnn_run, fnn_turn,
 )
 
 
@@ -44,10 +46,7 @@ def _allow_bfloat16():
 
 def _usable_cores():
     """Processors this process may use: its affinity mask, and the quota of its control group where there is one."""
-    try:
-        cores = len(os.sched_getaffinity(0))
-    except AttributeError:  # not on this system
-        cores = os.cpu_count() or 1
+    cores = fnn_prepare_threads()
     try:
         with open("/sys/fs/cgroup/cpu.max") as file:
             quota, period = file.read().split()
@@ -59,8 +58,9 @@ def _usable_cores():
 
 
 def _pick_threads():
+    cores = _usable_cores()
     text = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    set_num_threads(min(int(text), FNN_MAX_THREADS) if text.isdigit() and int(text) else _usable_cores())
+    set_num_threads(min(int(text) if text.isdigit() and int(text) else cores, FNN_MAX_THREADS))
 
 
 def set_num_threads(n):
@@ -78,19 +78,28 @@ def set_num_threads(n):
 
 
 def get_num_threads():
-    """The number of threads that the engine may use."""
-    return _threads
+    """The number of threads that the engine may use: fewer than were set while threadpoolctl limits OpenMP's."""
+    return fnn_allowed_threads(_threads)
+
+
+_engines = weakref.WeakSet()
+
+
+def _before_fork():
+    fnn_before_fork()
 
 
 def _after_fork():
-    # libgomp's threads do not survive a fork, and a child that woke them would wait for ever.
+    """One thread to begin with, as processes often fork to share out the cores; and no engine waits for another thread."""
     set_num_threads(1)
+    for engine in list(_engines):
+        engine._renew_lock()
 
 
 _pick_isa()
 _pick_threads()
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(before=_before_fork, after_in_child=_after_fork)
 
 
 def build_info():

@@ -271,6 +271,16 @@ int fnn_isa_allows_bfloat16(int isa);
 const char *fnn_compiler(void); /* the compiler that built this, with its version */
 int fnn_openmp(void);           /* 1 if built with OpenMP */
 
+/* Once, at import: notes how many threads OpenMP would use. Returns the processors it found, before it bound any thread. */
+int fnn_prepare_threads(void);
+
+/* So many threads, or fewer if OpenMP's limit has been lowered since, as threadpoolctl does. */
+int fnn_allowed_threads(int threads);
+
+/* Before this thread forks: ends the threads that wait for its next parallel region. They would not live on in the child, which
+ * would wait for them for ever (GNU OpenMP; others look after themselves). */
+void fnn_before_fork(void);
+
 /* ---- a network and its memory ---- */
 
 /* One step of the network. Offsets count elements in the parameter buffer; -1 where the op has no such parameter.

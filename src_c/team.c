@@ -58,6 +58,35 @@ void fnn_restore_mode(unsigned long mode) {
 }
 #endif
 
+#if defined(_OPENMP)
+static int usual_threads = 0; /* OpenMP's limit at import: a lower one now is somebody's wish */
+#endif
+
+int fnn_prepare_threads(void) {
+#if defined(_OPENMP)
+    usual_threads = omp_get_max_threads();
+    return omp_get_num_procs();
+#else
+    return 1;
+#endif
+}
+
+int fnn_allowed_threads(int threads) {
+#if defined(_OPENMP)
+    const int limit = omp_get_max_threads();
+    return limit < usual_threads && limit < threads ? limit : threads;
+#else
+    (void)threads;
+    return 1;
+#endif
+}
+
+void fnn_before_fork(void) {
+#if defined(_OPENMP) && defined(__GNUC__) && __GNUC__ >= 9 && !defined(__clang__)
+    omp_pause_resource_all(omp_pause_hard);
+#endif
+}
+
 static void run_worker(void (*worker)(void *context, int thread), void *context, int thread) {
     const unsigned long mode = fnn_flush_denormals();
     worker(context, thread);
@@ -72,6 +101,7 @@ void fnn_team_run(fnn_team *team, int threads, void (*start)(void *context), voi
     team->spins = FNN_SPINS;
     team->count = 1;
 #if defined(_OPENMP)
+    threads = fnn_allowed_threads(threads);
     if (threads > FNN_MAX_THREADS) {
         threads = FNN_MAX_THREADS;
     }

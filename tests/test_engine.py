@@ -12,7 +12,7 @@ import pytest
 
 import fastnn
 from fastnn import layers
-from fastnn._engine import _paced_turns
+from fastnn._engine import _paced_turns, build_info
 
 
 def network(seed=0, widths=(40, 96, 64, 10), dtype="float32"):
@@ -39,7 +39,7 @@ def rows(count=700, features=40, seed=5):
 
 
 @pytest.mark.thread_unsafe(reason="sets the number of threads of the process")
-@pytest.mark.parametrize("widths", [(40, 96, 64, 10), (40, 700, 800, 10)], ids=["own", "blas"])
+@pytest.mark.parametrize("widths", [(40, 96, 64, 10), (40, 700, 800, 10)], ids=["small", "large"])
 @pytest.mark.parametrize("batch", [32, 128])
 def test_bits_do_not_depend_on_threads(widths, batch):
     x, y = rows()
@@ -122,10 +122,55 @@ model.fit(x, x[:, :1], verbose=0)
 child = os.fork()
 model.fit(x, x[:, :1], verbose=0)
 if child == 0:
-    os._exit(fastnn.get_num_threads() - 1)
+    alone = fastnn.get_num_threads()
+    fastnn.set_num_threads(2)
+    model.fit(x, x[:, :1], verbose=0)
+    os._exit(alone - 1)
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_child_forked_during_a_fit_does_not_wait_for_its_end():
+    code = """
+import os, sys, threading, time, warnings
+import numpy as np, fastnn
+warnings.simplefilter("ignore")
+fastnn.set_num_threads(2)
+model = fastnn.Sequential([fastnn.layers.Dense(256, "relu", input_shape=(256,)), fastnn.layers.Dense(1)])
+model.compile("sgd", "mse")
+x = np.random.default_rng(0).random((2000, 256), np.float32)
+threading.Thread(target=lambda: model.fit(x, x[:, :1], epochs=10**6, verbose=0), daemon=True).start()
+while not model._engine.iterations:
+    time.sleep(0.01)
+child = os.fork()
+if child == 0:
+    model.predict(x, verbose=0)
+    os._exit(0)
+os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+
+
+@pytest.mark.thread_unsafe(reason="sets the number of threads of the process")
+def test_threadpoolctl_limits_the_engine():
+    from threadpoolctl import threadpool_limits
+
+    if not build_info()["openmp"]:
+        pytest.skip("built without OpenMP, as the serial build is: there is nothing to limit")
+    with fastnn.num_threads(4):
+        with threadpool_limits(1):
+            assert fastnn.get_num_threads() == 1
+        assert fastnn.get_num_threads() == 4
+
+
+def test_threads_bound_to_processors_are_as_many():
+    def threads(**settings):
+        command = [sys.executable, "-c", "import fastnn; print(fastnn.get_num_threads())"]
+        return subprocess.run(command, env=os.environ | settings, capture_output=True, text=True, check=True).stdout
+
+    assert threads(OMP_PROC_BIND="true") == threads()
 
 
 @pytest.mark.thread_unsafe(reason="measures the memory of the process")
@@ -209,7 +254,7 @@ def test_rows_of_any_stride_are_read_in_place():
         model.evaluate(view, y, verbose=0)
 
 
-@pytest.mark.parametrize("inputs", [40, 900], ids=["own", "blas"])
+@pytest.mark.parametrize("inputs", [40, 900], ids=["small", "large"])
 def test_backward_belongs_to_the_weights_and_rows_of_its_forward(inputs):
     """Once it ran forward again, with weights and rows that had changed meanwhile."""
     generator = np.random.default_rng(0)
