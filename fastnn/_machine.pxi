@@ -90,7 +90,7 @@ def _before_fork():
 
 
 def _after_fork():
-    """One thread to begin with, as processes often fork to share out the cores; and no engine waits for another thread."""
+    """One thread to begin with, as processes often fork to share out the cores; no engine waits for lost threads."""
     set_num_threads(1)
     for engine in list(_engines):
         engine._renew_lock()

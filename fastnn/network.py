@@ -14,6 +14,7 @@ from fastnn import config, data, frames, layers, plan, utils
 from fastnn._engine import Engine
 from fastnn._registry import nearest_names
 from fastnn.layers.base import (
+    Home,
     Layer,
     axes_of,
     check_row_axes,
@@ -36,7 +37,7 @@ class Network:
         self.name = name or "sequential"
         self.layers: list[Layer] = []
         self._engine: Engine | None = None
-        self._views: dict[tuple[str, str], Array] = {}
+        self._home = Home()
         self._compiled_code: Any = None  # what the engine is set up for
         self._first: Layer | None = None
         self._seed = utils.next_seed()
@@ -54,14 +55,15 @@ class Network:
         layer : Layer
             Of no other model. Where it does not fit, the model stays as it was.
         """
-        before = self._engine, self._views, self._compiled_code, getattr(layer, "name", None)
+        before = self._engine, self._home.views, self._compiled_code, getattr(layer, "name", None)
         self._append(layer)
         self._forget_weights()
         try:
             self._build_if_known()
         except BaseException:
             self.layers.pop().attach(None)
-            self._engine, self._views, self._compiled_code, layer.name = before
+            self._engine, self._home.views, self._compiled_code, layer.name = before
+            self._home.built = self._engine is not None
             raise
 
     def pop(self) -> Layer:
@@ -77,7 +79,7 @@ class Network:
     def _append(self, layer: Layer) -> None:
         if not isinstance(layer, Layer):
             raise TypeError(f"layers must be fastnn layers, got {type(layer).__name__}")
-        if layer._model is not None or layer._parent is not None:
+        if layer._home is not None or layer._parent is not None:
             raise ValueError(f"layer {layer.name!r} belongs to a model already; make a new one for this model")
         if isinstance(layer, layers.InputLayer) and self.layers:
             raise ValueError("Input must come first in the model")
@@ -91,12 +93,12 @@ class Network:
         if len(dtypes) > 1:
             raise ValueError(f"dtype must be the same for all layers of a model, got {' and '.join(sorted(dtypes))}")
         give_name(layer, self.layers, "model")
-        layer.attach(self)
+        layer.attach(self._home)
         self.layers.append(layer)
 
     def _forget_weights(self) -> None:
         self._engine = None
-        self._views = {}
+        self._home.built, self._home.views = False, {}
         self._compiled_code = None
 
     def _build_if_known(self) -> None:
@@ -211,7 +213,8 @@ class Network:
         last = self.layers[-1]
         if lowered.outputs == 1 and getattr(getattr(last, "activation", None), "name", "") == "softmax":
             warnings.warn("softmax over one unit is always 1: use sigmoid, or two units", UserWarning, stacklevel=4)
-        self._engine, self._views, self._compiled_code = engine, views, None
+        self._engine, self._compiled_code = engine, None
+        self._home.built, self._home.views = True, views
         self._first = self._first_layer()
 
     def _first_layer(self) -> Layer | None:
@@ -224,7 +227,7 @@ class Network:
     @property
     def built(self) -> bool:
         """Whether the weights exist."""
-        return self._engine is not None
+        return self._home.built
 
     @property
     def dtype(self) -> str:
@@ -273,17 +276,17 @@ class Network:
     # ---- weights ----
 
     def _weight(self, layer: str, name: str) -> Array:
-        return self._views[layer, name]
+        return self._home.views[layer, name]
 
     @property
     def weights(self) -> list[Array]:
         """Views of all parameters, in the order of the layers: writing to one changes the model."""
-        return list(self._views.values())
+        return list(self._home.views.values())
 
     def _weights_that(self, trainable: bool) -> list[Array]:
         """Views of the parameters that training changes by their gradients, or of the others."""
         fixed = {(str(layer.name), name) for layer in self.layers for name in layer.non_trainable()}
-        return [view for key, view in self._views.items() if (key not in fixed) == trainable]
+        return [view for key, view in self._home.views.items() if (key not in fixed) == trainable]
 
     @property
     def trainable_weights(self) -> list[Array]:
@@ -297,7 +300,7 @@ class Network:
 
     def get_weights(self) -> list[Array]:
         """Copies of all parameters, in the order of the layers."""
-        return [view.copy() for view in self._views.values()]
+        return [view.copy() for view in self._home.views.values()]
 
     def set_weights(self, weights: Sequence[npt.ArrayLike]) -> None:
         """Set all parameters.
@@ -313,12 +316,12 @@ class Network:
             When their number or a shape is wrong; no weight has changed then.
         """
         self._need_engine("set_weights")
-        set_arrays({"/".join(key): view for key, view in self._views.items()}, weights)
+        set_arrays({"/".join(key): view for key, view in self._home.views.items()}, weights)
 
     def count_params(self) -> int:
         """The number of parameters."""
         self._need_engine("count_params")
-        return sum(view.size for view in self._views.values())
+        return sum(view.size for view in self._home.views.values())
 
     def summary(self, print_fn: Callable[[str], Any] | None = None) -> None:
         """Print the layers with their output shapes and numbers of parameters.
@@ -343,8 +346,8 @@ class Network:
             return "  ".join([*left, cells[3].rjust(widths[3])])
 
         rule = "─" * (sum(widths) + 6)
-        total = sum(view.size for view in self._views.values())
-        size = sum(view.nbytes for view in self._views.values())
+        total = sum(view.size for view in self._home.views.values())
+        size = sum(view.nbytes for view in self._home.views.values())
         closing = f"Parameters: {total:,} ({size / 1024:,.1f} KiB)" if self._engine else "Not built yet"
         out = print_fn or print
         for text in (f"Model: {self.name}", rule, line(titles), rule, *map(line, rows), rule, closing):

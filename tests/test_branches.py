@@ -216,7 +216,7 @@ def test_frozen_branches_do_not_change():
     model.fit(x, y, verbose=0, epochs=0)
     before = model.get_weights()
     model.fit(x, y, verbose=0, epochs=2)
-    names = ["/".join(key) for key in model._views]
+    names = ["/".join(key) for key in model._home.views]
     same = [name for name, a, b in zip(names, before, model.weights, strict=True) if np.array_equal(a, b)]
     assert same == ["branches/kind/embedding/embeddings"]
 

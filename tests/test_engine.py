@@ -1,11 +1,13 @@
 """What the engine promises beyond its numbers: the same bits on any number of threads, Ctrl-C, forks, memory."""
 
+import gc
 import os
 import resource
 import subprocess
 import sys
 import threading
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -171,6 +173,20 @@ def test_threads_bound_to_processors_are_as_many():
         return subprocess.run(command, env=os.environ | settings, capture_output=True, text=True, check=True).stdout
 
     assert threads(OMP_PROC_BIND="true") == threads()
+
+
+@pytest.mark.thread_unsafe(reason="switches the garbage collector off")
+def test_the_memory_of_a_model_goes_with_it():
+    model = network()
+    model.fit(*rows(50), validation_split=0.2, verbose=0)
+    model.freeze()(rows(50)[0])
+    gone = weakref.ref(model), weakref.ref(model._engine), weakref.ref(model._engine.parameters)
+    gc.disable()
+    try:
+        del model
+        assert [reference() for reference in gone] == [None, None, None]
+    finally:
+        gc.enable()
 
 
 @pytest.mark.thread_unsafe(reason="measures the memory of the process")

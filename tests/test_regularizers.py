@@ -116,7 +116,7 @@ def test_every_layer_with_parameters_takes_penalties_and_constraints(tmp_path):
     model.save(tmp_path / "model.fastnn")
     assert fastnn.load_model(tmp_path / "model.fastnn").get_config() == model.get_config()
     dense = model.layers[4].layers[0]
-    held = {f"{layer}/{name}": view for (layer, name), view in model._views.items()}
+    held = {f"{layer}/{name}": view for (layer, name), view in model._home.views.items()}
     expected = 0.01 * np.square(dense.kernel).sum()
     for name in ("embedding/embeddings", "batch_normalization/gamma", "batch_normalization/beta",
                  "layer_normalization/gamma", "layer_normalization/beta", "p_re_lu/alpha"):  # fmt: skip

@@ -113,6 +113,9 @@ class History(Callback):
     ['loss']
     """
 
+    def set_model(self, model: Sequential) -> None:
+        """Keep no reference: the model keeps its history, and the two would outlive each other's use."""
+
     def __init__(self) -> None:
         self.epoch: list[int] = []
         self.history: dict[str, list[float]] = {}

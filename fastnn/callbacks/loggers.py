@@ -134,7 +134,7 @@ class TensorBoard(Callback):
         held = {key.removeprefix("val_"): value for key, value in logs.items() if key.startswith("val_")}
         self._scalars("validation", "epoch", held, epoch)
         if self.histogram_freq and epoch % self.histogram_freq == 0:
-            for (layer, name), view in self.model._views.items():
+            for (layer, name), view in self.model._home.views.items():
                 self._writer("train").add_histogram(f"{layer}/{name}/histogram", view.copy(), epoch)
 
     def on_train_end(self, logs: Logs | None = None) -> None:

@@ -21,12 +21,29 @@ from fastnn.sparse import SparseRows
 
 if TYPE_CHECKING:
     from fastnn.constraints import Constraint
-    from fastnn.network import Network
     from fastnn.regularizers import Regularizer
 
 
 # Between the words of a class name: BatchNormalization, RMSNormalization, PReLU (Keras counts "Re" as a word).
 _WORDS = re.compile("(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+
+
+class Home:
+    """What layers know of the model they belong to: its parameters.
+
+    A reference to the model would be a circle: the memory of a model that nobody needs any more would stay until the
+    garbage collector comes by.
+
+    Attributes
+    ----------
+    built : bool
+    views : dict of (str, str) to numpy.ndarray
+        The parameters, by layer and name, once built.
+    """
+
+    def __init__(self) -> None:
+        self.built = False
+        self.views: dict[tuple[str, str], npt.NDArray[Any]] = {}
 
 
 def give_name(layer: Layer, others: Iterable[Layer], place: str) -> None:
@@ -195,7 +212,7 @@ class Layer:
         self.learning_rate_multiplier = 1.0
         self.dtype = None if dtype is None else check_policy(dtype)
         self.input_axes: tuple[int, ...] | None = None if input_shape is None else axes_of(input_shape, "input_shape")
-        self._model: Network | None = None
+        self._home: Home | None = None
         self._parent: Layer | None = None  # the block it is a layer of
         self._activity: Regularizer | None = None
         if self.takes_activity_regularizer:
@@ -220,7 +237,7 @@ class Layer:
             raise ValueError(
                 "activity_regularizer cannot be an OrthogonalRegularizer, which is for kernels: use L1, L2 or L1L2"
             )
-        if penalty is not self._activity and self._model is not None and self._model.built:
+        if penalty is not self._activity and self._home is not None and self._home.built:
             raise ValueError(
                 f"activity_regularizer of layer {self.name!r} must be set before the model is built: make a new model "
                 f"from its get_config"
@@ -244,9 +261,9 @@ class Layer:
             raise ValueError(f"layer {self.name!r} needs rows of one axis, got {axes}: put a Flatten before it")
         return (outputs,)
 
-    def attach(self, model: Network | None) -> None:
-        """Make the layer part of a model, or of none."""
-        self._model = model
+    def attach(self, home: Home | None) -> None:
+        """Make the layer part of the model with these parameters, or of none."""
+        self._home = home
 
     def build(self, inputs: int) -> int:
         """Settle the shapes for `inputs` features; returns the number of outputs."""
@@ -331,12 +348,12 @@ class Layer:
 
     def get_weights(self) -> list[npt.NDArray[Any]]:
         """Copies of the layer's parameters, in the order of :meth:`parameters`."""
-        return [self._weight(name).copy() for name, _, _ in self.parameters()] if self._model else []
+        return [self._weight(name).copy() for name, _, _ in self.parameters()] if self._home else []
 
     @property
     def weights(self) -> list[npt.NDArray[Any]]:
         """Views of the layer's parameters, once its model is built: writing to one changes the model."""
-        return [self._weight(name) for name, _, _ in self.parameters()] if self._model and self._model.built else []
+        return [self._weight(name) for name, _, _ in self.parameters()] if self._home and self._home.built else []
 
     @property
     def trainable_weights(self) -> list[npt.NDArray[Any]]:
@@ -360,11 +377,11 @@ class Layer:
 
     def count_params(self) -> int:
         """The number of the layer's parameters."""
-        return sum(int(np.prod(shape)) for _, shape, _ in self.parameters()) if self._model else 0
+        return sum(int(np.prod(shape)) for _, shape, _ in self.parameters()) if self._home else 0
 
     def _weight(self, name: str) -> npt.NDArray[Any]:
-        if self._model is None or not self._model.built:
+        if self._home is None or not self._home.built:
             raise ValueError(f"layer {self.name!r} has no {name} yet: build the model first")
         if self._parent is not None:
             return self._parent._weight(f"{self.name}/{name}")
-        return self._model._weight(str(self.name), name)
+        return self._home.views[str(self.name), name]

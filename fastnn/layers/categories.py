@@ -189,7 +189,7 @@ class Discretization(Layer):
         """
         if self.num_bins is None:
             raise ValueError(f"layer {self.name!r} was given its bin_boundaries: adapt would not count")
-        if self._model is not None and self._model.built:
+        if self._home is not None and self._home.built:
             raise ValueError(f"layer {self.name!r} belongs to a model that is built: call adapt before")
         values = np.sort(real_array(data, "data").astype(np.float32), axis=None)
         if not values.size or not np.isfinite(values).all():

@@ -15,6 +15,7 @@ from fastnn.layers.input import InputLayer
 from fastnn.layers.preprocessing import Values
 
 if TYPE_CHECKING:
+    from fastnn.layers.base import Home
     from fastnn.network import Network
 
 
@@ -32,7 +33,7 @@ class Container(Layer):
 
     def _take(self, layer: Layer) -> None:
         """Make a layer one of this container's, and give it a name where it has none."""
-        if layer._model is not None or layer._parent is not None:
+        if layer._home is not None or layer._parent is not None:
             raise ValueError(f"layer {layer.name!r} belongs to a model already; make a new one for this block")
         if layer.must_be_last:
             raise TypeError(f"layers must not hold {type(layer).__name__}, which is the last layer of a model")
@@ -43,11 +44,11 @@ class Container(Layer):
         self.layers.append(layer)
         layer._parent = self
 
-    def attach(self, model: Network | None) -> None:
+    def attach(self, home: Home | None) -> None:
         """Make the container and its layers part of a model."""
-        super().attach(model)
+        super().attach(home)
         for layer in self.layers:
-            layer.attach(model)
+            layer.attach(home)
 
     def parameters(self) -> list[tuple[str, tuple[int, ...], Initializer]]:
         """Those of the layers, as layer/parameter."""
@@ -100,9 +101,9 @@ class Stack(Container):
         self._initial: dict[str, npt.NDArray[Any]] = {}
         self._widths: tuple[int, int] = (0, 0)
         if isinstance(layers, Network):
-            self._initial = {"/".join(key): view.copy() for key, view in layers._views.items()}
+            self._initial = {"/".join(key): view.copy() for key, view in layers._home.views.items()}
             self.input_features = layers._engine.plan.inputs if layers._engine else None
-            layers = [copy.deepcopy(layer, {id(layers): None}) for layer in layers.layers]
+            layers = [copy.deepcopy(layer, {id(layers._home): None}) for layer in layers.layers]
         for given in layers:
             layer = deserialize(given) if isinstance(given, dict) else given
             if not isinstance(layer, Layer) or (isinstance(layer, InputLayer) and self.layers):

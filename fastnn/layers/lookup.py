@@ -101,7 +101,7 @@ class Lookup(Layer):
         return self.vocabulary
 
     def _may_change(self, action: str) -> None:
-        if self._model is not None and self._model.built:
+        if self._home is not None and self._home.built:
             raise ValueError(f"layer {self.name!r} belongs to a model that is built: call {action} before")
 
     def set_vocabulary(self, vocabulary: Any) -> None:

@@ -116,7 +116,7 @@ class Normalization(Layer):
                 f"all of the column NaN: leave such rows out, or fill them first, as with numpy.nanmean(data, axis=0)"
             )
         self._mean, self._variance = wide.mean(axis=0), wide.var(axis=0)
-        if self._model is not None and self._model.built:
+        if self._home is not None and self._home.built:
             self._weight("mean")[...] = self._mean
             self._weight("variance")[...] = self._variance
 
