@@ -14,7 +14,7 @@ from fastnn import constraints, regularizers
 from fastnn._registry import check_known_method
 from fastnn._settings import Setting
 from fastnn.config import check_policy
-from fastnn.frames import is_frame
+from fastnn.frames import REAL, as_array, is_frame
 from fastnn.initializers import Initializer
 from fastnn.layers._op import Op, Rule
 from fastnn.sparse import SparseRows
@@ -103,12 +103,12 @@ def one_axis(layers: Iterable[Layer], told: tuple[int, ...] | None, values: Any,
     """Rows of several axes as rows of one, a view where they are contiguous; others as they are."""
     if is_frame(values):
         return values
-    array = values if hasattr(values, "ndim") else np.asarray(values)
+    array = values if hasattr(values, "ndim") else as_array(values, name)
     if array.ndim <= 2:
-        return array
+        return array if array is values or array.dtype.kind in REAL else values
     axes = tuple(array.shape[1:])
     check_row_axes(layers, told, axes, name)
-    return np.asarray(array).reshape(len(array), math.prod(axes))
+    return as_array(array, name).reshape(len(array), math.prod(axes))
 
 
 def raw_reader(layers: Iterable[Layer]) -> Layer | None:
@@ -217,6 +217,11 @@ class Layer:
         self._activity: Regularizer | None = None
         if self.takes_activity_regularizer:
             self._set_penalties(activity_regularizer=activity_regularizer)
+
+    @property
+    def _called(self) -> str:
+        """What messages call the layer, which has no name before it is in a model."""
+        return f"this {type(self).__name__}" if self.name is None else f"layer {self.name!r}"
 
     @property
     def activity_regularizer(self) -> Regularizer | None:

@@ -104,7 +104,7 @@ def check_categories(rows: npt.NDArray[Any], count: int, layer: Layer, name: str
     if bad.any():
         row = int(np.flatnonzero(bad.any(axis=1))[0])
         raise ValueError(
-            f"{name} must hold whole numbers from 0 to {count - 1} for layer {layer.name!r}, "
+            f"{name} must hold whole numbers from 0 to {count - 1} for {layer._called}, "
             f"but row {row} holds {rows[row][bad[row]][0]:g}"
         )
 
@@ -166,7 +166,7 @@ class Discretization(Layer):
 
     def _bounds(self) -> list[float]:
         if self.bin_boundaries is None:
-            raise ValueError(f"layer {self.name!r} has no bin_boundaries yet: call adapt before the model is built")
+            raise ValueError(f"{self._called} has no bin_boundaries yet: call adapt before the model is built")
         return self.bin_boundaries
 
     def adapt(self, data: Any) -> None:
@@ -188,9 +188,9 @@ class Discretization(Layer):
         those before it, and a boundary lies where the line through their shares of the data reaches k / num_bins.
         """
         if self.num_bins is None:
-            raise ValueError(f"layer {self.name!r} was given its bin_boundaries: adapt would not count")
+            raise ValueError(f"{self._called} was given its bin_boundaries: adapt() would have no effect")
         if self._home is not None and self._home.built:
-            raise ValueError(f"layer {self.name!r} belongs to a model that is built: call adapt before")
+            raise ValueError(f"{self._called} belongs to a model that is built: call adapt before")
         values = np.sort(real_array(data, "data").astype(np.float32), axis=None)
         if not values.size or not np.isfinite(values).all():
             raise ValueError("data must hold at least one number, and only finite ones")

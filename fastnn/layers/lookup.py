@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import math
 import zlib
 from collections import Counter
 from collections.abc import Callable, Hashable
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastnn.frames import as_array, is_null
 from fastnn.layers._op import ENCODINGS, Op
 from fastnn.layers.base import Layer, check_width
 from fastnn.layers.categories import LARGEST, check_output_mode, encode_op, encoded_width
@@ -21,7 +23,7 @@ MASKED = -1  # among indices for columns: no column is set
 
 def as_columns(values: Any, name: str) -> npt.NDArray[Any]:
     """An array of rows and columns; values of shape (rows,) are one column."""
-    array = np.asarray(values)
+    array = as_array(values, name)
     if array.ndim not in (1, 2):
         raise ValueError(f"{name} must have shape (rows,) or (rows, columns), got {array.shape}")
     return array if array.ndim == 2 else array[:, None]
@@ -97,12 +99,12 @@ class Lookup(Layer):
 
     def _tokens(self) -> list[Any]:
         if self.vocabulary is None:
-            raise ValueError(f"layer {self.name!r} has no vocabulary yet: call adapt before the model is built")
+            raise ValueError(f"{self._called} has no vocabulary yet: call adapt before the model is built")
         return self.vocabulary
 
     def _may_change(self, action: str) -> None:
         if self._home is not None and self._home.built:
-            raise ValueError(f"layer {self.name!r} belongs to a model that is built: call {action} before")
+            raise ValueError(f"{self._called} belongs to a model that is built: call {action} before")
 
     def set_vocabulary(self, vocabulary: Any) -> None:
         """Use these tokens, in their order.
@@ -128,11 +130,11 @@ class Lookup(Layer):
             raise ValueError("vocabulary must hold at least one token")
         repeated = [token for token, count in Counter(tokens).items() if count > 1]
         if repeated:
-            raise ValueError(f"vocabulary must hold each token once, got {repeated[0]!r} more often")
+            raise ValueError(f"vocabulary must hold each token once, got {repeated[0]!r} more than once")
         reserved = [self.mask_token] * (self.mask_token is not None) + [self.oov_token] * self.invert
         for token in reserved:
             if token in tokens:
-                raise ValueError(f"vocabulary must not hold {token!r}, which is a special token, but at its start")
+                raise ValueError(f"vocabulary must not hold {token!r} here: special tokens may stand only at the start")
         most = LARGEST if self.max_tokens is None else self.max_tokens
         if len(special) + len(tokens) > most:
             raise ValueError(f"vocabulary must hold at most {most - len(special)} tokens, got {len(tokens)}")
@@ -167,7 +169,7 @@ class Lookup(Layer):
             In one sentence; the layer is as it was then.
         """
         if self._given:
-            raise ValueError(f"layer {self.name!r} was given its vocabulary: adapt would not count")
+            raise ValueError(f"{self._called} was given its vocabulary: adapt() would have no effect")
         self._may_change("adapt")
         tokens, _ = self._flat(data, "data")
         counts: Counter[Hashable] = Counter(tokens if isinstance(tokens, list) else tokens.tolist())
@@ -204,7 +206,7 @@ class Lookup(Layer):
             if not self.num_oov_indices:
                 at = int(np.argmax(unknown))
                 raise ValueError(
-                    f"{name} must hold tokens of layer {self.name!r}'s vocabulary, as num_oov_indices is 0, but row "
+                    f"{name} must hold tokens of {self._called}'s vocabulary, as num_oov_indices is 0, but row "
                     f"{at // max(shape[1], 1)} holds {tokens[at]!r}"
                 )
             found[unknown] = -1 - found[unknown] - self.num_oov_indices
@@ -259,7 +261,7 @@ class Lookup(Layer):
     def build(self, inputs: int) -> int:
         """An index for each token, or the columns of the vocabulary."""
         if self.invert:
-            raise ValueError(f"layer {self.name!r} gives tokens (invert=True), which no layer can read: call it alone")
+            raise ValueError(f"{self._called} gives tokens (invert=True), which no layer can read: call it alone")
         self._features = inputs
         return encoded_width(self.output_mode, inputs, self._depth())
 
@@ -286,6 +288,13 @@ class Lookup(Layer):
 def _bytes(token: Any) -> Any:
     """Text as bytes, whose order is that of Keras."""
     return token.encode("utf-8", "surrogatepass") if isinstance(token, str) else token
+
+
+def _instead_of_text(token: Any) -> str:
+    """The end of a sentence on what is no text: what to do."""
+    if is_null(token) or (isinstance(token, float) and math.isnan(token)):
+        return ': fill it first, as with fillna("")'
+    return ": for whole numbers there is IntegerLookup" if isinstance(token, (int, np.integer)) else ""
 
 
 class StringLookup(Lookup):
@@ -367,13 +376,15 @@ class StringLookup(Lookup):
     def _flat(self, values: Any, name: str) -> tuple[list[str], tuple[int, int]]:
         array = as_columns(values, name)
         if array.dtype.kind not in "OSUT":
-            raise TypeError(f"{name} must hold text for layer {self.name!r}, got dtype {array.dtype}")
+            hint = "; for whole numbers there is IntegerLookup" if array.dtype.kind in "iu" else ""
+            raise TypeError(f"{name} must hold text for {self._called}, got dtype {array.dtype}{hint}")
         tokens = array.ravel().tolist()
         for at, token in enumerate(tokens):
             if not isinstance(token, str):
                 if not isinstance(token, bytes):
                     row = at // array.shape[1]
-                    raise TypeError(f"{name} must hold text for layer {self.name!r}, but row {row} holds {token!r}")
+                    hint = _instead_of_text(token)
+                    raise TypeError(f"{name} must hold text for {self._called}, but row {row} holds {token!r}{hint}")
                 tokens[at] = token.decode(self.encoding)
         return tokens, array.shape
 
@@ -467,9 +478,14 @@ class IntegerLookup(Lookup):
             whole = np.isfinite(array) & (array == np.floor(array)) & (np.abs(array) < 2**63)
             if not whole.all():
                 row = int(np.argmin(whole.all(axis=1)))
-                raise ValueError(f"{name} must hold whole numbers for layer {self.name!r}, but row {row} does not")
+                value = array[row][~whole[row]][0]
+                hint = ": fill it first, as with fillna(-1)" if np.isnan(value) else ""
+                raise ValueError(
+                    f"{name} must hold whole numbers for {self._called}, but row {row} holds {value:g}{hint}"
+                )
         elif array.dtype.kind not in "iub":
-            raise TypeError(f"{name} must hold whole numbers for layer {self.name!r}, got dtype {array.dtype}")
+            hint = "; for text there is StringLookup" if array.dtype.kind in "OUST" else ""
+            raise TypeError(f"{name} must hold whole numbers for {self._called}, got dtype {array.dtype}{hint}")
         elif array.dtype == np.uint64 and array.size and array.max() >= 2**63:
             raise ValueError(f"{name} must hold numbers of 64 bits with a sign, got {array.max()}")
         return array.ravel().astype(np.int64), array.shape

@@ -101,7 +101,7 @@ class Normalization(Layer):
             In one sentence; the layer is as it was then.
         """
         if self._given:
-            raise ValueError(f"layer {self.name!r} was given its mean and variance: adapt would not count")
+            raise ValueError(f"{self._called} was given its mean and variance: adapt() would have no effect")
         array = real_array(data, "data")
         if array.ndim != 2 or not array.size:
             raise ValueError(f"data must have shape (rows, features) and at least one row, got {array.shape}")
@@ -124,7 +124,7 @@ class Normalization(Layer):
         """As many outputs as inputs, for which there must be statistics."""
         for name, values in (("mean", self._mean), ("variance", self._variance)):
             if len(values) not in (1, inputs):
-                raise ValueError(f"layer {self.name!r} has a {name} for {len(values)} features, its input has {inputs}")
+                raise ValueError(f"{self._called} has a {name} for {len(values)} features, its input has {inputs}")
         self._features = inputs
         return inputs
 
