@@ -160,6 +160,11 @@ class Registry(Generic[T]):
             instead = f": derive from {_public_name(self.custom)}" if self.custom else ""
             for method in self.computed:
                 check_known_method(member, method, argument, instead)
+        if self.custom is not None and (type(member) is self.custom or not hasattr(member, "code")):
+            raise TypeError(
+                f"{argument} must be one of the known {self.kind} classes or derive from {_public_name(self.custom)}, "
+                f"got {type(member).__name__}, which has no rule"
+            )
 
     def serialize(self, member: T) -> dict[str, Any]:
         """A JSON-able dict from which :meth:`get` makes an equal member."""

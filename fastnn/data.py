@@ -265,9 +265,17 @@ def _labels(y: Array, classes: int, loss: losses.Loss, name: str) -> npt.NDArray
 
 
 def targets(
-    y: Any, rows: int, outputs: int, loss: losses.Loss, dtype: str, *, check_finite: bool, name: str = "y"
+    y: Any,
+    rows: int,
+    outputs: int,
+    loss: losses.Loss,
+    dtype: str,
+    *,
+    check_finite: bool,
+    name: str = "y",
+    beside: str = "x",
 ) -> Array:
-    """Y as the loss needs it: int32 labels, or rows of `dtype` like the output.
+    """Y as the loss needs it: int32 labels, or rows of `dtype` like the output. `beside` has the rows, for messages.
 
     Raises
     ------
@@ -279,7 +287,7 @@ def targets(
     array = real_array(y, name)
     if array.ndim == 0 or len(array) != rows:
         given = "a scalar" if array.ndim == 0 else f"{len(array)} rows"
-        raise ValueError(f"x and {name} must have the same number of rows, got {rows} rows and {given}")
+        raise ValueError(f"{beside} and {name} must have the same number of rows, got {rows} rows and {given}")
     if loss.targets == losses.LABELS:
         return _labels(array, outputs, loss, name)
     columns = loss.target_columns(outputs)
@@ -336,6 +344,7 @@ def class_weights(weights: Any, y: Any, dtype: str) -> Array:
     Parameters
     ----------
     weights : dict of int to float
+        Classes may be bools or whole floats as well.
     y : ndarray
         Converted targets: labels (rows,), one-hot (rows, classes), or (rows, 1) of 0 and 1.
     dtype : str
@@ -353,8 +362,9 @@ def class_weights(weights: Any, y: Any, dtype: str) -> Array:
     classes = y.shape[1] if y.ndim == 2 and y.shape[1] > 1 else int(labels.max()) + 1
     table = np.ones(max(classes, 2), dtype)
     for label, weight in weights.items():
-        if isinstance(label, bool) or not isinstance(label, (int, np.integer)):
+        if not isinstance(label, (int, float, np.integer, np.floating, np.bool_)) or not float(label).is_integer():
             raise TypeError(f"class_weight must have class numbers as its keys, got {label!r}")
+        label = int(label)
         if isinstance(weight, bool) or not isinstance(weight, (int, float, np.number)) or not math.isfinite(weight):
             raise ValueError(f"class_weight of class {label} must be a finite number, got {weight!r}")
         if not 0 <= label < len(table):

@@ -533,7 +533,7 @@ def test_metrics_by_themselves():
     assert losses.FunctionLoss(crossentropy, target_columns=0)(labels, p) == pytest.approx(
         losses.SparseCategoricalCrossentropy(from_logits=True)(labels, p), rel=1e-12
     )
-    with pytest.raises(ValueError, match="sample_weight must have the 40 rows"):
+    with pytest.raises(ValueError, match=r"sample_weight must hold one number a row, shape \(40,\)"):
         metric.update_state(y, p, weights[:3])
 
 

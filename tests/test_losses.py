@@ -219,11 +219,42 @@ def test_names_and_reduction(member):
         (lambda: losses.SparseCategoricalCrossentropy(ignore_class="a"), TypeError, "must be an integer or None"),
         (lambda: losses.SparseCategoricalCrossentropy(ignore_class=2**40), ValueError, "must fit 32 bits"),
         (lambda: losses.get("hubert"), ValueError, "did you mean 'huber'"),
+        (lambda: losses.get(losses.Loss()), TypeError, "derive from .*CustomLoss, got Loss, which has no rule"),
+        (lambda: losses.get(losses.CustomLoss), TypeError, "got CustomLoss, which has no rule"),
     ],
 )
 def test_bad_arguments_get_one_sentence(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+@pytest.mark.parametrize("loss", [losses.MeanSquaredError(), losses.FunctionLoss(lambda t, y: ((t - y)[:, 0], t - y))])
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (([[1, 2], [3, 4], [5, 6]], np.ones((2, 3))), ValueError, "same number of rows, got 2 rows and 3 rows"),
+        ((np.ones((2, 3)), np.ones((2, 2))), ValueError, r"y_true must have shape \(2, 2\)"),
+        ((np.ones((2, 1)), np.ones((2, 1)), [3.0]), ValueError, r"sample_weight must .*, shape \(2,\), got \(1,\)"),
+        ((1.0, 2.0), ValueError, r"y_pred must have shape \(rows, outputs\), got a scalar"),
+        ((["a"], [1.0]), TypeError, "y_true must hold real numbers, got text"),
+    ],
+)
+def test_a_loss_by_itself_checks_as_fit_does(loss, arguments, error, message):
+    with pytest.raises(error, match=message):
+        loss(*arguments)
+
+
+def test_a_loss_by_itself_takes_rows_of_any_axes():
+    images = np.arange(8.0).reshape(2, 2, 2)
+    assert losses.MeanSquaredError()(images + 1, images) == 1
+    assert losses.MeanSquaredError()([1.0, 2.0], [[1.0], [3.0]], [[0.0], [1.0]]) == 0.5
+
+
+@pytest.mark.parametrize(("label", "message"), [(-1, "row 1 is -1"), (0.7, "row 1 is 0.7"), (5, "row 1 is 5")])
+def test_a_loss_by_itself_checks_labels(label, message):
+    loss = losses.SparseCategoricalCrossentropy()
+    with pytest.raises(ValueError, match=f"y_true must hold .*, but {message}"):
+        loss([0, label], np.full((2, 3), 1 / 3))
 
 
 def test_targets_that_a_loss_is_not_made_for_are_named():

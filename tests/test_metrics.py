@@ -248,12 +248,22 @@ def test_metrics_of_a_saved_model_keep_their_constants(tmp_path):
         (lambda: metrics.get("acuracy"), ValueError, "did you mean 'accuracy'"),
         (lambda: metrics.get("axc"), ValueError, "did you mean .*'acc'"),
         (lambda: metrics.BinaryAccuracy()([[1]], [[0.5], [0.5]]), ValueError, r"the shape of y_pred, \(2, 1\)"),
-        (lambda: metrics.MeanSquaredError()([[1]], [[0.5]], [1, 2]), ValueError, "each of the 1 rows, got 2"),
+        (lambda: metrics.MeanSquaredError()([[1]], [[0.5]], [1, 2]), ValueError, r"one number a row, shape \(1,\)"),
+        (lambda: metrics.get(metrics.Metric()), TypeError, "derive from .*CustomMetric, got Metric, which has no rule"),
+        (lambda: metrics.get(metrics.CustomMetric), TypeError, "got CustomMetric, which has no rule"),
     ],
 )  # fmt: skip
 def test_bad_arguments_get_one_sentence(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+@pytest.mark.parametrize("label", [0, 1])
+@pytest.mark.parametrize("method", ["interpolation", "minoring", "majoring"])
+def test_the_area_of_one_class_is_nothing(label, method):
+    area = metrics.AUC(summation_method=method)([[label], [label]], [[0.2], [0.4]])
+    assert area == 0
+    assert not np.signbit(area)
 
 
 def test_metrics_that_do_not_fit_the_model_are_named():

@@ -97,6 +97,13 @@ def test_class_weights_are_the_weights_of_their_rows(one_hot):
     same(by_class, by_row)
 
 
+@pytest.mark.parametrize("kind", [float, np.float32, np.bool_, bool])
+def test_classes_of_any_whole_number(kind):
+    """As scikit-learn's compute_class_weight gives them for such labels."""
+    weights = data.class_weights({kind(0): 3.0, kind(1): 0.5}, np.array([1, 0, 1], np.int32), "float32")
+    np.testing.assert_array_equal(weights, [0.5, 3.0, 0.5])
+
+
 def test_class_weights_of_a_binary_target():
     model = fastnn.Sequential([layers.Dense(1, "sigmoid", input_shape=(3,))])
     model.compile("sgd", "binary_crossentropy")
@@ -354,6 +361,7 @@ def test_a_nan_deep_in_a_large_array_is_named_by_its_row(monkeypatch):
         ({"class_weight": {9: 1.0}}, "class_weight names class 9, but y has classes from 0 to 3"),
         ({"class_weight": [1.0, 2.0]}, "class_weight must be a dict"),
         ({"class_weight": {"a": 1.0}}, "class_weight must have class numbers as its keys"),
+        ({"class_weight": {0.5: 1.0}}, "class_weight must have class numbers as its keys, got 0.5"),
         ({"class_weight": {0: np.inf}}, "class_weight of class 0 must be a finite number"),
         ({"class_weight": {0: 1.0}, "sample_weight": np.ones(20)}, "must not be given both"),
         ({"validation_data": X}, "validation_data must be"),

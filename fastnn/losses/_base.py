@@ -1,4 +1,4 @@
-"""What all losses share: the reduction of a value a row to one a batch."""
+"""What all losses share: reducing one value per row to one per batch."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from fastnn._head import MEAN_WITH_SAMPLE_WEIGHT, SUM, SUM_OVER_BATCH_SIZE, Head, Measure
 from fastnn._registry import nearest_names
+from fastnn.frames import real_array
 
 Rows = npt.NDArray[np.float64]
 
@@ -38,6 +39,13 @@ def flag(name: str, value: Any) -> bool:
     if not isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name} must be a bool, got {type(value).__name__}")
     return bool(value)
+
+
+def flat_rows(array: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
+    """Rows of one axis, whatever axes they have."""
+    if not array.ndim:
+        raise ValueError(f"{name} must have shape (rows, outputs), got a scalar")
+    return array.reshape(len(array), math.prod(array.shape[1:]))
 
 
 class Loss:
@@ -84,17 +92,37 @@ class Loss:
     def __call__(
         self, y_true: npt.ArrayLike, y_pred: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None
     ) -> float:
-        """The loss of predictions of shape (rows, outputs), in float64."""
-        y = np.asarray(y_pred, np.float64)
-        y = y.reshape(len(y), -1)
-        t = np.asarray(y_true)
-        wanted = self.target_columns(y.shape[1])
-        values = self._rows(t.astype(np.float64).reshape(len(y), wanted) if wanted else t.reshape(-1), y)
-        counts = self._counts(t.reshape(-1)) if not wanted else np.ones(len(y))
-        weights = counts if sample_weight is None else counts * np.asarray(sample_weight, np.float64).reshape(-1)
+        """The loss of predictions, in float64.
+
+        Parameters
+        ----------
+        y_true : array-like
+            As ``fit`` takes y: like y_pred, or classes of shape (rows,) where the loss takes them.
+        y_pred : array-like, shape (rows, outputs)
+        sample_weight : array-like, shape (rows,), optional
+
+        Raises
+        ------
+        TypeError, ValueError
+            In one sentence, as ``fit``.
+        """
+        t, y, given = self._checked(y_true, y_pred, sample_weight)
+        values = self._rows(t, y)
+        counts = np.ones(len(y)) if self.target_columns(y.shape[1]) else self._counts(t)
+        weights = counts if given is None else counts * given
         divisor = {SUM: 1.0, SUM_OVER_BATCH_SIZE: counts.sum(), MEAN_WITH_SAMPLE_WEIGHT: weights.sum()}
         total, by = float((values * weights).sum()), float(divisor[_REDUCTIONS[self.reduction]])
         return total / by if by else 0.0
+
+    def _checked(self, y_true: Any, y_pred: Any, sample_weight: Any) -> tuple[npt.NDArray[Any], Rows, Rows | None]:
+        """Targets as the engine has them, predictions of two axes and weights, all but labels in float64."""
+        from fastnn import data  # which imports losses
+
+        y = flat_rows(real_array(y_pred, "y_pred"), "y_pred").astype(np.float64)
+        t = real_array(y_true, "y_true")
+        t = flat_rows(t, "y_true") if t.ndim > 2 else t
+        t = data.targets(t, len(y), y.shape[1], self, "float64", check_finite=False, name="y_true", beside="y_pred")
+        return t, y, data.sample_weights(sample_weight, len(y), "float64", check_finite=False)
 
     def _rows(self, t: npt.NDArray[Any], y: Rows) -> Rows:
         raise NotImplementedError

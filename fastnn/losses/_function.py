@@ -138,17 +138,14 @@ class CustomLoss(Loss):
     def __call__(
         self, y_true: npt.ArrayLike, y_pred: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None
     ) -> float:
-        """The loss of predictions of shape (rows, outputs), in float64."""
-        y = np.asarray(y_pred, np.float64)
-        y = y.reshape(len(y), -1)
-        wanted = self.target_columns(y.shape[1])
-        t = np.asarray(y_true)
-        values, _ = self.evaluated(t.astype(np.float64).reshape(len(y), wanted) if wanted else t.reshape(-1), y)
-        if sample_weight is not None:
+        """The loss of predictions of shape (rows, outputs), in float64; see :meth:`Loss.__call__`."""
+        t, y, weights = self._checked(y_true, y_pred, sample_weight)
+        values, _ = self.evaluated(t, y)
+        if weights is not None:
             self.check_weights(values)
         if values.ndim == 0:
             return float(values)
-        weights = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight, np.float64).reshape(-1)
+        weights = np.ones(len(y)) if weights is None else weights
         divisor = {SUM: 1.0, MEAN_WITH_SAMPLE_WEIGHT: float(weights.sum())}.get(_REDUCTIONS[self.reduction], len(y))
         return float((values * weights).sum()) / divisor if divisor else 0.0
 

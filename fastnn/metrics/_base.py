@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from fastnn import data
 from fastnn._head import Measure
 from fastnn.losses import DENSE, LABELS
 
@@ -86,10 +87,8 @@ class Metric:
         y = np.asarray(y_pred)
         y = (y if y.dtype.kind == "f" else y.astype(np.float64)).reshape(len(y), -1)
         t = self._targets_for(np.asarray(y_true), y)
-        w = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight, np.float64).reshape(-1)
-        if len(w) != len(y):
-            raise ValueError(f"sample_weight must hold a number for each of the {len(y)} rows, got {len(w)}")
-        grown = self._update(t, y, w)
+        w = data.sample_weights(sample_weight, len(y), "float64", check_finite=False)
+        grown = self._update(t, y, np.ones(len(y)) if w is None else w)
         if self._state is not None and self._state.shape != grown.shape:
             raise ValueError(f"y_pred has another number of outputs than before: got {y.shape[1]}; call reset_state")
         self._state = grown if self._state is None else self._state + grown

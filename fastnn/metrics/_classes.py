@@ -113,7 +113,7 @@ class F1Score(FBetaScore):
 
 
 class IoU(Metric):
-    """Intersection over union: right answers / rows that are or are called of the class; the mean over some classes.
+    """Intersection over union: TP / (TP + FP + FN), averaged over `target_class_ids`.
 
     Parameters
     ----------

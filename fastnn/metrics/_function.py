@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from fastnn import data
 from fastnn.losses._function import checked_values, name_of
 from fastnn.metrics._base import EITHER, Array, Metric, State
 
@@ -87,10 +88,9 @@ class CustomMetric(Metric):
     ) -> None:
         """Let the sums grow with more rows; see :meth:`Metric.update_state`. y_true goes to `call` as it is."""
         y, t = np.array(y_pred), np.array(y_true)
-        weights = None if sample_weight is None else np.asarray(sample_weight, np.float64).reshape(-1)
-        for name, values in (("y_true", t), ("sample_weight", weights)):
-            if values is not None and (values.ndim == 0 or len(values) != len(y)):
-                raise ValueError(f"{name} must have the {len(y)} rows of y_pred, got shape {values.shape}")
+        if t.ndim == 0 or len(t) != len(y):
+            raise ValueError(f"y_true must have the {len(y)} rows of y_pred, got shape {t.shape}")
+        weights = data.sample_weights(sample_weight, len(y), "float64", check_finite=False)
         grown = self.grown(t, y, weights)
         self._state = grown if self._state is None else self._state + grown
 

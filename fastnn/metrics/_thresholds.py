@@ -547,7 +547,7 @@ class AUC(ThresholdMetric):
                 "minoring": np.minimum(*ends),
                 "majoring": np.maximum(*ends),
             }
-            areas = -(np.diff(x, axis=-1) * heights[self.summation_method]).sum(axis=-1)
+            areas = (-np.diff(x, axis=-1) * heights[self.summation_method]).sum(axis=-1)
         return float(np.average(areas, weights=self.label_weights)) if self.multi_label else float(areas)
 
     @staticmethod
