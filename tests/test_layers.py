@@ -387,6 +387,30 @@ def test_normalization_adapts():
         layers.Normalization(mean=1.0)
 
 
+def test_statistics_of_a_normalization():
+    """Of shape (1, features) as in Keras, before and after the model is built; copies, which cannot be set."""
+    layer = layers.Normalization()
+    assert layer.mean is None
+    assert layer.variance is None
+    assert layer.get_weights() == []
+    layer.adapt([1.0, 3.0])  # one column
+    for _ in range(2):
+        np.testing.assert_array_equal(layer.mean, [[2.0]])
+        np.testing.assert_array_equal(layer.variance, [[1.0]])
+        for ours, theirs in zip(layer.get_weights(), ([2.0], [1.0]), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+        layer.mean[...] = 9
+        model = fastnn.Sequential([fastnn.Input((1,)), layer]) if layer._model is None else layer._model
+    np.testing.assert_array_equal(model.predict([[5.0], [1.0]]), [[3.0], [-1.0]])
+    layer.set_weights([[0.0], [4.0]])
+    np.testing.assert_array_equal(layer.variance, [[4.0]])
+    with pytest.raises(AttributeError):
+        layer.mean = 0.0
+    np.testing.assert_array_equal(layers.Normalization(mean=[1, 2], variance=[3, 4]).mean, [[1.0, 2.0]])
+    with pytest.raises(ValueError, match="data must have shape"):
+        layer.adapt(1.0)
+
+
 @pytest.mark.parametrize("entries", [9, 700])
 @pytest.mark.parametrize("training", [False, True])
 def test_embedding_by_its_formula(entries, training):

@@ -56,11 +56,18 @@ class Normalization(Layer):
     dtype : {"float32", "float64", "mixed_bfloat16"}, optional
     input_shape : tuple of int, optional
 
+    Attributes
+    ----------
+    mean, variance : ndarray of shape (1, features), or None
+        What it computes with; of a layer that has not been built in float64, None before :meth:`adapt`.
+
     Examples
     --------
     >>> import fastnn
     >>> layer = fastnn.layers.Normalization()
     >>> layer.adapt([[1.0], [3.0]])
+    >>> layer.mean, layer.variance
+    (array([[2.]]), array([[1.]]))
     >>> fastnn.Sequential([fastnn.Input((1,)), layer]).predict([[5.0]])
     array([[3.]], dtype=float32)
     """
@@ -86,13 +93,35 @@ class Normalization(Layer):
         self._mean = _statistic("mean", 0.0 if mean is None else mean)
         self._variance = _statistic("variance", 1.0 if variance is None else variance)
         self._features = 0
+        self._adapted = False
+
+    @property
+    def mean(self) -> npt.NDArray[Any] | None:
+        """The mean of each feature in use, a copy of shape (1, features) as in Keras; None before there is one."""
+        return self._in_use("mean", self._mean)
+
+    @property
+    def variance(self) -> npt.NDArray[Any] | None:
+        """The variance of each feature in use, as :attr:`mean`."""
+        return self._in_use("variance", self._variance)
+
+    def _in_use(self, name: str, found: npt.NDArray[np.float64]) -> npt.NDArray[Any] | None:
+        if self._home is not None and self._home.built:
+            return self._weight(name)[None, :].copy()
+        return found[None, :].copy() if self._adapted or self._given else None
+
+    def get_weights(self) -> list[npt.NDArray[Any]]:
+        """Copies of mean and variance: before the model is built those that :meth:`adapt` found, or none."""
+        if self._home is not None and self._home.built:
+            return super().get_weights()
+        return [self._mean.copy(), self._variance.copy()] if self._adapted else []
 
     def adapt(self, data: Any) -> None:
         """Take mean and (biased) variance of each column of `data`, forgetting those it had.
 
         Parameters
         ----------
-        data : array-like, shape (rows, features)
+        data : array-like, shape (rows, features), or (rows,) of one feature
             At least one row of finite numbers. (In Keras a NaN makes its whole column NaN.)
 
         Raises
@@ -103,6 +132,7 @@ class Normalization(Layer):
         if self._given:
             raise ValueError(f"{self._called} was given its mean and variance: adapt() would have no effect")
         array = real_array(data, "data")
+        array = array[:, None] if array.ndim == 1 else array
         if array.ndim != 2 or not array.size:
             raise ValueError(f"data must have shape (rows, features) and at least one row, got {array.shape}")
         if self._features and array.shape[1] != self._features:
@@ -115,7 +145,7 @@ class Normalization(Layer):
                 f"data must be finite, but row {row} holds {wide[row, column]} in column {column}, which would make "
                 f"all of the column NaN: leave such rows out, or fill them first, as with numpy.nanmean(data, axis=0)"
             )
-        self._mean, self._variance = wide.mean(axis=0), wide.var(axis=0)
+        self._mean, self._variance, self._adapted = wide.mean(axis=0), wide.var(axis=0), True
         if self._home is not None and self._home.built:
             self._weight("mean")[...] = self._mean
             self._weight("variance")[...] = self._variance
