@@ -235,6 +235,11 @@ def _parse(
     file: io.BufferedReader | io.BytesIO, total: int, path: str
 ) -> tuple[dict[str, str], dict[str, npt.NDArray[Any]]]:
     prefix = file.read(8)
+    if prefix.startswith((b"PK\x03\x04", b"\x89HDF")):
+        raise ModelFileError(
+            f"{path} is no fastnn model but a zip or HDF5 file, as Keras writes: load it there, and give its weights "
+            f"to a model of the same layers here, with set_weights"
+        )
     length = int.from_bytes(prefix, "little")
     if len(prefix) < 8 or length > min(MAX_HEADER, total - 8):
         raise ModelFileError(f"{path} is cut short or no fastnn model: its header does not fit the file")

@@ -77,6 +77,16 @@ def test_random_bytes_are_refused(data, tmp_path_factory):
     refused(tmp_path_factory.getbasetemp() / "random", data)
 
 
+@pytest.mark.parametrize("start", [b"PK\x03\x04", b"\x89HDF\r\n\x1a\n"], ids=["keras", "h5"])
+def test_a_file_of_keras_is_called_so(start, tmp_path):
+    path = tmp_path / "model.keras"
+    path.write_bytes(start + bytes(200))
+    model = trained()
+    for load in (fastnn.load_model, model.load_weights):
+        with pytest.raises(fastnn.ModelFileError, match="as Keras writes: load it there"):
+            load(path)
+
+
 def resigned(path, change):
     """The file with its header's parsed form changed, and a checksum that is right again: what a stranger can make."""
     data = path.read_bytes()
