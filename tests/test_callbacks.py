@@ -134,6 +134,14 @@ def test_learning_rates_are_set_and_logged():
         X, Y, epochs=3, verbose=0, callbacks=callbacks.LearningRateScheduler(lambda epoch, rate: rate * 0.5)
     )
     assert history.history["learning_rate"] == [0.5, 0.25, 0.125]
+    by_epoch = callbacks.LearningRateScheduler(lambda epoch: 1 / (1 + epoch))  # Keras's old form
+    assert model.fit(X, Y, epochs=2, verbose=0, callbacks=by_epoch).history["learning_rate"] == [1.0, 0.5]
+
+    def broken(epoch, rate):
+        raise TypeError("from within")
+
+    with pytest.raises(TypeError, match="from within"):
+        model.fit(X, Y, verbose=0, callbacks=callbacks.LearningRateScheduler(broken))
     with pytest.raises(ValueError, match="schedule must return a finite float for epoch 0, got 'fast'"):
         model.fit(X, Y, verbose=0, callbacks=callbacks.LearningRateScheduler(lambda epoch, rate: "fast"))
     with pytest.raises(TypeError, match="schedule must be a function"):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -241,7 +243,8 @@ class LearningRateScheduler(Callback):
     Parameters
     ----------
     schedule : callable
-        Gets the epoch (from 0) and the learning rate now; returns the new one, a float.
+        Gets the epoch (from 0) and the learning rate now, or the epoch alone where it has only one argument; returns
+        the new rate, a float.
     verbose : {0, 1}, default 0
 
     Notes
@@ -258,11 +261,12 @@ class LearningRateScheduler(Callback):
         if not callable(schedule):
             raise TypeError(f"schedule must be a function of epoch and learning rate, got {type(schedule).__name__}")
         self.schedule, self.verbose = schedule, verbose
+        self._takes_rate = _takes(schedule, 0, 0.0) or not _takes(schedule, 0)
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Set the rate."""
         optimizer: Any = self.model.optimizer
-        rate = self.schedule(epoch, _rate(optimizer))
+        rate = self.schedule(epoch, _rate(optimizer)) if self._takes_rate else self.schedule(epoch)
         if isinstance(rate, bool) or not isinstance(rate, (float, np.floating)) or not math.isfinite(rate):
             raise ValueError(f"schedule must return a finite float for epoch {epoch}, got {rate!r}")
         optimizer.learning_rate = float(rate)
@@ -273,6 +277,17 @@ class LearningRateScheduler(Callback):
         """Write the rate into the logs."""
         if logs is not None:
             logs["learning_rate"] = _rate(self.model.optimizer)
+
+
+def _takes(function: Callable[..., Any], *arguments: Any) -> bool:
+    """Whether the function can be called so; a built-in one that does not say is taken to be."""
+    try:
+        inspect.signature(function).bind(*arguments)
+    except TypeError:
+        return False
+    except ValueError:
+        return True
+    return True
 
 
 def _rate(optimizer: Any) -> float:
