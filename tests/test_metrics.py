@@ -266,6 +266,23 @@ def test_the_area_of_one_class_is_nothing(label, method):
     assert not np.signbit(area)
 
 
+@pytest.mark.parametrize("loss", ["binary_crossentropy", "binary_focal_crossentropy", "mse"])
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_accuracy_is_chosen_by_shapes_as_in_keras(loss, outputs):
+    model = fastnn.Sequential([layers.Dense(outputs, "sigmoid", input_shape=(2,))])
+    model.compile("sgd", loss, metrics=["accuracy"])
+    x = np.random.default_rng(0).normal(size=(40, 2))
+    y, p = np.eye(3)[np.arange(40) % 3][:, :outputs], model.predict(x)
+    expected = (y == (p > 0.5)).mean() if outputs == 1 else (y.argmax(axis=1) == p.argmax(axis=1)).mean()
+    assert model.evaluate(x, y, verbose=0)[1] == pytest.approx(expected)
+
+
+def test_a_metric_with_variables_is_told_what_to_derive_from():
+    own = type("Mine", (metrics.Metric,), {"__init__": lambda self: self.add_weight(name="total") or None})
+    with pytest.raises(TypeError, match=r"Mine keeps variables .* derive from fastnn.metrics.CustomMetric"):
+        own()
+
+
 def test_metrics_that_do_not_fit_the_model_are_named():
     model = fastnn.Sequential([layers.Dense(3, input_shape=(2,))])
     x, y = np.ones((4, 2)), np.ones((4, 1))

@@ -132,7 +132,7 @@ def get(identifier: Any, loss: losses.Loss | None = None, outputs: int = 0) -> M
     Examples
     --------
     >>> import fastnn
-    >>> fastnn.metrics.get("accuracy", fastnn.losses.get("binary_crossentropy")).name
+    >>> fastnn.metrics.get("accuracy", fastnn.losses.get("binary_crossentropy"), outputs=1).name
     'binary_accuracy'
     """
     if isinstance(identifier, str) and identifier.lower() in _BY_LOSS:
@@ -142,7 +142,7 @@ def get(identifier: Any, loss: losses.Loss | None = None, outputs: int = 0) -> M
             )
         if loss.targets == losses.LABELS:
             return SparseCategoricalAccuracy()
-        return BinaryAccuracy() if outputs == 1 or loss.name == "binary_crossentropy" else CategoricalAccuracy()
+        return BinaryAccuracy() if outputs == 1 else CategoricalAccuracy()
     if callable(identifier) and not isinstance(identifier, (Metric, type)):
         return FunctionMetric(identifier)
     return _registry.get(identifier)

@@ -60,6 +60,19 @@ class Metric:
             self.name = name
         self._state: State | None = None
 
+    def add_weight(self, *arguments: Any, **named: Any) -> Any:
+        """Raise: a metric in Python keeps no variables here.
+
+        Parameters
+        ----------
+        arguments, named : ignored
+            What Keras's takes.
+        """
+        raise TypeError(
+            f"{type(self).__name__} keeps variables with add_weight, as a Metric of Keras: derive from "
+            f"fastnn.metrics.CustomMetric, whose call(y_true, y_pred) gives a value for each row"
+        )
+
     def __call__(
         self, y_true: npt.ArrayLike, y_pred: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None
     ) -> Value:
