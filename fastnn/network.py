@@ -176,7 +176,13 @@ class Network:
         if raw is not None:
             raise TypeError(f"{name} must be a dict of arrays or a data frame: layer {raw.name!r} reads raw data")
         known = engine.plan.inputs if engine else None
-        x = one_axis(self.layers, self._told_axes, prepared(self.layers, x, name), name)
+        if branches is not None and isinstance(x, (list, tuple)) and any(np.ndim(part) > 1 for part in x[:2]):
+            keys = ", ".join(repr(key) for columns in branches.columns.values() for key in columns)
+            raise TypeError(f"{name} is a list of arrays, but a model with branches needs a dict of them with {keys}")
+        x = prepared(self.layers, x, name)
+        if (known or (self.layers[0].input_features if self.layers else None)) == 1 and np.ndim(x) == 1:
+            x = np.asarray(x)[:, None]  # rows of the one feature, as in Keras
+        x = one_axis(self.layers, self._told_axes, x, name)
         rows = data.inputs(x, known, dtype, check_finite=check_finite, name=name, defer=defer)
         return rows, rows.shape[1]
 

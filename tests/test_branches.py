@@ -346,6 +346,11 @@ SENTENCES = {
         ValueError,
         r"y\['type'\] must hold labels from 0 to 2, but row 0 is 5",
     ),
+    "x a list": (
+        lambda: multimodal()[0].fit([np.ones((4, 5)), np.ones(4), np.ones((4, 20))], Y),
+        TypeError,
+        "x is a list of arrays, but a model with branches needs a dict of them with 'numbers', 'kind', 'text'",
+    ),
     "y an array": (
         lambda: multimodal()[0].fit(X, Y),
         TypeError,
