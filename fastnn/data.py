@@ -338,7 +338,7 @@ def sample_weights(
     return converted
 
 
-def class_weights(weights: Any, y: Any, dtype: str) -> Array:
+def class_weights(weights: Any, y: Any, outputs: int, dtype: str) -> Array:
     """The weight of each row, from those of the classes; a class that is not named weighs 1, as in Keras.
 
     Parameters
@@ -346,7 +346,9 @@ def class_weights(weights: Any, y: Any, dtype: str) -> Array:
     weights : dict of int to float
         Classes may be bools or whole floats as well.
     y : ndarray
-        Converted targets: labels (rows,), one-hot (rows, classes), or (rows, 1) of 0 and 1.
+        Converted targets: labels (rows,), one-hot (rows, classes), or (rows, 1) of 0 and 1. It may lack classes.
+    outputs : int
+        Columns of the model's output.
     dtype : str
 
     Raises
@@ -359,8 +361,7 @@ def class_weights(weights: Any, y: Any, dtype: str) -> Array:
     labels = y if y.ndim == 1 else y.argmax(axis=1) if y.shape[1] > 1 else np.rint(y[:, 0])
     if not 0 <= labels.min() <= labels.max() < 2**31:
         raise ValueError(f"class_weight needs classes in y, counted from 0, but y goes from {y.min()} to {y.max()}")
-    classes = y.shape[1] if y.ndim == 2 and y.shape[1] > 1 else int(labels.max()) + 1
-    table = np.ones(max(classes, 2), dtype)
+    table = np.ones(max(outputs, int(labels.max()) + 1, 2), dtype)
     for label, weight in weights.items():
         if not isinstance(label, (int, float, np.integer, np.floating, np.bool_)) or not float(label).is_integer():
             raise TypeError(f"class_weight must have class numbers as its keys, got {label!r}")
@@ -368,7 +369,7 @@ def class_weights(weights: Any, y: Any, dtype: str) -> Array:
         if isinstance(weight, bool) or not isinstance(weight, (int, float, np.number)) or not math.isfinite(weight):
             raise ValueError(f"class_weight of class {label} must be a finite number, got {weight!r}")
         if not 0 <= label < len(table):
-            raise ValueError(f"class_weight names class {label}, but y has classes from 0 to {len(table) - 1}")
+            raise ValueError(f"class_weight names class {label}, but the classes go from 0 to {len(table) - 1}")
         table[label] = weight
     return np.asarray(table[labels.astype(np.intp)])
 

@@ -25,6 +25,11 @@ def gives_batches(x: Any) -> bool:
     return hasattr(x, "__iter__") or (hasattr(x, "__getitem__") and hasattr(x, "__len__"))
 
 
+def rows_of_a_batch(rows: int, batch: int | None, steps: int | None) -> int:
+    """What `batch` says; without it so many that `steps` batches hold all rows, as in Keras; without both 32."""
+    return batch or (32 if steps is None else max(1, -(-rows // steps)))
+
+
 @dataclass(frozen=True)
 class Samples:
     """Rows as the engine reads them.

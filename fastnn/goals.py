@@ -133,6 +133,16 @@ def engine_heads(
     return heads, plain + weighted
 
 
+def depend_on_batches(goals: Sequence[Goal], weighted: bool) -> bool:
+    """Whether the mean of the losses of batches, each counted with its rows, depends on which rows a batch has.
+
+    `weighted`: rows have weights.
+    """
+    reductions = {goal.loss.reduction for goal in goals}
+    ignoring = any(getattr(goal.loss, "ignore_class", None) is not None for goal in goals)
+    return ignoring or "sum" in reductions or (weighted and "mean_with_sample_weight" in reductions)
+
+
 def targets(
     y: Any, rows: int, goals: Sequence[Goal], outputs: Sequence[int], dtype: str, *, check_finite: bool, name: str = "y"
 ) -> Any:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from fastnn import goals
 from fastnn.callbacks.base import PREDICT_BATCH_HOOKS, TEST_BATCH_HOOKS, TRAIN_BATCH_HOOKS, CallbackList, Logs
 from fastnn.callbacks.reporter import Reporter
 from fastnn.data import pieces
@@ -196,12 +197,18 @@ class Epochs:
 
 
 def evaluate(model: Sequential, feed: Feed, steps: int | None, hooks: CallbackList, reporter: Reporter) -> Logs:
-    """The loss and the metrics of a feed: one call into the engine, or one a batch where a callback looks in."""
+    """The loss and the metrics of a feed: one call into the engine, or one a batch.
+
+    One a batch where a callback looks in, and where the mean of the losses of batches is no mean over all rows.
+    """
     totals = Totals(model)
     watched = hooks.wants(*TEST_BATCH_HOOKS)
+    weighted = isinstance(feed, ArrayFeed) and feed.samples.weights is not None
+    most = model._steps_per_execution if watched else None
+    most = 1 if goals.depend_on_batches(model._goals, weighted) else most
     model.stop_evaluating = False
     hooks.call("on_test_begin", {})
-    chunks = feed.epoch(steps, model._steps_per_execution if watched else None)
+    chunks = feed.epoch(steps, most)
     for chunk in _with_hooks(model, chunks, hooks, "test", totals.means) if watched else chunks:
         engine, _, _ = model._ready("evaluate")
         samples = chunk.samples

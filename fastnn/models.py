@@ -10,10 +10,9 @@ import numpy.typing as npt
 
 from fastnn import goals, layers, loop, utils
 from fastnn._arguments import no_arguments_of_arrays, optional_count
-from fastnn._settings import count
 from fastnn.callbacks import Callback, CallbackList
 from fastnn.callbacks.reporter import Reporter
-from fastnn.feeds import ArrayFeed, BatchFeed, Samples, gives_batches
+from fastnn.feeds import ArrayFeed, BatchFeed, Samples, gives_batches, rows_of_a_batch
 from fastnn.layers.base import raw_reader
 from fastnn.predictor import Predictor
 from fastnn.training import Trainer
@@ -62,8 +61,9 @@ class Sequential(Trainer):
         ----------
         x : array-like, shape (rows, features), or iterable of batches
             As for :meth:`fit`; of batches that are tuples the first part counts.
-        batch_size : int, default 32
-            Rows of a batch, for `steps` and for callbacks with batch hooks; results do not depend on it.
+        batch_size : int, optional
+            Rows of a batch, for `steps` and for callbacks with batch hooks; results do not depend on it. Default: 32,
+            or with `steps` as many as let those go over all rows.
         verbose : {"auto", 0, 1, 2}
             A bar (1), a line at the end (2) or nothing (auto, 0): a call for a few rows takes microseconds.
         steps : int, optional
@@ -80,7 +80,7 @@ class Sequential(Trainer):
         engine = self._engine
         if engine is None:
             engine = self._need_engine("predict")
-        batch = 32 if batch_size is None else count("batch_size", batch_size, 1)
+        batch = optional_count("batch_size", batch_size)
         shown = 0 if verbose == "auto" else self._verbosity(verbose)
         if callbacks is None and steps is None and not shown and (type(x) is np.ndarray or not gives_batches(x)):
             return self._outputs(loop.predict_rows(self, self._rows_to_predict(x, check_finite)))
@@ -92,7 +92,8 @@ class Sequential(Trainer):
             no_arguments_of_arrays(x, batch_size=batch_size)
             feed = BatchFeed(x, lambda given, name: self._batch_to_predict(given, f"{name}'s x", check_finite))
         else:
-            feed = ArrayFeed(Samples(self._rows_to_predict(x, check_finite)), batch)
+            rows = self._rows_to_predict(x, check_finite)
+            feed = ArrayFeed(Samples(rows), rows_of_a_batch(len(rows), batch, wanted))
         steps_shown = feed.steps if wanted is None else wanted
         hooks.attach(self, {"epochs": 1, "steps": steps_shown, "verbose": shown})
         reporter = Reporter(shown, steps_shown)
@@ -134,9 +135,9 @@ class Sequential(Trainer):
         columns = None if branches is None else (branches.columns, branches.built_widths)
         return Predictor(engine, columns, None if heads is None else heads.outputs)
 
-    def __call__(self, x: Any) -> Any:
-        """The same as :meth:`predict`."""
-        return self.predict(x)
+    def __call__(self, x: Any, training: bool | None = False) -> Any:
+        """The same as :meth:`predict`, or with `training` as :meth:`forward`."""
+        return self.forward(x, training=True) if training else self.predict(x)
 
     # ---- the pieces, for those who write their own loop ----
 

@@ -17,7 +17,7 @@ from fastnn._settings import count
 from fastnn.callbacks import Callback, CallbackList, History, Logs
 from fastnn.callbacks.base import TRAIN_BATCH_HOOKS
 from fastnn.callbacks.reporter import Reporter
-from fastnn.feeds import ArrayFeed, BatchFeed, Samples, gives_batches
+from fastnn.feeds import ArrayFeed, BatchFeed, Samples, gives_batches, rows_of_a_batch
 from fastnn.goals import Goal
 from fastnn.layers._op import Rule
 from fastnn.layers.base import Layer
@@ -39,6 +39,7 @@ class Trainer(Network):
         self.history: History | None = None
         self._goals: tuple[Goal, ...] = ()
         self._measured: list[tuple[metrics.Metric, int]] = []
+        self._state_of: tuple[optimizers.Optimizer, Any] | None = None  # whose state the engine holds, and its code
         self._epochs_done = 0
         self._initial_epoch = 0  # a callback that restores a run sets it before the first epoch
         self._steps_per_execution = 1
@@ -54,13 +55,16 @@ class Trainer(Network):
         metrics: Any = None,
         weighted_metrics: Any = None,
         steps_per_execution: int = 1,
+        run_eagerly: bool = False,
+        jit_compile: str | bool = "auto",
+        auto_scale_loss: bool = True,
     ) -> None:
         """Say how to train.
 
         Parameters
         ----------
         optimizer : str or Optimizer
-            ``"adam"``, ``"sgd"``, or an instance with its numbers.
+            ``"adam"``, ``"sgd"``, or an instance with its numbers. The model's own, given again, keeps its state.
         loss : str, Loss or function, or dict or list of them
             A function (y_true, y_pred) -> (loss, gradient) is called once a batch, see
             :class:`fastnn.losses.FunctionLoss`. For a model with heads a loss for each: a dict by name, a list in their
@@ -74,6 +78,9 @@ class Trainer(Network):
             Metrics in which rows count with their weights.
         steps_per_execution : int, default 1
             Batch hooks of callbacks are called once for so many batches, which are one call into the engine.
+        run_eagerly, jit_compile, auto_scale_loss : bool
+            As in Keras; they mean nothing here: the engine is compiled beforehand, and its gradients need no scaled
+            loss.
         """
         if optimizer is None or loss is None:
             missing = "optimizer" if optimizer is None else "loss"
@@ -120,11 +127,24 @@ class Trainer(Network):
             engine.set_training(lowered.ops)
             engine.compile(heads)
             engine.functions = Functions(self._goals, heads, measured, engine.states) or None
-            engine.set_optimizer(*code, self._rules())
-            optimizer.attach(engine)
+            self._set_optimizer(engine, optimizer, code)
             self._compiled_code, self._measured = code, measured
         engine.seed = self._seed
         return engine, self.loss, optimizer
+
+    def _set_optimizer(self, engine: Engine, optimizer: optimizers.Optimizer, code: tuple[int, Any]) -> None:
+        """Give the engine the optimizer, whose state goes on where the engine had it already, as in Keras."""
+        before, before_code = self._state_of or (None, None)
+        goes_on = before is optimizer and before_code == code and optimizer._engine is engine
+        slots, iterations, product = engine.slots, engine.iterations, engine.momentum_product
+        engine.set_optimizer(*code, self._rules())
+        if goes_on:
+            for slot, held in zip(engine.slots, slots, strict=True):
+                slot[...] = held
+            engine.iterations, engine.momentum_product = iterations, product
+        else:
+            optimizer.attach(engine)
+        self._state_of = optimizer, code
 
     def _convert(
         self,
@@ -220,7 +240,8 @@ class Trainer(Network):
             raise ValueError("class_weight and sample_weight must not be given both: multiply them into sample_weight")
         if len(self._goals) > 1:
             raise ValueError("class_weight needs a model with one output: give sample_weight for each head")
-        return Samples(samples.x, samples.y, data.class_weights(class_weight, samples.y, self.dtype))
+        outputs = self._need_engine("class_weight").plan.outputs
+        return Samples(samples.x, samples.y, data.class_weights(class_weight, samples.y, outputs, self.dtype))
 
     @contextmanager
     def _as_it_was_on_error(self) -> Iterator[None]:
@@ -258,25 +279,24 @@ class Trainer(Network):
         return BatchFeed(source, convert, order if shuffle else None)
 
     def _feed(
-        self, action: str, x: Any, y: Any, sample_weight: Any, batch_size: Any, *, check_finite: bool, of: str = ""
+        self, action: str, x: Any, y: Any, sample_weight: Any, taken: Any, *, check_finite: bool, of: str = ""
     ) -> loop.Feed:
-        """Where the rows of ``evaluate``, or of a validation, come from."""
+        """Where the rows of ``evaluate``, or of a validation, come from; `taken`: batch_size and steps."""
         if gives_batches(x):
-            no_arguments_of_arrays(x, y=y, sample_weight=sample_weight, batch_size=batch_size)
+            no_arguments_of_arrays(x, y=y, sample_weight=sample_weight, batch_size=taken[0])
             return self._batch_feed(action, x, check_finite, of)
-        batch = 32 if batch_size is None else count("batch_size", batch_size, 1)
-        return ArrayFeed(
-            self._samples(action, x, y, sample_weight, check_finite=check_finite, of=of, defer=True), batch
-        )
+        samples = self._samples(action, x, y, sample_weight, check_finite=check_finite, of=of, defer=True)
+        return ArrayFeed(samples, rows_of_a_batch(len(samples), *taken))
 
     def _fit_feeds(
-        self, x: Any, y: Any, weights: Any, class_weight: Any, batch: int, shuffle: bool, held: Any, check_finite: bool
+        self, x: Any, y: Any, weights: Any, class_weight: Any, taken: Any, shuffle: bool, held: Any, check_finite: bool
     ) -> tuple[loop.Feed, loop.Feed | None]:
         """Where the rows to train on come from, and those to validate on, if any.
 
-        `held`: validation_split, validation_data and validation_batch_size.
+        `taken`: batch_size and steps_per_epoch. `held`: validation_split and validation_data, then the same two of the
+        validation.
         """
-        fraction, given, validation_batch = held
+        fraction, given, *validation_taken = held
         feed: loop.Feed
         validation: loop.Feed | None = None
         if gives_batches(x):
@@ -286,10 +306,12 @@ class Trainer(Network):
             samples = self._samples("fit", x, y, weights, check_finite=check_finite, defer=True)
             if fraction and given is None:
                 kept = data.split_at(len(samples), fraction)
-                validation = ArrayFeed(samples.part(slice(kept, None)), validation_batch)
+                rest = samples.part(slice(kept, None))
+                validation = ArrayFeed(rest, rows_of_a_batch(len(rest), *validation_taken))
                 samples = samples.part(slice(0, kept))
             samples = self._weighted(samples, class_weight)
             rows = len(samples)
+            batch = rows_of_a_batch(rows, *taken)
             feed = ArrayFeed(samples, batch, lambda: epoch_order(rows, self._seed, self._epochs_done))
             if not shuffle:
                 feed = ArrayFeed(samples, batch)
@@ -298,15 +320,8 @@ class Trainer(Network):
                 validation = self._batch_feed("fit", given, check_finite, "validation_data's ")
             elif isinstance(given, (tuple, list)) and len(given) in (2, 3):
                 held_x, held_y, held_weights = (*given, None)[:3]
-                validation = self._feed(
-                    "fit",
-                    held_x,
-                    held_y,
-                    held_weights,
-                    validation_batch,
-                    check_finite=check_finite,
-                    of="validation_data's ",
-                )
+                parts, of = (held_x, held_y, held_weights), "validation_data's "
+                validation = self._feed("fit", *parts, validation_taken, check_finite=check_finite, of=of)
             else:
                 raise ValueError("validation_data must be (x, y), (x, y, sample_weight) or an iterable of such batches")
         return feed, validation
@@ -345,8 +360,9 @@ class Trainer(Network):
         y : array-like
             Labels (rows,) for sparse losses, else (rows, outputs). For a model with heads a dict of such, a list in
             their order, or a data frame.
-        batch_size : int, default 32
-            Rows of one optimizer step; the last batch of an epoch may have fewer.
+        batch_size : int, optional
+            Rows of one optimizer step; the last batch of an epoch may have fewer. Default: 32, or with
+            `steps_per_epoch` as many as let those steps go over all rows.
         epochs : int, default 1
             The number of the last epoch, counted from `initial_epoch`.
         verbose : {"auto", 0, 1, 2}
@@ -368,7 +384,7 @@ class Trainer(Network):
         validation_steps : int, optional
             Batches of a validation. Default: all of them.
         validation_batch_size : int, optional
-            Default `batch_size`; see :meth:`evaluate`.
+            Default: `batch_size` where it is given, else as for :meth:`evaluate`.
         validation_freq : int or collection of int, default 1
             Validate after every so many epochs, or after those (counted from 1).
         check_finite : bool, default True
@@ -387,10 +403,8 @@ class Trainer(Network):
         """
         if batch_size is not None and gives_batches(x):
             no_arguments_of_arrays(x, batch_size=batch_size)
-        batch = 32 if batch_size is None else count("batch_size", batch_size, 1)
-        held_batch = (
-            batch if validation_batch_size is None else count("validation_batch_size", validation_batch_size, 1)
-        )
+        batch = optional_count("batch_size", batch_size)
+        held_batch = optional_count("validation_batch_size", validation_batch_size) or batch
         epochs, first = count("epochs", epochs, 0), count("initial_epoch", initial_epoch, 0)
         steps = optional_count("steps_per_epoch", steps_per_epoch)
         validation_steps = optional_count("validation_steps", validation_steps)
@@ -400,9 +414,10 @@ class Trainer(Network):
             raise TypeError(f"shuffle must be True or False, got {shuffle!r}")
         hooks = CallbackList(callbacks)
         with self._as_it_was_on_error():
-            held = (validation_split, validation_data, held_batch)
+            taken = (batch, steps)
+            held = (validation_split, validation_data, held_batch, validation_steps)
             feed, validation = self._fit_feeds(
-                x, y, sample_weight, class_weight, batch, bool(shuffle), held, check_finite
+                x, y, sample_weight, class_weight, taken, bool(shuffle), held, check_finite
             )
         _, _, optimizer = self._ready("fit")
         if isinstance(optimizer, optimizers.LBFGS):
@@ -522,9 +537,10 @@ class Trainer(Network):
         ----------
         x, y, sample_weight
             As for :meth:`fit`.
-        batch_size : int, default 32
-            Rows of a batch, for `steps`, for callbacks with batch hooks and for losses and metrics that are functions;
-            nothing else depends on it.
+        batch_size : int, optional
+            Rows of a batch; default 32, or with `steps` as many as let those go over all rows. Results depend on it
+            for losses and metrics that are functions, and where a batch's loss is no plain mean over its rows (another
+            `reduction`, an `ignore_class`): the loss is the mean over batches then, as in ``fit``.
         verbose : {"auto", 0, 1, 2}
         steps : int, optional
             Batches to look at. Default: all of them.
@@ -541,7 +557,8 @@ class Trainer(Network):
         wanted = optional_count("steps", steps)
         hooks = CallbackList(callbacks)
         self._need_engine("evaluate")
-        feed = self._feed("evaluate", x, y, sample_weight, batch_size, check_finite=check_finite)
+        taken = (optional_count("batch_size", batch_size), wanted)
+        feed = self._feed("evaluate", x, y, sample_weight, taken, check_finite=check_finite)
         self._ready("evaluate")
         steps_shown = feed.steps if wanted is None else wanted
         hooks.attach(cast("Sequential", self), {"epochs": 1, "steps": steps_shown, "verbose": shown})

@@ -84,6 +84,7 @@ def test_results_have_keras_shapes_and_names():
     assert isinstance(small(metrics=None).evaluate(X, Y, verbose=0), float)
     assert model.predict(X).shape == (20, 4)
     np.testing.assert_array_equal(model(X), model.predict_on_batch(X))
+    np.testing.assert_array_equal(model(X, training=False), model(X))
     assert model.count_params() == 3 * 5 + 5 + 5 * 4 + 4
 
 
@@ -234,6 +235,8 @@ def test_bad_data_gets_one_sentence_and_changes_nothing(case, call):
     [
         (lambda: layers.Dense(3, "rleu"), ValueError, "did you mean 'relu'"),
         (lambda: layers.Dense(0), ValueError, "units must be at least 1, got 0"),
+        (lambda: layers.Dense(1, input_dim=0), ValueError, "input_dim must be at least 1, got 0"),
+        (lambda: layers.Dense(1, input_dim=3, input_shape=(3,)), ValueError, "only one of the two may be given"),
         (
             lambda: layers.Dense(3, kernel_initializer="he_norml"),
             ValueError,
@@ -258,6 +261,14 @@ def test_bad_arguments_get_one_sentence(attempt, error, sentence):
     with pytest.raises(error, match=sentence) as caught:
         attempt()
     assert "\n" not in str(caught.value)
+
+
+def test_arguments_of_keras_that_change_nothing():
+    model = fastnn.Sequential([layers.Dense(12, input_dim=3), layers.Dropout(0.5), layers.Dense(4)])
+    model.compile("sgd", "mse", run_eagerly=True, jit_compile=False, auto_scale_loss=False)
+    assert model.count_params() == 4 * 12 + 13 * 4
+    assert (model(X, training=True) != model(X, training=None)).any()
+    assert layers.deserialize(layers.serialize(model.layers[0])).input_axes == (3,)
 
 
 @pytest.mark.parametrize(

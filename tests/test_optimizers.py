@@ -334,6 +334,25 @@ def test_saved_and_resumed_training_is_uninterrupted_training(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", RULES)
+def test_an_optimizer_compiled_again_goes_on(name):
+    x, y = data_of(50, 6, 4, "float32")
+    models = [model_of((6, 4), "float32", RULES[name][1](**SHARED[-1])) for _ in range(3)]
+    for k, model in enumerate(models):
+        model._seed = 3
+        model.fit(x, y, batch_size=10, verbose=0)
+        if k:  # the same instance, or an equal one
+            model.compile(model.optimizer if k == 1 else optimizers.get(optimizers.serialize(model.optimizer)), "mse")
+        model.fit(x, y, batch_size=8, epochs=2, verbose=0)
+    once, again, other = models
+    for a, b in zip(once.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert (once.optimizer.iterations, again.optimizer.iterations, other.optimizer.iterations) == (9, 9, 7)
+    again.reset()
+    again.train_on_batch(x, y)
+    assert again._engine.iterations == 1
+
+
+@pytest.mark.parametrize("name", RULES)
 def test_configs_there_and_back(name):
     optimizer = RULES[name][1](**SHARED[-1], weight_decay_exclusions=["bias"])
     again = optimizers.get(optimizers.serialize(optimizer))

@@ -100,8 +100,17 @@ def test_class_weights_are_the_weights_of_their_rows(one_hot):
 @pytest.mark.parametrize("kind", [float, np.float32, np.bool_, bool])
 def test_classes_of_any_whole_number(kind):
     """As scikit-learn's compute_class_weight gives them for such labels."""
-    weights = data.class_weights({kind(0): 3.0, kind(1): 0.5}, np.array([1, 0, 1], np.int32), "float32")
+    weights = data.class_weights({kind(0): 3.0, kind(1): 0.5}, np.array([1, 0, 1], np.int32), 2, "float32")
     np.testing.assert_array_equal(weights, [0.5, 3.0, 0.5])
+
+
+def test_class_weights_may_name_classes_that_these_rows_lack():
+    model, other = network(), network()
+    rows = Y < 2
+    weighted = model.train_on_batch(X[rows], Y[rows], class_weight={0: 2.0, 1: 3.0, 3: 4.0})
+    assert weighted == other.train_on_batch(X[rows], Y[rows], sample_weight=Y[rows] + 2.0)
+    with pytest.raises(ValueError, match="names class 4, but the classes go from 0 to 3"):
+        model.train_on_batch(X[rows], Y[rows], class_weight={4: 2.0})
 
 
 def test_class_weights_of_a_binary_target():
@@ -207,6 +216,63 @@ def test_steps_of_evaluate_and_predict():
     assert model.evaluate(X, Y, batch_size=4, steps=2, verbose=0) == model.evaluate(X[:8], Y[:8], verbose=0)
     assert model.evaluate(batches(), steps=2, verbose=0) == pytest.approx(model.evaluate(X[:8], Y[:8], verbose=0))
     np.testing.assert_array_equal(model.predict(X, batch_size=4, steps=2), model.predict(X[:8]))
+
+
+def test_steps_without_a_batch_size_go_over_all_rows():
+    whole, steps = network(), network()
+    watcher = Watcher()
+    whole.fit(X, Y, batch_size=7, epochs=2, validation_data=VALIDATION, verbose=0)
+    given = {"validation_data": VALIDATION, "validation_steps": 2, "callbacks": watcher}
+    steps.fit(X, Y, steps_per_epoch=3, epochs=2, verbose=0, **given)
+    same(whole, steps)
+    assert [call for call in watcher.calls if call[:3] in ("end", "tes")] == 2 * [
+        "end 0", "end 1", "end 2", "test 0", "test 1",
+    ]  # fmt: skip
+    assert whole.history.history["val_loss"] == pytest.approx(steps.history.history["val_loss"])
+    split = network()
+    split.fit(X, Y, validation_split=0.25, steps_per_epoch=2, validation_steps=2, verbose=0, callbacks=watcher)
+    assert watcher.calls[-1] == "test 1"
+    assert split._engine.iterations == 2
+    assert whole.evaluate(X, Y, steps=3, verbose=0) == pytest.approx(whole.evaluate(X, Y, verbose=0))
+    np.testing.assert_array_equal(whole.predict(X, steps=3), whole.predict(X))
+
+
+@pytest.mark.parametrize(
+    ("loss", "weights"),
+    [
+        (fastnn.losses.SparseCategoricalCrossentropy(reduction="sum"), None),
+        (fastnn.losses.SparseCategoricalCrossentropy(ignore_class=2), None),
+        (fastnn.losses.SparseCategoricalCrossentropy(reduction="mean_with_sample_weight"), np.arange(1.0, 21)),
+    ],
+    ids=["sum", "ignore_class", "mean_with_sample_weight"],
+)
+def test_evaluate_is_the_mean_over_batches_as_fit_is(loss, weights):
+    model = network(optimizer=fastnn.optimizers.SGD(0.0), loss=loss)
+    given = {"batch_size": 8, "sample_weight": weights, "verbose": 0}
+    y = np.sort(Y)  # so that batches ignore more or fewer rows
+    history = model.fit(X, y, validation_data=(X, y, weights), shuffle=False, **given).history
+    parts = [slice(0, 8), slice(8, 16), slice(16, 20)]
+    losses = [model.test_on_batch(X[p], y[p], None if weights is None else weights[p])[0] for p in parts]
+    assert history["loss"] == pytest.approx([np.average(losses, weights=[8, 8, 4])], rel=1e-5)
+    assert history["val_loss"] == pytest.approx(history["loss"], rel=1e-5)
+    evaluated = model.evaluate(X, y, return_dict=True, **given)
+    assert evaluated["loss"] == pytest.approx(history["loss"][0], rel=1e-5)
+    assert evaluated["accuracy"] == pytest.approx(history["accuracy"][0])
+
+
+@pytest.mark.parametrize("built", [True, False])
+def test_an_array_of_rows_of_one_feature(built):
+    model = fastnn.Sequential([layers.Dense(1, input_shape=(1,))])
+    if not built:
+        model = fastnn.Sequential.from_config(model.get_config())
+    model.compile("sgd", "mse")
+    column, row = X[:, :1], np.ascontiguousarray(X[:, 0])
+    assert model.train_on_batch(row, X[:, 1]) > 0
+    assert model.evaluate(row, Y, verbose=0) == model.evaluate(column, Y, verbose=0)
+    np.testing.assert_array_equal(model.predict(row), model.predict(column))
+    model.fit(list(row), Y, verbose=0)
+    with pytest.raises(ValueError, match="x must have two axes"):
+        network().predict(row)
 
 
 def test_a_torch_loader_gives_batches():
@@ -358,7 +424,7 @@ def test_a_nan_deep_in_a_large_array_is_named_by_its_row(monkeypatch):
         ({"sample_weight": np.ones(3)}, "sample_weight must hold one number a row"),
         ({"sample_weight": np.full(20, np.nan)}, "sample_weight must be finite, but row 0"),
         ({"sample_weight": ["a"] * 20}, "sample_weight must hold real numbers"),
-        ({"class_weight": {9: 1.0}}, "class_weight names class 9, but y has classes from 0 to 3"),
+        ({"class_weight": {9: 1.0}}, "class_weight names class 9, but the classes go from 0 to 3"),
         ({"class_weight": [1.0, 2.0]}, "class_weight must be a dict"),
         ({"class_weight": {"a": 1.0}}, "class_weight must have class numbers as its keys"),
         ({"class_weight": {0.5: 1.0}}, "class_weight must have class numbers as its keys, got 0.5"),

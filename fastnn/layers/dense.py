@@ -36,6 +36,8 @@ class Dense(Layer):
     dtype : {"float32", "float64", "mixed_bfloat16"}, optional
     input_shape : tuple of int, optional
         ``(features,)`` of x, for the first layer of a model.
+    input_dim : int, optional
+        The same as ``input_shape=(input_dim,)``.
 
     Attributes
     ----------
@@ -72,7 +74,12 @@ class Dense(Layer):
         name: str | None = None,
         dtype: Any = None,
         input_shape: Any = None,
+        input_dim: int | None = None,
     ) -> None:
+        if input_dim is not None:
+            if input_shape is not None:
+                raise ValueError("input_dim means input_shape=(input_dim,): only one of the two may be given")
+            input_shape = (check_width("input_dim", input_dim),)
         super().__init__(name, dtype, input_shape, activity_regularizer)
         self.units = check_width("units", units)
         self.activation = activations.get(activation)
