@@ -53,6 +53,8 @@ def learning_rate(int code, tuple numbers not None, cnp.ndarray boundaries not N
 cdef int _set_ops(fnn_op *ops, plan_ops, const double *vector) except -1:
     """From the plan's; `vector` holds the vectors of all of them, one after the other, and must outlive the ops."""
     for k, op in enumerate(plan_ops):
+        if op.inputs < 1 or op.outputs < 1:  # which sizes are divided by
+            raise ValueError(f"ops[{k}] must have at least 1 input and 1 output, got {op.inputs} and {op.outputs}")
         # Field by field: a struct made as one would hold whatever the stack held in the fields not named.
         ops[k].code, ops[k].activation, ops[k].kernel, ops[k].bias = op.code, op.activation, op.kernel, op.bias
         ops[k].inputs, ops[k].outputs = op.inputs, op.outputs

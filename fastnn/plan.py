@@ -127,7 +127,8 @@ def lower(layers: Sequence[Layer], inputs: int | Mapping[str, int], policy: str)
     Raises
     ------
     ValueError
-        When the parameters together are more than can be addressed, or when there is no layer to run.
+        When rows are empty, before a layer or after it; when the parameters together are more than can be addressed; or
+        when there is no layer to run.
     """
     dtype = config.variable_dtype(policy)
     line = ALIGNMENT // (8 if dtype == "float64" else 4)
@@ -135,11 +136,16 @@ def lower(layers: Sequence[Layer], inputs: int | Mapping[str, int], policy: str)
     ops: list[Op] = []
     offset = 0
     features: Any = inputs
-    columns = sum(inputs.values()) if isinstance(inputs, Mapping) else inputs
+    widths = dict(inputs) if isinstance(inputs, Mapping) else {"": inputs}
+    if min(widths.values()) < 1:
+        raise ValueError(f"inputs must be at least 1 feature a row, got {inputs}")
+    columns = sum(widths.values())
     check_preparation(layers, raw=True)
     axes = (layers[0].input_axes if layers else None) or (columns,)
     for layer in layers:
         outputs = layer.build(features)
+        if outputs < 1:
+            raise ValueError(f"layer {layer.name!r} must give at least 1 feature a row, got {outputs}")
         axes = layer.axes_after(axes, outputs)
         offsets: dict[str, int] = {}
         for name, shape, _ in layer.parameters():

@@ -13,8 +13,10 @@ import io
 import json
 import math
 import os
+import re
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from fastnn.models import Sequential
 FORMAT, VERSION = "fastnn", "1"
 MAX_HEADER = 100 * 2**20  # bytes, as in safetensors
 MAX_DEPTH = 32  # of nested brackets in JSON
+MAX_AXES = 8  # of an array; the layers' parameters have one or two
 _DTYPES = {"float32": "F32", "float64": "F64"}
 _BLANK = "0" * 64
 
@@ -196,9 +199,9 @@ def _parse_json(text: str, what: str) -> Any:
         raise ModelFileError(f"{what} is not valid JSON") from None
 
 
-def _size(value: Any, what: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**62:
-        raise ModelFileError(f"{what} must be a whole number from 0 to 2**62, got {str(value)[:40]}")
+def _size(value: Any, what: str, low: int = 0) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value < 2**62:
+        raise ModelFileError(f"{what} must be a whole number from {low} to 2**62, got {str(value)[:40]}")
     return value
 
 
@@ -214,6 +217,8 @@ def _check_entries(header: dict[str, Any], payload: int) -> None:
             raise ModelFileError(
                 f"the header's entry {name[:80]!r} has a dtype, shape or data_offsets of the wrong kind"
             )
+        if len(shape) > MAX_AXES:
+            raise ModelFileError(f"{name[:80]!r} has {len(shape)} axes, more than {MAX_AXES}")
         count = item
         for length in shape:
             count *= _size(length, f"a length of {name[:80]!r}")
@@ -225,9 +230,23 @@ def _check_entries(header: dict[str, Any], payload: int) -> None:
         raise ModelFileError(f"the file should hold {expected} bytes of arrays, and holds {payload}")
 
 
+@contextmanager
+def _one_exception(path: str) -> Iterator[None]:
+    """What bytes that are no model make fail within, whatever it is, as a ModelFileError.
+
+    The checksum is no signature: whoever made the file may have put anything into it.
+    """
+    try:
+        yield
+    except ModelFileError:
+        raise
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, MemoryError) as error:
+        raise ModelFileError(f"{path} does not describe a model: {error}") from error
+
+
 def _read(path: str | os.PathLike[str]) -> tuple[dict[str, str], dict[str, npt.NDArray[Any]]]:
     """The metadata and the arrays of a file whose checksum is right."""
-    with Path(path).open("rb") as file:
+    with Path(path).open("rb") as file, _one_exception(str(path)):
         return _parse(file, os.fstat(file.fileno()).st_size, str(path))
 
 
@@ -259,8 +278,8 @@ def _parse(
             f"the file's format version is {metadata.get('format_version')!r}; this fastnn reads '{VERSION}'"
         )
     claimed = metadata.get("sha256", "")
-    if len(claimed) != 64 or raw.count(claimed.encode()) != 1:
-        raise ModelFileError("the header must hold one sha256 of 64 characters")
+    if not re.fullmatch("[0-9a-f]{64}", claimed) or raw.count(claimed.encode()) != 1:
+        raise ModelFileError("the header must hold one sha256 of 64 hexadecimal digits")
     _check_entries(header, total - 8 - length)
     digest = hashlib.sha256(prefix)
     digest.update(raw.replace(claimed.encode(), _BLANK.encode()))
@@ -332,7 +351,8 @@ def from_bytes(data: bytes, kind: type[Sequential] = Sequential, functions: dict
 
     `functions` stands for what the bytes say of losses and metrics, where those are Python.
     """
-    parsed = _parse(io.BytesIO(data), len(data), "the bytes given")
+    with _one_exception("the bytes given"):
+        parsed = _parse(io.BytesIO(data), len(data), "the bytes given")
     return _checked_restore(*parsed, "the bytes given", kind, lambda config: config | (functions or {}))
 
 
@@ -346,13 +366,8 @@ def _checked_restore(
     kind: type[Sequential],
     compiled: _Compiled | None,
 ) -> Sequential:
-    try:
+    with _one_exception(path):
         return _restore(metadata, arrays, kind, compiled)
-    except ModelFileError:
-        raise
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, MemoryError) as error:
-        # The checksum is no signature: whoever made the file may have put anything into the configuration.
-        raise ModelFileError(f"{path} does not describe a model: {error}") from error
 
 
 def load_weights(model: Sequential, filepath: str | os.PathLike[str]) -> None:
@@ -441,7 +456,7 @@ def _restore(
     weights = {name: array for name, array in arrays.items() if not name.startswith("optimizer/")}
     built = training["built"]
     if built is not None:
-        features, dtype = _size(built[0], "the number of features"), built[1]
+        features, dtype = _size(built[0], "the number of features", 1), built[1]
         held = sum(array.nbytes for array in weights.values())
         if dtype not in _DTYPES or held != _expected_bytes(config, features, np.dtype(dtype).itemsize):
             raise ModelFileError("the weights in the file are not those its configuration describes")

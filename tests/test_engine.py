@@ -8,13 +8,15 @@ import sys
 import threading
 import time
 import weakref
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import fastnn
 from fastnn import layers
-from fastnn._engine import _paced_turns, build_info
+from fastnn._engine import Engine, _paced_turns, build_info
+from fastnn.plan import lower
 
 
 def network(seed=0, widths=(40, 96, 64, 10), dtype="float32"):
@@ -329,3 +331,20 @@ def test_one_slow_moment_does_not_decide(slow):
 
 def test_one_thread_has_nothing_to_try():
     assert _paced_turns(1, lambda threads, start: 1e-3, 2.0) == [(0.0, pytest.approx(2.0), 1)]
+
+
+@pytest.mark.parametrize("layer", [layers.Dense(2, name="dense"), layers.Embedding(3, 2, name="embedding")])
+@pytest.mark.parametrize("widths", [{"inputs": 0}, {"outputs": 0}])
+def test_ops_of_no_width_are_refused(layer, widths):
+    plan = lower([layer], 2, "float32")
+    with pytest.raises(ValueError, match="must have at least 1 input and 1 output"):
+        Engine(replace(plan, ops=(plan.ops[0]._replace(**widths),)))
+
+
+def test_layers_of_no_width_are_refused():
+    dense = layers.Dense(2)
+    dense.units = 0
+    with pytest.raises(ValueError, match="'dense' must give at least 1 feature a row, got 0"):
+        fastnn.Sequential([layers.Input((2,)), dense])
+    with pytest.raises(ValueError, match="inputs must be at least 1 feature a row, got 0"):
+        lower([layers.Dense(2, name="dense")], 0, "float32")

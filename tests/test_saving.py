@@ -92,8 +92,10 @@ def resigned(path, change):
     data = path.read_bytes()
     length = int.from_bytes(data[:8], "little")
     header, payload = json.loads(data[8 : 8 + length]), data[8 + length :]
+    before = header["__metadata__"]["sha256"]
     change(header)
-    header["__metadata__"]["sha256"] = "0" * 64
+    if header["__metadata__"]["sha256"] == before:  # else the change is one of the checksum
+        header["__metadata__"]["sha256"] = "0" * 64
     blank = json.dumps(header).encode()
     prefix = len(blank).to_bytes(8, "little")
     digest = saving.hashlib.sha256(prefix + blank + payload).hexdigest()
@@ -133,6 +135,33 @@ def test_hostile_configurations_are_refused_or_load(data, tmp_path_factory):
     path.unlink()
 
 
+lengths = st.sampled_from([0, 1, 2**31, 2**61, 2**62]) | st.integers(-1, 5)
+shapes = st.lists(lengths, max_size=5) | lengths.map(lambda length: [length] * 100)
+digests = st.text(st.characters(codec=None), min_size=64, max_size=64) | st.sampled_from(["\ud800" * 64, "A" * 64])
+
+
+@settings(max_examples=300)
+@given(data=st.data())
+def test_hostile_headers_are_refused(data, tmp_path_factory):
+    """Whatever an entry of the header says, and with one more array of no bytes but any shape."""
+    path = tmp_path_factory.getbasetemp() / f"header{np.random.default_rng().integers(2**60)}"
+    trained(epochs=0).save(path)
+
+    def change(header):
+        name = data.draw(st.sampled_from(sorted(header)))
+        key = data.draw(st.sampled_from(sorted(header[name])))
+        if data.draw(st.booleans()):
+            header[name][key] = data.draw({"shape": shapes, "sha256": digests}.get(key, values) | values)
+        else:
+            end = max(entry["data_offsets"][1] for other, entry in header.items() if other != "__metadata__")
+            header["more"] = {"dtype": "F32", "shape": data.draw(shapes), "data_offsets": [end, end]}
+
+    path.write_bytes(resigned(path, change))
+    with contextlib.suppress(fastnn.ModelFileError):  # any other exception fails the test
+        assert isinstance(fastnn.load_model(path), fastnn.Sequential)
+    path.unlink()
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -145,11 +174,39 @@ def test_hostile_configurations_are_refused_or_load(data, tmp_path_factory):
         lambda h: h["__metadata__"].update(config="[" * 100_000),
         lambda h: h["__metadata__"].update(config='{"a": NaN}'),
         lambda h: h["__metadata__"].pop("training"),
+        lambda h: h["__metadata__"].update(sha256="\ud800" * 64),
+        lambda h: h.update(more={"dtype": "F32", "shape": [0, 2**61, 2**61], "data_offsets": [312, 312]}),
+        lambda h: h.update(more={"dtype": "F32", "shape": [0] * 100, "data_offsets": [312, 312]}),
     ],
 )
 def test_absurd_headers_are_refused(change, tmp_path):
     trained().save(tmp_path / "m")
     refused(tmp_path / "m", resigned(tmp_path / "m", change))
+
+
+@pytest.mark.parametrize(
+    ("layer", "name", "shape"),
+    [
+        (layers.Dense(2, use_bias=False), "dense/kernel", (0, 2)),
+        (layers.Embedding(3, 2), "embedding/embeddings", (3, 2)),
+        (layers.Activation("relu"), None, ()),
+        (layers.Branches({"a": [layers.Dense(2, use_bias=False)]}), "branches/a/dense/kernel", (0, 2)),
+    ],
+)
+def test_rows_without_features_are_refused(layer, name, shape, tmp_path):
+    """They fit the checksum and the arrays, and sizes are divided by them."""
+    path = tmp_path / "m"
+    fastnn.Sequential([layer]).save(path)
+    size = 4 * int(np.prod(shape)) if name else 0
+    path.write_bytes(path.read_bytes() + bytes(size))
+
+    def change(header):
+        training = json.loads(header["__metadata__"]["training"])
+        header["__metadata__"]["training"] = json.dumps(training | {"built": [0, "float32"]})
+        if name:
+            header[name] = {"dtype": "F32", "shape": list(shape), "data_offsets": [0, size]}
+
+    refused(path, resigned(path, change))
 
 
 @pytest.mark.thread_unsafe(reason="patches the os module")
