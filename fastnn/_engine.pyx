@@ -135,7 +135,9 @@ cdef class Engine:
     def gradients(self):
         """Gradients of the mean loss, laid out as the parameters; zeros before the first backward pass."""
         if self._gradients is None:
-            self._gradients = aligned_zeros(self.plan.size, self._form.dtype)
+            fresh = aligned_zeros(self.plan.size, self._form.dtype)
+            if self._gradients is None:  # another thread may have been faster
+                self._gradients = fresh
         return self._gradients
 
     def set_training(self, ops):
@@ -272,15 +274,24 @@ cdef class Engine:
         labels), or the pair of both; weights are of shape (rows,) or (rows, heads). Returns the sums (float64), and the
         first step with a loss that is not finite, or -1.
         """
-        return self._train(x, y, weights, order, batch_size, hyperparameters, progress,
-                           FNN_LOSS | FNN_BACKWARD | FNN_UPDATE | FNN_TRAINING)
+        self._enter()
+        try:
+            return self._train(x, y, weights, order, batch_size, hyperparameters, progress,
+                               FNN_LOSS | FNN_BACKWARD | FNN_UPDATE | FNN_TRAINING)
+        finally:
+            self._leave()
 
     def batch_gradient(self, x, y, bint training=True, weights=None):
         """The sums of one batch; `gradients` gets the gradient of its loss."""
         cdef int passes = FNN_LOSS | FNN_BACKWARD | (FNN_TRAINING if training else 0)
-        return self._train(x, y, weights, None, max(1, len(x)), None, None, passes)[0]
+        self._enter()
+        try:
+            return self._train(x, y, weights, None, max(1, len(x)), None, None, passes)[0]
+        finally:
+            self._leave()
 
     cdef _train(self, x, y, weights, order, size_t batch_size, hyperparameters, progress, int passes):
+        """For whoever has entered."""
         cdef fnn_data data
         cdef fnn_run run
         cdef int status
@@ -301,21 +312,17 @@ cdef class Engine:
             caller.typenum, caller.outputs = self._form.typenum, self._form.outputs
             caller.heads = self._form.heads
             run.functions = &caller.pointer
-        self._enter()
-        try:
-            self._take_form(x, run.batch)
-            self._need_workspace(run.batch)
-            if caller is not None:
-                caller.memory = self._workspace
-            self._place_gradients(&run)
-            run.threads = min(_threads, self._workspace_threads)
-            memory = _data(self._workspace)
-            with nogil:
-                status = fnn_train(&self.model, &data, &run, memory)
-            self._take_state(&run)
-            self._last_rows = 0
-        finally:
-            self._leave()
+        self._take_form(x, run.batch)
+        self._need_workspace(run.batch)
+        if caller is not None:
+            caller.memory = self._workspace
+        self._place_gradients(&run)
+        run.threads = min(_threads, self._workspace_threads)
+        memory = _data(self._workspace)
+        with nogil:
+            status = fnn_train(&self.model, &data, &run, memory)
+        self._take_state(&run)
+        self._last_rows = 0
         if caller is not None and caller.error is not None:
             error, caller.error = caller.error, None
             raise error
@@ -326,35 +333,46 @@ cdef class Engine:
         """The sums (float64) over all rows, as one batch, or with `functions` in batches; see :meth:`train`."""
         cdef fnn_data data
         cdef fnn_run run
-        if self.functions is not None:
-            totals = self._train(x, y, weights, None, batch_size, None, progress, FNN_LOSS)[0]
-            totals[0] += self._penalty() * len(x)
-            return totals
-        self._check_compiled()
-        self._form.check(x, y, weights, None, &data)
-        self._prepare_run(&run, None, FNN_LOSS)
-        cdef cnp.ndarray sums = self._new_sums(&run)
-        if self._tile_sums is None:
-            self._tile_sums = np.empty(fnn_tile_sums(&self.model))
-        run.tile_sums = <double *>_data(self._tile_sums)
-        self._infer(x, &data, &run, progress)
-        sums[0] += self._penalty() * data.rows
-        return sums
+        cdef cnp.ndarray sums
+        self._enter()
+        try:
+            if self.functions is not None:
+                sums = self._train(x, y, weights, None, batch_size, None, progress, FNN_LOSS)[0]
+                sums[0] += self._penalty() * len(x)
+                return sums
+            self._check_compiled()
+            self._form.check(x, y, weights, None, &data)
+            self._prepare_run(&run, None, FNN_LOSS)
+            sums = self._new_sums(&run)
+            if self._tile_sums is None:
+                self._tile_sums = np.empty(fnn_tile_sums(&self.model))
+            run.tile_sums = <double *>_data(self._tile_sums)
+            self._infer(x, &data, &run, progress)
+            sums[0] += self._penalty() * data.rows
+            return sums
+        finally:
+            self._leave()
 
     def predict(self, x, cnp.ndarray out not None, progress=None):
         """Write the network's output for every row of x to `out`, (rows, outputs) and C-contiguous."""
         cdef fnn_data data
         cdef fnn_run run
-        self._form.check(x, None, None, None, &data)
-        _check_matrix(out, "out", self._form.typenum, self._form.outputs)
-        if not cnp.PyArray_IS_C_CONTIGUOUS(out) or not cnp.PyArray_ISWRITEABLE(out) \
-                or <size_t>cnp.PyArray_DIM(out, 0) != data.rows:
-            raise ValueError(f"out must be writable, C-contiguous and have {data.rows} rows, got shape {_shape(out)}")
-        self._prepare_run(&run, None, 0)
-        run.output = _data(out)
-        self._infer(x, &data, &run, progress)
+        self._enter()
+        try:
+            self._form.check(x, None, None, None, &data)
+            _check_matrix(out, "out", self._form.typenum, self._form.outputs)
+            if not cnp.PyArray_IS_C_CONTIGUOUS(out) or not cnp.PyArray_ISWRITEABLE(out) \
+                    or <size_t>cnp.PyArray_DIM(out, 0) != data.rows:
+                raise ValueError(f"out must be writable, C-contiguous and have {data.rows} rows, got shape "
+                                 f"{_shape(out)}")
+            self._prepare_run(&run, None, 0)
+            run.output = _data(out)
+            self._infer(x, &data, &run, progress)
+        finally:
+            self._leave()
 
     cdef _infer(self, x, fnn_data *data, fnn_run *run, progress):
+        """For whoever has entered."""
         cdef int status
         cdef void *memory
         cdef _Reporter reporter = None
@@ -362,20 +380,16 @@ cdef class Engine:
         if data.rows > 1024:
             reporter = _Reporter(progress, self.model.sum_size if run.passes & FNN_LOSS else 0)
             run.progress = &reporter.progress
-        self._enter()
-        try:
-            self._take_form(x, 0)
-            run.threads = _threads if data.rows > 16 else 1
-            if self._scratch is None or self._scratch_threads < run.threads:
-                if self._scratch_bytes_per_thread > (<size_t>-1) // (2 * <size_t>run.threads):
-                    raise MemoryError("the network is too wide for this machine's memory")
-                self._scratch = aligned_zeros(self._scratch_bytes_per_thread * run.threads, np.uint8)
-                self._scratch_threads = run.threads
-            memory = _data(self._scratch)
-            with nogil:
-                status = fnn_infer(&self.model, data, run, memory)
-        finally:
-            self._leave()
+        self._take_form(x, 0)
+        run.threads = _threads if data.rows > 16 else 1
+        if self._scratch is None or self._scratch_threads < run.threads:
+            if self._scratch_bytes_per_thread > (<size_t>-1) // (2 * <size_t>run.threads):
+                raise MemoryError("the network is too wide for this machine's memory")
+            self._scratch = aligned_zeros(self._scratch_bytes_per_thread * run.threads, np.uint8)
+            self._scratch_threads = run.threads
+        memory = _data(self._scratch)
+        with nogil:
+            status = fnn_infer(&self.model, data, run, memory)
         if reporter is not None:
             self._finish(reporter, status)
 
@@ -384,13 +398,14 @@ cdef class Engine:
         cdef fnn_data data
         cdef fnn_run run
         cdef void *memory
-        self._form.check(x, None, None, None, &data)
-        self._prepare_run(&run, None, FNN_TRAINING if training else 0)
-        cdef cnp.ndarray out = np.empty((data.rows, self._form.outputs), self._form.dtype)
-        run.batch = max(data.rows, 1)
-        run.output = _data(out)
+        cdef cnp.ndarray out
         self._enter()
         try:
+            self._form.check(x, None, None, None, &data)
+            self._prepare_run(&run, None, FNN_TRAINING if training else 0)
+            out = np.empty((data.rows, self._form.outputs), self._form.dtype)
+            run.batch = max(data.rows, 1)
+            run.output = _data(out)
             self._take_form(x, run.batch)
             self._need_workspace(run.batch)
             run.threads = min(_threads, self._workspace_threads)
@@ -399,9 +414,9 @@ cdef class Engine:
                 fnn_train(&self.model, &data, &run, memory)
             self._last_x, self._last_rows = x, data.rows  # the workspace points at the rows of x
             self._last_passes = run.passes
+            return out
         finally:
             self._leave()
-        return out
 
     def backward(self, cnp.ndarray output_gradient not None):
         """Gradients from the gradient of some loss by the outputs of the last :meth:`forward`.
@@ -410,41 +425,41 @@ cdef class Engine:
         """
         cdef fnn_run run
         cdef void *memory
-        if self._last_rows == 0:
-            raise RuntimeError("backward needs a forward pass before it")
-        _check_matrix(output_gradient, "output_gradient", self._form.typenum, self._form.outputs)
-        if <size_t>cnp.PyArray_DIM(output_gradient, 0) != self._last_rows \
-                or not cnp.PyArray_IS_C_CONTIGUOUS(output_gradient):
-            raise ValueError(f"output_gradient must be C-contiguous with the {self._last_rows} rows of the last "
-                             f"forward pass, got shape {_shape(output_gradient)}")
         cdef cnp.ndarray input_gradient = None
-        self._prepare_run(&run, None, FNN_BACKWARD | self._last_passes)
-        run.batch = self._last_rows
-        run.output_gradient = _data(output_gradient)
-        if not self.model.ops[0].sparse:
-            input_gradient = np.empty((self._last_rows, self._form.inputs), self._form.dtype)
-            run.passes |= FNN_INPUT_GRADIENT
-            run.input_gradient = _data(input_gradient)
         self._enter()
         try:
+            if self._last_rows == 0:
+                raise RuntimeError("backward needs a forward pass before it")
+            _check_matrix(output_gradient, "output_gradient", self._form.typenum, self._form.outputs)
+            if <size_t>cnp.PyArray_DIM(output_gradient, 0) != self._last_rows \
+                    or not cnp.PyArray_IS_C_CONTIGUOUS(output_gradient):
+                raise ValueError(f"output_gradient must be C-contiguous with the {self._last_rows} rows of the last "
+                                 f"forward pass, got shape {_shape(output_gradient)}")
+            self._prepare_run(&run, None, FNN_BACKWARD | self._last_passes)
+            run.batch = self._last_rows
+            run.output_gradient = _data(output_gradient)
+            if not self.model.ops[0].sparse:
+                input_gradient = np.empty((self._last_rows, self._form.inputs), self._form.dtype)
+                run.passes |= FNN_INPUT_GRADIENT
+                run.input_gradient = _data(input_gradient)
             self.model.gradients = _data(self.gradients)
             run.threads = min(_threads, self._workspace_threads)
             memory = _data(self._workspace)
             with nogil:
                 fnn_train(&self.model, NULL, &run, memory)
+            return input_gradient
         finally:
             self._leave()
-        return input_gradient
 
     def apply_gradients(self, hyperparameters):
         """One optimizer step from `gradients`."""
         cdef fnn_run run
         cdef void *memory
-        self._check_compiled()
-        self._prepare_run(&run, hyperparameters, FNN_UPDATE)
-        run.batch = max(self._last_rows, 1)
         self._enter()
         try:
+            self._check_compiled()
+            self._prepare_run(&run, hyperparameters, FNN_UPDATE)
+            run.batch = max(self._last_rows, 1)
             self._need_workspace(run.batch)
             self.model.gradients = _data(self.gradients)
             run.threads = min(_threads, self._workspace_threads)
@@ -471,20 +486,16 @@ cdef class Engine:
     # ---- what the calls share ----
 
     cdef double _penalty(self) except? -1:
-        """The penalties of all parameters."""
+        """The penalties of all parameters, for whoever has entered."""
         cdef double penalty
         cdef cnp.ndarray scratch = None
         cdef void *memory = NULL
-        self._enter()
-        try:
-            size = fnn_penalty_bytes(&self.model)
-            if size:
-                scratch = aligned_zeros(size, np.uint8)
-                memory = _data(scratch)
-            with nogil:
-                penalty = fnn_penalty(&self.model, memory)
-        finally:
-            self._leave()
+        size = fnn_penalty_bytes(&self.model)
+        if size:
+            scratch = aligned_zeros(size, np.uint8)
+            memory = _data(scratch)
+        with nogil:
+            penalty = fnn_penalty(&self.model, memory)
         return penalty
 
     cdef int _check_compiled(self) except -1:
@@ -529,6 +540,7 @@ cdef class Engine:
         return 0
 
     cdef int _enter(self) except -1:
+        """Wait for the calls of other threads; what a call checks, and what it sizes by it, holds until _leave."""
         if not self._lock.acquire(False):
             if self._owner == <unsigned long>PyThread_get_thread_ident():
                 raise RuntimeError("this model is running in this thread already; a progress function or signal "
@@ -571,36 +583,36 @@ def train_many(list engines not None, list arrays not None, list shuffles not No
         raise ValueError("batch_size must be at least 1, got 0")
     cdef cnp.ndarray memory = np.zeros(max(count, 1) * sizeof(fnn_member), np.uint8)
     cdef fnn_member *members = <fnn_member *>_data(memory)
-    sums = []
-    for k in range(count):
-        engine = engines[k]
-        x, y = arrays[k]
-        engine._check_compiled()
-        engine._form.check(x, y, None, None, &members[k].data)
-        engine._prepare_run(&members[k].run, rates[k],
-                            FNN_LOSS | FNN_BACKWARD | FNN_UPDATE | FNN_TRAINING)
-        if shuffles[k] is not None:
-            members[k].shuffles = 1
-            members[k].seed, members[k].epoch = shuffles[k]
-            if members[k].data.rows > most_rows:
-                most_rows = members[k].data.rows
-        members[k].run.threads = 1
-        members[k].run.batch = min(batch_size, max(members[k].data.rows, 1))
-        members[k].model = &engine.model
-        sums.append(engine._new_sums(&members[k].run))
-    cdef cnp.ndarray orders = aligned_zeros(most_rows * threads, np.int64)
-    cdef int64_t *order = <int64_t *>_data(orders)
+    cdef cnp.ndarray orders
+    cdef int64_t *order
     cdef _Reporter reporter = _Reporter(None, 1)
-    entered = []
+    sums, entered = [], []
     try:
-        for k in range(count):
-            engine = engines[k]
+        for engine in sorted(engines, key=id):  # one order for all, so that no two calls wait for each other
             engine._enter()
             entered.append(engine)
-            engine._take_form(arrays[k][0], members[k].run.batch)
+        for k in range(count):
+            engine = engines[k]
+            x, y = arrays[k]
+            engine._check_compiled()
+            engine._form.check(x, y, None, None, &members[k].data)
+            engine._prepare_run(&members[k].run, rates[k],
+                                FNN_LOSS | FNN_BACKWARD | FNN_UPDATE | FNN_TRAINING)
+            if shuffles[k] is not None:
+                members[k].shuffles = 1
+                members[k].seed, members[k].epoch = shuffles[k]
+                if members[k].data.rows > most_rows:
+                    most_rows = members[k].data.rows
+            members[k].run.threads = 1
+            members[k].run.batch = min(batch_size, max(members[k].data.rows, 1))
+            members[k].model = &engine.model
+            sums.append(engine._new_sums(&members[k].run))
+            engine._take_form(x, members[k].run.batch)
             engine._need_workspace(members[k].run.batch)
             engine._place_gradients(&members[k].run)
             members[k].workspace = _data(engine._workspace)
+        orders = aligned_zeros(most_rows * threads, np.int64)
+        order = <int64_t *>_data(orders)
         with nogil:
             status = fnn_train_many(members, count, threads, order, most_rows, &reporter.progress)
         results = []

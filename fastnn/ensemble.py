@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -95,15 +96,18 @@ class Ensemble:
                 )
         arrays = self._convert(x, y, check_finite)
         histories = [History() for _ in self.models]
-        ready = [model._ready("fit") for model in self.models]
-        engines = [engine for engine, _, _ in ready]
-        rates = [optimizer.hyperparameters() for _, _, optimizer in ready]
         for epoch in range(epochs):
             shuffles = [(model._seed, model._epochs_done) if shuffle else None for model in self.models]
-            results = _engine.train_many(engines, arrays, shuffles, batch, rates)
-            for model, history, (sums, _), (xs, _) in zip(self.models, histories, results, arrays, strict=True):
+            with ExitStack() as running:
+                # In one order for all ensembles, so that no two of them wait for each other.
+                each = {id(m): running.enter_context(m._running("fit")) for m in sorted(self.models, key=id)}
+                ready = [each[id(model)] for model in self.models]
+                engines = [engine for engine, _, _ in ready]
+                rates = [optimizer.hyperparameters() for _, _, optimizer in ready]
+                results = _engine.train_many(engines, arrays, shuffles, batch, rates)
+            for k, model in enumerate(self.models):
                 model._epochs_done += int(shuffle)
-                history.on_epoch_end(epoch, model._means(sums, len(xs)))
+                histories[k].on_epoch_end(epoch, ready[k][1].logs(results[k][0], len(arrays[k][0])))
             if shown:
                 mean = float(np.mean([history.history["loss"][-1] for history in histories]))
                 print(f"Epoch {epoch + 1}/{epochs} - mean loss of {len(self.models)} models: {mean:.4f}")  # noqa: T201

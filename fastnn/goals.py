@@ -38,6 +38,27 @@ class Goal(NamedTuple):
     weighted: list[Any]
 
 
+class Layout(NamedTuple):
+    """How the sums of a run, as the engine returns them, become logs.
+
+    Attributes
+    ----------
+    names : list of str
+        Of the logs: the losses, then the metrics.
+    metrics : list of tuple (Metric, slice)
+        In the order of their names, each with the place of its state among the sums.
+    """
+
+    names: list[str]
+    metrics: list[tuple[metrics.Metric, slice]]
+
+    def logs(self, sums: npt.NDArray[np.float64], rows: int) -> dict[str, float]:
+        """The losses and the metrics of `rows` rows."""
+        values = [metric.value(sums[state]) for metric, state in self.metrics]
+        losses = sums[: len(self.names) - len(values)] / rows
+        return dict(zip(self.names, [*losses.tolist(), *values], strict=True))
+
+
 def _weight(value: Any, argument: str) -> float:
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise TypeError(f"{argument} must be a number, got {value!r}; metrics are passed as metrics=[...]")

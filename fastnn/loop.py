@@ -14,6 +14,7 @@ from fastnn.callbacks.base import PREDICT_BATCH_HOOKS, TEST_BATCH_HOOKS, TRAIN_B
 from fastnn.callbacks.reporter import Reporter
 from fastnn.data import pieces
 from fastnn.feeds import ArrayFeed, BatchFeed, Chunk
+from fastnn.goals import Layout
 
 if TYPE_CHECKING:
     from fastnn.models import Sequential
@@ -26,11 +27,16 @@ Array = npt.NDArray[Any]
 class Totals:
     """Sums of a run so far, from which the loss and the metrics follow."""
 
-    def __init__(self, model: Sequential) -> None:
-        self._model = model
+    def __init__(self) -> None:
+        self._layout = Layout([], [])
         self.sums: Array = np.zeros(1)
         self.rows = self.steps = 0
         self.first_nonfinite = -1
+
+    def read_by(self, layout: Layout) -> None:
+        """Say how to read the sums that come; those of a model that was compiled otherwise are forgotten."""
+        if layout is not self._layout:
+            self._layout, self.sums, self.rows = layout, np.zeros(1), 0
 
     def add(self, chunk: Chunk, sums: Array, first_nonfinite: int = -1) -> None:
         """Count what the engine returned for a chunk."""
@@ -42,7 +48,7 @@ class Totals:
 
     def means(self) -> Logs:
         """The loss and the metrics."""
-        return self._model._means(self.sums, self.rows)
+        return self._layout.logs(self.sums, self.rows)
 
     def watcher(self, chunk: Chunk, reporter: Reporter) -> Callable[[int, Array], None] | None:
         """What moves the bar while the engine runs a chunk; None where there is no bar."""
@@ -51,7 +57,7 @@ class Totals:
 
         def progress(steps_done: int, sums: Array) -> None:
             rows = self.rows + max(1, min(steps_done * chunk.batch, chunk.rows))
-            reporter.update(self.steps + steps_done, self._model._means(self.sums + sums, rows))
+            reporter.update(self.steps + steps_done, self._layout.logs(self.sums + sums, rows))
 
         return progress
 
@@ -78,17 +84,17 @@ def _with_hooks(
 
 def train_epoch(model: Sequential, feed: Feed, steps: int | None, hooks: CallbackList, reporter: Reporter) -> Totals:
     """One epoch: one call into the engine, or one a batch where a callback looks in."""
-    totals = Totals(model)
+    totals = Totals()
     watched = hooks.wants(*TRAIN_BATCH_HOOKS)
     passes = feed.passes
     chunks = feed.epoch(steps, model._steps_per_execution if watched else None)
     for chunk in _with_hooks(model, chunks, hooks, "train", totals.means) if watched else chunks:
-        engine, _, optimizer = model._ready("fit")
         samples = chunk.samples
         progress = totals.watcher(chunk, reporter)
-        sums, bad = engine.train(
-            samples.x, samples.y, chunk.order, chunk.batch, optimizer.hyperparameters(), progress, samples.weights
-        )
+        with model._running("fit") as (engine, layout, optimizer):
+            totals.read_by(layout)
+            rates = optimizer.hyperparameters()
+            sums, bad = engine.train(samples.x, samples.y, chunk.order, chunk.batch, rates, progress, samples.weights)
         totals.add(chunk, sums, bad)
         if watched and progress is not None:
             reporter.update(totals.steps, totals.means())
@@ -149,14 +155,14 @@ class Epochs:
     def minimize(self, optimizer: LBFGS, feed: Feed, first: int) -> None:
         """The same, an iteration of L-BFGS over all rows each."""
         model = self._model
-        engine, _, _ = model._ready("fit")
         samples = next(feed.epoch()).samples
         self._hooks.call("on_train_begin", {})
         epoch = model._initial_epoch or first
 
         def after(sums: Array) -> bool:
             nonlocal epoch
-            totals = Totals(model)
+            totals = Totals()
+            totals.read_by(model._layout)
             totals.add(Chunk(samples, None, len(samples), 1, len(samples)), sums)
             self._reporter.done = 1
             stop = self._end(epoch, totals)
@@ -168,7 +174,8 @@ class Epochs:
         try:
             if epoch < self._epochs:
                 self._begin(epoch)
-                optimizer.minimize(engine, model._rules(), samples, self._epochs - epoch, after)
+                with model._running("fit") as (engine, _, _):  # all of it: in between, weights are those of a trial
+                    optimizer.minimize(engine, model._rules(), samples, self._epochs - epoch, after)
         finally:
             self._reporter.close()
         self._finish()
@@ -201,7 +208,7 @@ def evaluate(model: Sequential, feed: Feed, steps: int | None, hooks: CallbackLi
 
     One a batch where a callback looks in, and where the mean of the losses of batches is no mean over all rows.
     """
-    totals = Totals(model)
+    totals = Totals()
     watched = hooks.wants(*TEST_BATCH_HOOKS)
     weighted = isinstance(feed, ArrayFeed) and feed.samples.weights is not None
     most = model._steps_per_execution if watched else None
@@ -210,9 +217,11 @@ def evaluate(model: Sequential, feed: Feed, steps: int | None, hooks: CallbackLi
     hooks.call("on_test_begin", {})
     chunks = feed.epoch(steps, most)
     for chunk in _with_hooks(model, chunks, hooks, "test", totals.means) if watched else chunks:
-        engine, _, _ = model._ready("evaluate")
         samples = chunk.samples
-        totals.add(chunk, engine.evaluate(samples.x, samples.y, None, samples.weights, chunk.batch))
+        with model._running("evaluate") as (engine, layout, _):
+            totals.read_by(layout)
+            sums = engine.evaluate(samples.x, samples.y, None, samples.weights, chunk.batch)
+        totals.add(chunk, sums)
         if reporter.verbose == 1:
             reporter.update(totals.steps, totals.means())
     reporter.done = totals.steps

@@ -193,8 +193,8 @@ class Sequential(Trainer):
 
     def apply_gradients(self) -> None:
         """One optimizer step from :attr:`gradients`."""
-        engine, _, optimizer = self._ready("apply_gradients")
-        engine.apply_gradients(optimizer.hyperparameters())
+        with self._running("apply_gradients") as (engine, _, optimizer):
+            engine.apply_gradients(optimizer.hyperparameters())
 
     def reset(self) -> None:
         """Start over: fresh weights and optimizer state, and another order of rows; the configuration stays.

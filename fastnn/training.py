@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from threading import RLock
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -38,8 +39,9 @@ class Trainer(Network):
         self.stop_training = self.stop_evaluating = self.stop_predicting = False
         self.history: History | None = None
         self._goals: tuple[Goal, ...] = ()
-        self._measured: list[tuple[metrics.Metric, int]] = []
+        self._layout = goals.Layout([], [])  # of the engine's sums, as it is set up
         self._state_of: tuple[optimizers.Optimizer, Any] | None = None  # whose state the engine holds, and its code
+        self._lock = RLock()  # held while the engine is set up and runs by that, and while compile changes what it says
         self._epochs_done = 0
         self._initial_epoch = 0  # a callback that restores a run sets it before the first epoch
         self._steps_per_execution = 1
@@ -87,10 +89,11 @@ class Trainer(Network):
             raise ValueError(f"compile needs {missing}=..., e.g. compile(optimizer='adam', loss='mse')")
         chosen = optimizers.get(optimizer)
         wanted = goals.of(self._head_names(), loss, loss_weights, metrics, weighted_metrics)
-        self._steps_per_execution = count("steps_per_execution", steps_per_execution, 1)
-        self.optimizer, self._goals = chosen, wanted
-        self.loss = {goal.name: goal.loss for goal in wanted} if self._heads else wanted[0].loss
-        self._compiled_code = None
+        steps = count("steps_per_execution", steps_per_execution, 1)
+        with self._lock:  # a run of another thread ends as it began
+            self.optimizer, self._goals, self._steps_per_execution = chosen, wanted, steps
+            self.loss = {goal.name: goal.loss for goal in wanted} if self._heads else wanted[0].loss
+            self._compiled_code = None
 
     def _head_names(self) -> list[str]:
         return [] if self._heads is None else list(self._heads.outputs)
@@ -111,26 +114,34 @@ class Trainer(Network):
         """The columns of each output of the engine."""
         return [outputs] if self._heads is None else list(self._heads.outputs.values())
 
-    def _ready(self, action: str) -> tuple[Engine, Any, optimizers.Optimizer]:
-        """The engine, set up for the losses, the metrics and the optimizer as they are now."""
-        optimizer, engine = self._need_goals(action), self._need_engine(action)
-        code = (optimizer.code, optimizer.slots)
-        if self._compiled_code != code:
-            ops = [-1] if self._heads is None else engine.plan.joined()
-            heads, measured = goals.engine_heads(self._goals, self._widths(engine.plan.outputs), ops)
-            lowered = plan.lower(self.layers, engine.plan.inputs, self._policy())
-            if [op.code for op in lowered.ops] != [op.code for op in engine.plan.ops]:
-                raise ValueError(
-                    f"{action} needs the layers that the model was built from, and one was changed so that it runs as "
-                    f"something else (such as a rate of 0): make a new model from get_config"
-                )
-            engine.set_training(lowered.ops)
-            engine.compile(heads)
-            engine.functions = Functions(self._goals, heads, measured, engine.states) or None
-            self._set_optimizer(engine, optimizer, code)
-            self._compiled_code, self._measured = code, measured
-        engine.seed = self._seed
-        return engine, self.loss, optimizer
+    @contextmanager
+    def _running(self, action: str) -> Iterator[tuple[Engine, goals.Layout, optimizers.Optimizer]]:
+        """What :meth:`_ready` gives; no other thread sets the engine up anew within."""
+        with self._lock:
+            yield self._ready(action)
+
+    def _ready(self, action: str) -> tuple[Engine, goals.Layout, optimizers.Optimizer]:
+        """The engine, set up for the losses, the metrics and the optimizer as they are now, and how to read its sums."""
+        with self._lock:
+            optimizer, engine = self._need_goals(action), self._need_engine(action)
+            code = (optimizer.code, optimizer.slots)
+            if self._compiled_code != code:
+                ops = [-1] if self._heads is None else engine.plan.joined()
+                heads, measured = goals.engine_heads(self._goals, self._widths(engine.plan.outputs), ops)
+                lowered = plan.lower(self.layers, engine.plan.inputs, self._policy())
+                if [op.code for op in lowered.ops] != [op.code for op in engine.plan.ops]:
+                    raise ValueError(
+                        f"{action} needs the layers that the model was built from, and one was changed so that it runs as "
+                        f"something else (such as a rate of 0): make a new model from get_config"
+                    )
+                engine.set_training(lowered.ops)
+                engine.compile(heads)
+                engine.functions = Functions(self._goals, heads, measured, engine.states) or None
+                self._set_optimizer(engine, optimizer, code)
+                states = [(metric, engine.states[index]) for metric, index in measured]
+                self._compiled_code, self._layout = code, goals.Layout(self.metrics_names, states)
+            engine.seed = self._seed
+            return engine, self._layout, optimizer
 
     def _set_optimizer(self, engine: Engine, optimizer: optimizers.Optimizer, code: tuple[int, Any]) -> None:
         """Give the engine the optimizer, whose state goes on where the engine had it already, as in Keras."""
@@ -199,8 +210,9 @@ class Trainer(Network):
 
     def _metric_direction(self, key: str) -> str | None:
         """``"up"`` or ``"down"``: where a log is better; None where its metric does not say."""
-        names = self.metrics_names[-len(self._measured) :] if self._measured else []
-        metric = next((m for name, (m, _) in zip(names, self._measured, strict=True) if name == key), None)
+        names, measured = self._layout
+        of_metrics = names[len(names) - len(measured) :]
+        metric = next((m for name, (m, _) in zip(of_metrics, measured, strict=True) if name == key), None)
         return None if metric is None else metric.direction
 
     def _compile_config(self) -> dict[str, Any] | None:
@@ -461,13 +473,6 @@ class Trainer(Network):
         """How each of the parameters is trained."""
         return plan.training_rules(self.layers, self._need_engine("fit").plan.parameters, self.optimizer)
 
-    def _means(self, sums: npt.NDArray[np.float64], rows: int) -> Logs:
-        """The losses and the metrics from the engine's sums."""
-        states = () if self._engine is None else self._engine.states
-        values = [metric.value(sums[states[index]]) for metric, index in self._measured]
-        count = 1 + len(self._goals) if len(self._goals) > 1 else 1
-        return dict(zip(self.metrics_names, [*(sums[:count] / rows).tolist(), *values], strict=True))
-
     @staticmethod
     def _verbosity(verbose: str | int) -> int:
         if verbose == "auto":
@@ -513,9 +518,9 @@ class Trainer(Network):
                     self._samples("train_on_batch", x, y, sample_weight, check_finite=check_finite), class_weight
                 )
             xs, ys, weights = samples.x, samples.y, samples.weights
-        engine, _, optimizer = self._ready("train_on_batch")
-        sums, _ = engine.train(xs, ys, None, len(xs), optimizer.hyperparameters(), None, weights)
-        return self._result(self._means(sums, len(xs)), return_dict)
+        with self._running("train_on_batch") as (engine, layout, optimizer):
+            sums, _ = engine.train(xs, ys, None, len(xs), optimizer.hyperparameters(), None, weights)
+        return self._result(layout.logs(sums, len(xs)), return_dict)
 
     # ---- evaluation ----
 
@@ -583,6 +588,6 @@ class Trainer(Network):
         """
         self._need_engine("test_on_batch")
         samples = self._samples("test_on_batch", x, y, sample_weight, check_finite=check_finite)
-        engine, _, _ = self._ready("test_on_batch")
-        sums = engine.evaluate(samples.x, samples.y, None, samples.weights, len(samples))
-        return self._result(self._means(sums, len(samples)), return_dict)
+        with self._running("test_on_batch") as (engine, layout, _):
+            sums = engine.evaluate(samples.x, samples.y, None, samples.weights, len(samples))
+        return self._result(layout.logs(sums, len(samples)), return_dict)

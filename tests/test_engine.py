@@ -76,6 +76,103 @@ def test_two_threads_fitting_two_models_get_the_same_bits():
             np.testing.assert_array_equal(one, other)
 
 
+class Inside:
+    """A loss that lets another thread act in the middle of a call, and then waits until that has begun to wait."""
+
+    def __init__(self, action):
+        self.action, self.thread, self.error = action, None, None
+
+    def __call__(self, y_true, y_pred):
+        if self.thread is None:
+            self.thread = threading.Thread(target=self.act)
+            self.thread.start()
+            self.thread.join(0.2)
+            assert self.thread.is_alive()  # it waits for this call
+        return np.mean((y_pred - y_true) ** 2, axis=1), 2 * (y_pred - y_true)
+
+    def act(self):
+        try:
+            self.action()
+        except Exception as error:
+            self.error = error
+
+    def ended(self):
+        self.thread.join()
+        return self.error
+
+
+def small_model(loss, metrics=()):
+    model = fastnn.Sequential([layers.Dense(1, "sigmoid", input_shape=(5,))])
+    model.compile("sgd", loss, metrics=list(metrics))
+    return model
+
+
+def test_backward_waits_before_it_looks_for_its_forward():
+    """Another thread's fit takes the activations away: that is one sentence, not a pass over another batch."""
+    x, y = np.random.default_rng(0).random((600, 5), np.float32), np.zeros((600, 1), np.float32)
+    inside = Inside(lambda: model.backward(np.ones((10, 1), np.float32)))
+    model = small_model(inside)
+    model.forward(x[:10])
+    model.fit(x, y, batch_size=600, verbose=0)
+    assert "needs a forward pass" in str(inside.ended())
+
+
+def test_steps_of_two_threads_follow_each_other():
+    x, y = np.random.default_rng(0).random((64, 5), np.float32), np.zeros((64, 1), np.float32)
+    actions = [lambda: model.train_on_batch(x, y), lambda: model.apply_gradients(), lambda: model.evaluate(x, y)]
+    for action, steps in zip(actions, (3, 3, 2), strict=True):
+        inside = Inside(action)
+        model = small_model(inside)
+        model.fit(x, y, batch_size=32, verbose=0)
+        assert inside.ended() is None
+        assert model._engine.iterations == steps
+
+
+@pytest.mark.parametrize("call", ["evaluate", "fit", "test_on_batch"])
+def test_compile_waits_for_a_run_whose_sums_it_would_change(call):
+    x, y = np.random.default_rng(0).random((64, 5), np.float32), np.arange(64.0, dtype=np.float32)[:, None] % 2
+    inside = Inside(lambda: model.compile("sgd", "binary_crossentropy", metrics=["AUC", "accuracy"]))
+    model = small_model(inside, ["mae"])
+    if call == "fit":
+        logs = {key: values[-1] for key, values in model.fit(x, y, verbose=0).history.items()}
+    else:
+        options = {} if call == "test_on_batch" else {"verbose": 0}
+        logs = getattr(model, call)(x, y, return_dict=True, **options)
+    assert inside.ended() is None
+    assert list(logs) == ["loss", "mae"]
+    assert list(model.evaluate(x, y, verbose=0, return_dict=True)) == ["loss", "AUC", "accuracy"]
+
+
+def test_metrics_of_an_epoch_in_which_the_model_is_compiled_anew():
+    """They are those of the rows since then."""
+    x, y = np.random.default_rng(0).random((64, 5), np.float32), np.arange(64.0, dtype=np.float32)[:, None] % 2
+    model = small_model("mse", ["mae"])
+
+    class Recompile(fastnn.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if batch == 0:
+                model.compile(fastnn.optimizers.SGD(0.0), "mse", metrics=["AUC"])
+
+    history = model.fit(x, y, batch_size=32, shuffle=False, callbacks=[Recompile()], verbose=0).history
+    assert [history["loss"], history["AUC"]] == [[v] for v in model.evaluate(x[32:], y[32:], verbose=0)]
+
+
+def test_two_ensembles_of_the_same_models_do_not_wait_for_each_other():
+    x, y = np.random.default_rng(0).random((64, 5), np.float32), np.zeros((64, 1), np.float32)
+    models = [small_model("mse") for _ in range(2)]
+    ensembles = [fastnn.Ensemble(models), fastnn.Ensemble(models[::-1])]
+    threads = [
+        threading.Thread(target=e.fit, args=(x, y), kwargs={"epochs": 300, "verbose": 0}, daemon=True)
+        for e in ensembles
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+        assert not thread.is_alive()
+    assert [model._engine.iterations for model in models] == [1200, 1200]
+
+
 def test_batch_hooks_do_not_change_the_training():
     class Counter(fastnn.callbacks.Callback):
         batches = 0
