@@ -1,3 +1,4 @@
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -44,6 +45,7 @@ def _packed_product(
     row_range: tuple[int, int] | None = None,
     column_range: tuple[int, int] | None = None,
 ) -> None: ...
+def _quotas(root: str | os.PathLike[str] = "/") -> list[float]: ...
 def _paced_turns(
     threads: int, step_seconds: Callable[[int, float], float], seconds: float
 ) -> list[tuple[float, float, int]]: ...

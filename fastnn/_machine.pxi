@@ -2,6 +2,7 @@
 
 import os
 import weakref
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -44,17 +45,34 @@ def _allow_bfloat16():
                            f"FASTNN_ISA=avx512_bf16 in the environment")
 
 
-def _usable_cores():
-    """Processors this process may use: its affinity mask, and the quota of its control group where there is one."""
-    cores = fnn_prepare_threads()
+def _quotas(root="/"):
+    """The quotas, in processors, of the control groups of this process and of those around them, of both versions."""
+    found = []
     try:
-        with open("/sys/fs/cgroup/cpu.max") as file:
-            quota, period = file.read().split()
-        if quota != "max":
-            cores = min(cores, max(1, round(int(quota) / int(period))))
-    except (OSError, ValueError):  # no such control group: no quota
-        pass
-    return cores
+        lines = Path(root, "proc/self/cgroup").read_text(errors="surrogateescape").splitlines()
+    except OSError:  # not on this system
+        return found
+    for line in lines:
+        _, controllers, group = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        folder = Path(root, "sys/fs/cgroup/cpu" if controllers else "sys/fs/cgroup")
+        names = ("cpu.cfs_quota_us", "cpu.cfs_period_us") if controllers else ("cpu.max",)
+        group = PurePosixPath(group.lstrip("/"))  # in a container perhaps of the host: of it only the root is there
+        for place in (group, *group.parents):
+            try:
+                quota, period = " ".join([(folder / place / name).read_text() for name in names]).split()
+                if quota not in ("max", "-1"):
+                    found.append(int(quota) / int(period))
+            except (OSError, ValueError):  # no quota can be set here, or none that is known
+                continue
+    return found
+
+
+def _usable_cores():
+    """Processors this process may use: its affinity mask, and the quota of its control groups where there is one."""
+    cores = fnn_prepare_threads()
+    return min(cores, max(1, round(min(_quotas(), default=cores))))
 
 
 def _pick_threads():

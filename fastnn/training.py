@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from fastnn import config, data, goals, loop, losses, metrics, optimizers, plan
+from fastnn import config, data, goals, loop, losses, optimizers, plan
 from fastnn._arguments import no_arguments_of_arrays, optional_count, validation_due
 from fastnn._engine import Engine, epoch_order
 from fastnn._functions import Functions
@@ -121,27 +121,30 @@ class Trainer(Network):
             yield self._ready(action)
 
     def _ready(self, action: str) -> tuple[Engine, goals.Layout, optimizers.Optimizer]:
-        """The engine, set up for the losses, the metrics and the optimizer as they are now, and how to read its sums."""
+        """The engine, set up for the losses, the metrics and the optimizer as they are; and how to read its sums."""
         with self._lock:
             optimizer, engine = self._need_goals(action), self._need_engine(action)
-            code = (optimizer.code, optimizer.slots)
-            if self._compiled_code != code:
-                ops = [-1] if self._heads is None else engine.plan.joined()
-                heads, measured = goals.engine_heads(self._goals, self._widths(engine.plan.outputs), ops)
-                lowered = plan.lower(self.layers, engine.plan.inputs, self._policy())
-                if [op.code for op in lowered.ops] != [op.code for op in engine.plan.ops]:
-                    raise ValueError(
-                        f"{action} needs the layers that the model was built from, and one was changed so that it runs as "
-                        f"something else (such as a rate of 0): make a new model from get_config"
-                    )
-                engine.set_training(lowered.ops)
-                engine.compile(heads)
-                engine.functions = Functions(self._goals, heads, measured, engine.states) or None
-                self._set_optimizer(engine, optimizer, code)
-                states = [(metric, engine.states[index]) for metric, index in measured]
-                self._compiled_code, self._layout = code, goals.Layout(self.metrics_names, states)
+            if self._compiled_code != (optimizer.code, optimizer.slots):
+                self._set_up(action, engine, optimizer)
             engine.seed = self._seed
             return engine, self._layout, optimizer
+
+    def _set_up(self, action: str, engine: Engine, optimizer: optimizers.Optimizer) -> None:
+        code = (optimizer.code, optimizer.slots)
+        ops = [-1] if self._heads is None else engine.plan.joined()
+        heads, measured = goals.engine_heads(self._goals, self._widths(engine.plan.outputs), ops)
+        lowered = plan.lower(self.layers, engine.plan.inputs, self._policy())
+        if [op.code for op in lowered.ops] != [op.code for op in engine.plan.ops]:
+            raise ValueError(
+                f"{action} needs the layers that the model was built from, and one was changed so that it runs as "
+                f"something else (such as a rate of 0): make a new model from get_config"
+            )
+        engine.set_training(lowered.ops)
+        engine.compile(heads)
+        engine.functions = Functions(self._goals, heads, measured, engine.states) or None
+        self._set_optimizer(engine, optimizer, code)
+        states = [(metric, engine.states[index]) for metric, index in measured]
+        self._compiled_code, self._layout = code, goals.Layout(self.metrics_names, states)
 
     def _set_optimizer(self, engine: Engine, optimizer: optimizers.Optimizer, code: tuple[int, Any]) -> None:
         """Give the engine the optimizer, whose state goes on where the engine had it already, as in Keras."""

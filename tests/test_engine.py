@@ -15,7 +15,7 @@ import pytest
 
 import fastnn
 from fastnn import layers
-from fastnn._engine import Engine, _paced_turns, build_info
+from fastnn._engine import Engine, _paced_turns, _quotas, build_info
 from fastnn.plan import lower
 
 
@@ -93,7 +93,7 @@ class Inside:
     def act(self):
         try:
             self.action()
-        except Exception as error:
+        except RuntimeError as error:
             self.error = error
 
     def ended(self):
@@ -445,3 +445,31 @@ def test_layers_of_no_width_are_refused():
         fastnn.Sequential([layers.Input((2,)), dense])
     with pytest.raises(ValueError, match="inputs must be at least 1 feature a row, got 0"):
         lower([layers.Dense(2, name="dense")], 0, "float32")
+
+
+@pytest.mark.parametrize(
+    ("groups", "files", "quotas"),
+    [
+        (
+            "0::/a/b\n",
+            {"a/b/cpu.max": "max 100000", "a/cpu.max": "150000 100000", "cpu.max": "400000 100000"},
+            [1.5, 4],
+        ),
+        ("0::/\n", {"cpu.max": "50000 100000\n"}, [0.5]),
+        ("0::/../of/the/host\n", {"cpu.max": "200000 100000\n"}, [2]),
+        (
+            "5:memory:/x\n4:cpu,cpuacct:/x\n0::/x\n",
+            {"cpu/x/cpu.cfs_quota_us": "300000\n", "cpu/x/cpu.cfs_period_us": "100000\n"},
+            [3],
+        ),
+        ("4:cpu:/gone\n", {"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, []),
+        ("0::/a\n", {}, []),
+        (None, {}, []),
+    ],
+)
+def test_quotas_of_control_groups(groups, files, quotas, tmp_path):
+    wanted = {f"sys/fs/cgroup/{name}": text for name, text in files.items()}
+    for name, text in (wanted | ({} if groups is None else {"proc/self/cgroup": groups})).items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert _quotas(tmp_path) == quotas
