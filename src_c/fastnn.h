@@ -1,8 +1,10 @@
 /* The whole C interface of fastnn on one page.
  *
- * The engine (fastnn/_engine.pyx) owns every buffer and fills the structs below; the functions run on them. Nothing here
- * allocates, raises, prints or knows Python: a function returns an fnn_status. Sizes are size_t in elements unless a name
- * says bytes; a product of sizes that overflows is FNN_TOO_LARGE, before anything was written.
+ * The engine (fastnn/_engine.pyx) owns the buffers and fills the structs below; the functions run on them. Nothing here prints
+ * or knows Python, and only a predictor allocates (see fastnn_predictor.h). The functions trust the structs: whoever fills
+ * them has checked that widths are at least 1 and that what lies in a buffer fits it. Sizes are size_t in elements unless a
+ * name says bytes; a size to allocate whose products overflow is SIZE_MAX, which no allocation grants. Runs that may be asked
+ * to stop return an fnn_status.
  *
  * Bits: for one instruction set, results depend on the data, the shapes and the order of rows, never on the number of
  * threads. Denormal numbers count as zero inside these functions; the caller's floating-point mode is restored. */
@@ -22,8 +24,7 @@ enum { FNN_LARGE_SIZE = 1 << 19 };
 
 typedef enum {
     FNN_OK = 0,
-    FNN_STOPPED = 1,   /* the progress function asked to stop; the last finished step stands */
-    FNN_TOO_LARGE = 2, /* a product of sizes overflows */
+    FNN_STOPPED = 1, /* the progress function asked to stop; the last finished step stands */
 } fnn_status;
 
 typedef enum {
