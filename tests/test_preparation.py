@@ -140,8 +140,20 @@ def test_bins(mode, bounds, dtype):
     x[: len(bounds), 0] = bounds
     x[-1] = [np.inf, -np.inf, np.nan]
     bins = np.digitize(x, bounds)
-    expected = bins if mode == "int" else encoded(bins, len(bounds) + 1, mode)
-    np.testing.assert_array_equal(outputs(layers.Discretization(bounds, output_mode=mode), x, dtype), expected)
+    expected = (bins if mode == "int" else encoded(bins, len(bounds) + 1, mode)).astype(dtype)
+    own = {"int": slice(2, None), "one_hot": slice(2 * (len(bounds) + 1), None)}.get(mode, slice(None))
+    expected[-1, own] = np.nan  # the columns in which a NaN would be counted
+    layer = layers.Discretization(bounds, output_mode=mode)
+    np.testing.assert_array_equal(outputs(layer, x, dtype), expected)
+
+
+def test_a_missing_value_gives_no_answer():
+    """A NaN is passed on by every layer, so that nobody takes what follows from it for an answer."""
+    for tail in ([layers.Embedding(3, 2)], []):
+        model = fastnn.Sequential([fastnn.Input((2,)), layers.Discretization([0.0, 1.0]), *tail, layers.Dense(1)])
+        x = np.array([[0.5, 0.5], [0.5, np.nan]], np.float32)
+        for predict in (model.predict, model.freeze()):
+            np.testing.assert_array_equal(np.isnan(predict(x)), [[False], [True]])
 
 
 def test_bins_that_keras_finds():

@@ -128,7 +128,9 @@ class Discretization(Layer):
 
     Notes
     -----
-    All columns share the boundaries. A NaN lies in the last bin. An :class:`Embedding` may follow.
+    All columns share the boundaries. A NaN has no bin: its number is NaN, and so are all columns that it might be
+    counted in, as those of :class:`CategoryEncoding` are. (Keras puts it in the last bin.) An :class:`Embedding` may
+    follow.
 
     Examples
     --------
