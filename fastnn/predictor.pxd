@@ -5,6 +5,7 @@ cdef class Predictor:
     cdef object _engine, _dtype, _columns, _heads, __weakref__
     cdef Py_ssize_t _inputs, _outputs
     cdef int _typenum, _itemsize
+    cdef double _row_work
     # y = network(x) for `rows` contiguous rows; without the GIL, from any number of threads. 0, or 1 when out of
     # memory. The first is for float32 models, the second for float64.
     cdef int run(self, const float *x, float *y, size_t rows) noexcept nogil

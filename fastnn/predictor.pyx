@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from fastnn.layers._op import OP_DENSE
 cimport numpy as cnp
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.stddef cimport size_t
@@ -16,7 +17,10 @@ cdef extern from "fastnn_predictor.h" nogil:
         size_t inputs, outputs
 
 cdef enum:
-    GIL_WORK = 100_000  # multiply-adds, about five microseconds of them: below it, letting go of the lock costs more
+    # Multiply-adds of a call that lets go of Python's lock: five to ten microseconds of them, on one thread. Letting go
+    # and taking it back costs about 0.1, and more when another thread took it meanwhile: too much for a single row of a
+    # small network, and little beside a call that others would wait for.
+    GIL_WORK = 150_000
 
 
 def get_include():
@@ -64,6 +68,8 @@ cdef class Predictor:
         self._dtype = np.dtype(plan.dtype)
         self._typenum, self._itemsize = self._dtype.num, self._dtype.itemsize
         self._inputs, self._outputs = plan.inputs, plan.outputs
+        # An op that is no product takes the time of about ten multiply-adds for each output, as in useful_threads.
+        self._row_work = sum([(op.inputs if op.code == OP_DENSE else 10) * op.outputs for op in plan.ops])
         self._columns, self._heads = columns, heads
 
     @property
@@ -106,7 +112,7 @@ cdef class Predictor:
             Or, of a model with branches, a dict of arrays or a data frame.
         out : ndarray, optional
             Of this predictor's dtype, C-contiguous, shape (rows, outputs) or (outputs,): takes the result, so that
-            nothing is allocated.
+            nothing is allocated. Its memory must not reach into that of x.
 
         Returns
         -------
@@ -129,9 +135,10 @@ cdef class Predictor:
             result = cnp.PyArray_EMPTY(axes, shape, self._typenum, 0)
         else:
             result = _check_out(self, out, axes, shape)
+            _check_apart(rows, result)
         cdef const void *source = cnp.PyArray_DATA(rows)
         cdef void *target = cnp.PyArray_DATA(result)
-        if count * <size_t>self._inputs < GIL_WORK:
+        if <double>count * self._row_work < GIL_WORK:
             status = frozen.run(frozen, source, stride, count, target)
         else:
             with nogil:
@@ -188,6 +195,26 @@ cdef cnp.ndarray _check_out(Predictor self, out, int axes, cnp.npy_intp *shape):
         raise ValueError(f"out must be a writable, C-contiguous {self._dtype} array of shape {tuple(wanted)}, got "
                          f"{out.dtype} of shape {out.shape}")
     return array
+
+
+cdef int _check_apart(cnp.ndarray rows, cnp.ndarray out) except -1:
+    """Raise where the result might be written over rows still to be read: between the first and the last of them."""
+    cdef const char *first = cnp.PyArray_BYTES(rows)
+    cdef const char *last = first
+    cdef const char *target = cnp.PyArray_BYTES(out)
+    cdef cnp.npy_intp reach
+    cdef int k
+    if cnp.PyArray_SIZE(rows) == 0:
+        return 0
+    for k in range(cnp.PyArray_NDIM(rows)):
+        reach = (cnp.PyArray_DIM(rows, k) - 1) * cnp.PyArray_STRIDE(rows, k)
+        if reach < 0:
+            first += reach
+        else:
+            last += reach
+    if target < last + cnp.PyArray_ITEMSIZE(rows) and first < target + cnp.PyArray_NBYTES(out):
+        raise ValueError("out must not share memory with x: pass a copy of one of them")
+    return 0
 
 
 def _thaw(plan, parameters, columns=None, heads=None):

@@ -5,6 +5,8 @@ import pickle
 import subprocess
 import sys
 import textwrap
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -94,6 +96,56 @@ def test_out_takes_the_result():
             predictor(x, out=bad)
     with pytest.raises(TypeError, match="out must be a NumPy array, got list"):
         predictor(x, out=[])
+
+
+def test_out_apart_from_x():
+    predictor = network((4, 8, 4)).freeze()
+    memory = np.random.default_rng(0).random((20, 4), np.float32)
+    before = memory.copy()
+    row = memory.reshape(-1)
+    for x, out in (
+        (memory[:10], memory[1:11]),
+        (memory[1:11], memory[:10]),
+        (memory[9::-1], memory[9:19]),
+        (memory[:20:2], memory[:10]),
+        (memory, memory),
+        (row[:4], row[3:7]),
+        (row[4:8], row[1:5]),
+    ):
+        with pytest.raises(ValueError, match="out must not share memory with x"):
+            predictor(x, out=out)
+    np.testing.assert_array_equal(memory, before)
+    for x, out in ((memory[:10], memory[10:]), (memory[19:9:-1], memory[:10]), (row[4:8], row[8:12])):
+        np.testing.assert_array_equal(predictor(x.copy()), predictor(x, out=out))
+    assert predictor(memory[:0], out=memory[:0]).shape == (0, 4)
+
+
+@pytest.mark.thread_unsafe(reason="sets the interval at which threads take turns")
+@pytest.mark.parametrize(("widths", "rows", "lets_go"), [((1, 700, 700, 1), 200, True), ((32, 64, 64, 1), 1, False)])
+def test_a_long_call_lets_other_threads_run(widths, rows, lets_go):
+    """By the products of the whole network, not of its first layer alone; a short one keeps Python's lock."""
+    predictor = network(widths).freeze()
+    x, turns = np.ones((rows, widths[0]), np.float32), []
+    stop, started = threading.Event(), threading.Event()
+
+    def take_turns():
+        while not stop.is_set():
+            turns.append(1)
+            started.set()
+            time.sleep(0)
+
+    thread, interval = threading.Thread(target=take_turns), sys.getswitchinterval()
+    sys.setswitchinterval(10)  # a turn ends where a thread lets go of the lock, and nowhere else
+    try:
+        thread.start()
+        started.wait()
+        before = len(turns)
+        predictor(x)
+        assert (len(turns) > before) == lets_go
+    finally:
+        stop.set()
+        sys.setswitchinterval(interval)
+        thread.join()
 
 
 def test_other_kinds_of_x_are_converted_or_refused():
