@@ -1,6 +1,7 @@
 """fastnn trains and serves dense neural networks on CPUs, through compiled kernels behind a Keras-shaped interface."""
 
 import sys as _sys
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 from fastnn import (
     activations,
@@ -18,6 +19,7 @@ from fastnn import (
     saving,
     utils,
 )
+from fastnn._registry import absent as _absent
 from fastnn._threads import get_num_threads, num_threads, set_num_threads
 from fastnn.ensemble import Ensemble
 from fastnn.layers import Input
@@ -59,6 +61,13 @@ __all__ = [
 keras = _sys.modules[__name__]
 _sys.modules[f"{__name__}.keras"] = keras
 for _name in ("activations", "callbacks", "config", "constraints", "datasets", "initializers", "layers", "losses",
-              "metrics", "models", "optimizers", "regularizers", "saving", "utils"):  # fmt: skip
+              "metrics", "models", "optimizers", "optimizers.schedules", "regularizers", "saving",
+              "utils"):  # fmt: skip
     _sys.modules[f"{__name__}.keras.{_name}"] = _sys.modules[f"{__name__}.{_name}"]
 del _name
+
+if not _TYPE_CHECKING:  # a type checker would take it for leave to use any name
+
+    def __getattr__(name: str) -> object:
+        """Raise, saying what there is instead."""
+        raise _absent(__name__, name, __all__)

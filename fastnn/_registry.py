@@ -9,11 +9,31 @@ T = TypeVar("T")
 
 
 def nearest_names(name: str, known: list[str]) -> str:
-    """A closing phrase for an error message: the nearest known names, or all of them."""
+    """A closing phrase for an error message: the nearest known names (learning_rate of lr too), or all of them."""
     import difflib
 
-    near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
+    near = [full for full in known if "_" in full and "".join(word[:1] for word in full.split("_")) == name.lower()]
+    near = near or difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
     return f"did you mean {' or '.join(map(repr, near))}?" if near else f"known are {', '.join(sorted(known))}"
+
+
+_INSTEAD = {
+    "layers.Branches takes several inputs, layers.Heads gives several outputs, layers.Residual adds": (
+        "Model", "Functional", "Concatenate", "Add", "Average", "Maximum", "Minimum", "Multiply", "Subtract", "Dot",
+    ),
+    "the engine computes fastnn's own layers only; losses and metrics may be Python": ("Lambda", "Wrapper"),
+}  # fmt: skip
+_ELSEWHERE = ("Conv", "Pool", "LSTM", "GRU", "RNN", "Attention", "Bidirectional", "TimeDistributed", "Padding", "Image")
+
+
+def absent(module: str, name: str, known: list[str]) -> AttributeError:
+    """What a module raises for a name that it does not have: what there is instead, or the nearest names."""
+    if name.startswith("_"):
+        return AttributeError(f"module {module!r} has no attribute {name!r}")
+    instead = next((sentence for sentence, names in _INSTEAD.items() if name in names), "")
+    if any(part in name for part in _ELSEWHERE):
+        instead = "fastnn has dense networks only, without convolutions, recurrence and attention"
+    return AttributeError(f"module {module!r} has no attribute {name!r}; {instead or nearest_names(name, known)}")
 
 
 def by_name(values: Any, names: Sequence[str], argument: str, default: Any = None) -> list[Any]:
@@ -128,10 +148,14 @@ class Registry(Generic[T]):
         ValueError
             When nothing is registered under the name.
         TypeError
-            When the identifier is none of the above, or computes in Python what the engine does.
+            When the identifier is none of the above, has no rule, or computes in Python what the engine does.
         """
         argument = argument or self.kind
         config: dict[str, Any] = {}
+        if identifier is self.base or type(identifier) is self.base:
+            raise TypeError(
+                f"{argument} must be one of the known {self.kind} classes, got their base, which has no rule"
+            )
         if isinstance(identifier, type) and issubclass(identifier, self.base):
             identifier = identifier()
         if isinstance(identifier, self.base):

@@ -43,7 +43,7 @@ cdef int _set_hyperparameters(fnn_hyperparameters *optimizer, int code, hyperpar
 
 def learning_rate(int code, tuple numbers not None, cnp.ndarray boundaries not None, cnp.ndarray values not None,
                   int64_t step):
-    """The learning rate of a schedule at `step`, see :mod:`fastnn.schedules`."""
+    """The learning rate of a schedule at `step`, see :mod:`fastnn.optimizers.schedules`."""
     cdef fnn_schedule schedule
     memset(&schedule, 0, sizeof(fnn_schedule))
     _set_schedule(&schedule, code, numbers, boundaries, values)

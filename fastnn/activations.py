@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from fastnn._checks import check_number
 from fastnn._registry import Registry
+from fastnn._settings import flag, number
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
@@ -117,9 +117,9 @@ class ReLU(ActivationFunction):
     name = "relu"
 
     def __init__(self, negative_slope: float = 0.0, max_value: float | None = None, threshold: float = 0.0) -> None:
-        self.negative_slope = check_number("negative_slope", negative_slope, 0)
-        self.max_value = None if max_value is None else check_number("max_value", max_value, 0)
-        self.threshold = check_number("threshold", threshold, 0)
+        self.negative_slope = number("negative_slope", negative_slope, 0)
+        self.max_value = None if max_value is None else number("max_value", max_value, 0)
+        self.threshold = number("threshold", threshold, 0)
         plain = self.max_value is None and self.threshold == 0
         self.code = 7 if not plain else 6 if self.negative_slope else 1
         highest = math.inf if self.max_value is None else self.max_value
@@ -151,7 +151,7 @@ class LeakyReLU(ActivationFunction):
     name, code = "leaky_relu", 6
 
     def __init__(self, negative_slope: float = 0.2) -> None:
-        self.negative_slope = check_number("negative_slope", negative_slope, 0)
+        self.negative_slope = number("negative_slope", negative_slope, 0)
         self.numbers = (self.negative_slope,)
 
     def _formula(self, x: FloatArray) -> FloatArray:
@@ -179,7 +179,7 @@ class ELU(ActivationFunction):
     name, code = "elu", 8
 
     def __init__(self, alpha: float = 1.0) -> None:
-        self.alpha = check_number("alpha", alpha, 0)
+        self.alpha = number("alpha", alpha, 0)
         self.numbers = (1.0, self.alpha, 1.0)
 
     def _formula(self, x: FloatArray) -> FloatArray:
@@ -207,7 +207,7 @@ class CELU(ActivationFunction):
     name, code = "celu", 8
 
     def __init__(self, alpha: float = 1.0) -> None:
-        self.alpha = check_number("alpha", alpha, 0)
+        self.alpha = number("alpha", alpha, 0)
         if self.alpha == 0:
             raise ValueError("alpha must be positive, got 0")
         self.numbers = (1.0, self.alpha, 1 / self.alpha)
@@ -237,10 +237,8 @@ class GELU(ActivationFunction):
     name = "gelu"
 
     def __init__(self, approximate: bool = False) -> None:
-        if not isinstance(approximate, bool):
-            raise TypeError(f"approximate must be True or False, got {approximate!r}")
-        self.approximate = approximate
-        self.code = 15 if approximate else 14
+        self.approximate = flag("approximate", approximate)
+        self.code = 15 if self.approximate else 14
 
     def _formula(self, x: FloatArray) -> FloatArray:
         if self.approximate:

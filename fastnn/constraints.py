@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -121,7 +120,7 @@ class MaxNorm(_Norm):
 
     def __init__(self, max_value: float = 2, axis: int | Sequence[int] = 0) -> None:
         super().__init__(axis)
-        self.max_value = number("max_value", max_value, 0.0, math.inf)
+        self.max_value = number("max_value", max_value, 0.0)
 
     @property
     def norm(self) -> tuple[float, float, float]:
@@ -179,9 +178,9 @@ class MinMaxNorm(_Norm):
         self, min_value: float = 0.0, max_value: float = 1.0, rate: float = 1.0, axis: int | Sequence[int] = 0
     ) -> None:
         super().__init__(axis)
-        self.min_value = number("min_value", min_value, 0.0, math.inf)
-        self.max_value = number("max_value", max_value, 0.0, math.inf)
-        self.rate = number("rate", rate, 0.0, math.nextafter(1, 2))
+        self.min_value = number("min_value", min_value, 0.0)
+        self.max_value = number("max_value", max_value, 0.0)
+        self.rate = number("rate", rate, 0.0, 1.0)
         if self.min_value > self.max_value:
             raise ValueError(f"min_value must be at most max_value, got {min_value} and {max_value}")
 

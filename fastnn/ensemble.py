@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn import _engine, data, goals
-from fastnn._settings import count
+from fastnn._settings import count, flag
 from fastnn.callbacks import History
 from fastnn.models import Sequential
 
@@ -87,7 +87,7 @@ class Ensemble:
         """
         batch = 32 if batch_size is None else count("batch_size", batch_size, 1)
         epochs = count("epochs", epochs, 0)
-        shown = Sequential._verbosity(verbose)
+        shown, shuffle = Sequential._verbosity(verbose), flag("shuffle", shuffle)
         for model in self.models:
             if name := goals.called(model._goals):
                 raise ValueError(

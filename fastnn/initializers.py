@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from fastnn import utils
 from fastnn._registry import Registry
+from fastnn._settings import number
 
 # Standard deviation of a unit normal cut off at two: the factor by which Keras widens its truncated normals.
 TRUNCATED_STDDEV = 0.87962566103423978
@@ -82,7 +83,7 @@ class Constant(Initializer):
 
     def __init__(self, value: float = 0.0) -> None:
         super().__init__()
-        self.value = float(value)
+        self.value = number("value", value, -math.inf)
 
     def _draw(self, shape: tuple[int, ...], generator: Any) -> npt.NDArray[np.float64]:
         return np.full(shape, self.value)
@@ -144,7 +145,7 @@ class RandomNormal(Initializer):
 
     def __init__(self, mean: float = 0.0, stddev: float = 0.05, seed: int | None = None) -> None:
         super().__init__(seed)
-        self.mean, self.stddev = float(mean), float(stddev)
+        self.mean, self.stddev = number("mean", mean, -math.inf), number("stddev", stddev, 0.0)
 
     def _draw(self, shape: tuple[int, ...], generator: Any) -> npt.NDArray[np.float64]:
         return self.mean + self.stddev * generator.standard_normal(shape)
@@ -172,7 +173,9 @@ class RandomUniform(Initializer):
 
     def __init__(self, minval: float = -0.05, maxval: float = 0.05, seed: int | None = None) -> None:
         super().__init__(seed)
-        self.minval, self.maxval = float(minval), float(maxval)
+        self.minval, self.maxval = number("minval", minval, -math.inf), number("maxval", maxval, -math.inf)
+        if self.minval > self.maxval:
+            raise ValueError(f"minval must be at most maxval, got {minval} and {maxval}")
 
     def _draw(self, shape: tuple[int, ...], generator: Any) -> npt.NDArray[np.float64]:
         return generator.uniform(self.minval, self.maxval, shape)
@@ -203,7 +206,7 @@ class TruncatedNormal(Initializer):
 
     def __init__(self, mean: float = 0.0, stddev: float = 0.05, seed: int | None = None) -> None:
         super().__init__(seed)
-        self.mean, self.stddev = float(mean), float(stddev)
+        self.mean, self.stddev = number("mean", mean, -math.inf), number("stddev", stddev, 0.0)
 
     def _draw(self, shape: tuple[int, ...], generator: Any) -> npt.NDArray[np.float64]:
         return self.mean + self.stddev * _truncated_normal(generator, shape)
@@ -234,7 +237,7 @@ class Identity(Initializer):
 
     def __init__(self, gain: float = 1.0) -> None:
         super().__init__()
-        self.gain = float(gain)
+        self.gain = number("gain", gain, -math.inf)
 
     def _draw(self, shape: tuple[int, ...], generator: Any) -> npt.NDArray[np.float64]:
         if len(shape) != 2:
@@ -269,7 +272,7 @@ class Orthogonal(Initializer):
 
     def __init__(self, gain: float = 1.0, seed: int | None = None) -> None:
         super().__init__(seed)
-        self.gain = float(gain)
+        self.gain = number("gain", gain, -math.inf)
 
     def _draw(self, shape: tuple[int, ...], generator: Any) -> npt.NDArray[np.float64]:
         if len(shape) < 2:
@@ -352,8 +355,7 @@ class VarianceScaling(Initializer):
         output_axes: list[int] | None = None,
     ) -> None:
         super().__init__(seed)
-        if not scale > 0 or math.isinf(scale):
-            raise ValueError(f"scale must be positive, got {scale!r}")
+        self.scale = number("scale", scale, 0.0, open_low=True)
         if mode not in ("fan_in", "fan_out", "fan_avg"):
             raise ValueError(f"mode must be 'fan_in', 'fan_out' or 'fan_avg', got {mode!r}")
         distribution = "truncated_normal" if distribution == "normal" else distribution
@@ -361,7 +363,7 @@ class VarianceScaling(Initializer):
             raise ValueError(
                 f"distribution must be 'truncated_normal', 'untruncated_normal' or 'uniform', got {distribution!r}"
             )
-        self.scale, self.mode, self.distribution = float(scale), mode, distribution
+        self.mode, self.distribution = mode, distribution
         self.input_axes, self.output_axes = _axes(input_axes, "input_axes"), _axes(output_axes, "output_axes")
         if (self.input_axes is None) != (self.output_axes is None):
             raise ValueError("input_axes and output_axes are given both or neither, got one of them")

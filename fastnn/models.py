@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from fastnn import goals, layers, loop, utils
 from fastnn._arguments import no_arguments_of_arrays, optional_count
+from fastnn._registry import absent
+from fastnn._settings import flag
 from fastnn.callbacks import Callback, CallbackList
 from fastnn.callbacks.reporter import Reporter
 from fastnn.feeds import ArrayFeed, BatchFeed, Samples, gives_batches, rows_of_a_batch
@@ -160,7 +162,7 @@ class Sequential(Trainer):
         engine = self._need_engine("forward")
         engine.seed = self._seed
         rows, _ = self._inputs(x, engine.plan.dtype, check_finite=False)
-        return self._outputs(engine.forward(self._checked(rows), bool(training)))
+        return self._outputs(engine.forward(self._checked(rows), flag("training", training)))
 
     def backward(self, grad: Any) -> Array | None:
         """Gradients from the gradient of any loss by the outputs of the last :meth:`forward`.
@@ -219,8 +221,18 @@ class Sequential(Trainer):
         Parameters
         ----------
         config : dict
+
+        Raises
+        ------
+        TypeError, ValueError
+            When it is no such description.
         """
-        return cls([layers.deserialize(layer) for layer in config["layers"]], name=config["name"])
+        if not isinstance(config, dict):
+            raise TypeError(f"config must be a dict, as get_config gives it, got {type(config).__name__}")
+        if not isinstance(config.get("layers"), (list, tuple)):
+            held = ", ".join(map(repr, config)) or "nothing"
+            raise ValueError(f"config must have a list of layers under 'layers', as get_config gives it, got {held}")
+        return cls([layers.deserialize(layer) for layer in config["layers"]], name=config.get("name"))
 
     def save(self, filepath: Any) -> None:
         """Write weights, configuration and optimizer state to one file; see :func:`fastnn.load_model`.
@@ -295,3 +307,10 @@ def clone_model(model: Sequential) -> Sequential:
     if model._engine is not None and not clone.built:
         clone.build((None, model._engine.plan.inputs))
     return clone
+
+
+if not TYPE_CHECKING:  # a type checker would take it for leave to use any name
+
+    def __getattr__(name: str) -> Any:
+        """Raise, saying what there is instead."""
+        raise absent(__name__, name, ["Sequential", "clone_model"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from fastnn._settings import number
 
 
 def _weight(name: str, value: Any) -> float:
-    return number(name, 0.0 if value is None else value, 0.0, math.inf)
+    return number(name, 0.0 if value is None else value, 0.0)
 
 
 class Regularizer:
@@ -150,7 +149,7 @@ class OrthogonalRegularizer(Regularizer):
     """
 
     def __init__(self, factor: float = 0.01, mode: str = "rows") -> None:
-        self.factor = number("factor", factor, 0.0, math.inf)
+        self.factor = number("factor", factor, 0.0)
         if mode not in ("rows", "columns"):
             raise ValueError(f"mode {mode!r} is unknown; {nearest_names(str(mode), ['rows', 'columns'])}")
         self.mode = mode

@@ -14,7 +14,7 @@ from fastnn import config, data, goals, loop, losses, optimizers, plan
 from fastnn._arguments import no_arguments_of_arrays, optional_count, validation_due
 from fastnn._engine import Engine, epoch_order
 from fastnn._functions import Functions
-from fastnn._settings import count
+from fastnn._settings import count, flag
 from fastnn.callbacks import Callback, CallbackList, History, Logs
 from fastnn.callbacks.base import TRAIN_BATCH_HOOKS
 from fastnn.callbacks.reporter import Reporter
@@ -425,15 +425,12 @@ class Trainer(Network):
         validation_steps = optional_count("validation_steps", validation_steps)
         due = validation_due(validation_freq)
         shown = self._verbosity(verbose)
-        if not isinstance(shuffle, (bool, np.bool_)):
-            raise TypeError(f"shuffle must be True or False, got {shuffle!r}")
+        shuffle = flag("shuffle", shuffle)
         hooks = CallbackList(callbacks)
         with self._as_it_was_on_error():
             taken = (batch, steps)
             held = (validation_split, validation_data, held_batch, validation_steps)
-            feed, validation = self._fit_feeds(
-                x, y, sample_weight, class_weight, taken, bool(shuffle), held, check_finite
-            )
+            feed, validation = self._fit_feeds(x, y, sample_weight, class_weight, taken, shuffle, held, check_finite)
         _, _, optimizer = self._ready("fit")
         if isinstance(optimizer, optimizers.LBFGS):
             self._check_lbfgs(optimizer, feed, batch_size, steps, hooks)

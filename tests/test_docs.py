@@ -83,7 +83,7 @@ def test_links_between_pages_lead_somewhere(page):
 
 PACKAGES = (
     "activations", "callbacks", "config", "constraints", "datasets", "initializers", "layers", "losses", "metrics",
-    "models", "optimizers", "regularizers", "saving", "schedules", "utils",
+    "models", "optimizers", "optimizers.schedules", "regularizers", "saving", "utils",
 )  # fmt: skip
 # Public names of those modules that are no part of the interface.
 INTERNAL = {

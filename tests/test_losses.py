@@ -209,7 +209,7 @@ def test_names_and_reduction(member):
         (lambda: losses.Huber(delta=0), ValueError, "delta must be more than 0"),
         (lambda: losses.Huber(delta="1"), TypeError, "delta must be a number, got str"),
         (lambda: losses.BinaryCrossentropy(label_smoothing=1.5), ValueError, "label_smoothing must be from 0 to 1"),
-        (lambda: losses.BinaryCrossentropy(from_logits=1), TypeError, "from_logits must be a bool, got int"),
+        (lambda: losses.BinaryCrossentropy(from_logits=1), TypeError, "from_logits must be True or False, got 1"),
         (lambda: losses.Quantile([0.5, 2]), ValueError, "quantiles must be from 0 to 1, got 2"),
         (lambda: losses.Quantile([]), ValueError, "quantiles must hold at least one number"),
         (lambda: losses.Quantile([0.1, 0.9]).head(3), ValueError, "a loss of 2 quantiles needs 2 outputs .* got 3"),

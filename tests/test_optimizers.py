@@ -485,11 +485,37 @@ def test_a_schedule_moves_within_one_epoch():
         (lambda: schedules.PiecewiseConstantDecay([3], [0.1]), ValueError, "one more number than boundaries"),
         (lambda: schedules.PiecewiseConstantDecay([3, 2], [1, 2, 3]), ValueError, "boundaries must rise"),
         (lambda: optimizers.get("rmsprob"), ValueError, "did you mean 'rmsprop'"),
+        (lambda: optimizers.SGD(lr=0.1), TypeError, "SGD has no argument 'lr'; did you mean 'learning_rate'?"),
+        (lambda: optimizers.Muon(ns_step=3), TypeError, "Muon has no argument 'ns_step'; did you mean 'ns_steps'?"),
+        (
+            lambda: setattr(optimizers.SGD(), "lr", 0),
+            AttributeError,
+            "no attribute 'lr'; did you mean 'learning_rate'?",
+        ),
+        (lambda: setattr(optimizers.SGD(), "momentun", 0), AttributeError, "did you mean 'momentum'"),
+        (lambda: optimizers.SGD(nesterov="False"), TypeError, "nesterov must be True or False, got 'False'"),
+        (lambda: setattr(optimizers.Adam(), "amsgrad", "no"), TypeError, "amsgrad must be True or False, got 'no'"),
+        (lambda: optimizers.RMSprop(centered=0), TypeError, "centered must be True or False, got 0"),
+        (lambda: optimizers.Muon(ns_steps=21), ValueError, "ns_steps must be at least 0 and below 21, got 21"),
+        (lambda: optimizers.Adam(beta_1=1.0), ValueError, "beta_1 must be from 0 to below 1, got 1.0"),
+        (lambda: optimizers.Lion(beta_1=0), ValueError, "beta_1 must be greater than 0 and at most 1, got 0"),
+        (lambda: optimizers.Adafactor(beta_2_decay=1), ValueError, "beta_2_decay must be at most 0, got 1"),
+        (lambda: schedules.ExponentialDecay(0.1, 2, 0.5, "no"), TypeError, "staircase must be True or False, got 'no'"),
+        (lambda: optimizers.SGD(schedules.LearningRateSchedule()), TypeError, "got their base, which has no rule"),
+        (lambda: optimizers.get(optimizers.Optimizer), TypeError, "optimizer must be .* got their base, which has no"),
+        (lambda: optimizers.get(type("Mine", (optimizers.Optimizer,), {})(0.1)), TypeError, "Mine has none: derive"),
     ],
 )
 def test_bad_arguments_get_one_sentence(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_flags_may_be_numpys_and_subclasses_have_attributes_of_their_own():
+    assert optimizers.Adam(use_ema=np.bool_(True), amsgrad=np.bool_(True)).get_config()["use_ema"] is True
+    mine = type("Mine", (optimizers.SGD,), {})(0.1)
+    mine.note = "warm"
+    assert copy.deepcopy(mine).note == "warm"
 
 
 def test_a_schedule_is_not_replaced_by_a_number():

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from fastnn._registry import nearest_names
+from fastnn._settings import flag
 from fastnn.callbacks.reporter import say
 
 if TYPE_CHECKING:
@@ -189,7 +190,7 @@ class TerminateOnNaN(Callback):
     """
 
     def __init__(self, raise_error: bool = False) -> None:
-        self.raise_error = bool(raise_error)
+        self.raise_error = flag("raise_error", raise_error)
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Look at the loss."""
@@ -218,7 +219,7 @@ class SwapEMAWeights(Callback):
     """
 
     def __init__(self, swap_on_epoch: bool = False) -> None:
-        self.swap_on_epoch = bool(swap_on_epoch)
+        self.swap_on_epoch = flag("swap_on_epoch", swap_on_epoch)
         self._swapped = False
 
     def _swap(self, wanted: bool) -> None:

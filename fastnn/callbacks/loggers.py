@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from fastnn._settings import count
+from fastnn._settings import count, flag
 from fastnn.callbacks.base import Callback, Logs
 
 
@@ -32,7 +32,7 @@ class CSVLogger(Callback):
     def __init__(self, filename: str | os.PathLike[str], separator: str = ",", append: bool = False) -> None:
         if not isinstance(separator, str) or len(separator) != 1:
             raise ValueError(f"separator must be one character, got {separator!r}")
-        self.filename, self.separator, self.append = Path(filename), separator, bool(append)
+        self.filename, self.separator, self.append = Path(filename), separator, flag("append", append)
         self.keys: list[str] | None = None
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
@@ -88,7 +88,7 @@ class TensorBoard(Callback):
     ) -> None:
         self.log_dir = Path(log_dir)
         self.histogram_freq = count("histogram_freq", histogram_freq, 0)
-        self.write_steps_per_second = bool(write_steps_per_second)
+        self.write_steps_per_second = flag("write_steps_per_second", write_steps_per_second)
         if isinstance(update_freq, str) and update_freq not in ("epoch", "batch"):
             raise ValueError(f"update_freq must be 'epoch', 'batch' or a number of batches, got {update_freq!r}")
         self._writer_class = _summary_writer()
@@ -174,7 +174,7 @@ class MLflowLogger(Callback):
             self._mlflow: Any = import_module("mlflow")
         except ImportError:
             raise ImportError("MLflowLogger needs MLflow: pip install fastnn[mlflow]") from None
-        self.log_model = bool(log_model)
+        self.log_model = flag("log_model", log_model)
         self._own_run = False
 
     def on_train_begin(self, logs: Logs | None = None) -> None:

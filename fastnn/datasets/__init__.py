@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastnn._settings import flag
+
 Array = npt.NDArray[Any]
 
 
@@ -36,6 +38,7 @@ def load_digits(*, by_writer: bool = False) -> tuple[tuple[Array, Array], tuple[
     >>> x_train.shape[1], y_test.max()
     (64, np.uint8(9))
     """
+    by_writer = flag("by_writer", by_writer)
     with np.load(Path(__file__).with_name("digits.npz"), allow_pickle=False) as file:
         train, test = (file["x_train"], file["y_train"]), (file["x_test"], file["y_test"])
     if by_writer:

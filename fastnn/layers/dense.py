@@ -7,6 +7,7 @@ from typing import Any
 import numpy.typing as npt
 
 from fastnn import activations, initializers
+from fastnn._settings import flag
 from fastnn.constraints import Constraint
 from fastnn.initializers import Initializer
 from fastnn.layers._op import OP_DENSE, Op
@@ -83,7 +84,7 @@ class Dense(Layer):
         super().__init__(name, dtype, input_shape, activity_regularizer)
         self.units = check_width("units", units)
         self.activation = activations.get(activation)
-        self.use_bias = bool(use_bias)
+        self.use_bias = flag("use_bias", use_bias)
         self.kernel_initializer = initializers.get(kernel_initializer, "kernel_initializer")
         self.bias_initializer = initializers.get(bias_initializer, "bias_initializer")
         self._set_penalties(

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fastnn._checks import check_number
+from fastnn._settings import number
 from fastnn.activations import SELU_ALPHA, SELU_SCALE
 from fastnn.layers._op import OP_ACTIVATION, OP_DROPOUT, OP_GAUSSIAN, Op
 from fastnn.layers.base import Layer
@@ -68,7 +68,7 @@ class _Rate(Noise):
         activity_regularizer: Any = None,
     ) -> None:
         super().__init__(seed, name, dtype, input_shape, activity_regularizer)
-        self.rate = check_number("rate", rate, 0, 1)
+        self.rate = number("rate", rate, 0, 1, open_high=True)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -190,7 +190,7 @@ class GaussianNoise(Noise):
         activity_regularizer: Any = None,
     ) -> None:
         super().__init__(seed, name, dtype, input_shape, activity_regularizer)
-        self.stddev = check_number("stddev", stddev, 0, math.inf)
+        self.stddev = number("stddev", stddev, 0)
 
     def lower(self, offsets: dict[str, int]) -> list[Op]:
         """One op, or none without noise."""

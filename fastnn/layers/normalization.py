@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from fastnn import initializers
-from fastnn._checks import check_number
+from fastnn._settings import flag, number
 from fastnn.constraints import Constraint
 from fastnn.initializers import Initializer
 from fastnn.layers._op import OP_BATCH_NORMALIZATION, OP_LAYER_NORMALIZATION, Op
@@ -21,14 +20,14 @@ class _Scaled(Layer):
 
     def __init__(self, epsilon: Any, name: str | None, dtype: Any, input_shape: Any, activity_regularizer: Any) -> None:
         super().__init__(name, dtype, input_shape, activity_regularizer)
-        self.epsilon = check_number("epsilon", epsilon, 0, math.inf)
+        self.epsilon = number("epsilon", epsilon, 0)
         self.center = self.scale = True
         self.gamma_initializer: Initializer = initializers.get("ones", "gamma_initializer")
         self.beta_initializer: Initializer = initializers.get("zeros", "beta_initializer")
         self._features = 0
 
     def _set(self, center: Any, scale: Any, gamma_initializer: Any, beta_initializer: Any) -> None:
-        self.center, self.scale = bool(center), bool(scale)
+        self.center, self.scale = flag("center", center), flag("scale", scale)
         self.gamma_initializer = initializers.get(gamma_initializer, "gamma_initializer")
         self.beta_initializer = initializers.get(beta_initializer, "beta_initializer")
 
@@ -230,7 +229,7 @@ class BatchNormalization(_Scaled):
         activity_regularizer: Any = None,
     ) -> None:
         super().__init__(epsilon, name, dtype, input_shape, activity_regularizer)
-        self.momentum = check_number("momentum", momentum, 0, math.nextafter(1, 2))
+        self.momentum = number("momentum", momentum, 0, 1)
         self._set(center, scale, gamma_initializer, beta_initializer)
         self._set_penalties(
             beta_regularizer=beta_regularizer,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +10,8 @@ import numpy.typing as npt
 
 from fastnn._head import MEAN_WITH_SAMPLE_WEIGHT, SUM, SUM_OVER_BATCH_SIZE, Head, Measure
 from fastnn._registry import nearest_names
+from fastnn._settings import flag as flag
+from fastnn._settings import number as number
 from fastnn.frames import real_array
 
 Rows = npt.NDArray[np.float64]
@@ -23,22 +24,6 @@ _REDUCTIONS = {
     "sum": SUM,
     "mean_with_sample_weight": MEAN_WITH_SAMPLE_WEIGHT,
 }
-
-
-def number(name: str, value: Any, low: float, high: float = math.inf) -> float:
-    """`value` as a float from `low` to `high`, or an error that names the argument."""
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.number)):
-        raise TypeError(f"{name} must be a number, got {type(value).__name__}")
-    if not low <= value <= high or not math.isfinite(value):
-        wanted = f"at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
-        raise ValueError(f"{name} must be {wanted}, got {value!r}")
-    return float(value)
-
-
-def flag(name: str, value: Any) -> bool:
-    if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name} must be a bool, got {type(value).__name__}")
-    return bool(value)
 
 
 def flat_rows(array: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:

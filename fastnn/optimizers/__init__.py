@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastnn import schedules
 from fastnn._registry import Registry
+from fastnn.optimizers import schedules
 from fastnn.optimizers.adam import Adam, Adamax, AdamW, Nadam
 from fastnn.optimizers.base import Hyperparameters, Optimizer, Slot
 from fastnn.optimizers.first_order import SGD, Adadelta, Adagrad, Lion, RMSprop
@@ -52,7 +52,13 @@ def get(identifier: Any) -> Optimizer:
     >>> fastnn.optimizers.get("adam").learning_rate
     0.001
     """
-    return _registry.get(identifier)
+    optimizer = _registry.get(identifier)
+    if type(optimizer).code is Optimizer.code:
+        raise TypeError(
+            f"optimizer must have one of the rules that the engine knows; {type(optimizer).__name__} has none: derive "
+            f"from one of fastnn.optimizers, or change the weights by a loop of your own"
+        )
+    return optimizer
 
 
 def serialize(optimizer: Optimizer) -> dict[str, Any]:

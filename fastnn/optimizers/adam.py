@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from fastnn._settings import Setting
+from fastnn._settings import Flag, Setting
 from fastnn.optimizers.base import Optimizer, Shared, Slot
-from fastnn.schedules import LearningRateSchedule
+from fastnn.optimizers.schedules import LearningRateSchedule
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 class _Moments(Optimizer):
     """What Adam and its kin share: two decays and an epsilon."""
 
-    beta_1 = Setting(high=1.0)
-    beta_2 = Setting(high=1.0)
+    beta_1 = Setting(high=1.0, open_high=True)
+    beta_2 = Setting(high=1.0, open_high=True)
     epsilon = Setting(open_low=True)
     _FIELDS: ClassVar[tuple[str, ...]] = ("beta_1", "beta_2", "epsilon")
     _SECOND: ClassVar[str] = "velocity"
@@ -63,6 +63,7 @@ class Adam(_Moments):
     >>> model.compile(fastnn.optimizers.Adam(0.002, global_clipnorm=1.0), "mse")
     """
 
+    amsgrad = Flag()
     _FIELDS = (*_Moments._FIELDS, "amsgrad")
 
     def __init__(
@@ -75,7 +76,7 @@ class Adam(_Moments):
         **shared: Unpack[Shared],
     ) -> None:
         super().__init__(learning_rate, beta_1, beta_2, epsilon, **shared)
-        self.amsgrad = bool(amsgrad)
+        self.amsgrad = amsgrad
 
     @property
     def code(self) -> int:

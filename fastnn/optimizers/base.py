@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 
-from fastnn import schedules
-from fastnn._settings import Setting, number
-from fastnn.schedules import LearningRateSchedule, _Constant
+from fastnn._registry import nearest_names
+from fastnn._settings import Flag, Setting, number
+from fastnn.optimizers import schedules
+from fastnn.optimizers.schedules import LearningRateSchedule, _Constant
 
 if TYPE_CHECKING:
     from fastnn._engine import Engine
@@ -100,11 +100,14 @@ class Optimizer:
     >>> optimizer.learning_rate = 0.05
     """
 
+    name: str | None = None
+    use_ema = Flag()
+    weight_decay_exclusions: tuple[str, ...] = ()
     weight_decay = Setting(optional=True)
     clipnorm = Setting(optional=True)
     clipvalue = Setting(optional=True)
     global_clipnorm = Setting(optional=True)
-    ema_momentum = Setting(high=math.nextafter(1, 2))
+    ema_momentum = Setting(high=1.0)
     ema_overwrite_frequency = Setting(low=1, optional=True, whole=True)
     gradient_accumulation_steps = Setting(low=2, optional=True, whole=True)
 
@@ -125,7 +128,11 @@ class Optimizer:
         gradient_accumulation_steps: int | None = None,
         weight_decay_exclusions: Sequence[str] = (),
         name: str | None = None,
+        **unknown: Any,
     ) -> None:
+        for argument in unknown:
+            near = nearest_names(argument, self._arguments())
+            raise TypeError(f"{type(self).__name__} has no argument {argument!r}; {near}")
         self._engine: Engine | None = None
         self._swapped = False  # whether the average is where the weights were
         self._schedule = self._checked_schedule(learning_rate)
@@ -138,8 +145,6 @@ class Optimizer:
                 f"only one of clipnorm, clipvalue and global_clipnorm may be given, got {' and '.join(named)}"
             )
         self.clipnorm, self.clipvalue, self.global_clipnorm = clipnorm, clipvalue, global_clipnorm
-        if not isinstance(use_ema, bool):
-            raise TypeError(f"use_ema must be True or False, got {use_ema!r}")
         self.use_ema = use_ema
         self.ema_momentum, self.ema_overwrite_frequency = ema_momentum, ema_overwrite_frequency
         if loss_scale_factor is not None:
@@ -148,8 +153,26 @@ class Optimizer:
                 f"got {loss_scale_factor!r}"
             )
         self.gradient_accumulation_steps = gradient_accumulation_steps
-        self.weight_decay_exclusions: tuple[str, ...] = ()
         self.exclude_from_weight_decay(var_names=weight_decay_exclusions)
+
+    @classmethod
+    def _arguments(cls) -> list[str]:
+        """The names of the constructor's arguments, and of those that it shares with all optimizers."""
+        import inspect
+
+        found = [p for kind in (cls, Optimizer) for p in inspect.signature(kind).parameters.values()]
+        return list(dict.fromkeys(p.name for p in found if p.kind is not p.VAR_KEYWORD))
+
+    if not TYPE_CHECKING:  # a type checker would take it for leave to set any attribute
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            """Raise where there is no such attribute: to set `lr` would change nothing."""
+            ours = type(self).__module__.startswith("fastnn.")
+            if ours and not name.startswith("_") and not hasattr(type(self), name):
+                raise AttributeError(
+                    f"{type(self).__name__} has no attribute {name!r}; {nearest_names(name, self._arguments())}"
+                )
+            super().__setattr__(name, value)
 
     # ---- the learning rate ----
 
@@ -162,7 +185,7 @@ class Optimizer:
                 "learning_rate must be a number or one of fastnn.optimizers.schedules, which the engine evaluates at "
                 f"each step, got {type(value).__name__}"
             )
-        return _Constant(number("learning_rate", value, 0.0, math.inf))
+        return _Constant(number("learning_rate", value, 0.0))
 
     @property
     def learning_rate(self) -> float:
@@ -265,8 +288,9 @@ class Optimizer:
 
         Parameters
         ----------
-        var_list : ignored in effect
-            The weights are those of the model that the optimizer is compiled into.
+        var_list : optional
+            Ignored; accepted for compatibility with Keras. The weights are those of the model that the optimizer is
+            compiled into.
         """
         if self.use_ema and self._engine is not None:
             if self._swapped:

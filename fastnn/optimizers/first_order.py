@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
-from fastnn._settings import Setting
+from fastnn._settings import Flag, Setting
 from fastnn.optimizers.base import Optimizer, Shared, Slot
-from fastnn.schedules import LearningRateSchedule
+from fastnn.optimizers.schedules import LearningRateSchedule
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -32,7 +31,8 @@ class SGD(Optimizer):
     0.1
     """
 
-    momentum = Setting(high=math.nextafter(1, 2))
+    momentum = Setting(high=1.0)
+    nesterov = Flag()
     _FIELDS = ("momentum", "nesterov")
 
     def __init__(
@@ -44,7 +44,7 @@ class SGD(Optimizer):
     ) -> None:
         super().__init__(learning_rate, **shared)
         self.momentum = momentum
-        self.nesterov = bool(nesterov)
+        self.nesterov = nesterov
 
     @property
     def code(self) -> int:
@@ -83,9 +83,10 @@ class RMSprop(Optimizer):
     >>> model.compile(fastnn.optimizers.RMSprop(0.001, momentum=0.9), "mse")
     """
 
-    rho = Setting(high=math.nextafter(1, 2))
-    momentum = Setting(high=math.nextafter(1, 2))
+    rho = Setting(high=1.0)
+    momentum = Setting(high=1.0)
     epsilon = Setting(open_low=True)
+    centered = Flag()
     _FIELDS = ("rho", "momentum", "epsilon", "centered")
 
     def __init__(
@@ -98,7 +99,7 @@ class RMSprop(Optimizer):
         **shared: Unpack[Shared],
     ) -> None:
         super().__init__(learning_rate, **shared)
-        self.rho, self.momentum, self.epsilon, self.centered = rho, momentum, epsilon, bool(centered)
+        self.rho, self.momentum, self.epsilon, self.centered = rho, momentum, epsilon, centered
 
     @property
     def code(self) -> int:
@@ -183,7 +184,7 @@ class Adadelta(Optimizer):
     >>> model.compile(fastnn.optimizers.Adadelta(1.0), "mse")
     """
 
-    rho = Setting(high=math.nextafter(1, 2))
+    rho = Setting(high=1.0)
     epsilon = Setting(open_low=True)
     _FIELDS = ("rho", "epsilon")
 
@@ -231,8 +232,8 @@ class Lion(Optimizer):
     >>> model.compile(fastnn.optimizers.Lion(1e-4, weight_decay=0.1), "mse")
     """
 
-    beta_1 = Setting(high=math.nextafter(1, 2), open_low=True)
-    beta_2 = Setting(high=math.nextafter(1, 2))
+    beta_1 = Setting(high=1.0, open_low=True)
+    beta_2 = Setting(high=1.0)
     _FIELDS = ("beta_1", "beta_2")
 
     def __init__(

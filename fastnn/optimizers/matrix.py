@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from fastnn._settings import Setting, count
+from fastnn._settings import Flag, Setting
 from fastnn.optimizers.base import Optimizer, Shared, Slot
-from fastnn.schedules import LearningRateSchedule
+from fastnn.optimizers.schedules import LearningRateSchedule
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -45,10 +45,11 @@ class Adafactor(Optimizer):
     >>> model.compile(fastnn.optimizers.Adafactor(0.01), "mse")
     """
 
-    beta_2_decay = Setting(low=-math.inf, high=math.nextafter(0, 1))
+    beta_2_decay = Setting(low=-math.inf, high=0.0)
     epsilon_1 = Setting(open_low=True)
     epsilon_2 = Setting()
     clip_threshold = Setting(open_low=True)
+    relative_step = Flag()
     _FIELDS = ("beta_2_decay", "epsilon_1", "epsilon_2", "clip_threshold", "relative_step")
 
     def __init__(
@@ -63,7 +64,7 @@ class Adafactor(Optimizer):
     ) -> None:
         super().__init__(learning_rate, **shared)
         self.beta_2_decay, self.epsilon_1, self.epsilon_2 = beta_2_decay, epsilon_1, epsilon_2
-        self.clip_threshold, self.relative_step = clip_threshold, bool(relative_step)
+        self.clip_threshold, self.relative_step = clip_threshold, relative_step
 
     @property
     def code(self) -> int:
@@ -130,16 +131,20 @@ class Muon(Optimizer):
     >>> model.compile(fastnn.optimizers.Muon(0.01), "mse")
     """
 
-    adam_beta_1 = Setting(high=1.0)
-    adam_beta_2 = Setting(high=1.0)
+    adam_beta_1 = Setting(high=1.0, open_high=True)
+    adam_beta_2 = Setting(high=1.0, open_high=True)
     adam_weight_decay = Setting(optional=True)
     epsilon = Setting(open_low=True)
     adam_lr_ratio = Setting()
-    momentum = Setting(high=math.nextafter(1, 2))
+    momentum = Setting(high=1.0)
     rms_rate = Setting(optional=True)
     muon_a = Setting(low=-math.inf)
     muon_b = Setting(low=-math.inf)
     muon_c = Setting(low=-math.inf)
+    nesterov = Flag()
+    exclude_embeddings = Flag()
+    exclude_layers: Sequence[str] = ()
+    ns_steps = Setting(high=_MOST_ITERATIONS, whole=True)
     _FIELDS = (
         "adam_beta_1", "adam_beta_2", "adam_weight_decay", "epsilon", "exclude_layers", "exclude_embeddings", "muon_a",
         "muon_b", "muon_c", "adam_lr_ratio", "momentum", "ns_steps", "nesterov", "rms_rate",
@@ -169,12 +174,12 @@ class Muon(Optimizer):
         self.adam_beta_1, self.adam_beta_2, self.epsilon = adam_beta_1, adam_beta_2, epsilon
         self.adam_weight_decay, self.adam_lr_ratio = adam_weight_decay, adam_lr_ratio
         self.muon_a, self.muon_b, self.muon_c = muon_a, muon_b, muon_c
-        self.momentum, self.nesterov, self.rms_rate = momentum, bool(nesterov), rms_rate
-        self.ns_steps = count("ns_steps", ns_steps, 0, _MOST_ITERATIONS + 1)
+        self.momentum, self.nesterov, self.rms_rate = momentum, nesterov, rms_rate
+        self.ns_steps = ns_steps
         names = [] if exclude_layers is None else list(exclude_layers)
         if isinstance(exclude_layers, str) or not all(isinstance(name, str) and name for name in names):
             raise TypeError(f"exclude_layers must be a list of non-empty strings, got {exclude_layers!r}")
-        self.exclude_layers, self.exclude_embeddings = names, bool(exclude_embeddings)
+        self.exclude_layers, self.exclude_embeddings = names, exclude_embeddings
 
     @property
     def code(self) -> int:

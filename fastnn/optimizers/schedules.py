@@ -5,7 +5,6 @@ Pass one as an optimizer's `learning_rate`. Calling it gives the rate at a step,
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -13,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn._registry import Registry
-from fastnn._settings import count, number
+from fastnn._settings import count, flag, number
 
 _NO_TABLE = np.zeros(0)
 
@@ -57,7 +56,7 @@ class LearningRateSchedule:
     def _set(self, name: str, **rates: Any) -> None:
         self.name = name
         for field, value in rates.items():
-            setattr(self, field, number(field, value, 0.0, math.inf))
+            setattr(self, field, number(field, value, 0.0))
 
 
 class _Constant(LearningRateSchedule):
@@ -87,7 +86,7 @@ class _Decay(LearningRateSchedule):
         name: str | None = None,
     ) -> None:
         self._set(name or type(self).__name__, initial_learning_rate=initial_learning_rate, decay_rate=decay_rate)
-        self.decay_steps, self.staircase = count("decay_steps", decay_steps, 1), bool(staircase)
+        self.decay_steps, self.staircase = count("decay_steps", decay_steps, 1), flag("staircase", staircase)
 
     @property
     def numbers(self) -> tuple[float, ...]:
@@ -164,7 +163,7 @@ class PiecewiseConstantDecay(LearningRateSchedule):
     def __init__(self, boundaries: Sequence[int], values: Sequence[float], name: str = "PiecewiseConstant") -> None:
         self.name = name
         self.boundaries = [count("boundaries", step, 0, 2**53) for step in boundaries]
-        self.values = [number("values", rate, 0.0, math.inf) for rate in values]
+        self.values = [number("values", rate, 0.0) for rate in values]
         if len(self.boundaries) != len(self.values) - 1:
             raise ValueError(
                 f"values must hold one more number than boundaries, got {len(self.values)} and {len(self.boundaries)}"
@@ -216,7 +215,7 @@ class PolynomialDecay(LearningRateSchedule):
         name: str = "PolynomialDecay",
     ) -> None:
         self._set(name, initial_learning_rate=initial_learning_rate, end_learning_rate=end_learning_rate, power=power)
-        self.decay_steps, self.cycle = count("decay_steps", decay_steps, 1), bool(cycle)
+        self.decay_steps, self.cycle = count("decay_steps", decay_steps, 1), flag("cycle", cycle)
 
     @property
     def numbers(self) -> tuple[float, ...]:
@@ -269,7 +268,7 @@ class CosineDecay(LearningRateSchedule):
     ) -> None:
         self._set(name, initial_learning_rate=initial_learning_rate, alpha=alpha)
         self.decay_steps = count("decay_steps", decay_steps, 1)
-        self.warmup_target = None if warmup_target is None else number("warmup_target", warmup_target, 0.0, math.inf)
+        self.warmup_target = None if warmup_target is None else number("warmup_target", warmup_target, 0.0)
         self.warmup_steps = count("warmup_steps", warmup_steps, 0)
 
     @property
@@ -318,7 +317,7 @@ class CosineDecayRestarts(LearningRateSchedule):
     ) -> None:
         self._set(name, initial_learning_rate=initial_learning_rate, m_mul=m_mul, alpha=alpha)
         self.first_decay_steps = count("first_decay_steps", first_decay_steps, 1)
-        self.t_mul = number("t_mul", t_mul, 1.0, math.inf)
+        self.t_mul = number("t_mul", t_mul, 1.0)
 
     @property
     def numbers(self) -> tuple[float, ...]:
@@ -365,9 +364,9 @@ class OneCycle(LearningRateSchedule):
     ) -> None:
         self._set(name, max_learning_rate=max_learning_rate)
         self.total_steps = count("total_steps", total_steps, 1)
-        self.warmup_fraction = number("warmup_fraction", warmup_fraction, 0.0, math.nextafter(1, 2))
-        self.initial_divisor = number("initial_divisor", initial_divisor, 0.0, math.inf, open_low=True)
-        self.final_divisor = number("final_divisor", final_divisor, 0.0, math.inf, open_low=True)
+        self.warmup_fraction = number("warmup_fraction", warmup_fraction, 0.0, 1.0)
+        self.initial_divisor = number("initial_divisor", initial_divisor, 0.0, open_low=True)
+        self.final_divisor = number("final_divisor", final_divisor, 0.0, open_low=True)
 
     @property
     def numbers(self) -> tuple[float, ...]:
