@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastnn._warnings import warn
 from fastnn.data import Deferred
 
 Array = npt.NDArray[Any]
@@ -220,8 +220,4 @@ class BatchFeed:
 def warn_of_end(missing: int | None) -> None:
     """Say that an epoch is shorter than it was to be, because the data ended."""
     short = "" if missing is None else f", {missing} steps before the end of the epoch"
-    warnings.warn(
-        f"the data ran out{short}: give a source that yields steps_per_epoch * epochs batches, or fewer steps",
-        UserWarning,
-        stacklevel=5,
-    )
+    warn(f"the data ran out{short}: give a source that yields steps_per_epoch * epochs batches, or fewer steps")

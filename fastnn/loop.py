@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn import goals
+from fastnn._warnings import warn
 from fastnn.callbacks.base import PREDICT_BATCH_HOOKS, TEST_BATCH_HOOKS, TRAIN_BATCH_HOOKS, CallbackList, Logs
 from fastnn.callbacks.reporter import Reporter
 from fastnn.data import pieces
@@ -264,10 +264,9 @@ def warn_if_nonfinite(totals: Totals, epoch: int) -> bool:
     """Say from which step on the loss was not finite, if it was not."""
     if totals.first_nonfinite < 0:
         return False
-    warnings.warn(
+    warn(
         f"the loss is not finite from epoch {epoch + 1}, step {totals.first_nonfinite + 1} on: try a smaller learning "
         f"rate",
         RuntimeWarning,
-        stacklevel=5,
     )
     return True

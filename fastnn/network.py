@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +12,8 @@ import numpy.typing as npt
 from fastnn import config, data, frames, layers, plan, utils
 from fastnn._engine import Engine
 from fastnn._registry import nearest_names
+from fastnn._settings import flag
+from fastnn._warnings import warn
 from fastnn.layers.base import (
     Home,
     Layer,
@@ -34,6 +35,8 @@ class Network:
     """A stack of layers and the engine that holds their weights; see :class:`fastnn.Sequential`."""
 
     def __init__(self, layers: Iterable[Layer] | None = None, name: str | None = None) -> None:
+        if not isinstance(name, (str, type(None))):
+            raise TypeError(f"name must be a string, got {type(name).__name__}")
         self.name = name or "sequential"
         self.layers: list[Layer] = []
         self._engine: Engine | None = None
@@ -218,7 +221,7 @@ class Network:
             views[spec.layer, spec.name] = view
         last = self.layers[-1]
         if lowered.outputs == 1 and getattr(getattr(last, "activation", None), "name", "") == "softmax":
-            warnings.warn("softmax over one unit is always 1: use sigmoid, or two units", UserWarning, stacklevel=4)
+            warn("softmax over one unit is always 1: use sigmoid, or two units")
         self._engine, self._compiled_code = engine, None
         self._home.built, self._home.views = True, views
         self._first = self._first_layer()
@@ -276,8 +279,9 @@ class Network:
 
     @trainable.setter
     def trainable(self, value: bool) -> None:
+        trainable = flag("trainable", value)
         for layer in self.layers:
-            layer.trainable = bool(value)
+            layer.trainable = trainable
 
     # ---- weights ----
 
@@ -342,7 +346,7 @@ class Network:
             features = None if features is None else layer.build(features)
             shape = f"(None, {features or '?'})"
             activation = getattr(getattr(layer, "activation", None), "name", "")
-            rows.append((f"{layer.name} ({type(layer).__name__})", shape, activation, f"{layer.count_params():,}"))
+            rows.append((f"{layer.name} ({type(layer).__name__})", shape, activation, layer.summary_count()))
             rows += layer.summary_rows() if isinstance(layer, Parallel) else []
         titles = ("Layer (type)", "Output shape", "Activation", "Parameters")
         widths = [max(len(row[k]) for row in [titles, *rows]) for k in range(4)]

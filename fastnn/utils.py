@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastnn._settings import count
+
 _lock = threading.Lock()
 _source = np.random.SeedSequence()
 
@@ -44,14 +46,22 @@ def to_categorical(x: npt.ArrayLike, num_classes: int | None = None) -> npt.NDAr
 
     Parameters
     ----------
-    x : array-like of int, shape (rows,) or (rows, 1)
-        Labels from 0 to `num_classes` - 1.
+    x : array-like of int, of any shape
+        Labels from 0 to `num_classes` - 1. A last axis of length 1, behind others, is left out: (rows, 1) is (rows,).
     num_classes : int, optional
         Default: the largest label + 1.
 
     Returns
     -------
     ndarray of float32, shape (rows, num_classes)
+        Of x of more axes, all of them and then the classes.
+
+    Raises
+    ------
+    TypeError
+        When labels or `num_classes` are no integers.
+    ValueError
+        When a label is negative or not below `num_classes`, or that is below 1.
 
     Examples
     --------
@@ -62,11 +72,12 @@ def to_categorical(x: npt.ArrayLike, num_classes: int | None = None) -> npt.NDAr
     labels: npt.NDArray[Any] = np.asarray(x)
     if labels.size and labels.dtype.kind not in "iub":
         raise TypeError(f"x must hold integer class labels, got dtype {labels.dtype}")
+    shape = labels.shape[:-1] if labels.ndim > 1 and labels.shape[-1] == 1 else labels.shape
     labels = labels.reshape(-1).astype(np.int64)
-    classes = int(labels.max(initial=-1)) + 1 if num_classes is None else int(num_classes)
+    classes = int(labels.max(initial=-1)) + 1 if num_classes is None else count("num_classes", num_classes, 1)
     if labels.size and (labels.min() < 0 or labels.max() >= classes):
         bad = int(labels[(labels < 0) | (labels >= classes)][0])
         raise ValueError(f"x holds the label {bad}; with num_classes={classes} labels go from 0 to {classes - 1}")
     out = np.zeros((labels.size, classes), np.float32)
     out[np.arange(labels.size), labels] = 1
-    return out
+    return out.reshape(*shape, classes)

@@ -407,6 +407,8 @@ def test_an_extra_that_is_missing_is_named(name, module, monkeypatch):
     [
         (lambda: callbacks.EarlyStopping(mode="least"), "mode must be 'auto', 'min' or 'max', got 'least'"),
         (lambda: callbacks.EarlyStopping(patience=-1), "patience must be at least 0"),
+        (lambda: callbacks.EarlyStopping(restore_best_weights=1), "restore_best_weights must be True or False, got 1"),
+        (lambda: callbacks.CSVLogger("x", append="no"), "append must be True or False, got 'no'"),
         (lambda: callbacks.EarlyStopping(monitor=3), "monitor must be the name of a log, got int"),
         (lambda: callbacks.ReduceLROnPlateau(factor=1.0), "factor must lie between 0 and 1, got 1.0"),
         (lambda: callbacks.ModelCheckpoint("x", save_freq="batch"), "save_freq must be 'epoch' or a number of batches"),

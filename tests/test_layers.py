@@ -305,7 +305,11 @@ def test_members_of_an_ensemble_train_as_alone():
         (lambda: layers.Dropout("x"), TypeError, "rate must be a number, got str"),
         (lambda: layers.Dropout(0.5, seed=-1), ValueError, "seed must be an integer"),
         (lambda: layers.GaussianNoise(-1), ValueError, "stddev must be at least 0, got -1"),
-        (lambda: layers.BatchNormalization(momentum=2), ValueError, "momentum must be"),
+        (lambda: layers.BatchNormalization(momentum=2), ValueError, "momentum must be from 0 to 1, got 2"),
+        (lambda: layers.BatchNormalization(center="no"), TypeError, "center must be True or False, got 'no'"),
+        (lambda: layers.Dense(2, use_bias="no"), TypeError, "use_bias must be True or False, got 'no'"),
+        (lambda: layers.Dense(2).count_params(), ValueError, "no number of parameters yet: build the model first"),
+        (lambda: fastnn.Sequential([layers.Layer(input_shape=(2,))]), TypeError, "layers must be .* Layer is none"),
     ],
 )
 def test_bad_arguments_get_one_sentence(make, error, sentence):

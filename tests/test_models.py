@@ -1,7 +1,11 @@
 """Sequential: what a user calls, what it returns, and what bad input gets."""
 
 import copy
+import importlib
+import inspect
 import json
+import operator
+import warnings
 
 import numpy as np
 import pytest
@@ -9,6 +13,7 @@ import pytest
 import fastnn
 import fastnn as tf
 from fastnn import layers
+from fastnn.callbacks import Callback
 
 
 def digits():
@@ -102,6 +107,16 @@ def test_summary_lists_layers_and_parameters():
     small().summary(print_fn=lines.append)
     assert any("dense_1 (Dense)" in line and line.rstrip().endswith("24") for line in lines)
     assert lines[-1].startswith("Parameters: 44")
+
+
+def test_the_summary_of_a_model_without_weights_knows_no_numbers_of_parameters():
+    lines = []
+    stack = layers.Residual([layers.Dense(3)])
+    fastnn.Sequential([layers.Dense(3), layers.Dropout(0.1), stack]).summary(print_fn=lines.append)
+    assert [line.split()[-1] for line in lines[4:7]] == ["?", "0", "?"]
+    lines.clear()
+    fastnn.Sequential([layers.Dense(3), layers.Heads({"a": [layers.Dense(1)]})]).summary(print_fn=lines.append)
+    assert [line.split()[-1] for line in lines[4:7]] == ["?"] * 3
 
 
 def test_names_weights_and_config_round_trip():
@@ -255,6 +270,24 @@ def test_bad_data_gets_one_sentence_and_changes_nothing(case, call):
         (lambda: fastnn.optimizers.Adam(-1), ValueError, "learning_rate must be at least 0, got -1"),
         (lambda: fastnn.Sequential([layers.Dense(2**40, input_shape=(2**40,))]), ValueError, "cannot be addressed"),
         (lambda: fastnn.set_num_threads(0), ValueError, "n must be an integer from 1 to 256"),
+        (lambda: fastnn.Sequential(name=3), TypeError, "name must be a string, got int"),
+        (lambda: fastnn.Sequential.from_config({}), ValueError, "a list of layers under 'layers', .* got nothing"),
+        (lambda: fastnn.Sequential.from_config([]), TypeError, "config must be a dict, .* got list"),
+        (lambda: small(loss=fastnn.losses.Loss()), TypeError, "got their base, which has no rule"),
+        (lambda: small(optimizer=fastnn.optimizers.Optimizer(0.1)), TypeError, "got their base, which has no rule"),
+        (lambda: setattr(small(), "trainable", "no"), TypeError, "trainable must be True or False, got 'no'"),
+        (lambda: small().forward(X, training="no"), TypeError, "training must be True or False, got 'no'"),
+        (lambda: fastnn.datasets.load_digits(by_writer="no"), TypeError, "by_writer must be True or False, got 'no'"),
+        (lambda: fastnn.Model, AttributeError, "no attribute 'Model'; layers.Branches takes several inputs"),
+        (lambda: fastnn.Sequentail, AttributeError, "did you mean 'Sequential'"),
+        (lambda: fastnn.models.Functional, AttributeError, "no attribute 'Functional'; layers.Branches takes"),
+        (lambda: layers.Concatenate, AttributeError, "no attribute 'Concatenate'; layers.Branches takes"),
+        (lambda: layers.Conv2D, AttributeError, "fastnn has dense networks only"),
+        (lambda: layers.LSTM, AttributeError, "fastnn has dense networks only"),
+        (lambda: fastnn.utils.to_categorical([0, 1], 2.7), TypeError, "num_classes must be an integer, got float"),
+        (lambda: fastnn.utils.to_categorical([0, 1], "3"), TypeError, "num_classes must be an integer, got str"),
+        (lambda: fastnn.utils.to_categorical([0, 1], -1), ValueError, "num_classes must be at least 1, got -1"),
+        (lambda: fastnn.utils.to_categorical([0, 3], 3), ValueError, "x holds the label 3; with num_classes=3"),
     ],
 )
 def test_bad_arguments_get_one_sentence(attempt, error, sentence):
@@ -303,6 +336,61 @@ def test_a_loss_that_turns_nan_is_reported_once():
     with pytest.warns(RuntimeWarning, match=r"not finite from epoch 1, step \d") as caught:
         model.fit(X, X[:, 0], epochs=5, batch_size=2, verbose=0)
     assert len(caught) == 1
+
+
+class OwnLoop(Callback):
+    """A callback of the user's, from whose line fastnn is called again."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        with pytest.warns(UserWarning, match="softmax over one unit") as caught:
+            fastnn.Sequential([layers.Dense(1, "softmax", input_shape=(3,))])
+        assert caught[0].filename == __file__
+
+
+def test_warnings_point_to_the_users_line():
+    """However deep the call is: at the start of a model, within fit, in a callback of fastnn's and of the user's."""
+    batches = ((X[:4], Y[:4]) for _ in range(2))
+    diverging = fastnn.Sequential([layers.Dense(1, input_shape=(3,))])
+    diverging.compile(fastnn.optimizers.SGD(1e30), "mse")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        line = inspect.currentframe().f_lineno
+        fastnn.Sequential([layers.Dense(1, "softmax", input_shape=(3,))])
+        diverging.fit(X, X[:, 0], epochs=5, batch_size=2, verbose=0)
+        small().fit(X, Y, verbose=0, callbacks=fastnn.callbacks.EarlyStopping("loose"))
+        small().fit(batches, steps_per_epoch=3, verbose=0)
+        fastnn.Sequential().add(layers.Dense(1, "softmax", input_shape=(3,)))
+    assert [entry.filename for entry in caught] == [__file__] * 5
+    assert [entry.lineno - line for entry in caught] == [1, 2, 3, 4, 5]
+    small().fit(X, Y, verbose=0, callbacks=OwnLoop())
+
+
+@pytest.mark.parametrize(
+    ("labels", "shape"),
+    [
+        ([0, 1], (2, 2)),
+        ([[0], [1]], (2, 2)),
+        ([[0, 1], [1, 0]], (2, 2, 2)),
+        ([[[0], [1]]], (1, 2, 2)),
+        (1, (2,)),
+        ([[0]], (1, 1)),
+        (np.array([True, False]), (2, 2)),
+    ],
+)
+def test_to_categorical_has_the_shapes_of_keras(labels, shape):
+    rows = fastnn.utils.to_categorical(labels)
+    assert rows.shape == shape
+    np.testing.assert_array_equal(rows.argmax(axis=-1).ravel(), np.ravel(labels))
+    assert fastnn.utils.to_categorical(labels, np.int64(5)).shape == (*shape[:-1], 5)
+
+
+@pytest.mark.parametrize("package", ["fastnn", "fastnn.keras"])
+def test_every_module_imports_by_its_name_in_keras(package):
+    for name in (
+        "activations", "callbacks", "config", "constraints", "datasets", "initializers", "layers", "losses", "metrics",
+        "models", "optimizers", "optimizers.schedules", "regularizers", "saving", "utils",
+    ):  # fmt: skip
+        assert importlib.import_module(f"{package}.{name}") is operator.attrgetter(name)(fastnn)
 
 
 def test_check_finite_can_be_left_out():

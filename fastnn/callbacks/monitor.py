@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import inspect
 import math
-import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fastnn._settings import count, number
+from fastnn._settings import count, flag, number
+from fastnn._warnings import warn
 from fastnn.callbacks.base import Callback, Logs
 from fastnn.callbacks.reporter import say
 
@@ -35,7 +35,7 @@ class Monitor(Callback):
         if mode not in ("auto", "min", "max"):
             raise ValueError(f"mode must be 'auto', 'min' or 'max', got {mode!r}")
         self.monitor, self.mode = monitor, mode
-        self.min_delta = abs(number("min_delta", min_delta, -math.inf, math.inf))
+        self.min_delta = abs(number("min_delta", min_delta, -math.inf))
         self.best: float | None = None
 
     def _sign(self) -> int:
@@ -60,11 +60,9 @@ class Monitor(Callback):
         """The log that is watched, or None and a warning."""
         found = (logs or {}).get(self.monitor)
         if found is None:
-            warnings.warn(
+            warn(
                 f"{type(self).__name__} watches {self.monitor!r}, which is not in the logs; there are "
-                f"{', '.join(logs or ())}",
-                UserWarning,
-                stacklevel=4,
+                f"{', '.join(logs or ())}"
             )
         return found
 
@@ -112,8 +110,8 @@ class EarlyStopping(Monitor):
         super().__init__(monitor, mode, min_delta)
         self.patience = count("patience", patience, 0)
         self.verbose = verbose
-        self.baseline = None if baseline is None else number("baseline", baseline, -math.inf, math.inf)
-        self.restore_best_weights = bool(restore_best_weights)
+        self.baseline = None if baseline is None else number("baseline", baseline, -math.inf)
+        self.restore_best_weights = flag("restore_best_weights", restore_best_weights)
         self.start_from_epoch = count("start_from_epoch", start_from_epoch, 0)
         self.wait = self.stopped_epoch = self.best_epoch = 0
         self.best_weights: list[npt.NDArray[Any]] | None = None
@@ -192,13 +190,13 @@ class ReduceLROnPlateau(Monitor):
         min_lr: float = 0.0,
     ) -> None:
         super().__init__(monitor, mode, min_delta)
-        self.factor = number("factor", factor, -math.inf, math.inf)
+        self.factor = number("factor", factor, -math.inf)
         if not 0 < self.factor < 1:
             raise ValueError(f"factor must lie between 0 and 1, got {factor}")
         self.patience = count("patience", patience, 0)
         self.verbose = verbose
         self.cooldown = count("cooldown", cooldown, 0)
-        self.min_lr = number("min_lr", min_lr, -math.inf, math.inf)
+        self.min_lr = number("min_lr", min_lr, -math.inf)
         self.wait = self.cooldown_counter = 0
 
     def on_train_begin(self, logs: Logs | None = None) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fastnn._registry import Registry
+from fastnn._registry import Registry, absent
+from fastnn._settings import flag
 from fastnn.layers.activation import ELU, GLU, Activation, LeakyReLU, ReLU, Softmax
 from fastnn.layers.base import Layer
 from fastnn.layers.branches import Branches
@@ -128,9 +129,13 @@ def deserialize(config: dict[str, Any]) -> Layer:
         return _registry.get(config)
     attributes = {key: arguments[key] for key in ("trainable", "learning_rate_multiplier") if key in arguments}
     layer = _registry.get(config | {"config": {k: v for k, v in arguments.items() if k not in attributes}})
-    trainable = attributes.get("trainable", layer.trainable)
-    if not isinstance(trainable, bool):
-        raise TypeError(f"trainable must be True or False, got {trainable!r}")
-    layer.trainable = trainable
+    layer.trainable = flag("trainable", attributes.get("trainable", layer.trainable))
     layer.learning_rate_multiplier = attributes.get("learning_rate_multiplier", layer.learning_rate_multiplier)
     return layer
+
+
+if not TYPE_CHECKING:  # a type checker would take it for leave to use any name
+
+    def __getattr__(name: str) -> Any:
+        """Raise, saying what there is instead."""
+        raise absent(__name__, name, __all__)

@@ -174,12 +174,11 @@ class Layer:
     name : str or None
         Unique within its model; given by the model where the user gave none.
     dtype : str or None
-        ``"float32"`` or ``"float64"``; None follows the model.
+        ``"float32"``, ``"float64"`` or ``"mixed_bfloat16"``; None follows the model.
     trainable : bool
         Whether training changes its parameters; a change counts from the next :meth:`fastnn.Sequential.compile` on.
     learning_rate_multiplier : float
-        The optimizer's learning rate counts so many times for this layer, 1 at first; a change counts from the next
-        compile on.
+        Factor on the optimizer's learning rate for this layer; default 1. A change counts from the next compile on.
     input_axes : tuple of int or None
         Shape of a row of its input, where it was told (`input_shape`).
 
@@ -272,7 +271,7 @@ class Layer:
 
     def build(self, inputs: int) -> int:
         """Settle the shapes for `inputs` features; returns the number of outputs."""
-        raise NotImplementedError
+        raise TypeError(f"layers must be fastnn's own, which the engine computes; {type(self).__name__} is none")
 
     def parameters(self) -> list[tuple[str, tuple[int, ...], Initializer]]:
         """Name, shape and initializer of each parameter, once built."""
@@ -381,8 +380,18 @@ class Layer:
         set_arrays({f"{self.name}/{name}": self._weight(name) for name in names}, weights)
 
     def count_params(self) -> int:
-        """The number of the layer's parameters."""
-        return sum(int(np.prod(shape)) for _, shape, _ in self.parameters()) if self._home else 0
+        """The number of the layer's parameters, once its model is built."""
+        if self._is_open():
+            raise ValueError(f"layer {self.name!r} has no number of parameters yet: build the model first")
+        return sum(int(np.prod(shape)) for _, shape, _ in self.parameters())
+
+    def _is_open(self) -> bool:
+        """Whether the shapes of its parameters are not known yet."""
+        return bool(self.parameters()) and (self._home is None or not self._home.built)
+
+    def summary_count(self) -> str:
+        """The number of its parameters for the summary, where it is known."""
+        return "?" if self._is_open() else f"{self.count_params():,}"
 
     def _weight(self, name: str) -> npt.NDArray[Any]:
         if self._home is None or not self._home.built:

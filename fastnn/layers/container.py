@@ -202,7 +202,7 @@ class Parallel(Container):
                 f"  {stack.name} ({', '.join(type(layer).__name__ for layer in stack.layers) or 'as it is'})",
                 f"(None, {stack._widths[1] or '?'})",
                 "",
-                f"{stack.count_params():,}",
+                stack.summary_count(),
             )
             for stack in self.layers
         ]
