@@ -91,8 +91,9 @@ def ours_first(context: Context, result: Result, workload: Workload, task: str) 
     probes = ", ".join(f"{clock(seconds)} on {count}" for count, seconds in ours.probes.items())
     loss = "" if ours.loss is None else f"; loss after the first epoch {ours.loss:.4f}"
     result.header = HEADER
-    result.notes.append(f"fastnn on {ours.worker.threads} threads (probed: {probes}){loss}.")
-    context.say(f"    fastnn on {ours.worker.threads} threads; probed {probes}")
+    threads = "1 thread" if ours.worker.threads == 1 else f"{ours.worker.threads} threads"
+    result.notes.append(f"fastnn on {threads} (probed: {probes}){loss}.")
+    context.say(f"    fastnn on {threads}; probed {probes}")
     return ours
 
 
