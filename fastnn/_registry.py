@@ -152,10 +152,9 @@ class Registry(Generic[T]):
         """
         argument = argument or self.kind
         config: dict[str, Any] = {}
-        if identifier is self.base or type(identifier) is self.base:
-            raise TypeError(
-                f"{argument} must be one of the known {self.kind} classes, got their base, which has no rule"
-            )
+        given = identifier if isinstance(identifier, type) else type(identifier)
+        if given in (self.base, self.custom):
+            raise self._without_rule(argument, given)
         if isinstance(identifier, type) and issubclass(identifier, self.base):
             identifier = identifier()
         if isinstance(identifier, self.base):
@@ -184,11 +183,14 @@ class Registry(Generic[T]):
             instead = f": derive from {_public_name(self.custom)}" if self.custom else ""
             for method in self.computed:
                 check_known_method(member, method, argument, instead)
-        if self.custom is not None and (type(member) is self.custom or not hasattr(member, "code")):
-            raise TypeError(
-                f"{argument} must be one of the known {self.kind} classes or derive from {_public_name(self.custom)}, "
-                f"got {type(member).__name__}, which has no rule"
-            )
+        if self.custom is not None and not hasattr(member, "code"):
+            raise self._without_rule(argument, type(member))
+
+    def _without_rule(self, argument: str, given: type) -> TypeError:
+        own = f" or derive from {_public_name(self.custom)}" if self.custom else ""
+        return TypeError(
+            f"{argument} must be one of the known {self.kind} classes{own}, got {given.__name__}, which has no rule"
+        )
 
     def serialize(self, member: T) -> dict[str, Any]:
         """A JSON-able dict from which :meth:`get` makes an equal member."""

@@ -18,8 +18,8 @@ from fastnn import (
     metrics,
     optimizers,
     regularizers,
-    schedules,
 )
+from fastnn.optimizers import schedules
 
 FOLDER = Path(__file__).parent / "reference"
 # float32: sums of a dozen terms in another order, and differences of such sums; ten steps of training enlarge them.

@@ -398,13 +398,14 @@ def test_statistics_of_a_normalization():
     assert layer.variance is None
     assert layer.get_weights() == []
     layer.adapt([1.0, 3.0])  # one column
+    model = None
     for _ in range(2):
         np.testing.assert_array_equal(layer.mean, [[2.0]])
         np.testing.assert_array_equal(layer.variance, [[1.0]])
         for ours, theirs in zip(layer.get_weights(), ([2.0], [1.0]), strict=True):
             np.testing.assert_array_equal(ours, theirs)
         layer.mean[...] = 9
-        model = fastnn.Sequential([fastnn.Input((1,)), layer]) if layer._model is None else layer._model
+        model = model or fastnn.Sequential([fastnn.Input((1,)), layer])
     np.testing.assert_array_equal(model.predict([[5.0], [1.0]]), [[3.0], [-1.0]])
     layer.set_weights([[0.0], [4.0]])
     np.testing.assert_array_equal(layer.variance, [[4.0]])

@@ -501,8 +501,8 @@ def test_a_schedule_moves_within_one_epoch():
         (lambda: optimizers.Lion(beta_1=0), ValueError, "beta_1 must be greater than 0 and at most 1, got 0"),
         (lambda: optimizers.Adafactor(beta_2_decay=1), ValueError, "beta_2_decay must be at most 0, got 1"),
         (lambda: schedules.ExponentialDecay(0.1, 2, 0.5, "no"), TypeError, "staircase must be True or False, got 'no'"),
-        (lambda: optimizers.SGD(schedules.LearningRateSchedule()), TypeError, "got their base, which has no rule"),
-        (lambda: optimizers.get(optimizers.Optimizer), TypeError, "optimizer must be .* got their base, which has no"),
+        (lambda: optimizers.SGD(schedules.LearningRateSchedule()), TypeError, "got [A-Z][A-Za-z]*, which has no rule"),
+        (lambda: optimizers.get(optimizers.Optimizer), TypeError, "optimizer must be .* got [A-Z][A-Za-z]*, which has no"),
         (lambda: optimizers.get(type("Mine", (optimizers.Optimizer,), {})(0.1)), TypeError, "Mine has none: derive"),
     ],
 )

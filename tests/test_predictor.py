@@ -140,7 +140,10 @@ def test_a_long_call_lets_other_threads_run(widths, rows, lets_go):
         thread.start()
         started.wait()
         before = len(turns)
-        predictor(x)
+        for _ in range(200):  # the system may have better things to do than to wake the other thread at once
+            predictor(x)
+            if len(turns) > before:
+                break
         assert (len(turns) > before) == lets_go
     finally:
         stop.set()
