@@ -102,7 +102,9 @@ cdef class Engine:
         self._scratch_bytes_per_thread = fnn_scratch_bytes(&self.model, 1)
 
     def _renew_lock(self):
-        self._lock = threading.Lock()
+        """A new one, unless this thread holds it."""
+        if self._owner == 0 or self._owner != <unsigned long>PyThread_get_thread_ident():
+            self._lock, self._owner = threading.Lock(), 0
 
     cdef int _list_stripes(self) except -1:
         cdef size_t count = fnn_stripes(&self.model, NULL)

@@ -149,7 +149,8 @@ class Sequential(Trainer):
         Parameters
         ----------
         x : array-like, shape (rows, features)
-            For a model with branches a dict of arrays or a data frame.
+            For a model with branches a dict of arrays or a data frame. Where it can be read in place it is not
+            copied, and :meth:`backward` reads it again: it must not change in between.
         training : bool, default False
             Run as in a training step: with dropout and noise, and batch normalization by the statistics of these rows,
             which also move its moving statistics.

@@ -310,7 +310,8 @@ class Network:
 
     def get_weights(self) -> list[Array]:
         """Copies of all parameters, in the order of the layers."""
-        return [view.copy() for view in self._home.views.values()]
+        with self._home.lock:
+            return [view.copy() for view in self._home.views.values()]
 
     def set_weights(self, weights: Sequence[npt.ArrayLike]) -> None:
         """Set all parameters.
@@ -326,7 +327,8 @@ class Network:
             When their number or a shape is wrong; no weight has changed then.
         """
         self._need_engine("set_weights")
-        set_arrays({"/".join(key): view for key, view in self._home.views.items()}, weights)
+        with self._home.lock:
+            set_arrays({"/".join(key): view for key, view in self._home.views.items()}, weights)
 
     def count_params(self) -> int:
         """The number of parameters."""

@@ -34,7 +34,8 @@ cdef class Predictor:
     """A frozen model: it cannot change, and answers without locks from any number of threads at once.
 
     Made by ``model.freeze()``, which copies the weights; the model may go on training. Results are those of
-    ``model.predict``, bit for bit.
+    ``model.predict``, bit for bit. What a row holds is not looked at: a number that is no category, for which
+    ``predict`` raises, makes the answer NaN.
 
     Parameters
     ----------
@@ -97,10 +98,14 @@ cdef class Predictor:
 
     cdef int run(self, const float *x, float *y, size_t rows) noexcept nogil:
         cdef const fnn_predictor *frozen = <const fnn_predictor *>self._frozen
+        if self._typenum != cnp.NPY_FLOAT32:
+            return 2
         return frozen.run(frozen, x, self._inputs, rows, y)
 
     cdef int run_double(self, const double *x, double *y, size_t rows) noexcept nogil:
         cdef const fnn_predictor *frozen = <const fnn_predictor *>self._frozen
+        if self._typenum != cnp.NPY_FLOAT64:
+            return 2
         return frozen.run(frozen, x, self._inputs, rows, y)
 
     def __call__(self, x, out=None):
@@ -152,7 +157,7 @@ cdef cnp.ndarray _rows(Predictor self, x):
     """X itself where it can be read in place, else a copy that can."""
     cdef cnp.ndarray array
     cdef int axes
-    if isinstance(x, np.ndarray):
+    if cnp.PyArray_CheckExact(x) or (isinstance(x, np.ndarray) and not isinstance(x, np.ma.MaskedArray)):
         array = x
         axes = cnp.PyArray_NDIM(array)
         if (axes == 1 or axes == 2) and cnp.PyArray_TYPE(array) == self._typenum \
@@ -168,7 +173,7 @@ cdef cnp.ndarray _rows(Predictor self, x):
         raise TypeError("x is sparse, which a frozen Predictor cannot read: use the model's predict")
     if self._columns is not None and frames.has_names(x):
         return data.named_inputs(x, *self._columns, self._dtype.name, check_finite=False)[0]
-    values = np.asarray(x)
+    values = frames.as_array(x, "x")
     if values.ndim == 1:
         return data.inputs(values[None, :], self._inputs, self._dtype.name, check_finite=False)[0]
     return data.inputs(x, self._inputs, self._dtype.name, check_finite=False)

@@ -15,6 +15,7 @@ import math
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -116,7 +117,8 @@ def _parts(model: Sequential, training: bool) -> list[Any]:
 
 def to_bytes(model: Sequential) -> bytes:
     """What :func:`save_model` would write; :func:`from_bytes` reads it."""
-    return b"".join(_parts(model, True))
+    with model._home.lock:
+        return b"".join(_parts(model, True))
 
 
 def save_model(model: Sequential, filepath: str | os.PathLike[str], training: bool = True) -> None:
@@ -141,15 +143,20 @@ def save_model(model: Sequential, filepath: str | os.PathLike[str], training: bo
     >>> model = fastnn.Sequential([fastnn.layers.Dense(1, input_shape=(2,))])
     >>> fastnn.saving.save_model(model, "model.fastnn")
     """
-    target = Path(filepath)
-    parts = _parts(model, training)
+    target = Path(os.path.realpath(filepath))  # what a link points to is replaced, not the link
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"{filepath} cannot be written: there is no folder {target.parent}")
+    if target.exists() and not target.is_file():
+        raise OSError(f"{filepath} is no regular file, which a model could replace")
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
     try:
-        with temporary.open("xb") as file:
-            for part in parts:
+        with model._home.lock, temporary.open("xb") as file:
+            for part in _parts(model, training):
                 file.write(part)
             file.flush()
             os.fsync(file.fileno())
+        if target.exists():
+            shutil.copymode(target, temporary)
         temporary.replace(target)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -388,7 +395,8 @@ def load_weights(model: Sequential, filepath: str | os.PathLike[str]) -> None:
     model._need_engine("load_weights")
     _, arrays = _read(filepath)
     weights = {name: array for name, array in arrays.items() if not name.startswith("optimizer/")}
-    _fill(_tensors(model, training=False), weights, str(filepath))
+    with model._home.lock:
+        _fill(_tensors(model, training=False), weights, str(filepath))
 
 
 def restore(model: Sequential, path: str | os.PathLike[str]) -> None:
@@ -413,11 +421,12 @@ def restore(model: Sequential, path: str | os.PathLike[str]) -> None:
         raise ModelFileError(f"{path} was trained by another optimizer than {type(model.optimizer).__name__}")
     numbers: Any = saved.optimizer
     vars(model.optimizer).update({key: value for key, value in vars(numbers).items() if key != "_engine"})
-    model._ready("restore")
-    _fill(_tensors(model), _tensors(saved), str(path))
-    model._seed, model._epochs_done = saved._seed, saved._epochs_done
-    model._engine.iterations = saved._engine.iterations
-    model._engine.momentum_product = saved._engine.momentum_product
+    with model._home.lock:
+        model._ready("restore")
+        _fill(_tensors(model), _tensors(saved), str(path))
+        model._seed, model._epochs_done = saved._seed, saved._epochs_done
+        model._engine.iterations = saved._engine.iterations
+        model._engine.momentum_product = saved._engine.momentum_product
 
 
 def _fill(wanted: dict[str, npt.NDArray[Any]], arrays: dict[str, npt.NDArray[Any]], path: str) -> None:
@@ -442,6 +451,13 @@ def _expected_bytes(config: Any, features: int, item: int) -> int:
     return total
 
 
+def _builds(config: Any) -> bool:
+    """Whether a model of this configuration has weights from the start."""
+    given = [layers.deserialize(entry) for entry in config["layers"][:1]]
+    computing = any(entry["class_name"] != "InputLayer" for entry in config["layers"])
+    return computing and given[0].input_features is not None
+
+
 def _restore(
     metadata: dict[str, str],
     arrays: dict[str, npt.NDArray[Any]],
@@ -463,6 +479,8 @@ def _restore(
         first = config["layers"][0]["config"].get("input_shape")
         if first is not None and math.prod(layers.base.axes_of(first, "input_shape")) != features:
             raise ModelFileError("the first layer's input_shape is not the width the model was built for")
+    elif _builds(config):
+        raise ModelFileError("the file says that its model is not built, and its layers that it is")
     model = kind.from_config(config)
     if compiled is not None:
         model.compile(**(arguments(compiled) if arguments else {}))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from threading import RLock
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -41,7 +40,6 @@ class Trainer(Network):
         self._goals: tuple[Goal, ...] = ()
         self._layout = goals.Layout([], [])  # of the engine's sums, as it is set up
         self._state_of: tuple[optimizers.Optimizer, Any] | None = None  # whose state the engine holds, and its code
-        self._lock = RLock()  # held while the engine is set up and runs by that, and while compile changes what it says
         self._epochs_done = 0
         self._initial_epoch = 0  # a callback that restores a run sets it before the first epoch
         self._steps_per_execution = 1
@@ -90,7 +88,7 @@ class Trainer(Network):
         chosen = optimizers.get(optimizer)
         wanted = goals.of(self._head_names(), loss, loss_weights, metrics, weighted_metrics)
         steps = count("steps_per_execution", steps_per_execution, 1)
-        with self._lock:  # a run of another thread ends as it began
+        with self._home.lock:  # a run of another thread ends as it began
             self.optimizer, self._goals, self._steps_per_execution = chosen, wanted, steps
             self.loss = {goal.name: goal.loss for goal in wanted} if self._heads else wanted[0].loss
             self._compiled_code = None
@@ -117,12 +115,12 @@ class Trainer(Network):
     @contextmanager
     def _running(self, action: str) -> Iterator[tuple[Engine, goals.Layout, optimizers.Optimizer]]:
         """What :meth:`_ready` gives; no other thread sets the engine up anew within."""
-        with self._lock:
+        with self._home.lock:
             yield self._ready(action)
 
     def _ready(self, action: str) -> tuple[Engine, goals.Layout, optimizers.Optimizer]:
         """The engine, set up for the losses, the metrics and the optimizer as they are; and how to read its sums."""
-        with self._lock:
+        with self._home.lock:
             optimizer, engine = self._need_goals(action), self._need_engine(action)
             if self._compiled_code != (optimizer.code, optimizer.slots):
                 self._set_up(action, engine, optimizer)

@@ -502,7 +502,7 @@ def test_a_schedule_moves_within_one_epoch():
         (lambda: optimizers.Adafactor(beta_2_decay=1), ValueError, "beta_2_decay must be at most 0, got 1"),
         (lambda: schedules.ExponentialDecay(0.1, 2, 0.5, "no"), TypeError, "staircase must be True or False, got 'no'"),
         (lambda: optimizers.SGD(schedules.LearningRateSchedule()), TypeError, "got [A-Z][A-Za-z]*, which has no rule"),
-        (lambda: optimizers.get(optimizers.Optimizer), TypeError, "optimizer must be .* got [A-Z][A-Za-z]*, which has no"),
+        (lambda: optimizers.get(optimizers.Optimizer), TypeError, "optimizer must be .* got Optimizer, which has no"),
         (lambda: optimizers.get(type("Mine", (optimizers.Optimizer,), {})(0.1)), TypeError, "Mine has none: derive"),
     ],
 )

@@ -120,6 +120,16 @@ def test_out_apart_from_x():
     assert predictor(memory[:0], out=memory[:0]).shape == (0, 4)
 
 
+def test_masked_values_are_refused_in_place_too():
+    predictor = network((3, 2)).freeze()
+    for x in (np.ones((2, 3), np.float32), np.ones(3)):
+        x = np.ma.masked_array(x, x * [0, 1, 0])
+        with pytest.raises(ValueError, match="x has masked values"):
+            predictor(x)
+    with pytest.raises(ValueError, match="x must have rows of one length"):
+        predictor([[1, 2, 3], [1, 2]])
+
+
 @pytest.mark.thread_unsafe(reason="sets the interval at which threads take turns")
 @pytest.mark.parametrize(("widths", "rows", "lets_go"), [((1, 700, 700, 1), 200, True), ((32, 64, 64, 1), 1, False)])
 def test_a_long_call_lets_other_threads_run(widths, rows, lets_go):
@@ -214,6 +224,9 @@ def test_cython_code_can_embed_it(tmp_path):
         predictor = fastnn.Sequential([fastnn.Input((3,)), fastnn.layers.Dense(2)]).freeze()
         x, y = np.ones((4, 3), np.float32), np.empty((4, 2), np.float32)
         assert embedder.answer(predictor, x, y) == 0
+        np.testing.assert_array_equal(y, predictor(x))
+        other = fastnn.Sequential([fastnn.Input((3,), dtype="float64"), fastnn.layers.Dense(2)]).freeze()
+        assert embedder.answer(other, x, y) == 2
         np.testing.assert_array_equal(y, predictor(x))
     """
     done = subprocess.run(

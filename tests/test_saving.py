@@ -1,7 +1,10 @@
 """The model file: exact round trips, and one exception for whatever else the bytes may be."""
 
 import contextlib
+import copy
 import json
+import os
+import threading
 
 import numpy as np
 import pytest
@@ -207,6 +210,61 @@ def test_rows_without_features_are_refused(layer, name, shape, tmp_path):
             header[name] = {"dtype": "F32", "shape": list(shape), "data_offsets": [0, size]}
 
     refused(path, resigned(path, change))
+
+
+def test_a_model_that_is_built_and_says_it_is_not(tmp_path):
+    """Its weights would be made before anybody has counted them."""
+    trained().save(tmp_path / "m")
+
+    def change(header):
+        training = json.loads(header["__metadata__"]["training"])
+        header["__metadata__"]["training"] = json.dumps(training | {"built": None})
+
+    refused(tmp_path / "m", resigned(tmp_path / "m", change))
+
+
+def test_a_file_of_a_model_in_training_is_whole(tmp_path):
+    """Whoever reads or writes all of a model's weights waits for the run of another thread, and it for them."""
+    model = fastnn.Sequential([fastnn.Input((1,)), fastnn.layers.Dense(20000)])
+    model.compile(fastnn.optimizers.SGD(0.001), "mse")
+    model.set_weights([np.zeros((1, 20000)), np.zeros(20000)])
+    x, y, done = np.zeros((4, 1), np.float32), np.full((4, 20000), 1e5, np.float32), threading.Event()
+
+    def train():
+        while not done.is_set():
+            model.train_on_batch(x, y)
+
+    thread = threading.Thread(target=train)
+    thread.start()
+    try:
+        for _ in range(20):
+            model.save(tmp_path / "m")
+            for bias in (
+                fastnn.load_model(tmp_path / "m").get_weights()[1],
+                model.get_weights()[1],
+                model.layers[-1].get_weights()[1],
+                copy.deepcopy(model).get_weights()[1],
+            ):
+                assert bias.min() == bias.max()  # as after every whole step
+    finally:
+        done.set()
+        thread.join()
+
+
+def test_a_file_keeps_its_mode_and_the_links_to_it(tmp_path):
+    target, link = tmp_path / "m", tmp_path / "link"
+    trained().save(target)
+    target.chmod(0o600)
+    link.symlink_to(target)
+    trained().save(link)
+    assert link.is_symlink()
+    assert target.stat().st_mode & 0o777 == 0o600
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="pipe is no regular file"):
+        trained().save(tmp_path / "pipe")
+    with pytest.raises(FileNotFoundError, match="there is no folder"):
+        trained().save(tmp_path / "no" / "m")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["link", "m", "pipe"]
 
 
 @pytest.mark.thread_unsafe(reason="patches the os module")

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
 import re
+import weakref
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
+from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,21 +33,41 @@ _WORDS = re.compile("(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
 class Home:
-    """What layers know of the model they belong to: its parameters.
+    """What layers know of the model they belong to: its parameters. The copy of a layer belongs to none.
 
     A reference to the model would be a circle: the memory of a model that nobody needs any more would stay until the
     garbage collector comes by.
 
     Attributes
     ----------
+    lock : RLock
+        Held while the engine is set up and runs by that, and by whoever reads or changes the parameters as a whole.
     built : bool
     views : dict of (str, str) to numpy.ndarray
         The parameters, by layer and name, once built.
     """
 
     def __init__(self) -> None:
+        self.lock = RLock()
         self.built = False
         self.views: dict[tuple[str, str], npt.NDArray[Any]] = {}
+        _homes.add(self)
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        return type(None), ()
+
+
+_homes: weakref.WeakSet[Home] = weakref.WeakSet()
+
+
+def _renew_locks() -> None:
+    """In a forked process the threads that held them are not there."""
+    for home in list(_homes):
+        home.lock = RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_locks)
 
 
 def give_name(layer: Layer, others: Iterable[Layer], place: str) -> None:
@@ -352,7 +376,10 @@ class Layer:
 
     def get_weights(self) -> list[npt.NDArray[Any]]:
         """Copies of the layer's parameters, in the order of :meth:`parameters`."""
-        return [self._weight(name).copy() for name, _, _ in self.parameters()] if self._home else []
+        if self._home is None:
+            return []
+        with self._home.lock:
+            return [self._weight(name).copy() for name, _, _ in self.parameters()]
 
     @property
     def weights(self) -> list[npt.NDArray[Any]]:
@@ -376,8 +403,9 @@ class Layer:
 
     def set_weights(self, weights: Sequence[npt.ArrayLike]) -> None:
         """Set the layer's parameters, as :meth:`get_weights` gives them; errors as for the model's."""
-        names = [name for name, _, _ in self.parameters()]
-        set_arrays({f"{self.name}/{name}": self._weight(name) for name in names}, weights)
+        views = {f"{self.name}/{name}": self._weight(name) for name, _, _ in self.parameters()}
+        with self._home.lock if self._home else nullcontext():
+            set_arrays(views, weights)
 
     def count_params(self) -> int:
         """The number of the layer's parameters, once its model is built."""

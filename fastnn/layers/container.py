@@ -103,7 +103,7 @@ class Stack(Container):
         if isinstance(layers, Network):
             self._initial = {"/".join(key): view.copy() for key, view in layers._home.views.items()}
             self.input_features = layers._engine.plan.inputs if layers._engine else None
-            layers = [copy.deepcopy(layer, {id(layers._home): None}) for layer in layers.layers]
+            layers = [copy.deepcopy(layer) for layer in layers.layers]
         for given in layers:
             layer = deserialize(given) if isinstance(given, dict) else given
             if not isinstance(layer, Layer) or (isinstance(layer, InputLayer) and self.layers):
