@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastnn._settings import flag
 from fastnn.frames import as_array, is_null
 from fastnn.layers._op import ENCODINGS, Op
 from fastnn.layers.base import Layer, check_width
@@ -61,7 +62,7 @@ class Lookup(Layer):
         self.mask_token = None if mask_token is None else self._token(mask_token, "mask_token")
         self.oov_token = self._token(oov_token, "oov_token")
         self.output_mode = check_output_mode(output_mode, whole_numbers=True)
-        self.invert, self.pad_to_max_tokens = bool(invert), bool(pad_to_max_tokens)
+        self.invert, self.pad_to_max_tokens = flag("invert", invert), flag("pad_to_max_tokens", pad_to_max_tokens)
         if self.invert and self.output_mode != "int":
             raise ValueError(f"output_mode must be 'int' where invert is True, got {output_mode!r}")
         if self.pad_to_max_tokens and self.max_tokens is None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastnn._checks import check_number
+from fastnn._settings import flag, number
 from fastnn.frames import real_array
 from fastnn.initializers import Initializer
 from fastnn.layers._op import OP_COLUMNS, RULE_DIVIDE, RULE_MULTIPLY, RULE_SCALE, Op
@@ -88,7 +88,7 @@ class Normalization(Layer):
         if (mean is None) != (variance is None):
             missing = "variance" if variance is None else "mean"
             raise ValueError(f"{missing} is missing: give both mean and variance, or neither and call adapt")
-        self.invert = bool(invert)
+        self.invert = flag("invert", invert)
         self._given = mean is not None
         self._mean = _statistic("mean", 0.0 if mean is None else mean)
         self._variance = _statistic("variance", 1.0 if variance is None else variance)
@@ -204,8 +204,8 @@ class Rescaling(Layer):
         self, scale: float, offset: float = 0.0, name: str | None = None, dtype: Any = None, input_shape: Any = None
     ) -> None:
         super().__init__(name, dtype, input_shape)
-        self.scale = check_number("scale", scale, -np.inf, np.inf)
-        self.offset = check_number("offset", offset, -np.inf, np.inf)
+        self.scale = number("scale", scale, -np.inf, np.inf)
+        self.offset = number("offset", offset, -np.inf, np.inf)
         self._features = 0
 
     def build(self, inputs: int) -> int:
