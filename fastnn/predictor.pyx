@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fastnn.layers._op import OP_DENSE
+from fastnn.layers._op import OP_DENSE as _OP_DENSE
 cimport numpy as cnp
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.stddef cimport size_t
@@ -70,7 +70,7 @@ cdef class Predictor:
         self._typenum, self._itemsize = self._dtype.num, self._dtype.itemsize
         self._inputs, self._outputs = plan.inputs, plan.outputs
         # An op that is no product takes the time of about ten multiply-adds for each output, as in useful_threads.
-        self._row_work = sum([(op.inputs if op.code == OP_DENSE else 10) * op.outputs for op in plan.ops])
+        self._row_work = sum([(op.inputs if op.code == _OP_DENSE else 10) * op.outputs for op in plan.ops])
         self._columns, self._heads = columns, heads
 
     @property
