@@ -30,7 +30,7 @@ WHY = {
     "T1": "beside the products, the update passes every parameter and its moments through the second-level cache",
     "T2a": "each row is read twice, forward and for the gradient, which the peers pay as well",
     "T2b": "as T2a, with less overhead to win from anybody",
-    "T3": "products are only a part of a step: update, loss and copies of kernels are of the same order",
+    "T3": "products are half of a step, and alone take most of the time that is asked for, at the peak rate",
     "T4": "a register tile alone runs nearer the peak: packing the operands and passing the result on take the rest",
     "I1": "a row reads all weights, so the second-level cache sets the pace",
     "I3a": "waking a second thread costs a good part of a call",
