@@ -95,6 +95,8 @@ def real_array(values: Any, name: str) -> Array:
     Objects become float64 where all of them are numbers, and so do the missing values of a column that has a dtype for
     its values (NaN), such as one of nullable bools.
     """
+    if type(values) is np.ndarray and values.dtype.kind in REAL:  # a row to predict takes microseconds
+        return values
     if sparse.is_sparse(values):
         raise TypeError(f"{name} is a sparse matrix, which it cannot be: pass {name}.toarray()")
     check_collected(values, name)
