@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+DENSE, LABELS = 0, 1  # targets: a row of numbers like the output, or one class label
 SUM_OVER_BATCH_SIZE, SUM, MEAN_WITH_SAMPLE_WEIGHT = 0, 1, 2
 MAX_NUMBERS = 4
 

@@ -69,16 +69,14 @@ def _quotas(root="/"):
     return found
 
 
-def _usable_cores():
-    """Processors this process may use: its affinity mask, and the quota of its control groups where there is one."""
-    cores = fnn_prepare_threads()
-    return min(cores, max(1, round(min(_quotas(), default=cores))))
-
-
 def _pick_threads():
-    cores = _usable_cores()
+    """As many as OMP_NUM_THREADS says, else as processors this process may use, by its affinity and its quotas."""
+    cores = fnn_prepare_threads()
     text = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    set_num_threads(min(int(text) if text.isdigit() and int(text) else cores, FNN_MAX_THREADS))
+    threads = int(text) if text.isdigit() else 0
+    if threads == 0:
+        threads = min(cores, max(1, round(min(_quotas(), default=cores))))
+    set_num_threads(min(threads, FNN_MAX_THREADS))
 
 
 def set_num_threads(n):

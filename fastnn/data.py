@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fastnn import losses, sparse
+from fastnn import sparse
 from fastnn._engine import all_finite
+from fastnn._head import LABELS
 from fastnn._registry import nearest_names
 from fastnn.frames import column_names, real_array
 from fastnn.sparse import SparseRows
+
+if TYPE_CHECKING:
+    from fastnn import losses
 
 Array = npt.NDArray[Any]
 LARGE = 2**28  # bytes: what would take more once it is converted is converted piece by piece, whenever it is read
@@ -288,7 +292,7 @@ def targets(
     if array.ndim == 0 or len(array) != rows:
         given = "a scalar" if array.ndim == 0 else f"{len(array)} rows"
         raise ValueError(f"{beside} and {name} must have the same number of rows, got {rows} rows and {given}")
-    if loss.targets == losses.LABELS:
+    if loss.targets == LABELS:
         return _labels(array, outputs, loss, name)
     columns = loss.target_columns(outputs)
     if array.ndim == 1 and columns == 1:
@@ -296,9 +300,9 @@ def targets(
     if array.shape != (rows, columns):
         like = "like the model's output" if columns == outputs else f"for {loss.name} and {outputs} outputs"
         hint = "; integer labels need sparse_categorical_crossentropy" if array.ndim == 1 else ""
-        if isinstance(loss, losses.CustomLoss):
-            hint = "; other targets need target_columns=..., of FunctionLoss or CustomLoss, 0 for integer labels"
-        raise ValueError(f"{name} must have shape ({rows}, {columns}) {like}, got {array.shape}{hint}")
+        raise ValueError(
+            f"{name} must have shape ({rows}, {columns}) {like}, got {array.shape}{loss.other_targets or hint}"
+        )
     converted = _as_rows(array, dtype)
     if check_finite and array.dtype.kind == "f":
         _check_finite(converted, name)

@@ -14,7 +14,6 @@ from fastnn.callbacks.base import PREDICT_BATCH_HOOKS, TEST_BATCH_HOOKS, TRAIN_B
 from fastnn.callbacks.reporter import Reporter
 from fastnn.data import pieces
 from fastnn.feeds import ArrayFeed, BatchFeed, Chunk
-from fastnn.goals import Layout
 
 if TYPE_CHECKING:
     from fastnn.models import Sequential
@@ -28,12 +27,12 @@ class Totals:
     """Sums of a run so far, from which the loss and the metrics follow."""
 
     def __init__(self) -> None:
-        self._layout = Layout([], [])
+        self._layout = goals.Layout([], [])
         self.sums: Array = np.zeros(1)
         self.rows = self.steps = 0
         self.first_nonfinite = -1
 
-    def read_by(self, layout: Layout) -> None:
+    def read_by(self, layout: goals.Layout) -> None:
         """Say how to read the sums that come; those of a model that was compiled otherwise are forgotten."""
         if layout is not self._layout:
             self._layout, self.sums, self.rows = layout, np.zeros(1), 0

@@ -285,9 +285,6 @@ class Network:
 
     # ---- weights ----
 
-    def _weight(self, layer: str, name: str) -> Array:
-        return self._home.views[layer, name]
-
     @property
     def weights(self) -> list[Array]:
         """Views of all parameters, in the order of the layers: writing to one changes the model."""

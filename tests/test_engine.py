@@ -209,16 +209,23 @@ def test_ctrl_c_stops_between_steps(ctrl_c):
     assert model._engine.iterations > 0
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_forked_child_can_train():
-    code = """
-import os, sys, warnings
+def exit_status_with_a_model(code):
+    """Of a process with a model of two threads, and x, that runs the code."""
+    before = """
+import os, sys, threading, time, warnings
 import numpy as np, fastnn
 warnings.simplefilter("ignore")
 fastnn.set_num_threads(2)
 model = fastnn.Sequential([fastnn.layers.Dense(256, "relu", input_shape=(256,)), fastnn.layers.Dense(1)])
 model.compile("sgd", "mse")
 x = np.random.default_rng(0).random((2000, 256), np.float32)
+"""
+    return subprocess.run([sys.executable, "-c", before + code], timeout=60).returncode
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_can_train():
+    code = """
 model.fit(x, x[:, :1], verbose=0)
 child = os.fork()
 model.fit(x, x[:, :1], verbose=0)
@@ -229,19 +236,12 @@ if child == 0:
     os._exit(alone - 1)
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
-    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+    assert exit_status_with_a_model(code) == 0
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_child_forked_during_a_fit_does_not_wait_for_its_end():
     code = """
-import os, sys, threading, time, warnings
-import numpy as np, fastnn
-warnings.simplefilter("ignore")
-fastnn.set_num_threads(2)
-model = fastnn.Sequential([fastnn.layers.Dense(256, "relu", input_shape=(256,)), fastnn.layers.Dense(1)])
-model.compile("sgd", "mse")
-x = np.random.default_rng(0).random((2000, 256), np.float32)
 threading.Thread(target=lambda: model.fit(x, x[:, :1], epochs=10**6, verbose=0), daemon=True).start()
 while not model._engine.iterations:
     time.sleep(0.01)
@@ -251,7 +251,7 @@ if child == 0:
     os._exit(0)
 os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
-    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+    assert exit_status_with_a_model(code) == 0
 
 
 @pytest.mark.thread_unsafe(reason="sets the number of threads of the process")

@@ -114,12 +114,12 @@ class History(Callback):
     ['loss']
     """
 
-    def set_model(self, model: Sequential) -> None:
-        """Keep no reference: the model keeps its history, and the two would outlive each other's use."""
-
     def __init__(self) -> None:
         self.epoch: list[int] = []
         self.history: dict[str, list[float]] = {}
+
+    def set_model(self, model: Sequential) -> None:
+        """Keep no reference: the model keeps its history, and the two would outlive each other's use."""
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Start with an empty list of epochs; the history goes on, as in Keras."""

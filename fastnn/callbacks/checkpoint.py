@@ -78,10 +78,8 @@ class ModelCheckpoint(Monitor):
     ) -> None:
         super().__init__(monitor, mode)
         self.filepath, self.verbose = os.fspath(filepath), verbose
-        self.save_best_only, self.save_weights_only = (
-            flag("save_best_only", save_best_only),
-            flag("save_weights_only", save_weights_only),
-        )
+        self.save_best_only = flag("save_best_only", save_best_only)
+        self.save_weights_only = flag("save_weights_only", save_weights_only)
         self.save_freq = save_freq
         if initial_value_threshold is not None:
             self.best = number("initial_value_threshold", initial_value_threshold, -math.inf)
@@ -175,10 +173,8 @@ class BackupAndRestore(Callback):
         if not os.fspath(backup_dir):
             raise ValueError("backup_dir must name a folder, got an empty string")
         self.backup_dir = Path(backup_dir)
-        self.double_checkpoint, self.delete_checkpoint = (
-            flag("double_checkpoint", double_checkpoint),
-            flag("delete_checkpoint", delete_checkpoint),
-        )
+        self.double_checkpoint = flag("double_checkpoint", double_checkpoint)
+        self.delete_checkpoint = flag("delete_checkpoint", delete_checkpoint)
         self._epoch = self._number = 0
         every = _frequency(save_freq)
         if every is None:

@@ -242,6 +242,11 @@ class Layer:
             self._set_penalties(activity_regularizer=activity_regularizer)
 
     @property
+    def _built(self) -> bool:
+        """Whether it has parameters, as it is in a model that has been built."""
+        return self._home is not None and self._home.built
+
+    @property
     def _called(self) -> str:
         """What messages call the layer, which has no name before it is in a model."""
         return f"this {type(self).__name__}" if self.name is None else f"layer {self.name!r}"
@@ -265,7 +270,7 @@ class Layer:
             raise ValueError(
                 "activity_regularizer cannot be an OrthogonalRegularizer, which is for kernels: use L1, L2 or L1L2"
             )
-        if penalty is not self._activity and self._home is not None and self._home.built:
+        if penalty is not self._activity and self._built:
             raise ValueError(
                 f"activity_regularizer of layer {self.name!r} must be set before the model is built: make a new model "
                 f"from its get_config"
@@ -384,7 +389,7 @@ class Layer:
     @property
     def weights(self) -> list[npt.NDArray[Any]]:
         """Views of the layer's parameters, once its model is built: writing to one changes the model."""
-        return [self._weight(name) for name, _, _ in self.parameters()] if self._home and self._home.built else []
+        return [self._weight(name) for name, _, _ in self.parameters()] if self._built else []
 
     @property
     def trainable_weights(self) -> list[npt.NDArray[Any]]:
@@ -415,7 +420,7 @@ class Layer:
 
     def _is_open(self) -> bool:
         """Whether the shapes of its parameters are not known yet."""
-        return bool(self.parameters()) and (self._home is None or not self._home.built)
+        return bool(self.parameters()) and not self._built
 
     def summary_count(self) -> str:
         """The number of its parameters for the summary, where it is known."""

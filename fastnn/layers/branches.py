@@ -98,7 +98,7 @@ class Branches(Parallel):
     def _shared_out(self, inputs: int) -> dict[str, int]:
         """The widths of the branches of a row of `inputs` features: the one that is not known gets the rest."""
         known = self.widths
-        if self._home is not None and self._home.built:
+        if self._built:
             known = self.built_widths
         unknown = [name for name, width in known.items() if width is None]
         total = sum(width or 0 for width in known.values())
@@ -134,6 +134,6 @@ class Branches(Parallel):
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         config = {k: v for k, v in super().get_config().items() if k != "input_shape"}
-        widths = self.built_widths if self._home is not None and self._home.built else self.widths
+        widths = self.built_widths if self._built else self.widths
         config["branches"] = {str(stack.name): stack.serialized(widths[str(stack.name)]) for stack in self.layers}
         return config | ({"columns": self._given_columns} if self._given_columns else {})

@@ -191,7 +191,7 @@ class Discretization(Layer):
         """
         if self.num_bins is None:
             raise ValueError(f"{self._called} was given its bin_boundaries: adapt() would have no effect")
-        if self._home is not None and self._home.built:
+        if self._built:
             raise ValueError(f"{self._called} belongs to a model that is built: call adapt before")
         values = np.sort(real_array(data, "data").astype(np.float32), axis=None)
         if not values.size or not np.isfinite(values).all():

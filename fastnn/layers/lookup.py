@@ -104,7 +104,7 @@ class Lookup(Layer):
         return self.vocabulary
 
     def _may_change(self, action: str) -> None:
-        if self._home is not None and self._home.built:
+        if self._built:
             raise ValueError(f"{self._called} belongs to a model that is built: call {action} before")
 
     def set_vocabulary(self, vocabulary: Any) -> None:

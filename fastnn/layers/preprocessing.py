@@ -106,13 +106,13 @@ class Normalization(Layer):
         return self._in_use("variance", self._variance)
 
     def _in_use(self, name: str, found: npt.NDArray[np.float64]) -> npt.NDArray[Any] | None:
-        if self._home is not None and self._home.built:
+        if self._built:
             return self._weight(name)[None, :].copy()
         return found[None, :].copy() if self._adapted or self._given else None
 
     def get_weights(self) -> list[npt.NDArray[Any]]:
         """Copies of mean and variance: before the model is built those that :meth:`adapt` found, or none."""
-        if self._home is not None and self._home.built:
+        if self._built:
             return super().get_weights()
         return [self._mean.copy(), self._variance.copy()] if self._adapted else []
 
@@ -146,7 +146,7 @@ class Normalization(Layer):
                 f"all of the column NaN: leave such rows out, or fill them first, as with numpy.nanmean(data, axis=0)"
             )
         self._mean, self._variance, self._adapted = wide.mean(axis=0), wide.var(axis=0), True
-        if self._home is not None and self._home.built:
+        if self._built:
             self._weight("mean")[...] = self._mean
             self._weight("variance")[...] = self._variance
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastnn._head import DENSE, LABELS
 from fastnn._registry import Registry
-from fastnn.losses._base import DENSE, EPSILON, LABELS, Loss
+from fastnn.losses._base import EPSILON, Loss
 from fastnn.losses._crossentropy import (
     BinaryCrossentropy,
     BinaryFocalCrossentropy,

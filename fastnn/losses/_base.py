@@ -9,15 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastnn._head import MEAN_WITH_SAMPLE_WEIGHT, SUM, SUM_OVER_BATCH_SIZE, Head, Measure
+from fastnn import data
+from fastnn._head import DENSE, LABELS, MEAN_WITH_SAMPLE_WEIGHT, SUM, SUM_OVER_BATCH_SIZE, Head, Measure
 from fastnn._registry import nearest_names
-from fastnn._settings import flag as flag
-from fastnn._settings import number as number
 from fastnn.frames import real_array
 
 Rows = npt.NDArray[np.float64]
 
-DENSE, LABELS = 0, 1  # targets: a row of numbers like the output, or one class label
 EPSILON = 1e-7  # Keras's: probabilities are clipped to [EPSILON, 1 - EPSILON]
 _REDUCTIONS = {
     "sum_over_batch_size": SUM_OVER_BATCH_SIZE,
@@ -62,6 +60,7 @@ class Loss:
 
     name: str
     targets: int = DENSE
+    other_targets = ""  # the end of a message on targets of another shape: what to do
     code: int
 
     def __init__(self, reduction: str = "sum_over_batch_size", name: str | None = None) -> None:
@@ -102,8 +101,6 @@ class Loss:
 
     def _checked(self, y_true: Any, y_pred: Any, sample_weight: Any) -> tuple[npt.NDArray[Any], Rows, Rows | None]:
         """Targets as the engine has them, predictions of two axes and weights, all but labels in float64."""
-        from fastnn import data  # which imports losses
-
         y = flat_rows(real_array(y_pred, "y_pred"), "y_pred").astype(np.float64)
         t = real_array(y_true, "y_true")
         t = flat_rows(t, "y_true") if t.ndim > 2 else t

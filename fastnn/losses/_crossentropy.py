@@ -8,7 +8,9 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from fastnn.losses._base import EPSILON, LABELS, Loss, Rows, flag, number
+from fastnn._head import LABELS
+from fastnn._settings import flag, number
+from fastnn.losses._base import EPSILON, Loss, Rows
 
 
 class _Crossentropy(Loss):

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastnn.losses._base import Loss, Rows, flag, number
+from fastnn._settings import flag, number
+from fastnn.losses._base import Loss, Rows
 
 
 class Quantile(Loss):

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastnn.losses._base import EPSILON, Loss, Rows, number
+from fastnn._settings import number
+from fastnn.losses._base import EPSILON, Loss, Rows
 
 
 class MeanSquaredError(Loss):

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastnn._head import MEAN_WITH_SAMPLE_WEIGHT, SUM
+from fastnn._head import DENSE, LABELS, MEAN_WITH_SAMPLE_WEIGHT, SUM
 from fastnn._settings import count
-from fastnn.losses._base import _REDUCTIONS, DENSE, LABELS, Loss
+from fastnn.losses._base import _REDUCTIONS, Loss
 
 Array = npt.NDArray[Any]
 
@@ -76,6 +76,8 @@ class CustomLoss(Loss):
     """
 
     code = 25
+
+    other_targets = "; other targets need target_columns=..., of FunctionLoss or CustomLoss, 0 for integer labels"
 
     def __init__(
         self, reduction: str = "sum_over_batch_size", name: str | None = None, target_columns: int | None = None

@@ -8,8 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn import data
-from fastnn._head import Measure
-from fastnn.losses import DENSE, LABELS
+from fastnn._head import DENSE, LABELS, Measure
 
 Array = npt.NDArray[Any]
 State = npt.NDArray[np.float64]

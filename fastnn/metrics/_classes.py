@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fastnn.losses._base import flag, number
+from fastnn._settings import flag, number
 from fastnn.metrics._base import EITHER, Array, Metric, State, Value, plain, ratio
 
 _EPSILON = 1e-7

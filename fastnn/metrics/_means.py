@@ -8,9 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fastnn import losses
-from fastnn._head import Measure
-from fastnn.losses import LABELS
-from fastnn.losses._base import number
+from fastnn._head import LABELS, Measure
+from fastnn._settings import number
 from fastnn.metrics._base import Array, Metric, State
 
 

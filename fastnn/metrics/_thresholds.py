@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastnn._registry import nearest_names
-from fastnn.losses._base import flag, number
+from fastnn._settings import flag, number
 from fastnn.metrics._base import EITHER, Array, Metric, State, Value, plain, ratio
 
 _EPSILON = 1e-7
