@@ -31,7 +31,7 @@ WHY = {
     "T2a": "each row is read twice, forward and for the gradient, which the peers pay as well",
     "T2b": "as T2a, with less overhead to win from anybody",
     "T3": "products are half of a step, and alone take most of the time that is asked for, at the peak rate",
-    "T4": "a register tile alone runs nearer the peak: packing the operands and passing the result on take the rest",
+    "T4": "packing the operands and passing the result on take the rest",
     "I1": "a row reads all weights, so the second-level cache sets the pace",
     "I3a": "waking a second thread costs a good part of a call",
     "I3b": "nearly all of it is products, which ONNX Runtime computes at nearly the same rate",

@@ -92,9 +92,10 @@ def epoch_order(size_t rows, uint64_t seed, uint64_t epoch):
 
 
 def _packed_product(cnp.ndarray a not None, cnp.ndarray b not None, cnp.ndarray c not None, *, bint by_depth=False,
-                    bint transposed=False, cnp.ndarray bias=None, bint relu=False, bint bf16=False, row_range=None,
-                    column_range=None):
-    """One call of the kernel multiply_packed or multiply_packed_bf16, for tests: c = f(bias + A @ B) in the ranges.
+                    bint transposed=False, cnp.ndarray bias=None, bint relu=False, bint bf16=False, bint unit=False,
+                    row_range=None, column_range=None):
+    """One call of the kernel multiply_packed, multiply_packed_bf16 or multiply_unit, for tests: c = f(bias + A @ B) in
+    the ranges.
 
     A is `a` (rows, depth), or `a.T` by depth; B is `b` (depth, columns), or `b.T` transposed; c (rows, columns) is
     written in row_range and column_range, pairs of first and end, alone.
@@ -106,8 +107,10 @@ def _packed_product(cnp.ndarray a not None, cnp.ndarray b not None, cnp.ndarray 
     if column_range is not None:
         left, right = column_range
     cdef int typenum = cnp.PyArray_TYPE(c), is_double = typenum == cnp.NPY_FLOAT64
-    if not (top <= bottom <= rows and left <= right <= columns) or a.dtype not in ("f4", "f8") or (bf16 and is_double):
-        raise ValueError("ranges must lie within c; float32 or, without bf16, float64")
+    if not (top <= bottom <= rows and left <= right <= columns) or a.dtype not in ("f4", "f8"):
+        raise ValueError("ranges must lie within c; float32 or float64")
+    if (bf16 or unit) and is_double or unit and _kernels.f32.multiply_unit == NULL:
+        raise ValueError("bf16 and unit are for float32, and unit for processors that have one")
     _check_matrix(a, "a", typenum, rows if by_depth else depth)
     _check_matrix(b, "b", typenum, depth if transposed else columns)
     _check_matrix(c, "c", typenum, columns)
@@ -135,8 +138,15 @@ def _packed_product(cnp.ndarray a not None, cnp.ndarray b not None, cnp.ndarray 
     single = fnn_product_f32(
         <const float *const *>a_rows, by_depth, top, <const float *>b_data, transposed, b_stride,
         <const float *>bias_data, relu, <float *>c_data, c_stride, bottom - top, depth, right - left)
-    if bf16:
-        _allow_bfloat16()
+    if (bf16 or unit) and not _allows_unit():
+        raise RuntimeError(_REFUSED)
+    if (bf16 or unit) and _kernels.f32.enter_unit != NULL:
+        _kernels.f32.enter_unit()
+    if unit:
+        _kernels.f32.multiply_unit(&single, <float *>_data(scratch))
+    elif bf16:
         _kernels.f32.multiply_packed_bf16(&single, <float *>_data(scratch))
     else:
         _kernels.f32.multiply_packed(&single, <float *>_data(scratch))
+    if (bf16 or unit) and _kernels.f32.leave_unit != NULL:
+        _kernels.f32.leave_unit()

@@ -33,6 +33,9 @@ cdef extern from "fastnn.h" nogil:
     ctypedef struct fnn_kernels_f32:
         void (*multiply_packed)(const fnn_product_f32 *product, float *scratch) noexcept
         void (*multiply_packed_bf16)(const fnn_product_f32 *product, float *scratch) noexcept
+        void (*multiply_unit)(const fnn_product_f32 *product, float *scratch) noexcept
+        void (*enter_unit)() noexcept
+        void (*leave_unit)() noexcept
         size_t packed_scratch
     ctypedef struct fnn_kernels_f64:
         void (*multiply_packed)(const fnn_product_f64 *product, double *scratch) noexcept
@@ -88,7 +91,7 @@ cdef extern from "fastnn.h" nogil:
     ctypedef struct fnn_stripe:
         size_t op, first, rows
     ctypedef struct fnn_model:
-        int is_double, bfloat16
+        int is_double, bfloat16, matrix_unit
         const fnn_kernels *kernels
         size_t inputs, op_count
         const fnn_op *ops
@@ -167,7 +170,8 @@ cdef extern from "fastnn.h" nogil:
     const char *fnn_isa_name(int isa)
     int fnn_isa_available(int isa)
     const fnn_kernels *fnn_isa_kernels(int isa)
-    int fnn_isa_allows_bfloat16(int isa)
+    int fnn_isa_allows_unit(int isa)
+    int fnn_wants_unit(const fnn_model *model)
     void fnn_link(fnn_op *ops, size_t count)
     size_t fnn_workspace_bytes(const fnn_model *model, size_t batch, int threads)
     size_t fnn_scratch_bytes(const fnn_model *model, int threads)

@@ -42,6 +42,7 @@ def _packed_product(
     bias: _Array | None = None,
     relu: bool = False,
     bf16: bool = False,
+    unit: bool = False,
     row_range: tuple[int, int] | None = None,
     column_range: tuple[int, int] | None = None,
 ) -> None: ...

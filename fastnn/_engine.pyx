@@ -18,7 +18,7 @@ from fastnn._c cimport (
     FNN_UPDATE, fnn_apply_gradients, fnn_data, fnn_freeze, fnn_head, fnn_infer, fnn_link, fnn_measure, fnn_member,
     fnn_model, fnn_op, fnn_pace, fnn_penalty, fnn_penalty_bytes, fnn_predictor, fnn_rule, fnn_run, fnn_scratch_bytes,
     fnn_stores_gradients, fnn_stripe, fnn_stripes, fnn_tile_sums, fnn_train, fnn_train_many,
-    fnn_workspace_bytes,
+    fnn_wants_unit, fnn_workspace_bytes,
 )
 
 cnp.import_array()
@@ -77,8 +77,6 @@ cdef class Engine:
         memset(&self.pace, 0, sizeof(fnn_pace))
         self.model.is_double = self._form.typenum == cnp.NPY_FLOAT64
         self.model.bfloat16 = plan.bfloat16
-        if plan.bfloat16:
-            _allow_bfloat16()
         self.model.kernels = _kernels
 
         self._ops = np.zeros(len(plan.ops) * sizeof(fnn_op), np.uint8)
@@ -87,6 +85,10 @@ cdef class Engine:
         _set_ops(ops, plan.ops, <const double *>_data(self._vectors))
         fnn_link(ops, len(plan.ops))
         self.model.ops, self.model.op_count, self.model.inputs = ops, len(plan.ops), plan.inputs
+        if fnn_wants_unit(&self.model):  # float32 has another way where it is refused
+            self.model.matrix_unit = _allows_unit()
+            if plan.bfloat16 and not self.model.matrix_unit:
+                raise RuntimeError(_REFUSED)
 
         self._rules = np.zeros(2 * len(plan.ops) * sizeof(fnn_rule), np.uint8)
         cdef fnn_rule *rules = <fnn_rule *>_data(self._rules)

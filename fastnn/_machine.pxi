@@ -10,7 +10,7 @@ from libc.math cimport ceil
 from libc.string cimport memset
 
 from fastnn._c cimport (
-    FNN_MAX_THREADS, fnn_allowed_threads, fnn_before_fork, fnn_compiler, fnn_end_turn, fnn_isa_allows_bfloat16,
+    FNN_MAX_THREADS, fnn_allowed_threads, fnn_before_fork, fnn_compiler, fnn_end_turn, fnn_isa_allows_unit,
     fnn_isa_available, fnn_isa_kernels, fnn_isa_name, fnn_kernels, fnn_next_turn, fnn_openmp, fnn_pace,
     fnn_prepare_threads, fnn_run, fnn_turn,
 )
@@ -38,11 +38,12 @@ def _pick_isa():
     _kernels = fnn_isa_kernels(<int>names.index(_isa))
 
 
-def _allow_bfloat16():
-    """Asks for what products of bfloat16 need of the system, once they are wanted."""
-    if not fnn_isa_allows_bfloat16(<int>_isa_names().index(_isa)):
-        raise RuntimeError(f"the system does not let this process use the matrix unit of {_isa!r}: set "
-                           f"FASTNN_ISA=avx512_bf16 in the environment")
+_REFUSED = "the system does not let this process use the matrix unit: set FASTNN_ISA=avx512_bf16 in the environment"
+
+
+def _allows_unit():
+    """Asks the system for the matrix unit, once it is wanted, where the instruction set has one."""
+    return bool(fnn_isa_allows_unit(<int>_isa_names().index(_isa)))
 
 
 def _quotas(root="/"):
@@ -125,6 +126,7 @@ def build_info():
         "compiler": fnn_compiler().decode(),
         "isa": _isa,
         "isas_available": [name for isa, name in enumerate(names) if fnn_isa_available(isa)],
+        "matrix_unit": _kernels.f32.multiply_unit != NULL,
         "openmp": bool(fnn_openmp()),
         "num_threads": _threads,
     }

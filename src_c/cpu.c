@@ -54,7 +54,7 @@ static int has_matrix_unit(void) {
 }
 #endif
 
-int fnn_isa_allows_bfloat16(int isa) {
+int fnn_isa_allows_unit(int isa) {
 #if defined(FNN_BUILT_AMX_BF16)
     return isa != 4 || syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
 #else

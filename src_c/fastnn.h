@@ -18,8 +18,8 @@
 
 enum { FNN_ALIGNMENT = 64, FNN_PADDING = 512, FNN_MAX_THREADS = 256, FNN_SLOTS = 3 };
 
-/* A kernel of at least this many elements is worth packing (packed.inc); a smaller one stays in the caches and is faster
- * unpacked. */
+/* A kernel of at least this many elements is worth packing (packed.inc) for batches of some size; a smaller one stays in the
+ * caches and is faster unpacked. */
 enum { FNN_LARGE_SIZE = 1 << 19 };
 
 typedef enum {
@@ -265,9 +265,9 @@ extern const fnn_kernels fnn_kernels_baseline, fnn_kernels_avx2, fnn_kernels_avx
 const char *fnn_isa_name(int isa);
 int fnn_isa_available(int isa);              /* built, and this processor and its system have it */
 const fnn_kernels *fnn_isa_kernels(int isa); /* its table; NULL where it was not built */
-/* Before the first product of bfloat16: asks the system for the matrix unit where the set has one. 1 if it may be used. A
- * process that never multiplies bfloat16 does not ask, and keeps the small signal frames it had. */
-int fnn_isa_allows_bfloat16(int isa);
+/* Before the first product in it: asks the system for the matrix unit where the set has one. 1 if it may be used. A process
+ * that never needs it does not ask, and keeps the small signal frames it had. */
+int fnn_isa_allows_unit(int isa);
 
 const char *fnn_compiler(void); /* the compiler that built this, with its version */
 int fnn_openmp(void);           /* 1 if built with OpenMP */
@@ -323,6 +323,7 @@ typedef struct {
 /* A model. Buffers are of the element type, FNN_ALIGNMENT-aligned, FNN_PADDING elements longer than `parameter_size`. */
 typedef struct {
     int is_double, bfloat16; /* bfloat16: large products round their operands to it */
+    int matrix_unit;         /* the kernels have such a unit and the system allows its use: other products go there */
     const fnn_kernels *kernels;
     size_t inputs; /* columns of x */
     size_t op_count;
@@ -444,6 +445,9 @@ void fnn_end_turn(fnn_run *run, double steps, double seconds);
 
 /* Completes ops whose `input`, `source` and `join` are set. */
 void fnn_link(fnn_op *ops, size_t count);
+
+/* Whether some products of the model would go to the matrix unit, if the kernels have one: for model->matrix_unit. */
+int fnn_wants_unit(const fnn_model *model);
 
 /* Sizes in bytes or elements that the caller allocates; SIZE_MAX where a product overflows. */
 size_t fnn_workspace_bytes(const fnn_model *model, size_t batch, int threads); /* for fnn_train; 64-byte aligned */

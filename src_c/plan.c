@@ -220,6 +220,12 @@ static int is_chain(const fnn_model *model) {
     return 1;
 }
 
+int fnn_wants_unit(const fnn_model *model) {
+    fnn_model with = *model;
+    with.matrix_unit = !model->is_double && model->kernels->f32->multiply_unit != NULL;
+    return with.matrix_unit && packs(&with);
+}
+
 void fnn_freeze(const fnn_model *model, const int *threads, fnn_predictor *predictor) {
     const size_t element = model->is_double ? sizeof(double) : sizeof(float);
     const size_t stride = padded_stride(widest_output(model), element);

@@ -43,14 +43,16 @@
 #define FNN_PACKED_A_BYTES (240 * 1024)
 #endif
 #define FNN_PACKED_B_SIZE (256 * 1024)
-/* The depth of a block for a matrix unit, in pairs: it multiplies as fast from the second-level cache as from the first, and
- * a deep block meets c less often. */
+/* The depth of a block for a matrix unit, in pairs, and of one of split elements, each in three parts: it multiplies as fast
+ * from the second-level cache as from the first, and a deep block meets c less often. */
 #define FNN_MATRIX_DEPTH 512
+#define FNN_SPLIT_DEPTH 128
 
 /* What packing does with an element (bfloat16.inc), and which of it makes bfloat16 here. */
 #define FNN_EXACT 0
 #define FNN_ROUNDED 1
 #define FNN_PAIRED 2
+#define FNN_SPLIT 3
 #if defined(__AVX512BF16__)
 #define FNN_BFLOAT16 FNN_PAIRED
 #else

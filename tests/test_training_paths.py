@@ -150,3 +150,29 @@ def test_more_threads_between_forward_and_backward():
         model.forward(x)
         with fastnn.num_threads(8):
             np.testing.assert_array_equal(model.backward(dy), expected)
+
+
+def test_another_network_may_run_while_a_large_one_trains():
+    """What a progress function calls may use the processor's matrix unit, and leave it, in the middle of a run."""
+    generator = np.random.default_rng(0)
+    x, y = generator.normal(size=(3000, 600)).astype(np.float32), generator.normal(size=(3000, 1)).astype(np.float32)
+
+    def trained(progress):
+        model = fastnn.Sequential([fastnn.Input((600,)), layers.Dense(600, "relu"), layers.Dense(1)])
+        model.set_weights([generator.normal(size=w.shape) * 0.04 for w in model.weights])
+        model.compile("adam", "mse")
+        model.train_on_batch(x[:32], y[:32])
+        engine, order = model._engine, np.arange(3000)
+        calls = []
+        for _ in range(10):
+            engine.train(x, y, order, 64, model.optimizer.hyperparameters(), progress and progress(calls))
+        return model.get_weights(), calls
+
+    other = fastnn.Sequential([fastnn.Input((600,)), layers.Dense(600, "relu"), layers.Dense(1)])
+    generator = np.random.default_rng(1)
+    alone, _ = trained(None)
+    generator = np.random.default_rng(1)
+    together, calls = trained(lambda calls: lambda steps, sums: calls.append(other.predict(x[:200], verbose=0)))
+    assert calls
+    for ours, theirs in zip(together, alone, strict=True):
+        np.testing.assert_array_equal(ours, theirs)

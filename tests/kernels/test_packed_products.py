@@ -1,4 +1,7 @@
-"""The products of packed operands, in float32, float64 and bfloat16, beside NumPy, on the picked instruction set."""
+"""The products of packed operands, in float32, float64 and bfloat16, beside NumPy, on the picked instruction set.
+
+And those of float32 in the processor's matrix unit, if it has one: "unit".
+"""
 
 from itertools import pairwise
 
@@ -9,10 +12,11 @@ from hypothesis import strategies as st
 
 import fastnn
 from fastnn import layers
-from fastnn._engine import _packed_product
+from fastnn._engine import _packed_product, build_info
 
 sizes = st.integers(1, 40) | st.integers(1, 300)
-kinds = pytest.mark.parametrize("kind", ["float32", "float64", "bfloat16"])
+UNIT = ["unit"] if build_info()["matrix_unit"] else []
+kinds = pytest.mark.parametrize("kind", ["float32", "float64", "bfloat16", *UNIT])
 forms = pytest.mark.parametrize(
     ("by_depth", "transposed"), [(False, False), (True, False), (False, True), (True, True)]
 )
@@ -26,6 +30,10 @@ def rounded(x):
 
 def dtype_of(kind):
     return np.float64 if kind == "float64" else np.float32
+
+
+def way_of(kind):
+    return {"bf16": kind == "bfloat16", "unit": kind == "unit"}
 
 
 def operands(generator, kind, rows, depth, columns):
@@ -45,7 +53,7 @@ def product(a, b, kind, *, by_depth=False, transposed=False, **options):
     """The kernel's A @ B for operands laid out as it wants them; checks that it writes nothing else."""
     wide = np.full((a.shape[0] + 1, b.shape[1] + 5), 777, a.dtype)
     a, b = apart(a.T if by_depth else a), apart(b.T if transposed else b)
-    _packed_product(a, b, wide[:-1, :-5], by_depth=by_depth, transposed=transposed, bf16=kind == "bfloat16", **options)
+    _packed_product(a, b, wide[:-1, :-5], by_depth=by_depth, transposed=transposed, **way_of(kind), **options)
     assert (wide[-1] == 777).all()
     assert (wide[:, -5:] == 777).all()
     return wide[:-1, :-5].copy()
@@ -57,8 +65,10 @@ def check(a, b, bias, kind, relu, **form):
         a, b = rounded(a), rounded(b)
     a, b, start = a.astype(np.float64), b.astype(np.float64), 0.0 if bias is None else bias.astype(np.float64)
     exact, magnitude = a @ b + start, np.abs(a) @ np.abs(b) + np.abs(start)
-    # A chain of n additions is off by at most n ulp of the sum of magnitudes (Higham, Accuracy and Stability, 3.1).
-    bound = (a.shape[1] + 2) * np.finfo(dtype_of(kind)).eps * magnitude
+    # A chain of n additions is off by at most n ulp of the sum of magnitudes (Higham, Accuracy and Stability, 3.1). The
+    # unit adds six sums for 32 products, rounded once each, and leaves out 2**-22.
+    roundings = 2 + (6 * np.ceil(a.shape[1] / 32) if kind == "unit" else a.shape[1])
+    bound = roundings * np.finfo(dtype_of(kind)).eps * magnitude
     assert (np.abs(ours - (np.maximum(exact, 0) if relu else exact)) <= bound).all()
 
 
@@ -95,9 +105,7 @@ def test_bits_do_not_depend_on_how_a_product_is_split(kind, by_depth, transposed
     column_cuts = [0, *np.sort(generator.choice(np.arange(1, columns), 3, replace=False)).tolist(), columns]
     for row_range in pairwise(row_cuts):
         for column_range in pairwise(column_cuts):
-            _packed_product(
-                *laid_out, parts, bf16=kind == "bfloat16", row_range=row_range, column_range=column_range, **options
-            )
+            _packed_product(*laid_out, parts, **way_of(kind), row_range=row_range, column_range=column_range, **options)
     np.testing.assert_array_equal(parts.view(np.uint8), whole.view(np.uint8))
 
 
@@ -105,19 +113,21 @@ def test_bits_do_not_depend_on_how_a_product_is_split(kind, by_depth, transposed
 def test_a_part_of_a_product_writes_nothing_else(kind):
     a, b, _ = operands(np.random.default_rng(2), kind, 50, 20, 90)
     c = np.full((50, 90), 777, dtype_of(kind))
-    _packed_product(a, b, c, bf16=kind == "bfloat16", row_range=(7, 30), column_range=(11, 75))
+    _packed_product(a, b, c, **way_of(kind), row_range=(7, 30), column_range=(11, 75))
     inside = np.zeros(c.shape, bool)
     inside[7:30, 11:75] = True
     assert ((c == 777) != inside).all()
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@given(rows=sizes, inputs=st.integers(1, 64), units=st.integers(2, 64))  # one column is summed in another order
-def test_bits_are_those_of_the_small_products(dtype, rows, inputs, units):
+@given(rows=sizes, inputs=st.integers(1, 100), units=st.integers(2, 100))  # one column is summed in another order
+def test_bits_are_those_of_the_products_of_a_network(dtype, rows, inputs, units):
+    of_unit = UNIT and dtype == "float32" and rows >= 96 and min(inputs, units) >= 32 and inputs * units >= 2**12
     x, kernel, bias = operands(np.random.default_rng([rows, inputs, units]), dtype, rows, inputs, units)
     model = fastnn.Sequential([fastnn.Input((inputs,), dtype=dtype), layers.Dense(units, "relu")])
     model.set_weights([kernel, bias])
-    np.testing.assert_array_equal(product(x, kernel, dtype, bias=bias, relu=True), model.predict(x, verbose=0))
+    expected = product(x, kernel, "unit" if of_unit else dtype, bias=bias, relu=True)
+    np.testing.assert_array_equal(expected, model.predict(x, verbose=0))
 
 
 @kinds
@@ -141,8 +151,11 @@ def test_nan_and_infinity_stay_in_their_rows_and_columns(kind, by_depth, transpo
     ours = product(a, b, kind, by_depth=by_depth, transposed=transposed)
     with np.errstate(invalid="ignore"):
         expected = a.astype(np.float64) @ b.astype(np.float64)
-    np.testing.assert_array_equal(np.isnan(ours), np.isnan(expected))
-    np.testing.assert_array_equal(np.isinf(ours), np.isinf(expected))
+    if kind == "unit":  # infinity less its first part
+        np.testing.assert_array_equal(np.isnan(ours), ~np.isfinite(expected))
+    else:
+        np.testing.assert_array_equal(np.isnan(ours), np.isnan(expected))
+        np.testing.assert_array_equal(np.isinf(ours), np.isinf(expected))
     assert np.isfinite(expected).sum() == 29 * 44
 
 
@@ -156,3 +169,20 @@ def test_bfloat16_is_rounded_to_nearest_even(by_depth, transposed):
     np.testing.assert_array_equal(product(x, one, "bfloat16", **form), rounded(x))
     np.testing.assert_array_equal(product(one, x.T.copy(), "bfloat16", **form), rounded(x).T)
     assert rounded(x)[:4, 0].tolist() == [1.0, -1.015625, 1.0078125, -2.0]
+
+
+@pytest.mark.skipif(not UNIT, reason="this processor or build has no matrix unit")
+@forms
+def test_split_elements_are_as_exact_as_float32(by_depth, transposed):
+    """Three bfloat16 hold every bit of a float32, so products keep its precision, over the whole range of exponents."""
+    generator = np.random.default_rng(5)
+    form = {"by_depth": by_depth, "transposed": transposed}
+    x = (generator.normal(size=(300, 1)) * 2.0 ** generator.integers(-100, 120, (300, 1))).astype(np.float32)
+    x[:4, 0] = np.finfo(np.float32).max, -np.finfo(np.float32).max, 2.0**-126, 0
+    ones = np.ones((1, 40), np.float32)
+    np.testing.assert_array_equal(product(x, ones, "unit", **form), np.tile(x, (1, 40)))  # nothing is lost
+    a, b, _ = operands(generator, "unit", 400, 900, 300)
+    exact, magnitude = a.astype(np.float64) @ b.astype(np.float64), np.abs(a).astype(np.float64) @ np.abs(b)
+    errors = [np.abs(product(a, b, kind, **form) - exact) / magnitude for kind in ("unit", "float32")]
+    assert errors[0].max() < errors[1].max()
+    assert np.sqrt((errors[0] ** 2).mean()) < np.sqrt((errors[1] ** 2).mean())
