@@ -75,7 +75,7 @@ def set_dtype_policy(policy: str) -> None:
     ----------
     policy : {"float32", "float64", "mixed_bfloat16"}
         With ``"mixed_bfloat16"`` weights, activations, gradients and optimizer state are float32; the products of large
-        kernels (2**19 elements and more) round their two operands to bfloat16 and sum in float32. Processors with
+        kernels (2**18 elements and more) round their two operands to bfloat16 and sum in float32. Processors with
         AVX512-BF16 or a matrix unit (Intel AMX) do that up to twice as fast as float32, the rest at the rate of
         float32. Smaller products stay float32.
 

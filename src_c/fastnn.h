@@ -20,7 +20,7 @@ enum { FNN_ALIGNMENT = 64, FNN_PADDING = 512, FNN_MAX_THREADS = 256, FNN_SLOTS =
 
 /* A kernel of at least this many elements is worth packing (packed.inc) for batches of some size; a smaller one stays in the
  * caches and is faster unpacked. */
-enum { FNN_LARGE_SIZE = 1 << 19 };
+enum { FNN_LARGE_SIZE = 1 << 18 };
 
 typedef enum {
     FNN_OK = 0,
