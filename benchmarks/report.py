@@ -16,7 +16,8 @@ needs no gradient by its input, and 12 a parameter in Adam. It moves 28 bytes a 
 gradient read, all but the gradient written) at the bandwidth measured for a working set of 16 bytes a parameter, and
 4 B·in bytes of rows at the bandwidth measured for all rows. The roofline's time is the greater of FLOPs / peak and
 bytes / bandwidth. A prediction does 2 B Σ in·out FLOPs and reads its weights and rows. Peak and bandwidth are those of
-as many threads; a working set counts for the smallest cache that holds it."""
+as many threads; a working set counts for the smallest cache that holds it. The peak is that of float32's fused
+multiply-adds: products in a matrix unit (AMX), six of bfloat16 for one of float32, may pass it."""
 
 METHOD = """Ours and a peer's run in turn, each in a process of its own, while the other sleeps; "times faster" is the
 median of the ratios of neighbouring runs, with the least and the greatest. Each has the number of threads that suits it
