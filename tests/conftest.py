@@ -45,10 +45,10 @@ def assert_same_rows():
     They are equal; on a processor with a matrix unit, where many rows take another way than few, to rounding.
     """
 
-    def check(actual, expected):
+    def check(actual, expected, tolerance=2e-5):
         if build_info()["matrix_unit"]:
             # Sums of a thousand terms, of order one before they cancel each other, in two layers.
-            np.testing.assert_allclose(actual, expected, rtol=2e-5, atol=2e-5)
+            np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance)
         else:
             np.testing.assert_array_equal(actual, expected)
 
