@@ -147,21 +147,23 @@ def test_gradients_by_central_differences(branches, trunk, heads, training, rows
     gradients = [g.copy() for g in model.gradients]
     moving = {id(view) for view in model.non_trainable_weights}
     assert not dx[:, 5:7].any()  # whole numbers have no gradient
-    step = 1e-5
     columns = np.r_[0:5, 7 : x.shape[1]]
     pairs = [(v, g) for v, g in zip(model.weights, gradients, strict=True) if id(v) not in moving]
     for array, gradient in [(x, dx), *pairs]:
         for index in zip(*(generator.integers(0, n, 2) for n in array.shape), strict=True):
             if array is x:
                 index = index[0], generator.choice(columns)
-            kept = array[index]
-            array[index] = kept + step
-            above = value()
-            array[index] = kept - step
-            below = value()
-            array[index] = kept
-            # A batch of two rows has columns whose deviation is small beside epsilon's root: second derivatives to 1e4.
-            assert gradient[index] == pytest.approx((above - below) / (2 * step), rel=3e-4, abs=3e-5)
+            kept, slopes = array[index], []
+            for step in (1e-5, 1e-7):
+                array[index] = kept + step
+                above = value()
+                array[index] = kept - step
+                below = value()
+                array[index] = kept
+                slopes.append(pytest.approx((above - below) / (2 * step), rel=3e-4, abs=3e-5))
+            # A batch of two rows has columns whose deviation is small beside epsilon's root: second derivatives to 1e4,
+            # and more where one normalization follows another, which takes the smaller step.
+            assert gradient[index] in slopes
 
 
 @settings(max_examples=60)
