@@ -120,7 +120,7 @@ TRUNK = st.sampled_from(sorted(TRUNKS))
 
 
 @settings(max_examples=60)
-@example(("dropout", "wide batch", "activation"), "batch", ["wide batch"], True, 2, 1)  # three normalizations of two rows
+@example(("dropout", "wide batch", "activation"), "batch", ["wide batch"], True, 2, 1)  # three of two rows
 @given(
     branches=PARTS,
     trunk=TRUNK,
