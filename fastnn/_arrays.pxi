@@ -138,9 +138,10 @@ def _packed_product(cnp.ndarray a not None, cnp.ndarray b not None, cnp.ndarray 
     single = fnn_product_f32(
         <const float *const *>a_rows, by_depth, top, <const float *>b_data, transposed, b_stride,
         <const float *>bias_data, relu, <float *>c_data, c_stride, bottom - top, depth, right - left)
-    if (bf16 or unit) and not _allows_unit():
+    cdef bint enters = (bf16 or unit) and _kernels.f32.enter_unit != NULL
+    if enters and not _allows_unit():
         raise RuntimeError(_REFUSED)
-    if (bf16 or unit) and _kernels.f32.enter_unit != NULL:
+    if enters:
         _kernels.f32.enter_unit()
     if unit:
         _kernels.f32.multiply_unit(&single, <float *>_data(scratch))
@@ -148,5 +149,5 @@ def _packed_product(cnp.ndarray a not None, cnp.ndarray b not None, cnp.ndarray 
         _kernels.f32.multiply_packed_bf16(&single, <float *>_data(scratch))
     else:
         _kernels.f32.multiply_packed(&single, <float *>_data(scratch))
-    if (bf16 or unit) and _kernels.f32.leave_unit != NULL:
+    if enters:
         _kernels.f32.leave_unit()

@@ -238,6 +238,7 @@ def test_bits_do_not_depend_on_threads(assert_same_rows, branches, trunk, heads,
         predicted, frozen = joined(model.predict(x)), joined(model.freeze()(x))
         np.testing.assert_array_equal(frozen, predicted)
         np.testing.assert_array_equal(joined(model.forward(x)), predicted)
+        np.testing.assert_array_equal(joined(model.predict(x[:3])), joined(model.predict(x[:20]))[:3])
         # Normalizations enlarge what rounding has changed, by more the less a row or a column varies.
         assert_same_rows(joined(model.predict(x[:3])), predicted[:3], tolerance=2e-3)
         evaluated = np.array(model.evaluate(x, y, verbose=0))
