@@ -531,15 +531,18 @@ cdef class Engine:
         return 0
 
     cdef int _need_workspace(self, size_t batch) except -1:
-        """Room for a batch; grown when it must be."""
+        """Room for a batch; grown when it must be: a smaller batch may need more than a larger one."""
         cdef size_t size
         cdef int threads = _threads  # another Python thread may change it at any time
-        if self._workspace is None or batch > self._workspace_batch or threads > self._workspace_threads:
+        if self._workspace is None or batch != self._workspace_batch or threads > self._workspace_threads:
+            threads = max(threads, 0 if self._workspace is None else self._workspace_threads)
             size = fnn_workspace_bytes(&self.model, batch, threads)
             if size > (<size_t>-1) // 4:
                 raise MemoryError(f"a batch of {batch} rows needs more memory than can be addressed")
-            self._workspace = None
-            self._workspace = aligned_zeros(size, np.uint8)
+            if self._workspace is None or size > <size_t>cnp.PyArray_SIZE(self._workspace):
+                self._workspace = None
+                self._last_rows = 0  # what a forward pass left is gone
+                self._workspace = aligned_zeros(size, np.uint8)
             self._workspace_batch, self._workspace_threads = batch, threads
         return 0
 

@@ -58,6 +58,32 @@ def test_bits_do_not_depend_on_threads(widths, batch):
             np.testing.assert_array_equal(a, b)
 
 
+def test_a_smaller_batch_may_need_more_memory(tmp_path):
+    """Up to 96 rows a wide product is summed in parts, which take more memory than the 97th row."""
+    x, y = rows(count=194, features=32)
+    model = network(widths=(32, 8192, 10))
+    model.fit(x, y, batch_size=97, shuffle=False, verbose=0)
+    model.save(tmp_path / "model.fnn")
+    fresh = fastnn.load_model(tmp_path / "model.fnn")
+    for each in (model, fresh):
+        each.fit(x, y, batch_size=96, shuffle=False, verbose=0)
+    for a, b in zip(model.get_weights(), fresh.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_backward_needs_what_the_last_forward_left():
+    """More threads ask for more memory: what a forward pass left in the old one is gone."""
+    x, _ = rows(count=64)
+    model = network()
+    model.apply_gradients()  # the first one makes room for the optimizer
+    with fastnn.num_threads(1):
+        model.forward(x)
+    with fastnn.num_threads(8):
+        model.apply_gradients()
+        with pytest.raises(RuntimeError, match="needs a forward pass"):
+            model.backward(np.ones((64, 10), np.float32))
+
+
 def test_two_threads_fitting_two_models_get_the_same_bits():
     x, y = rows()
     alone = [network(seed) for seed in (1, 2)]
