@@ -103,6 +103,7 @@ cdef extern from "fastnn.h" nogil:
         void *accumulated
         int optimizer
         const fnn_rule *rules
+        size_t large_side
         size_t stripe_count
         const fnn_stripe *stripes
         size_t head_count, measure_count
@@ -175,6 +176,7 @@ cdef extern from "fastnn.h" nogil:
     void fnn_link(fnn_op *ops, size_t count)
     size_t fnn_workspace_bytes(const fnn_model *model, size_t batch, int threads)
     size_t fnn_scratch_bytes(const fnn_model *model, int threads)
+    size_t fnn_large_side(const fnn_model *model, size_t batch)
     size_t fnn_stripes(const fnn_model *model, fnn_stripe *stripes)
     size_t fnn_tile_sums(const fnn_model *model)
     int fnn_fuses(const fnn_op *op, int loss)

@@ -15,10 +15,10 @@ from libc.string cimport memset
 
 from fastnn._c cimport (
     FNN_BACKWARD, FNN_BIAS, FNN_INPUT_GRADIENT, FNN_KERNEL, FNN_LOSS, FNN_SLOTS, FNN_STOPPED, FNN_TRAINING,
-    FNN_UPDATE, fnn_apply_gradients, fnn_data, fnn_freeze, fnn_head, fnn_infer, fnn_link, fnn_measure, fnn_member,
-    fnn_model, fnn_op, fnn_pace, fnn_penalty, fnn_penalty_bytes, fnn_predictor, fnn_rule, fnn_run, fnn_scratch_bytes,
-    fnn_stores_gradients, fnn_stripe, fnn_stripes, fnn_tile_sums, fnn_train, fnn_train_many,
-    fnn_wants_unit, fnn_workspace_bytes,
+    FNN_UPDATE, fnn_apply_gradients, fnn_data, fnn_freeze, fnn_head, fnn_infer, fnn_large_side, fnn_link,
+    fnn_measure, fnn_member, fnn_model, fnn_op, fnn_pace, fnn_penalty, fnn_penalty_bytes, fnn_predictor, fnn_rule,
+    fnn_run, fnn_scratch_bytes, fnn_stores_gradients, fnn_stripe, fnn_stripes, fnn_tile_sums, fnn_train,
+    fnn_train_many, fnn_wants_unit, fnn_workspace_bytes,
 )
 
 cnp.import_array()
@@ -100,6 +100,7 @@ cdef class Engine:
         self.model.parameter_size = plan.size
         self.parameters = aligned_zeros(plan.size, self._form.dtype)
         self.model.parameters = _data(self.parameters)
+        self.model.large_side = fnn_large_side(&self.model, 1)
         self._list_stripes()
         self._scratch_bytes_per_thread = fnn_scratch_bytes(&self.model, 1)
 
@@ -532,10 +533,14 @@ cdef class Engine:
 
     cdef int _need_workspace(self, size_t batch) except -1:
         """Room for a batch; grown when it must be: a smaller batch may need more than a larger one."""
-        cdef size_t size
+        cdef size_t size, side
         cdef int threads = _threads  # another Python thread may change it at any time
         if self._workspace is None or batch != self._workspace_batch or threads > self._workspace_threads:
             threads = max(threads, 0 if self._workspace is None else self._workspace_threads)
+            side = fnn_large_side(&self.model, batch)
+            if self.model.large_side != side:
+                self.model.large_side = side
+                self._list_stripes()
             size = fnn_workspace_bytes(&self.model, batch, threads)
             if size > (<size_t>-1) // 4:
                 raise MemoryError(f"a batch of {batch} rows needs more memory than can be addressed")

@@ -336,8 +336,9 @@ typedef struct {
     void *accumulated;     /* the sum of gradients of the steps since the last update, or NULL */
     int optimizer;         /* fnn_optimizer: a workspace has room for what it needs */
     const fnn_rule *rules; /* 2 of each op: of its kernel, of its bias */
+    size_t large_side;     /* inputs and outputs from which training takes a kernel as large: fnn_large_side */
     size_t stripe_count;
-    const fnn_stripe *stripes;
+    const fnn_stripe *stripes; /* for this large_side */
     size_t head_count, measure_count;
     const fnn_head *heads;
     const fnn_measure *measures;
@@ -453,6 +454,9 @@ int fnn_wants_unit(const fnn_model *model);
 size_t fnn_workspace_bytes(const fnn_model *model, size_t batch, int threads); /* for fnn_train; 64-byte aligned */
 size_t fnn_scratch_bytes(const fnn_model *model, int threads);                 /* for fnn_infer */
 size_t fnn_tile_sums(const fnn_model *model);                                  /* doubles of run->tile_sums */
+/* Inputs and outputs from which, with batches of so many rows, training takes a kernel of fewer than FNN_LARGE_SIZE
+ * elements as a large one; SIZE_MAX where there are none. The bits of a step depend on it: it knows no threads. */
+size_t fnn_large_side(const fnn_model *model, size_t batch);
 size_t fnn_stripes(const fnn_model *model, fnn_stripe *stripes); /* writes them unless NULL; their number */
 int fnn_fuses(const fnn_op *op, int loss); /* the op's activation and the loss are computed as one */
 

@@ -22,6 +22,7 @@
 #include "update.inc"
 #include "rest.inc"
 #include "phases.inc"
+#include "stripes.inc"
 #include "train.inc"
 #include "infer.inc"
 #include "predict.inc"
@@ -38,6 +39,7 @@
 #include "update.inc"
 #include "rest.inc"
 #include "phases.inc"
+#include "stripes.inc"
 #include "train.inc"
 #include "infer.inc"
 #include "predict.inc"
@@ -223,7 +225,7 @@ static int is_chain(const fnn_model *model) {
 int fnn_wants_unit(const fnn_model *model) {
     fnn_model with = *model;
     with.matrix_unit = !model->is_double && model->kernels->f32->multiply_unit != NULL;
-    return with.matrix_unit && packs(&with);
+    return with.matrix_unit && packs(&with, 0);
 }
 
 void fnn_freeze(const fnn_model *model, const int *threads, fnn_predictor *predictor) {

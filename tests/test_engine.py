@@ -58,17 +58,19 @@ def test_bits_do_not_depend_on_threads(widths, batch):
             np.testing.assert_array_equal(a, b)
 
 
-def test_a_smaller_batch_may_need_more_memory(tmp_path):
-    """Up to 96 rows a wide product is summed in parts, which take more memory than the 97th row."""
-    x, y = rows(count=194, features=32)
-    model = network(widths=(32, 8192, 10))
-    model.fit(x, y, batch_size=97, shuffle=False, verbose=0)
-    model.save(tmp_path / "model.fnn")
-    fresh = fastnn.load_model(tmp_path / "model.fnn")
-    for each in (model, fresh):
-        each.fit(x, y, batch_size=96, shuffle=False, verbose=0)
-    for a, b in zip(model.get_weights(), fresh.get_weights(), strict=True):
-        np.testing.assert_array_equal(a, b)
+@pytest.mark.parametrize("widths", [(32, 8192, 10), (200, 300, 300, 10)], ids=["wide", "square"])
+def test_batches_of_any_sizes_in_turn(widths, tmp_path):
+    """Memory and work are laid out by the size of a batch: 96 rows of a wide product, in parts, need more than 97."""
+    x, y = rows(count=300, features=widths[0])
+    model = network(widths=widths)
+    for batch in (97, 96, 256, 70, 140, 32, 300):
+        model.fit(x, y, batch_size=batch, shuffle=False, verbose=0)
+        model.save(tmp_path / "model.fnn")
+        fresh = fastnn.load_model(tmp_path / "model.fnn")
+        expected = fresh.fit(x, y, batch_size=batch // 2, shuffle=False, verbose=0).history["loss"]
+        assert model.fit(x, y, batch_size=batch // 2, shuffle=False, verbose=0).history["loss"] == expected
+        for a, b in zip(model.get_weights(), fresh.get_weights(), strict=True):
+            np.testing.assert_array_equal(a, b)
 
 
 def test_backward_needs_what_the_last_forward_left():

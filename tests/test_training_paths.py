@@ -75,6 +75,26 @@ def test_gradients_of_any_stack(widths, names, rows, threads):
         fastnn.set_num_threads(before)
 
 
+@settings(deadline=None, max_examples=30)
+@given(
+    widths=st.lists(st.sampled_from([10, 64, 129, 200, 257, 300]), min_size=2, max_size=4),
+    rows=st.sampled_from([40, 64, 128, 200, 257]),
+    threads=st.sampled_from([1, 2, 3, 8]),
+)
+def test_gradients_of_float32(widths, rows, threads):
+    """The ways that only float32 takes. A relu would not do: rounding turns some of its units on or off."""
+    activations = ["tanh", "sigmoid", "linear"][: len(widths) - 1]
+    model = network(widths, activations, "float32")
+    generator = np.random.default_rng(rows)
+    x, dy = (generator.normal(size=(rows, n)).astype(np.float32) for n in (widths[0], widths[-1]))
+    output, gradients, dx = reference(model, activations, x, dy.astype(np.float64))
+    with fastnn.num_threads(threads):
+        ours = [model.forward(x), model.backward(dy), *model.gradients]
+    for actual, expected in zip(ours, [output, dx, *gradients], strict=True):
+        # Three layers' sums of up to 300 terms, each rounded to 6e-8 of the largest.
+        np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-5 * max(1, np.abs(expected).max()))
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(
     ("widths", "batch"),
@@ -85,6 +105,8 @@ def test_gradients_of_any_stack(widths, names, rows, threads):
         ((64, 256, 32, 256, 300, 5), 17),  # runs of small and wide ones in turn
         ((256, 300, 1800, 300, 10), 40),  # a large one between wide ones
         ((300, 1800, 300), 64),  # a large one first and last
+        ((100, 300, 250, 64, 10), 150),  # kernels that many rows make large ones, whose tiles are rows or columns
+        ((200, 300, 200, 10), 64),  # and fewer rows, if they are larger
     ],
 )
 def test_bits_do_not_depend_on_threads(widths, batch, dtype):
