@@ -34,6 +34,7 @@
 #define FNN_TRANSPOSED_DEPTH (32768 / (FNN_TILE_VECTORS * FNN_VECTOR_BYTES))
 #define FNN_TRANSPOSED_COLUMNS 48
 #define FNN_COPIED_DEPTH 128 /* from which copying the rows first pays */
+#define FNN_FAR_SIZE 8192    /* elements of a kernel that does not stay in a first-level cache */
 
 /* Packed products: the depth of a block; the bytes of one of A, half a second-level cache; the elements of one of B. */
 #define FNN_PACKED_DEPTH 256

@@ -69,6 +69,27 @@ def test_a_kernel_of_one_column(rows, inputs, relu, dtype):
     assert (np.abs(model.gradients[0] - wanted) <= (rows + 2) * np.finfo(dtype).eps * magnitude).all()
 
 
+@example(inputs=1100, units=40, zeros=0.5, dtype="float32")  # three blocks of the row
+@given(
+    inputs=st.integers(1, 700),
+    units=st.integers(2, 300),
+    zeros=st.sampled_from([0.0, 0.3, 0.45, 0.7, 0.98, 1.0]),
+    dtype=st.sampled_from(["float32", "float64"]),
+)
+def test_one_row_with_zeros(inputs, units, zeros, dtype):
+    """Rows of a kernel whose factor is zero are not read; the sums are those of the same row among others."""
+    generator = np.random.default_rng([inputs, units])
+    model = filled(dense(inputs, units, dtype, "relu"), generator)
+    x = generator.normal(size=(3, inputs)).astype(dtype)
+    x[generator.random(x.shape) < zeros] = 0
+    x[0, -1] = -0.0
+    frozen = model.freeze()
+    for i in range(3):
+        np.testing.assert_array_equal(frozen(x[i : i + 1]), model.predict(x)[i : i + 1])
+    x[0, 0] = np.nan
+    assert np.isnan(frozen(x[:1])).all()
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("rows", [3, 40, 130])
 def test_large_layers_are_the_products_as_well(rows, dtype):
