@@ -73,6 +73,7 @@ def test_batches_of_any_sizes_in_turn(widths, tmp_path):
             np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.thread_unsafe(reason="sets the number of threads of the process")
 @pytest.mark.skipif(not build_info()["openmp"], reason="without OpenMP memory never grows for more threads")
 def test_backward_needs_what_the_last_forward_left():
     """More threads ask for more memory: what a forward pass left in the old one is gone."""
