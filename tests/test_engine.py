@@ -58,7 +58,7 @@ def test_bits_do_not_depend_on_threads(widths, batch):
             np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("widths", [(32, 8192, 10), (200, 300, 300, 10)], ids=["wide", "square"])
+@pytest.mark.parametrize("widths", [(32, 2048, 10), (200, 300, 300, 10)], ids=["wide", "square"])
 def test_batches_of_any_sizes_in_turn(widths, tmp_path):
     """Memory and work are laid out by the size of a batch: 96 rows of a wide product, in parts, need more than 97."""
     x, y = rows(count=300, features=widths[0])

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import fastnn
@@ -69,6 +69,7 @@ def test_a_kernel_of_one_column(rows, inputs, relu, dtype):
     assert (np.abs(model.gradients[0] - wanted) <= (rows + 2) * np.finfo(dtype).eps * magnitude).all()
 
 
+@settings(max_examples=50)
 @example(inputs=1100, units=40, zeros=0.5, dtype="float32")  # three blocks of the row
 @given(
     inputs=st.integers(1, 700),
