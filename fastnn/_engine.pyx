@@ -100,8 +100,7 @@ cdef class Engine:
         self.model.parameter_size = plan.size
         self.parameters = aligned_zeros(plan.size, self._form.dtype)
         self.model.parameters = _data(self.parameters)
-        self.model.large_side = fnn_large_side(&self.model, 1)
-        self._list_stripes()
+        self._list_stripes(fnn_large_side(&self.model, 1))
         self._scratch_bytes_per_thread = fnn_scratch_bytes(&self.model, 1)
 
     def _renew_lock(self):
@@ -109,9 +108,14 @@ cdef class Engine:
         if self._owner == 0 or self._owner != <unsigned long>PyThread_get_thread_ident():
             self._lock, self._owner = threading.Lock(), 0
 
-    cdef int _list_stripes(self) except -1:
+    cdef int _list_stripes(self, size_t side) except -1:
+        """Those of the kernels for this large_side; without memory for them all stays as it was."""
+        cdef size_t before = self.model.large_side
+        self.model.large_side = side
         cdef size_t count = fnn_stripes(&self.model, NULL)
+        self.model.large_side = before
         self._stripes = np.zeros(count * sizeof(fnn_stripe), np.uint8)
+        self.model.large_side = side
         self.model.stripes, self.model.stripe_count = <fnn_stripe *>_data(self._stripes), count
         fnn_stripes(&self.model, <fnn_stripe *>_data(self._stripes))
         return 0
@@ -130,7 +134,7 @@ cdef class Engine:
             self._workspace = self._scratch = None
             self._scratch_bytes_per_thread = fnn_scratch_bytes(&self.model, 1)
             self._last_rows = 0
-            self._list_stripes()
+            self._list_stripes(self.model.large_side)
         return 0
 
     def __reduce__(self):
@@ -537,10 +541,10 @@ cdef class Engine:
         cdef int threads = _threads  # another Python thread may change it at any time
         if self._workspace is None or batch != self._workspace_batch or threads > self._workspace_threads:
             threads = max(threads, 0 if self._workspace is None else self._workspace_threads)
+            self._workspace_batch = 0  # if what follows fails, the next call measures again
             side = fnn_large_side(&self.model, batch)
             if self.model.large_side != side:
-                self.model.large_side = side
-                self._list_stripes()
+                self._list_stripes(side)
             size = fnn_workspace_bytes(&self.model, batch, threads)
             if size > (<size_t>-1) // 4:
                 raise MemoryError(f"a batch of {batch} rows needs more memory than can be addressed")

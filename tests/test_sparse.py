@@ -45,6 +45,7 @@ def assert_same_models(first, second):
         (700, 3, 7),
         (2000, 1, 33),
         (300, 200, 270),  # too many rows for a dense product in parts
+        (300, 150, 100),  # and too few for the matrix unit
         (9000, 64, 32),  # a large kernel, whose dense products are packed
         (30, 257, 100),  # three panels of columns
     ],
