@@ -87,11 +87,11 @@ class BuildEngine(build_ext):
         ext.extra_compile_args = flags + ENGINE_FLAGS + openmp
         ext.extra_link_args = ["-pthread", *openmp, *sanitize]
         if ext is engine:  # the others reach the kernels through pointers that it hands out
-            ext.extra_objects = self.compile_sources(flags, openmp)
+            ext.extra_objects, ext.sources = self.compile_sources(ext, flags, openmp), []
         super().build_extension(ext)
 
-    def compile_sources(self, flags, openmp):
-        """Compiles src_c/*.c, two or more at a time where there are cores; returns the object files."""
+    def compile_sources(self, ext, flags, openmp):
+        """Compiles src_c/*.c and the C of ext, two or more at a time where there are cores; returns the objects."""
         jobs = {path: ENGINE_FLAGS + openmp for path in SOURCES.glob("*.c") if not path.stem.startswith("kernels_")}
         variants = {"baseline": []} | (X86_64_FLAGS if self.probe(X86_64_PROBE) else {})
         for name, code in VARIANT_PROBES.items():
@@ -102,13 +102,16 @@ class BuildEngine(build_ext):
                 self.warn(f"the compiler cannot build the variant {name}: products of bfloat16 take a slower way")
         jobs |= {SOURCES / f"kernels_{name}.c": KERNEL_FLAGS + isa_flags for name, isa_flags in variants.items()}
         last = shlex.split(os.environ.get("FASTNN_CFLAGS", ""))
+        jobs = {path: [*flags, *own, *last] for path, own in jobs.items()}
+        jobs |= {Path(path): ext.extra_compile_args for path in ext.sources}
 
         def compile_one(path):
             return self.compiler.compile(
                 [str(path)],
                 output_dir=self.build_temp,
-                include_dirs=INCLUDES,
-                extra_postargs=[*flags, *jobs[path], *last],
+                macros=ext.define_macros,
+                include_dirs=ext.include_dirs,
+                extra_postargs=jobs[path],
             )
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
