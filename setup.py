@@ -26,7 +26,8 @@ INCLUDES = [str(SOURCES), "fastnn/include"]  # what embedders see, and the rest
 COMMON_FLAGS = ["-std=c11", "-pthread", "-fvisibility=hidden", "-fno-math-errno", "-fno-trapping-math"]
 RELEASE_FLAGS = ["-O3", "-g0"]
 # Python's own flags hold -fwrapv, under which a signed overflow is no error: UBSan would never see one.
-SANITIZE_FLAGS = ["-O1", "-g", "-fno-wrapv", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all"]
+# -g1 has the lines that a report names; tracking variables through the unrolled kernels would take a third more time.
+SANITIZE_FLAGS = ["-O1", "-g1", "-fno-wrapv", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all"]
 
 # Kernels alone may fuse a multiplication and an addition, and see `omp simd` (but no OpenMP threads).
 KERNEL_FLAGS = ["-ffp-contract=fast", "-fopenmp-simd"]
