@@ -248,7 +248,7 @@ def test_bits_do_not_depend_on_threads(assert_same_rows, branches, trunk, heads,
             np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("batch", [16, 300])
+@pytest.mark.parametrize("batch", [16, 130])
 @pytest.mark.parametrize("features", [40, 1100])
 @pytest.mark.thread_unsafe(reason="sets the number of threads of the process")
 def test_branches_and_heads_of_any_size_are_their_formula(batch, features):
