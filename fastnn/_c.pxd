@@ -6,8 +6,8 @@ from libc.stdint cimport int32_t, int64_t, uint64_t
 cdef extern from "fastnn.h" nogil:
     enum:
         FNN_ALIGNMENT, FNN_PADDING, FNN_MAX_THREADS, FNN_SLOTS
-        FNN_LOSS, FNN_BACKWARD, FNN_UPDATE, FNN_INPUT_GRADIENT, FNN_TRAINING
-        FNN_STOPPED, FNN_NUMBERS, FNN_KERNEL, FNN_BIAS, FNN_FUNCTION_METRIC
+        FNN_LOSS, FNN_BACKWARD, FNN_UPDATE, FNN_INPUT_GRADIENT, FNN_TRAINING, FNN_CHECK
+        FNN_STOPPED, FNN_NOT_FINITE, FNN_NUMBERS, FNN_KERNEL, FNN_BIAS, FNN_FUNCTION_METRIC
     ctypedef struct fnn_product_f32:
         const float *const *a
         int by_depth

@@ -14,11 +14,11 @@ from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memset
 
 from fastnn._c cimport (
-    FNN_BACKWARD, FNN_BIAS, FNN_INPUT_GRADIENT, FNN_KERNEL, FNN_LOSS, FNN_SLOTS, FNN_STOPPED, FNN_TRAINING,
-    FNN_UPDATE, fnn_apply_gradients, fnn_data, fnn_freeze, fnn_head, fnn_infer, fnn_large_side, fnn_link,
-    fnn_measure, fnn_member, fnn_model, fnn_op, fnn_pace, fnn_penalty, fnn_penalty_bytes, fnn_predictor, fnn_rule,
-    fnn_run, fnn_scratch_bytes, fnn_stores_gradients, fnn_stripe, fnn_stripes, fnn_tile_sums, fnn_train,
-    fnn_train_many, fnn_wants_unit, fnn_workspace_bytes,
+    FNN_BACKWARD, FNN_BIAS, FNN_CHECK, FNN_INPUT_GRADIENT, FNN_KERNEL, FNN_LOSS, FNN_NOT_FINITE, FNN_SLOTS,
+    FNN_STOPPED, FNN_TRAINING, FNN_UPDATE, fnn_apply_gradients, fnn_data, fnn_freeze, fnn_head, fnn_infer,
+    fnn_large_side, fnn_link, fnn_measure, fnn_member, fnn_model, fnn_op, fnn_pace, fnn_penalty, fnn_penalty_bytes,
+    fnn_predictor, fnn_rule, fnn_run, fnn_scratch_bytes, fnn_stores_gradients, fnn_stripe, fnn_stripes, fnn_tile_sums,
+    fnn_train, fnn_train_many, fnn_wants_unit, fnn_workspace_bytes,
 )
 
 cnp.import_array()
@@ -29,6 +29,10 @@ include "_form.pxi"
 include "_structs.pxi"
 include "_progress.pxi"
 include "_calls.pxi"
+
+
+class NotFiniteError(ValueError):
+    """A run that was to check x found a NaN or an infinity there."""
 
 
 # ---- the engine ----
@@ -217,6 +221,25 @@ cdef class Engine:
         finally:
             self._leave()
 
+    def state(self):
+        """A copy of all that training changes, for :meth:`restore`."""
+        self._enter()
+        try:
+            return [array.copy() for array in (self.parameters, *self.slots)], self.iterations, self.momentum_product
+        finally:
+            self._leave()
+
+    def restore(self, state):
+        """Take back what training has changed since :meth:`state`."""
+        arrays, iterations, product = state
+        self._enter()
+        try:
+            for array, held in zip((self.parameters, *self.slots), arrays):
+                array[:] = held
+            self.iterations, self.momentum_product = iterations, product
+        finally:
+            self._leave()
+
     def use_average(self, *, bint swap):
         """Put the moving average of each trained parameter in its place, once there is one.
 
@@ -276,17 +299,22 @@ cdef class Engine:
         self._tile_sums = None
         return 0
 
-    def train(self, x, y, order, size_t batch_size, hyperparameters, progress=None, weights=None):
+    def train(self, x, y, order, size_t batch_size, hyperparameters, progress=None, weights=None,
+              bint check_finite=False):
         """One pass of optimizer steps over rows `order` (None: all, in order).
 
         y is an array of targets, (rows, all heads' target columns), or of int32 labels, (rows,) or (rows, all heads'
         labels), or the pair of both; weights are of shape (rows,) or (rows, heads). Returns the sums (float64), and the
         first step with a loss that is not finite, or -1.
+
+        With `check_finite` a NaN or an infinity among dense x raises NotFiniteError some steps later; see restore.
         """
+        cdef int passes = FNN_LOSS | FNN_BACKWARD | FNN_UPDATE | FNN_TRAINING
+        if check_finite:
+            passes |= FNN_CHECK
         self._enter()
         try:
-            return self._train(x, y, weights, order, batch_size, hyperparameters, progress,
-                               FNN_LOSS | FNN_BACKWARD | FNN_UPDATE | FNN_TRAINING)
+            return self._train(x, y, weights, order, batch_size, hyperparameters, progress, passes)
         finally:
             self._leave()
 
@@ -574,6 +602,8 @@ cdef class Engine:
         if reporter.error is not None:
             error, reporter.error = reporter.error, None
             raise error
+        if status == FNN_NOT_FINITE:
+            raise NotFiniteError("x must be finite")
         if status == FNN_STOPPED:
             raise RuntimeError("the run was stopped")
         return 0

@@ -104,20 +104,28 @@ def _not_finite(name: str, row: int, dtype: Any) -> ValueError:
     )
 
 
-def _check_finite(rows: Any, name: str) -> None:
+def require_finite(rows: Any, name: str, first: int = 0) -> None:
+    """Raise ValueError where rows, as :func:`inputs` gives them, hold a NaN or an infinity.
+
+    Parameters
+    ----------
+    rows : ndarray, SparseRows or Deferred
+    name : str
+        The argument's name, for the message.
+    first : int, default 0
+        The number that the first of the rows has in the argument.
+    """
+    if isinstance(rows, SparseRows):
+        start, end = rows.starts[0], rows.starts[-1]
+        values = rows.values[start:end]
+        if len(values) and not all_finite(values):
+            entry = start + np.argmin(np.isfinite(values))
+            raise _not_finite(name, first + int(np.searchsorted(rows.starts, entry, "right")) - 1, rows.dtype)
+        return
     for start, array in pieces(rows):
-        if not len(array) or all_finite(array):
-            continue
-        row = start + next(i for i in range(len(array)) if not np.isfinite(array[i]).all())
-        raise _not_finite(name, row, array.dtype)
-
-
-def _check_finite_entries(rows: SparseRows, name: str) -> None:
-    first, end = rows.starts[0], rows.starts[-1]
-    values = rows.values[first:end]
-    if len(values) and not all_finite(values):
-        entry = first + np.argmin(np.isfinite(values))
-        raise _not_finite(name, int(np.searchsorted(rows.starts, entry, "right")) - 1, rows.dtype)
+        if len(array) and not all_finite(array):
+            row = start + next(i for i in range(len(array)) if not np.isfinite(array[i]).all())
+            raise _not_finite(name, first + row, array.dtype)
 
 
 def inputs(
@@ -165,11 +173,11 @@ def inputs(
         raise ValueError(f"{name} must have at least one feature, got shape {array.shape}")
     if isinstance(array, SparseRows):
         if check_finite:
-            _check_finite_entries(array, name)
+            require_finite(array, name)
         return array
     rows = _as_rows(array, dtype, defer=defer)
     if check_finite and array.dtype.kind == "f":
-        _check_finite(rows, name)
+        require_finite(rows, name)
     return rows
 
 
@@ -242,7 +250,7 @@ def named_inputs(
             with np.errstate(over="ignore"):  # as in _as_rows
                 block[...] = array
             if check_finite and array.dtype.kind == "f":
-                _check_finite(block, f"{name}[{branch!r}]")
+                require_finite(block, f"{name}[{branch!r}]")
             start += array.shape[1]
     return matrix, found
 
@@ -305,7 +313,7 @@ def targets(
         )
     converted = _as_rows(array, dtype)
     if check_finite and array.dtype.kind == "f":
-        _check_finite(converted, name)
+        require_finite(converted, name)
     if rows:
         loss.check_targets(converted, name)
     return converted
@@ -338,7 +346,7 @@ def sample_weights(
         raise ValueError(f"{name} must hold one number a row, shape ({rows},), got {array.shape}")
     converted = np.ascontiguousarray(array, dtype)
     if check_finite:
-        _check_finite(converted[:, None], name)
+        require_finite(converted[:, None], name)
     return converted
 
 

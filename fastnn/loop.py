@@ -9,16 +9,22 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn import goals
+from fastnn._engine import NotFiniteError
 from fastnn._warnings import warn
 from fastnn.callbacks.base import PREDICT_BATCH_HOOKS, TEST_BATCH_HOOKS, TRAIN_BATCH_HOOKS, CallbackList, Logs
 from fastnn.callbacks.reporter import Reporter
-from fastnn.data import pieces
+from fastnn.data import pieces, require_finite
 from fastnn.feeds import ArrayFeed, BatchFeed, Chunk
+from fastnn.optimizers import LBFGS, Optimizer
+from fastnn.sparse import SparseRows
 
 if TYPE_CHECKING:
+    from fastnn._engine import Engine
+    from fastnn.callbacks import History
     from fastnn.models import Sequential
-    from fastnn.optimizers import LBFGS
 
+CHECKED_AT_ONCE = 2**22  # bytes of x: to look through fewer takes a fraction of a millisecond
+STATES_WORTH = 8  # times the bytes of a model's state: a copy of it takes longer than looking through fewer bytes of x
 Feed = ArrayFeed | BatchFeed
 Array = npt.NDArray[Any]
 
@@ -81,8 +87,31 @@ def _with_hooks(
         hooks.call(f"on_{kind}_batch_end", step - step % group + group - 1, logs())
 
 
-def train_epoch(model: Sequential, feed: Feed, steps: int | None, hooks: CallbackList, reporter: Reporter) -> Totals:
-    """One epoch: one call into the engine, or one a batch where a callback looks in."""
+def check_later(engine: Engine, optimizer: Optimizer, feed: Feed) -> bool:
+    """Look for NaN and infinity in x of a feed, or return True: the first epoch is to do so while it trains on it.
+
+    That saves reading it twice, and costs a copy of the weights and of the optimizer's state, from which to go back.
+    """
+    if isinstance(feed, BatchFeed):  # which looks at each batch
+        return False
+    x = feed.samples.x
+    if not isinstance(x, SparseRows) and not isinstance(optimizer, LBFGS) and engine.functions is None:
+        state = engine.parameters.nbytes * (1 + len(engine.slots))
+        if len(x) * x.shape[1] * x.dtype.itemsize >= max(CHECKED_AT_ONCE, STATES_WORTH * state):
+            return True
+    require_finite(x, "x")
+    return False
+
+
+def train_epoch(
+    model: Sequential,
+    feed: Feed,
+    steps: int | None,
+    hooks: CallbackList,
+    reporter: Reporter,
+    check_finite: bool = False,
+) -> Totals:
+    """One epoch: one call into the engine, or one a batch where a callback looks in; `check_finite`: see the engine."""
     totals = Totals()
     watched = hooks.wants(*TRAIN_BATCH_HOOKS)
     passes = feed.passes
@@ -93,7 +122,9 @@ def train_epoch(model: Sequential, feed: Feed, steps: int | None, hooks: Callbac
         with model._running("fit") as (engine, layout, optimizer):
             totals.read_by(layout)
             rates = optimizer.hyperparameters()
-            sums, bad = engine.train(samples.x, samples.y, chunk.order, chunk.batch, rates, progress, samples.weights)
+            sums, bad = engine.train(
+                samples.x, samples.y, chunk.order, chunk.batch, rates, progress, samples.weights, check_finite
+            )
         totals.add(chunk, sums, bad)
         if watched and progress is not None:
             reporter.update(totals.steps, totals.means())
@@ -136,13 +167,17 @@ class Epochs:
         self._warned = False
         self._logs: Logs = {}
 
-    def train(self, feed: Feed, steps: int | None, first: int) -> None:
-        """The epochs from `first` (or where a callback has set it) on, a pass over the feed each."""
+    def train(self, feed: Feed, steps: int | None, first: int, check_finite: bool = False) -> None:
+        """The epochs from `first` (or where a callback has set it) on, a pass over the feed each.
+
+        With `check_finite` the first one raises NotFiniteError at a batch whose x is not finite.
+        """
         self._hooks.call("on_train_begin", {})
         try:
             for epoch in range(self._model._initial_epoch or first, self._epochs):
                 self._begin(epoch)
-                totals = train_epoch(self._model, feed, steps, self._hooks, self._reporter)
+                totals = train_epoch(self._model, feed, steps, self._hooks, self._reporter, check_finite)
+                check_finite = False
                 if not totals.steps:  # a generator that has ended
                     break
                 if self._end(epoch, totals):
@@ -150,6 +185,25 @@ class Epochs:
         finally:
             self._reporter.close()
         self._finish()
+
+    def train_checking(
+        self, feed: ArrayFeed, first: int, built: bool, history: History | None, stop_training: bool
+    ) -> None:
+        """The same with a look at x: where a row is not finite the model gets back its state and these attributes."""
+        model = self._model
+        engine = model._need_engine("fit")
+        state = engine.state()
+        try:
+            self.train(feed, None, first, check_finite=True)
+            return
+        except NotFiniteError as found:
+            engine.restore(state)
+            model.history, model.stop_training = history, stop_training
+            if not built:
+                model._forget_weights()
+            error = found
+        require_finite(feed.samples.x, "x")
+        raise error  # somebody has changed x meanwhile
 
     def minimize(self, optimizer: LBFGS, feed: Feed, first: int) -> None:
         """The same, an iteration of L-BFGS over all rows each."""

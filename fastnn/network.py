@@ -194,13 +194,18 @@ class Network:
         heads = self._heads
         return rows if heads is None else heads.split(rows)
 
+    def _takes_any_number(self) -> bool:
+        """Whether the first layer needs no more of x than that it is finite."""
+        first = self._first or self._first_layer()
+        return first is None or type(first).check_rows is Layer.check_rows
+
     def _checked(self, rows: Any, name: str = "x") -> Any:
         """The rows, once the first layer has found in them what it needs."""
         first = self._first or self._first_layer()
         if first is not None:
             if not isinstance(rows, data.Deferred):
                 first.check_input(rows, name)
-            elif type(first).check_rows is not Layer.check_rows:
+            elif not self._takes_any_number():
                 for _, piece in data.pieces(rows):
                     first.check_rows(piece, name)
         return rows

@@ -167,12 +167,16 @@ class Trainer(Network):
         check_finite: bool,
         names: tuple[str, str] = ("x", "y"),
         defer: bool = False,
+        check_x: bool = True,
     ) -> tuple[Any, Any]:
-        """X and y as the engine reads them, building the model from x where that is still to be done."""
+        """X and y as the engine reads them, building the model from x where that is still to be done.
+
+        Without `check_x` nobody has looked for NaN and infinity in x yet.
+        """
         self._need_goals(action)
         engine = self._engine
         dtype = engine.plan.dtype if engine else config.variable_dtype(self._policy())
-        rows, features = self._inputs(x, dtype, check_finite=check_finite, name=names[0], defer=defer)
+        rows, features = self._inputs(x, dtype, check_finite=check_finite and check_x, name=names[0], defer=defer)
         if not len(rows):
             raise ValueError(f"{names[0]} must have at least one row, got shape {rows.shape}")
         outputs = engine.plan.outputs if engine else plan.lower(self.layers, features, dtype).outputs
@@ -234,10 +238,11 @@ class Trainer(Network):
         check_finite: bool,
         of: str = "",
         defer: bool = False,
+        check_x: bool = True,
     ) -> Samples:
         """X, y and the weights of rows as the engine reads them; `of` is what messages put before the names."""
         names = (f"{of}x", f"{of}y")
-        rows, wanted = self._convert(action, x, y, check_finite=check_finite, names=names, defer=defer)
+        rows, wanted = self._convert(action, x, y, check_finite=check_finite, names=names, defer=defer, check_x=check_x)
         if sample_weight is None:
             return Samples(rows, wanted)
         weights = goals.sample_weights(
@@ -302,7 +307,16 @@ class Trainer(Network):
         return ArrayFeed(samples, rows_of_a_batch(len(samples), *taken))
 
     def _fit_feeds(
-        self, x: Any, y: Any, weights: Any, class_weight: Any, taken: Any, shuffle: bool, held: Any, check_finite: bool
+        self,
+        x: Any,
+        y: Any,
+        weights: Any,
+        class_weight: Any,
+        taken: Any,
+        shuffle: bool,
+        held: Any,
+        check_finite: bool,
+        check_x: bool,
     ) -> tuple[loop.Feed, loop.Feed | None]:
         """Where the rows to train on come from, and those to validate on, if any.
 
@@ -316,10 +330,12 @@ class Trainer(Network):
             no_arguments_of_arrays(x, y=y, sample_weight=weights, validation_split=fraction or None)
             feed = self._batch_feed("fit", x, check_finite, "", class_weight, shuffle)
         else:
-            samples = self._samples("fit", x, y, weights, check_finite=check_finite, defer=True)
+            samples = self._samples("fit", x, y, weights, check_finite=check_finite, defer=True, check_x=check_x)
             if fraction and given is None:
                 kept = data.split_at(len(samples), fraction)
                 rest = samples.part(slice(kept, None))
+                if not check_x:
+                    data.require_finite(rest.x, "x", kept)
                 validation = ArrayFeed(rest, rows_of_a_batch(len(rest), *validation_taken))
                 samples = samples.part(slice(0, kept))
             samples = self._weighted(samples, class_weight)
@@ -401,7 +417,8 @@ class Trainer(Network):
         validation_freq : int or collection of int, default 1
             Validate after every so many epochs, or after those (counted from 1).
         check_finite : bool, default True
-            Look for NaN and infinity in x, y and weights, once; in batches of an iterable when they come.
+            Look for NaN and infinity in x, y and weights, once; in batches of an iterable when they come; in a large x
+            perhaps while the first epoch trains on it, whose steps are then taken back.
 
         Returns
         -------
@@ -410,7 +427,7 @@ class Trainer(Network):
         Raises
         ------
         ValueError, TypeError, RuntimeError
-            In one sentence, before anything changes; what a later batch of an iterable lacks, when it comes.
+            In one sentence, with the model as it was; what a later batch of an iterable lacks, when it comes.
         KeyboardInterrupt
             After Ctrl-C, with the weights of the last finished step.
         """
@@ -425,11 +442,19 @@ class Trainer(Network):
         shown = self._verbosity(verbose)
         shuffle = flag("shuffle", shuffle)
         hooks = CallbackList(callbacks)
+        before = self.built, self.history, self.stop_training
+        # The first epoch can look at x while it trains: it sees all of x, and nobody sees steps that it takes back.
+        may_wait = (
+            check_finite and not hooks.callbacks and steps is None and first < epochs and self._takes_any_number()
+        )
         with self._as_it_was_on_error():
             taken = (batch, steps)
             held = (validation_split, validation_data, held_batch, validation_steps)
-            feed, validation = self._fit_feeds(x, y, sample_weight, class_weight, taken, shuffle, held, check_finite)
-        _, _, optimizer = self._ready("fit")
+            feed, validation = self._fit_feeds(
+                x, y, sample_weight, class_weight, taken, shuffle, held, check_finite, not may_wait
+            )
+            engine, _, optimizer = self._ready("fit")
+            waits = may_wait and loop.check_later(engine, optimizer, feed)
         if isinstance(optimizer, optimizers.LBFGS):
             self._check_lbfgs(optimizer, feed, batch_size, steps, hooks)
 
@@ -444,6 +469,8 @@ class Trainer(Network):
         )
         if isinstance(optimizer, optimizers.LBFGS):
             run.minimize(optimizer, feed, first)
+        elif waits:
+            run.train_checking(cast("ArrayFeed", feed), first, *before)
         else:
             run.train(feed, steps, first)
         return history

@@ -24,7 +24,8 @@ enum { FNN_LARGE_SIZE = 1 << 18 };
 
 typedef enum {
     FNN_OK = 0,
-    FNN_STOPPED = 1, /* the progress function asked to stop; the last finished step stands */
+    FNN_STOPPED = 1,    /* the progress function asked to stop; the last finished step stands */
+    FNN_NOT_FINITE = 2, /* FNN_CHECK has found something in x */
 } fnn_status;
 
 typedef enum {
@@ -411,8 +412,9 @@ typedef struct {
     int changes; /* looks in a row at which steps took another time than before */
 } fnn_pace;
 
-/* What a pass over the data does to each batch. */
-enum { FNN_LOSS = 1, FNN_BACKWARD = 2, FNN_UPDATE = 4, FNN_INPUT_GRADIENT = 8, FNN_TRAINING = 16 };
+/* What a pass over the data does to each batch. FNN_CHECK: where a NaN or an infinity is among dense x, the run ends soon after
+ * that batch; nothing of its steps is undone. */
+enum { FNN_LOSS = 1, FNN_BACKWARD = 2, FNN_UPDATE = 4, FNN_INPUT_GRADIENT = 8, FNN_TRAINING = 16, FNN_CHECK = 32 };
 
 typedef struct {
     int passes;   /* FNN_LOSS | FNN_BACKWARD | FNN_UPDATE | FNN_INPUT_GRADIENT | FNN_TRAINING: with noise, and with the
