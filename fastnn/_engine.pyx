@@ -366,20 +366,23 @@ cdef class Engine:
         self._finish(reporter, status)
         return sums, run.first_nonfinite
 
-    def evaluate(self, x, y, progress=None, weights=None, size_t batch_size=32):
+    def evaluate(self, x, y, progress=None, weights=None, size_t batch_size=32, bint check_finite=False):
         """The sums (float64) over all rows, as one batch, or with `functions` in batches; see :meth:`train`."""
+        cdef int passes = FNN_LOSS
         cdef fnn_data data
         cdef fnn_run run
         cdef cnp.ndarray sums
+        if check_finite:
+            passes |= FNN_CHECK
         self._enter()
         try:
             if self.functions is not None:
-                sums = self._train(x, y, weights, None, batch_size, None, progress, FNN_LOSS)[0]
+                sums = self._train(x, y, weights, None, batch_size, None, progress, passes)[0]
                 sums[0] += self._penalty() * len(x)
                 return sums
             self._check_compiled()
             self._form.check(x, y, weights, None, &data)
-            self._prepare_run(&run, None, FNN_LOSS)
+            self._prepare_run(&run, None, passes)
             sums = self._new_sums(&run)
             if self._tile_sums is None:
                 self._tile_sums = np.empty(fnn_tile_sums(&self.model))
@@ -427,8 +430,7 @@ cdef class Engine:
         memory = _data(self._scratch)
         with nogil:
             status = fnn_infer(&self.model, data, run, memory)
-        if reporter is not None:
-            self._finish(reporter, status)
+        self._finish(reporter, status)
 
     def forward(self, x, bint training=False):
         """The outputs for the rows of x, (rows, outputs); the activations stay for :meth:`backward`."""
@@ -599,7 +601,7 @@ cdef class Engine:
         return 0
 
     cdef int _finish(self, _Reporter reporter, int status) except -1:
-        if reporter.error is not None:
+        if reporter is not None and reporter.error is not None:
             error, reporter.error = reporter.error, None
             raise error
         if status == FNN_NOT_FINITE:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -15,16 +15,16 @@ from fastnn.callbacks.base import PREDICT_BATCH_HOOKS, TEST_BATCH_HOOKS, TRAIN_B
 from fastnn.callbacks.reporter import Reporter
 from fastnn.data import pieces, require_finite
 from fastnn.feeds import ArrayFeed, BatchFeed, Chunk
-from fastnn.optimizers import LBFGS, Optimizer
 from fastnn.sparse import SparseRows
 
 if TYPE_CHECKING:
     from fastnn._engine import Engine
     from fastnn.callbacks import History
     from fastnn.models import Sequential
+    from fastnn.optimizers import LBFGS
 
 CHECKED_AT_ONCE = 2**22  # bytes of x: to look through fewer takes a fraction of a millisecond
-STATES_WORTH = 8  # times the bytes of a model's state: a copy of it takes longer than looking through fewer bytes of x
+COPIES_WORTH = 8  # times the bytes that are copied: that takes longer than looking through fewer bytes of x
 Feed = ArrayFeed | BatchFeed
 Array = npt.NDArray[Any]
 
@@ -87,20 +87,32 @@ def _with_hooks(
         hooks.call(f"on_{kind}_batch_end", step - step % group + group - 1, logs())
 
 
-def check_later(engine: Engine, optimizer: Optimizer, feed: Feed) -> bool:
-    """Look for NaN and infinity in x of a feed, or return True: the first epoch is to do so while it trains on it.
+def check_later(engine: Engine, feed: Feed, copied: int) -> bool:
+    """Look for NaN and infinity in x of a feed, or return True: the engine is to do so as it reads x, which saves time.
 
-    That saves reading it twice, and costs a copy of the weights and of the optimizer's state, from which to go back.
+    `copied`: the bytes that must be copied then, to go back to what was before.
     """
     if isinstance(feed, BatchFeed):  # which looks at each batch
         return False
     x = feed.samples.x
-    if not isinstance(x, SparseRows) and not isinstance(optimizer, LBFGS) and engine.functions is None:
-        state = engine.parameters.nbytes * (1 + len(engine.slots))
-        if len(x) * x.shape[1] * x.dtype.itemsize >= max(CHECKED_AT_ONCE, STATES_WORTH * state):
-            return True
+    size = len(x) * x.shape[1] * x.dtype.itemsize
+    if (
+        not isinstance(x, SparseRows)
+        and engine.functions is None
+        and size >= max(CHECKED_AT_ONCE, COPIES_WORTH * copied)
+    ):
+        return True
     require_finite(x, "x")
     return False
+
+
+def _naming_the_row(error: NotFiniteError, feed: Feed) -> ValueError:
+    """What the engine raised, as :func:`require_finite` says it."""
+    try:
+        require_finite(cast("ArrayFeed", feed).samples.x, "x")
+    except ValueError as named:
+        return named
+    return error  # somebody has changed x meanwhile
 
 
 def train_epoch(
@@ -186,24 +198,19 @@ class Epochs:
             self._reporter.close()
         self._finish()
 
-    def train_checking(
-        self, feed: ArrayFeed, first: int, built: bool, history: History | None, stop_training: bool
-    ) -> None:
+    def train_checking(self, feed: Feed, first: int, built: bool, history: History | None, stop_training: bool) -> None:
         """The same with a look at x: where a row is not finite the model gets back its state and these attributes."""
         model = self._model
         engine = model._need_engine("fit")
         state = engine.state()
         try:
             self.train(feed, None, first, check_finite=True)
-            return
-        except NotFiniteError as found:
+        except NotFiniteError as error:
             engine.restore(state)
             model.history, model.stop_training = history, stop_training
             if not built:
                 model._forget_weights()
-            error = found
-        require_finite(feed.samples.x, "x")
-        raise error  # somebody has changed x meanwhile
+            raise _naming_the_row(error, feed) from None
 
     def minimize(self, optimizer: LBFGS, feed: Feed, first: int) -> None:
         """The same, an iteration of L-BFGS over all rows each."""
@@ -256,7 +263,14 @@ class Epochs:
         self._hooks.call("on_train_end", self._logs)
 
 
-def evaluate(model: Sequential, feed: Feed, steps: int | None, hooks: CallbackList, reporter: Reporter) -> Logs:
+def evaluate(
+    model: Sequential,
+    feed: Feed,
+    steps: int | None,
+    hooks: CallbackList,
+    reporter: Reporter,
+    check_finite: bool = False,
+) -> Logs:
     """The loss and the metrics of a feed: one call into the engine, or one a batch.
 
     One a batch where a callback looks in, and where the mean of the losses of batches is no mean over all rows.
@@ -273,7 +287,10 @@ def evaluate(model: Sequential, feed: Feed, steps: int | None, hooks: CallbackLi
         samples = chunk.samples
         with model._running("evaluate") as (engine, layout, _):
             totals.read_by(layout)
-            sums = engine.evaluate(samples.x, samples.y, None, samples.weights, chunk.batch)
+            try:
+                sums = engine.evaluate(samples.x, samples.y, None, samples.weights, chunk.batch, check_finite)
+            except NotFiniteError as error:
+                raise _naming_the_row(error, feed) from None
         totals.add(chunk, sums)
         if reporter.verbose == 1:
             reporter.update(totals.steps, totals.means())

@@ -297,13 +297,24 @@ class Trainer(Network):
         return BatchFeed(source, convert, order if shuffle else None)
 
     def _feed(
-        self, action: str, x: Any, y: Any, sample_weight: Any, taken: Any, *, check_finite: bool, of: str = ""
+        self,
+        action: str,
+        x: Any,
+        y: Any,
+        sample_weight: Any,
+        taken: Any,
+        *,
+        check_finite: bool,
+        of: str = "",
+        check_x: bool = True,
     ) -> loop.Feed:
         """Where the rows of ``evaluate``, or of a validation, come from; `taken`: batch_size and steps."""
         if gives_batches(x):
             no_arguments_of_arrays(x, y=y, sample_weight=sample_weight, batch_size=taken[0])
             return self._batch_feed(action, x, check_finite, of)
-        samples = self._samples(action, x, y, sample_weight, check_finite=check_finite, of=of, defer=True)
+        samples = self._samples(
+            action, x, y, sample_weight, check_finite=check_finite, of=of, defer=True, check_x=check_x
+        )
         return ArrayFeed(samples, rows_of_a_batch(len(samples), *taken))
 
     def _fit_feeds(
@@ -444,9 +455,8 @@ class Trainer(Network):
         hooks = CallbackList(callbacks)
         before = self.built, self.history, self.stop_training
         # The first epoch can look at x while it trains: it sees all of x, and nobody sees steps that it takes back.
-        may_wait = (
-            check_finite and not hooks.callbacks and steps is None and first < epochs and self._takes_any_number()
-        )
+        may_wait = check_finite and not hooks.callbacks and steps is None and first < epochs
+        may_wait = may_wait and self._takes_any_number() and not isinstance(self.optimizer, optimizers.LBFGS)
         with self._as_it_was_on_error():
             taken = (batch, steps)
             held = (validation_split, validation_data, held_batch, validation_steps)
@@ -454,7 +464,8 @@ class Trainer(Network):
                 x, y, sample_weight, class_weight, taken, shuffle, held, check_finite, not may_wait
             )
             engine, _, optimizer = self._ready("fit")
-            waits = may_wait and loop.check_later(engine, optimizer, feed)
+            state = engine.parameters.nbytes * (1 + len(engine.slots))
+            waits = may_wait and loop.check_later(engine, feed, state)
         if isinstance(optimizer, optimizers.LBFGS):
             self._check_lbfgs(optimizer, feed, batch_size, steps, hooks)
 
@@ -470,7 +481,7 @@ class Trainer(Network):
         if isinstance(optimizer, optimizers.LBFGS):
             run.minimize(optimizer, feed, first)
         elif waits:
-            run.train_checking(cast("ArrayFeed", feed), first, *before)
+            run.train_checking(feed, first, *before)
         else:
             run.train(feed, steps, first)
         return history
@@ -588,14 +599,16 @@ class Trainer(Network):
         hooks = CallbackList(callbacks)
         self._need_engine("evaluate")
         taken = (optional_count("batch_size", batch_size), wanted)
-        feed = self._feed("evaluate", x, y, sample_weight, taken, check_finite=check_finite)
-        self._ready("evaluate")
+        may_wait = check_finite and not hooks.callbacks and wanted is None and self._takes_any_number()
+        feed = self._feed("evaluate", x, y, sample_weight, taken, check_finite=check_finite, check_x=not may_wait)
+        engine, _, _ = self._ready("evaluate")
+        waits = may_wait and loop.check_later(engine, feed, 0)
         steps_shown = feed.steps if wanted is None else wanted
         hooks.attach(cast("Sequential", self), {"epochs": 1, "steps": steps_shown, "verbose": shown})
         reporter = Reporter(shown, steps_shown)
         reporter.begin("Evaluate")
         try:
-            logs = loop.evaluate(cast("Sequential", self), feed, wanted, hooks, reporter)
+            logs = loop.evaluate(cast("Sequential", self), feed, wanted, hooks, reporter, waits)
             reporter.end(logs)
         finally:
             reporter.close()

@@ -510,7 +510,7 @@ int fnn_stores_gradients(const fnn_hyperparameters *optimizer);
 size_t fnn_penalty_bytes(const fnn_model *model);
 double fnn_penalty(const fnn_model *model, void *scratch);
 
-/* Forward over all rows, as one batch: writes run->output, or with FNN_LOSS the sums. */
+/* Forward over all rows, as one batch: writes run->output, or with FNN_LOSS the sums. Knows FNN_CHECK too. */
 fnn_status fnn_infer(const fnn_model *model, const fnn_data *data, fnn_run *run, void *scratch);
 
 /* Fills a predictor that runs `model` as it is from now on, for whoever holds it: the model and its parameters must neither

@@ -444,7 +444,7 @@ def state_of(model):
 def while_training(monkeypatch):
     """Every fit that may look at x while it trains does so, whatever the sizes."""
     monkeypatch.setattr(loop, "CHECKED_AT_ONCE", 0)
-    monkeypatch.setattr(loop, "STATES_WORTH", 0)
+    monkeypatch.setattr(loop, "COPIES_WORTH", 0)
 
 
 @pytest.mark.parametrize("first", FIRST_LAYERS)
@@ -481,6 +481,35 @@ def test_a_number_that_is_not_finite_is_found_wherever_it_lies_and_training_is_t
     for each in (model, undisturbed):
         each.fit(x, y, batch_size=50, verbose=0)
     same(model, undisturbed)
+
+
+@pytest.mark.parametrize("first", FIRST_LAYERS)
+@pytest.mark.parametrize("rows", [300, 2500])
+def test_evaluate_finds_a_number_that_is_not_finite_wherever_it_lies(first, rows, while_training):
+    generator = np.random.default_rng(6)
+    x = generator.uniform(0, 3, (rows, 70)).astype(np.float32)
+    stack = FIRST_LAYERS[first]() if first != "residual" else [layers.Residual([layers.Dense(70)])]
+    model = fastnn.Sequential([*stack, layers.Dense(4)])
+    model.compile("adam", "mse")
+    model.build(70)
+    y = model.predict(x, verbose=0)
+    assert model.evaluate(x, y, verbose=0) == 0
+    for threads in (1, 2):
+        row, column = generator.integers(rows), generator.integers(70)
+        held, x[row, column] = x[row, column], generator.choice([np.nan, np.inf, -np.inf])
+        with fastnn.num_threads(threads), pytest.raises(ValueError, match=f"x must be finite, but row {row} holds"):
+            model.evaluate(x, y, verbose=0)
+        x[row, column] = held
+
+
+def test_evaluate_looks_through_x_before_where_callbacks_would_see_it_begin_and_where_it_reads_a_part(while_training):
+    x = X.copy()
+    x[19, 2] = np.nan
+    model, watcher = network(), Watcher()
+    for arguments in ({"callbacks": [watcher]}, {"steps": 1, "batch_size": 4}):
+        with pytest.raises(ValueError, match="x must be finite, but row 19 holds"):
+            model.evaluate(x, Y, verbose=0, **arguments)
+    assert not watcher.calls
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -562,10 +591,8 @@ def test_small_data_and_large_models_are_looked_through_before():
     large = np.ones((400_000, 3), np.float32)
     for x, waits in ((X, False), (large, True)):
         feed = feeds.ArrayFeed(feeds.Samples(x), 32)
-        assert loop.check_later(model._engine, model.optimizer, feed) is waits
-    wide = fastnn.Sequential([layers.Dense(200_000, input_shape=(3,)), layers.Dense(4)])
-    wide.compile("adam", "mse")
-    assert not loop.check_later(wide._ready("fit")[0], wide.optimizer, feed)
+        assert loop.check_later(model._engine, feed, 2**19) is waits
+    assert not loop.check_later(model._engine, feed, 2**20)
 
 
 # ---- what bad arguments get ----
