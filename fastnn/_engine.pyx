@@ -221,7 +221,7 @@ cdef class Engine:
         finally:
             self._leave()
 
-    def state(self):
+    def snapshot(self):
         """A copy of all that training changes, for :meth:`restore`."""
         self._enter()
         try:
@@ -229,9 +229,9 @@ cdef class Engine:
         finally:
             self._leave()
 
-    def restore(self, state):
-        """Take back what training has changed since :meth:`state`."""
-        arrays, iterations, product = state
+    def restore(self, snapshot):
+        """Take back what training has changed since :meth:`snapshot`."""
+        arrays, iterations, product = snapshot
         self._enter()
         try:
             for array, held in zip((self.parameters, *self.slots), arrays):

@@ -202,11 +202,11 @@ class Epochs:
         """The same with a look at x: where a row is not finite the model gets back its state and these attributes."""
         model = self._model
         engine = model._need_engine("fit")
-        state = engine.state()
+        snapshot = engine.snapshot()
         try:
             self.train(feed, None, first, check_finite=True)
         except NotFiniteError as error:
-            engine.restore(state)
+            engine.restore(snapshot)
             model.history, model.stop_training = history, stop_training
             if not built:
                 model._forget_weights()
