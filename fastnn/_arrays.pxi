@@ -93,22 +93,26 @@ def epoch_order(size_t rows, uint64_t seed, uint64_t epoch):
 
 def _packed_product(cnp.ndarray a not None, cnp.ndarray b not None, cnp.ndarray c not None, *, bint by_depth=False,
                     bint transposed=False, cnp.ndarray bias=None, bint relu=False, bint bf16=False, bint unit=False,
-                    row_range=None, column_range=None):
+                    row_range=None, column_range=None, depth_range=None):
     """One call of the kernel multiply_packed, multiply_packed_bf16 or multiply_unit, for tests: c = f(bias + A @ B) in
     the ranges.
 
     A is `a` (rows, depth), or `a.T` by depth; B is `b` (depth, columns), or `b.T` transposed; c (rows, columns) is
-    written in row_range and column_range, pairs of first and end, alone.
+    written in row_range and column_range, pairs of first and end, alone; of the depth depth_range is summed.
     """
     cdef size_t rows = c.shape[0], columns = c.shape[1], depth = a.shape[0] if by_depth else a.shape[1]
-    cdef size_t top = 0, bottom = rows, left = 0, right = columns
+    cdef size_t top = 0, bottom = rows, left = 0, right = columns, front = 0, back = depth
     if row_range is not None:
         top, bottom = row_range
     if column_range is not None:
         left, right = column_range
+    if depth_range is not None:
+        front, back = depth_range
     cdef int typenum = cnp.PyArray_TYPE(c), is_double = typenum == cnp.NPY_FLOAT64
-    if not (top <= bottom <= rows and left <= right <= columns) or a.dtype not in ("f4", "f8"):
-        raise ValueError("ranges must lie within c; float32 or float64")
+    if not (top <= bottom <= rows and left <= right <= columns and front <= back <= depth):
+        raise ValueError("ranges must lie within c and the depth")
+    if a.dtype not in ("f4", "f8"):
+        raise ValueError("float32 or float64")
     if (bf16 or unit) and is_double or unit and _kernels.f32.multiply_unit == NULL:
         raise ValueError("bf16 and unit are for float32, and unit for processors that have one")
     _check_matrix(a, "a", typenum, rows if by_depth else depth)
@@ -123,21 +127,22 @@ def _packed_product(cnp.ndarray a not None, cnp.ndarray b not None, cnp.ndarray 
     cdef cnp.ndarray scratch = aligned_zeros(_kernels.f64.packed_scratch if is_double else _kernels.f32.packed_scratch,
                                              c.dtype)
     cdef size_t item = c.itemsize, b_stride = b.strides[0] // item, c_stride = c.strides[0] // item
-    cdef void **a_rows = <void **>_data(pointers) + (0 if by_depth else top)
-    cdef char *b_data = <char *>_data(b) + (left * b_stride if transposed else left) * item
+    cdef size_t first = top if by_depth else front
+    cdef void **a_rows = <void **>_data(pointers) + (front if by_depth else top)
+    cdef char *b_data = <char *>_data(b) + (left * b_stride + front if transposed else front * b_stride + left) * item
     cdef char *c_data = <char *>_data(c) + (top * c_stride + left) * item
     cdef char *bias_data = NULL if bias is None else <char *>_data(bias) + left * item
     cdef fnn_product_f32 single
     cdef fnn_product_f64 double_
     if is_double:
         double_ = fnn_product_f64(
-            <const double *const *>a_rows, by_depth, top, <const double *>b_data, transposed, b_stride,
-            <const double *>bias_data, relu, <double *>c_data, c_stride, bottom - top, depth, right - left)
+            <const double *const *>a_rows, by_depth, first, <const double *>b_data, transposed, b_stride,
+            <const double *>bias_data, relu, <double *>c_data, c_stride, bottom - top, back - front, right - left)
         _kernels.f64.multiply_packed(&double_, <double *>_data(scratch))
         return
     single = fnn_product_f32(
-        <const float *const *>a_rows, by_depth, top, <const float *>b_data, transposed, b_stride,
-        <const float *>bias_data, relu, <float *>c_data, c_stride, bottom - top, depth, right - left)
+        <const float *const *>a_rows, by_depth, first, <const float *>b_data, transposed, b_stride,
+        <const float *>bias_data, relu, <float *>c_data, c_stride, bottom - top, back - front, right - left)
     cdef bint enters = (bf16 or unit) and _kernels.f32.enter_unit != NULL
     if enters and not _allows_unit():
         raise RuntimeError(_REFUSED)

@@ -48,6 +48,7 @@ def _packed_product(
     unit: bool = False,
     row_range: tuple[int, int] | None = None,
     column_range: tuple[int, int] | None = None,
+    depth_range: tuple[int, int] | None = None,
 ) -> None: ...
 def _quotas(root: str | os.PathLike[str] = "/") -> list[float]: ...
 def _paced_turns(

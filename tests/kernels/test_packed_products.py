@@ -110,6 +110,18 @@ def test_bits_do_not_depend_on_how_a_product_is_split(kind, by_depth, transposed
 
 
 @kinds
+@forms
+@given(rows=sizes, columns=sizes, front=st.integers(0, 100), depth=st.integers(0, 600))
+def test_a_part_of_the_depth_is_a_product_of_its_own(kind, by_depth, transposed, rows, columns, front, depth):
+    a, b, bias = operands(np.random.default_rng([rows, depth]), kind, rows, front + depth + 5, columns)
+    inside = slice(front, front + depth)
+    options = {"bias": bias, "by_depth": by_depth, "transposed": transposed}
+    expected = product(a[:, inside], b[inside], kind, **options)
+    a[:, :front] = b[front + depth :] = np.nan
+    np.testing.assert_array_equal(product(a, b, kind, depth_range=(front, front + depth), **options), expected)
+
+
+@kinds
 def test_a_part_of_a_product_writes_nothing_else(kind):
     a, b, _ = operands(np.random.default_rng(2), kind, 50, 20, 90)
     c = np.full((50, 90), 777, dtype_of(kind))
