@@ -1,5 +1,7 @@
 """Layers beyond Dense: gradients by central differences, formulas, bits over threads, files, frozen models."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -221,6 +223,34 @@ def test_the_mask_is_philox():
             block, word, lane = column // 64, column % 64 // 16, column % 16
             number = philox([block * 16 + lane, row, 9, 2], [5, 7])[word]
             assert kept[row, column] == (number >= 2**31)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 4e-6), ("float64", 1e-14)])
+def test_normal_numbers_are_box_and_mullers(dtype, tolerance):
+    x = np.zeros((3, 150), dtype)
+    model = fastnn.Sequential([fastnn.Input((150,), dtype=dtype), layers.GaussianNoise(1.0, seed=(7 << 32) + 5)])
+    normals = model.forward(x, training=True)
+    for row in range(3):
+        for column in range(150):
+            block, word, lane = column // 64, column % 64 // 16, column % 16
+            numbers = philox([block * 16 + lane, row, 0, 0], [5, 7])
+            first, second = numbers[word & 2], numbers[word | 1]
+            radius = math.sqrt(-2 * math.log(((first >> 1) + 1) / 2**31))
+            angle = math.pi * ((second & ~3) - (second >> 31 << 32)) / 2**33  # of a quarter of the circle
+            point = (math.cos(angle), math.sin(angle))[:: -1 if second & 2 else 1]
+            expected = (-radius if second & 1 else radius) * point[word & 1]
+            # The radius has the absolute error of its square, over itself.
+            assert abs(normals[row, column] - expected) <= tolerance * (1 / radius + radius)
+
+
+def test_normal_numbers_reach_into_their_tails():
+    x = np.zeros((4000, 1000), np.float32)
+    model = fastnn.Sequential([fastnn.Input((1000,)), layers.GaussianNoise(1.0, seed=3)])
+    z = np.abs(model.forward(x, training=True).ravel())
+    assert np.isfinite(z).all()
+    for limit in (1, 2, 3, 4, 4.5):  # as many of four million as are expected, to five standard deviations
+        expected = z.size * math.erfc(limit / math.sqrt(2))
+        assert abs((z > limit).sum() - expected) < 5 * math.sqrt(expected)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
