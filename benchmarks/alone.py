@@ -154,6 +154,7 @@ def scaling(context: Context, digits: Workload, tabular: Workload) -> Result:
 # What a thing more may cost on T1. It moves few bytes, but a batch normalization, which waits for whole columns.
 COSTS = {
     "Dropout": 1.15,
+    "GaussianNoise": 1.15,
     "BatchNormalization": 1.3,
     "LayerNormalization": 1.15,
     "L2": 1.15,

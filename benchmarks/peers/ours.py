@@ -106,6 +106,7 @@ def featured(job: Job, feature: str) -> tuple[fastnn.Sequential, dict]:
     layers = fastnn.layers
     behind = {
         "Dropout": lambda: [layers.Dropout(0.2)],
+        "GaussianNoise": lambda: [layers.GaussianNoise(0.1)],
         "BatchNormalization": lambda: [layers.BatchNormalization()],
         "LayerNormalization": lambda: [layers.LayerNormalization()],
     }.get(feature, list)
