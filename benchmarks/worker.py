@@ -106,7 +106,7 @@ class Task:
         return {"seconds": (time.perf_counter() - start) / repeats / max(1, self.workload.calls)}
 
     def feature_epoch(self, request: dict) -> dict:
-        """An epoch of T1 with a feature."""
+        """An epoch with a feature."""
         start = time.perf_counter()
         self.passes[request["feature"]]()
         return {"seconds": time.perf_counter() - start}

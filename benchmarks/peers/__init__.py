@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 OURS = "fastnn"
+ONE_THREAD = "one thread"  # what `costs` of ours may add to a workload's own way
 REFERENCE = "numpy-textbook"  # for --quick alone: Adam's epsilon where PyTorch and optax put it
 TEXTBOOK = {"torch", "torch-compile", "jax", "jax-scan", REFERENCE}
 

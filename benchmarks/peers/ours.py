@@ -6,7 +6,7 @@ import numpy as np
 
 import fastnn
 
-from . import Inference, Job, Training
+from . import ONE_THREAD, Inference, Job, Training
 
 LOSSES = {"softmax": "sparse_categorical_crossentropy", "sigmoid": "binary_crossentropy", "linear": "mse"}
 
@@ -133,14 +133,15 @@ def featured(job: Job, feature: str) -> tuple[fastnn.Sequential, dict]:
 
 
 def costs(job: Job, features: list[str]) -> dict:
-    """An epoch with each of the features; "" is without any."""
-    fastnn.set_num_threads(job.threads)
+    """An epoch with each of the features; "" is without any, and ONE_THREAD without all threads but one."""
 
-    def epoch(model: fastnn.Sequential, arguments: dict):
+    def epoch(feature: str):
+        model, arguments = made[feature]
+        fastnn.set_num_threads(1 if feature == ONE_THREAD else job.threads)
         model.fit(job.x, job.y, batch_size=job.workload.batch, epochs=1, verbose=0, shuffle=job.shuffle, **arguments)
 
     made = {feature: featured(job, feature) for feature in features}
-    return {feature: (lambda both=both: epoch(*both)) for feature, both in made.items()}
+    return {feature: (lambda feature=feature: epoch(feature)) for feature in features}
 
 
 def stream(job: Job, rows_in_memory: int) -> dict:
