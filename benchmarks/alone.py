@@ -176,8 +176,8 @@ def featured_pairs(context: Context, workload: Workload, threads: int, features:
         return worker.ask("feature_epoch", feature=feature)["seconds"]
 
     ratios = {}
+    epoch("")
     for feature in features:
-        epoch("")
         epoch(feature)
         ratios[feature] = pairwise(lambda: epoch(""), lambda feature=feature: epoch(feature), 5 * context.pairs)
     worker.ask("release")

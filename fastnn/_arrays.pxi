@@ -112,7 +112,7 @@ def _packed_product(cnp.ndarray a not None, cnp.ndarray b not None, cnp.ndarray 
     if not (top <= bottom <= rows and left <= right <= columns and front <= back <= depth):
         raise ValueError("ranges must lie within c and the depth")
     if a.dtype not in ("f4", "f8"):
-        raise ValueError("float32 or float64")
+        raise ValueError(f"a must be float32 or float64, got {a.dtype}")
     if (bf16 or unit) and is_double or unit and _kernels.f32.multiply_unit == NULL:
         raise ValueError("bf16 and unit are for float32, and unit for processors that have one")
     _check_matrix(a, "a", typenum, rows if by_depth else depth)

@@ -133,7 +133,7 @@ def featured(job: Job, feature: str) -> tuple[fastnn.Sequential, dict]:
 
 
 def costs(job: Job, features: list[str]) -> dict:
-    """An epoch with each of the features; "" is without any, and ONE_THREAD without all threads but one."""
+    """An epoch with each of the features; "" is without any, and ONE_THREAD the same on one thread."""
 
     def epoch(feature: str):
         model, arguments = made[feature]
