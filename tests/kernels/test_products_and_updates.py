@@ -34,6 +34,24 @@ def test_forward_is_the_product(rows, inputs, units, dtype):
     assert (np.abs(model.predict(x) - exact) <= bound).all()
 
 
+@example(rows=61, inputs=1100, units=50, relu=True, dtype="float32")  # three blocks of the depth
+@given(
+    rows=st.integers(2, 100),
+    inputs=st.integers(1, 1200),
+    units=st.integers(2, 70),
+    relu=st.booleans(),
+    dtype=st.sampled_from(["float32", "float64"]),
+)
+def test_rows_have_the_bits_that_they_have_alone(rows, inputs, units, relu, dtype):
+    """Many rows pass over copies of panels of the kernel, a block of the depth after the other; one row reads it in place."""
+    generator = np.random.default_rng([rows, inputs, units])
+    model = filled(dense(inputs, units, dtype, "relu" if relu else None), generator)
+    x = generator.normal(size=(rows, inputs)).astype(dtype)
+    found = model.predict(x)
+    for i in {0, rows // 2, rows - 1}:
+        np.testing.assert_array_equal(model.predict(x[i : i + 1]), found[i : i + 1])
+
+
 @example(rows=70, inputs=50, units=2100)  # more than two blocks of the input gradient's depth, whatever the vectors
 @given(rows=sizes, inputs=sizes, units=sizes)
 def test_gradients_are_the_products(rows, inputs, units):
