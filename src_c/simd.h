@@ -26,7 +26,8 @@
 #define FNN_TILE_STEPS 1
 #define FNN_POINTER_ROWS 8
 #endif
-#define FNN_MAX_VECTORS 8 /* of a tile of one row: enough independent chains to hide the latency of an add */
+#define FNN_FETCHED_ROWS 8 /* rows of b between the one that is fetched and the one that is used */
+#define FNN_MAX_VECTORS 8  /* of a tile of one row: enough independent chains to hide the latency of an add */
 
 /* Rows of b a pass: a panel of them is half a first-level cache. */
 #define FNN_DEPTH_BLOCK (16384 / (FNN_TILE_VECTORS * FNN_VECTOR_BYTES))

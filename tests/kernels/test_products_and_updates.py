@@ -43,7 +43,7 @@ def test_forward_is_the_product(rows, inputs, units, dtype):
     dtype=st.sampled_from(["float32", "float64"]),
 )
 def test_rows_have_the_bits_that_they_have_alone(rows, inputs, units, relu, dtype):
-    """Many rows pass over copies of panels of the kernel, a block of the depth after the other; one row reads it in place."""
+    """Many rows pass over copies of panels of the kernel, a block of the depth each; one row reads it in place."""
     generator = np.random.default_rng([rows, inputs, units])
     model = filled(dense(inputs, units, dtype, "relu" if relu else None), generator)
     x = generator.normal(size=(rows, inputs)).astype(dtype)
