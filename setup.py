@@ -3,6 +3,7 @@
 Everything that is not code is in pyproject.toml. Environment variables for people who work on fastnn:
 
     FASTNN_CFLAGS    flags added last to every C source in src_c/, e.g. "-g" or "-Wall -Wextra -Werror"
+    FASTNN_VARIANTS  a list of the instruction sets beside the baseline to build, e.g. "avx2", each with those before it
     FASTNN_OPENMP    "0" builds the serial library, even where the compiler has OpenMP
     FASTNN_SANITIZE  a list for -fsanitize, e.g. "address,undefined"; CONTRIBUTING.md says how to run such a build
 """
@@ -94,13 +95,16 @@ class BuildEngine(build_ext):
     def compile_sources(self, ext, flags, openmp):
         """Compiles src_c/*.c and the C of ext, two or more at a time where there are cores; returns the objects."""
         jobs = {path: ENGINE_FLAGS + openmp for path in SOURCES.glob("*.c") if not path.stem.startswith("kernels_")}
-        variants = {"baseline": []} | (X86_64_FLAGS if self.probe(X86_64_PROBE) else {})
-        for name, code in VARIANT_PROBES.items():
-            if name in variants and self.probe(code, variants[name]):
-                flags = [*flags, f"-DFNN_BUILT_{name.upper()}"]
-            elif name in variants:
-                del variants[name]
+        variants = {"baseline": []}
+        wanted = os.environ.get("FASTNN_VARIANTS", ",".join(X86_64_FLAGS)).split(",")
+        for name in X86_64_FLAGS if self.probe(X86_64_PROBE) else ():
+            if name not in wanted:
+                continue
+            if name in VARIANT_PROBES and not self.probe(VARIANT_PROBES[name], X86_64_FLAGS[name]):
                 self.warn(f"the compiler cannot build the variant {name}: products of bfloat16 take a slower way")
+                continue
+            variants[name] = X86_64_FLAGS[name]
+            flags = [*flags, f"-DFNN_BUILT_{name.upper()}"]
         jobs |= {SOURCES / f"kernels_{name}.c": KERNEL_FLAGS + isa_flags for name, isa_flags in variants.items()}
         last = shlex.split(os.environ.get("FASTNN_CFLAGS", ""))
         jobs = {path: [*flags, *own, *last] for path, own in jobs.items()}

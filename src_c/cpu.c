@@ -18,13 +18,15 @@ typedef struct {
 
 static const isa_entry isa_table[] = {
     {"baseline", &fnn_kernels_baseline},
-#if defined(__x86_64__)
+#if defined(FNN_BUILT_AVX2)
     {"avx2", &fnn_kernels_avx2},
+#if defined(FNN_BUILT_AVX512)
     {"avx512", &fnn_kernels_avx512},
 #if defined(FNN_BUILT_AVX512_BF16)
     {"avx512_bf16", &fnn_kernels_avx512_bf16},
 #if defined(FNN_BUILT_AMX_BF16)
     {"amx_bf16", &fnn_kernels_amx_bf16},
+#endif
 #endif
 #endif
 #endif
@@ -65,14 +67,16 @@ int fnn_isa_allows_unit(int isa) {
 
 /* __builtin_cpu_supports also asks whether the system saves the wide registers (XGETBV). */
 int fnn_isa_available(int isa) {
-#if defined(__x86_64__)
+#if defined(FNN_BUILT_AVX2)
     __builtin_cpu_init();
     switch (isa) {
         case 1:
             return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#if defined(FNN_BUILT_AVX512)
         case 2:
             return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
                    __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
+#endif
 #if defined(FNN_BUILT_AVX512_BF16)
         case 3:
             return fnn_isa_available(2) && __builtin_cpu_supports("avx512bf16");
