@@ -39,9 +39,10 @@
 #else
 #define FNN_COPIED_DEPTH 64
 #endif
-#define FNN_COPY_BLOCKS 4  /* register tiles that pass over a panel of b, from which one leaves a copy of it, */
-#define FNN_COPY_DEPTH 512 /* of so many rows at most */
-#define FNN_FAR_SIZE 8192  /* elements of a kernel that does not stay in a first-level cache */
+/* Register tiles that pass over a panel of b, from which the first leaves a copy of it: 32 KB of rows at most. */
+#define FNN_COPY_BLOCKS 4
+#define FNN_COPY_DEPTH (32768 / (FNN_TILE_VECTORS * FNN_VECTOR_BYTES))
+#define FNN_FAR_SIZE 8192 /* elements of a kernel that does not stay in a first-level cache */
 
 /* Packed products: the depth of a block; the bytes of one of A, half a second-level cache; the elements of one of B. */
 #define FNN_PACKED_DEPTH 256

@@ -34,7 +34,7 @@ def test_forward_is_the_product(rows, inputs, units, dtype):
     assert (np.abs(model.predict(x) - exact) <= bound).all()
 
 
-@example(rows=61, inputs=1100, units=50, relu=True, dtype="float32")  # three blocks of the depth
+@example(rows=61, inputs=1100, units=50, relu=True, dtype="float32")  # blocks of the depth
 @given(
     rows=st.integers(2, 100),
     inputs=st.integers(1, 1200),
