@@ -2,10 +2,10 @@
 
 Everything that is not code is in pyproject.toml. Environment variables for people who work on fastnn:
 
-    FASTNN_CFLAGS    flags added last to every C source in src_c/, e.g. "-g" or "-Wall -Wextra -Werror"
-    FASTNN_VARIANTS  a list of the instruction sets beside the baseline to build, e.g. "avx2", each with those before it
-    FASTNN_OPENMP    "0" builds the serial library, even where the compiler has OpenMP
-    FASTNN_SANITIZE  a list for -fsanitize, e.g. "address,undefined"; CONTRIBUTING.md says how to run such a build
+    FASTNN_CFLAGS       flags added last to every C source in src_c/, e.g. "-g" or "-Wall -Wextra -Werror"
+    FASTNN_HIGHEST_ISA  the last instruction set to build, e.g. "avx2": a shorter build than that of all
+    FASTNN_OPENMP       "0" builds the serial library, even where the compiler has OpenMP
+    FASTNN_SANITIZE     a list for -fsanitize, e.g. "address,undefined"; CONTRIBUTING.md says how to run such a build
 """
 
 import os
@@ -95,11 +95,12 @@ class BuildEngine(build_ext):
     def compile_sources(self, ext, flags, openmp):
         """Compiles src_c/*.c and the C of ext, two or more at a time where there are cores; returns the objects."""
         jobs = {path: ENGINE_FLAGS + openmp for path in SOURCES.glob("*.c") if not path.stem.startswith("kernels_")}
+        sets = ["baseline", *(X86_64_FLAGS if self.probe(X86_64_PROBE) else ())]
+        highest = os.environ.get("FASTNN_HIGHEST_ISA", sets[-1])
+        if highest not in sets:
+            raise SystemExit(f"FASTNN_HIGHEST_ISA must be one of {', '.join(sets)}, got {highest!r}")
         variants = {"baseline": []}
-        wanted = os.environ.get("FASTNN_VARIANTS", ",".join(X86_64_FLAGS)).split(",")
-        for name in X86_64_FLAGS if self.probe(X86_64_PROBE) else ():
-            if name not in wanted:
-                continue
+        for name in sets[1 : sets.index(highest) + 1]:
             if name in VARIANT_PROBES and not self.probe(VARIANT_PROBES[name], X86_64_FLAGS[name]):
                 self.warn(f"the compiler cannot build the variant {name}: products of bfloat16 take a slower way")
                 continue
