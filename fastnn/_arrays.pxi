@@ -94,7 +94,7 @@ def epoch_order(size_t rows, uint64_t seed, uint64_t epoch):
 def _packed_product(cnp.ndarray a not None, cnp.ndarray b not None, cnp.ndarray c not None, *, bint by_depth=False,
                     bint transposed=False, cnp.ndarray bias=None, bint relu=False, bint bf16=False, bint unit=False,
                     row_range=None, column_range=None, depth_range=None):
-    """One call of the kernel multiply_packed, multiply_packed_bf16 or multiply_unit, for tests: c = f(bias + A @ B) in
+    """One call of the kernel multiply_packed, multiply_rounded or multiply_unit, for tests: c = f(bias + A @ B) in
     the ranges.
 
     A is `a` (rows, depth), or `a.T` by depth; B is `b` (depth, columns), or `b.T` transposed; c (rows, columns) is
@@ -113,7 +113,7 @@ def _packed_product(cnp.ndarray a not None, cnp.ndarray b not None, cnp.ndarray 
         raise ValueError("ranges must lie within c and the depth")
     if a.dtype not in ("f4", "f8"):
         raise ValueError(f"a must be float32 or float64, got {a.dtype}")
-    if (bf16 or unit) and is_double or unit and _kernels.f32.multiply_unit == NULL:
+    if (bf16 or unit) and is_double or unit and _kernels.bf16.multiply_unit == NULL:
         raise ValueError("bf16 and unit are for float32, and unit for processors that have one")
     _check_matrix(a, "a", typenum, rows if by_depth else depth)
     _check_matrix(b, "b", typenum, depth if transposed else columns)
@@ -124,7 +124,7 @@ def _packed_product(cnp.ndarray a not None, cnp.ndarray b not None, cnp.ndarray 
         raise ValueError("bias must be like a row of c")
 
     cdef cnp.ndarray pointers = a.ctypes.data + a.strides[0] * np.arange(a.shape[0], dtype=np.uintp)
-    cdef cnp.ndarray scratch = aligned_zeros(_kernels.f64.packed_scratch if is_double else _kernels.f32.packed_scratch,
+    cdef cnp.ndarray scratch = aligned_zeros(_kernels.f64.packed_scratch if is_double else _kernels.bf16.packed_scratch,
                                              c.dtype)
     cdef size_t item = c.itemsize, b_stride = b.strides[0] // item, c_stride = c.strides[0] // item
     cdef size_t first = top if by_depth else front
@@ -143,16 +143,16 @@ def _packed_product(cnp.ndarray a not None, cnp.ndarray b not None, cnp.ndarray 
     single = fnn_product_f32(
         <const float *const *>a_rows, by_depth, first, <const float *>b_data, transposed, b_stride,
         <const float *>bias_data, relu, <float *>c_data, c_stride, bottom - top, back - front, right - left)
-    cdef bint enters = (bf16 or unit) and _kernels.f32.enter_unit != NULL
+    cdef bint enters = (bf16 or unit) and _kernels.bf16.enter_unit != NULL
     if enters and not _allows_unit():
         raise RuntimeError(_REFUSED)
     if enters:
-        _kernels.f32.enter_unit()
+        _kernels.bf16.enter_unit()
     if unit:
-        _kernels.f32.multiply_unit(&single, <float *>_data(scratch))
+        _kernels.bf16.multiply_unit(&single, <float *>_data(scratch))
     elif bf16:
-        _kernels.f32.multiply_packed_bf16(&single, <float *>_data(scratch))
+        _kernels.bf16.multiply_rounded(&single, <float *>_data(scratch))
     else:
         _kernels.f32.multiply_packed(&single, <float *>_data(scratch))
     if enters:
-        _kernels.f32.leave_unit()
+        _kernels.bf16.leave_unit()

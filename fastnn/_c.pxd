@@ -32,17 +32,19 @@ cdef extern from "fastnn.h" nogil:
         size_t c_stride, rows, depth, columns
     ctypedef struct fnn_kernels_f32:
         void (*multiply_packed)(const fnn_product_f32 *product, float *scratch) noexcept
-        void (*multiply_packed_bf16)(const fnn_product_f32 *product, float *scratch) noexcept
+    ctypedef struct fnn_kernels_f64:
+        void (*multiply_packed)(const fnn_product_f64 *product, double *scratch) noexcept
+        size_t packed_scratch
+    ctypedef struct fnn_bf16_kernels:
+        void (*multiply_rounded)(const fnn_product_f32 *product, float *scratch) noexcept
         void (*multiply_unit)(const fnn_product_f32 *product, float *scratch) noexcept
         void (*enter_unit)() noexcept
         void (*leave_unit)() noexcept
         size_t packed_scratch
-    ctypedef struct fnn_kernels_f64:
-        void (*multiply_packed)(const fnn_product_f64 *product, double *scratch) noexcept
-        size_t packed_scratch
     ctypedef struct fnn_kernels:
         const fnn_kernels_f32 *f32
         const fnn_kernels_f64 *f64
+        const fnn_bf16_kernels *bf16
     ctypedef struct fnn_op:
         int32_t code, activation
         size_t inputs, outputs

@@ -126,7 +126,7 @@ def build_info():
         "compiler": fnn_compiler().decode(),
         "isa": _isa,
         "isas_available": [name for isa, name in enumerate(names) if fnn_isa_available(isa)],
-        "matrix_unit": _kernels.f32.multiply_unit != NULL,
+        "matrix_unit": _kernels.bf16.multiply_unit != NULL,
         "openmp": bool(fnn_openmp()),
         "num_threads": _threads,
     }

@@ -13,19 +13,31 @@
 
 typedef struct {
     const char *name;
-    const fnn_kernels *kernels;
+    fnn_kernels kernels;
 } isa_entry;
 
+#define DECLARE(isa)                                                                                                   \
+    extern const fnn_kernels_f32 fnn_##isa##_f32;                                                                      \
+    extern const fnn_kernels_f64 fnn_##isa##_f64;                                                                      \
+    extern const fnn_bf16_kernels fnn_##isa##_bf16;
+DECLARE(baseline)
+DECLARE(avx2)
+DECLARE(avx512)
+DECLARE(avx512_bf16)
+DECLARE(amx_bf16)
+
+#define KERNELS(isa, bf16_isa) {&fnn_##isa##_f32, &fnn_##isa##_f64, &fnn_##bf16_isa##_bf16}
+
 static const isa_entry isa_table[] = {
-    {"baseline", &fnn_kernels_baseline},
+    {"baseline", KERNELS(baseline, baseline)},
 #if defined(FNN_BUILT_AVX2)
-    {"avx2", &fnn_kernels_avx2},
+    {"avx2", KERNELS(avx2, avx2)},
 #if defined(FNN_BUILT_AVX512)
-    {"avx512", &fnn_kernels_avx512},
+    {"avx512", KERNELS(avx512, avx512)},
 #if defined(FNN_BUILT_AVX512_BF16)
-    {"avx512_bf16", &fnn_kernels_avx512_bf16},
+    {"avx512_bf16", KERNELS(avx512, avx512_bf16)},
 #if defined(FNN_BUILT_AMX_BF16)
-    {"amx_bf16", &fnn_kernels_amx_bf16},
+    {"amx_bf16", KERNELS(avx512, amx_bf16)},
 #endif
 #endif
 #endif
@@ -39,7 +51,7 @@ const char *fnn_isa_name(int isa) {
 }
 
 const fnn_kernels *fnn_isa_kernels(int isa) {
-    return isa >= 0 && isa < ISA_COUNT ? isa_table[isa].kernels : NULL;
+    return isa >= 0 && isa < ISA_COUNT ? &isa_table[isa].kernels : NULL;
 }
 
 #if defined(FNN_BUILT_AMX_BF16)

@@ -254,13 +254,31 @@ enum { FNN_KERNEL = 0, FNN_BIAS = 1 }; /* fnn_model.rules holds one of each for 
 #include "kernel_table.inc"
 #undef FNN_REAL_IS_DOUBLE
 
+/* Products of float32 by way of bfloat16, which have bits of their own: all in which the last instruction sets differ. */
+typedef struct {
+    /* multiply_packed with every element of A and B rounded to bfloat16 (to nearest, ties to even; a NaN stays one); products,
+     * sums, bias and c are float32. An element does not depend on how the product was split. Instruction sets differ in the
+     * order of the sum alone: avx512_bf16 adds two products at a time, amx_bf16 thirty-two, and both take denormals as
+     * zero; elsewhere the chain is that of multiply_packed on the rounded operands. */
+    void (*multiply_rounded)(const fnn_product_f32 *product, float *scratch);
+
+    /* The product of multiply_packed in the processor's matrix unit (matrix_unit.inc), which sums in an order of its own: an
+     * element does not depend on how the product was split, and is off by at most (6 ceil(depth / 32) + 6) 2^-23
+     * sum_d |A[i][d] B[d][j]|. Numbers below the least normal one are zero; a product with an infinity is not a number.
+     * NULL, as the next two, where there is no such unit. A thread multiplies between enter_unit and leave_unit and calls
+     * nothing else in between that may use the unit. multiply_rounded goes there as well. */
+    void (*multiply_unit)(const fnn_product_f32 *product, float *scratch);
+    void (*enter_unit)(void);
+    void (*leave_unit)(void);
+
+    size_t packed_scratch; /* of these products; not less than that of multiply_packed */
+} fnn_bf16_kernels;
+
 typedef struct {
     const fnn_kernels_f32 *f32;
     const fnn_kernels_f64 *f64;
+    const fnn_bf16_kernels *bf16;
 } fnn_kernels;
-
-extern const fnn_kernels fnn_kernels_baseline, fnn_kernels_avx2, fnn_kernels_avx512, fnn_kernels_avx512_bf16,
-    fnn_kernels_amx_bf16;
 
 /* Instruction sets in rising order; a name for each, NULL past the last one that was built. */
 const char *fnn_isa_name(int isa);

@@ -1,5 +1,8 @@
-/* The body of kernels_<instruction set>.c: compiled once per instruction set, with that set's
- * flags, for both element types. Only static functions, so no code of a wide instruction set can be linked elsewhere. */
+/* The body of kernels_<instruction set>.c: compiled once per instruction set, with that set's flags, for both element types.
+ * Only static functions, so no code of a wide instruction set can be linked elsewhere.
+ *
+ * FNN_TABLE(kind) names the tables that the file exports: f32, f64 and bf16. Where FNN_BF16_ALONE is defined that is the last
+ * one alone: all else would be the code of the instruction set before. */
 #include <float.h>
 #include <math.h>
 #include <string.h>
@@ -11,9 +14,23 @@
 #include "simd.h"
 
 #define FNN_REAL_IS_DOUBLE 0
+#if defined(FNN_BF16_ALONE)
+#pragma GCC diagnostic ignored "-Wunused-function" /* these files hold kernels of the other tables as well */
+#include "real.h"
+#include "vector.inc"
+#include "gemm.inc"
+#include "transpose.inc"
+#include "bfloat16.inc"
+#include "packed.inc"
+#else
+#define FN_TABLE FNN_TABLE(f32)
 #include "kernels.inc"
+#undef FN_TABLE
 #undef FNN_REAL_IS_DOUBLE
 
 #define FNN_REAL_IS_DOUBLE 1
+#define FN_TABLE FNN_TABLE(f64)
 #include "kernels.inc"
+#undef FN_TABLE
+#endif
 #undef FNN_REAL_IS_DOUBLE

@@ -1,3 +1,3 @@
+#define FNN_TABLE(kind) fnn_amx_bf16_##kind
+#define FNN_BF16_ALONE
 #include "kernels.h"
-
-const fnn_kernels fnn_kernels_amx_bf16 = {&fnn_table_f32, &fnn_table_f64};

@@ -1,3 +1,2 @@
+#define FNN_TABLE(kind) fnn_avx2_##kind
 #include "kernels.h"
-
-const fnn_kernels fnn_kernels_avx2 = {&fnn_table_f32, &fnn_table_f64};

@@ -1,3 +1,2 @@
+#define FNN_TABLE(kind) fnn_avx512_##kind
 #include "kernels.h"
-
-const fnn_kernels fnn_kernels_avx512 = {&fnn_table_f32, &fnn_table_f64};

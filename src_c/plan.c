@@ -224,7 +224,7 @@ static int is_chain(const fnn_model *model) {
 
 int fnn_wants_unit(const fnn_model *model) {
     fnn_model with = *model;
-    with.matrix_unit = !model->is_double && model->kernels->f32->multiply_unit != NULL;
+    with.matrix_unit = !model->is_double && model->kernels->bf16->multiply_unit != NULL;
     return with.matrix_unit && packs(&with, 0);
 }
 
