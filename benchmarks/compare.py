@@ -1,7 +1,8 @@
 """fastnn beside everybody else, in one command: `python benchmarks/compare.py`.
 
 Every workload runs against every peer that is installed (`pip install -r benchmarks/requirements.txt`), ours and the
-peer's in turn, each in a process of its own. Writes RESULTS.md and plots/, and fails where a bound is missed.
+peer's in turn, each in a process of its own. Writes RESULTS.md and plots/, beside this file or where `--output`
+says, and fails where a bound is missed.
 """
 
 from __future__ import annotations
@@ -48,6 +49,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only", default="", help="workloads, e.g. T1,I2; T2 means T2a and T2b; writes nothing")
     parser.add_argument("--peers", default="", help="some of them, e.g. torch,onnxruntime; writes nothing")
     parser.add_argument("--pairs", type=int, default=7, help="pairs of runs against each peer")
+    beside = Path(__file__).resolve().parent
+    parser.add_argument("--output", type=Path, default=beside, help="the folder for RESULTS.md and plots/")
     parser.add_argument("--no-curves", action="store_true", help="leave out the growth curves")
     return parser.parse_args()
 
@@ -100,7 +103,7 @@ def main() -> int:
         whole = not (options.quick or options.only or options.peers)
         if whole:
             drawn = None if options.no_curves else curves.measure(context)
-            report.write(context, results, drawn, time.perf_counter() - start)
+            report.write(context, results, drawn, time.perf_counter() - start, options.output)
     finally:
         team.close()
     failed = [result.id for result in results if result.failed]

@@ -9,8 +9,6 @@ import machine
 import peers
 from suites import Context, Result
 
-FOLDER = Path(__file__).resolve().parent
-
 FORMULAS = """A training step of batch B does 2 B (3 Σ in·out - in₀·out₀) FLOPs in its products, where the first layer
 needs no gradient by its input, and 12 a parameter in Adam. It moves 28 bytes a parameter (weight, both moments and
 gradient read, all but the gradient written) at the bandwidth measured for a working set of 16 bytes a parameter, and
@@ -110,8 +108,8 @@ def curve_table(axis: str, series: dict) -> list[str]:
     return ["", *table((axis, *(f"{name}, us" for name in known)), rows)]
 
 
-def plot(drawn: dict) -> bool:
-    """One PNG an axis; False where matplotlib is missing."""
+def plot(drawn: dict, folder: Path) -> bool:
+    """One PNG an axis into the folder; False where matplotlib is missing."""
     try:
         import matplotlib as mpl
     except ImportError:
@@ -119,8 +117,7 @@ def plot(drawn: dict) -> bool:
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    folder = FOLDER / "plots"
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for axis, series in drawn.items():
         figure, axes = plt.subplots(figsize=(5.2, 3.6), layout="constrained")
         for name, points in series.items():
@@ -136,8 +133,8 @@ def plot(drawn: dict) -> bool:
     return True
 
 
-def write(context: Context, results: list[Result], drawn: dict | None, seconds: float) -> None:
-    """RESULTS.md, beside this file."""
+def write(context: Context, results: list[Result], drawn: dict | None, seconds: float, folder: Path) -> None:
+    """RESULTS.md and plots/ into the folder."""
     described = {**machine.describe(), **context.team.versions, **context.team.absent}
     reached = sum(not result.failed for result in results)
     lines = [
@@ -157,7 +154,7 @@ def write(context: Context, results: list[Result], drawn: dict | None, seconds: 
             "Seconds of one step; the better of one and all threads, except on the last plot.",
             "",
         ]
-        shown = plot(drawn)
+        shown = plot(drawn, folder / "plots")
         for axis, series in drawn.items():
             lines += [
                 f"### {axis}",
@@ -166,4 +163,5 @@ def write(context: Context, results: list[Result], drawn: dict | None, seconds: 
                 *curve_table(axis, series),
                 "",
             ]
-    (FOLDER / "RESULTS.md").write_text("\n".join(lines).rstrip() + "\n")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "RESULTS.md").write_text("\n".join(lines).rstrip() + "\n")
