@@ -34,6 +34,10 @@
 /* Of a product with a transposed matrix: the depth of a block and its columns. A panel is two thirds of a first-level cache. */
 #define FNN_TRANSPOSED_DEPTH (32768 / (FNN_TILE_VECTORS * FNN_VECTOR_BYTES))
 #define FNN_TRANSPOSED_COLUMNS 48
+/* The same where b is transposed, for a depth of up to: its block, and the rows that go with it. */
+#define FNN_SHALLOW_DEPTH 64
+#define FNN_SHALLOW_COLUMNS 64
+#define FNN_SHALLOW_ROWS 48
 #if defined(__AVX512F__)
 #define FNN_COPIED_DEPTH 128 /* from which copying the rows first pays */
 #else
