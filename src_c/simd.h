@@ -34,7 +34,7 @@
 /* Of a product with a transposed matrix: the depth of a block and its columns. A panel is two thirds of a first-level cache. */
 #define FNN_TRANSPOSED_DEPTH (32768 / (FNN_TILE_VECTORS * FNN_VECTOR_BYTES))
 #define FNN_TRANSPOSED_COLUMNS 48
-/* The same where b is transposed, for a depth of up to: its block, and the rows that go with it. */
+/* Where it is transposed, up to what depth; and the columns and rows that are done at a time. */
 #define FNN_SHALLOW_DEPTH 64
 #define FNN_SHALLOW_COLUMNS 64
 #define FNN_SHALLOW_ROWS 48
