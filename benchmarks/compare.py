@@ -52,7 +52,12 @@ def arguments() -> argparse.Namespace:
     beside = Path(__file__).resolve().parent
     parser.add_argument("--output", type=Path, default=beside, help="the folder for RESULTS.md and plots/")
     parser.add_argument("--no-curves", action="store_true", help="leave out the growth curves")
-    return parser.parse_args()
+    options = parser.parse_args()
+    try:  # not after a run of half an hour
+        options.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"--output must be a folder: {error}")
+    return options
 
 
 def chosen(wanted: str, known: list[str]) -> list[str]:

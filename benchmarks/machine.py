@@ -27,15 +27,20 @@ def cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def compiler() -> list[str]:
+    """The command of the C compiler, which may be of several words."""
+    command = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if not command:
+        raise RuntimeError("the machine's peak rates need a C compiler: install gcc or clang, or set CC")
+    return command.split()
+
+
 def load() -> ctypes.CDLL:
     """The compiled kernels."""
-    compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-    if not compiler:
-        raise RuntimeError("the machine's peak rates need a C compiler: install gcc or clang, or set CC")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "machine.so"
         flags = ["-O3", "-march=native", "-shared", "-fPIC", "-Wno-psabi"]
-        subprocess.run([*compiler.split(), *flags, "-o", path, SOURCE], check=True)
+        subprocess.run([*compiler(), *flags, "-o", path, SOURCE], check=True)
         library = ctypes.CDLL(str(path))
     pointer, size = ctypes.c_void_p, ctypes.c_size_t
     for name, arguments in {
@@ -140,7 +145,7 @@ def describe() -> dict[str, str]:
     info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     model = next((line.split(":", 1)[1].strip() for line in info.splitlines() if line.startswith("model name")), "")
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    compiler = subprocess.run([os.environ.get("CC", "cc"), "--version"], capture_output=True, text=True, check=False)
+    version = subprocess.run([*compiler(), "--version"], capture_output=True, text=True, check=False).stdout
     return {
         "CPU": model or platform.processor() or platform.machine(),
         "CPUs": str(cpus()),
@@ -150,7 +155,7 @@ def describe() -> dict[str, str]:
         "memory": f"{memory:.0f} GiB",
         "system": f"{platform.system()} {platform.machine()}",
         "Python": platform.python_version(),
-        "C compiler": (compiler.stdout.splitlines() or ["none"])[0],
+        "C compiler": (version.splitlines() or ["unknown"])[0],
     }
 
 

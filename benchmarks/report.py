@@ -117,7 +117,7 @@ def plot(drawn: dict, folder: Path) -> bool:
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(exist_ok=True)
     for axis, series in drawn.items():
         figure, axes = plt.subplots(figsize=(5.2, 3.6), layout="constrained")
         for name, points in series.items():
@@ -134,7 +134,7 @@ def plot(drawn: dict, folder: Path) -> bool:
 
 
 def write(context: Context, results: list[Result], drawn: dict | None, seconds: float, folder: Path) -> None:
-    """RESULTS.md and plots/ into the folder."""
+    """RESULTS.md and plots/ into the folder, which is there."""
     described = {**machine.describe(), **context.team.versions, **context.team.absent}
     reached = sum(not result.failed for result in results)
     lines = [
@@ -163,5 +163,4 @@ def write(context: Context, results: list[Result], drawn: dict | None, seconds: 
                 *curve_table(axis, series),
                 "",
             ]
-    folder.mkdir(parents=True, exist_ok=True)
     (folder / "RESULTS.md").write_text("\n".join(lines).rstrip() + "\n")

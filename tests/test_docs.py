@@ -65,7 +65,6 @@ sys.exit(failed > 0)
 
 
 @ALONE
-@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_code_of_pages_runs(page, tmp_path):
     run(RUN_PAGE, tmp_path, page)

@@ -112,7 +112,6 @@ values = st.recursive(
 )
 
 
-@pytest.mark.slow
 @settings(max_examples=300)
 @given(data=st.data())
 def test_hostile_configurations_are_refused_or_load(data, tmp_path_factory):
