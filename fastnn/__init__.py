@@ -3,6 +3,7 @@
 import sys as _sys
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
+from fastnn import _installation as _installation  # isort: skip  # raises where another project's files are mixed in
 from fastnn import (
     activations,
     callbacks,

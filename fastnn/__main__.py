@@ -44,7 +44,7 @@ def plot_curves(history: History, path: Path) -> str:
     try:
         import matplotlib as mpl
     except ImportError:
-        return "Learning curves need matplotlib: pip install 'fastnn[demo]'"
+        return "Learning curves need matplotlib: pip install 'fastnn-cpu[demo]'"
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 

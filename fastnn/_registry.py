@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
+from fastnn import _installation as _installation  # raises where another project's files are mixed with ours
+
 T = TypeVar("T")
 
 

@@ -398,7 +398,7 @@ def test_an_extra_that_is_missing_is_named(name, module, monkeypatch):
     for absent in (module, "torch"):
         monkeypatch.setitem(sys.modules, absent, None)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ImportError, match=r"pip install fastnn\[(tensorboard|mlflow)\]"):
+    with pytest.raises(ImportError, match=r"pip install 'fastnn-cpu\[(tensorboard|mlflow)\]'"):
         getattr(callbacks, name)()
 
 

@@ -20,7 +20,7 @@ def test_demo_trains_saves_and_says_so(tmp_path, capsys):
     assert (model.predict(x_test / np.float32(16)).argmax(axis=1) == y_test).mean() > 0.95
     drawn = "matplotlib" in sys.modules
     assert (tmp_path / "digits.png").exists() == drawn
-    assert ("pip install 'fastnn[demo]'" in printed) != drawn
+    assert ("pip install 'fastnn-cpu[demo]'" in printed) != drawn
 
 
 @pytest.mark.thread_unsafe(reason="captures what the process prints")

@@ -67,7 +67,7 @@ def test_wheel_holds_the_types_and_the_digits_and_no_source(wheel_names):
     assert {"fastnn/py.typed", "fastnn/_engine.pyi"} <= wheel_names
     published = {"fastnn/predictor.pxd", "fastnn/include/fastnn_predictor.h"}  # what embedders compile against
     assert {name for name in wheel_names if Path(name).suffix in SOURCE_ONLY} == published
-    assert {name.split("/")[0].partition("-")[0] for name in wheel_names} == {"fastnn"}
+    assert {name.split("/")[0].partition("-")[0] for name in wheel_names} == {"fastnn", "fastnn_cpu"}
     assert any(name.startswith("fastnn/datasets/") and not name.endswith(".py") for name in wheel_names)
 
 
@@ -76,7 +76,7 @@ def test_wheel_is_small():
 
 
 def test_version_is_the_same_everywhere():
-    version = importlib.metadata.version("fastnn")
+    version = importlib.metadata.version("fastnn-cpu")
     assert fastnn.__version__ == version
     if (ROOT / "CHANGELOG.md").exists():
         assert re.search(rf"^## \[{re.escape(version)}\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
@@ -84,8 +84,55 @@ def test_version_is_the_same_everywhere():
 
 
 def test_runtime_needs_numpy_scipy_and_tqdm_only():
-    requirements = [line for line in importlib.metadata.requires("fastnn") if "extra ==" not in line]
+    requirements = [line for line in importlib.metadata.requires("fastnn-cpu") if "extra ==" not in line]
     assert {re.match("[a-z]+", line)[0] for line in requirements} == {"numpy", "scipy", "tqdm"}
+
+
+@CHECKOUT
+def test_what_is_named_to_install_is_this_project():
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
+    named = {
+        name
+        for path in [*pages, *(ROOT / "fastnn").rglob("*.py"), *(ROOT / "examples").glob("*.py")]
+        for name in re.findall(r"pip\s+install\s+(?:-\S+\s+)*'?(fastnn[\w-]*)", path.read_text())
+    }
+    assert named == {"fastnn-cpu"}
+
+
+# The other project called fastnn: its files here, and which of the two has __init__.py.
+MIXED = {
+    "ours came last": (("client.py", "utils/__init__.py"), "ours", "client.py of another project called fastnn"),
+    "theirs came last": (("client.py", "nn/__init__.py"), "theirs", "client.py, nn of another project called fastnn"),
+    "theirs was uninstalled": ((), "none", "no __init__.py"),
+}
+
+
+@pytest.mark.thread_unsafe(reason="writes files, and runs a process of its own")
+@pytest.mark.parametrize("statement", ["import fastnn", "import fastnn.models", "from fastnn import layers"])
+@pytest.mark.parametrize(("theirs", "init", "says"), MIXED.values(), ids=MIXED)
+def test_files_of_the_other_project_are_named_at_import(theirs, init, says, statement, tmp_path):
+    if statement == "import fastnn" and init != "ours":
+        pytest.skip("no line of ours runs")
+    folder = tmp_path / "fastnn"
+    for source in Path(fastnn.__file__).parent.rglob("*"):
+        if source.is_file() and source.suffix != ".pyc":
+            target = folder / source.relative_to(Path(fastnn.__file__).parent)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.symlink_to(source)
+    if init != "ours":
+        (folder / "__init__.py").unlink()
+    for name in (*theirs, *(["__init__.py"] if init == "theirs" else [])):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("")
+    result = subprocess.run(
+        [sys.executable, "-c", statement],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith(f"ImportError: the folder {folder} holds {says}: run `pip uninstall fastnn fastnn-cpu`")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads an ELF file")

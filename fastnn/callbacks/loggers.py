@@ -58,7 +58,7 @@ class CSVLogger(Callback):
 class TensorBoard(Callback):
     """Writes the logs for TensorBoard: epochs under ``train`` and ``validation`` in the folder.
 
-    It needs tensorboardX, or the writer of PyTorch: ``pip install fastnn[tensorboard]``.
+    It needs tensorboardX, or the writer of PyTorch: ``pip install 'fastnn-cpu[tensorboard]'``.
 
     Parameters
     ----------
@@ -151,13 +151,13 @@ def _summary_writer() -> Any:
         return import_module("tensorboardX").SummaryWriter
     if find_spec("torch") and find_spec("tensorboard"):
         return import_module("torch.utils.tensorboard").SummaryWriter
-    raise ImportError("TensorBoard needs a writer: pip install fastnn[tensorboard], or PyTorch with tensorboard")
+    raise ImportError("TensorBoard needs a writer: pip install 'fastnn-cpu[tensorboard]', or PyTorch with tensorboard")
 
 
 class MLflowLogger(Callback):
     """Writes parameters and logs to the active MLflow run, or to one that it starts and ends.
 
-    It needs MLflow: ``pip install fastnn[mlflow]``.
+    It needs MLflow: ``pip install 'fastnn-cpu[mlflow]'``.
 
     Parameters
     ----------
@@ -173,7 +173,7 @@ class MLflowLogger(Callback):
         try:
             self._mlflow: Any = import_module("mlflow")
         except ImportError:
-            raise ImportError("MLflowLogger needs MLflow: pip install fastnn[mlflow]") from None
+            raise ImportError("MLflowLogger needs MLflow: pip install 'fastnn-cpu[mlflow]'") from None
         self.log_model = flag("log_model", log_model)
         self._own_run = False
 
