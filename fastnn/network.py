@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from fastnn._warnings import warn
 from fastnn.layers.base import (
     Home,
     Layer,
+    NotYetError,
     axes_of,
     check_row_axes,
     first_to_compute,
@@ -58,26 +60,43 @@ class Network:
         layer : Layer
             Of no other model. Where it does not fit, the model stays as it was.
         """
-        before = self._engine, self._home.views, self._compiled_code, getattr(layer, "name", None)
-        self._append(layer)
-        self._forget_weights()
-        try:
-            self._build_if_known()
-        except BaseException:
-            self.layers.pop().attach(None)
-            self._engine, self._home.views, self._compiled_code, layer.name = before
-            self._home.built = self._engine is not None
-            raise
+        name = getattr(layer, "name", None)
+        with self._building_anew():
+            try:
+                self._append(layer)
+                self._build_if_known()
+            except BaseException:
+                if self.layers and self.layers[-1] is layer:
+                    self.layers.pop().attach(None)
+                    layer.name = name
+                raise
 
     def pop(self) -> Layer:
         """Take the last layer off and return it; the model is built anew, with new weights."""
         if not self.layers:
             raise ValueError("pop needs a layer, but the model has none")
-        layer = self.layers.pop()
-        layer.attach(None)
-        self._forget_weights()
-        self._build_if_known()
+        layer = self.layers[-1]
+        with self._building_anew():
+            try:
+                self.layers.pop().attach(None)
+                self._build_if_known()
+            except BaseException:
+                layer.attach(self._home)
+                self.layers.append(layer)
+                raise
         return layer
+
+    @contextmanager
+    def _building_anew(self) -> Iterator[None]:
+        """The model has no weights within until it is built; after an error those it had."""
+        before = self._engine, self._home.views, self._compiled_code, self._first
+        self._forget_weights()
+        try:
+            yield
+        except BaseException:
+            self._engine, self._home.views, self._compiled_code, self._first = before
+            self._home.built = self._engine is not None
+            raise
 
     def _append(self, layer: Layer) -> None:
         if not isinstance(layer, Layer):
@@ -104,10 +123,18 @@ class Network:
         self._home.built, self._home.views = False, {}
         self._compiled_code = None
 
+    def _build_if_waiting(self) -> None:
+        """Build what could not be built when its last layer was added: a vocabulary may be there now."""
+        if self._engine is None:
+            self._build_if_known()
+
     def _build_if_known(self) -> None:
-        computing = any(not isinstance(layer, layers.InputLayer) for layer in self.layers)
-        if computing and self.layers[0].input_features is not None:
-            self._build(self.layers[0].input_features)
+        """Build where the width of x is known, unless the model is on its way to one that can be built."""
+        if self.layers and self.layers[0].input_features is not None:
+            try:
+                self._build(self.layers[0].input_features)
+            except NotYetError:
+                return
 
     def build(self, input_shape: Any) -> None:
         """Create the weights for rows of this shape.
@@ -249,11 +276,20 @@ class Network:
         return str(self._need_engine("dtype").plan.dtype)
 
     def _need_engine(self, action: str) -> Engine:
+        self._build_if_waiting()
         if self._engine is None:
-            raise ValueError(
-                f"{action} needs a built model: give the first layer input_shape=(features,), call build, or fit first"
-            )
+            raise ValueError(f"{action} needs a built model: {self._why_not_built()}")
         return self._engine
+
+    def _why_not_built(self) -> str:
+        """What stands in the way of weights, and what to do."""
+        known = self.layers[0].input_features if self.layers else 1
+        if known is not None:
+            try:
+                plan.lower(self.layers, known, self._policy())
+            except NotYetError as error:
+                return str(error)
+        return "give the first layer input_shape=(features,), call build, or fit first"
 
     def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
         """The layer of that name, or at that place.

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastnn import config
 from fastnn.layers._op import OP_ACTIVATION, OP_ADD, OP_DENSE, OP_DISCRETIZE, OP_EMBEDDING, OP_JOIN, Op, Rule
-from fastnn.layers.base import check_preparation
+from fastnn.layers.base import NotYetError, check_preparation
+from fastnn.layers.input import InputLayer
 
 if TYPE_CHECKING:
     from fastnn.layers import Layer
@@ -127,9 +128,12 @@ def lower(layers: Sequence[Layer], inputs: int | Mapping[str, int], policy: str)
     Raises
     ------
     ValueError
-        When rows are empty, before a layer or after it; when the parameters together are more than can be addressed; or
-        when there is no layer to run.
+        When rows are empty, before a layer or after it; when the parameters together are more than can be addressed.
+    NotYetError
+        When there is no layer beside an Input, a layer is not adapted, or the last rows have several axes.
     """
+    if all(isinstance(layer, InputLayer) for layer in layers):
+        raise NotYetError(f"the model has no layer{' beside its Input' if layers else ''}: add one")
     dtype = config.variable_dtype(policy)
     line = ALIGNMENT // (8 if dtype == "float64" else 4)
     parameters: list[ParameterSpec] = []
@@ -163,9 +167,9 @@ def lower(layers: Sequence[Layer], inputs: int | Mapping[str, int], policy: str)
         ops += layer.lower_for_training(offsets)
         features = outputs
     if len(axes) > 1:
-        raise ValueError(f"the model's last layer must give rows of one axis, got {axes}: add a Flatten")
-    if not ops:
-        raise ValueError("the model has no layer that computes anything: add a Dense or an Activation layer")
+        raise NotYetError(f"the model's last layer must give rows of one axis, got {axes}: add a Flatten")
+    if not ops:  # each layer leaves rows as they are, and so does the engine
+        ops.append(Op(OP_ACTIVATION, LINEAR, columns, features))
     linked = _link(ops)
     if any(op.code == OP_EMBEDDING and op.input >= 0 and linked[op.input].code != OP_DISCRETIZE for op in linked):
         raise ValueError(

@@ -24,7 +24,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastnn import goals, layers
+from fastnn import goals, layers, plan
+from fastnn.layers.base import NotYetError
 from fastnn.models import Sequential
 
 FORMAT, VERSION = "fastnn", "1"
@@ -105,6 +106,7 @@ def _header(model: Sequential, tensors: Mapping[str, npt.NDArray[Any]], digest: 
 
 def _parts(model: Sequential, training: bool) -> list[Any]:
     """The bytes of a file, one buffer after the other."""
+    model._build_if_waiting()
     little = {n: np.ascontiguousarray(a, a.dtype.newbyteorder("<")) for n, a in _tensors(model, training).items()}
     digest = hashlib.sha256()
     blank = _header(model, little, _BLANK, training)
@@ -453,9 +455,14 @@ def _expected_bytes(config: Any, features: int, item: int) -> int:
 
 def _builds(config: Any) -> bool:
     """Whether a model of this configuration has weights from the start."""
-    given = [layers.deserialize(entry) for entry in config["layers"][:1]]
-    computing = any(entry["class_name"] != "InputLayer" for entry in config["layers"])
-    return computing and given[0].input_features is not None
+    described = [layers.deserialize(entry) for entry in config["layers"]]
+    if not described or described[0].input_features is None:
+        return False
+    try:
+        plan.lower(described, described[0].input_features, "float32")
+    except NotYetError:
+        return False
+    return True
 
 
 def _restore(

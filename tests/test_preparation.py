@@ -78,7 +78,7 @@ SHAPE_ERRORS = {
     "dense": (lambda: fastnn.Sequential([fastnn.Input((4, 3)), layers.Dense(2)]), "'dense' needs rows of one axis"),
     "softmax": (lambda: fastnn.Sequential([fastnn.Input((4, 3)), layers.Activation("softmax"), layers.Flatten()]),
                 "'activation' needs rows of one axis"),
-    "end": (lambda: fastnn.Sequential([fastnn.Input((4, 3)), layers.Activation("relu")]), "add a Flatten"),
+    "end": (lambda: fastnn.Sequential([fastnn.Input((4, 3)), layers.Activation("relu")]).reset(), "add a Flatten"),
     "length": (lambda: fastnn.Sequential([fastnn.Input((5,)), layers.Reshape((2, 3))]), "cannot make .2, 3. of 5"),
     "rest": (lambda: fastnn.Sequential([fastnn.Input((5,)), layers.Reshape((2, -1))]), "cannot make"),
     "two": (lambda: layers.Reshape((-1, -1)), "target_shape must hold"),

@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 _WORDS = re.compile("(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
+class NotYetError(ValueError):
+    """A stack of layers cannot run as it is, but with more layers, or once a layer is adapted, it may."""
+
+
 class Home:
     """What layers know of the model they belong to: its parameters. The copy of a layer belongs to none.
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from fastnn._settings import flag
 from fastnn.frames import as_array, is_null
 from fastnn.layers._op import ENCODINGS, Op
-from fastnn.layers.base import Layer, check_width
+from fastnn.layers.base import Layer, NotYetError, check_width
 from fastnn.layers.categories import LARGEST, check_output_mode, encode_op, encoded_width
 
 Indices = npt.NDArray[np.int64]
@@ -100,7 +100,7 @@ class Lookup(Layer):
 
     def _tokens(self) -> list[Any]:
         if self.vocabulary is None:
-            raise ValueError(f"{self._called} has no vocabulary yet: call adapt before the model is built")
+            raise NotYetError(f"{self._called} has no vocabulary yet: call adapt before the model is built")
         return self.vocabulary
 
     def _may_change(self, action: str) -> None:

@@ -1,0 +1,174 @@
+"""Models layer by layer: any layer may come first, and what is there so far is a model, or says what it lacks."""
+
+import copy
+
+import numpy as np
+import pytest
+
+import fastnn
+from fastnn import layers
+
+EXAMPLES = {
+    "InputLayer": {"shape": (4,)},
+    "Dense": {"units": 3},
+    "Activation": {"activation": "relu"},
+    "Branches": {"branches": {"a": [layers.Input((4,)), layers.Dense(2)]}},
+    "Discretization": {"bin_boundaries": [0.0, 1.0]},
+    "CategoryEncoding": {"num_tokens": 3},
+    "StringLookup": {"vocabulary": ["a"]},
+    "IntegerLookup": {"vocabulary": [1, 2]},
+    "Reshape": {"target_shape": (2, 2)},
+    "Dropout": {"rate": 0.5},
+    "AlphaDropout": {"rate": 0.5},
+    "GaussianDropout": {"rate": 0.5},
+    "GaussianNoise": {"stddev": 0.5},
+    "Heads": {"heads": {"a": [layers.Dense(2)]}},
+    "Embedding": {"input_dim": 3, "output_dim": 2},
+    "Rescaling": {"scale": 0.5},
+    "Residual": {"layers": [layers.Dense(4)]},
+}
+MEMBERS = layers._registry.members()
+KEEP_AXES = ("Activation", "ActivityRegularization", "Dropout", "AlphaDropout", "GaussianDropout", "GaussianNoise",
+             "ReLU", "LeakyReLU", "ELU", "Rescaling")  # fmt: skip
+
+
+def make(name, **more):
+    """A new layer of this class; a list of layers in its arguments is copied."""
+    return getattr(layers, name)(**copy.deepcopy(EXAMPLES.get(name, {})), **more)
+
+
+def rows_for(name, axes=(4,)):
+    """Three rows that the layer takes."""
+    if name == "StringLookup":
+        return np.full((3, *axes), "a")
+    return {"a": np.ones((3, 4))} if name == "Branches" else np.ones((3, *axes))
+
+
+def assert_whole(model, rows, tmp_path):
+    """All that a model without compile can be asked for, before and after it has been a file."""
+    assert model.built
+    outputs = model.predict(rows)
+    model.save(tmp_path / "model.fastnn")
+    for same in (fastnn.load_model(tmp_path / "model.fastnn"), copy.deepcopy(model)):
+        for a, b in zip(np.atleast_1d(same.predict(rows)), np.atleast_1d(outputs), strict=True):
+            np.testing.assert_equal(a, b)
+    lines = []
+    model.summary(print_fn=lines.append)
+    assert any(str(model.layers[-1].name) in line for line in lines)
+    assert fastnn.clone_model(model).count_params() == model.count_params()
+
+
+def assert_waits(model, rows, lacks, tmp_path):
+    """A model that is no whole one yet says so at what needs one, and nothing else minds."""
+    assert not model.built
+    for action in (model.predict, model.forward, lambda rows: model.count_params(), lambda rows: model.reset()):
+        with pytest.raises(ValueError, match=f"needs a built model: .*{lacks}"):
+            action(rows)
+    model.compile("sgd", "mse")
+    model.save(tmp_path / "model.fastnn")
+    for same in (fastnn.load_model(tmp_path / "model.fastnn"), copy.deepcopy(model), fastnn.clone_model(model)):
+        assert [type(layer) for layer in same.layers] == [type(layer) for layer in model.layers]
+        assert not same.built
+    lines = []
+    model.summary(print_fn=lines.append)
+    assert lines[-1] == "Not built yet"
+
+
+@pytest.mark.parametrize("kind", MEMBERS, ids=lambda kind: kind.__name__)
+def test_every_layer_may_be_the_first_one_added(kind, tmp_path):
+    name = kind.__name__
+    alone, after = fastnn.Sequential(), fastnn.Sequential()
+    takes_shape = name not in ("Branches", "Heads", "InputLayer")
+    alone.add(make(name, **({"input_shape": (4,)} if takes_shape else {})))
+    if name == "InputLayer":
+        assert_waits(alone, np.ones((3, 4)), "no layer beside its Input", tmp_path)
+        return
+    if name == "Reshape":  # two axes, until a Flatten follows
+        assert_waits(alone, np.ones((3, 4)), "add a Flatten", tmp_path)
+        alone.add(layers.Flatten())
+    elif name == "Heads":
+        alone.build((None, 4))
+    assert_whole(alone, rows_for(name), tmp_path)
+    if takes_shape:
+        after.add(fastnn.Input((4,)))
+        after.add(make(name))
+        assert after.built == (name != "Reshape")
+
+
+@pytest.mark.parametrize("name", [*KEEP_AXES, "Flatten", "Reshape"])
+def test_every_layer_that_may_follow_an_input_of_several_axes_may_be_added_to_it(name, tmp_path):
+    model = fastnn.Sequential()
+    model.add(fastnn.Input((2, 2)))
+    model.add(make(name))
+    if name == "Flatten":
+        assert_whole(model, rows_for(name, (2, 2)), tmp_path)
+    else:
+        assert_waits(model, rows_for(name, (2, 2)), r"rows of one axis, got \(2, 2\): add a Flatten", tmp_path)
+    if name != "Flatten":
+        model.add(layers.Flatten())
+    model.add(layers.Dense(3))
+    assert_whole(model, rows_for(name, (2, 2)), tmp_path)
+
+
+def test_the_layers_that_leave_rows_as_they_are_are_a_model_that_gives_them_back():
+    x = np.arange(8.0, dtype="float32").reshape(2, 2, 2)
+    model = fastnn.Sequential([layers.Flatten(input_shape=(2, 2))])
+    np.testing.assert_array_equal(model.predict(x), x.reshape(2, 4))
+    np.testing.assert_array_equal(model.freeze()(x.reshape(2, 4)), x.reshape(2, 4))
+    model.compile("sgd", "mse")
+    assert model.fit(x, x.reshape(2, 4) + 1, verbose=0).history["loss"] == [1.0]
+
+
+def test_an_empty_model_waits_for_layers(tmp_path):
+    assert_waits(fastnn.Sequential(), np.ones((3, 4)), "no layer: add one", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["StringLookup", "IntegerLookup"])
+def test_a_lookup_may_be_adapted_after_it_was_added(name, tmp_path):
+    lookup = getattr(layers, name)(output_mode="multi_hot")
+    model = fastnn.Sequential()
+    for layer in (fastnn.Input((1,)), lookup):
+        model.add(layer)
+    model.add(layers.Dense(2))
+    rows = np.array([["a"], ["b"]]) if name == "StringLookup" else np.array([[3], [4]])
+    assert_waits(model, rows, "no vocabulary yet", tmp_path)
+    lookup.adapt(rows)
+    model.save(tmp_path / "model.fastnn")
+    assert_whole(model, rows, tmp_path)
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 4, 5, 6, 7])
+def test_every_prefix_of_a_model_is_there_while_it_is_built_and_while_it_is_taken_apart(k):
+    stack = [fastnn.Input((2, 2)), layers.Rescaling(0.5), layers.Flatten(), layers.Dense(4), layers.PReLU(),
+             layers.Residual([layers.Dense(4)]), layers.Heads({"a": [layers.Dense(1)], "b": []})]  # fmt: skip
+    model = fastnn.Sequential()
+    for layer in stack:
+        model.add(layer)
+    assert model.built
+    while len(model.layers) > k:
+        model.pop()
+    assert model.built == (k > 2)
+    assert len(model.weights) == sum(len(layer.parameters()) for layer in model.layers if model.built)
+
+
+@pytest.mark.parametrize("change", ["add", "pop"])
+def test_a_change_that_fails_leaves_the_model_as_it_was(change, monkeypatch):
+    model = fastnn.Sequential([fastnn.Input((4,)), layers.Dense(3), layers.Dense(2)])
+    model.compile("sgd", "mse")
+    x, held, before = np.ones((2, 4)), list(model.layers), model.get_weights()
+    answers = model.predict(x)
+
+    def refuse(*arguments):
+        raise MemoryError
+
+    monkeypatch.setattr("fastnn.network.Engine", refuse)
+    layer = layers.Dense(1)
+    with pytest.raises(MemoryError):
+        model.add(layer) if change == "add" else model.pop()
+    monkeypatch.undo()
+    assert model.layers == held
+    assert layer.name is None
+    for a, b in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(model.predict(x), answers)
+    assert [len(one.get_weights()) for one in model.layers] == [0, 2, 2]
