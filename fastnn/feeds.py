@@ -117,6 +117,10 @@ class ArrayFeed:
         if wanted:
             warn_of_end(wanted)
 
+    def rewind(self) -> None:
+        """Let the next epoch begin with the first batch, wherever the last one ended."""
+        self._at = 0
+
     def _steps_of_a_piece(self) -> int:
         x = self.samples.x
         return max(1, PIECE // (self.batch * x.row_bytes)) if isinstance(x, Deferred) else self.steps
@@ -210,6 +214,11 @@ class BatchFeed:
         self._tell("on_epoch_end")
         if ended and (steps is not None or not done):
             warn_of_end(None if steps is None else steps - done)
+
+    def rewind(self) -> None:
+        """Let the next epoch begin with the first batch, wherever the last one ended; a generator only goes on."""
+        if self._taken and (self._indexed or self._iterator is not self._source):
+            self._iterator, self._held, self._taken = None, [], 0
 
     def _tell(self, hook: str) -> None:
         function = getattr(self._source, hook, None)

@@ -219,6 +219,9 @@ class Epochs:
         self._hooks.call("on_train_begin", {})
         epoch = model._initial_epoch or first
 
+        def before() -> None:
+            self._begin(epoch)
+
         def after(sums: Array) -> bool:
             nonlocal epoch
             totals = Totals()
@@ -227,15 +230,12 @@ class Epochs:
             self._reporter.done = 1
             stop = self._end(epoch, totals)
             epoch += 1
-            if not stop and epoch < self._epochs:
-                self._begin(epoch)
             return stop
 
         try:
             if epoch < self._epochs:
-                self._begin(epoch)
                 with model._running("fit") as (engine, _, _):  # all of it: in between, weights are those of a trial
-                    optimizer.minimize(engine, model._rules(), samples, self._epochs - epoch, after)
+                    optimizer.minimize(engine, model._rules(), samples, self._epochs - epoch, before, after)
         finally:
             self._reporter.close()
         self._finish()
@@ -271,7 +271,7 @@ def evaluate(
     reporter: Reporter,
     check_finite: bool = False,
 ) -> Logs:
-    """The loss and the metrics of a feed: one call into the engine, or one a batch.
+    """The loss and the metrics of a feed from its first batch on: one call into the engine, or one a batch.
 
     One a batch where a callback looks in, and where the mean of the losses of batches is no mean over all rows.
     """
@@ -280,6 +280,7 @@ def evaluate(
     weighted = isinstance(feed, ArrayFeed) and feed.samples.weights is not None
     most = model._steps_per_execution if watched else None
     most = 1 if goals.depend_on_batches(model._goals, weighted) else most
+    feed.rewind()  # so that each epoch is validated on the same rows
     model.stop_evaluating = False
     hooks.call("on_test_begin", {})
     chunks = feed.epoch(steps, most)

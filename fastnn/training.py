@@ -422,7 +422,8 @@ class Trainer(Network):
         steps_per_epoch : int, optional
             Batches of an epoch; the next epoch goes on where this one ended. Default: all of the data.
         validation_steps : int, optional
-            Batches of a validation. Default: all of them.
+            Batches of a validation: the first ones, each time the same; a generator, which cannot go back, gives its
+            next ones. Default: all of them.
         validation_batch_size : int, optional
             Default: `batch_size` where it is given, else as for :meth:`evaluate`.
         validation_freq : int or collection of int, default 1
