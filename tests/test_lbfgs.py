@@ -119,3 +119,29 @@ def test_what_makes_no_sense_gets_one_sentence(call, error, message):
         call(model, x, y)
     for a, b in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("watched", [False, True])
+def test_an_optimum_from_the_start_is_one_epoch(watched):
+    model = fastnn.Sequential([layers.Dense(1, input_shape=(2,), kernel_initializer="zeros")])
+    model.compile(fastnn.optimizers.LBFGS(), "mse")
+    hooks = []
+    watcher = fastnn.callbacks.LambdaCallback(
+        on_epoch_begin=lambda epoch, logs: hooks.append(("begin", epoch)),
+        on_epoch_end=lambda epoch, logs: hooks.append(("end", epoch)),
+    )
+    x = np.ones((5, 2))
+    history = model.fit(x, np.zeros(5), epochs=3, verbose=0, callbacks=watcher, validation_data=(x, x[:, 0]))
+    assert history.history == {"loss": [0.0], "val_loss": [1.0]}
+    assert hooks == [("begin", 0), ("end", 0)]
+
+
+def test_every_epoch_that_begins_ends():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(20, 3))
+    model = fastnn.Sequential([layers.Dense(1, input_shape=(3,))])
+    model.compile(fastnn.optimizers.LBFGS(), "mse")
+    begun = []
+    watcher = fastnn.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: begun.append(epoch))
+    assert model.fit(x, x[:, 0], epochs=50, verbose=0, callbacks=watcher).epoch == begun
+    assert len(begun) < 50

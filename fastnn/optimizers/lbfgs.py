@@ -105,11 +105,18 @@ class LBFGS(Optimizer):
                 raise ValueError(f"LBFGS knows no learning_rate_multiplier, and layer {spec.layer!r} has one")
 
     def minimize(
-        self, engine: Engine, rules: list[Rule], samples: Samples, iterations: int, after: Callable[[Array], bool]
+        self,
+        engine: Engine,
+        rules: list[Rule],
+        samples: Samples,
+        iterations: int,
+        before: Callable[[], None],
+        after: Callable[[Array], bool],
     ) -> None:
-        """Up to so many iterations; `after` each one, with the engine's sums for its parameters, says whether to stop.
+        """Up to so many iterations, at least one; one that finds nothing better ends with the parameters it had.
 
-        An exception leaves the parameters of the last whole iteration.
+        `before` is called where one begins; `after` it, with the engine's sums for its parameters, and it says whether
+        to stop. An exception leaves the parameters of the last whole iteration.
         """
         from scipy.optimize import minimize
 
@@ -122,6 +129,7 @@ class LBFGS(Optimizer):
         start = np.concatenate([engine.parameters[part] for part, _ in trained], dtype=np.float64)
         low = np.concatenate([np.full(part.stop - part.start, 0.0 if bound else -np.inf) for part, bound in trained])
         best, seen = start, (start, np.zeros(1))  # the parameters of the last iteration; of the last call, and its sums
+        begun = False  # an iteration
 
         def place(values: Array) -> None:
             at = 0
@@ -131,21 +139,29 @@ class LBFGS(Optimizer):
                 at += size
 
         def loss(values: Array) -> tuple[float, Array]:
-            nonlocal seen
+            nonlocal seen, begun
+            if not begun:
+                begun = True
+                before()
             place(values)
             sums = engine.batch_gradient(samples.x, samples.y, False, samples.weights)
             seen = values.copy(), sums
             gradient = np.concatenate([engine.gradients[part] for part, _ in trained], dtype=np.float64)
             return float(sums[0]) / rows, gradient
 
-        def iterated(values: Array) -> None:
-            nonlocal best
-            best = values.copy()
+        def ended() -> bool:
+            nonlocal begun
             if not np.array_equal(seen[0], best):  # the line search went back
                 loss(best)
             place(best)
+            begun = False
+            return after(seen[1])
+
+        def iterated(values: Array) -> None:
+            nonlocal best
+            best = values.copy()
             engine.iterations += 1
-            if after(seen[1]):
+            if ended():
                 raise StopIteration
 
         options = {
@@ -159,5 +175,7 @@ class LBFGS(Optimizer):
         bounds = np.stack([low, np.full(low.size, np.inf)], axis=1) if np.isfinite(low).any() else None
         try:
             minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, callback=iterated, options=options)
+            if begun:  # and then nothing better was found: at an optimum that is so from the start
+                ended()
         finally:
             place(best)
