@@ -350,7 +350,7 @@ def test_tensorboard_gets_keras_names(tmp_path, monkeypatch):
     written = []
 
     class Writer:
-        def __init__(self, folder):
+        def __init__(self, folder, filename_suffix):
             self.folder = folder.rsplit("/", 1)[-1]
 
         def add_scalar(self, name, value, step):

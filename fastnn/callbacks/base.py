@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastnn._registry import nearest_names
 from fastnn._settings import flag
+from fastnn.callbacks._logs import plain
 from fastnn.callbacks.reporter import say
 
 if TYPE_CHECKING:
@@ -104,6 +105,7 @@ class History(Callback):
     ----------
     epoch : list of int
     history : dict of str to list of float
+        Of a metric with a value for each class to a list of lists, so that ``json.dumps`` takes all of it.
 
     Examples
     --------
@@ -116,7 +118,7 @@ class History(Callback):
 
     def __init__(self) -> None:
         self.epoch: list[int] = []
-        self.history: dict[str, list[float]] = {}
+        self.history: dict[str, list[Any]] = {}
 
     def set_model(self, model: Sequential) -> None:
         """Keep no reference: the model keeps its history, and the two would outlive each other's use."""
@@ -129,7 +131,7 @@ class History(Callback):
         """Append the logs."""
         self.epoch.append(epoch)
         for key, value in (logs or {}).items():
-            self.history.setdefault(key, []).append(value)
+            self.history.setdefault(key, []).append(plain(value))
 
 
 class LambdaCallback(Callback):

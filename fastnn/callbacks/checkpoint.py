@@ -8,7 +8,10 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fastnn._settings import count, flag, number
+from fastnn.callbacks._logs import number_of
 from fastnn.callbacks.base import Callback, Logs
 from fastnn.callbacks.monitor import Monitor
 from fastnn.callbacks.reporter import say
@@ -45,13 +48,13 @@ class ModelCheckpoint(Monitor):
     ----------
     filepath : path-like
         May hold ``{epoch}``, ``{batch}`` and the keys of the logs, with formats, as
-        ``"{epoch:02d}-{val_loss:.3f}.fastnn"``. Folders that do not exist are made. :func:`fastnn.load_model` reads
-        the files.
+        ``"{epoch:02d}-{val_loss:.3f}.fastnn"``; of a log with a value for each class, their mean. Folders that do
+        not exist are made. :func:`fastnn.load_model` reads the files.
     monitor : str, default "val_loss"
         For `save_best_only`.
     verbose : {0, 1}, default 0
     save_best_only : bool, default False
-        Write only what is better than what was written before.
+        Write only what is better than what was written before; NaN never is.
     save_weights_only : bool, default False
         Write no optimizer state; :meth:`fastnn.Sequential.load_weights` reads the file.
     mode : {"auto", "min", "max"}, default "auto"
@@ -105,7 +108,8 @@ class ModelCheckpoint(Monitor):
             self._save(epoch, None, logs)
 
     def _path(self, epoch: int, batch: int | None, logs: Logs) -> Path:
-        fields = {"epoch": epoch + 1} | ({} if batch is None else {"batch": batch + 1}) | logs
+        fields: Logs = {"epoch": epoch + 1} | ({} if batch is None else {"batch": batch + 1})
+        fields |= {key: number_of(value) if np.ndim(value) else value for key, value in logs.items()}
         try:
             return Path(self.filepath.format(**fields))
         except KeyError as error:

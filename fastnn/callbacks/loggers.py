@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import csv
 import os
+import secrets
 import time
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from fastnn._settings import count, flag
+from fastnn.callbacks._logs import plain, scalars
 from fastnn.callbacks.base import Callback, Logs
 
 
 class CSVLogger(Callback):
-    """Writes the logs of each epoch as a line of a CSV file.
+    """Writes the logs of each epoch as a line of a CSV file; a value for each class is one cell, ``[0.5, 0.25]``.
 
     Parameters
     ----------
@@ -52,7 +54,7 @@ class CSVLogger(Callback):
             writer = csv.writer(file, delimiter=self.separator)
             if file.tell() == 0:
                 writer.writerow(["epoch", *self.keys])
-            writer.writerow([epoch, *(logs.get(key, "NA") for key in self.keys)])
+            writer.writerow([epoch, *(plain(logs.get(key, "NA")) for key in self.keys)])
 
 
 class TensorBoard(Callback):
@@ -71,8 +73,9 @@ class TensorBoard(Callback):
 
     Notes
     -----
-    Names of scalars are Keras's: ``epoch_loss``, ``batch_loss``, ``epoch_learning_rate``. Graphs, images, embeddings
-    and profiles, which Keras's callback writes as well, are not written.
+    Names of scalars are Keras's: ``epoch_loss``, ``batch_loss``, ``epoch_learning_rate``; a metric with a value for
+    each class becomes ``epoch_f1_score_0``, ``epoch_f1_score_1`` and so on. Each ``fit`` writes files of its own.
+    Graphs, images, embeddings and profiles, which Keras's callback writes as well, are not written.
 
     Examples
     --------
@@ -107,11 +110,13 @@ class TensorBoard(Callback):
 
     def _writer(self, kind: str) -> Any:
         if kind not in self._writers:
-            self._writers[kind] = self._writer_class(str(self.log_dir / kind))
+            # Writers name their file after the second and the host, and a second one in that second would overwrite it.
+            suffix = f".{secrets.token_hex(8)}"
+            self._writers[kind] = self._writer_class(str(self.log_dir / kind), filename_suffix=suffix)
         return self._writers[kind]
 
     def _scalars(self, kind: str, prefix: str, values: Logs, step: int) -> None:
-        for name, value in values.items():
+        for name, value in scalars(values):
             self._writer(kind).add_scalar(f"{prefix}_{name}", value, step)
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
@@ -126,8 +131,9 @@ class TensorBoard(Callback):
         """Write the scalars, and the histograms where they are due."""
         logs = logs or {}
         train = {key: value for key, value in logs.items() if not key.startswith("val_")}
-        optimizer: Any = self.model.optimizer
-        train["learning_rate"] = float(optimizer.learning_rate)
+        rate = getattr(self.model.optimizer, "learning_rate", None)  # L-BFGS has none
+        if rate is not None:
+            train["learning_rate"] = float(rate)
         if self.write_steps_per_second:
             train["steps_per_second"] = (self._iterations() - self._steps) / (time.perf_counter() - self._started)
         self._scalars("train", "epoch", train, epoch)
@@ -192,8 +198,8 @@ class MLflowLogger(Callback):
         )
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """Write the logs as metrics of the step `epoch`."""
-        self._mlflow.log_metrics({key: float(value) for key, value in (logs or {}).items()}, step=epoch)
+        """Write the logs as metrics of the step `epoch`; a value for each class as ``f1_score_0`` and so on."""
+        self._mlflow.log_metrics(dict(scalars(logs or {})), step=epoch)
 
     def on_train_end(self, logs: Logs | None = None) -> None:
         """Attach the model, and end the run where it was started here."""

@@ -12,12 +12,16 @@ import numpy.typing as npt
 
 from fastnn._settings import count, flag, number
 from fastnn._warnings import warn
+from fastnn.callbacks._logs import better, number_of
 from fastnn.callbacks.base import Callback, Logs
 from fastnn.callbacks.reporter import say
 
 
 class Monitor(Callback):
     """What callbacks that watch one of the logs share.
+
+    NaN is never better than a number, nor than no number at all, so the first number is the best so far, whatever came
+    before it. A metric with a value for each class, as ``F1Score()``, counts with the mean over the classes.
 
     Parameters
     ----------
@@ -52,19 +56,19 @@ class Monitor(Callback):
         return 1 if direction == "up" else -1
 
     def better(self, value: float, than: float | None) -> bool:
-        """Whether `value` is better than another by more than `min_delta`; anything is better than nothing."""
-        sign = self._sign()
-        return than is None or sign * value - self.min_delta > sign * than
+        """Whether `value` is better than another by more than `min_delta`; NaN never is, a number is than nothing."""
+        return better(value, than, self._sign(), self.min_delta)
 
     def value(self, logs: Logs | None) -> float | None:
-        """The log that is watched, or None and a warning."""
+        """The log that is watched, of one with a value for each class their mean; or None and a warning."""
         found = (logs or {}).get(self.monitor)
         if found is None:
             warn(
                 f"{type(self).__name__} watches {self.monitor!r}, which is not in the logs; there are "
                 f"{', '.join(logs or ())}"
             )
-        return found
+            return None
+        return number_of(found)
 
 
 class EarlyStopping(Monitor):
