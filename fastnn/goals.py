@@ -125,8 +125,8 @@ def log_names(goals: Sequence[Goal]) -> list[str]:
     plain = [metrics.log_keys(goal.metrics) for goal in goals]
     for goal, keys in zip(goals, plain, strict=True):
         names += [f"{goal.name}_" * several + key for key in keys]
-    for goal, keys in zip(goals, plain, strict=True):
-        weighted = [f"weighted_{key}" if key in keys else key for key in metrics.log_keys(goal.weighted)]
+    for goal, taken in zip(goals, map(set, plain), strict=True):
+        weighted = [f"weighted_{key}" if key in taken else key for key in metrics.log_keys(goal.weighted)]
         names += [f"{goal.name}_" * several + key for key in weighted]
     return names
 

@@ -18,11 +18,11 @@ from fastnn._warnings import warn
 from fastnn.layers.base import (
     Home,
     Layer,
+    Names,
     NotYetError,
     axes_of,
     check_row_axes,
     first_to_compute,
-    give_name,
     one_axis,
     prepared,
     raw_reader,
@@ -46,8 +46,10 @@ class Network:
         self._compiled_code: Any = None  # what the engine is set up for
         self._first: Layer | None = None
         self._seed = utils.next_seed()
+        names = Names((), "model")
         for layer in layers or ():
-            self._append(layer)
+            self._append(layer, names)
+        self._check_dtypes()
         self._build_if_known()
 
     # ---- building ----
@@ -63,7 +65,8 @@ class Network:
         name = getattr(layer, "name", None)
         with self._building_anew():
             try:
-                self._append(layer)
+                self._append(layer, Names(self.layers, "model"))
+                self._check_dtypes()
                 self._build_if_known()
             except BaseException:
                 if self.layers and self.layers[-1] is layer:
@@ -98,7 +101,7 @@ class Network:
             self._home.built = self._engine is not None
             raise
 
-    def _append(self, layer: Layer) -> None:
+    def _append(self, layer: Layer, names: Names) -> None:
         if not isinstance(layer, Layer):
             raise TypeError(f"layers must be fastnn layers, got {type(layer).__name__}")
         if layer._home is not None or layer._parent is not None:
@@ -111,12 +114,14 @@ class Network:
             )
         if layer.name == "optimizer":
             raise ValueError("name 'optimizer' is taken: in files of models the optimizer's state has it")
-        dtypes = {other.dtype for other in self.layers if other.dtype} | ({layer.dtype} if layer.dtype else set())
-        if len(dtypes) > 1:
-            raise ValueError(f"dtype must be the same for all layers of a model, got {' and '.join(sorted(dtypes))}")
-        give_name(layer, self.layers, "model")
+        names.give(layer)
         layer.attach(self._home)
         self.layers.append(layer)
+
+    def _check_dtypes(self) -> None:
+        dtypes = {layer.dtype for layer in self.layers if layer.dtype}
+        if len(dtypes) > 1:
+            raise ValueError(f"dtype must be the same for all layers of a model, got {' and '.join(sorted(dtypes))}")
 
     def _forget_weights(self) -> None:
         self._engine = None

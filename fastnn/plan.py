@@ -152,11 +152,12 @@ def lower(layers: Sequence[Layer], inputs: int | Mapping[str, int], policy: str)
             raise ValueError(f"layer {layer.name!r} must give at least 1 feature a row, got {outputs}")
         axes = layer.axes_after(axes, outputs)
         offsets: dict[str, int] = {}
+        fixed = layer.non_trainable()
         for name, shape, _ in layer.parameters():
             count = 1
             for length in shape:
                 count *= length
-            parameters.append(ParameterSpec(str(layer.name), name, shape, offset, name not in layer.non_trainable()))
+            parameters.append(ParameterSpec(str(layer.name), name, shape, offset, name not in fixed))
             offsets[name] = offset
             offset += -(-count // line) * line
             if offset > _LARGEST:
@@ -182,14 +183,13 @@ def training_rules(
     layers: Sequence[Layer], parameters: Sequence[ParameterSpec], optimizer: Optimizer | None
 ) -> list[Rule]:
     """How each of the parameters is trained, as the layers and the optimizer say."""
-    named = {str(layer.name): layer for layer in layers}
-    fixed = {(name, parameter) for name, layer in named.items() for parameter in layer.non_trainable()}
+    told = {(str(layer.name), name): rule for layer in layers for name, rule in layer.training_rules().items()}
+    fixed = {(str(layer.name), name) for layer in layers for name in layer.non_trainable()}
     rules = []
     for spec in parameters:
         path = f"{spec.layer}/{spec.name}"
-        rule = named[spec.layer].training_rule(spec.name)
         rules.append(
-            rule._replace(
+            told[spec.layer, spec.name]._replace(
                 decays=optimizer is not None and optimizer.decays(path),
                 second=optimizer is not None and optimizer.uses_second_rule(path, spec.shape),
                 trainable=(spec.layer, spec.name) not in fixed,

@@ -1,6 +1,7 @@
 """Models layer by layer: any layer may come first, and what is there so far is a model, or says what it lacks."""
 
 import copy
+import sys
 
 import numpy as np
 import pytest
@@ -172,3 +173,48 @@ def test_a_change_that_fails_leaves_the_model_as_it_was(change, monkeypatch):
         np.testing.assert_array_equal(a, b)
     np.testing.assert_array_equal(model.predict(x), answers)
     assert [len(one.get_weights()) for one in model.layers] == [0, 2, 2]
+
+
+def calls(run):
+    """How many functions are called, which a clock would tell less exactly."""
+    count = 0
+
+    def hook(frame, event, argument):
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    sys.setprofile(hook)
+    try:
+        run()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+MANY = {
+    "layers": lambda n: [fastnn.Input((1,)), *(layers.Dense(1) for _ in range(n))],
+    "layers with names and types": lambda n: [
+        fastnn.Input((1,)),
+        *(layers.Dense(1, name=f"a{k}", dtype="float32" if k > n / 2 else None) for k in range(n)),
+    ],
+    "penalties": lambda n: [fastnn.Input((1,)), *(layers.Dense(1, kernel_regularizer="l2") for _ in range(n))],
+    "layers of a block": lambda n: [fastnn.Input((1,)), layers.Residual([layers.Dense(1) for _ in range(n)])],
+    "blocks": lambda n: [fastnn.Input((1,)), *(layers.Residual([layers.Dense(1)]) for _ in range(n))],
+    "heads": lambda n: [fastnn.Input((1,)), layers.Heads({f"a{k}": [layers.Dense(1)] for k in range(n)})],
+    "branches": lambda n: [layers.Branches({f"a{k}": [layers.Input((1,)), layers.Dense(1)] for k in range(n)})],
+    "metrics": lambda n: [fastnn.Input((1,)), layers.Dense(1)],
+}
+
+
+@pytest.mark.parametrize("kind", MANY)
+def test_four_times_the_parts_are_four_times_the_work(kind):
+    def whole(n):
+        model = fastnn.Sequential(MANY[kind](n))
+        model.compile("adam", "mse", metrics=["mae"] * n if kind == "metrics" else None)
+        model._ready("fit")
+        fastnn.saving.from_bytes(fastnn.saving.to_bytes(model))
+        model.set_weights(model.get_weights())
+        model.summary(print_fn=str)
+
+    few, many = (calls(lambda n=n: whole(n)) for n in (40, 160))
+    assert many < 4.05 * few

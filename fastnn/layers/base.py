@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import re
@@ -74,29 +75,39 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew_locks)
 
 
-def give_name(layer: Layer, others: Iterable[Layer], place: str) -> None:
-    """Name a layer that has no name as Keras does: its class in snake case, with ``_1`` for the second, and so on.
+class Names:
+    """The names that are taken in a model or a block.
 
     Parameters
     ----------
-    layer : Layer
-    others : iterable of Layer
-        Those whose names are taken.
+    layers : iterable of Layer
+        Those that are there.
     place : str
-        Where they are, for the message: ``"model"`` or ``"block"``.
-
-    Raises
-    ------
-    ValueError
-        When the layer has a name that another one has.
+        Where they are, for messages: ``"model"`` or ``"block"``.
     """
-    taken = {other.name for other in others}
-    if layer.name is None:
-        base = _WORDS.sub("_", type(layer).__name__).lower()
-        numbered = (f"{base}_{k}" if k else base for k in range(len(taken) + 1))
-        layer.name = next(name for name in numbered if name not in taken)
-    elif layer.name in taken:
-        raise ValueError(f"name {layer.name!r} is taken: layer names must be unique in a {place}")
+
+    def __init__(self, layers: Iterable[Layer], place: str) -> None:
+        self._taken = {layer.name for layer in layers}
+        self._place = place
+        self._numbers: dict[str, int] = {}  # by class, below which none is free: a thousand layers need no search each
+
+    def give(self, layer: Layer) -> None:
+        """Name a layer without a name as Keras does: its class in snake case, ``_1`` after the second, and so on.
+
+        Raises
+        ------
+        ValueError
+            When the layer has a name that another one has.
+        """
+        if layer.name is None:
+            base = _WORDS.sub("_", type(layer).__name__).lower()
+            numbers = itertools.count(self._numbers.get(base, 0))
+            layer.name, self._numbers[base] = next(
+                (name, k + 1) for k in numbers if (name := f"{base}_{k}" if k else base) not in self._taken
+            )
+        elif layer.name in self._taken:
+            raise ValueError(f"name {layer.name!r} is taken: layer names must be unique in a {self._place}")
+        self._taken.add(layer.name)
 
 
 def check_width(name: str, value: Any) -> int:
@@ -331,8 +342,8 @@ class Layer:
 
     def lower_for_training(self, offsets: dict[str, int]) -> list[Op]:
         """As :meth:`lower`, marked as frozen where the layer is not trained, and with the penalty of its outputs."""
-        for name, _, _ in self.parameters() if self._penalties else ():
-            self.training_rule(name)  # raises where a penalty or a constraint does not fit the parameter
+        if self._penalties:
+            self.training_rules()  # raises where a penalty or a constraint does not fit its parameter
         ops = self.lower(offsets)
         if self._activity is not None:
             ops[-1] = ops[-1]._replace(activity=(self._activity.l1, self._activity.l2))
@@ -342,9 +353,11 @@ class Layer:
         """The names of the parameters that training leaves alone or changes in a way of its own."""
         return frozenset() if self.trainable else frozenset(name for name, _, _ in self.parameters())
 
-    def training_rule(self, parameter: str) -> Rule:
-        """How training changes the parameter of that name."""
-        shape = next(shape for name, shape, _ in self.parameters() if name == parameter)
+    def training_rules(self) -> dict[str, Rule]:
+        """How training changes each parameter, by its name."""
+        return {name: self._training_rule(name, shape) for name, shape, _ in self.parameters()}
+
+    def _training_rule(self, parameter: str, shape: tuple[int, ...]) -> Rule:
         penalty: Regularizer | None = getattr(self, f"{parameter}_regularizer", None)
         constraint: Constraint | None = getattr(self, f"{parameter}_constraint", None)
         return Rule(

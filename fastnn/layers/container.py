@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from fastnn.initializers import Initializer
 from fastnn.layers._op import OP_ACTIVATION, OP_JOIN, Op, Rule
-from fastnn.layers.base import Layer, check_preparation, first_to_compute, give_name
+from fastnn.layers.base import Layer, Names, check_preparation, first_to_compute
 from fastnn.layers.input import InputLayer
 from fastnn.layers.preprocessing import Values
 
@@ -30,6 +30,7 @@ class Container(Layer):
     def __init__(self, name: str | None = None, dtype: Any = None, input_shape: Any = None) -> None:
         super().__init__(name, dtype, input_shape)
         self.layers: list[Layer] = []
+        self._names = Names((), "block")
 
     def _take(self, layer: Layer) -> None:
         """Make a layer one of this container's, and give it a name where it has none."""
@@ -39,7 +40,7 @@ class Container(Layer):
             raise TypeError(f"layers must not hold {type(layer).__name__}, which is the last layer of a model")
         if layer.dtype is not None and self.dtype not in (None, layer.dtype):
             raise ValueError(f"dtype must be the same for all layers of a block, got {self.dtype} and {layer.dtype}")
-        give_name(layer, self.layers, "block")
+        self._names.give(layer)
         self.dtype = self.dtype or layer.dtype
         self.layers.append(layer)
         layer._parent = self
@@ -63,17 +64,21 @@ class Container(Layer):
         inner = {f"{layer.name}/{name}" for layer in self.layers for name in layer.non_trainable()}
         return super().non_trainable() | inner
 
-    def training_rule(self, parameter: str) -> Rule:
-        """That of the inner layer, whose multiplier is multiplied by the container's."""
-        name, _, inner = parameter.partition("/")
-        rule = next(layer for layer in self.layers if layer.name == name).training_rule(inner)
-        return rule._replace(multiplier=rule.multiplier * self.learning_rate_multiplier)
+    def training_rules(self) -> dict[str, Rule]:
+        """Those of the layers, whose multipliers are multiplied by the container's."""
+        return {
+            f"{layer.name}/{name}": rule._replace(multiplier=rule.multiplier * self.learning_rate_multiplier)
+            for layer in self.layers
+            for name, rule in layer.training_rules().items()
+        }
 
-    def lower_inner(self, layer: Layer, offsets: dict[str, int]) -> list[Op]:
-        """The ops of one of the layers."""
-        prefix = f"{layer.name}/"
-        own = {name.removeprefix(prefix): at for name, at in offsets.items() if name.startswith(prefix)}
-        return layer.lower_for_training(own)
+    def lower_inner(self, offsets: dict[str, int]) -> list[list[Op]]:
+        """The ops of each of the layers."""
+        own: dict[str, dict[str, int]] = {str(layer.name): {} for layer in self.layers}
+        for path, at in offsets.items():
+            layer_name, _, name = path.partition("/")
+            own[layer_name][name] = at
+        return [layer.lower_for_training(own[str(layer.name)]) for layer in self.layers]
 
 
 class Stack(Container):
@@ -142,7 +147,7 @@ class Stack(Container):
 
     def lower(self, offsets: dict[str, int]) -> list[Op]:
         """The ops of the layers."""
-        return [op for layer in self.layers for op in self.lower_inner(layer, offsets)]
+        return [op for ops in self.lower_inner(offsets) for op in ops]
 
     def serialized(self, width: int | None) -> list[dict[str, Any]]:
         """The layers' configurations, with an Input of this width before them unless that is None."""
@@ -211,10 +216,9 @@ class Parallel(Container):
         """The ops of the stacks, each reading the layer's input from its column of `starts` on, then the join."""
         ops: list[Op] = []
         ends: list[int] = []
-        for stack, start in zip(self.layers, starts, strict=True):
+        for stack, inner, start in zip(self.layers, self.lower_inner(offsets), starts, strict=True):
             width = stack._widths[1]
-            inner = self.lower_inner(stack, offsets) or [Op(OP_ACTIVATION, 0, width, width)]
-            for k, op in enumerate(inner):
+            for k, op in enumerate(inner or [Op(OP_ACTIVATION, 0, width, width)]):
                 reads_input = op.input == k and op.code != OP_JOIN
                 ops.append(op._replace(input=len(ops), first=op.first + start) if reads_input else op)
             ends.append(len(ops) - 1)

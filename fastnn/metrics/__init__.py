@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from typing import Any
 
@@ -182,12 +183,16 @@ def log_key(identifier: Any) -> str:
 
 def log_keys(identifiers: Iterable[Any]) -> list[str]:
     """The names of several metrics; the second of the same name has ``_1`` after it, and so on."""
-    keys: list[str] = []
+    keys: dict[str, None] = {}
+    numbers: dict[str, int] = {}  # by name, below which none is free
     for identifier in identifiers:
         key = log_key(identifier)
-        numbered = (key if not k else f"{key}_{k}" for k in range(len(keys) + 1))
-        keys.append(next(name for name in numbered if name not in keys))
-    return keys
+        for k in itertools.count(numbers.get(key, 0)):
+            name = f"{key}_{k}" if k else key
+            if name not in keys:
+                keys[name], numbers[key] = None, k + 1
+                break
+    return list(keys)
 
 
 def serialize(metric: Metric) -> dict[str, Any]:
