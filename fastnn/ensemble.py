@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from fastnn import _engine, data, goals
 from fastnn._settings import count, flag
+from fastnn._terminal import say
 from fastnn.callbacks import History
 from fastnn.models import Sequential
 
@@ -110,7 +111,7 @@ class Ensemble:
                 histories[k].on_epoch_end(epoch, ready[k][1].logs(results[k][0], len(arrays[k][0])))
             if shown:
                 mean = float(np.mean([history.history["loss"][-1] for history in histories]))
-                print(f"Epoch {epoch + 1}/{epochs} - mean loss of {len(self.models)} models: {mean:.4f}")  # noqa: T201
+                say(f"Epoch {epoch + 1}/{epochs} - mean loss of {len(self.models)} models: {mean:.4f}")
         return histories
 
     def _convert(self, x: Any, y: Any, check_finite: bool) -> list[tuple[data.Rows, npt.NDArray[Any]]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from fastnn import config, data, frames, layers, plan, utils
 from fastnn._engine import Engine
 from fastnn._registry import nearest_names
 from fastnn._settings import flag
+from fastnn._terminal import printable, say
 from fastnn._warnings import warn
 from fastnn.layers.base import (
     Home,
@@ -378,21 +379,35 @@ class Network:
         self._need_engine("count_params")
         return sum(view.size for view in self._home.views.values())
 
+    def _output_axes(self) -> list[tuple[int, ...]]:
+        """The axes of a row that each layer gives, empty where that is not known yet."""
+        told = self.layers[0].input_features if self.layers else None
+        known = self._engine.plan.inputs if self._engine else told
+        found: list[tuple[int, ...]] = []
+        if known is not None:
+            axes = self._told_axes or (known,)
+            with suppress(NotYetError):
+                for layer in self.layers:
+                    known = layer.build(known)
+                    axes = layer.axes_after(axes, known)
+                    found.append(axes)
+        return found + [()] * (len(self.layers) - len(found))
+
     def summary(self, print_fn: Callable[[str], Any] | None = None) -> None:
         """Print the layers with their output shapes and numbers of parameters.
 
         Parameters
         ----------
         print_fn : callable, optional
-            Gets each line; default ``print``.
+            Gets each line; default: they are printed, where there is a standard output.
         """
-        rows, features = [], self._engine.plan.inputs if self._engine else None
-        for layer in self.layers:
-            features = None if features is None else layer.build(features)
-            shape = f"(None, {features or '?'})"
+        rows: list[tuple[str, ...]] = []
+        for layer, axes in zip(self.layers, self._output_axes(), strict=True):
+            shape = f"(None, {', '.join(map(str, axes)) or '?'})"
             activation = getattr(getattr(layer, "activation", None), "name", "")
             rows.append((f"{layer.name} ({type(layer).__name__})", shape, activation, layer.summary_count()))
             rows += layer.summary_rows() if isinstance(layer, Parallel) else []
+        rows = [tuple(map(printable, row)) for row in rows]
         titles = ("Layer (type)", "Output shape", "Activation", "Parameters")
         widths = [max(len(row[k]) for row in [titles, *rows]) for k in range(4)]
 
@@ -404,6 +419,6 @@ class Network:
         total = sum(view.size for view in self._home.views.values())
         size = sum(view.nbytes for view in self._home.views.values())
         closing = f"Parameters: {total:,} ({size / 1024:,.1f} KiB)" if self._engine else "Not built yet"
-        out = print_fn or print
-        for text in (f"Model: {self.name}", rule, line(titles), rule, *map(line, rows), rule, closing):
+        out = print_fn or say
+        for text in (f"Model: {printable(self.name)}", rule, line(titles), rule, *map(line, rows), rule, closing):
             out(text)

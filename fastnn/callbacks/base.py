@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from fastnn._registry import nearest_names
 from fastnn._settings import flag
+from fastnn._terminal import say
 from fastnn.callbacks._logs import plain
-from fastnn.callbacks.reporter import say
 
 if TYPE_CHECKING:
     from fastnn.models import Sequential

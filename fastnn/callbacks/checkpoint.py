@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from fastnn._settings import count, flag, number
+from fastnn._terminal import say
 from fastnn.callbacks._logs import number_of
 from fastnn.callbacks.base import Callback, Logs
 from fastnn.callbacks.monitor import Monitor
-from fastnn.callbacks.reporter import say
 
 
 def _frequency(save_freq: Any) -> int | None:

@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn._settings import count, flag, number
+from fastnn._terminal import say
 from fastnn._warnings import warn
 from fastnn.callbacks._logs import better, number_of
 from fastnn.callbacks.base import Callback, Logs
-from fastnn.callbacks.reporter import say
 
 
 class Monitor(Callback):

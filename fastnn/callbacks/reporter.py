@@ -9,15 +9,17 @@ from typing import Any
 
 import numpy as np
 
+from fastnn._terminal import printable, say
+
 
 def format_logs(logs: Mapping[str, float]) -> str:
     """``accuracy: 0.9712 - loss: 0.1034``."""
     return " - ".join(
-        f"{key}: {np.round(value, 4)}"  # a metric with several values
+        f"{printable(key)}: {np.round(value, 4)}"  # a metric with several values
         if np.ndim(value)
-        else f"{key}: {value:.4f}"
+        else f"{printable(key)}: {value:.4f}"
         if abs(value) > 1e-3
-        else f"{key}: {value:.4e}"
+        else f"{printable(key)}: {value:.4e}"
         for key, value in logs.items()
     )
 
@@ -53,7 +55,7 @@ class Reporter:
                 total=self.steps, desc=title, unit="step", file=sys.stdout, dynamic_ncols=True, mininterval=0.05
             )
         elif self.verbose == 2:
-            print(title, file=sys.stdout)  # noqa: T201 (what verbose=2 is for)
+            say(title)
 
     def update(self, steps_done: int, means: Mapping[str, float]) -> None:
         """Move the bar to this step, with the means so far."""
@@ -72,15 +74,10 @@ class Reporter:
             seconds = time.perf_counter() - self._started
             each = f"{1e3 * seconds / max(self.done, 1):.3g}ms/step"
             figures = (f"{self.done}/{self.steps or self.done}", f"{seconds:.3g}s", each, format_logs(logs))
-            print(" - ".join(filter(None, figures)), file=sys.stdout)  # noqa: T201
+            say(" - ".join(filter(None, figures)))
 
     def close(self) -> None:
         """Leave the bar as it stands, if it is still open."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
-
-
-def say(text: str) -> None:
-    """Print what a callback with ``verbose=1`` has to say."""
-    print(text, file=sys.stdout)  # noqa: T201 (what verbose is for)
