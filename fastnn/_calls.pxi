@@ -9,12 +9,14 @@ from fastnn._c cimport fnn_batch, fnn_functions
 cdef class _Caller:
     """Shows each batch of a run to the functions of a model. An exception stops the run, and is kept for its caller."""
 
+    cdef Lock lock
     cdef object functions, y, weights, order, sums, memory, error
     cdef int typenum
     cdef size_t outputs, heads
     cdef fnn_functions pointer
 
-    def __cinit__(self, functions, y, weights, order, sums):
+    def __cinit__(self, functions, Lock lock, y, weights, order, sums):
+        self.lock = lock
         self.functions, self.y, self.weights, self.order, self.sums = functions, y, weights, order, sums
         self.memory = self.error = None
         self.pointer.function = _call
@@ -50,7 +52,11 @@ cdef int _call_with_gil(_Caller caller, const fnn_batch *batch) noexcept:
         losses = _window(memory, cnp.NPY_FLOAT64, batch.row_losses, caller.heads, batch.row_stride)[:, :batch.rows]
         divisors = _window(memory, cnp.NPY_FLOAT64, batch.divisors, 1, caller.heads)[0]
         rows = slice(batch.start, end) if order is None else order[batch.start:end]
-        caller.functions(caller.y, caller.weights, rows, output, gradient, losses, divisors, caller.sums)
+        caller.lock.lend()
+        try:
+            caller.functions(caller.y, caller.weights, rows, output, gradient, losses, divisors, caller.sums)
+        finally:
+            caller.lock.take_back()
     except BaseException as error:  # handed to the caller once C has returned
         caller.error = error
         return 1

@@ -1,7 +1,5 @@
 """The compiled engine: owns a model's memory and runs its plan with the GIL released."""
 
-import threading
-
 import numpy as np
 
 from fastnn.layers._op import OP_ADD as _OP_ADD
@@ -9,7 +7,6 @@ from fastnn.layers._op import OP_DENSE as _OP_DENSE
 from fastnn.sparse import SparseRows
 cimport numpy as cnp
 from cpython.pycapsule cimport PyCapsule_New
-from cpython.pythread cimport PyThread_get_thread_ident
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memset
 
@@ -23,6 +20,7 @@ from fastnn._c cimport (
 
 cnp.import_array()
 
+include "_lock.pxi"
 include "_machine.pxi"
 include "_arrays.pxi"
 include "_form.pxi"
@@ -44,10 +42,13 @@ cdef class Engine:
     ----------
     plan : fastnn.plan.Plan
         What to run and how the parameters lie in the flat buffer. Buffers start as zeros.
+    lock : Lock, optional
+        That of the model; default: one of its own.
 
     Notes
     -----
-    Calls on one engine run one after the other; a call from inside one (from a progress function) raises RuntimeError.
+    Calls on one engine run one after the other, as :class:`Lock` says; a call from inside one (from a progress
+    function) raises RuntimeError.
     """
 
     cdef fnn_model model
@@ -65,16 +66,16 @@ cdef class Engine:
     cdef cnp.ndarray _heads, _measures, _constants, _tile_sums
     cdef size_t _workspace_batch, _scratch_bytes_per_thread
     cdef int _last_passes, _workspace_threads, _scratch_threads, _optimizer, _compiled
-    cdef object __weakref__, _lock, _last_x, _slot_names, _trained
-    cdef unsigned long _owner
+    cdef readonly Lock lock
+    cdef object __weakref__, _last_x, _slot_names, _trained
     cdef size_t _last_rows
+    cdef int64_t _last_changes
 
-    def __init__(self, plan):
+    def __init__(self, plan, Lock lock=None):
         self.plan = plan
+        self.lock = Lock() if lock is None else lock
         reads_x = [op.code for op in plan.ops if op.input < 0 or (op.code == _OP_ADD and plan.ops[op.source].input < 0)]
         self._form = _Form(plan, reads_x == [_OP_DENSE])
-        self._renew_lock()
-        _engines.add(self)
         self.slots = self.states = self._slot_names = ()
         self.functions = None
         memset(&self.model, 0, sizeof(fnn_model))
@@ -106,11 +107,6 @@ cdef class Engine:
         self.model.parameters = _data(self.parameters)
         self._list_stripes(fnn_large_side(&self.model, 1))
         self._scratch_bytes_per_thread = fnn_scratch_bytes(&self.model, 1)
-
-    def _renew_lock(self):
-        """A new one, unless this thread holds it."""
-        if self._owner == 0 or self._owner != <unsigned long>PyThread_get_thread_ident():
-            self._lock, self._owner = threading.Lock(), 0
 
     cdef int _list_stripes(self, size_t side) except -1:
         """Those of the kernels for this large_side; without memory for them all stays as it was."""
@@ -237,6 +233,7 @@ cdef class Engine:
             for array, held in zip((self.parameters, *self.slots), arrays):
                 array[:] = held
             self.iterations, self.momentum_product = iterations, product
+            self._last_rows = 0
         finally:
             self._leave()
 
@@ -254,6 +251,7 @@ cdef class Engine:
                         self.parameters[part] = slot[part]
                         if swap:
                             slot[part] = held
+                    self._last_rows = 0
         finally:
             self._leave()
 
@@ -345,7 +343,7 @@ cdef class Engine:
         run.pace = &self.pace
         cdef _Caller caller = None
         if self.functions is not None:
-            caller = _Caller(self.functions, y, weights, order, sums)
+            caller = _Caller(self.functions, self.lock, y, weights, order, sums)
             caller.typenum, caller.outputs = self._form.typenum, self._form.outputs
             caller.heads = self._form.heads
             run.functions = &caller.pointer
@@ -397,7 +395,7 @@ cdef class Engine:
         """Write the network's output for every row of x to `out`, (rows, outputs) and C-contiguous."""
         cdef fnn_data data
         cdef fnn_run run
-        self._enter()
+        self._enter_to_read(x)
         try:
             self._form.check(x, None, None, None, &data)
             _check_matrix(out, "out", self._form.typenum, self._form.outputs)
@@ -409,7 +407,7 @@ cdef class Engine:
             run.output = _data(out)
             self._infer(x, &data, &run, progress)
         finally:
-            self._leave()
+            self.lock.leave()
 
     cdef _infer(self, x, fnn_data *data, fnn_run *run, progress):
         """For whoever has entered."""
@@ -452,7 +450,7 @@ cdef class Engine:
             with nogil:
                 fnn_train(&self.model, &data, &run, memory)
             self._last_x, self._last_rows = x, data.rows  # the workspace points at the rows of x
-            self._last_passes = run.passes
+            self._last_passes, self._last_changes = run.passes, self.lock.changes
             return out
         finally:
             self._leave()
@@ -467,8 +465,9 @@ cdef class Engine:
         cdef cnp.ndarray input_gradient = None
         self._enter()
         try:
-            if self._last_rows == 0:
-                raise RuntimeError("backward needs a forward pass before it")
+            if self._last_rows == 0 or self._last_changes != self.lock.changes:
+                raise RuntimeError("backward needs a forward pass with the weights as they are now: call forward again "
+                                   "after anything that trains, or changes the weights")
             _check_matrix(output_gradient, "output_gradient", self._form.typenum, self._form.outputs)
             if <size_t>cnp.PyArray_DIM(output_gradient, 0) != self._last_rows \
                     or not cnp.PyArray_IS_C_CONTIGUOUS(output_gradient):
@@ -506,17 +505,15 @@ cdef class Engine:
             with nogil:
                 fnn_apply_gradients(&self.model, &run, memory)
             self._take_state(&run)
+            self._last_rows = 0
         finally:
             self._leave()
 
     def freeze(self):
         """A copy that nothing can change any more, and a capsule of the C predictor that runs it."""
         cdef Engine frozen = Engine(self.plan)
-        self._enter()
-        try:
+        with self.lock.reading():
             frozen.parameters[:] = self.parameters
-        finally:
-            self._leave()
         frozen.parameters.setflags(write=False)
         frozen._predictor = np.zeros(sizeof(fnn_predictor), np.uint8)
         fnn_freeze(&frozen.model, &_threads, <fnn_predictor *>_data(frozen._predictor))
@@ -587,17 +584,24 @@ cdef class Engine:
 
     cdef int _enter(self) except -1:
         """Wait for the calls of other threads; what a call checks, and what it sizes by it, holds until _leave."""
-        if not self._lock.acquire(False):
-            if self._owner == <unsigned long>PyThread_get_thread_ident():
-                raise RuntimeError("this model is running in this thread already; a progress function or signal "
-                                   "handler cannot run it again")
-            self._lock.acquire()
-        self._owner = <unsigned long>PyThread_get_thread_ident()
+        self.lock.change()
+        self.lock._running = True
         return 0
 
     cdef int _leave(self) except -1:
-        self._owner = 0
-        self._lock.release()
+        self.lock._running = False
+        self.lock.leave()
+        return 0
+
+    cdef int _enter_to_read(self, x) except -1:
+        """The same for whoever changes nothing: in the middle of another thread's step too, while that calls Python.
+
+        Unless x or those of the step are sparse: the ops are set for one or the other. Then it waits for the run's end.
+        """
+        self.lock.read()
+        if self.lock._lent and ((<fnn_op *>_data(self._ops))[0].sparse or isinstance(x, SparseRows)):
+            self.lock.leave()
+            self.lock.change()
         return 0
 
     cdef int _finish(self, _Reporter reporter, int status) except -1:

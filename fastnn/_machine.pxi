@@ -1,7 +1,6 @@
 # What the process runs on: the instruction set, the threads, and what of them can be chosen. Part of _engine.pyx.
 
 import os
-import weakref
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -99,18 +98,14 @@ def get_num_threads():
     return fnn_allowed_threads(_threads)
 
 
-_engines = weakref.WeakSet()
-
-
 def _before_fork():
     fnn_before_fork()
 
 
 def _after_fork():
-    """One thread to begin with, as processes often fork to share out the cores; no engine waits for lost threads."""
+    """One thread to begin with, as processes often fork to share out the cores; no model waits for lost threads."""
     set_num_threads(1)
-    for engine in list(_engines):
-        engine._renew_lock()
+    _renew_locks()
 
 
 _pick_isa()

@@ -124,8 +124,8 @@ def require_finite(rows: Any, name: str, first: int = 0) -> None:
         return
     for start, array in pieces(rows):
         if len(array) and not all_finite(array):
-            row = start + next(i for i in range(len(array)) if not np.isfinite(array[i]).all())
-            raise _not_finite(name, first + row, array.dtype)
+            row = int(np.isfinite(array).all(axis=1).argmin())
+            raise _not_finite(name, first + start + row, array.dtype)
 
 
 def inputs(

@@ -116,10 +116,11 @@ class Ensemble:
 
     def _convert(self, x: Any, y: Any, check_finite: bool) -> list[tuple[data.Rows, npt.NDArray[Any]]]:
         """X and y for each member; those that want the same share one conversion and one check."""
-        built = [model.built for model in self.models]
         done: dict[Any, tuple[data.Rows, npt.NDArray[Any]]] = {}
         arrays = []
-        try:
+        with ExitStack() as kept:
+            for model in sorted(self.models, key=id):
+                kept.enter_context(model._as_it_was_on_error())
             for model in self.models:
                 engine = model._engine
                 key = None
@@ -133,11 +134,6 @@ class Ensemble:
                     if key:
                         done[key] = pair
                 arrays.append(pair)
-        except (TypeError, ValueError, RuntimeError):
-            for model, was_built in zip(self.models, built, strict=True):
-                if not was_built:  # a failed call leaves every member as it was
-                    model._forget_weights()
-            raise
         return arrays
 
     def predict(self, x: Any) -> Any:

@@ -115,35 +115,65 @@ def _naming_the_row(error: NotFiniteError, feed: Feed) -> ValueError:
     return error  # somebody has changed x meanwhile
 
 
-def train_epoch(
-    model: Sequential,
-    feed: Feed,
-    steps: int | None,
-    hooks: CallbackList,
-    reporter: Reporter,
-    check_finite: bool = False,
-) -> Totals:
-    """One epoch: one call into the engine, or one a batch where a callback looks in; `check_finite`: see the engine."""
+def train_epoch(model: Sequential, feed: Feed, steps: int | None, hooks: CallbackList, reporter: Reporter) -> Totals:
+    """One epoch: one call into the engine, or one a batch where a callback looks in."""
     totals = Totals()
     watched = hooks.wants(*TRAIN_BATCH_HOOKS)
     passes = feed.passes
     chunks = feed.epoch(steps, model._steps_per_execution if watched else None)
     for chunk in _with_hooks(model, chunks, hooks, "train", totals.means) if watched else chunks:
-        samples = chunk.samples
         progress = totals.watcher(chunk, reporter)
-        with model._running("fit") as (engine, layout, optimizer):
-            totals.read_by(layout)
-            rates = optimizer.hyperparameters()
-            sums, bad = engine.train(
-                samples.x, samples.y, chunk.order, chunk.batch, rates, progress, samples.weights, check_finite
-            )
-        totals.add(chunk, sums, bad)
+        _train(model, chunk, totals, progress)
         if watched and progress is not None:
             reporter.update(totals.steps, totals.means())
+    _end_epoch(model, feed, passes, totals, reporter)
+    return totals
+
+
+def train_checked_epoch(model: Sequential, feed: Feed, reporter: Reporter) -> Totals:
+    """One epoch that looks at x as well: NotFiniteError at a row that is not finite, with the model as it was.
+
+    Nobody else looks at the model meanwhile, so nobody has seen what is taken back.
+    """
+    totals = Totals()
+    passes = feed.passes
+    with model._home.lock:
+        engine = model._need_engine("fit")
+        snapshot = engine.snapshot()
+        try:
+            for chunk in feed.epoch():
+                _train(model, chunk, totals, totals.watcher(chunk, reporter), check_finite=True)
+        except NotFiniteError:
+            engine.restore(snapshot)
+            raise
+    _end_epoch(model, feed, passes, totals, reporter)
+    return totals
+
+
+def _train(
+    model: Sequential,
+    chunk: Chunk,
+    totals: Totals,
+    progress: Callable[[int, Array], None] | None,
+    check_finite: bool = False,
+) -> None:
+    """The steps of one chunk."""
+    samples = chunk.samples
+    with model._running("fit") as (engine, layout, optimizer):
+        totals.read_by(layout)
+        rates = optimizer.hyperparameters()
+        sums, bad = engine.train(
+            samples.x, samples.y, chunk.order, chunk.batch, rates, progress, samples.weights, check_finite
+        )
+    totals.add(chunk, sums, bad)
+
+
+def _end_epoch(model: Sequential, feed: Feed, passes: int, totals: Totals, reporter: Reporter) -> None:
+    """Count an epoch, of a feed that had gone over its data so many times before it."""
     reporter.done = totals.steps
     if feed.shuffled:
-        model._epochs_done += max(feed.passes - passes, int(model.stop_training))
-    return totals
+        with model._home.lock:
+            model._epochs_done += max(feed.passes - passes, int(model.stop_training))
 
 
 class Epochs:
@@ -182,14 +212,17 @@ class Epochs:
     def train(self, feed: Feed, steps: int | None, first: int, check_finite: bool = False) -> None:
         """The epochs from `first` (or where a callback has set it) on, a pass over the feed each.
 
-        With `check_finite` the first one raises NotFiniteError at a batch whose x is not finite.
+        With `check_finite` the first one is a :func:`train_checked_epoch`.
         """
         self._hooks.call("on_train_begin", {})
         try:
             for epoch in range(self._model._initial_epoch or first, self._epochs):
                 self._begin(epoch)
-                totals = train_epoch(self._model, feed, steps, self._hooks, self._reporter, check_finite)
-                check_finite = False
+                if check_finite:
+                    totals = train_checked_epoch(self._model, feed, self._reporter)
+                    check_finite = False
+                else:
+                    totals = train_epoch(self._model, feed, steps, self._hooks, self._reporter)
                 if not totals.steps:  # a generator that has ended
                     break
                 if self._end(epoch, totals):
@@ -198,18 +231,12 @@ class Epochs:
             self._reporter.close()
         self._finish()
 
-    def train_checking(self, feed: Feed, first: int, built: bool, history: History | None, stop_training: bool) -> None:
+    def train_checking(self, feed: Feed, first: int, history: History | None, stop_training: bool) -> None:
         """The same with a look at x: where a row is not finite the model gets back its state and these attributes."""
-        model = self._model
-        engine = model._need_engine("fit")
-        snapshot = engine.snapshot()
         try:
             self.train(feed, None, first, check_finite=True)
         except NotFiniteError as error:
-            engine.restore(snapshot)
-            model.history, model.stop_training = history, stop_training
-            if not built:
-                model._forget_weights()
+            self._model.history, self._model.stop_training = history, stop_training
             raise _naming_the_row(error, feed) from None
 
     def minimize(self, optimizer: LBFGS, feed: Feed, first: int) -> None:
@@ -232,10 +259,16 @@ class Epochs:
             epoch += 1
             return stop
 
+        def ready() -> None:
+            now, read_by, chosen = model._ready("fit")
+            if now is not engine or read_by is not layout or chosen is not optimizer:
+                raise RuntimeError("the model was compiled or built anew in the middle of a fit with LBFGS: fit again")
+
         try:
             if epoch < self._epochs:
-                with model._running("fit") as (engine, _, _):  # all of it: in between, weights are those of a trial
-                    optimizer.minimize(engine, model._rules(), samples, self._epochs - epoch, before, after)
+                with model._running("fit") as (engine, layout, _):
+                    rules = model._rules()
+                optimizer.minimize(engine, rules, samples, self._epochs - epoch, before, ready, after)
         finally:
             self._reporter.close()
         self._finish()

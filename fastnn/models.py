@@ -168,6 +168,9 @@ class Sequential(Trainer):
     def backward(self, grad: Any) -> Array | None:
         """Gradients from the gradient of any loss by the outputs of the last :meth:`forward`.
 
+        It may be called several times after one forward pass, for several losses, but not after the weights have
+        changed: :meth:`apply_gradients` comes last. (Writing into :attr:`weights` goes unnoticed.)
+
         Parameters
         ----------
         grad : array-like, shape (rows, outputs)
@@ -178,6 +181,11 @@ class Sequential(Trainer):
         ndarray, shape (rows, features), or None
             The gradient by the inputs (those of branches side by side), unless they were sparse; those by the
             parameters are in :attr:`gradients`.
+
+        Raises
+        ------
+        RuntimeError
+            Without a forward pass, or when something has trained or changed the weights after it.
         """
         engine = self._need_engine("backward")
         if self._heads is not None:
@@ -204,10 +212,10 @@ class Sequential(Trainer):
 
         The learning rate and the other numbers of the optimizer stay as they are.
         """
-        engine = self._need_engine("reset")
-        self._seed, self._epochs_done, self.history = utils.next_seed(), 0, None
-        branches = self._branches
-        self._build(engine.plan.inputs if branches is None else branches.built_widths)
+        with self._home.lock:
+            engine, branches = self._need_engine("reset"), self._branches
+            self._build(engine.plan.inputs if branches is None else branches.built_widths)
+            self._seed, self._epochs_done, self.history = utils.next_seed(), 0, None
 
     # ---- configuration and files ----
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn import config, data, frames, layers, plan, utils
-from fastnn._engine import Engine
+from fastnn._engine import Engine, Lock
 from fastnn._registry import nearest_names
 from fastnn._settings import flag
 from fastnn._terminal import printable, say
@@ -43,7 +43,7 @@ class Network:
         self.name = name or "sequential"
         self.layers: list[Layer] = []
         self._engine: Engine | None = None
-        self._home = Home()
+        self._home = Home(Lock())
         self._compiled_code: Any = None  # what the engine is set up for
         self._first: Layer | None = None
         self._seed = utils.next_seed()
@@ -77,10 +77,10 @@ class Network:
 
     def pop(self) -> Layer:
         """Take the last layer off and return it; the model is built anew, with new weights."""
-        if not self.layers:
-            raise ValueError("pop needs a layer, but the model has none")
-        layer = self.layers[-1]
         with self._building_anew():
+            if not self.layers:
+                raise ValueError("pop needs a layer, but the model has none")
+            layer = self.layers[-1]
             try:
                 self.layers.pop().attach(None)
                 self._build_if_known()
@@ -93,14 +93,15 @@ class Network:
     @contextmanager
     def _building_anew(self) -> Iterator[None]:
         """The model has no weights within until it is built; after an error those it had."""
-        before = self._engine, self._home.views, self._compiled_code, self._first
-        self._forget_weights()
-        try:
-            yield
-        except BaseException:
-            self._engine, self._home.views, self._compiled_code, self._first = before
-            self._home.built = self._engine is not None
-            raise
+        with self._home.lock:
+            before = self._engine, self._home.views, self._compiled_code, self._first
+            self._forget_weights()
+            try:
+                yield
+            except BaseException:
+                self._engine, self._home.views, self._compiled_code, self._first = before
+                self._home.built = self._engine is not None
+                raise
 
     def _append(self, layer: Layer, names: Names) -> None:
         if not isinstance(layer, Layer):
@@ -244,11 +245,15 @@ class Network:
         return rows
 
     def _build(self, features: Any) -> None:
+        with self._home.lock:
+            self._build_for(features)
+
+    def _build_for(self, features: Any) -> None:
         policy = self._policy()
         dtype = config.variable_dtype(policy)
         lowered = plan.lower(self.layers, features, policy)
         self.layers[0].dtype = policy  # so that a saved configuration does not depend on the default of the day
-        engine = Engine(lowered)
+        engine = Engine(lowered, self._home.lock)
         views = {}
         for spec, initializer in zip(
             lowered.parameters, [p[2] for layer in self.layers for p in layer.parameters()], strict=True
@@ -354,7 +359,7 @@ class Network:
 
     def get_weights(self) -> list[Array]:
         """Copies of all parameters, in the order of the layers."""
-        with self._home.lock:
+        with self._home.lock.reading():
             return [view.copy() for view in self._home.views.values()]
 
     def set_weights(self, weights: Sequence[npt.ArrayLike]) -> None:
@@ -371,7 +376,7 @@ class Network:
             When their number or a shape is wrong; no weight has changed then.
         """
         self._need_engine("set_weights")
-        with self._home.lock:
+        with self._home.setting_weights():
             set_arrays({"/".join(key): view for key, view in self._home.views.items()}, weights)
 
     def count_params(self) -> int:

@@ -397,7 +397,7 @@ def load_weights(model: Sequential, filepath: str | os.PathLike[str]) -> None:
     model._need_engine("load_weights")
     _, arrays = _read(filepath)
     weights = {name: array for name, array in arrays.items() if not name.startswith("optimizer/")}
-    with model._home.lock:
+    with model._home.setting_weights():
         _fill(_tensors(model, training=False), weights, str(filepath))
 
 
@@ -423,7 +423,7 @@ def restore(model: Sequential, path: str | os.PathLike[str]) -> None:
         raise ModelFileError(f"{path} was trained by another optimizer than {type(model.optimizer).__name__}")
     numbers: Any = saved.optimizer
     vars(model.optimizer).update({key: value for key, value in vars(numbers).items() if key != "_engine"})
-    with model._home.lock:
+    with model._home.setting_weights():
         model._ready("restore")
         _fill(_tensors(model), _tensors(saved), str(path))
         model._seed, model._epochs_done = saved._seed, saved._epochs_done

@@ -184,7 +184,9 @@ class Trainer(Network):
         widths = self._widths(outputs)
         wanted = goals.targets(y, len(rows), self._goals, widths, dtype, check_finite=check_finite, name=names[1])
         if engine is None:
-            self._build(features)
+            with self._home.lock:
+                if self._engine is None:  # another thread may have been faster
+                    self._build(features)
         return rows, wanted
 
     def _form(self) -> tuple[Any, ...]:
@@ -263,14 +265,18 @@ class Trainer(Network):
 
     @contextmanager
     def _as_it_was_on_error(self) -> Iterator[None]:
-        """A call that fails within leaves a model that was not built so."""
-        built = self.built
-        try:
+        """A call that fails within leaves a model that was not built so; no other thread trains one that may fail."""
+        if self.built:
             yield
-        except (TypeError, ValueError, RuntimeError):
-            if not built:
-                self._forget_weights()
-            raise
+            return
+        with self._home.lock:
+            built = self.built  # another thread may have been faster
+            try:
+                yield
+            except BaseException:
+                if not built:
+                    self._forget_weights()
+                raise
 
     def _batch_feed(
         self,
@@ -454,9 +460,9 @@ class Trainer(Network):
         shown = self._verbosity(verbose)
         shuffle = flag("shuffle", shuffle)
         hooks = CallbackList(callbacks)
-        before = self.built, self.history, self.stop_training
+        before = self.history, self.stop_training
         # The first epoch can look at x while it trains: it sees all of x, and nobody sees steps that it takes back.
-        may_wait = check_finite and not hooks.callbacks and steps is None and first < epochs
+        may_wait = check_finite and self.built and not hooks.callbacks and steps is None and first < epochs
         may_wait = may_wait and self._takes_any_number() and not isinstance(self.optimizer, optimizers.LBFGS)
         with self._as_it_was_on_error():
             taken = (batch, steps)

@@ -443,23 +443,63 @@ def test_ctrl_c_within_a_function(ctrl_c):
     assert model.optimizer.iterations == 2
 
 
-def test_the_model_cannot_be_run_within_its_own_loss():
+CHANGES = {
+    "train_on_batch": lambda model, x, y: model.train_on_batch(x, y),
+    "fit": lambda model, x, y: model.fit(x, y, verbose=0),
+    "evaluate": lambda model, x, y: model.evaluate(x, y, verbose=0),
+    "forward": lambda model, x, y: model.forward(x),
+    "apply_gradients": lambda model, x, y: model.apply_gradients(),
+    "compile": lambda model, x, y: model.compile("adam", "mae"),
+    "add": lambda model, x, y: model.add(layers.Dense(3)),
+    "pop": lambda model, x, y: model.pop(),
+    "build": lambda model, x, y: model.build((None, 5)),
+    "reset": lambda model, x, y: model.reset(),
+    "set_weights": lambda model, x, y: model.set_weights([w * 0 for w in model.weights]),
+    "layer.set_weights": lambda model, x, y: model.layers[-1].set_weights([w * 0 for w in model.layers[-1].weights]),
+    "save": lambda model, x, y: model.save("model.fastnn"),
+    "pickle": lambda model, x, y: pickle.dumps(model),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_loss_cannot_run_or_change_its_own_model(change, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     x, y, _ = data()
-    other = model_of(plain, "mse")
 
-    def asks_another(y_true, y_pred):
-        other.predict(x)
+    def changes_itself(y_true, y_pred):
+        CHANGES[change](model, x, y)
         return squared(y_true, y_pred)
 
-    model_of(plain, asks_another).fit(x, y, verbose=0)
-
-    def asks_itself(y_true, y_pred):
-        model.predict(x)
-        return squared(y_true, y_pred)
-
-    model = model_of(plain, asks_itself)
+    model = model_of(plain, changes_itself)
+    before = model.get_weights()
     with pytest.raises(RuntimeError, match="running in this thread already"):
         model.fit(x, y, verbose=0)
+    assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
+    model.compile("sgd", "mse")
+    model.fit(x, y, verbose=0)
+
+
+def test_a_loss_can_predict_with_models_and_its_own():
+    x, y, _ = data()
+    other = model_of(plain, "mse")
+    seen = []
+
+    def asks(y_true, y_pred):
+        other.predict(x)
+        seen.append(model.predict(x))
+        seen.append(model.freeze()(x))
+        np.testing.assert_array_equal(model.get_weights()[-1], model.layers[-1].get_weights()[-1])
+        return squared(y_true, y_pred)
+
+    model, alone = model_of(plain, asks), model_of(plain, squared)
+    alone.set_weights(model.get_weights())
+    alone._seed = model._seed
+    for _ in range(2):
+        now = model.predict(x)
+        model.train_on_batch(x, y)
+        np.testing.assert_array_equal(seen[-2:], [now, now])
+        alone.train_on_batch(x, y)
+    assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), alone.get_weights(), strict=True))
 
 
 @pytest.mark.parametrize(

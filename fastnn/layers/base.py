@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
 import re
-import weakref
-from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
-from threading import RLock
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +22,7 @@ from fastnn.layers._op import Op, Rule
 from fastnn.sparse import SparseRows
 
 if TYPE_CHECKING:
+    from fastnn._engine import Lock
     from fastnn.constraints import Constraint
     from fastnn.regularizers import Regularizer
 
@@ -45,34 +43,27 @@ class Home:
 
     Attributes
     ----------
-    lock : RLock
-        Held while the engine is set up and runs by that, and by whoever reads or changes the parameters as a whole.
+    lock : fastnn._engine.Lock
+        Held by whoever runs the engine, or reads or changes the parameters as a whole.
     built : bool
     views : dict of (str, str) to numpy.ndarray
         The parameters, by layer and name, once built.
     """
 
-    def __init__(self) -> None:
-        self.lock = RLock()
+    def __init__(self, lock: Lock) -> None:
+        self.lock = lock
         self.built = False
         self.views: dict[tuple[str, str], npt.NDArray[Any]] = {}
-        _homes.add(self)
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
         return type(None), ()
 
-
-_homes: weakref.WeakSet[Home] = weakref.WeakSet()
-
-
-def _renew_locks() -> None:
-    """In a forked process the threads that held them are not there."""
-    for home in list(_homes):
-        home.lock = RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_locks)
+    @contextmanager
+    def setting_weights(self) -> Iterator[None]:
+        """Hold the lock to change weights, after which what a forward pass has left is of no use any more."""
+        with self.lock:
+            self.lock.changed()
+            yield
 
 
 class Names:
@@ -192,7 +183,9 @@ def set_arrays(views: dict[str, npt.NDArray[Any]], arrays: Sequence[npt.ArrayLik
             raise ValueError(f"weights for {name} must have shape {view.shape}, got {array.shape}")
         if array.dtype.kind not in "fiub":
             raise TypeError(f"weights for {name} must hold real numbers, got dtype {array.dtype}")
-    for view, array in zip(views.values(), given, strict=True):
+    # What may lack memory comes before the first view changes.
+    ready = [np.asarray(array, view.dtype) for view, array in zip(views.values(), given, strict=True)]
+    for view, array in zip(views.values(), ready, strict=True):
         view[...] = array
 
 
@@ -400,7 +393,7 @@ class Layer:
         """Copies of the layer's parameters, in the order of :meth:`parameters`."""
         if self._home is None:
             return []
-        with self._home.lock:
+        with self._home.lock.reading():
             return [self._weight(name).copy() for name, _, _ in self.parameters()]
 
     @property
@@ -425,9 +418,8 @@ class Layer:
 
     def set_weights(self, weights: Sequence[npt.ArrayLike]) -> None:
         """Set the layer's parameters, as :meth:`get_weights` gives them; errors as for the model's."""
-        views = {f"{self.name}/{name}": self._weight(name) for name, _, _ in self.parameters()}
-        with self._home.lock if self._home else nullcontext():
-            set_arrays(views, weights)
+        with self._home.setting_weights() if self._home else nullcontext():
+            set_arrays({f"{self.name}/{name}": self._weight(name) for name, _, _ in self.parameters()}, weights)
 
     def count_params(self) -> int:
         """The number of the layer's parameters, once its model is built."""

@@ -106,7 +106,8 @@ class Stack(Container):
         self._initial: dict[str, npt.NDArray[Any]] = {}
         self._widths: tuple[int, int] = (0, 0)
         if isinstance(layers, Network):
-            self._initial = {"/".join(key): view.copy() for key, view in layers._home.views.items()}
+            with layers._home.lock.reading():
+                self._initial = {"/".join(key): view.copy() for key, view in layers._home.views.items()}
             self.input_features = layers._engine.plan.inputs if layers._engine else None
             layers = [copy.deepcopy(layer) for layer in layers.layers]
         for given in layers:

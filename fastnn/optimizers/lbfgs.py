@@ -111,71 +111,144 @@ class LBFGS(Optimizer):
         samples: Samples,
         iterations: int,
         before: Callable[[], None],
+        ready: Callable[[], None],
         after: Callable[[Array], bool],
     ) -> None:
         """Up to so many iterations, at least one; one that finds nothing better ends with the parameters it had.
 
         `before` is called where one begins; `after` it, with the engine's sums for its parameters, and it says whether
-        to stop. An exception leaves the parameters of the last whole iteration.
+        to stop. In between the engine's lock is held, as weights are those of a trial; `ready` is called then, and
+        raises where the engine is not what it was. Where the weights have been changed since the last iteration, by a
+        callback or another thread, the search begins anew from there. An exception leaves the parameters of the last
+        whole iteration.
         """
-        from scipy.optimize import minimize
-
-        trained = [
-            (slice(spec.offset, spec.offset + int(np.prod(spec.shape))), rule.constraint == _NON_NEGATIVE)
-            for spec, rule in zip(engine.plan.parameters, rules, strict=True)
-            if rule.trainable
-        ]
-        rows = len(samples)
-        start = np.concatenate([engine.parameters[part] for part, _ in trained], dtype=np.float64)
-        low = np.concatenate([np.full(part.stop - part.start, 0.0 if bound else -np.inf) for part, bound in trained])
-        best, seen = start, (start, np.zeros(1))  # the parameters of the last iteration; of the last call, and its sums
-        begun = False  # an iteration
-
-        def place(values: Array) -> None:
-            at = 0
-            for part, _ in trained:
-                size = part.stop - part.start
-                engine.parameters[part] = values[at : at + size]
-                at += size
-
-        def loss(values: Array) -> tuple[float, Array]:
-            nonlocal seen, begun
-            if not begun:
-                begun = True
-                before()
-            place(values)
-            sums = engine.batch_gradient(samples.x, samples.y, False, samples.weights)
-            seen = values.copy(), sums
-            gradient = np.concatenate([engine.gradients[part] for part, _ in trained], dtype=np.float64)
-            return float(sums[0]) / rows, gradient
-
-        def ended() -> bool:
-            nonlocal begun
-            if not np.array_equal(seen[0], best):  # the line search went back
-                loss(best)
-            place(best)
-            begun = False
-            return after(seen[1])
-
-        def iterated(values: Array) -> None:
-            nonlocal best
-            best = values.copy()
-            engine.iterations += 1
-            if ended():
-                raise StopIteration
-
+        search = _Search(engine, rules, samples, before, ready, after)
         options = {
-            "maxiter": iterations,
-            "maxfun": iterations * (self.max_line_search + 1) + 1,
             "maxcor": self.max_corrections,
             "ftol": self.function_tolerance,
             "gtol": self.gradient_tolerance,
             "maxls": self.max_line_search,
         }
-        bounds = np.stack([low, np.full(low.size, np.inf)], axis=1) if np.isfinite(low).any() else None
+        moved = True
+        while moved and search.done < iterations:
+            left = iterations - search.done
+            moved = search.run(options | {"maxiter": left, "maxfun": left * (self.max_line_search + 1) + 1})
+
+
+class _Search:
+    """One call of :meth:`LBFGS.minimize`.
+
+    Attributes
+    ----------
+    done : int
+        Iterations so far.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        rules: list[Rule],
+        samples: Samples,
+        before: Callable[[], None],
+        ready: Callable[[], None],
+        after: Callable[[Array], bool],
+    ) -> None:
+        self._engine, self._samples = engine, samples
+        self._before, self._ready, self._after = before, ready, after
+        self._trained = [
+            (slice(spec.offset, spec.offset + int(np.prod(spec.shape))), rule.constraint == _NON_NEGATIVE)
+            for spec, rule in zip(engine.plan.parameters, rules, strict=True)
+            if rule.trainable
+        ]
+        low = np.concatenate(
+            [np.full(part.stop - part.start, 0.0 if bound else -np.inf) for part, bound in self._trained]
+        )
+        self._bounds = np.stack([low, np.full(low.size, np.inf)], axis=1) if np.isfinite(low).any() else None
+        self._begun = self._held = False  # an iteration; the lock
+        self._best: Array = np.zeros(0)  # the parameters of the last iteration,
+        self._seen: tuple[Array, Array] = self._best, np.zeros(1)  # and of the last call, with its sums
+        self.done = 0
+
+    def run(self, options: dict[str, Any]) -> bool:
+        """From the weights as they are to the end; or until they have been changed by others, and True then."""
+        from scipy.optimize import minimize
+
+        with self._engine.lock:
+            self._best = self._gathered(self._engine.parameters)
         try:
-            minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, callback=iterated, options=options)
-            if begun:  # and then nothing better was found: at an optimum that is so from the start
-                ended()
+            minimize(
+                self._loss,
+                self._best,
+                jac=True,
+                method="L-BFGS-B",
+                bounds=self._bounds,
+                callback=self._iterated,
+                options=options,
+            )
+            if self._begun:  # and then nothing better was found: at an optimum that is so from the start
+                self._end()
+        except _MovedError:
+            return True
         finally:
-            place(best)
+            self._let_go()
+        return False
+
+    def _gathered(self, flat: Array) -> Array:
+        return np.concatenate([flat[part] for part, _ in self._trained], dtype=np.float64)
+
+    def _place(self, values: Array) -> None:
+        at = 0
+        for part, _ in self._trained:
+            size = part.stop - part.start
+            self._engine.parameters[part] = values[at : at + size]
+            at += size
+
+    def _hold(self) -> None:
+        """Take the lock for an iteration."""
+        if not self._begun:
+            self._before()
+            self._begun = True
+        if self._held:
+            return
+        engine = self._engine
+        with engine.lock:
+            self._ready()
+            now = self._gathered(engine.parameters)
+            if not np.array_equal(now, self._best.astype(engine.parameters.dtype), equal_nan=True):
+                raise _MovedError
+            engine.lock.acquire()
+            self._held = True
+
+    def _let_go(self) -> None:
+        """Leave the parameters of the last iteration, and the lock."""
+        if self._held:
+            self._place(self._best)
+            self._held = False
+            self._engine.lock.release()
+
+    def _loss(self, values: Array) -> tuple[float, Array]:
+        self._hold()
+        self._place(values)
+        samples = self._samples
+        sums = self._engine.batch_gradient(samples.x, samples.y, False, samples.weights)
+        self._seen = values.copy(), sums
+        return float(sums[0]) / len(samples), self._gathered(self._engine.gradients)
+
+    def _iterated(self, values: Array) -> None:
+        self._best = values.copy()
+        self._engine.iterations += 1
+        if self._end():
+            raise StopIteration
+
+    def _end(self) -> bool:
+        """The end of an iteration; whether it is the last one."""
+        if not np.array_equal(self._seen[0], self._best):  # the line search went back
+            self._loss(self._best)
+        self.done += 1
+        self._let_go()
+        self._begun = False
+        return self._after(self._seen[1])
+
+
+class _MovedError(Exception):
+    """The weights are not those that the search has left."""

@@ -1,0 +1,259 @@
+# Who may change a model, who may read it, and who waits. Part of _engine.pyx.
+
+import _thread
+import weakref
+
+from cpython.pythread cimport (
+    PyThread_acquire_lock, PyThread_allocate_lock, PyThread_free_lock, PyThread_get_thread_ident,
+    PyThread_release_lock, PyThread_type_lock, NOWAIT_LOCK, WAIT_LOCK,
+)
+
+_INSIDE = ("this model is running in this thread already: a loss, a metric, a progress function or a signal handler "
+           "can neither run nor change it, only a loss or a metric can predict with it")
+_CIRCLE = ("this call would wait for ever: another thread holds the model that it needs, and waits itself for a model "
+           "that this thread is running (from a loss, a metric or a signal handler)")
+
+_locks = weakref.WeakSet()
+cdef dict _waits = {}  # of each thread that waits
+
+
+cdef class _Wait:
+    """One thread in the queue of a lock."""
+
+    cdef Lock lock
+    cdef unsigned long thread
+    cdef bint reads, granted
+    cdef object gate
+
+    def __reduce__(self):
+        raise TypeError("a place in a queue cannot be pickled")
+
+
+cdef class Lock:
+    """The lock of a model, with two ways to hold it.
+
+    To change (``with lock:``): build, compile, train, set weights, save; one thread at a time, which may enter again.
+    To read (``with lock.reading():``): predict, copy the weights; it waits for a change to end, so that it sees what
+    was before or what is afterwards. While a run calls Python in the middle of a step, its losses and metrics, it lends
+    the model to readers, as the weights are then those of a whole step: no user's code runs while another model's
+    prediction is kept waiting for it. Threads are served in the order in which they came; where two would wait for each
+    other for ever, the later one gets a RuntimeError. A thread that forks has its locks in the child, and no other.
+
+    All fields are read and written with Python's own lock held, and without a call of Python in between.
+
+    Attributes
+    ----------
+    changes : int
+        How often weights were changed by somebody other than the engine, see :meth:`changed`.
+    """
+
+    cdef unsigned long _owner, _reader  # the thread that changes, the one that reads; 0: none
+    cdef Py_ssize_t _depth
+    cdef bint _running, _lent
+    cdef readonly int64_t changes
+    cdef list _queue
+    cdef PyThread_type_lock _back  # what the owner waits at for a reader to give the model back, while _wants_back
+    cdef bint _wants_back
+    cdef object __weakref__
+
+    def __cinit__(self):
+        self._back = PyThread_allocate_lock()
+        if self._back == NULL:
+            raise MemoryError("no memory for a lock")
+        PyThread_acquire_lock(self._back, WAIT_LOCK)
+        self._queue = []
+        _locks.add(self)
+
+    def __dealloc__(self):
+        if self._back != NULL:
+            PyThread_free_lock(self._back)
+
+    def __reduce__(self):
+        raise TypeError("a lock cannot be pickled or copied")
+
+    def acquire(self):
+        """Hold it to change the model; RuntimeError from within a run of the same model in this thread."""
+        self.change()
+
+    def release(self):
+        """Let it go."""
+        self.leave()
+
+    def __enter__(self):
+        self.change()
+
+    def __exit__(self, *error):
+        self.leave()
+
+    def reading(self):
+        """Hold it to read, in a ``with`` block."""
+        return _Reading(self)
+
+    def changed(self):
+        """Say that weights were changed, so that what a forward pass has left is of no use any more."""
+        self.changes += 1
+
+    cdef int change(self) except -1:
+        cdef unsigned long me = <unsigned long>PyThread_get_thread_ident()
+        if self._owner == me:
+            if self._running:
+                raise RuntimeError(_INSIDE)
+            self._depth += 1
+            return 0
+        if self._reader == me:
+            raise RuntimeError(_INSIDE)
+        if self._owner or self._reader:
+            self._wait(me, False)
+        else:
+            self._owner = me
+            self._depth = 1
+        return 0
+
+    cdef int read(self) except -1:
+        cdef unsigned long me = <unsigned long>PyThread_get_thread_ident()
+        if self._owner == me and not self._lent:
+            if self._running:
+                raise RuntimeError(_INSIDE)
+            self._depth += 1
+            return 0
+        if self._reader == me:
+            raise RuntimeError(_INSIDE)
+        if self._reader or (self._owner and not self._lent):
+            self._wait(me, True)
+        else:
+            self._reader = me
+        return 0
+
+    cdef int leave(self) except -1:
+        """What change or read has begun."""
+        if self._reader and self._reader == <unsigned long>PyThread_get_thread_ident():
+            self._reader = 0
+        else:
+            self._depth -= 1
+            if self._depth:
+                return 0
+            self._owner = 0
+        self._hand_on()
+        return 0
+
+    cdef void lend(self) noexcept:
+        """To readers, by the thread that runs the model."""
+        self._lent = True
+        self._hand_on()
+
+    cdef void take_back(self) noexcept:
+        """From readers: waits for the last one."""
+        self._lent = False
+        if self._reader:
+            self._wants_back = True
+            with nogil:
+                PyThread_acquire_lock(self._back, WAIT_LOCK)
+
+    cdef void _hand_on(self) noexcept:
+        """Give it to the first in the queue who may have it now."""
+        cdef _Wait wait
+        cdef Py_ssize_t k
+        if self._reader:
+            return
+        if self._wants_back:
+            self._wants_back = False
+            PyThread_release_lock(self._back)
+            return
+        if self._owner and not self._lent:
+            return
+        for k in range(len(self._queue)):
+            wait = <_Wait>self._queue[k]
+            if wait.reads or not self._owner:
+                del self._queue[k]
+                if wait.reads:
+                    self._reader = wait.thread
+                else:
+                    self._owner, self._depth = wait.thread, 1
+                wait.granted = True
+                wait.gate.release()
+                return
+
+    cdef int _wait(self, unsigned long me, bint reads) except -1:
+        """Until the lock is this thread's."""
+        cdef _Wait wait = _Wait()
+        wait.lock, wait.thread, wait.reads = self, me, reads
+        wait.gate = _thread.allocate_lock()
+        wait.gate.acquire()
+        before = _waits.get(me)  # where this is a signal handler's call while the thread waits for another
+        if _closes_a_circle(self, me, reads):
+            raise RuntimeError(_CIRCLE)
+        _waits[me] = wait
+        try:
+            self._queue.append(wait)
+            self._hand_on()  # it may have become free meanwhile
+            wait.gate.acquire()
+        except BaseException:  # a signal handler's, or no memory
+            if wait.granted:
+                self.leave()
+            elif wait in self._queue:
+                self._queue.remove(wait)
+            raise
+        finally:
+            if before is None:
+                del _waits[me]
+            else:
+                _waits[me] = before
+        return 0
+
+    cdef unsigned long _in_the_way(self, bint reads) noexcept:
+        """The thread that one who wants to read, or to change, waits for."""
+        return self._owner if self._owner and not (reads and self._lent) else self._reader
+
+    cdef void _renew(self) noexcept:
+        """In a forked process the other threads are not there."""
+        cdef unsigned long me = <unsigned long>PyThread_get_thread_ident()
+        if self._reader != me:
+            self._reader = 0
+        if self._owner != me:
+            self._owner = 0
+            self._depth = 0
+            self._running = self._lent = False
+        self._wants_back = False
+        PyThread_acquire_lock(self._back, NOWAIT_LOCK)  # which a reader may just have released
+        self._queue = []
+
+
+cdef class _Reading:
+    """``with lock.reading():``"""
+
+    cdef Lock lock
+
+    def __cinit__(self, Lock lock not None):
+        self.lock = lock
+
+    def __reduce__(self):
+        raise TypeError("a lock cannot be pickled")
+
+    def __enter__(self):
+        self.lock.read()
+
+    def __exit__(self, *error):
+        self.lock.leave()
+
+
+cdef bint _closes_a_circle(Lock lock, unsigned long me, bint reads):
+    """Whether whom this thread would wait for waits, over any number of others, for this thread."""
+    cdef _Wait wait
+    cdef unsigned long thread
+    cdef Py_ssize_t k
+    for k in range(len(_waits) + 1):
+        thread = lock._in_the_way(reads)
+        if thread == me:
+            return True
+        wait = _waits.get(thread)
+        if wait is None or wait.granted:
+            return False
+        lock, reads = wait.lock, wait.reads
+    return False
+
+
+def _renew_locks():
+    """After a fork, in the child."""
+    _waits.clear()
+    for lock in list(_locks):
+        (<Lock>lock)._renew()
