@@ -468,10 +468,10 @@ cdef class Engine:
             if self._last_rows == 0 or self._last_changes != self.lock.changes:
                 raise RuntimeError("backward needs a forward pass with the weights as they are now: call forward again "
                                    "after anything that trains, or changes the weights")
-            _check_matrix(output_gradient, "output_gradient", self._form.typenum, self._form.outputs)
+            _check_matrix(output_gradient, "grad", self._form.typenum, self._form.outputs)
             if <size_t>cnp.PyArray_DIM(output_gradient, 0) != self._last_rows \
                     or not cnp.PyArray_IS_C_CONTIGUOUS(output_gradient):
-                raise ValueError(f"output_gradient must be C-contiguous with the {self._last_rows} rows of the last "
+                raise ValueError(f"grad must be C-contiguous with the {self._last_rows} rows of the last "
                                  f"forward pass, got shape {_shape(output_gradient)}")
             self._prepare_run(&run, None, FNN_BACKWARD | self._last_passes)
             run.batch = self._last_rows

@@ -13,7 +13,7 @@ from fastnn import sparse
 from fastnn._engine import all_finite
 from fastnn._head import LABELS
 from fastnn._registry import nearest_names
-from fastnn.frames import column_names, real_array
+from fastnn.frames import called, column, column_names, real_array
 from fastnn.sparse import SparseRows
 
 if TYPE_CHECKING:
@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 LARGE = 2**28  # bytes: what would take more once it is converted is converted piece by piece, whenever it is read
-_PIECE = 2**24  # bytes of rows that are checked at a time
+_PIECE = 2**24  # bytes of rows that are looked at or converted at a time: Ctrl-C comes through in between
+CLASSES_OF_TEXT = (
+    "number the classes first, as with classes, y = numpy.unique(y, return_inverse=True), or by calling "
+    "StringLookup(vocabulary=classes, num_oov_indices=0) on them"
+)
 
 
 class Deferred:
@@ -58,8 +62,11 @@ class Deferred:
 
     def read(self, rows: slice | npt.NDArray[np.int64]) -> Array:
         """The rows, converted; a copy unless they are right as they are."""
-        with np.errstate(over="ignore"):
-            return np.ascontiguousarray(self._array[rows], self.dtype)
+        return _as_rows(self._array[rows], self.dtype.name)
+
+    def distinct(self) -> Deferred:
+        """As :func:`_distinct`."""
+        return Deferred(_distinct(self._array), self.dtype.name)
 
 
 def pieces(rows: Any) -> Iterator[tuple[int, Any]]:
@@ -72,9 +79,49 @@ def pieces(rows: Any) -> Iterator[tuple[int, Any]]:
     if not isinstance(rows, Deferred):
         yield 0, rows
         return
-    step = max(1, _PIECE // rows.row_bytes)
-    for start in range(0, len(rows), step):
-        yield start, rows.read(slice(start, start + step))
+    for some in _slices(rows):
+        yield some.start, rows.read(some)
+
+
+def looked_at(rows: Array | Deferred) -> Iterator[tuple[int, Array]]:
+    """All rows piece by piece, with the number of the first, for whoever looks at each; equal ones of no memory once.
+
+    Parameters
+    ----------
+    rows : ndarray or Deferred
+    """
+    if isinstance(rows, np.ndarray) and 0 < rows.nbytes <= _PIECE:
+        yield 0, rows
+        return
+    rows = rows.distinct() if isinstance(rows, Deferred) else _distinct(rows)
+    for some in _slices(rows):
+        yield some.start, rows.read(some) if isinstance(rows, Deferred) else rows[some]
+
+
+def _slices(rows: Array | Deferred) -> Iterator[slice]:
+    """Pieces of the rows."""
+    step = max(1, _PIECE // max(1, math.prod(rows.shape[1:]) * rows.dtype.itemsize))
+    return (slice(start, start + step) for start in range(0, len(rows), step))
+
+
+def _distinct(array: Array) -> Array:
+    """One row of an array in which all are the same memory, as numpy.broadcast_to makes it; else the array."""
+    return array if len(array) == 0 or array.strides[0] else array[:1]
+
+
+def _copied(array: Array, dtype: Any) -> Array:
+    """A copy of contiguous, aligned elements of `dtype`."""
+    if array.nbytes <= _PIECE:  # which takes a microsecond
+        return np.array(array, dtype, order="C")
+    copy = np.empty(array.shape, dtype)
+    _fill(copy, array)
+    return copy
+
+
+def _fill(out: Array, array: Array) -> None:
+    """Copy elements, converting them."""
+    for some in _slices(out) if out.nbytes > _PIECE else (slice(None),):
+        out[some] = array[some]
 
 
 Rows = Array | SparseRows  # as the engine reads them
@@ -93,8 +140,8 @@ def _as_rows(array: Array, dtype: str, *, defer: bool = False) -> Any:
         return array
     if defer and array.size * np.dtype(dtype).itemsize > LARGE:
         return Deferred(array, dtype)
-    with np.errstate(over="ignore"):  # a float64 beyond float32's range becomes infinite, and is reported as such
-        return np.ascontiguousarray(array, dtype)
+    with np.errstate(all="ignore"):  # a float64 beyond float32's range becomes infinite, and is reported as such
+        return _copied(array, dtype)
 
 
 def _not_finite(name: str, row: int, dtype: Any) -> ValueError:
@@ -104,7 +151,7 @@ def _not_finite(name: str, row: int, dtype: Any) -> ValueError:
     )
 
 
-def require_finite(rows: Any, name: str, first: int = 0) -> None:
+def require_finite(rows: Any, name: str, first: int = 0, source: Any = None) -> None:
     """Raise ValueError where rows, as :func:`inputs` gives them, hold a NaN or an infinity.
 
     Parameters
@@ -114,18 +161,20 @@ def require_finite(rows: Any, name: str, first: int = 0) -> None:
         The argument's name, for the message.
     first : int, default 0
         The number that the first of the rows has in the argument.
+    source : optional
+        What they were made of: the columns of a frame have names.
     """
     if isinstance(rows, SparseRows):
-        start, end = rows.starts[0], rows.starts[-1]
-        values = rows.values[start:end]
-        if len(values) and not all_finite(values):
-            entry = start + np.argmin(np.isfinite(values))
-            raise _not_finite(name, first + int(np.searchsorted(rows.starts, entry, "right")) - 1, rows.dtype)
+        begin, end = rows.starts[0], rows.starts[-1]
+        for start, values in looked_at(rows.values[begin:end]):
+            if not all_finite(values):
+                entry = begin + start + np.argmin(np.isfinite(values))
+                raise _not_finite(name, first + int(np.searchsorted(rows.starts, entry, "right")) - 1, rows.dtype)
         return
-    for start, array in pieces(rows):
-        if len(array) and not all_finite(array):
-            row = int(np.isfinite(array).all(axis=1).argmin())
-            raise _not_finite(name, first + start + row, array.dtype)
+    for start, array in looked_at(rows):
+        if not all_finite(array):
+            row, place = np.argwhere(~np.isfinite(array))[0]
+            raise _not_finite(called(source, name, place), first + start + int(row), array.dtype)
 
 
 def inputs(
@@ -163,7 +212,7 @@ def inputs(
     """
     array = sparse.from_scipy(x, dtype, name) if sparse.is_sparse(x) else real_array(x, name)
     if array.ndim != 2:
-        hint = f"; one row is {name}[None, :], one feature is {name}[:, None]" if array.ndim == 1 else ""
+        hint = "; [None, :] makes one row of it, [:, None] rows of one feature" if array.ndim == 1 else ""
         raise ValueError(f"{name} must have two axes (rows, features), got shape {array.shape}{hint}")
     if features is not None and array.shape[1] != features:
         raise ValueError(
@@ -177,8 +226,20 @@ def inputs(
         return array
     rows = _as_rows(array, dtype, defer=defer)
     if check_finite and array.dtype.kind == "f":
-        require_finite(rows, name)
+        require_finite(rows, name, source=x)
     return rows
+
+
+def is_row(x: Any) -> bool:
+    """Whether x is one row: a dict with a scalar under each name."""
+    return isinstance(x, Mapping) and bool(x) and all(map(_is_scalar, x.values()))
+
+
+def _is_scalar(value: Any) -> bool:
+    if hasattr(value, "ndim"):
+        return bool(value.ndim == 0)
+    array_like = any(hasattr(value, method) for method in ("__len__", "__array__", "__dlpack__"))
+    return isinstance(value, (str, bytes)) or not array_like
 
 
 def named_inputs(
@@ -196,6 +257,7 @@ def named_inputs(
     Parameters
     ----------
     x : Mapping of array-likes of shape (rows,) or (rows, features), or a data frame
+        A Mapping of scalars is one row.
     columns : Mapping
         For each branch the names in x that it takes.
     widths : Mapping
@@ -217,41 +279,41 @@ def named_inputs(
     TypeError, ValueError
         In one sentence, before anything changes.
     """
-    there = column_names(x)
+    x = {key: [value] for key, value in x.items()} if is_row(x) else x
+    by_key, there = isinstance(x, Mapping), column_names(x)
     wanted = [key for keys in columns.values() for key in keys]
     unused = [key for key in there if key not in wanted]
-    parts: dict[str, list[Array]] = {branch: [] for branch in columns}
+    parts: dict[str, list[tuple[Array, Any, str]]] = {branch: [] for branch in columns}
     rows = None
     for branch, keys in columns.items():
         for key in keys:
             if key not in there:
                 near = nearest_names(str(key), [str(k) for k in there])
                 raise ValueError(f"{name} has no {key!r}, which the branch {branch!r} takes; {near}")
-            values, called = x[key], f"{name}[{key!r}]"
-            array = real_array(values if prepare is None else prepare(branch, values, called), called)
+            values, it = x[key] if by_key else column(x, key, name), f"{name}[{key!r}]"
+            array = real_array(values if prepare is None else prepare(branch, values, it), it)
             array = array[:, None] if array.ndim == 1 else array
             if array.ndim != 2 or not array.shape[1]:
-                raise ValueError(f"{name}[{key!r}] must have shape (rows,) or (rows, features), got {array.shape}")
+                raise ValueError(f"{it} must have shape (rows,) or (rows, features), got {array.shape}")
             rows = len(array) if rows is None else rows
             if len(array) != rows:
                 raise ValueError(f"{name} must have as many rows under each name, got {rows} and {len(array)}")
-            parts[branch].append(array)
-    if unused and isinstance(x, Mapping):
+            parts[branch].append((array, values, it))
+    if unused and by_key:
         raise ValueError(f"{name} holds {unused[0]!r}, which no branch takes; {nearest_names(str(unused[0]), wanted)}")
-    found = {branch: sum(array.shape[1] for array in arrays) for branch, arrays in parts.items()}
+    found = {branch: sum(array.shape[1] for array, *_ in arrays) for branch, arrays in parts.items()}
     for branch, width in widths.items():
         if width is not None and found[branch] != width:
             raise ValueError(f"{name} must have {width} features for the branch {branch!r}, got {found[branch]}")
     matrix = np.empty((rows or 0, sum(found.values())), dtype)
     start = 0
-    for branch, arrays in parts.items():
-        for array in arrays:
-            block = matrix[:, start : start + array.shape[1]]
-            with np.errstate(over="ignore"):  # as in _as_rows
-                block[...] = array
-            if check_finite and array.dtype.kind == "f":
-                require_finite(block, f"{name}[{branch!r}]")
-            start += array.shape[1]
+    for array, values, it in (part for arrays in parts.values() for part in arrays):
+        block = matrix[:, start : start + array.shape[1]]
+        with np.errstate(all="ignore"):  # as in _as_rows
+            _fill(block, array)
+        if check_finite and array.dtype.kind == "f":
+            require_finite(block, it, source=values)
+        start += array.shape[1]
     return matrix, found
 
 
@@ -263,17 +325,25 @@ def _labels(y: Array, classes: int, loss: losses.Loss, name: str) -> npt.NDArray
             f"{name} must hold one integer class a row, shape (rows,), for sparse_categorical_crossentropy, got shape "
             f"{y.shape}; one-hot rows need categorical_crossentropy"
         )
+    for start, some in looked_at(y):
+        _check_labels(some, classes, loss, name, start)
+    if y.dtype == np.int32 and y.flags.c_contiguous and y.flags.aligned:
+        return y
+    return _copied(y, np.int32)
+
+
+def _check_labels(y: Array, classes: int, loss: losses.Loss, name: str, first: int) -> None:
+    """Raise where one is no class; `first` is the number of the first row."""
     if y.dtype.kind == "f":
         whole = np.isfinite(y) & (y == np.floor(y))
         if not whole.all():
             row = int(np.argmin(whole))
-            raise ValueError(f"{name} must hold integer class labels, but row {row} is {y[row]}")
-    if len(y) and (y.min() < 0 or y.max() >= classes):
+            raise ValueError(f"{name} must hold integer class labels, but row {first + row} is {y[row]}")
+    if y.min() < 0 or y.max() >= classes:
         outside = ((y < 0) | (y >= classes)) & (loss._counts(y) != 0)
         if outside.any():
             row = int(np.argmax(outside))
-            raise ValueError(f"{name} must hold labels from 0 to {classes - 1}, but row {row} is {y[row]}")
-    return np.ascontiguousarray(y, np.int32)
+            raise ValueError(f"{name} must hold labels from 0 to {classes - 1}, but row {first + row} is {y[row]}")
 
 
 def targets(
@@ -296,7 +366,7 @@ def targets(
     """
     if y is None:
         raise ValueError(f"{name} is missing: the loss {loss.name} needs targets")
-    array = real_array(y, name)
+    array = real_array(y, name, CLASSES_OF_TEXT)
     if array.ndim == 0 or len(array) != rows:
         given = "a scalar" if array.ndim == 0 else f"{len(array)} rows"
         raise ValueError(f"{beside} and {name} must have the same number of rows, got {rows} rows and {given}")
@@ -313,9 +383,9 @@ def targets(
         )
     converted = _as_rows(array, dtype)
     if check_finite and array.dtype.kind == "f":
-        require_finite(converted, name)
+        require_finite(converted, name, source=y)
     if rows:
-        loss.check_targets(converted, name)
+        loss.check_targets(_distinct(converted), name)
     return converted
 
 
@@ -339,15 +409,35 @@ def sample_weights(
     """
     if weights is None:
         return None
-    array = real_array(weights, name)
+    array = real_array(weights, name, "")
     if array.shape == (rows, 1):
         array = array[:, 0]
     if array.shape != (rows,):
         raise ValueError(f"{name} must hold one number a row, shape ({rows},), got {array.shape}")
-    converted = np.ascontiguousarray(array, dtype)
+    converted = _as_rows(array[:, None], dtype)
     if check_finite:
-        require_finite(converted[:, None], name)
-    return converted
+        require_finite(converted, name)
+    return np.asarray(converted[:, 0])
+
+
+def gradient(grad: Any, outputs: int, dtype: str) -> Array:
+    """The gradient of a loss by a model's outputs, as `dtype`.
+
+    Parameters
+    ----------
+    grad : array-like, shape (rows, outputs)
+    outputs : int
+    dtype : str
+
+    Raises
+    ------
+    TypeError, ValueError
+        In one sentence.
+    """
+    array = real_array(grad, "grad", "")
+    if array.ndim != 2:
+        raise ValueError(f"grad must have shape (rows, {outputs}), got {array.shape}")
+    return np.ascontiguousarray(_as_rows(array, dtype))
 
 
 def class_weights(weights: Any, y: Any, outputs: int, dtype: str) -> Array:

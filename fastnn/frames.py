@@ -1,13 +1,13 @@
 """Data frames of any library: what has columns under names, and what any array-like is as an array of numbers.
 
 Nothing is imported for a frame and nothing else is asked of one than its `columns` (an Arrow table's `column_names`),
-``frame[name]``, and that NumPy can read it.
+``frame[name]`` (``frame.iloc`` of pandas, where a name may be there twice), and that NumPy can read it.
 """
 
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from numbers import Real
 from typing import Any
@@ -30,7 +30,12 @@ def is_frame(x: Any) -> bool:
     """Whether x is a data frame."""
     if isinstance(x, (np.ndarray, Mapping)) or sparse.is_sparse(x) or is_query(x):
         return False
-    return hasattr(x, "columns")
+    return _has(x, "columns")
+
+
+def _has(x: Any, attribute: str) -> bool:
+    """Whether x or its class has an attribute, which is no label of a Series or a column of a frame, as in pandas."""
+    return hasattr(type(x), attribute) or attribute in getattr(x, "__dict__", ())
 
 
 def has_names(x: Any) -> bool:
@@ -38,21 +43,69 @@ def has_names(x: Any) -> bool:
     return is_frame(x) or (isinstance(x, Mapping) and not sparse.is_sparse(x))  # one of whose formats is a dict
 
 
+def _is_table(frame: Any) -> bool:
+    """Whether it is one of Arrow's, which have the columns themselves as `columns`."""
+    return _has(frame, "column_names")
+
+
 def column_names(x: Any) -> list[Any]:
-    """The names in a dict of arrays or a data frame; Arrow's tables have the columns themselves as `columns`."""
-    return list(x) if isinstance(x, Mapping) else list(getattr(x, "column_names", x.columns))
+    """The names in a dict of arrays or a data frame."""
+    return list(x) if isinstance(x, Mapping) else list(x.column_names if _is_table(x) else x.columns)
 
 
-def by_column(values: Any, names: Sequence[str]) -> Any:
+def _reader(frame: Any) -> Callable[[int], Any]:
+    """What gives the column at a place: in frames of pandas and Arrow several columns may have one name."""
+    if _has(frame, "iloc"):
+        return lambda place: frame.iloc[:, place]
+    if _is_table(frame):
+        return list(frame.columns).__getitem__
+    names = column_names(frame)
+    return lambda place: frame[names[place]]
+
+
+def columns(frame: Any, name: str) -> Iterator[tuple[str, Any]]:
+    """The columns of a frame that is called `name`, each after what messages call it."""
+    read = _reader(frame)
+    return ((called(frame, name, place), read(place)) for place in range(len(column_names(frame))))
+
+
+def column(values: Any, key: Any, name: str) -> Any:
+    """What is under one of the names in a dict of arrays or a data frame.
+
+    Raises
+    ------
+    ValueError
+        Where the frame has several columns of that name.
+    """
+    if isinstance(values, Mapping):
+        return values[key]
+    names = column_names(values)
+    if names.count(key) > 1:
+        raise ValueError(f"{name} has {names.count(key)} columns named {key!r}: give each a name of its own")
+    return _reader(values)(names.index(key))
+
+
+def called(values: Any, name: str, place: int) -> str:
+    """What messages call a column: by its name where `values`, which are called `name`, is a frame; else the whole."""
+    if not is_frame(values):
+        return name
+    names = column_names(values)
+    key = names[place]
+    return f"{name}[{key!r}]" if names.count(key) == 1 else f"column {place} of {name} ({key!r})"
+
+
+def by_column(values: Any, names: Sequence[str], name: str) -> Any:
     """The columns of a data frame that have one of the names, as a dict; what is no frame as it is."""
-    return {key: values[key] for key in column_names(values) if key in names} if is_frame(values) else values
+    if not is_frame(values):
+        return values
+    return {key: column(values, key, name) for key in dict.fromkeys(column_names(values)) if key in names}
 
 
 def check_collected(values: Any, name: str) -> None:
     """Raise for a query."""
     if is_query(values):
         kind = type(values).__name__
-        raise TypeError(f"{name} is a {kind}, whose rows are not there yet: pass {name}.collect()")
+        raise TypeError(f"{name} is a {kind}, whose rows are not there yet: pass what its collect() gives")
 
 
 def as_array(values: Any, name: str) -> Array:
@@ -61,20 +114,22 @@ def as_array(values: Any, name: str) -> Array:
     Raises
     ------
     TypeError, ValueError
-        For a query, for masked values, and for lists of several lengths.
+        For a query, for masked values, for lists of several lengths, and for what NumPy cannot read.
     """
     check_collected(values, name)
     if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
-        raise ValueError(
-            f"{name} has masked values, whose mask would be lost: fill them first, as with "
-            f"{name}.astype(float).filled(numpy.nan)"
-        )
+        raise ValueError(f"{name} has masked values, whose mask would be lost: fill them first, as with its filled()")
     try:
+        if hasattr(values, "__dlpack__") and not hasattr(values, "__array__"):
+            return np.from_dlpack(values)
         return np.asarray(values)
-    except ValueError:
+    except MemoryError:
+        raise
+    except Exception as error:  # of the library that the values are of
         if isinstance(values, (list, tuple)):
             _check_lengths(values, name)
-        raise
+        kind = type(values).__name__
+        raise TypeError(f"{name} must be what NumPy can read, but of this {kind} it says: {error}") from error
 
 
 def _check_lengths(values: Any, name: str) -> None:
@@ -89,45 +144,77 @@ def _check_lengths(values: Any, name: str) -> None:
             _check_lengths(inner, f"{name}[{row}]")
 
 
-def real_array(values: Any, name: str) -> Array:
+TEXT_IN_X = "a StringLookup layer makes numbers of text, in a branch of its own (Branches) beside columns of numbers"
+
+
+def real_array(values: Any, name: str, text: str = TEXT_IN_X) -> Array:
     """An ndarray of a real kind, or one sentence on what `values` is instead.
 
     Objects become float64 where all of them are numbers, and so do the missing values of a column that has a dtype for
     its values (NaN), such as one of nullable bools.
+
+    Parameters
+    ----------
+    values : array-like, or data frame of columns that hold a number a row
+    name : str
+        The argument's name, for messages.
+    text : str
+        What to do with text, for the message.
     """
     if type(values) is np.ndarray and values.dtype.kind in REAL:  # a row to predict takes microseconds
         return values
     if sparse.is_sparse(values):
-        raise TypeError(f"{name} is a sparse matrix, which it cannot be: pass {name}.toarray()")
+        raise TypeError(f"{name} is a sparse matrix, which it cannot be: pass what its toarray() gives")
     check_collected(values, name)
     framed = is_frame(values) and len(column_names(values)) > 0
-    array = as_array(values, name) if not framed or _is_plain(values) else None
+    array = as_array(values, name) if not framed or _is_plain(values, name) else None
     if array is not None and array.dtype.kind in REAL:
         return array
     if array is None or framed:
-        return np.column_stack([real_array(values[key], f"{name}[{key!r}]") for key in column_names(values)])
+        return _column_by_column(values, name, text)
     if array.dtype.kind in "OUST":
-        return _real_objects(array, values, name)
+        return _real_objects(array, values, name, text)
+    if array.dtype.names:
+        raise TypeError(
+            f"{name} must hold real numbers, got a structured array: make columns of its fields, as with "
+            f"numpy.lib.recfunctions.structured_to_unstructured"
+        )
     kind = {"c": "complex", "M": "datetime", "m": "duration"}.get(array.dtype.kind, str(array.dtype))
     raise TypeError(f"{name} must hold real numbers, got {kind} data (dtype {array.dtype})")
 
 
-def _is_plain(frame: Any) -> bool:
-    """Whether each column is one of real numbers: a whole frame may turn others, such as dates, into numbers.
+def _is_plain(frame: Any, name: str) -> bool:
+    """Whether each column holds a real number a row: a whole frame may turn others, such as dates, into numbers.
 
     Of a frame that knows its dtypes one column of each is looked at.
     """
-    names = column_names(frame)
-    kinds = dict(zip(getattr(frame, "dtypes", names), names, strict=True))
-    return all(np.asarray(frame[key][:0]).dtype.kind in REAL for key in kinds.values())
+    places, read = range(len(column_names(frame))), _reader(frame)
+    kinds = dict(zip(getattr(frame, "dtypes", places), places, strict=True))
+    probes = [as_array(read(place)[:0], called(frame, name, place)) for place in kinds.values()]
+    return all(probe.dtype.kind in REAL and probe.ndim == 1 for probe in probes)
 
 
-def _real_objects(array: Array, values: Any, name: str) -> Array:
+def _column_by_column(frame: Any, name: str, text: str) -> Array:
+    """The columns of a frame, side by side."""
+    arrays = []
+    for it, values in columns(frame, name):
+        array = real_array(values, it, text)
+        if array.ndim != 1:
+            raise ValueError(
+                f"{it} must hold one number a row, got rows of shape {array.shape[1:]}: make columns of them, or give "
+                f"it a branch of its own (Branches)"
+            )
+        arrays.append(array)
+    return np.column_stack(arrays)
+
+
+def _real_objects(array: Array, values: Any, name: str, text: str) -> Array:
     """The array as float64, or one sentence on the first object of it that is no number."""
     if array.dtype.kind != "O" and isinstance(values, (list, tuple)):  # NumPy makes text of numbers beside text
         array = np.asarray(values, object)
     objects = array.ravel().tolist()
-    if not isinstance(getattr(values, "dtype", array.dtype), np.dtype):  # a column whose dtype allows for nulls
+    dtype = getattr(values, "dtype", getattr(values, "type", array.dtype))
+    if not isinstance(dtype, np.dtype):  # a column whose dtype (Arrow's type) allows for nulls
         objects = [np.nan if is_null(value) else value for value in objects]
     numbers = {kind for kind in set(map(type, objects)) if issubclass(kind, (Real, Decimal, np.bool_))}
     at = next((at for at, value in enumerate(objects) if type(value) not in numbers), None)
@@ -141,11 +228,12 @@ def _real_objects(array: Array, values: Any, name: str) -> Array:
         raise TypeError(f"{name} must hold real numbers, got {shown}")
     row = at // array[:1].size
     if isinstance(value, (str, bytes)):
-        raise TypeError(
-            f"{name} must hold real numbers, got text: row {row} holds {shown}; a StringLookup layer makes numbers of "
-            f"text"
-        )
-    hint = ": fill it first, as with fillna" if is_null(value) else f", of type {type(value).__name__}"
+        raise TypeError(f"{name} must hold real numbers, got text: row {row} holds {shown}" + (text and f"; {text}"))
+    hint = f", of type {type(value).__name__}"
+    if is_null(value):
+        hint = ": fill it first, as with fillna"
+    elif isinstance(value, (list, tuple, np.ndarray)):
+        hint += ": make columns of them, as with numpy.stack"
     raise TypeError(f"{name} must hold real numbers, but row {row} holds {shown}{hint}")
 
 

@@ -165,23 +165,31 @@ def depend_on_batches(goals: Sequence[Goal], weighted: bool) -> bool:
 
 
 def targets(
-    y: Any, rows: int, goals: Sequence[Goal], outputs: Sequence[int], dtype: str, *, check_finite: bool, name: str = "y"
+    y: Any,
+    rows: int,
+    goals: Sequence[Goal],
+    outputs: Sequence[int],
+    dtype: str,
+    *,
+    check_finite: bool,
+    names: tuple[str, str] = ("x", "y"),
 ) -> Any:
-    """Y as the engine reads it: targets side by side, labels side by side, or a pair of both.
+    """Y as the engine reads it: targets side by side, labels side by side, or a pair of both; `names`: of x and y.
 
     Raises
     ------
     TypeError, ValueError
         In one sentence, before anything changes.
     """
+    beside, name = names
+    told: dict[str, Any] = {"check_finite": check_finite, "beside": beside}
     if not goals[0].name:
-        return data.targets(y, rows, outputs[0], goals[0].loss, dtype, check_finite=check_finite, name=name)
+        return data.targets(y, rows, outputs[0], goals[0].loss, dtype, name=name, **told)
     if y is None:
         raise ValueError(f"{name} is missing: it must be a dict with {', '.join(repr(goal.name) for goal in goals)}")
-    names, found = [goal.name for goal in goals], []
-    for goal, one, columns in zip(goals, by_name(frames.by_column(y, names), names, name), outputs, strict=True):
-        key = f"{name}[{goal.name!r}]"
-        found.append(data.targets(one, rows, columns, goal.loss, dtype, check_finite=check_finite, name=key))
+    heads, found = [goal.name for goal in goals], []
+    for goal, one, columns in zip(goals, by_name(frames.by_column(y, heads, name), heads, name), outputs, strict=True):
+        found.append(data.targets(one, rows, columns, goal.loss, dtype, name=f"{name}[{goal.name!r}]", **told))
     dense = [array for goal, array in zip(goals, found, strict=True) if goal.loss.targets != losses.LABELS]
     labels = [array for goal, array in zip(goals, found, strict=True) if goal.loss.targets == losses.LABELS]
     if not labels:
@@ -201,7 +209,7 @@ def sample_weights(
         In one sentence.
     """
     names = [goal.name for goal in goals]
-    weights = frames.by_column(weights, names) if goals[0].name else weights
+    weights = frames.by_column(weights, names, name) if goals[0].name else weights
     listed = isinstance(weights, (list, tuple)) and len(weights) > 0 and np.ndim(weights[0]) > 0
     if not goals[0].name or not (listed or isinstance(weights, Mapping)):
         return data.sample_weights(weights, rows, dtype, check_finite=check_finite, name=name)

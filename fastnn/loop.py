@@ -352,6 +352,7 @@ def predict(model: Sequential, feed: Feed, steps: int | None, hooks: CallbackLis
         seen += chunk.steps
         reporter.update(seen, {})
     hooks.call("on_predict_end", {})
+    outputs = outputs or [np.empty((0, engine.plan.outputs), engine.plan.dtype)]
     return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
 
 

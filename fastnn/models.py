@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from fastnn import goals, layers, loop, utils
+from fastnn import data, goals, layers, loop, utils
 from fastnn._arguments import no_arguments_of_arrays, optional_count
 from fastnn._registry import absent
 from fastnn._settings import flag
@@ -190,7 +190,7 @@ class Sequential(Trainer):
         engine = self._need_engine("backward")
         if self._heads is not None:
             grad = self._heads.joined(grad, "grad")
-        return engine.backward(np.ascontiguousarray(grad, engine.plan.dtype))
+        return engine.backward(data.gradient(grad, engine.plan.outputs, engine.plan.dtype))
 
     @property
     def gradients(self) -> list[Array]:

@@ -218,7 +218,7 @@ class Network:
             raise TypeError(f"{name} is a list of arrays, but a model with branches needs a dict of them with {keys}")
         x = prepared(self.layers, x, name)
         if (known or (self.layers[0].input_features if self.layers else None)) == 1 and np.ndim(x) == 1:
-            x = np.asarray(x)[:, None]  # rows of the one feature, as in Keras
+            x = frames.real_array(x, name)[:, None]  # rows of the one feature, as in Keras
         x = one_axis(self.layers, self._told_axes, x, name)
         rows = data.inputs(x, known, dtype, check_finite=check_finite, name=name, defer=defer)
         return rows, rows.shape[1]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from fastnn import config, data, goals, loop, losses, optimizers, plan
+from fastnn import config, data, frames, goals, loop, losses, optimizers, plan
 from fastnn._arguments import no_arguments_of_arrays, optional_count, validation_due
 from fastnn._engine import Engine, epoch_order
 from fastnn._functions import Functions
@@ -182,7 +182,7 @@ class Trainer(Network):
         outputs = engine.plan.outputs if engine else plan.lower(self.layers, features, dtype).outputs
         self._checked(rows, names[0])
         widths = self._widths(outputs)
-        wanted = goals.targets(y, len(rows), self._goals, widths, dtype, check_finite=check_finite, name=names[1])
+        wanted = goals.targets(y, len(rows), self._goals, widths, dtype, check_finite=check_finite, names=names)
         if engine is None:
             with self._home.lock:
                 if self._engine is None:  # another thread may have been faster
@@ -463,6 +463,7 @@ class Trainer(Network):
         before = self.history, self.stop_training
         # The first epoch can look at x while it trains: it sees all of x, and nobody sees steps that it takes back.
         may_wait = check_finite and self.built and not hooks.callbacks and steps is None and first < epochs
+        may_wait = may_wait and not frames.has_names(x)  # a sentence says which column of x
         may_wait = may_wait and self._takes_any_number() and not isinstance(self.optimizer, optimizers.LBFGS)
         with self._as_it_was_on_error():
             taken = (batch, steps)
@@ -607,6 +608,7 @@ class Trainer(Network):
         self._need_engine("evaluate")
         taken = (optional_count("batch_size", batch_size), wanted)
         may_wait = check_finite and not hooks.callbacks and wanted is None and self._takes_any_number()
+        may_wait = may_wait and not frames.has_names(x)  # as in fit
         feed = self._feed("evaluate", x, y, sample_weight, taken, check_finite=check_finite, check_x=not may_wait)
         engine, _, _ = self._ready("evaluate")
         waits = may_wait and loop.check_later(engine, feed, 0)

@@ -9,7 +9,7 @@ import polars
 import pytest
 
 import fastnn
-from fastnn import frames, layers
+from fastnn import data, frames, layers
 
 COLUMNS = {
     "age": [20, 30, 40, 50, 60, 35],
@@ -148,7 +148,7 @@ def test_what_is_no_number_is_named(library):
     before = model.get_weights()
     with pytest.raises(TypeError, match=r"x\['city'\] must hold real numbers, got text"):
         model.fit(frame({"age": [1, 2], "income": [1.0, 2.0], "city": ["a", "b"]}), [0, 1], verbose=0)
-    with pytest.raises(ValueError, match="x must be finite, but row 1 holds a NaN"):
+    with pytest.raises(ValueError, match=r"x\['age'\] must be finite, but row 1 holds a NaN"):
         model.fit(frame({"age": [1.0, float("nan")], "income": [1.0, 2.0], "owner": [1, 2]}), [0, 1], verbose=0)
     with pytest.raises(ValueError, match="x has no 'income', which the branch 'numbers' takes"):
         with_names().predict(frame({"age": [1.0], "owner": [1]}))
@@ -164,7 +164,7 @@ def test_missing_values_of_pandas_and_polars():
     for frame in (nullable, polars.DataFrame({"age": [1, None], "income": [1.0, 2.0], "owner": [1, 0]})):
         np.testing.assert_array_equal(np.isnan(plain().predict(frame))[:, 0], [False, True])
         np.testing.assert_array_equal(np.isnan(with_names().predict(frame)["price"])[:, 0], [False, True])
-        with pytest.raises(ValueError, match="x must be finite, but row 1"):
+        with pytest.raises(ValueError, match=r"x\['age'\] must be finite, but row 1"):
             plain().fit(frame, [0, 1], verbose=0)
 
 
@@ -230,9 +230,276 @@ def test_rows_go_by_place_not_by_index():
 def test_queries_that_have_not_run_are_refused():
     lazy = polars.DataFrame(COLUMNS).lazy()
     for model in (plain(), with_names()):
-        with pytest.raises(TypeError, match=r"x is a LazyFrame, whose rows are not there yet: pass x.collect\(\)"):
+        with pytest.raises(
+            TypeError, match=r"x is a LazyFrame, whose rows are not there yet: pass what its collect\(\) gives"
+        ):
             model.predict(lazy)
         with pytest.raises(TypeError, match="x is a LazyFrame"):
             model.freeze()(lazy)
     with pytest.raises(TypeError, match="y is a LazyFrame"):
         plain().fit(X, lazy, verbose=0)
+
+
+# ---- odd columns ----
+
+TEXT = "must hold real numbers, got text: row 0 holds 'a'; a StringLookup layer makes numbers of text"
+C = r"x\['c'\] "
+NUMBERS = C + "must hold real numbers, "
+A = [1.0, 2.0, 3.0]
+NAN = np.nan
+
+
+def frame_of(names, *values):
+    """A frame of pandas, in which names may be there twice."""
+    return pandas.concat([pandas.Series(column) for column in values], axis=1, keys=range(len(names))).set_axis(
+        names, axis=1
+    )
+
+
+def nullable(*values, dtype):
+    return pandas.Series(list(values), dtype=dtype)
+
+
+def pandas_frames():
+    """What odd columns of pandas are: rows, or the sentence about them."""
+    flags, levels = nullable(True, None, False, dtype="boolean"), pandas.MultiIndex.from_tuples
+    one = {"a": A}
+    return {
+        "a name twice": (frame_of(["a", "a", "b"], A, [4.0, 5, 6], [7, 8, 9]), [[1, 4, 7], [2, 5, 8], [3, 6, 9]]),
+        "a name twice beside nullable bools": (
+            frame_of(["a", "a", "flag"], A, [4.0, 5, 6], flags), [[1, 4, 1], [2, 5, NAN], [3, 6, 0]],
+        ),
+        "a name twice beside integers with a null": (
+            frame_of(["a", "n", "a"], A, nullable(1, None, 3, dtype="Int64"), A), [[1, 1, 1], [2, NAN, 2], [3, 3, 3]],
+        ),
+        "a name twice beside objects": (
+            frame_of(["a", "a"], A, nullable(1, 2.5, True, dtype=object)), [[1, 1], [2, 2.5], [3, 1]],
+        ),
+        "text under a name twice": (frame_of(["a", "a"], A, list("abc")), rf"column 1 of x \('a'\) {TEXT}"),
+        "dates under a name twice": (
+            frame_of(["a", "a"], A, pandas.date_range("2020", periods=3)),
+            r"column 1 of x \('a'\) must hold real numbers, got datetime data",
+        ),
+        "names on two levels": (frame_of(levels([("a", "x"), ("a", "y")]), A, flags), [[1, 1], [2, NAN], [3, 0]]),
+        "text on two levels": (
+            frame_of(levels([("a", "x"), ("a", "y")]), A, list("abc")), rf"x\[\('a', 'y'\)\] {TEXT}",
+        ),
+        "names that are numbers": (frame_of([1, 0], A, flags), [[1, 1], [2, NAN], [3, 0]]),
+        "names that are missing": (frame_of([None, NAN, "a"], A, A, flags), [[1, 1, 1], [2, 2, NAN], [3, 3, 0]]),
+        "names of attributes": (
+            frame_of(["columns", "column_names", "dtypes", "iloc"], A, A, flags, A),
+            [[1, 1, 1, 1], [2, 2, NAN, 2], [3, 3, 0, 3]],
+        ),
+        "categories of numbers": (
+            pandas.DataFrame(one | {"c": pandas.Categorical([7, None, 5])}), [[1, 7], [2, NAN], [3, 5]],
+        ),
+        "categories of text": (pandas.DataFrame(one | {"c": pandas.Categorical(list("abc"))}), C + TEXT),
+        "sparse": (pandas.DataFrame(one | {"c": pandas.arrays.SparseArray([0, 0, 5.0])}), [[1, 0], [2, 0], [3, 5]]),
+        "objects with None": (
+            pandas.DataFrame(one | {"c": nullable(1, None, 3, dtype=object)}),
+            NUMBERS + "but row 1 holds None: fill it first",
+        ),
+        "lists": (
+            pandas.DataFrame(one | {"c": [[1.0], [2.0], [3.0]]}),
+            NUMBERS + r"but row 0 holds \[1.0\], of type list: make columns of them, as with numpy",
+        ),
+        "dates with a zone": (
+            pandas.DataFrame(one | {"c": pandas.date_range("2020", periods=3, tz="UTC")}),
+            NUMBERS + "but row 0 holds Timestamp",
+        ),
+        "periods": (
+            pandas.DataFrame(one | {"c": pandas.period_range("2020", periods=3)}),
+            NUMBERS + "but row 0 holds Period",
+        ),
+        "intervals": (
+            pandas.DataFrame(one | {"c": pandas.interval_range(0, 3)}),
+            NUMBERS + "but row 0 holds Interval",
+        ),
+        "complex": (pandas.DataFrame(one | {"c": [1j, 2, 3]}), NUMBERS + "got complex data"),
+        "integers past 2**63": (pandas.DataFrame({"a": [2**63, -1, 2**70]}), [[2.0**63], [-1], [2.0**70]]),
+        "no columns": (pandas.DataFrame(index=range(3)), r"x must have at least one feature, got shape \(3, 0\)"),
+    }  # fmt: skip
+
+
+def polars_frames():
+    one = {"a": A}
+    return {
+        "nulls": (polars.DataFrame(one | {"c": [1, None, 3]}), [[1, 1], [2, NAN], [3, 3]]),
+        "nothing but nulls": (polars.DataFrame(one | {"c": [None] * 3}), [[1, NAN], [2, NAN], [3, NAN]]),
+        "categories of text": (
+            polars.DataFrame(one | {"c": polars.Series(list("abc"), dtype=polars.Categorical)}), C + TEXT,
+        ),
+        "enumeration": (
+            polars.DataFrame(one | {"c": polars.Series(list("abc"), dtype=polars.Enum(list("abc")))}),
+            C + TEXT,
+        ),
+        "lists": (
+            polars.DataFrame(one | {"c": [[1, 2]] * 3}),
+            NUMBERS + r"but row 0 holds array\(\[1, 2\]\), of type ndarray: make columns of them",
+        ),
+        "arrays": (
+            polars.DataFrame(one | {"c": polars.Series([[1, 2]] * 3, dtype=polars.Array(polars.Int64, 2))}),
+            C + r"must hold one number a row, got rows of shape \(2,\): make columns of them",
+        ),
+        "nothing but arrays": (
+            polars.DataFrame({"c": polars.Series([[1, 2]] * 3, dtype=polars.Array(polars.Int64, 2))}),
+            C + r"must hold one number a row, got rows of shape \(2,\): make columns of them",
+        ),
+        "structs": (
+            polars.DataFrame(one | {"c": [{"x": 1, "y": 2}] * 3}),
+            C + r"must hold one number a row, got rows of shape \(2,\)",
+        ),
+        "bytes": (polars.DataFrame(one | {"c": [b"a"] * 3}), NUMBERS + "got text: row 0 holds b'a'"),
+        "integers of 128 bits": (
+            polars.DataFrame(one | {"c": polars.Series([1, 2, 3], dtype=polars.Int128)}),
+            C + "must be what NumPy can read, but of this Series it says: cannot convert",
+        ),
+        "no columns": (polars.DataFrame(), "x must have at least one feature, got shape"),
+    }  # fmt: skip
+
+
+def arrow_tables():
+    arrow = pytest.importorskip("pyarrow")
+    a = arrow.array(A)
+
+    def beside(values, kind=None):
+        return arrow.table({"a": a, "c": arrow.array(values, kind)})
+
+    return {
+        "numbers": (beside([4, 5, 6]), [[1, 4], [2, 5], [3, 6]]),
+        "a batch of a table": (arrow.record_batch([a, a], ["a", "c"]), [[1, 1], [2, 2], [3, 3]]),
+        "a name twice": (arrow.table([a, arrow.array([4, 5, 6])], ["a", "a"]), [[1, 4], [2, 5], [3, 6]]),
+        "a name twice beside bools with a null": (
+            arrow.table([a, a, arrow.array([True, None, False])], ["a", "a", "c"]), [[1, 1, 1], [2, 2, NAN], [3, 3, 0]],
+        ),
+        "text under a name twice": (
+            arrow.table([a, arrow.array(list("abc"))], ["a", "a"]), rf"column 1 of x \('a'\) {TEXT}",
+        ),
+        "integers with a null": (beside([1, None, 3]), [[1, 1], [2, NAN], [3, 3]]),
+        "decimals with a null": (beside([Decimal("1.5"), None, Decimal(3)]), [[1, 1.5], [2, NAN], [3, 3]]),
+        "nothing but nulls": (beside([None] * 3), [[1, NAN], [2, NAN], [3, NAN]]),
+        "half": (beside(np.array([1, 2, 3], "f2")), [[1, 1], [2, 2], [3, 3]]),
+        "dictionary of numbers": (arrow.table({"c": arrow.array([7, 5, 7]).dictionary_encode()}), [[7], [5], [7]]),
+        "dictionary of text": (
+            arrow.table({"a": a, "c": arrow.array(list("abc")).dictionary_encode()}), C + TEXT,
+        ),
+        "lists": (
+            beside([[1, 2]] * 3),
+            NUMBERS + r"but row 0 holds array\(\[1, 2\]\), of type ndarray: make columns of them",
+        ),
+        "times": (beside([datetime.datetime(2020, 1, 1)] * 3), NUMBERS + "got datetime data"),
+    }  # fmt: skip
+
+
+def of_narwhals():
+    """Frames of other libraries as narwhals shows them."""
+    narwhals = pytest.importorskip("narwhals")
+    tables = {f"{name} of polars": frame for name, frame in polars_frames().items() if name != "no columns"}
+    tables |= {f"{name} of Arrow": table for name, table in arrow_tables().items() if "a name" not in name}
+    return {
+        name: (narwhals.from_native(frame, eager_only=True), wanted)
+        for name, (frame, wanted) in tables.items()
+        if "batch" not in name
+    }
+
+
+def pandas_on_arrow():
+    arrow = pytest.importorskip("pyarrow")
+
+    def beside(values, kind):
+        return pandas.DataFrame({"a": A, "c": pandas.array(values, dtype=pandas.ArrowDtype(kind))})
+
+    return {
+        "integers": (beside([1, None, 3], arrow.int64()), [[1, 1], [2, NAN], [3, 3]]),
+        "bools": (beside([True, None, False], arrow.bool_()), [[1, 1], [2, NAN], [3, 0]]),
+        "decimals": (beside([Decimal("1.5"), None, Decimal(3)], arrow.decimal128(5, 2)), [[1, 1.5], [2, NAN], [3, 3]]),
+        "text": (beside(list("abc"), arrow.string()), C + TEXT),
+        "lists": (
+            beside([[1]] * 3, arrow.list_(arrow.int64())),
+            NUMBERS + r"but row 0 holds array\(\[1\]\), of type ndarray: make columns of them",
+        ),
+        "times": (beside([1, 2, 3], arrow.timestamp("s")), NUMBERS + "got datetime data"),
+        "a name twice": (
+            beside([1, None, 3], arrow.int64()).set_axis(["a", "a"], axis=1), [[1, 1], [2, NAN], [3, 3]],
+        ),
+    }  # fmt: skip
+
+
+LIBRARIES = [pandas_frames, pandas_on_arrow, polars_frames, arrow_tables, of_narwhals]
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_odd_columns_are_the_right_array_or_one_sentence_that_names_them(library):
+    """Never more or fewer features than columns."""
+    for kind, (frame, wanted) in library().items():
+        if not isinstance(wanted, str):
+            found = data.inputs(frame, None, "float64", check_finite=False)
+            np.testing.assert_array_equal(found, wanted, err_msg=kind)
+            continue
+        with pytest.raises((TypeError, ValueError), match=f"^{wanted}") as caught:
+            data.inputs(frame, None, "float64", check_finite=False)
+        assert "\n" not in str(caught.value), kind
+
+
+def test_a_name_twice_in_a_model():
+    """As many features as columns; and where a name says which column, one sentence."""
+    frame = frame_of(["a", "a", "flag"], A, [4.0, 5.0, 6.0], nullable(True, False, True, dtype="boolean"))
+    model = fastnn.Sequential([layers.Dense(1)])
+    model.compile("sgd", "mse")
+    model.fit(frame, A, verbose=0)
+    assert model.weights[0].shape == (3, 1)
+    normalization = layers.Normalization()
+    normalization.adapt(frame)
+    np.testing.assert_allclose(normalization.mean, [[2.0, 5.0, 2 / 3]])
+
+    named = fastnn.Sequential([layers.Branches({"flag": [], "a": [fastnn.Input((1,))]}), layers.Dense(1)])
+    named.compile("sgd", "mse")
+    with pytest.raises(ValueError, match="x has 2 columns named 'a': give each a name of its own"):
+        named.fit(frame, A, verbose=0)
+    with pytest.raises(ValueError, match="y has 2 columns named 'price': give each a name of its own"):
+        with_names().evaluate(COLUMNS, frame_of(["price", "price", "sold"], *[[0] * 6] * 3), verbose=0)
+
+
+@each
+def test_a_missing_number_is_named_by_row_and_column(library):
+    """Wherever somebody looks for one, also in x so large that the first epoch of another x would look."""
+    rows = 1_000_000
+    values = {"age": np.zeros(rows), "income": np.zeros(rows), "owner": np.zeros(rows)}
+    values["income"][rows - 2] = np.nan
+    few = FRAMES[library]({name: column[-3:] for name, column in values.items()})
+    many = FRAMES[library](values)
+    here, there = (rf"x\['income'\] must be finite, but row {row} holds" for row in (1, rows - 2))
+    two = {name: values[:3] for name, values in TARGETS.items()}
+    for make, x, y, match in (
+        (plain, few, A, here),
+        (plain, many, np.zeros(rows), there),
+        (with_names, few, two, here),
+    ):
+        with pytest.raises(ValueError, match=f"^{match}"):
+            make().fit(x, y, verbose=0)
+        with pytest.raises(ValueError, match=f"^{match}"):
+            make().evaluate(x, y, verbose=0)
+        with pytest.raises(ValueError, match=f"^{match}"):
+            make().predict(x, check_finite=True)
+    with pytest.raises(ValueError, match=rf"^validation_data's {here}"):
+        plain().fit(X, np.zeros(6), validation_data=(few, np.zeros(3)), verbose=0)
+    with pytest.raises(ValueError, match=r"^y\['price'\] must be finite, but row 1 holds"):
+        plain().fit(X[:2], FRAMES[library]({"price": [1.0, np.nan]}), verbose=0)
+    model = fastnn.Sequential([layers.Branches({"numbers": []}), layers.Dense(1)])
+    model.compile("sgd", "mse")
+    with pytest.raises(ValueError, match=r"^x\['numbers'\]\['income'\] must be finite, but row 1 holds"):
+        model.fit({"numbers": few}, np.zeros(3), verbose=0)
+
+
+@each
+def test_what_is_no_token_is_named_by_row_and_column(library):
+    make = FRAMES[library]
+    with pytest.raises(
+        TypeError, match=r"^data\['b'\] must hold text for this StringLookup, but row 1 holds (None|nan): f"
+    ):
+        layers.StringLookup().adapt(make({"a": ["x", "y"], "b": np.array(["x", None], object)}))
+    with pytest.raises(ValueError, match=r"^data\['b'\] must hold whole numbers for this IntegerLookup, but row 1 hol"):
+        layers.IntegerLookup().adapt(make({"a": [1, 2], "b": [1.0, 1.5]}))
+    lookup = layers.IntegerLookup()
+    lookup.adapt(np.array([2**60 + 1, 2**60], object))  # as pandas holds integers among other objects
+    assert lookup.get_vocabulary(include_special_tokens=False) == [2**60 + 1, 2**60]

@@ -225,7 +225,12 @@ BAD = {
         "x must have rows of one length, but row 1 has 2 values and row 0",
     ),
     "ragged y": (X[:2], [[1, 2], [1]], ValueError, "y must have rows of one length, but row 1 has 1 values"),
-    "masked": (np.ma.masked_equal(X, X[0, 0]), Y, ValueError, r"x has masked values.*: fill them first, as with x\."),
+    "masked": (
+        np.ma.masked_equal(X, X[0, 0]),
+        Y,
+        ValueError,
+        r"x has masked values.*: fill them first, as with its filled\(\)",
+    ),
     "masked y": (X, np.ma.masked_equal(Y, 0), ValueError, "y has masked values"),
     "no targets": (X, None, ValueError, "y is missing"),
     "one-hot": (X, np.eye(4)[Y], ValueError, "need categorical_crossentropy"),

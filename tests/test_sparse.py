@@ -393,7 +393,7 @@ def test_bad_values():
         model.fit(sparse.csr_matrix((10, 6)), y)
     with pytest.raises(TypeError, match="real numbers, got a sparse matrix of dtype complex"):
         model.fit(x.astype(complex), y)
-    with pytest.raises(TypeError, match="y is a sparse matrix, which it cannot be: pass y"):
+    with pytest.raises(TypeError, match="y is a sparse matrix, which it cannot be: pass what its toarray"):
         model.fit(x, sparse.csr_matrix(y[:, None]), check_finite=False)
     with pytest.raises(ValueError, match="same number of rows"):
         model.fit(x, y[:4], check_finite=False)

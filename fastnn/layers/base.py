@@ -16,7 +16,7 @@ from fastnn import constraints, regularizers
 from fastnn._registry import check_known_method
 from fastnn._settings import Setting
 from fastnn.config import check_policy
-from fastnn.frames import REAL, as_array, is_frame
+from fastnn.frames import REAL, as_array, is_frame, real_array
 from fastnn.initializers import Initializer
 from fastnn.layers._op import Op, Rule
 from fastnn.sparse import SparseRows
@@ -175,17 +175,19 @@ def check_preparation(layers: Iterable[Layer], *, raw: bool) -> None:
 
 def set_arrays(views: dict[str, npt.NDArray[Any]], arrays: Sequence[npt.ArrayLike]) -> None:
     """Copy arrays into views, all or none."""
-    given = [np.asarray(array) for array in arrays]
+    given = list(arrays)
     if len(given) != len(views):
         raise ValueError(f"weights must hold {len(views)} arrays, got {len(given)}")
-    for (name, view), array in zip(views.items(), given, strict=True):
+    converted = []
+    for (name, view), values in zip(views.items(), given, strict=True):
+        array = real_array(values, f"weights for {name}", "")
         if array.shape != view.shape:
             raise ValueError(f"weights for {name} must have shape {view.shape}, got {array.shape}")
-        if array.dtype.kind not in "fiub":
-            raise TypeError(f"weights for {name} must hold real numbers, got dtype {array.dtype}")
-    # What may lack memory comes before the first view changes.
-    ready = [np.asarray(array, view.dtype) for view, array in zip(views.values(), given, strict=True)]
-    for view, array in zip(views.values(), ready, strict=True):
+        with np.errstate(over="ignore"):
+            converted.append(array.astype(view.dtype))  # a copy: the array may be another of the views
+        if array.dtype != view.dtype and np.isinf(converted[-1]).sum() > np.isinf(array).sum():
+            raise ValueError(f"weights for {name} must lie in the range of {view.dtype}")
+    for view, array in zip(views.values(), converted, strict=True):  # what may lack memory is done
         view[...] = array
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn._registry import by_name
+from fastnn.frames import real_array
 from fastnn.layers._op import Op
 from fastnn.layers.container import Parallel
 
@@ -58,7 +59,9 @@ class Heads(Parallel):
 
     def joined(self, values: Any, argument: str) -> npt.NDArray[Any]:
         """The other way round: one matrix from an array for each head."""
-        arrays = [np.asarray(array) for array in by_name(values, list(self.outputs), argument)]
+        names = list(self.outputs)
+        given = zip(names, by_name(values, names, argument), strict=True)
+        arrays = [real_array(array, f"{argument}[{name!r}]", "") for name, array in given]
         for array, (name, width) in zip(arrays, self.outputs.items(), strict=True):
             if array.ndim != 2 or array.shape[1] != width or len(array) != len(arrays[0]):
                 raise ValueError(f"{argument}[{name!r}] must have shape (rows, {width}), got {array.shape}")

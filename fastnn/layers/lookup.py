@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn._settings import flag
-from fastnn.frames import as_array, is_null
+from fastnn.frames import as_array, called, column_names, columns, is_frame, is_null
 from fastnn.layers._op import ENCODINGS, Op
 from fastnn.layers.base import Layer, NotYetError, check_width
 from fastnn.layers.categories import LARGEST, check_output_mode, encode_op, encoded_width
@@ -24,7 +24,10 @@ MASKED = -1  # among indices for columns: no column is set
 
 def as_columns(values: Any, name: str) -> npt.NDArray[Any]:
     """An array of rows and columns; values of shape (rows,) are one column."""
-    array = as_array(values, name)
+    if is_frame(values) and len(column_names(values)) > 0:  # as a whole it may turn dates into numbers
+        array = np.column_stack([as_array(column, it) for it, column in columns(values, name)])
+    else:
+        array = as_array(values, name)
     if array.ndim not in (1, 2):
         raise ValueError(f"{name} must have shape (rows,) or (rows, columns), got {array.shape}")
     return array if array.ndim == 2 else array[:, None]
@@ -383,9 +386,9 @@ class StringLookup(Lookup):
         for at, token in enumerate(tokens):
             if not isinstance(token, str):
                 if not isinstance(token, bytes):
-                    row = at // array.shape[1]
-                    hint = _instead_of_text(token)
-                    raise TypeError(f"{name} must hold text for {self._called}, but row {row} holds {token!r}{hint}")
+                    row, place = divmod(at, array.shape[1])
+                    it, hint = called(values, name, place), _instead_of_text(token)
+                    raise TypeError(f"{it} must hold text for {self._called}, but row {row} holds {token!r}{hint}")
                 tokens[at] = token.decode(self.encoding)
         return tokens, array.shape
 
@@ -475,14 +478,17 @@ class IntegerLookup(Lookup):
 
     def _flat(self, values: Any, name: str) -> tuple[Indices, tuple[int, int]]:
         array = as_columns(values, name)
+        if array.dtype.kind == "O":
+            array = self._of_objects(array, values, name)
         if array.dtype.kind == "f":
             whole = np.isfinite(array) & (array == np.floor(array)) & (np.abs(array) < 2**63)
             if not whole.all():
-                row = int(np.argmin(whole.all(axis=1)))
-                value = array[row][~whole[row]][0]
+                row, place = np.argwhere(~whole)[0]
+                value = array[row, place]
                 hint = ": fill it first, as with fillna(-1)" if np.isnan(value) else ""
                 raise ValueError(
-                    f"{name} must hold whole numbers for {self._called}, but row {row} holds {value:g}{hint}"
+                    f"{called(values, name, place)} must hold whole numbers for {self._called}, but row {row} holds "
+                    f"{value:g}{hint}"
                 )
         elif array.dtype.kind not in "iub":
             hint = "; for text there is StringLookup" if array.dtype.kind in "OUST" else ""
@@ -490,6 +496,20 @@ class IntegerLookup(Lookup):
         elif array.dtype == np.uint64 and array.size and array.max() >= 2**63:
             raise ValueError(f"{name} must hold numbers of 64 bits with a sign, got {array.max()}")
         return array.ravel().astype(np.int64), array.shape
+
+    def _of_objects(self, array: npt.NDArray[Any], values: Any, name: str) -> Indices:
+        """Python's integers, exactly as they are."""
+        objects = array.ravel().tolist()
+        for at, value in enumerate(objects):
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not -(2**63) <= value < 2**63:
+                row, place = divmod(at, array.shape[1])
+                hint = "; for text there is StringLookup" if isinstance(value, (str, bytes)) else ""
+                hint = ": fill it first, as with fillna(-1)" if is_null(value) else hint
+                raise TypeError(
+                    f"{called(values, name, place)} must hold whole numbers of 64 bits for {self._called}, but row "
+                    f"{row} holds {value!r}{hint}"
+                )
+        return np.array(objects, np.int64).reshape(array.shape)
 
     def _find(self, tokens: Indices) -> Indices:
         at = np.minimum(np.searchsorted(self._sorted, tokens), len(self._sorted) - 1)

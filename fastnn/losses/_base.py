@@ -102,7 +102,7 @@ class Loss:
     def _checked(self, y_true: Any, y_pred: Any, sample_weight: Any) -> tuple[npt.NDArray[Any], Rows, Rows | None]:
         """Targets as the engine has them, predictions of two axes and weights, all but labels in float64."""
         y = flat_rows(real_array(y_pred, "y_pred"), "y_pred").astype(np.float64)
-        t = real_array(y_true, "y_true")
+        t = real_array(y_true, "y_true", data.CLASSES_OF_TEXT)
         t = flat_rows(t, "y_true") if t.ndim > 2 else t
         t = data.targets(t, len(y), y.shape[1], self, "float64", check_finite=False, name="y_true", beside="y_pred")
         return t, y, data.sample_weights(sample_weight, len(y), "float64", check_finite=False)

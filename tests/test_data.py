@@ -1,0 +1,259 @@
+"""Arrays of every layout and kind, wherever an array may be handed in: the right answer, or one clear sentence."""
+
+import re
+
+import numpy as np
+import pytest
+
+import fastnn
+from fastnn import layers
+
+GENERATOR = np.random.default_rng(0)
+X = GENERATOR.integers(-8, 9, (12, 3)) / 4  # exact in float16
+Y = GENERATOR.integers(0, 5, (12, 2)) / 4
+WEIGHTS = GENERATOR.integers(1, 5, (12, 1)) / 2
+
+
+class Subclass(np.ndarray):
+    pass
+
+
+class WithArray:
+    """As a tensor of another library: it has neither NumPy's methods nor an order of batches."""
+
+    def __init__(self, values):
+        self._values = values
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array(self._values, dtype)
+
+
+class WithDLPack:
+    """A tensor that NumPy can read by DLPack alone."""
+
+    def __init__(self, values):
+        self._values = np.array(values)
+
+    def __len__(self):
+        return len(self._values)
+
+    def __getitem__(self, item):
+        raise AssertionError("rows must not be asked for one by one")
+
+    def __dlpack__(self, **arguments):
+        return self._values.__dlpack__(**arguments)
+
+    def __dlpack_device__(self):
+        return self._values.__dlpack_device__()
+
+
+def unaligned(values, dtype="f4"):
+    raw = np.zeros(values.size * np.dtype(dtype).itemsize + 3, np.uint8)
+    out = raw[3:].view(dtype).reshape(values.shape)
+    out[...] = values
+    return out
+
+
+def apart(values):
+    wide = np.full((2 * values.shape[0], 3 * values.shape[1]), np.nan, "f4")
+    wide[::2, ::3] = values
+    return wide[::2, ::3]
+
+
+def odd_stride(values):
+    """Rows that begin at places no whole number of elements apart."""
+    fields = np.zeros(len(values), [("row", "f4", values.shape[1:]), ("other", "u1")])
+    fields["row"] = values
+    return fields["row"]
+
+
+def readonly(values):
+    values = np.array(values, "f4")
+    values.flags.writeable = False
+    return values
+
+
+LAYOUTS = {
+    "float64": np.array,
+    "unaligned": unaligned,
+    "unaligned float64": lambda values: unaligned(values, "f8"),
+    "odd strides": odd_stride,
+    "byte-swapped": lambda values: values.astype(">f4"),
+    "byte-swapped float64": lambda values: values.astype(">f8"),
+    "Fortran": lambda values: np.asfortranarray(values, "f4"),
+    "negative strides": lambda values: np.array(values[::-1, ::-1], "f4")[::-1, ::-1],
+    "backwards": lambda values: np.array(values[::-1], "f4")[::-1],
+    "apart": apart,
+    "float16": lambda values: values.astype("f2"),
+    "longdouble": lambda values: values.astype(np.longdouble),
+    "objects": lambda values: values.astype(object),
+    "nothing masked": lambda values: np.ma.masked_array(values, False),
+    "matrix": lambda values: values.view(np.matrix),
+    "memoryview": lambda values: memoryview(np.array(values)),
+    "readonly": readonly,
+    "subclass": lambda values: values.astype("f4").view(Subclass),
+    "lists": lambda values: values.tolist(),
+    "tuples": lambda values: tuple(map(tuple, values)),
+    "rows in a list": lambda values: list(values),
+    "__array__": WithArray,
+    "__dlpack__": WithDLPack,
+}
+
+
+def network():
+    model = fastnn.Sequential([layers.Input((3,)), layers.Dense(4, "tanh"), layers.Dense(2)])
+    for k, view in enumerate(model.weights):
+        view[...] = np.random.default_rng(k).normal(size=view.shape)
+    model._seed = 1
+    model.compile("adam", "mse", metrics=["mae"])
+    return model
+
+
+def fitted(x, y, **arguments):
+    model = network()
+    history = model.fit(x, y, batch_size=5, epochs=2, verbose=0, **arguments)
+    return [*history.history.values(), *model.get_weights()]
+
+
+def in_batches(x, y):
+    model = network()
+    model.fit(iter([(x, y), (X, Y)]), verbose=0)
+    return model.get_weights()
+
+
+def stepped(x, y, weights=None):
+    model = network()
+    return [model.train_on_batch(x, y, weights), *model.get_weights()]
+
+
+def back(grad):
+    model = network()
+    model.forward(X)
+    return [model.backward(grad), *model.gradients]
+
+
+def adapted(layer, values):
+    layer.adapt(values)
+    return [layer.mean, layer.variance] if isinstance(layer, layers.Normalization) else layer.bin_boundaries
+
+
+def with_weights(kernel):
+    model = network()
+    model.set_weights([kernel, *model.get_weights()[1:]])
+    model.layers[1].set_weights([kernel, model.get_weights()[1]])
+    return model.get_weights()
+
+
+ENTRIES = {  # what is handed in, what messages call it, and what comes of it
+    "fit x": (X, "x", lambda x: fitted(x, Y)),
+    "fit y": (Y, "y", lambda y: fitted(X, y)),
+    "fit sample_weight": (WEIGHTS, "sample_weight", lambda w: fitted(X, Y, sample_weight=w)),
+    "validation x": (X, "validation_data's x", lambda x: fitted(X, Y, validation_data=(x, Y))),
+    "validation y": (Y, "validation_data's y", lambda y: fitted(X, Y, validation_data=(X, y))),
+    "validation weights": (
+        WEIGHTS, "validation_data's sample_weight", lambda w: fitted(X, Y, validation_data=(X, Y, w)),
+    ),
+    "batches x": (X, "the first batch's x", lambda x: in_batches(x, Y)),
+    "batches y": (Y, "the first batch's y", lambda y: in_batches(X, y)),
+    "evaluate x": (X, "x", lambda x: network().evaluate(x, Y, verbose=0)),
+    "evaluate y": (Y, "y", lambda y: network().evaluate(X, y, verbose=0)),
+    "evaluate sample_weight": (WEIGHTS, "sample_weight", lambda w: network().evaluate(X, Y, sample_weight=w)),
+    "train_on_batch x": (X, "x", lambda x: stepped(x, Y)),
+    "train_on_batch y": (Y, "y", lambda y: stepped(X, y)),
+    "train_on_batch sample_weight": (WEIGHTS, "sample_weight", lambda w: stepped(X, Y, w)),
+    "test_on_batch": (X, "x", lambda x: network().test_on_batch(x, Y)),
+    "predict": (X, "x", lambda x: network().predict(x)),
+    "predict in steps": (X, "x", lambda x: network().predict(x, steps=3)),
+    "predict_on_batch": (X, "x", lambda x: network().predict_on_batch(x)),
+    "forward": (X, "x", lambda x: network().forward(x, training=True)),
+    "backward": (Y, "grad", back),
+    "Predictor": (X, "x", lambda x: network().freeze()(x)),
+    "Normalization.adapt": (X, "data", lambda x: adapted(layers.Normalization(), x)),
+    "Discretization.adapt": (X, "data", lambda x: adapted(layers.Discretization(num_bins=3), x)),
+    "set_weights": (np.array(X[:4].T), "weights for (dense/)?kernel", with_weights),
+    "loss": (Y, "y_true", lambda y: [fastnn.losses.MeanSquaredError()(y, Y + 1)]),
+}  # fmt: skip
+ANSWERS = {name: run(np.array(values, "f4")) for name, (values, _, run) in ENTRIES.items()}
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_arrays_of_every_layout_give_the_same_bits(layout, entry):
+    values, _, run = ENTRIES[entry]
+    before = values.copy()
+    for ours, theirs in zip(run(LAYOUTS[layout](values)), ANSWERS[entry], strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    np.testing.assert_array_equal(values, before)
+
+
+class Unreadable:
+    """A tensor that lies elsewhere."""
+
+    def __array__(self, dtype=None, copy=None):
+        raise RuntimeError("it lies on another device: call cpu() first")
+
+
+def with_one(values, odd):
+    objects = values.astype(object)
+    objects[1, 0] = odd
+    return objects
+
+
+NO_ARRAYS = {
+    "text": (lambda values: values.astype(str), "real numbers, got text: row 0 holds '"),
+    "text among numbers": (lambda values: with_one(values, "red"), "real numbers, got text: row 1 holds 'red'"),
+    "None": (lambda values: with_one(values, None), "real numbers, but row 1 holds None: fill it first"),
+    "a list in it": (lambda values: with_one(values, [1]), "but row 1 holds [1], of type list: make columns of them"),
+    "complex": (lambda values: values + 1j, "real numbers, got complex data"),
+    "dates": (lambda values: values.astype("M8[s]"), "real numbers, got datetime data"),
+    "fields": (
+        lambda values: np.zeros(len(values), [("a", "f4"), ("b", "f4")]), "real numbers, got a structured array",
+    ),
+    "masked": (
+        lambda values: np.ma.masked_equal(values, values[0, 0]), "masked values, whose mask would be lost: fill them",
+    ),
+    "rows of several lengths": (lambda values: [[1.0]] + [[1.0, 2.0]] * (len(values) - 1), "rows of one length"),
+    "elsewhere": (lambda values: Unreadable(), "but of this Unreadable it says: it lies on another device: call cpu()"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+@pytest.mark.parametrize("kind", NO_ARRAYS)
+def test_what_is_no_array_of_numbers_gets_one_sentence_of_the_argument(kind, entry):
+    make, sentence = NO_ARRAYS[kind]
+    values, name, run = ENTRIES[entry]
+    with pytest.raises((TypeError, ValueError)) as caught:
+        run(make(values))
+    message = str(caught.value)
+    assert re.match(f"{name} (must|has) ", message), message
+    assert sentence in message
+    assert "\n" not in message
+    assert ("StringLookup layer" in message) == (name.split("'s ")[-1] in ("x", "data") and "text" in kind)
+    assert ("numpy.unique" in message) == (name.split("'s ")[-1] in ("y", "y_true") and "text" in kind)
+
+
+BAD_SHAPES = {
+    "no axis": lambda values: 1.0,
+    "no columns": lambda values: values[:, :0],
+    "no rows": lambda values: values[:0],
+    "rows of two axes": lambda values: np.stack([values, values], axis=2),
+}
+ANSWER_NO_ROWS = ("predict", "predict in steps", "predict_on_batch", "forward", "Predictor")
+
+
+@pytest.mark.parametrize("entry", [entry for entry in ENTRIES if entry != "Discretization.adapt"])  # takes any shape
+@pytest.mark.parametrize("kind", BAD_SHAPES)
+def test_odd_shapes_get_one_sentence_of_the_argument(kind, entry):
+    values, name, run = ENTRIES[entry]
+    if kind == "no rows" and entry in ANSWER_NO_ROWS:
+        if entry != "predict in steps":
+            assert run(values[:0]).shape == (0, 2)
+        return
+    with pytest.raises((TypeError, ValueError), match=f"^([ \\w]+'s x and |x and |y_pred and |){name} must") as caught:
+        run(BAD_SHAPES[kind](values))
+    assert name.endswith("x") or "x[" not in str(caught.value)
+
+
+def test_no_rows_in_steps_are_an_answer_of_no_rows():
+    with pytest.warns(UserWarning, match="the data ran out"):
+        assert network().predict(X[:0], steps=3).shape == (0, 2)
