@@ -114,7 +114,7 @@ cdef class Predictor:
         Parameters
         ----------
         x : array-like, shape (rows, features) or (features,)
-            Or, of a model with branches, a dict of arrays or a data frame.
+            Or, of a model with branches, a dict of arrays or a data frame; a dict of scalars is as shape (features,).
         out : ndarray, optional
             Of this predictor's dtype, C-contiguous, shape (rows, outputs) or (outputs,): takes the result, so that
             nothing is allocated. Its memory must not reach into that of x.
@@ -172,7 +172,8 @@ cdef cnp.ndarray _rows(Predictor self, x):
     if is_sparse(x):
         raise TypeError("x is sparse, which a frozen Predictor cannot read: use the model's predict")
     if self._columns is not None and frames.has_names(x):
-        return data.named_inputs(x, *self._columns, self._dtype.name, check_finite=False)[0]
+        array = data.named_inputs(x, *self._columns, self._dtype.name, check_finite=False)[0]
+        return array[0] if data.is_row(x) else array
     values = frames.as_array(x, "x")
     if values.ndim == 1:
         return data.inputs(values[None, :], self._inputs, self._dtype.name, check_finite=False)[0]

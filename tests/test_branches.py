@@ -401,3 +401,115 @@ def test_a_failed_call_leaves_the_model_as_it_was():
     x["text"] = x["text"][:, :7]
     model.fit(x, y, verbose=0)  # of another width than before
     assert model.count_params() == trained().count_params() - 13 * 16
+
+
+# ---- several columns, and rows as dicts ----
+
+FLATS = {"rooms": [2.0, 3.0, 5.0, 1.0], "area": [50.0, 80.0, 120.0, 30.0], "age": [10.0, 0.0, 60.0, 5.0]}
+PLACES = ["hill", "harbour", "hill", "station"]
+
+
+def of_columns(text=True):
+    """Three numbers normalised together, beside a place as text or as a category."""
+    normalization = layers.Normalization()
+    normalization.adapt(np.column_stack(list(FLATS.values())))
+    words = layers.StringLookup(vocabulary=["hill", "harbour"], output_mode="one_hot")
+    place = [words] if text else [layers.Embedding(3, 2)]
+    return fastnn.Sequential(
+        [layers.Branches({("rooms", "area", "age"): [normalization], "place": place}), layers.Dense(1)]
+    )
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars", None])
+def test_a_tuple_of_columns_is_one_branch(library, tmp_path):
+    """As `columns` says it, with one Normalization for all of them; saved with the model."""
+    make = importlib.import_module(library).DataFrame if library else dict
+    x = make(FLATS | {"place": PLACES})
+    model = of_columns()
+    model.compile("sgd", "mse")
+    model.fit(x, np.ones(4), verbose=0)
+    branches = model.layers[0]
+    assert branches.columns == {"rooms_area_age": list(FLATS), "place": ["place"]}
+    assert branches.built_widths == {"rooms_area_age": 3, "place": 1}
+    numbers = np.column_stack(list(FLATS.values()))
+    normal = (numbers - numbers.mean(axis=0)) / numbers.std(axis=0)
+    one_hot = [[0, 1, 0], [0, 0, 1], [0, 1, 0], [1, 0, 0]]
+    kernel, bias = model.weights[-2:]
+    np.testing.assert_allclose(model.predict(x), np.hstack([normal, one_hot]) @ kernel + bias, rtol=1e-5)
+
+    model.save(tmp_path / "m.fastnn")
+    for other in (fastnn.load_model(tmp_path / "m.fastnn"), fastnn.Sequential.from_config(model.get_config())):
+        assert other.layers[0].columns == branches.columns
+    np.testing.assert_array_equal(fastnn.load_model(tmp_path / "m.fastnn").predict(x), model.predict(x))
+    with pytest.raises(ValueError, match="x has no 'area', which the branch 'rooms_area_age' takes"):
+        model.predict({"rooms": [1], "age": [1], "place": ["hill"]})
+
+
+def test_columns_on_several_levels_are_taken_by_their_tuples(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    names = pandas.MultiIndex.from_tuples([("flat", "rooms"), ("flat", "area"), ("house", "rooms")])
+    frame = pandas.DataFrame(np.arange(6.0).reshape(2, 3), columns=names)
+    columns = {"flat": [("flat", "rooms"), ("flat", "area")], "house": [("house", "rooms")]}
+    model = fastnn.Sequential([layers.Branches({"house": [], "flat": []}, columns=columns), layers.Dense(1)])
+    model.build({"house": 1, "flat": 2})
+    np.testing.assert_array_equal(model.predict(frame), model.predict(frame.to_numpy()[:, [2, 0, 1]]))
+    model.save(tmp_path / "m.fastnn")
+    np.testing.assert_array_equal(fastnn.load_model(tmp_path / "m.fastnn").predict(frame), model.predict(frame))
+
+
+@pytest.mark.parametrize(
+    ("branches", "columns"),
+    [
+        ({("a", "b"): [], "a_b": []}, None),
+        ({"a_b": [], ("a", "b"): []}, None),
+        ({("a", "b"): [], ("a_b",): []}, None),
+        ({("a", "b"): []}, {"a_b": ["c"]}),
+    ],
+)
+def test_two_branches_of_one_name_are_refused(branches, columns):
+    with pytest.raises(ValueError, match=r"branches must have a name each, but 'a_b' stands for two: give columns="):
+        layers.Branches(branches, columns)
+
+
+ROW = {"rooms": 2, "area": np.float32(50), "age": np.array(10.0)}
+
+
+@pytest.mark.parametrize("text", [True, False])
+def test_a_dict_of_scalars_is_one_row(text):
+    """In predict of one row, in a frozen model of a row without an axis for rows."""
+    model = of_columns(text)
+    model.build({"rooms_area_age": 3, "place": 1})
+    place = "hill" if text else 1
+    answer = model.predict({name: [float(value)] for name, value in ROW.items()} | {"place": [place]})
+    row = ROW | {"place": place}
+    for found in (model.predict(row), model(row), model.forward(row), model.predict_on_batch(row)):
+        np.testing.assert_array_equal(found, answer)
+    if not text:
+        frozen = model.freeze()
+        np.testing.assert_array_equal(frozen(row), answer[0])
+        out = np.empty(1, np.float32)
+        assert frozen(row, out=out) is out
+        np.testing.assert_array_equal(out, answer[0])
+    model.compile("sgd", "mse")
+    assert model.evaluate(row, [0.0], verbose=0) == pytest.approx(answer[0, 0] ** 2)
+    assert model.train_on_batch(row, [0.0]) == pytest.approx(answer[0, 0] ** 2)
+
+
+@pytest.mark.parametrize(
+    ("row", "sentence"),
+    [
+        ({"area": [50.0]}, r"x\['rooms'\] must have shape \(rows,\) or \(rows, features\), got \(\)"),
+        ({"area": "large"}, r"x\['area'\] must hold real numbers, got text: row 0 holds 'large'"),
+        ({"area": None}, r"x\['area'\] must hold real numbers, but row 0 holds None: fill it first"),
+        (
+            {"place": None},
+            r"x\['place'\] must hold text for layer 'string_lookup', but row 0 holds None: fill it first",
+        ),
+        ({"city": "hill"}, "x holds 'city', which no branch takes"),
+    ],
+)
+def test_what_is_no_row_of_scalars_gets_one_sentence(row, sentence):
+    model = of_columns()
+    model.build({"rooms_area_age": 3, "place": 1})
+    with pytest.raises((TypeError, ValueError), match=sentence):
+        model.predict(ROW | {"place": "hill"} | row)

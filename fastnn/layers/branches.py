@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy.typing as npt
 
+from fastnn._registry import nearest_names
 from fastnn.layers._op import Op
 from fastnn.layers.base import one_axis, prepared
 from fastnn.layers.container import Parallel
@@ -23,9 +24,11 @@ class Branches(Parallel):
     branches : dict
         A list of layers, which may be empty, or a Sequential under the name of each input. An ``Input`` at the start of
         a list says how wide the input is; else the data do. Of a Sequential the branch holds a copy, with its weights.
+        A tuple of names is one branch that takes all of those, side by side; it is called by the names, with ``_``
+        between them.
     columns : dict, optional
         Under the name of a branch the list of names in x whose columns it takes, side by side; default: the one that
-        is called like the branch.
+        is called like the branch. The names of pandas' columns on several levels are tuples.
     name : str, optional
     dtype : {"float32", "float64", "mixed_bfloat16"}, optional
 
@@ -42,34 +45,48 @@ class Branches(Parallel):
     >>> model = fastnn.Sequential([layers.Branches(branches), layers.Dense(1)])
     >>> model.predict({"size": [[0.5, 1.0]], "kind": [2]}).shape
     (1, 1)
+
+    Two columns of a data frame are one branch, and a row may be a dict of scalars:
+
+    >>> numbers = layers.Normalization(mean=[40.0, 2.0], variance=[100.0, 1.0])
+    >>> branches = layers.Branches({("age", "income"): [numbers], "kind": [layers.Embedding(3, 2)]})
+    >>> model = fastnn.Sequential([branches, layers.Dense(1)])
+    >>> model.build({"age_income": 2, "kind": 1})
+    >>> model.predict({"age": 31, "income": 2.5, "kind": 0}).shape
+    (1, 1)
     """
 
     reads_raw = True
 
     def __init__(self, branches: Any, columns: Any = None, name: str | None = None, dtype: Any = None) -> None:
+        columns = {} if columns is None else columns
+        if isinstance(branches, Mapping) and isinstance(columns, Mapping):
+            branches, columns = _named(branches, columns)
         super().__init__(branches, "branches", name, dtype)
         self._given_columns = self._check_columns(columns)
         widths = [stack.input_features for stack in self.layers]
         self.input_features = None if None in widths else sum(w or 0 for w in widths)
 
-    def _check_columns(self, columns: Any) -> dict[str, list[str]]:
-        from fastnn._registry import nearest_names
-
-        if columns is not None and not isinstance(columns, Mapping):
+    def _check_columns(self, columns: Any) -> dict[str, list[Any]]:
+        if not isinstance(columns, Mapping):
             raise TypeError(f"columns must be a dict of lists of names, got {type(columns).__name__}")
         branches = [str(stack.name) for stack in self.layers]
-        for branch, names in (columns or {}).items():
+        for branch, names in columns.items():
             if branch not in branches:
                 raise ValueError(
                     f"columns names the branch {branch!r}, which is none; {nearest_names(str(branch), branches)}"
                 )
             listed = isinstance(names, (list, tuple)) and len(names) > 0
-            if not listed or not all(isinstance(name, (str, int)) for name in names):
+            if not listed or not all(isinstance(name, (str, int, tuple, list)) for name in names):
                 raise TypeError(f"columns[{branch!r}] must be a list of names, got {names!r}")
-        return {branch: list(names) for branch, names in (columns or {}).items()}
+        # In a file of JSON the tuples of names on several levels are lists.
+        return {
+            branch: [tuple(name) if isinstance(name, list) else name for name in names]
+            for branch, names in columns.items()
+        }
 
     @property
-    def columns(self) -> dict[str, list[str]]:
+    def columns(self) -> dict[str, list[Any]]:
         """The names in x that each branch takes."""
         names = [str(stack.name) for stack in self.layers]
         return {name: self._given_columns.get(name, [name]) for name in names}
@@ -137,3 +154,17 @@ class Branches(Parallel):
         widths = self.built_widths if self._built else self.widths
         config["branches"] = {str(stack.name): stack.serialized(widths[str(stack.name)]) for stack in self.layers}
         return config | ({"columns": self._given_columns} if self._given_columns else {})
+
+
+def _named(branches: Mapping[Any, Any], columns: Mapping[str, Any]) -> tuple[dict[Any, Any], dict[str, Any]]:
+    """Branches under names alone, and the columns they take: of a tuple of columns that is what joins their names."""
+    named, taken = {}, dict(columns)
+    for key, stack in branches.items():
+        several = isinstance(key, tuple) and len(key) > 0 and all(isinstance(name, (str, int)) for name in key)
+        name = "_".join(map(str, key)) if several else key
+        if name in named or (several and name in columns):
+            raise ValueError(f"branches must have a name each, but {name!r} stands for two: give columns={{...}}")
+        named[name] = stack
+        if several:
+            taken[name] = list(key)
+    return named, taken
