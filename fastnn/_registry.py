@@ -19,25 +19,6 @@ def nearest_names(name: str, known: list[str]) -> str:
     return f"did you mean {' or '.join(map(repr, near))}?" if near else f"known are {', '.join(sorted(known))}"
 
 
-_INSTEAD = {
-    "layers.Branches takes several inputs, layers.Heads gives several outputs, layers.Residual adds": (
-        "Model", "Functional", "Concatenate", "Add", "Average", "Maximum", "Minimum", "Multiply", "Subtract", "Dot",
-    ),
-    "the engine computes fastnn's own layers only; losses and metrics may be Python": ("Lambda", "Wrapper"),
-}  # fmt: skip
-_ELSEWHERE = ("Conv", "Pool", "LSTM", "GRU", "RNN", "Attention", "Bidirectional", "TimeDistributed", "Padding", "Image")
-
-
-def absent(module: str, name: str, known: list[str]) -> AttributeError:
-    """What a module raises for a name that it does not have: what there is instead, or the nearest names."""
-    if name.startswith("_"):
-        return AttributeError(f"module {module!r} has no attribute {name!r}")
-    instead = next((sentence for sentence, names in _INSTEAD.items() if name in names), "")
-    if any(part in name for part in _ELSEWHERE):
-        instead = "fastnn has dense networks only, without convolutions, recurrence and attention"
-    return AttributeError(f"module {module!r} has no attribute {name!r}; {instead or nearest_names(name, known)}")
-
-
 def by_name(values: Any, names: Sequence[str], argument: str, default: Any = None) -> list[Any]:
     """One value for each name, from a dict by name or a list in order.
 

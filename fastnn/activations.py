@@ -9,13 +9,50 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from fastnn._public import Configured, arguments, defaults_of, publish
 from fastnn._registry import Registry
 from fastnn._settings import flag, number
+
+__all__ = [
+    "CELU",
+    "ELU",
+    "GELU",
+    "ActivationFunction",
+    "LeakyReLU",
+    "ReLU",
+    "celu",
+    "deserialize",
+    "elu",
+    "exponential",
+    "gelu",
+    "get",
+    "glu",
+    "hard_sigmoid",
+    "hard_silu",
+    "hard_swish",
+    "hard_tanh",
+    "leaky_relu",
+    "linear",
+    "log_sigmoid",
+    "log_softmax",
+    "mish",
+    "relu",
+    "relu6",
+    "selu",
+    "serialize",
+    "sigmoid",
+    "silu",
+    "softmax",
+    "softplus",
+    "softsign",
+    "swish",
+    "tanh",
+]
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
 
-class ActivationFunction:
+class ActivationFunction(Configured):
     """A function that the engine can apply to the result of a layer.
 
     Attributes
@@ -63,7 +100,7 @@ class ActivationFunction:
         return {}
 
     def __repr__(self) -> str:
-        constants = ", ".join(f"{name}={value!r}" for name, value in self.get_config().items())
+        constants = arguments(self.get_config(), defaults_of(type(self)))
         return f"<activation {self.name}{constants and f'({constants})'}>"
 
 
@@ -407,3 +444,6 @@ def deserialize(config: str | dict[str, Any]) -> ActivationFunction:
     'tanh'
     """
     return get(config)
+
+
+publish(__name__, __all__)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from fastnn._public import publish
+
+__all__ = ["dtype_policy", "floatx", "set_dtype_policy", "set_floatx"]
+
 _DTYPES = ("float32", "float64")
 MIXED = "mixed_bfloat16"
 _policy = "float32"
@@ -86,3 +90,6 @@ def set_dtype_policy(policy: str) -> None:
     """
     global _policy
     _policy = check_policy(policy, "policy")
+
+
+publish(__name__, __all__)

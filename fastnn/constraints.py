@@ -8,14 +8,29 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from fastnn._public import Configured, publish
 from fastnn._registry import Registry
 from fastnn._settings import number
+
+__all__ = [
+    "Constraint",
+    "MaxNorm",
+    "MinMaxNorm",
+    "NonNeg",
+    "UnitNorm",
+    "get",
+    "max_norm",
+    "min_max_norm",
+    "non_neg",
+    "serialize",
+    "unit_norm",
+]
 
 EPSILON = 1e-7  # added to a norm before dividing by it
 _NON_NEGATIVE, _COLUMN_NORM, _ROW_NORM, _WHOLE_NORM = 1, 2, 3, 4  # the engine's numbers
 
 
-class Constraint:
+class Constraint(Configured):
     """Base of all constraints. Calling one with an array gives the array that satisfies it.
 
     Examples
@@ -190,6 +205,9 @@ class MinMaxNorm(_Norm):
         return (self.min_value, self.max_value, self.rate)
 
 
+# Keras's other names.
+max_norm, min_max_norm, non_neg, unit_norm = MaxNorm, MinMaxNorm, NonNeg, UnitNorm
+
 _registry: Registry[Constraint] = Registry("constraint", Constraint, computed=("__call__",))
 _registry.register(MaxNorm, "max_norm")
 _registry.register(NonNeg, "non_neg")
@@ -230,3 +248,6 @@ def serialize(constraint: Constraint | None) -> dict[str, Any] | None:
     {'class_name': 'MaxNorm', 'config': {'max_value': 3.0, 'axis': 0}}
     """
     return None if constraint is None else _registry.serialize(constraint)
+
+
+publish(__name__, __all__)

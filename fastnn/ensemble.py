@@ -10,13 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn import _engine, data, goals
+from fastnn._public import Described, counted
 from fastnn._settings import count, flag
 from fastnn._terminal import say
 from fastnn.callbacks import History
 from fastnn.models import Sequential
 
 
-class Ensemble:
+class Ensemble(Described):
     """Compiled models that are trained on the same rows in one engine call an epoch.
 
     A network of a few thousand weights is too small to share among threads; several of them are not. Each member trains
@@ -49,6 +50,9 @@ class Ensemble:
                 raise TypeError(f"models must hold Sequential models, got {type(model).__name__}")
         if len({id(model) for model in self.models}) < len(self.models):
             raise ValueError("models must be different objects: one of them is there twice")
+
+    def _facts(self) -> str:
+        return counted(len(self.models), "model")
 
     def fit(
         self,

@@ -10,8 +10,47 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn import utils
+from fastnn._public import Configured, publish
 from fastnn._registry import Registry
 from fastnn._settings import number
+
+__all__ = [
+    "Constant",
+    "GlorotNormal",
+    "GlorotUniform",
+    "HeNormal",
+    "HeUniform",
+    "Identity",
+    "IdentityInitializer",
+    "Initializer",
+    "LecunNormal",
+    "LecunUniform",
+    "Ones",
+    "Orthogonal",
+    "OrthogonalInitializer",
+    "RandomNormal",
+    "RandomUniform",
+    "TruncatedNormal",
+    "VarianceScaling",
+    "Zeros",
+    "constant",
+    "get",
+    "glorot_normal",
+    "glorot_uniform",
+    "he_normal",
+    "he_uniform",
+    "identity",
+    "lecun_normal",
+    "lecun_uniform",
+    "ones",
+    "orthogonal",
+    "random_normal",
+    "random_uniform",
+    "serialize",
+    "truncated_normal",
+    "variance_scaling",
+    "zeros",
+]
 
 # Standard deviation of a unit normal cut off at two: the factor by which Keras widens its truncated normals.
 TRUNCATED_STDDEV = 0.87962566103423978
@@ -30,7 +69,7 @@ def _truncated_normal(generator: np.random.Generator, shape: tuple[int, ...]) ->
     return values
 
 
-class Initializer:
+class Initializer(Configured):
     """Makes the first values of a parameter.
 
     Parameters
@@ -543,6 +582,14 @@ class _Function(Initializer):
         )
 
 
+# Keras's other names.
+zeros, ones, constant = Zeros, Ones, Constant
+random_normal, random_uniform, truncated_normal = RandomNormal, RandomUniform, TruncatedNormal
+glorot_normal, glorot_uniform, he_normal, he_uniform = GlorotNormal, GlorotUniform, HeNormal, HeUniform
+lecun_normal, lecun_uniform, variance_scaling = LecunNormal, LecunUniform, VarianceScaling
+orthogonal = OrthogonalInitializer = Orthogonal
+identity = IdentityInitializer = Identity
+
 _registry: Registry[Initializer] = Registry("initializer", Initializer)
 for _class, *_names in (
     (Zeros, "zeros", "zero"),
@@ -599,3 +646,6 @@ def serialize(initializer: Initializer) -> dict[str, Any]:
     {'class_name': 'Constant', 'config': {'value': 0.5}}
     """
     return _registry.serialize(initializer)
+
+
+publish(__name__, __all__)

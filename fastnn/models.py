@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from fastnn import data, goals, layers, loop, utils
 from fastnn._arguments import no_arguments_of_arrays, optional_count
-from fastnn._registry import absent
+from fastnn._public import publish
 from fastnn._settings import flag
 from fastnn.callbacks import Callback, CallbackList
 from fastnn.callbacks.reporter import Reporter
@@ -18,6 +18,11 @@ from fastnn.feeds import ArrayFeed, BatchFeed, Samples, gives_batches, rows_of_a
 from fastnn.layers.base import raw_reader
 from fastnn.predictor import Predictor
 from fastnn.training import Trainer
+
+if TYPE_CHECKING:  # saving stands on models: fastnn/__init__.py puts its functions here
+    from fastnn.saving import load_model, save_model
+
+__all__ = ["Sequential", "clone_model", "load_model", "save_model"]
 
 Array = npt.NDArray[Any]
 
@@ -318,8 +323,4 @@ def clone_model(model: Sequential) -> Sequential:
     return clone
 
 
-if not TYPE_CHECKING:  # a type checker would take it for leave to use any name
-
-    def __getattr__(name: str) -> Any:
-        """Raise, saying what there is instead."""
-        raise absent(__name__, name, ["Sequential", "clone_model"])
+publish(__name__, __all__)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from fastnn import config, data, frames, layers, plan, utils
 from fastnn._engine import Engine, Lock
+from fastnn._public import Described, counted
 from fastnn._registry import nearest_names
 from fastnn._settings import flag
 from fastnn._terminal import printable, say
@@ -34,7 +35,7 @@ from fastnn.layers.container import Container, Parallel
 Array = npt.NDArray[Any]
 
 
-class Network:
+class Network(Described):
     """A stack of layers and the engine that holds their weights; see :class:`fastnn.Sequential`."""
 
     def __init__(self, layers: Iterable[Layer] | None = None, name: str | None = None) -> None:
@@ -52,6 +53,12 @@ class Network:
             self._append(layer, names)
         self._check_dtypes()
         self._build_if_known()
+
+    def _facts(self) -> str:
+        what, engine = f"{self.name!r}, {counted(len(self.layers), 'layer')}", self._engine
+        if engine is None:
+            return f"{what}, not built"
+        return f"{what}, {engine.plan.inputs} -> {engine.plan.outputs}, {counted(self.count_params(), 'parameter')}"
 
     # ---- building ----
 
@@ -286,6 +293,22 @@ class Network:
         """Element type of weights and results; ``"float32"`` with the policy ``"mixed_bfloat16"`` too."""
         return str(self._need_engine("dtype").plan.dtype)
 
+    @property
+    def input_shape(self) -> Any:
+        """``(None, features)``, as Keras has it; of branches a dict of such by name."""
+        engine, branches = self._need_engine("input_shape"), self._branches
+        if branches is not None:
+            return {name: (None, width) for name, width in branches.built_widths.items()}
+        return (None, *(self._told_axes or (engine.plan.inputs,)))
+
+    @property
+    def output_shape(self) -> Any:
+        """``(None, outputs)``, as Keras has it; of heads a dict of such by name."""
+        engine, heads = self._need_engine("output_shape"), self._heads
+        if heads is not None:
+            return {name: (None, width) for name, width in heads.outputs.items()}
+        return (None, engine.plan.outputs)
+
     def _need_engine(self, action: str) -> Engine:
         self._build_if_waiting()
         if self._engine is None:
@@ -356,6 +379,9 @@ class Network:
     def non_trainable_weights(self) -> list[Array]:
         """Views of the others: moving statistics, and parameters of layers whose ``trainable`` is False."""
         return self._weights_that(False)
+
+    # Keras's other names.
+    variables, trainable_variables, non_trainable_variables = weights, trainable_weights, non_trainable_weights
 
     def get_weights(self) -> list[Array]:
         """Copies of all parameters, in the order of the layers."""

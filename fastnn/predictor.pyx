@@ -93,6 +93,9 @@ cdef class Predictor:
         """Address of the C struct."""
         return <size_t>self._frozen
 
+    def __repr__(self):
+        return f"<Predictor: {self._inputs} -> {self._outputs}, {self._dtype}>"
+
     def __reduce__(self):
         return _thaw, (self._engine.plan, np.asarray(self._engine.parameters), self._columns, self._heads)
 

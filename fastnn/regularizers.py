@@ -7,15 +7,30 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastnn._public import Configured, publish
 from fastnn._registry import Registry, nearest_names
 from fastnn._settings import number
+
+__all__ = [
+    "L1",
+    "L1L2",
+    "L2",
+    "OrthogonalRegularizer",
+    "Regularizer",
+    "get",
+    "l1",
+    "l1_l2",
+    "l2",
+    "orthogonal_regularizer",
+    "serialize",
+]
 
 
 def _weight(name: str, value: Any) -> float:
     return number(name, 0.0 if value is None else value, 0.0)
 
 
-class Regularizer:
+class Regularizer(Configured):
     """Base of all penalties. Calling one with an array gives the penalty (a float, summed in float64).
 
     Attributes
@@ -185,6 +200,9 @@ class OrthogonalRegularizer(Regularizer):
         return {"factor": self.factor, "mode": self.mode}
 
 
+# Keras's other names.
+l1, l2, l1_l2, orthogonal_regularizer = L1, L2, L1L2, OrthogonalRegularizer
+
 _registry: Registry[Regularizer] = Registry("regularizer", Regularizer, computed=("__call__",))
 _registry.register(L1, "l1")
 _registry.register(L2, "l2")
@@ -225,3 +243,6 @@ def serialize(regularizer: Regularizer | None) -> dict[str, Any] | None:
     {'class_name': 'L2', 'config': {'l2': 0.5}}
     """
     return None if regularizer is None else _registry.serialize(regularizer)
+
+
+publish(__name__, __all__)

@@ -25,8 +25,11 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn import goals, layers, plan
+from fastnn._public import publish
 from fastnn.layers.base import NotYetError
 from fastnn.models import Sequential
+
+__all__ = ["ModelFileError", "load_model", "load_weights", "save_model"]
 
 FORMAT, VERSION = "fastnn", "1"
 MAX_HEADER = 100 * 2**20  # bytes, as in safetensors
@@ -514,3 +517,6 @@ def _restore(
             raise ModelFileError(f"momentum_product must be a number from 0 to 1, got {str(product)[:40]}")
         model._engine.momentum_product = product
     return model
+
+
+publish(__name__, __all__)

@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastnn._public import publish
 from fastnn._settings import count
+
+__all__ = ["set_random_seed", "to_categorical"]
 
 _lock = threading.Lock()
 _source = np.random.SeedSequence()
@@ -81,3 +84,6 @@ def to_categorical(x: npt.ArrayLike, num_classes: int | None = None) -> npt.NDAr
     out = np.zeros((labels.size, classes), np.float32)
     out[np.arange(labels.size), labels] = 1
     return out.reshape(*shape, classes)
+
+
+publish(__name__, __all__)

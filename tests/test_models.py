@@ -1,10 +1,8 @@
 """Sequential: what a user calls, what it returns, and what bad input gets."""
 
 import copy
-import importlib
 import inspect
 import json
-import operator
 import warnings
 
 import numpy as np
@@ -68,13 +66,6 @@ def test_two_moons_and_a_regression_converge():
     model.compile(fastnn.optimizers.SGD(0.1), "half_mse")
     model.fit(x, x @ [2.0, -3.0] + 1, epochs=100, verbose=0)
     np.testing.assert_allclose(model.layers[0].kernel[:, 0], [2, -3], atol=1e-3)
-
-
-def test_keras_is_the_package_itself():
-    import fastnn.keras.layers as alias
-
-    assert fastnn.keras is fastnn
-    assert alias is fastnn.layers
 
 
 def test_results_have_keras_shapes_and_names():
@@ -283,12 +274,7 @@ def test_bad_data_gets_one_sentence_and_changes_nothing(case, call):
         (lambda: setattr(small(), "trainable", "no"), TypeError, "trainable must be True or False, got 'no'"),
         (lambda: small().forward(X, training="no"), TypeError, "training must be True or False, got 'no'"),
         (lambda: fastnn.datasets.load_digits(by_writer="no"), TypeError, "by_writer must be True or False, got 'no'"),
-        (lambda: fastnn.Model, AttributeError, "no attribute 'Model'; layers.Branches takes several inputs"),
         (lambda: fastnn.Sequentail, AttributeError, "did you mean 'Sequential'"),
-        (lambda: fastnn.models.Functional, AttributeError, "no attribute 'Functional'; layers.Branches takes"),
-        (lambda: layers.Concatenate, AttributeError, "no attribute 'Concatenate'; layers.Branches takes"),
-        (lambda: layers.Conv2D, AttributeError, "fastnn has dense networks only"),
-        (lambda: layers.LSTM, AttributeError, "fastnn has dense networks only"),
         (lambda: fastnn.utils.to_categorical([0, 1], 2.7), TypeError, "num_classes must be an integer, got float"),
         (lambda: fastnn.utils.to_categorical([0, 1], "3"), TypeError, "num_classes must be an integer, got str"),
         (lambda: fastnn.utils.to_categorical([0, 1], -1), ValueError, "num_classes must be at least 1, got -1"),
@@ -387,15 +373,6 @@ def test_to_categorical_has_the_shapes_of_keras(labels, shape):
     assert rows.shape == shape
     np.testing.assert_array_equal(rows.argmax(axis=-1).ravel(), np.ravel(labels))
     assert fastnn.utils.to_categorical(labels, np.int64(5)).shape == (*shape[:-1], 5)
-
-
-@pytest.mark.parametrize("package", ["fastnn", "fastnn.keras"])
-def test_every_module_imports_by_its_name_in_keras(package):
-    for name in (
-        "activations", "callbacks", "config", "constraints", "datasets", "initializers", "layers", "losses", "metrics",
-        "models", "optimizers", "optimizers.schedules", "regularizers", "saving", "utils",
-    ):  # fmt: skip
-        assert importlib.import_module(f"{package}.{name}") is operator.attrgetter(name)(fastnn)
 
 
 def test_check_finite_can_be_left_out():

@@ -1,5 +1,6 @@
 """What happens between epochs and batches."""
 
+from fastnn._public import publish
 from fastnn.callbacks.base import (
     Callback,
     CallbackList,
@@ -30,3 +31,5 @@ __all__ = [
     "TensorBoard",
     "TerminateOnNaN",
 ]
+
+publish(__name__, __all__)

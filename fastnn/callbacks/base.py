@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from fastnn._public import Described, counted
 from fastnn._registry import nearest_names
 from fastnn._settings import flag
 from fastnn._terminal import say
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 Logs = dict[str, Any]
 
 
-class Callback:
+class Callback(Described):
     """Base of all callbacks: override what is of interest.
 
     A batch hook that is overridden makes ``fit`` run batch by batch; without one an epoch is one call into the engine.
@@ -119,6 +120,9 @@ class History(Callback):
     def __init__(self) -> None:
         self.epoch: list[int] = []
         self.history: dict[str, list[Any]] = {}
+
+    def _facts(self) -> str:
+        return f"{', '.join([counted(len(self.epoch), 'epoch'), *self.history])}"
 
     def set_model(self, model: Sequential) -> None:
         """Keep no reference: the model keeps its history, and the two would outlive each other's use."""

@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastnn._public import publish
 from fastnn._settings import flag
+
+__all__ = ["load_digits"]
 
 Array = npt.NDArray[Any]
 
@@ -46,3 +49,6 @@ def load_digits(*, by_writer: bool = False) -> tuple[tuple[Array, Array], tuple[
     x, y = np.concatenate([train[0], test[0]]), np.concatenate([train[1], test[1]])
     held = np.arange(len(x)) % 5 == 4
     return (x[~held], y[~held]), (x[held], y[held])
+
+
+publish(__name__, __all__)

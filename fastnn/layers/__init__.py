@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from fastnn._registry import Registry, absent
+from fastnn._public import publish
+from fastnn._registry import Registry
 from fastnn._settings import flag
 from fastnn.layers.activation import ELU, GLU, Activation, LeakyReLU, ReLU, Softmax
 from fastnn.layers.base import Layer
@@ -134,8 +135,4 @@ def deserialize(config: dict[str, Any]) -> Layer:
     return layer
 
 
-if not TYPE_CHECKING:  # a type checker would take it for leave to use any name
-
-    def __getattr__(name: str) -> Any:
-        """Raise, saying what there is instead."""
-        raise absent(__name__, name, __all__)
+publish(__name__, __all__)

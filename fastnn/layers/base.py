@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn import constraints, regularizers
+from fastnn._public import Described
 from fastnn._registry import check_known_method
 from fastnn._settings import Setting
 from fastnn.config import check_policy
@@ -191,7 +192,7 @@ def set_arrays(views: dict[str, npt.NDArray[Any]], arrays: Sequence[npt.ArrayLik
         view[...] = array
 
 
-class Layer:
+class Layer(Described):
     """One stage of a :class:`fastnn.Sequential`.
 
     Parameters
@@ -308,6 +309,20 @@ class Layer:
         """Make the layer part of the model with these parameters, or of none."""
         self._home = home
 
+    def __call__(self, *inputs: Any, **options: Any) -> Any:
+        """Raise: a layer by itself computes nothing.
+
+        Parameters
+        ----------
+        inputs, options : ignored
+            What Keras's takes.
+        """
+        kind = type(self).__name__
+        raise TypeError(
+            f"{kind} is no function, and there are no free graphs of layers: Sequential([..., {kind}(...)])(x) "
+            f"computes; Branches, Heads and Residual are what joins and splits"
+        )
+
     def build(self, inputs: int) -> int:
         """Settle the shapes for `inputs` features; returns the number of outputs."""
         raise TypeError(f"layers must be fastnn's own, which the engine computes; {type(self).__name__} is none")
@@ -412,6 +427,8 @@ class Layer:
     def non_trainable_weights(self) -> list[npt.NDArray[Any]]:
         """Views of the others."""
         return self._weights_that(trainable=False)
+
+    variables, trainable_variables, non_trainable_variables = weights, trainable_weights, non_trainable_weights
 
     def _weights_that(self, *, trainable: bool) -> list[npt.NDArray[Any]]:
         fixed = self.non_trainable()

@@ -32,6 +32,9 @@ class Container(Layer):
         self.layers: list[Layer] = []
         self._names = Names((), "block")
 
+    def _facts(self) -> str:
+        return ", ".join([*([] if self.name is None else [repr(self.name)]), *map(repr, self.layers)])
+
     def _take(self, layer: Layer) -> None:
         """Make a layer one of this container's, and give it a name where it has none."""
         if layer._home is not None or layer._parent is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastnn._head import DENSE, LABELS
+from fastnn._public import publish
 from fastnn._registry import Registry
 from fastnn.losses._base import EPSILON, Loss
 from fastnn.losses._crossentropy import (
@@ -124,3 +125,6 @@ def serialize(loss: Loss) -> dict[str, Any]:
     if isinstance(loss, CustomLoss):
         return {"class_name": type(loss).__name__, "config": loss.get_config()}
     return _registry.serialize(loss)
+
+
+publish(__name__, __all__)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from fastnn import data
 from fastnn._head import DENSE, LABELS, MEAN_WITH_SAMPLE_WEIGHT, SUM, SUM_OVER_BATCH_SIZE, Head, Measure
+from fastnn._public import Configured
 from fastnn._registry import nearest_names
 from fastnn.frames import real_array
 
@@ -32,7 +33,7 @@ def flat_rows(array: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
     return array.reshape(len(array), math.prod(array.shape[1:]))
 
 
-class Loss:
+class Loss(Configured):
     """A value per row, reduced to one per batch.
 
     Parameters

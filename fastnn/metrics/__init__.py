@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from fastnn import losses
+from fastnn._public import publish
 from fastnn._registry import Registry
 from fastnn.metrics._base import EITHER, Metric
 from fastnn.metrics._classes import F1Score, FBetaScore, IoU, MeanIoU, OneHotMeanIoU
@@ -211,3 +212,6 @@ def serialize(metric: Metric) -> dict[str, Any]:
     if isinstance(metric, CustomMetric):
         return {"class_name": type(metric).__name__, "config": metric.get_config()}
     return _registry.serialize(metric)
+
+
+publish(__name__, __all__)

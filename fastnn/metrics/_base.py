@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from fastnn import data
 from fastnn._head import DENSE, LABELS, Measure
+from fastnn._public import Configured
 
 Array = npt.NDArray[Any]
 State = npt.NDArray[np.float64]
@@ -17,7 +18,7 @@ Value = float | npt.NDArray[np.float64]
 EITHER = 2  # targets like the output, or one label a row, which stands for a one-hot row
 
 
-class Metric:
+class Metric(Configured):
     """Numbers that grow with each row, and a value computed from them.
 
     In a model the engine keeps the numbers of each epoch; by itself a metric keeps its own, as in Keras.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastnn._public import publish
 from fastnn._registry import Registry
 from fastnn.optimizers import schedules
 from fastnn.optimizers.adam import Adam, Adamax, AdamW, Nadam
@@ -75,3 +76,6 @@ def serialize(optimizer: Optimizer) -> dict[str, Any]:
     'Lion'
     """
     return _registry.serialize(optimizer)
+
+
+publish(__name__, __all__)

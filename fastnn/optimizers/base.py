@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypedDict
 import numpy as np
 import numpy.typing as npt
 
-from fastnn._registry import nearest_names
+from fastnn._public import Described, hint
 from fastnn._settings import Flag, Setting, number
 from fastnn.optimizers import schedules
 from fastnn.optimizers.schedules import LearningRateSchedule, _Constant
@@ -56,7 +56,7 @@ class Hyperparameters(NamedTuple):
     ema_overwrite_frequency: int
 
 
-class Optimizer:
+class Optimizer(Described):
     """Base of all optimizers, with what they share. All numbers may be changed at any time.
 
     Parameters
@@ -131,7 +131,7 @@ class Optimizer:
         **unknown: Any,
     ) -> None:
         for argument in unknown:
-            near = nearest_names(argument, self._arguments())
+            near = hint("Optimizer", argument, self._arguments())
             raise TypeError(f"{type(self).__name__} has no argument {argument!r}; {near}")
         self._engine: Engine | None = None
         self._swapped = False  # whether the average is where the weights were
@@ -170,7 +170,7 @@ class Optimizer:
             ours = type(self).__module__.startswith("fastnn.")
             if ours and not name.startswith("_") and not hasattr(type(self), name):
                 raise AttributeError(
-                    f"{type(self).__name__} has no attribute {name!r}; {nearest_names(name, self._arguments())}"
+                    f"{type(self).__name__} has no attribute {name!r}; {hint('Optimizer', name, self._arguments())}"
                 )
             super().__setattr__(name, value)
 

@@ -11,13 +11,27 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from fastnn._public import Configured, publish
 from fastnn._registry import Registry
 from fastnn._settings import count, flag, number
+
+__all__ = [
+    "CosineDecay",
+    "CosineDecayRestarts",
+    "ExponentialDecay",
+    "InverseTimeDecay",
+    "LearningRateSchedule",
+    "OneCycle",
+    "PiecewiseConstantDecay",
+    "PolynomialDecay",
+    "deserialize",
+    "serialize",
+]
 
 _NO_TABLE = np.zeros(0)
 
 
-class LearningRateSchedule:
+class LearningRateSchedule(Configured):
     """Base of all schedules.
 
     Attributes
@@ -422,3 +436,6 @@ def serialize(learning_rate_schedule: LearningRateSchedule) -> dict[str, Any]:
     'CosineDecay'
     """
     return _registry.serialize(learning_rate_schedule)
+
+
+publish(__name__, __all__)

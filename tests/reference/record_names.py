@@ -31,6 +31,8 @@ AREAS = {
     "Sequential": keras.Sequential,
     "Layer": keras.layers.Layer,
     "Optimizer": keras.optimizers.SGD,
+    "Loss": keras.losses.Loss,
+    "Metric": keras.metrics.Metric,
 }
 HIDDEN = {"legacy", "src"}
 

@@ -9,6 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 import fastnn
+import fastnn as tf
+from fastnn.keras import layers
+from fastnn.keras.layers import Dense
+from fastnn.keras.models import load_model
+from fastnn.keras.optimizers.schedules import CosineDecay
 
 x = np.zeros((8, 4), np.float32)
 y = np.zeros(8, np.int32)
@@ -39,6 +44,20 @@ model.save("model.fastnn")
 loaded: fastnn.Sequential = fastnn.load_model("model.fastnn")
 one_hot: NDArray[Any] = fastnn.utils.to_categorical(y, 3)
 
+trainable: list[NDArray[Any]] = model.trainable_variables
+again: fastnn.regularizers.L2 = fastnn.regularizers.L2.from_config({"l2": 0.1})
+
+# Keras's paths lead to the same classes.
+stack: fastnn.Sequential = tf.keras.Sequential([Dense(2), layers.Dropout(0.1), tf.keras.layers.Dense(1)])
+plain: fastnn.layers.Dense = Dense(2, kernel_regularizer=tf.keras.regularizers.l2(0.1))
+schedule: fastnn.optimizers.schedules.LearningRateSchedule = CosineDecay(0.1, 100)
+stored: fastnn.Sequential = load_model("model.fastnn")
+stored = fastnn.models.load_model("model.fastnn")
+
+layers.Conv2D(3)  # type: ignore[attr-defined]
+tf.keras.layers.LSTM(3)  # type: ignore[attr-defined]
+fastnn.losses.mean_squared_error(x, x)  # type: ignore[attr-defined]
+model.fit_generator(x)  # type: ignore[attr-defined]
 model.fit(x, y, epochs="ten")  # type: ignore[arg-type]
 fastnn.layers.Dense("many")  # type: ignore[arg-type]
 fastnn.optimizers.Adam(rate=0.1)  # type: ignore[call-arg]

@@ -1,0 +1,204 @@
+"""What every public module and object has: names that can be listed, a sentence for others, and a repr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import Any, TypeVar
+
+from fastnn._absent import AREAS, instead_of
+from fastnn._registry import nearest_names
+
+Self = TypeVar("Self", bound="Configured")
+
+
+def hint(area: str, name: str, known: Sequence[str]) -> str:
+    """The end of a message on a name that is not there: what Keras's name is here, or the nearest names.
+
+    Parameters
+    ----------
+    area : str
+        A module or a class of Keras, as :data:`fastnn._absent.AREAS` has them.
+    name : str
+    known : sequence of str
+        The names that there are.
+    """
+    return instead_of(area, name) or nearest_names(name, list(known))
+
+
+class AbsentNameError(AttributeError):
+    """Nothing is there under a name. The sentence is made when it is read: hasattr need not wait for a search.
+
+    Parameters
+    ----------
+    what : str
+        The beginning of the sentence.
+    area, name, known
+        See :func:`hint`.
+    """
+
+    def __init__(self, what: str, area: str, name: str, known: Sequence[str]) -> None:
+        # With obj set Python adds no "Did you mean" of its own to the traceback.
+        super().__init__(what, area, name, known, name=name, obj=None)
+
+    def __str__(self) -> str:
+        what, area, name, known = self.args
+        return f"{what}; {hint(area, name, known)}"
+
+
+# ---- modules ----
+
+
+def _imports_a_name() -> bool:
+    """Whether a module's ``__getattr__``, which calls this, was called by a ``from module import name``."""
+    from dis import opmap
+
+    frame = sys._getframe(2)
+    code, place = frame.f_code.co_code, frame.f_lasti
+    while 0 <= place < len(code) and code[place] == opmap["EXTENDED_ARG"]:  # Python 3.10 points at the first of these
+        place += 2
+    return 0 <= place < len(code) and code[place] == opmap["IMPORT_FROM"]
+
+
+def publish(module: str, names: Sequence[str], later: Sequence[str] = ()) -> None:
+    """Let a module list its public names alone, and raise a sentence for one that it has not.
+
+    Parameters
+    ----------
+    module : str
+        Its ``__name__``.
+    names : sequence of str
+        Its ``__all__``.
+    later : sequence of str
+        Modules of the package among them that are imported once they are asked for.
+
+    Notes
+    -----
+    The functions are put into the module from here (PEP 562): a type checker that saw a ``__getattr__`` in the source
+    would take it for leave to use any name. Where ``from module import name`` meets an AttributeError, CPython raises
+    "cannot import name" in its place and drops the sentence; an ImportError it passes on.
+    """
+    area = module.removeprefix("fastnn").removeprefix(".").removeprefix("keras").removeprefix(".") or "keras"
+    namespace = vars(sys.modules[module])
+
+    def absent(name: str) -> Any:
+        if name in later:
+            return import_module(f"{module}.{name}")
+        if name.startswith("_"):
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        if _imports_a_name():
+            raise ImportError(f"cannot import name {name!r} from {module!r}; {hint(area, name, names)}", name=module)
+        raise AbsentNameError(f"module {module!r} has no attribute {name!r}", area, name, names)
+
+    namespace["__all__"] = list(names)
+    namespace["__getattr__"] = absent
+    namespace["__dir__"] = lambda: {*names, *(name for name in namespace if name.startswith("__"))}
+
+
+# ---- objects ----
+
+
+def counted(number: int, what: str) -> str:
+    """``"1 layer"``, ``"2 layers"``."""
+    return f"{number:,} {what}{'s' * (number != 1)}"
+
+
+def _class_name(given: str) -> str:
+    """A name of a class without case and underscores: ``"glorot_uniform"`` is ``"glorotuniform"``."""
+    return given.replace("_", "").lower()
+
+
+def defaults_of(kind: type) -> dict[str, Any]:
+    """The constructor's arguments with their defaults, its own first, then what it passes on to its base classes."""
+    import inspect
+
+    found: dict[str, Any] = {}
+    for ancestor in kind.__mro__:
+        if "__init__" in vars(ancestor) and ancestor is not object:
+            parameters = inspect.signature(vars(ancestor)["__init__"]).parameters.values()
+            named = {p.name: p.default for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
+            found = found | {name: value for name, value in named.items() if name not in found}
+    found.pop("self", None)
+    return found
+
+
+def _shown(value: Any) -> str:
+    """An argument of a constructor in a repr, shortened where it is long."""
+    import reprlib
+
+    if isinstance(value, Mapping) and isinstance(value.get("class_name"), str):
+        name = value["class_name"]
+        return f"{name}({arguments(value.get('config') or {}, {'name': name})})"
+    return repr(value) if isinstance(value, (bool, int, float, Described)) else reprlib.repr(value)
+
+
+def arguments(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
+    """Arguments of a constructor as they would be written, without those that are None or the default."""
+    parts = []
+    for name in [name for name in defaults if name in values] + [name for name in values if name not in defaults]:
+        value, default, text = values[name], defaults.get(name), _shown(values[name])
+        same = isinstance(value, (str, int, float)) and value == default
+        if isinstance(default, str):  # "glorot_uniform" means the class, "adam" the name of Adam
+            same = same or _class_name(default) in (_class_name(text.removesuffix("()")), _class_name(text[1:-1]))
+        if value is not None and not same and text != repr(default):
+            parts.append(f"{name}={text}")
+    return ", ".join(parts)
+
+
+class _Absent:
+    """In the place of a name of Keras that a class has not: whoever asks for it gets the sentence.
+
+    A ``__getattr__`` of the class would say it of every name, but CPython looks up all attributes of such a class in a
+    slower way, those that are there too: a prediction of one row took an eighth longer.
+    """
+
+    def __init__(self, area: str, name: str) -> None:
+        self.area, self.name = area, name
+
+    def __get__(self, instance: Any, owner: type) -> Any:
+        what = f"{owner.__name__!r} object has no attribute {self.name!r}"
+        raise AbsentNameError(what, self.area, self.name, ())
+
+    def __repr__(self) -> str:
+        return f"<absent: {hint(self.area, self.name, ())}>"
+
+
+class Described:
+    """Base of every public object: a repr, and a sentence for a name that it has in Keras but not here."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if cls.__name__ in AREAS and cls.__module__.startswith("fastnn."):
+            for row in AREAS[cls.__name__]:
+                for name in row.names.split():
+                    setattr(cls, name, _Absent(cls.__name__, name))
+
+    def __dir__(self) -> list[str]:
+        absent = {name for kind in type(self).__mro__ for name, member in vars(kind).items() if type(member) is _Absent}
+        return [name for name in super().__dir__() if name not in absent or hasattr(self, name)]
+
+    def _facts(self) -> str | None:
+        """What the repr says of the object; None: the arguments of its constructor say it."""
+        return None
+
+    def __repr__(self) -> str:
+        kind, held, own = type(self), vars(self), defaults_of(type(self))
+        facts = self._facts()
+        if facts is not None:
+            return f"<{kind.__name__}: {facts}>"
+        get_config = getattr(kind, "get_config", None)
+        values = {name: held[name] for name in own if name in held} if get_config is None else dict(get_config(self))
+        for name, value in values.items():  # an object says less of itself than its configuration does
+            if isinstance(value, Mapping) and isinstance(held.get(name), Described):
+                values[name] = held[name]
+        return f"{kind.__name__}({arguments(values, own | {'name': kind.__name__})})"
+
+
+class Configured(Described):
+    """Base of the small descriptions, which their configuration makes again."""
+
+    @classmethod
+    def from_config(cls: type[Self], config: Mapping[str, Any]) -> Self:
+        """An equal object from what ``get_config`` gave."""
+        return cls(**config)
