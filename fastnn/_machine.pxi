@@ -16,7 +16,9 @@ from fastnn._c cimport (
 
 
 cdef const fnn_kernels *_kernels = NULL
-cdef int _threads = 1
+cdef int _threads = 1  # those of the last block that is open, or else _lasting
+cdef int _lasting = 1
+cdef list _blocks = []  # the open blocks of num_threads, of all Python threads, each a list of its number
 _isa = ""
 
 
@@ -79,6 +81,12 @@ def _pick_threads():
     set_num_threads(min(threads, FNN_MAX_THREADS))
 
 
+def _checked_threads(n):
+    if not isinstance(n, (int, np.integer)) or isinstance(n, bool) or not 1 <= n <= FNN_MAX_THREADS:
+        raise ValueError(f"n must be an integer from 1 to {FNN_MAX_THREADS}, got {n!r}")
+    return int(n) if fnn_openmp() else 1
+
+
 def set_num_threads(n):
     """Set the number of threads that the engine may use, for the whole process.
 
@@ -87,10 +95,36 @@ def set_num_threads(n):
     n : int
         1 to 256. Results do not depend on it. Without OpenMP the engine stays on one thread.
     """
+    global _lasting
+    n = _checked_threads(n)
+    if _blocks:
+        _blocks[-1][0] = n  # until that block ends
+    else:
+        _lasting = n
+    _use_last_block()
+
+
+def open_block(n):
+    """The block of a ``with num_threads(n)``, for close_block."""
+    block = [_checked_threads(n)]
+    _blocks.append(block)
+    _use_last_block()
+    return block
+
+
+def close_block(block):
+    """The number is again that of the block before, or of the one that was opened later and is still open."""
+    for k in range(len(_blocks)):
+        if _blocks[k] is block:
+            del _blocks[k]
+            break
+    _use_last_block()
+
+
+cdef int _use_last_block() except -1:
     global _threads
-    if not isinstance(n, (int, np.integer)) or isinstance(n, bool) or not 1 <= n <= FNN_MAX_THREADS:
-        raise ValueError(f"n must be an integer from 1 to {FNN_MAX_THREADS}, got {n!r}")
-    _threads = <int>n if fnn_openmp() else 1
+    _threads = _blocks[-1][0] if _blocks else _lasting
+    return 0
 
 
 def get_num_threads():
@@ -104,6 +138,7 @@ def _before_fork():
 
 def _after_fork():
     """One thread to begin with, as processes often fork to share out the cores; no model waits for lost threads."""
+    _blocks.clear()
     set_num_threads(1)
     _renew_locks()
 

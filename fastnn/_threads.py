@@ -27,12 +27,15 @@ def _bounded_waiting() -> Iterator[None]:
 __all__ = ["get_num_threads", "num_threads", "set_num_threads"]
 
 with _bounded_waiting():
-    from fastnn._engine import get_num_threads, set_num_threads
+    from fastnn._engine import close_block, get_num_threads, open_block, set_num_threads
 
 
 @contextmanager
 def num_threads(n: int) -> Iterator[None]:
     """Allow the engine at most `n` threads within a ``with`` block, for the whole process; then as many as before.
+
+    Where several are open, one in another or in several Python threads, the one that was opened last counts, until it
+    ends; after all of them the number is the one before the first. In a forked child none is open.
 
     Parameters
     ----------
@@ -51,9 +54,8 @@ def num_threads(n: int) -> Iterator[None]:
     ...     fastnn.get_num_threads()
     1
     """
-    before = get_num_threads()
-    set_num_threads(n)
+    block = open_block(n)
     try:
         yield
     finally:
-        set_num_threads(before)
+        close_block(block)

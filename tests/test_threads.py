@@ -11,6 +11,7 @@ import pytest
 
 import fastnn
 from fastnn import callbacks, layers, optimizers
+from fastnn._engine import build_info
 
 WIDTH = 20_000
 
@@ -375,3 +376,32 @@ def test_lbfgs_ends_where_the_model_becomes_another(change):
     with pytest.raises(RuntimeError, match="compiled or built anew in the middle"):
         model.fit(x, y, epochs=5, verbose=0, callbacks=[changing])
     model.fit(x, y, epochs=2, verbose=0)
+
+
+# ---- the number of threads ----
+
+
+@pytest.mark.thread_unsafe(reason="sets the number of threads of the process")
+@pytest.mark.parametrize("ends", [(0, 1, 2), (2, 1, 0), (1, 2, 0), (0, 2, 1)])
+def test_overlapping_blocks_of_num_threads_end_at_the_number_before_them(ends):
+    if not build_info()["openmp"]:
+        pytest.skip("built without OpenMP, as the serial build is: there is one thread")
+    fastnn.set_num_threads(5)
+    blocks = [fastnn.num_threads(n) for n in (1, 2, 3)]
+    for number, block in enumerate(blocks, 1):
+        block.__enter__()
+        assert fastnn.get_num_threads() == number
+    still_open = [0, 1, 2]
+    for k in ends:
+        blocks[k].__exit__(None, None, None)
+        still_open.remove(k)
+        assert fastnn.get_num_threads() == (still_open[-1] + 1 if still_open else 5)
+
+
+@pytest.mark.thread_unsafe(reason="sets the number of threads of the process")
+def test_a_block_of_num_threads_under_a_limit_of_threadpoolctl_leaves_the_number_before_it():
+    limits = pytest.importorskip("threadpoolctl").threadpool_limits
+    before = fastnn.get_num_threads()
+    with limits(1), fastnn.num_threads(2):
+        pass
+    assert fastnn.get_num_threads() == before
