@@ -256,7 +256,7 @@ cdef class Engine:
             self._leave()
 
     def compile(self, heads):
-        """Set the heads, see :class:`fastnn._head.Head`.
+        """Set the heads, see :class:`fastnn._head.Head`; without any nothing can be trained or evaluated here.
 
         `states` then holds a slice of the sums for each measure, in the order of the heads. Sums are the loss, where
         there are several heads the loss of each, and the states; losses are summed over batches of rows x loss.
@@ -268,7 +268,7 @@ cdef class Engine:
         try:
             self._set_heads(heads)
             self.functions = None
-            self._compiled = 1
+            self._compiled = len(heads) > 0
             self._workspace = self._scratch = None  # their layout depends on the heads
             self._scratch_bytes_per_thread = fnn_scratch_bytes(&self.model, 1)
             self._last_rows = 0
@@ -282,7 +282,7 @@ cdef class Engine:
         cdef cnp.ndarray constants = _constants_of(heads)
         cdef fnn_head *c_heads = <fnn_head *>_data(head_memory)
         cdef fnn_measure *c_measures = <fnn_measure *>_data(measure_memory)
-        if sum([head.columns for head in heads]) != self._form.outputs:
+        if heads and sum([head.columns for head in heads]) != self._form.outputs:
             raise ValueError(f"heads must take the {self._form.outputs} columns of the output, got "
                              f"{[head.columns for head in heads]}")
         _set_heads(c_heads, <fnn_op *>_data(self._ops), self.model.op_count, heads, <const double *>_data(constants))
@@ -495,7 +495,8 @@ cdef class Engine:
         cdef void *memory
         self._enter()
         try:
-            self._check_compiled()
+            if self._trained is None:
+                raise RuntimeError("the engine must be given an optimizer first")
             self._prepare_run(&run, hyperparameters, FNN_UPDATE)
             run.batch = max(self._last_rows, 1)
             self._need_workspace(run.batch)

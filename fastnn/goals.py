@@ -142,7 +142,7 @@ def engine_heads(
     plain: list[tuple[metrics.Metric, int]] = []
     weighted: list[tuple[metrics.Metric, int]] = []
     states = 0
-    for goal, columns, op in zip(goals, outputs, ops, strict=True):
+    for goal, columns, op in zip(goals, outputs, ops, strict=True) if goals else ():  # a model compiled without a loss
         measures = []
         for identifiers, measured in ((goal.metrics, plain), (goal.weighted, weighted)):
             for identifier in identifiers:
@@ -222,8 +222,17 @@ def sample_weights(
     return np.stack(found, axis=1)
 
 
+def losses_of(goals: Sequence[Goal]) -> Any:
+    """What a model that was compiled so has as its ``loss``: one, a dict by head, or None."""
+    if not goals:
+        return None
+    return {goal.name: goal.loss for goal in goals} if goals[0].name else goals[0].loss
+
+
 def arguments(goals: Sequence[Goal]) -> dict[str, Any]:
     """The arguments of ``compile`` that mean these goals."""
+    if not goals:
+        return {"loss": None}
     if not goals[0].name:
         goal = goals[0]
         return {

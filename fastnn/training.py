@@ -65,10 +65,10 @@ class Trainer(Network):
         ----------
         optimizer : str or Optimizer
             ``"adam"``, ``"sgd"``, or an instance with its numbers. The model's own, given again, keeps its state.
-        loss : str, Loss or function, or dict or list of them
-            A function (y_true, y_pred) -> (loss, gradient) is called once a batch, see
-            :class:`fastnn.losses.FunctionLoss`. For a model with heads a loss for each: a dict by name, a list in their
-            order, or one for all.
+        loss : str, Loss or function, or dict or list of them, optional
+            None is enough for :meth:`apply_gradients`, in a loop of one's own. A function (y_true, y_pred) -> (loss,
+            gradient) is called once a batch, see :class:`fastnn.losses.FunctionLoss`. For a model with heads a loss for
+            each: a dict by name, a list in their order, or one for all.
         loss_weights : float, or dict or list of floats, optional
             What each loss counts in the sum that is minimised; default 1.
         metrics : sequence of str, Metric or function, or dict or list of such, optional
@@ -82,15 +82,19 @@ class Trainer(Network):
             As in Keras; they mean nothing here: the engine is compiled beforehand, and its gradients need no scaled
             loss.
         """
-        if optimizer is None or loss is None:
-            missing = "optimizer" if optimizer is None else "loss"
-            raise ValueError(f"compile needs {missing}=..., e.g. compile(optimizer='adam', loss='mse')")
+        if optimizer is None:
+            raise ValueError("compile needs optimizer=..., e.g. compile(optimizer='adam', loss='mse')")
         chosen = optimizers.get(optimizer)
-        wanted = goals.of(self._head_names(), loss, loss_weights, metrics, weighted_metrics)
+        if loss is not None:
+            wanted = goals.of(self._head_names(), loss, loss_weights, metrics, weighted_metrics)
+        elif loss_weights is None and not metrics and not weighted_metrics:
+            wanted = ()
+        else:
+            raise ValueError("metrics, weighted_metrics and loss_weights need loss=..., e.g. loss='mse', got None")
         steps = count("steps_per_execution", steps_per_execution, 1)
         with self._home.lock:  # a run of another thread ends as it began
             self.optimizer, self._goals, self._steps_per_execution = chosen, wanted, steps
-            self.loss = {goal.name: goal.loss for goal in wanted} if self._heads else wanted[0].loss
+            self.loss = goals.losses_of(wanted)
             self._compiled_code = None
 
     def _head_names(self) -> list[str]:
@@ -101,12 +105,19 @@ class Trainer(Network):
         """``loss``, with several heads the loss of each, and the names of the metrics, in the order of ``evaluate``."""
         return goals.log_names(self._goals)
 
-    def _need_goals(self, action: str) -> optimizers.Optimizer:
+    def _need_optimizer(self, action: str) -> optimizers.Optimizer:
         if self.optimizer is None:
             raise RuntimeError(f"{action} needs a compiled model: call compile(optimizer=..., loss=...) first")
-        if [goal.name for goal in self._goals if goal.name] != self._head_names():
+        if self._goals and [goal.name for goal in self._goals if goal.name] != self._head_names():
             raise RuntimeError(f"{action} needs a loss for each head, and the heads have changed: call compile again")
         return self.optimizer
+
+    def _need_goals(self, action: str) -> None:
+        self._need_optimizer(action)
+        if not self._goals:
+            raise RuntimeError(
+                f"{action} needs a loss, and the model was compiled without: call compile(..., loss=...)"
+            )
 
     def _widths(self, outputs: int) -> list[int]:
         """The columns of each output of the engine."""
@@ -121,7 +132,7 @@ class Trainer(Network):
     def _ready(self, action: str) -> tuple[Engine, goals.Layout, optimizers.Optimizer]:
         """The engine, set up for the losses, the metrics and the optimizer as they are; and how to read its sums."""
         with self._home.lock:
-            optimizer, engine = self._need_goals(action), self._need_engine(action)
+            optimizer, engine = self._need_optimizer(action), self._need_engine(action)
             if self._compiled_code != (optimizer.code, optimizer.slots):
                 self._set_up(action, engine, optimizer)
             engine.seed = self._seed

@@ -653,3 +653,64 @@ def test_a_bad_batch_is_named_when_it_comes():
     with pytest.raises(ValueError, match="batch 2's x must have 3 features"):
         model.fit(iter(good), verbose=0)
     assert model._engine.iterations == 2
+
+
+# ---- compiled without a loss ----
+
+
+def own_loop(model, x, y, steps=5):
+    for _ in range(steps):
+        model.backward(2 * (model.forward(x, training=True) - y) / y.size)
+        model.apply_gradients()
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "muon"])
+def test_a_loop_of_ones_own_needs_no_loss(optimizer, tmp_path):
+    x = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
+    model = fastnn.Sequential([fastnn.Input((3,)), layers.Dense(8, "relu"), layers.Dense(2)])
+    other = fastnn.clone_model(model)
+    other.set_weights(model.get_weights())
+    model.compile(optimizer)
+    other.compile(optimizer, "mse")
+    own_loop(model, x, x[:, :2])
+    model.save(tmp_path / "m")
+    model = fastnn.load_model(tmp_path / "m")
+    assert model.loss is None
+    own_loop(model, x, x[:, :2])
+    own_loop(other, x, x[:, :2], 10)
+    assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), other.get_weights(), strict=True))
+    assert model.optimizer.iterations == 10
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda m, x, y: m.fit(x, y, verbose=0),
+        lambda m, x, y: m.evaluate(x, y, verbose=0),
+        lambda m, x, y: m.train_on_batch(x, y),
+        lambda m, x, y: m.test_on_batch(x, y),
+        lambda m, x, y: fastnn.Ensemble([m]).fit(x, y, verbose=0),
+    ],
+)
+def test_what_needs_a_loss_says_so(call):
+    x = np.ones((4, 3), np.float32)
+    model = fastnn.Sequential([fastnn.Input((3,)), layers.Dense(2)])
+    model.compile("sgd", "mse")
+    model.compile("sgd")  # takes the loss away
+    with pytest.raises(RuntimeError, match="needs a loss, and the model was compiled without"):
+        call(model, x, x[:, :2])
+    with pytest.raises(ValueError, match=r"metrics, weighted_metrics and loss_weights need loss="):
+        model.compile("sgd", metrics=["mae"])
+    own_loop(model, x, x[:, :2])
+
+
+def test_a_model_with_heads_is_trained_without_losses():
+    x = np.ones((4, 3), np.float32)
+    model = fastnn.Sequential([fastnn.Input((3,)), layers.Heads({"a": [layers.Dense(2)], "b": [layers.Dense(1)]})])
+    model.compile(fastnn.optimizers.SGD(1.0))
+    before = model.forward(x)
+    model.backward({"a": np.ones((4, 2)), "b": np.zeros((4, 1))})
+    model.apply_gradients()
+    after = model.predict(x)
+    assert not np.array_equal(before["a"], after["a"])
+    np.testing.assert_array_equal(before["b"], after["b"])
