@@ -114,9 +114,11 @@ def as_array(values: Any, name: str) -> Array:
     Raises
     ------
     TypeError, ValueError
-        For a query, for masked values, for lists of several lengths, and for what NumPy cannot read.
+        For a query, for sparse and for masked values, for lists of several lengths, and for what NumPy cannot read.
     """
     check_collected(values, name)
+    if sparse.is_sparse(values):
+        raise TypeError(f"{name} is a sparse matrix, which it cannot be: pass what its toarray() gives")
     if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
         raise ValueError(f"{name} has masked values, whose mask would be lost: fill them first, as with its filled()")
     try:
@@ -163,8 +165,6 @@ def real_array(values: Any, name: str, text: str = TEXT_IN_X) -> Array:
     """
     if type(values) is np.ndarray and values.dtype.kind in REAL:  # a row to predict takes microseconds
         return values
-    if sparse.is_sparse(values):
-        raise TypeError(f"{name} is a sparse matrix, which it cannot be: pass what its toarray() gives")
     check_collected(values, name)
     framed = is_frame(values) and len(column_names(values)) > 0
     array = as_array(values, name) if not framed or _is_plain(values, name) else None

@@ -80,14 +80,43 @@ class SparseRows:
 def _arrays(matrix: Any, name: str) -> tuple[Array, Array, Array]:
     """Starts, columns and values of a CSR matrix, of the right kinds and lengths."""
     starts, columns, values = (np.asarray(getattr(matrix, key)) for key in ("indptr", "indices", "data"))
-    lengths = starts.ndim == columns.ndim == values.ndim == 1 and len(columns) == len(values)
-    if not lengths or starts.dtype.kind not in "iu" or columns.dtype.kind not in "iu":
+    one_axis = starts.ndim == columns.ndim == values.ndim == 1
+    if not one_axis or starts.dtype.kind not in "iu" or columns.dtype.kind not in "iu":
         raise ValueError(f"{name}'s indptr, indices and data must be one-dimensional, the first two of integers")
+    if len(columns) != len(values):
+        raise ValueError(f"{name}'s indices and data must be of one length, got {len(columns)} and {len(values)}")
     if len(starts) != matrix.shape[0] + 1:
         raise ValueError(f"{name}'s indptr must hold {matrix.shape[0] + 1} numbers, one more than rows")
     if columns.dtype.itemsize > 4 and len(columns) and not 0 <= columns.min() <= columns.max() <= MAX_COLUMNS:
         raise ValueError(f"{name}'s indices must lie between 0 and {matrix.shape[1] - 1}")
-    return np.ascontiguousarray(starts, np.int64), np.ascontiguousarray(columns, np.int32), values
+    return _in_place(starts, np.int64), _in_place(columns, np.int32), values
+
+
+def _in_place(array: Array, dtype: Any) -> Array:
+    """The array where the engine can read it as it is, else a copy."""
+    return np.require(array, dtype, ["C_CONTIGUOUS", "ALIGNED"])
+
+
+def _check_places(x: Any, name: str) -> None:
+    """Raise where the entries lie outside the matrix: scipy converts it without a look, and out of bounds of memory."""
+    rows, columns = x.shape
+    if x.format == "coo":
+        _check_bounds(x.row, rows, f"{name}'s row")
+        _check_bounds(x.col, columns, f"{name}'s col")
+    elif x.format in ("csc", "bsr"):
+        height, width = (1, 1) if x.format == "csc" else x.blocksize
+        lines, across = (columns, rows) if x.format == "csc" else (rows // height, columns // width)
+        _check_bounds(x.indices, across, f"{name}'s indices")
+        starts = np.asarray(x.indptr)
+        rises = len(starts) == lines + 1 and starts[0] >= 0 and not (starts[1:] < starts[:-1]).any()
+        if not rises or starts[-1] > min(len(x.indices), len(x.data)):
+            raise ValueError(f"{name}'s indptr must rise from 0 to at most the number of its entries, {len(x.indices)}")
+
+
+def _check_bounds(places: Any, length: int, name: str) -> None:
+    places = np.asarray(places)
+    if len(places) and not 0 <= places.min() <= places.max() < length:
+        raise ValueError(f"{name} must lie between 0 and {length - 1}")
 
 
 def from_scipy(x: Any, dtype: str, name: str) -> SparseRows:
@@ -111,9 +140,11 @@ def from_scipy(x: Any, dtype: str, name: str) -> SparseRows:
     if x.dtype.kind not in "fiub":
         raise TypeError(f"{name} must hold real numbers, got a sparse matrix of dtype {x.dtype}")
     if len(x.shape) != 2:
-        raise ValueError(f"{name} must have two axes (rows, features), got a sparse array of shape {x.shape}")
+        hint = "; reshape(1, -1) makes one row of it" if len(x.shape) == 1 else ""
+        raise ValueError(f"{name} must have two axes (rows, features), got a sparse array of shape {x.shape}{hint}")
     if x.shape[1] > MAX_COLUMNS:
         raise ValueError(f"{name} must have fewer than 2**31 features, got {x.shape[1]}")
+    _check_places(x, name)
     matrix = x.tocsr()
     starts, columns, values = _arrays(matrix, name)
     form = check_sparse(starts, columns, x.shape[1])
@@ -128,4 +159,4 @@ def from_scipy(x: Any, dtype: str, name: str) -> SparseRows:
         matrix.sum_duplicates()
         starts, columns, values = _arrays(matrix, name)
     with np.errstate(over="ignore"):  # a float64 beyond float32's range becomes infinite, and is reported as such
-        return SparseRows(starts, columns, np.ascontiguousarray(values, dtype), x.shape[1])
+        return SparseRows(starts, columns, _in_place(values, dtype), x.shape[1])

@@ -1,6 +1,7 @@
 """Sparse x: the results of dense rows, from any format of scipy.sparse, without ever being made dense."""
 
 import copy
+import itertools
 import tracemalloc
 
 import numpy as np
@@ -352,8 +353,8 @@ def broken(**changes):
         ({"indptr": [0, 1, 2, 3, 5]}, "x's indptr must rise"),
         ({"indices": [0, 1, 2, 4]}, "x's indices must lie between 0 and 3"),
         ({"indices": [0, -1, 2, 3]}, "x's indices must lie between 0 and 3"),
-        ({"indices": [0, 1, 2]}, "one-dimensional"),
-        ({"data": [1, 1, 1]}, "one-dimensional"),
+        ({"indices": [0, 1, 2]}, "must be of one length, got"),
+        ({"data": [1, 1, 1]}, "must be of one length, got"),
     ],
 )
 def test_arrays_from_strangers(changes, message):
@@ -430,3 +431,143 @@ def test_an_unbuilt_model_is_built_from_sparse_rows(tmp_path):
     model.fit(x, y, verbose=0)
     loaded.fit(x, y, verbose=0)
     assert_same_models(model, loaded)
+
+
+# ---- odd matrices ----
+
+
+def changed(matrix, **arrays):
+    """A copy with other arrays in it, about which scipy is not asked."""
+    matrix = matrix.copy()
+    for name, values in arrays.items():
+        setattr(matrix, name, values)
+    return matrix
+
+
+def unaligned(values):
+    raw = np.zeros(values.nbytes + 1, np.uint8)[1:].view(values.dtype)
+    raw[...] = values
+    return raw
+
+
+def apart(values):
+    wide = np.zeros(2 * len(values), values.dtype)
+    wide[::2] = values
+    return wide[::2]
+
+
+def readonly(values):
+    values = values.copy()
+    values.flags.writeable = False
+    return values
+
+
+def backwards(x):
+    """The entries of each row from the last column to the first."""
+    order = np.concatenate([np.arange(a, b)[::-1] for a, b in itertools.pairwise(x.indptr)])
+    return sparse.csr_matrix((x.data[order], x.indices[order], x.indptr), x.shape)
+
+
+def twice(x):
+    """Each entry as two halves, in places that are named twice."""
+    return sparse.csr_matrix((np.repeat(x.data / 2, 2), np.repeat(x.indices, 2), x.indptr * 2), x.shape)
+
+
+DENSE = np.random.default_rng(0).integers(-3, 4, (12, 6)) * (np.random.default_rng(1).random((12, 6)) < 0.4) / 4
+CSR = sparse.csr_matrix(DENSE)
+ODD = {
+    f"{form} {kind}": getattr(sparse, f"{form}_{kind}")(DENSE)
+    for form in ("csr", "csc", "coo", "lil", "dok", "dia", "bsr")
+    for kind in ("matrix", "array")
+} | {
+    "int64 indices": changed(CSR, indices=CSR.indices.astype("i8"), indptr=CSR.indptr.astype("i8")),
+    "uint32 indices": changed(CSR, indices=CSR.indices.astype("u4"), indptr=CSR.indptr.astype("u4")),
+    "byte-swapped indices": changed(CSR, indices=CSR.indices.astype(">i4"), indptr=CSR.indptr.astype(">i4")),
+    "unaligned indices": changed(CSR, indices=unaligned(CSR.indices), indptr=unaligned(CSR.indptr.astype("i8"))),
+    "float32": CSR.astype("f4"),
+    "byte-swapped values": changed(CSR, data=CSR.data.astype(">f4")),
+    "unaligned values": changed(CSR, data=unaligned(CSR.data.astype("f4"))),
+    "values apart": changed(CSR, data=apart(CSR.data.astype("f4"))),
+    "longdouble": CSR.astype(np.longdouble),
+    "readonly": changed(CSR, data=readonly(CSR.data.astype("f4")), indices=readonly(CSR.indices)),
+    "unsorted": backwards(CSR),
+    "entries of one place": twice(CSR),
+    "entries of one place, unsorted": backwards(twice(CSR)),
+    "coo entries of one place": twice(CSR).tocoo(),
+    "zeros among the entries": changed(sparse.csr_matrix(DENSE + 9), data=DENSE.ravel()),
+    "more memory than entries": changed(
+        CSR, data=np.append(CSR.data, np.nan), indices=np.append(CSR.indices, np.int32(99)),
+    ),
+    "some rows of more": sparse.csr_matrix(np.vstack([DENSE, DENSE]))[12:],
+    "blocks": sparse.bsr_matrix(DENSE, blocksize=(3, 2)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_odd_matrices_are_read_as_dense_rows_are(kind):
+    x = ODD[kind]
+    before = [np.array(getattr(x, name)) for name in ("data", "indices", "indptr") if hasattr(x, name)]
+    model = network(6)
+    y = np.arange(12) % 3
+    np.testing.assert_array_equal(model.predict(x), model.predict(DENSE))
+    assert model.evaluate(x, y, verbose=0) == model.evaluate(DENSE, y, verbose=0)
+    other = network(6)
+    assert model.fit(x, y, batch_size=5, verbose=0).history == other.fit(DENSE, y, batch_size=5, verbose=0).history
+    assert_same_models(model, other)
+    if x.format != "dok":  # of objects
+        after = [np.array(getattr(x, name)) for name in ("data", "indices", "indptr") if hasattr(x, name)]
+        for ours, theirs in zip(after, before, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+def test_whole_numbers_and_bools():
+    for dtype in ("?", "i1", "u2", "i8"):
+        x = (DENSE * 4).astype(dtype)
+        np.testing.assert_array_equal(network(6).predict(sparse.csr_matrix(x)), network(6).predict(x.astype("f4")))
+
+
+def one_wrong(values, wrong, at=1):
+    values = np.array(values)
+    values[at] = wrong
+    return values
+
+
+COO, CSC, BSR = CSR.tocoo(), CSR.tocsc(), sparse.bsr_matrix(DENSE, blocksize=(3, 2))
+CONTRADICTIONS = {
+    "column": (changed(CSR, indices=one_wrong(CSR.indices, 6)), "x's indices must lie between 0 and 5"),
+    "column below 0": (changed(CSR, indices=one_wrong(CSR.indices, -1)), "x's indices must lie between 0 and 5"),
+    "column of 64 bits": (
+        changed(CSR, indices=one_wrong(CSR.indices.astype("i8"), 2**32)), "x's indices must lie between 0 and 5",
+    ),
+    "start": (changed(CSR, indptr=one_wrong(CSR.indptr, 100)), "x's indptr must rise from 0"),
+    "start below 0": (changed(CSR, indptr=one_wrong(CSR.indptr, -2, 0)), "x's indptr must rise from 0"),
+    "starts that fall": (changed(CSR, indptr=one_wrong(CSR.indptr, 0, 5)), "x's indptr must rise from 0"),
+    "too few starts": (changed(CSR, indptr=CSR.indptr[:-1]), "x's indptr must hold 13 numbers, one more than rows"),
+    "too few values": (changed(CSR, data=CSR.data[:-2]), "x's indices and data must be of one length"),
+    "indices of floats": (changed(CSR, indices=CSR.indices.astype("f8")), "the first two of integers"),
+    "coo row": (changed(COO, row=one_wrong(COO.row, 12)), "x's row must lie between 0 and 11"),
+    "coo column": (changed(COO, col=one_wrong(COO.col, -1)), "x's col must lie between 0 and 5"),
+    "csc row": (changed(CSC, indices=one_wrong(CSC.indices, 12)), "x's indices must lie between 0 and 11"),
+    "csc start": (changed(CSC, indptr=one_wrong(CSC.indptr, 10**6)), "x's indptr must rise from 0"),
+    "csc starts": (changed(CSC, indptr=CSC.indptr[:-1]), "x's indptr must rise from 0"),
+    "csc values": (changed(CSC, data=CSC.data[:-2]), "x's indptr must rise from 0"),
+    "bsr column": (changed(BSR, indices=one_wrong(BSR.indices, 3)), "x's indices must lie between 0 and 2"),
+    "bsr start": (changed(BSR, indptr=one_wrong(BSR.indptr, 50)), "x's indptr must rise from 0"),
+    "objects": (changed(CSR, data=CSR.data.astype(object)), "x must hold real numbers, got a sparse matrix of"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", CONTRADICTIONS)
+def test_matrices_that_contradict_themselves_get_one_sentence_before_scipy_converts_them(kind):
+    x, sentence = CONTRADICTIONS[kind]
+    for run in (network(6).predict, lambda x: network(6).fit(x, np.zeros(12), verbose=0)):
+        with pytest.raises((TypeError, ValueError), match=sentence):
+            run(x)
+
+
+@pytest.mark.parametrize("form", ["csr", "csc", "coo", "lil"])
+def test_a_missing_number_among_the_entries_is_named_by_its_row(form):
+    x = DENSE.copy()
+    x[7, 2] = np.nan
+    with pytest.raises(ValueError, match=r"^x must be finite, but row 7 holds a NaN"):
+        network(6).fit(sparse.csr_matrix(x).asformat(form), np.zeros(12), verbose=0)

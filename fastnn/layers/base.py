@@ -20,7 +20,7 @@ from fastnn.config import check_policy
 from fastnn.frames import REAL, as_array, is_frame, real_array
 from fastnn.initializers import Initializer
 from fastnn.layers._op import Op, Rule
-from fastnn.sparse import SparseRows
+from fastnn.sparse import SparseRows, is_sparse
 
 if TYPE_CHECKING:
     from fastnn._engine import Lock
@@ -132,7 +132,7 @@ def check_row_axes(layers: Iterable[Layer], told: tuple[int, ...] | None, axes: 
 
 def one_axis(layers: Iterable[Layer], told: tuple[int, ...] | None, values: Any, name: str) -> Any:
     """Rows of several axes as rows of one, a view where they are contiguous; others as they are."""
-    if is_frame(values):
+    if is_frame(values) or is_sparse(values):
         return values
     array = values if hasattr(values, "ndim") else as_array(values, name)
     if array.ndim <= 2:
