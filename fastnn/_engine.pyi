@@ -79,6 +79,7 @@ class Engine:
     functions: Callable[..., None] | None
     iterations: int
     momentum_product: float
+    average_swapped: bool
     seed: int
     def __init__(self, plan: Plan, lock: Lock | None = None) -> None: ...
     @property

@@ -59,6 +59,7 @@ cdef class Engine:
     cdef readonly tuple slots
     cdef public int64_t iterations
     cdef public double momentum_product
+    cdef public bint average_swapped
     cdef public uint64_t seed
     cdef readonly tuple states
     cdef public object functions
@@ -214,6 +215,7 @@ cdef class Engine:
             self._last_rows = 0
             self.iterations = 0
             self.momentum_product = 1
+            self.average_swapped = False
         finally:
             self._leave()
 
@@ -240,17 +242,19 @@ cdef class Engine:
     def use_average(self, *, bint swap):
         """Put the moving average of each trained parameter in its place, once there is one.
 
-        With `swap` the parameter takes the place of the average.
+        With `swap` the parameter takes the place of the average, and `average_swapped` says so until the next swap. No
+        signal handler runs in between.
         """
         self._enter()
         try:
             for slot, name in zip(self.slots, self._slot_names):
                 if name == "average" and self.iterations:
+                    held = self.parameters.copy()
                     for part in self._trained:
-                        held = self.parameters[part].copy()
                         self.parameters[part] = slot[part]
                         if swap:
-                            slot[part] = held
+                            slot[part] = held[part]
+                    self.average_swapped ^= swap
                     self._last_rows = 0
         finally:
             self._leave()

@@ -98,6 +98,7 @@ class ArrayFeed:
         self.passes = 0  # over the data, to their end
         self._at = 0  # the next step of this pass
         self._order: Order | None = None
+        self._resumed = False
 
     def epoch(self, steps: int | None = None, most: int | None = None) -> Iterator[Chunk]:
         """The next `steps` batches (default: a pass from the first to the last), at most `most` a chunk.
@@ -105,15 +106,19 @@ class ArrayFeed:
         As in Keras, a pass goes on in the next epoch where `steps` ended the last one before its end, and the end of
         the data ends an epoch.
         """
-        if steps is None or self._at == 0:
-            self._at, self._order = 0, self._next_order() if self._next_order else None
-        wanted = self.steps if steps is None else steps
+        begins = not self._resumed and (steps is None or self._at == 0)
+        self._at = 0 if begins else self._at
+        if begins or self._resumed:
+            self._order = self._next_order() if self._next_order else None
+        self._resumed = False
+        wanted = self.steps - self._at if steps is None else steps
         most = min(most or self.steps, self._steps_of_a_piece())
         while wanted and self._at < self.steps:
             count = min(wanted, most, self.steps - self._at)
-            yield self._chunk(count)
+            chunk = self._chunk(count)
             self._at += count
             wanted -= count
+            yield chunk
         if self._at == self.steps:
             self._at, self.passes = 0, self.passes + 1
         if wanted:
@@ -121,7 +126,15 @@ class ArrayFeed:
 
     def rewind(self) -> None:
         """Let the next epoch begin with the first batch, wherever the last one ended."""
-        self._at = 0
+        self._at, self._resumed = 0, False
+
+    def position(self) -> dict[str, int]:
+        """Where the next batch comes from, for :meth:`resume`."""
+        return {"at": self._at}
+
+    def resume(self, position: dict[str, int]) -> None:
+        """Let the next epoch go on from there; the order of its pass must be the one that it had."""
+        self._at, self._resumed = position["at"], True
 
     def _steps_of_a_piece(self) -> int:
         x = self.samples.x
@@ -165,13 +178,15 @@ class BatchFeed:
         self._indexed = hasattr(source, "__getitem__")
         self.steps = self._count()
         self.passes = 0
-        self._taken = 0
+        self._taken = self._drawn = self._epochs = 0  # batches of this pass, and of all; epochs that have ended
+        self._resumed = False
         self._iterator: Iterator[Any] | None = None if self._indexed else iter(source)
         first = source[0] if self._indexed and self.steps != 0 else next(self._iterator or iter(()), None)
         if first is None:
             raise ValueError(f"x must give at least one batch, but the {type(source).__name__} gives none")
         self.first = convert(first, "the first batch")
         self._held: list[Samples] = [] if self._indexed else [self.first]
+        self._goes_back = self._indexed or self._iterator is not source  # else a generator
 
     def _count(self) -> int | None:
         """The number of batches, where it is known."""
@@ -184,18 +199,21 @@ class BatchFeed:
                 return None
         return None if count is None else int(count)
 
-    def _batches(self) -> Iterator[Any]:
+    def _batches(self, start: int = 0) -> Iterator[Any]:
+        """Those of a pass, from one of them on."""
         if not self._indexed:
-            return iter(self._source)
+            return itertools.islice(self._source, start, None) if start else iter(self._source)
         if self.steps is None:
-            return (self._source[k] for k in itertools.count())
-        order = self._next_order(self.steps) if self._next_order else None
-        return (self._source[int(k)] for k in (range(self.steps) if order is None else order))
+            return (self._source[k] for k in itertools.count(start))
+        order = self._next_order(self.steps) if self._next_order else np.arange(self.steps)
+        return (self._source[int(k)] for k in order[start:])
 
     def epoch(self, steps: int | None = None, most: int | None = None) -> Iterator[Chunk]:
         """The next `steps` batches (default: all), one a chunk; as for :meth:`ArrayFeed.epoch`."""
         self._tell("on_epoch_begin")
-        if self._iterator is None or (steps is None and not self._held):
+        if self._resumed:
+            self._go_on()
+        elif self._iterator is None or (steps is None and not self._held):
             self._iterator, self._taken = self._batches(), 0
         done = 0
         ended = False
@@ -203,24 +221,51 @@ class BatchFeed:
             if self._held:
                 samples = self._held.pop()
             else:
-                batch = next(self._iterator, None)
+                batch = next(self._iterator or iter(()), None)
                 if batch is None:
                     ended = True
                     break
                 samples = self._convert(batch, f"batch {self._taken}")
             self._taken += 1
+            self._drawn += 1
             done += 1
             yield Chunk(samples, None, len(samples), 1, len(samples))
+        empty = ended and not self._taken
         if ended or self._taken == self.steps:
-            self._iterator, self.passes = None, self.passes + 1
+            self._iterator, self._taken, self.passes = None, 0, self.passes + 1
+        self._epochs += 1
         self._tell("on_epoch_end")
-        if ended and (steps is not None or not done):
+        if empty or (ended and steps is not None):
             warn_of_end(None if steps is None else steps - done)
 
     def rewind(self) -> None:
         """Let the next epoch begin with the first batch, wherever the last one ended; a generator only goes on."""
-        if self._taken and (self._indexed or self._iterator is not self._source):
-            self._iterator, self._held, self._taken = None, [], 0
+        if self._goes_back and (self._taken or self._resumed):
+            self._iterator, self._held, self._taken, self._resumed = None, [], 0, False
+
+    def position(self) -> dict[str, int]:
+        """Where the next batch comes from, for :meth:`resume`."""
+        return {"taken": self._taken, "drawn": self._drawn, "epochs": self._epochs}
+
+    def resume(self, position: dict[str, int]) -> None:
+        """Let the next epoch of a new source go on from there.
+
+        The source is told of the epochs that have ended. A generator is read up to the next batch, any other source in
+        its pass alone.
+        """
+        self._taken, self._drawn, self._epochs = position["taken"], position["drawn"], position["epochs"]
+        for _ in range(self._epochs):
+            self._tell("on_epoch_begin")
+            self._tell("on_epoch_end")
+        self._resumed = True
+
+    def _go_on(self) -> None:
+        self._resumed = False
+        if self._goes_back:
+            self._held, self._iterator = [], self._batches(self._taken)
+        elif self._drawn:
+            self._held = []  # which was the first of them
+            self._iterator = itertools.islice(self._source, self._drawn - 1, None)
 
     def _tell(self, hook: str) -> None:
         function = getattr(self._source, hook, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -38,6 +39,23 @@ class Totals:
         self.rows = self.steps = 0
         self.first_nonfinite = -1
 
+    def state(self) -> dict[str, Any]:
+        """What :meth:`resumed` goes on from."""
+        return {
+            "sums": self.sums,
+            "rows": self.rows,
+            "steps": self.steps,
+            "first_nonfinite": self.first_nonfinite,
+        }
+
+    @classmethod
+    def resumed(cls, state: dict[str, Any], layout: goals.Layout) -> Totals:
+        """Those of an epoch that was interrupted, whose sums are read by the layout."""
+        totals = cls()
+        totals._layout, totals.sums, totals.rows = layout, state["sums"], state["rows"]
+        totals.steps, totals.first_nonfinite = state["steps"], state["first_nonfinite"]
+        return totals
+
     def read_by(self, layout: goals.Layout) -> None:
         """Say how to read the sums that come; those of a model that was compiled otherwise are forgotten."""
         if layout is not self._layout:
@@ -68,12 +86,14 @@ class Totals:
 
 
 def _with_hooks(
-    model: Sequential, chunks: Iterator[Chunk], hooks: CallbackList, kind: str, logs: Callable[[], Logs]
+    model: Sequential, chunks: Iterator[Chunk], hooks: CallbackList, kind: str, logs: Callable[[], Logs], step: int = 0
 ) -> Iterator[Chunk]:
-    """The chunks, until a hook says stop, with a batch hook called before and after each group of steps."""
+    """The chunks, until a hook says stop, with a batch hook called before and after each group of steps.
+
+    `step` is the number of the first one.
+    """
     group = model._steps_per_execution
     stop = {"train": "stop_training", "test": "stop_evaluating", "predict": "stop_predicting"}[kind]
-    step = 0
     for chunk in chunks:
         if step % group == 0:
             hooks.call(f"on_{kind}_batch_begin", step, {})
@@ -85,6 +105,21 @@ def _with_hooks(
                 return
     if step % group:  # the last group is a short one; its number is that of a whole one, as in Keras
         hooks.call(f"on_{kind}_batch_end", step - step % group + group - 1, logs())
+
+
+@contextmanager
+def _weights_as_before(model: Sequential) -> Iterator[None]:
+    """What ends with an error or Ctrl-C within leaves the weights in the model, or their average, whichever was there.
+
+    A callback such as SwapEMAWeights may have put the other one there, and its hook that takes it out is not called.
+    """
+    shown = model.optimizer is not None and model.optimizer._average_shown
+    try:
+        yield
+    except BaseException:
+        if model.optimizer is not None:
+            model.optimizer._show_average(shown)
+        raise
 
 
 def check_later(engine: Engine, feed: Feed, copied: int) -> bool:
@@ -115,27 +150,32 @@ def _naming_the_row(error: NotFiniteError, feed: Feed) -> ValueError:
     return error  # somebody has changed x meanwhile
 
 
-def train_epoch(model: Sequential, feed: Feed, steps: int | None, hooks: CallbackList, reporter: Reporter) -> Totals:
-    """One epoch: one call into the engine, or one a batch where a callback looks in."""
-    totals = Totals()
+def train_epoch(
+    model: Sequential, feed: Feed, steps: int | None, hooks: CallbackList, reporter: Reporter, totals: Totals
+) -> None:
+    """One epoch: one call into the engine, or one a batch where a callback looks in.
+
+    Its totals are those of its first part, where that was trained before an interruption.
+    """
     watched = hooks.wants(*TRAIN_BATCH_HOOKS)
     passes = feed.passes
-    chunks = feed.epoch(steps, model._steps_per_execution if watched else None)
-    for chunk in _with_hooks(model, chunks, hooks, "train", totals.means) if watched else chunks:
+    left = steps if steps is None else steps - totals.steps
+    chunks = feed.epoch(left, model._steps_per_execution if watched else None)
+    if totals.steps and model.stop_training:  # a hook has said so, before the interruption
+        chunks = iter(())
+    for chunk in _with_hooks(model, chunks, hooks, "train", totals.means, totals.steps) if watched else chunks:
         progress = totals.watcher(chunk, reporter)
         _train(model, chunk, totals, progress)
         if watched and progress is not None:
             reporter.update(totals.steps, totals.means())
     _end_epoch(model, feed, passes, totals, reporter)
-    return totals
 
 
-def train_checked_epoch(model: Sequential, feed: Feed, reporter: Reporter) -> Totals:
+def train_checked_epoch(model: Sequential, feed: Feed, reporter: Reporter, totals: Totals) -> None:
     """One epoch that looks at x as well: NotFiniteError at a row that is not finite, with the model as it was.
 
     Nobody else looks at the model meanwhile, so nobody has seen what is taken back.
     """
-    totals = Totals()
     passes = feed.passes
     with model._home.lock:
         engine = model._need_engine("fit")
@@ -147,7 +187,6 @@ def train_checked_epoch(model: Sequential, feed: Feed, reporter: Reporter) -> To
             engine.restore(snapshot)
             raise
     _end_epoch(model, feed, passes, totals, reporter)
-    return totals
 
 
 def _train(
@@ -208,28 +247,45 @@ class Epochs:
         self._reporter = Reporter(0, None)
         self._warned = False
         self._logs: Logs = {}
+        self._feed: Feed | None = None
+        self._epoch = 0  # that which runs, or the next one
+        self._totals: Totals | None = None  # of that which runs
+
+    @contextmanager
+    def _around(self, feed: Feed, first: int) -> Iterator[None]:
+        """What is the same whatever the optimizer: the beginning, and the end, also where it is none of a whole run."""
+        model, outer = self._model, self._model._run
+        self._feed, self._epoch, model._run = feed, first, self
+        try:
+            with _weights_as_before(model):
+                self._hooks.call("on_train_begin", {})
+                if model.optimizer is not None:  # what is trained are the weights
+                    model.optimizer._show_average(False)
+                yield
+                if self._logs and model.optimizer is not None:  # epochs have run; a callback may save the model next
+                    model.optimizer.finalize_variable_values()
+                self._hooks.call("on_train_end", self._logs)
+        finally:
+            self._reporter.close()
+            model._run = outer
 
     def train(self, feed: Feed, steps: int | None, first: int, check_finite: bool = False) -> None:
-        """The epochs from `first` (or where a callback has set it) on, a pass over the feed each.
+        """The epochs from `first` (or where :meth:`resume` says) on, a pass over the feed each.
 
         With `check_finite` the first one is a :func:`train_checked_epoch`.
         """
-        self._hooks.call("on_train_begin", {})
-        try:
-            for epoch in range(self._model._initial_epoch or first, self._epochs):
-                self._begin(epoch)
+        with self._around(feed, first):
+            for epoch in range(self._epoch, self._epochs):
+                totals = self._begin(epoch)
                 if check_finite:
-                    totals = train_checked_epoch(self._model, feed, self._reporter)
+                    train_checked_epoch(self._model, feed, self._reporter, totals)
                     check_finite = False
                 else:
-                    totals = train_epoch(self._model, feed, steps, self._hooks, self._reporter)
+                    train_epoch(self._model, feed, steps, self._hooks, self._reporter, totals)
                 if not totals.steps:  # a generator that has ended
                     break
                 if self._end(epoch, totals):
                     break
-        finally:
-            self._reporter.close()
-        self._finish()
 
     def train_checking(self, feed: Feed, first: int, history: History | None, stop_training: bool) -> None:
         """The same with a look at x: where a row is not finite the model gets back its state and these attributes."""
@@ -243,40 +299,35 @@ class Epochs:
         """The same, an iteration of L-BFGS over all rows each."""
         model = self._model
         samples = next(feed.epoch()).samples
-        self._hooks.call("on_train_begin", {})
-        epoch = model._initial_epoch or first
 
         def before() -> None:
-            self._begin(epoch)
+            self._begin(self._epoch)
 
         def after(sums: Array) -> bool:
-            nonlocal epoch
             totals = Totals()
             totals.read_by(model._layout)
             totals.add(Chunk(samples, None, len(samples), 1, len(samples)), sums)
             self._reporter.done = 1
-            stop = self._end(epoch, totals)
-            epoch += 1
-            return stop
+            return self._end(self._epoch, totals)
 
         def ready() -> None:
             now, read_by, chosen = model._ready("fit")
             if now is not engine or read_by is not layout or chosen is not optimizer:
                 raise RuntimeError("the model was compiled or built anew in the middle of a fit with LBFGS: fit again")
 
-        try:
-            if epoch < self._epochs:
+        with self._around(feed, first):
+            if self._epoch < self._epochs:
                 with model._running("fit") as (engine, layout, _):
                     rules = model._rules()
-                optimizer.minimize(engine, rules, samples, self._epochs - epoch, before, ready, after)
-        finally:
-            self._reporter.close()
-        self._finish()
+                optimizer.minimize(engine, rules, samples, self._epochs - self._epoch, before, ready, after)
 
-    def _begin(self, epoch: int) -> None:
+    def _begin(self, epoch: int) -> Totals:
+        """The hooks of an epoch and its bar; its totals so far."""
+        self._epoch, self._totals = epoch, self._totals or Totals()
         self._hooks.call("on_epoch_begin", epoch, {})
         self._reporter = Reporter(*self._shown)
         self._reporter.begin(f"Epoch {epoch + 1}/{self._epochs}")
+        return self._totals
 
     def _end(self, epoch: int, totals: Totals) -> bool:
         """Validation and the logs of an epoch; whether it was the last one."""
@@ -287,13 +338,40 @@ class Epochs:
             self._logs |= {f"val_{key}": value for key, value in seen.items()}
         self._reporter.end(self._logs)
         self._reporter.close()
+        self._epoch, self._totals = epoch + 1, None
         self._hooks.call("on_epoch_end", epoch, self._logs)
         return self._model.stop_training
 
-    def _finish(self) -> None:
-        if self._logs and self._model.optimizer is not None:  # an epoch has run, and a callback may save the model next
-            self._model.optimizer.finalize_variable_values()
-        self._hooks.call("on_train_end", self._logs)
+    # ---- going on after an interruption ----
+
+    def state(self) -> dict[str, Any]:
+        """Where the run is, in JSON's types and arrays; with the model's own state all that the rest depends on."""
+        return {
+            "epoch": self._epoch,
+            "totals": None if self._totals is None else self._totals.state(),
+            "feed": None if self._feed is None else self._feed.position(),
+            "validation": None if self._validation is None else self._validation.position(),
+            "logs": self._logs,
+            "warned": self._warned,
+            "stopped": self._model.stop_training,
+            "callbacks": self._hooks.states(),
+        }
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Go on from a state, instead of from the first epoch; for a hook of ``on_train_begin``."""
+        self._epoch, self._logs, self._warned = state["epoch"], state["logs"], state["warned"]
+        self._totals = state["totals"] and Totals.resumed(state["totals"], self._model._layout)
+        for feed, position in ((self._feed, state["feed"]), (self._validation, state["validation"])):
+            if feed is not None and position is not None:
+                feed.resume(position)
+        self._model.stop_training = state["stopped"]
+        if state["stopped"] and self._totals is None:  # no epoch was to come
+            self._epochs = self._epoch
+        self.resume_callbacks(state)
+
+    def resume_callbacks(self, state: dict[str, Any]) -> None:
+        """Give the callbacks what they knew."""
+        self._hooks.resume(state["callbacks"])
 
 
 def evaluate(
@@ -315,22 +393,23 @@ def evaluate(
     most = 1 if goals.depend_on_batches(model._goals, weighted) else most
     feed.rewind()  # so that each epoch is validated on the same rows
     model.stop_evaluating = False
-    hooks.call("on_test_begin", {})
-    chunks = feed.epoch(steps, most)
-    for chunk in _with_hooks(model, chunks, hooks, "test", totals.means) if watched else chunks:
-        samples = chunk.samples
-        with model._running("evaluate") as (engine, layout, _):
-            totals.read_by(layout)
-            try:
-                sums = engine.evaluate(samples.x, samples.y, None, samples.weights, chunk.batch, check_finite)
-            except NotFiniteError as error:
-                raise _naming_the_row(error, feed) from None
-        totals.add(chunk, sums)
-        if reporter.verbose == 1:
-            reporter.update(totals.steps, totals.means())
-    reporter.done = totals.steps
-    logs = totals.means()
-    hooks.call("on_test_end", logs)
+    with _weights_as_before(model):
+        hooks.call("on_test_begin", {})
+        chunks = feed.epoch(steps, most)
+        for chunk in _with_hooks(model, chunks, hooks, "test", totals.means) if watched else chunks:
+            samples = chunk.samples
+            with model._running("evaluate") as (engine, layout, _):
+                totals.read_by(layout)
+                try:
+                    sums = engine.evaluate(samples.x, samples.y, None, samples.weights, chunk.batch, check_finite)
+                except NotFiniteError as error:
+                    raise _naming_the_row(error, feed) from None
+            totals.add(chunk, sums)
+            if reporter.verbose == 1:
+                reporter.update(totals.steps, totals.means())
+        reporter.done = totals.steps
+        logs = totals.means()
+        hooks.call("on_test_end", logs)
     return logs
 
 
@@ -341,17 +420,18 @@ def predict(model: Sequential, feed: Feed, steps: int | None, hooks: CallbackLis
     outputs: list[Array] = []
     seen = 0
     model.stop_predicting = False
-    hooks.call("on_predict_begin", {})
-    chunks = feed.epoch(steps, model._steps_per_execution if watched else None)
-    if watched:
-        chunks = _with_hooks(model, chunks, hooks, "predict", lambda: {"outputs": model._outputs(outputs[-1])})
-    for chunk in chunks:
-        out = np.empty((chunk.rows, engine.plan.outputs), engine.plan.dtype)
-        engine.predict(chunk.samples.x, out)
-        outputs.append(out)
-        seen += chunk.steps
-        reporter.update(seen, {})
-    hooks.call("on_predict_end", {})
+    with _weights_as_before(model):
+        hooks.call("on_predict_begin", {})
+        chunks = feed.epoch(steps, model._steps_per_execution if watched else None)
+        if watched:
+            chunks = _with_hooks(model, chunks, hooks, "predict", lambda: {"outputs": model._outputs(outputs[-1])})
+        for chunk in chunks:
+            out = np.empty((chunk.rows, engine.plan.outputs), engine.plan.dtype)
+            engine.predict(chunk.samples.x, out)
+            outputs.append(out)
+            seen += chunk.steps
+            reporter.update(seen, {})
+        hooks.call("on_predict_end", {})
     outputs = outputs or [np.empty((0, engine.plan.outputs), engine.plan.dtype)]
     return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
 

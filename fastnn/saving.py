@@ -88,6 +88,7 @@ def _header(model: Sequential, tensors: Mapping[str, npt.NDArray[Any]], digest: 
         "momentum_product": 1.0 if engine is None else float(engine.momentum_product),
         "seed": model._seed,
         "epochs_done": model._epochs_done,
+        "average_swapped": training and engine is not None and engine.average_swapped,
     }
     metadata = {
         "format": FORMAT,
@@ -432,6 +433,7 @@ def restore(model: Sequential, path: str | os.PathLike[str]) -> None:
         model._seed, model._epochs_done = saved._seed, saved._epochs_done
         model._engine.iterations = saved._engine.iterations
         model._engine.momentum_product = saved._engine.momentum_product
+        model._engine.average_swapped = saved._engine.average_swapped
 
 
 def _fill(wanted: dict[str, npt.NDArray[Any]], arrays: dict[str, npt.NDArray[Any]], path: str) -> None:
@@ -516,6 +518,7 @@ def _restore(
         if not isinstance(product, float) or not 0 <= product <= 1:
             raise ModelFileError(f"momentum_product must be a number from 0 to 1, got {str(product)[:40]}")
         model._engine.momentum_product = product
+        model._engine.average_swapped = compiled is not None and training.get("average_swapped") is True
     return model
 
 

@@ -41,7 +41,7 @@ class Trainer(Network):
         self._layout = goals.Layout([], [])  # of the engine's sums, as it is set up
         self._state_of: tuple[optimizers.Optimizer, Any] | None = None  # whose state the engine holds, and its code
         self._epochs_done = 0
-        self._initial_epoch = 0  # a callback that restores a run sets it before the first epoch
+        self._run: loop.Epochs | None = None  # of fit, within it: what a callback can save, and go on from
         self._steps_per_execution = 1
         super().__init__(layers, name)
 
@@ -160,11 +160,12 @@ class Trainer(Network):
         before, before_code = self._state_of or (None, None)
         goes_on = before is optimizer and before_code == code and optimizer._engine is engine
         slots, iterations, product = engine.slots, engine.iterations, engine.momentum_product
+        swapped = engine.average_swapped
         engine.set_optimizer(*code, self._rules())
         if goes_on:
             for slot, held in zip(engine.slots, slots, strict=True):
                 slot[...] = held
-            engine.iterations, engine.momentum_product = iterations, product
+            engine.iterations, engine.momentum_product, engine.average_swapped = iterations, product, swapped
         else:
             optimizer.attach(engine)
         self._state_of = optimizer, code
@@ -493,7 +494,7 @@ class Trainer(Network):
             hooks.callbacks.append(history)
         steps_shown = feed.steps if steps is None else steps
         hooks.attach(cast("Sequential", self), {"epochs": epochs, "steps": steps_shown, "verbose": shown})
-        self.stop_training, self.history, self._initial_epoch = False, history, 0
+        self.stop_training, self.history = False, history
         run = loop.Epochs(
             cast("Sequential", self), hooks, (shown, steps_shown), epochs, validation, validation_steps, due
         )

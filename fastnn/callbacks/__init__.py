@@ -1,6 +1,7 @@
 """What happens between epochs and batches."""
 
 from fastnn._public import publish
+from fastnn.callbacks.backup import BackupAndRestore
 from fastnn.callbacks.base import (
     Callback,
     CallbackList,
@@ -10,7 +11,7 @@ from fastnn.callbacks.base import (
     SwapEMAWeights,
     TerminateOnNaN,
 )
-from fastnn.callbacks.checkpoint import BackupAndRestore, ModelCheckpoint
+from fastnn.callbacks.checkpoint import ModelCheckpoint
 from fastnn.callbacks.loggers import CSVLogger, MLflowLogger, TensorBoard
 from fastnn.callbacks.monitor import EarlyStopping, LearningRateScheduler, ReduceLROnPlateau
 

@@ -39,6 +39,26 @@ class Callback(Described):
 
     model: Sequential
     params: dict[str, Any]
+    _comes_last = False  # of all callbacks, so that it sees what the others have done
+
+    def get_state(self) -> dict[str, Any]:
+        """What it must know to go on in another process, for :class:`BackupAndRestore`.
+
+        Returns
+        -------
+        dict
+            Of what JSON holds, and NumPy arrays. Empty: there is nothing to remember.
+        """
+        return {}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on from what :meth:`get_state` gave; called after ``on_train_begin`` of a training that is resumed.
+
+        Parameters
+        ----------
+        state : dict
+            Not empty.
+        """
 
     def set_model(self, model: Sequential) -> None:
         """Called first, with the model."""
@@ -212,7 +232,7 @@ class TerminateOnNaN(Callback):
 class SwapEMAWeights(Callback):
     """Puts the moving average of the weights into the model for evaluations, and takes it out for training.
 
-    The optimizer must have been made with ``use_ema=True``.
+    The optimizer must have been made with ``use_ema=True``. So does an error or Ctrl-C.
 
     Parameters
     ----------
@@ -226,44 +246,40 @@ class SwapEMAWeights(Callback):
 
     def __init__(self, swap_on_epoch: bool = False) -> None:
         self.swap_on_epoch = flag("swap_on_epoch", swap_on_epoch)
-        self._swapped = False
 
-    def _swap(self, wanted: bool) -> None:
-        if self._swapped != wanted:
-            optimizer: Any = self.model.optimizer
-            optimizer.swap_average_weights()
-            self._swapped = wanted
+    def _show(self, average: bool) -> None:
+        optimizer: Any = self.model.optimizer
+        optimizer._show_average(average)
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Raise where there is no average."""
-        self._swapped = False
         if not getattr(self.model.optimizer, "use_ema", False):
             raise ValueError("SwapEMAWeights needs an optimizer made with use_ema=True")
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Train with the weights."""
-        self._swap(False)
+        self._show(False)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """With `swap_on_epoch`, show the average to the callbacks that follow."""
         if self.swap_on_epoch:
-            self._swap(True)
+            self._show(True)
 
     def on_test_begin(self, logs: Logs | None = None) -> None:
         """Evaluate with the average."""
-        self._swap(True)
+        self._show(True)
 
     def on_test_end(self, logs: Logs | None = None) -> None:
         """Take it out again."""
-        self._swap(False)
+        self._show(False)
 
     def on_predict_begin(self, logs: Logs | None = None) -> None:
         """Predict with the average."""
-        self._swap(True)
+        self._show(True)
 
     def on_predict_end(self, logs: Logs | None = None) -> None:
         """Take it out again."""
-        self._swap(False)
+        self._show(False)
 
 
 def _flat(callbacks: Any) -> Iterator[Callback]:
@@ -280,7 +296,7 @@ def _flat(callbacks: Any) -> Iterator[Callback]:
 
 
 class CallbackList:
-    """Calls the hooks of several callbacks in their order.
+    """Calls the hooks of several callbacks in their order, but for a :class:`BackupAndRestore`, which comes last.
 
     Parameters
     ----------
@@ -288,7 +304,7 @@ class CallbackList:
     """
 
     def __init__(self, callbacks: Callback | Iterable[Any] | None) -> None:
-        self.callbacks = list(_flat(callbacks))
+        self.callbacks = sorted(_flat(callbacks), key=lambda callback: callback._comes_last)
 
     def attach(self, model: Sequential, params: dict[str, Any]) -> None:
         """Tell every callback the model and the parameters of the call."""
@@ -303,6 +319,25 @@ class CallbackList:
             for callback in self.callbacks
             for hook in hooks
         )
+
+    def _named(self) -> Iterator[tuple[str, Callback]]:
+        """Each callback under its class and its number among those of that class."""
+        seen: dict[str, int] = {}
+        for callback in self.callbacks:
+            kind = type(callback).__name__
+            seen[kind] = seen.get(kind, 0) + 1
+            yield f"{kind} {seen[kind]}", callback
+
+    def states(self) -> dict[str, dict[str, Any]]:
+        """What :meth:`resume` gives back to the callbacks."""
+        states = {name: callback.get_state() for name, callback in self._named()}
+        return {name: state for name, state in states.items() if state}
+
+    def resume(self, states: dict[str, dict[str, Any]]) -> None:
+        """Let each callback go on from the state of the one of its class and number; one that has none begins anew."""
+        for name, callback in self._named():
+            if name in states:
+                callback.set_state(states[name])
 
     def call(self, hook: str, *arguments: Any) -> None:
         """Call one hook of every callback."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import numpy as np
 from fastnn._settings import count, flag, number
 from fastnn._terminal import say
 from fastnn.callbacks._logs import number_of
-from fastnn.callbacks.base import Callback, Logs
+from fastnn.callbacks.base import Logs
 from fastnn.callbacks.monitor import Monitor
 
 
@@ -27,18 +26,28 @@ def _frequency(save_freq: Any) -> int | None:
 
 
 class _Counter:
-    """Says when so many batches have gone by, over the ends of epochs."""
+    """Says when so many batches have gone by, over the ends of epochs; never where `every` is None."""
 
-    def __init__(self, every: int) -> None:
-        self.every, self.seen, self.last = every, 0, -1
+    def __init__(self, every: int | None) -> None:
+        self.every = every
+        self.reset()
+
+    def reset(self) -> None:
+        self.seen, self.last = 0, -1
 
     def due(self, batch: int) -> bool:
         self.seen += batch + 1 if batch <= self.last else batch - self.last
         self.last = batch
-        if self.seen < self.every:
+        if self.every is None or self.seen < self.every:
             return False
         self.seen = 0
         return True
+
+    def get_state(self) -> dict[str, Any]:
+        return {"seen": self.seen, "last": self.last}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        self.seen, self.last = state["seen"], state["last"]
 
 
 class ModelCheckpoint(Monitor):
@@ -87,16 +96,24 @@ class ModelCheckpoint(Monitor):
         if initial_value_threshold is not None:
             self.best = number("initial_value_threshold", initial_value_threshold, -math.inf)
         self._epoch = 0
-        every = _frequency(save_freq)
-        if every is None:
+        self._counter = counter = _Counter(_frequency(save_freq))
+        if counter.every is None:
             return
-        counter = _Counter(every)
 
         def on_train_batch_end(batch: int, logs: Logs | None = None) -> None:
             if counter.due(batch):
                 self._save(self._epoch, batch, logs)
 
         self.on_train_batch_end = on_train_batch_end  # type: ignore[method-assign]  # else epochs run in one call
+
+    def get_state(self) -> dict[str, Any]:
+        """What was best, and the batches since the last file."""
+        return {"best": self.best, **self._counter.get_state()}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on comparing, and counting batches."""
+        self.best = state["best"]
+        self._counter.set_state(state)
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Note the epoch."""
@@ -141,98 +158,3 @@ class ModelCheckpoint(Monitor):
             say(f"\nEpoch {epoch + 1}: {self.monitor} {change if better else f'did not improve from {was}'}")
         self.best = current if better else self.best
         return better
-
-
-class BackupAndRestore(Callback):
-    """Lets a training that was killed go on where it was, when the same ``fit`` is called again.
-
-    After each epoch the whole state (weights, optimizer, position in the random numbers) is written to a file,
-    atomically; a new ``fit`` begins with the epoch after it and gives the bits that the training would have given.
-    State of other callbacks, as the patience of :class:`EarlyStopping`, begins anew, as in Keras.
-
-    Parameters
-    ----------
-    backup_dir : path-like
-        A folder for this training alone; it is made where it does not exist.
-    save_freq : "epoch" or int, default "epoch"
-        A number of batches writes files within epochs too, and makes ``fit`` run batch by batch; a training restored
-        within an epoch begins the epoch anew, with the weights it had.
-    double_checkpoint : bool, default False
-        Keep the file before the last as well, and take it where the last is damaged.
-    delete_checkpoint : bool, default True
-        Remove the files once the training has ended.
-
-    Examples
-    --------
-    >>> keeper = BackupAndRestore("backup")
-    """
-
-    def __init__(
-        self,
-        backup_dir: str | os.PathLike[str],
-        save_freq: str | int = "epoch",
-        double_checkpoint: bool = False,
-        delete_checkpoint: bool = True,
-    ) -> None:
-        if not os.fspath(backup_dir):
-            raise ValueError("backup_dir must name a folder, got an empty string")
-        self.backup_dir = Path(backup_dir)
-        self.double_checkpoint = flag("double_checkpoint", double_checkpoint)
-        self.delete_checkpoint = flag("delete_checkpoint", delete_checkpoint)
-        self._epoch = self._number = 0
-        every = _frequency(save_freq)
-        if every is None:
-            return
-        counter = _Counter(every)
-
-        def on_train_batch_end(batch: int, logs: Logs | None = None) -> None:
-            if counter.due(batch):
-                self._save()
-
-        self.on_train_batch_end = on_train_batch_end  # type: ignore[method-assign]  # else epochs run in one call
-
-    def _files(self) -> list[tuple[int, int, Path]]:
-        """Number, epoch and path of each file, the newest first."""
-        found = []
-        for path in self.backup_dir.glob("backup-*.fastnn"):
-            match = re.fullmatch(r"backup-(\d+)-epoch-(\d+)\.fastnn", path.name)
-            if match:
-                found.append((int(match[1]), int(match[2]), path))
-        return sorted(found, reverse=True)
-
-    def on_train_begin(self, logs: Logs | None = None) -> None:
-        """Restore the state of a training that was killed."""
-        from fastnn import saving
-
-        files = self._files()
-        for written, epoch, path in files:
-            try:
-                saving.restore(self.model, path)
-            except saving.ModelFileError:
-                if path == files[-1][2]:
-                    raise
-                continue
-            self._number, self._epoch = written, epoch
-            self.model._initial_epoch = epoch
-            return
-
-    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """Write the state."""
-        self._epoch = epoch + 1
-        self._save()
-
-    def _save(self) -> None:
-        self.backup_dir.mkdir(parents=True, exist_ok=True)
-        self._number += 1
-        self.model.save(self.backup_dir / f"backup-{self._number:06d}-epoch-{self._epoch:06d}.fastnn")
-        for _, _, old in self._files()[2 if self.double_checkpoint else 1 :]:
-            old.unlink(missing_ok=True)
-
-    def on_train_end(self, logs: Logs | None = None) -> None:
-        """Remove the files, and the folder where nothing else is in it."""
-        if not self.delete_checkpoint:
-            return
-        for _, _, path in self._files():
-            path.unlink(missing_ok=True)
-        if self.backup_dir.is_dir() and not any(self.backup_dir.iterdir()):
-            self.backup_dir.rmdir()

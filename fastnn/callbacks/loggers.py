@@ -36,12 +36,34 @@ class CSVLogger(Callback):
             raise ValueError(f"separator must be one character, got {separator!r}")
         self.filename, self.separator, self.append = Path(filename), separator, flag("append", append)
         self.keys: list[str] | None = None
+        self._begins = False  # with the next line, and without what the file holds
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
+        """Start anew; the file of a training that goes on is not emptied."""
+        self.keys, self._begins = None, not self.append
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Start the file."""
-        self.keys = None
-        if not self.append:
+        self._start()
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        """Start the file where there was no epoch."""
+        self._start()
+
+    def _start(self) -> None:
+        if self._begins:
             self.filename.write_text("", encoding="utf-8")
+        self._begins = False
+
+    def get_state(self) -> dict[str, Any]:
+        """The columns, and the length of the file."""
+        return {"keys": self.keys, "size": self.filename.stat().st_size if self.filename.exists() else 0}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on after the lines of the epochs that are not trained anew."""
+        self.keys, self._begins = state["keys"], False
+        if self.filename.exists() and self.filename.stat().st_size > state["size"]:
+            os.truncate(self.filename, state["size"])
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Write the line; the columns are those of the first epoch, with ``val_`` twins for validations to come."""
@@ -107,6 +129,14 @@ class TensorBoard(Callback):
                 self._scalars("train", "batch", logs or {}, self._batches - 1)
 
         self.on_train_batch_end = on_train_batch_end  # type: ignore[method-assign]  # else epochs run in one call
+
+    def get_state(self) -> dict[str, Any]:
+        """The number of batches so far."""
+        return {"batches": self._batches}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on counting batches; files are new ones."""
+        self._batches = state["batches"]
 
     def _writer(self, kind: str) -> Any:
         if kind not in self._writers:

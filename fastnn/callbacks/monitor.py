@@ -125,6 +125,15 @@ class EarlyStopping(Monitor):
         self.wait = self.stopped_epoch = self.best_epoch = 0
         self.best, self.best_weights = None, None
 
+    def get_state(self) -> dict[str, Any]:
+        """What was best, and how long ago."""
+        names = ("wait", "stopped_epoch", "best_epoch", "best", "best_weights")
+        return {name: getattr(self, name) for name in names}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on waiting."""
+        vars(self).update(state)
+
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Compare, and say stop."""
         current = self.value(logs)
@@ -206,6 +215,14 @@ class ReduceLROnPlateau(Monitor):
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Forget what an earlier training has seen."""
         self.best, self.wait, self.cooldown_counter = None, 0, 0
+
+    def get_state(self) -> dict[str, Any]:
+        """What was best, and how long ago."""
+        return {name: getattr(self, name) for name in ("best", "wait", "cooldown_counter")}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on waiting."""
+        vars(self).update(state)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Compare, and reduce the rate."""

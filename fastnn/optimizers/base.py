@@ -134,7 +134,6 @@ class Optimizer(Described):
             near = hint("Optimizer", argument, self._arguments())
             raise TypeError(f"{type(self).__name__} has no argument {argument!r}; {near}")
         self._engine: Engine | None = None
-        self._swapped = False  # whether the average is where the weights were
         self._schedule = self._checked_schedule(learning_rate)
         self.name = name if name is not None else type(self).__name__.lower()
         self.weight_decay = weight_decay
@@ -244,7 +243,7 @@ class Optimizer(Described):
 
     def attach(self, engine: Engine) -> None:
         """Called with the engine of the model that it is compiled into."""
-        self._engine, self._swapped = engine, False
+        self._engine = engine
 
     @property
     def iterations(self) -> int:
@@ -293,8 +292,7 @@ class Optimizer(Described):
             compiled into.
         """
         if self.use_ema and self._engine is not None:
-            if self._swapped:
-                self.swap_average_weights()
+            self._show_average(False)
             self._engine.use_average(swap=False)
 
     def swap_average_weights(self) -> None:
@@ -308,7 +306,16 @@ class Optimizer(Described):
         if not self.use_ema or self._engine is None:
             raise ValueError("swap_average_weights needs a compiled model whose optimizer was made with use_ema=True")
         self._engine.use_average(swap=True)
-        self._swapped = not self._swapped
+
+    @property
+    def _average_shown(self) -> bool:
+        """Whether the moving average is where the weights of the model were."""
+        return self._engine is not None and self._engine.average_swapped
+
+    def _show_average(self, wanted: bool) -> None:
+        """Have the moving average in the model or, as for training, the weights; what is so already stays."""
+        if self._average_shown != wanted:
+            self.swap_average_weights()
 
     # ---- configuration ----
 
@@ -339,4 +346,4 @@ class Optimizer(Described):
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies: without the engine, which cannot be copied."""
-        return self.__dict__ | {"_engine": None, "_swapped": False}
+        return self.__dict__ | {"_engine": None}

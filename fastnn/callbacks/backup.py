@@ -1,0 +1,207 @@
+"""The backup of a training: a model file, and beside it where the run was."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastnn._settings import flag
+from fastnn.callbacks.base import Callback, Logs
+from fastnn.callbacks.checkpoint import _Counter, _frequency
+
+_ARRAY = "__array__"  # the key under which JSON names an array of the file
+
+
+def _write_state(path: Path, state: dict[str, Any]) -> None:
+    """Write JSON's types and arrays to an npz file, atomically."""
+    arrays: list[npt.NDArray[Any]] = []
+
+    def other(value: Any) -> Any:
+        if isinstance(value, np.generic):
+            return value.item()
+        if not isinstance(value, np.ndarray) or value.dtype.hasobject:
+            raise TypeError(f"the state of a callback may hold numbers, strings and arrays, got {type(value).__name__}")
+        arrays.append(value)
+        return {_ARRAY: len(arrays) - 1}
+
+    text = json.dumps(state, default=other)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            np.savez(file, *arrays, state=np.frombuffer(text.encode(), np.uint8))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _read_state(path: Path) -> dict[str, Any]:
+    """What :func:`_write_state` wrote; ModelFileError where the file is damaged or missing."""
+    from fastnn.saving import ModelFileError
+
+    def arrays(found: dict[str, Any]) -> Any:
+        return held[f"arr_{found[_ARRAY]}"] if set(found) == {_ARRAY} else found
+
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as members:
+            held = dict(members.items())
+        state: dict[str, Any] = json.loads(held["state"].tobytes(), object_hook=arrays)
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise ModelFileError(f"{path} is no whole backup: {error}") from error
+    return state
+
+
+class BackupAndRestore(Callback):
+    """Lets a training that was killed go on where it was, when the same ``fit`` is called again.
+
+    After each epoch the whole state is written to two files, atomically: weights, optimizer, the place in the data and
+    in the random numbers, and what the other callbacks know, as the patience of :class:`EarlyStopping`. A new ``fit``
+    begins with the epoch after it and gives the bits that the training would have given.
+
+    Parameters
+    ----------
+    backup_dir : path-like
+        A folder for this training alone; it is made where it does not exist.
+    save_freq : "epoch" or int, default "epoch"
+        A number of batches writes files within epochs too, and makes ``fit`` run batch by batch; a training restored
+        within an epoch goes on with its next batch.
+    double_checkpoint : bool, default False
+        Keep the files before the last as well, and take them where the last are damaged.
+    delete_checkpoint : bool, default True
+        Remove the files once the training has ended.
+
+    Notes
+    -----
+    It comes after all other callbacks, wherever it stands in the list. A callback of one's own is remembered where it
+    has ``get_state`` and ``set_state``. A generator must be a new one, and is read up to where the training was. Not
+    restored to the bit are L-BFGS, which forgets its past steps, and sources of data with random numbers of their own.
+
+    Examples
+    --------
+    >>> keeper = BackupAndRestore("backup")
+    """
+
+    _comes_last = True
+
+    def __init__(
+        self,
+        backup_dir: str | os.PathLike[str],
+        save_freq: str | int = "epoch",
+        double_checkpoint: bool = False,
+        delete_checkpoint: bool = True,
+    ) -> None:
+        if not os.fspath(backup_dir):
+            raise ValueError("backup_dir must name a folder, got an empty string")
+        self.backup_dir = Path(backup_dir)
+        self.double_checkpoint = flag("double_checkpoint", double_checkpoint)
+        self.delete_checkpoint = flag("delete_checkpoint", delete_checkpoint)
+        self._number = 0  # of the last backup
+        self._within: tuple[Path, dict[str, Any]] | None = None  # what an epoch is to go on from
+        self._counter = counter = _Counter(_frequency(save_freq))
+        if counter.every is None:
+            return
+
+        def on_train_batch_end(batch: int, logs: Logs | None = None) -> None:
+            if counter.due(batch):
+                self._save()
+
+        self.on_train_batch_end = on_train_batch_end  # type: ignore[method-assign]  # else epochs run in one call
+
+    def get_state(self) -> dict[str, Any]:
+        """The batches since the last files."""
+        return self._counter.get_state()
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on counting batches."""
+        self._counter.set_state(state)
+
+    def _files(self) -> dict[int, list[Path]]:
+        """The files of each backup by its number, the newest first; under -1 what kills have left of others."""
+        found: dict[int, list[Path]] = {}
+        for path in self.backup_dir.glob("*backup-*"):
+            match = re.fullmatch(r"(\.?)backup-(\d+)-epoch-\d+\.(fastnn|npz)(\.\w+\.tmp)?", path.name)
+            if match and bool(match[1]) == bool(match[4]):
+                found.setdefault(-1 if match[4] else int(match[2]), []).append(path)
+        return dict(sorted(found.items(), reverse=True))
+
+    def _backups(self) -> list[tuple[int, Path]]:
+        """The number and the model file of each backup, the newest first."""
+        found = [(k, path) for k, paths in self._files().items() for path in paths if path.suffix == ".fastnn"]
+        return [(number, path) for number, path in found if number >= 0]
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        """Restore the state of a training that was killed."""
+        from fastnn.saving import ModelFileError
+
+        self._counter.reset()
+        self._within = None
+        backups = self._backups()
+        self._number = max(self._files(), default=0)
+        for _, path in backups:
+            try:
+                state = _read_state(path.with_suffix(".npz"))
+                self._restore(path)
+            except ModelFileError:
+                if path == backups[-1][1]:
+                    raise
+                continue
+            run = self.model._run
+            if run is not None:
+                run.resume(state)
+            self._within = (path, state) if state["totals"] else None
+            return
+
+    def _restore(self, path: Path) -> None:
+        from fastnn import saving
+
+        saving.restore(self.model, path)
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        """Take back what hooks have done at the beginning of an epoch that had begun: a new learning rate, say."""
+        if self._within and self.model._run is not None:
+            path, state = self._within
+            self._restore(path)
+            self.model._run.resume_callbacks(state)
+        self._within = None
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Write the state."""
+        self._save()
+
+    def _save(self) -> None:
+        run = self.model._run
+        if run is None:
+            raise RuntimeError("BackupAndRestore backs up a fit: its hooks cannot be called outside one")
+        state = run.state()
+        self.backup_dir.mkdir(parents=True, exist_ok=True)
+        self._number += 1
+        path = self.backup_dir / f"backup-{self._number:06d}-epoch-{state['epoch']:06d}.fastnn"
+        _write_state(path.with_suffix(".npz"), state)
+        self.model.save(path)  # last: a model file says that its backup is whole
+        kept = [number for number, _ in self._backups()][: 2 if self.double_checkpoint else 1]
+        self._remove(kept)
+
+    def _remove(self, kept: list[int]) -> None:
+        """Remove all files but those of some backups."""
+        for number, paths in self._files().items():
+            for path in paths:
+                if number not in kept:
+                    path.unlink(missing_ok=True)
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        """Remove the files, and the folder where nothing else is in it."""
+        if not self.delete_checkpoint:
+            return
+        self._remove([])
+        if self.backup_dir.is_dir() and not any(self.backup_dir.iterdir()):
+            self.backup_dir.rmdir()

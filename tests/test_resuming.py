@@ -1,0 +1,472 @@
+"""Interruptions: the model is that of a whole step, and a training that is resumed gives the bits of a whole one."""
+
+import csv
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fastnn
+from fastnn import callbacks, layers, optimizers
+from fastnn.optimizers import schedules
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(22, 3)).astype(np.float32)
+Y = (X.sum(axis=1, keepdims=True) + 0.1 * RNG.normal(size=(22, 1))).astype(np.float32)
+HELD = RNG.normal(size=(8, 3)).astype(np.float32), RNG.normal(size=(8, 1)).astype(np.float32)
+FAST = {"learning_rate": 0.05}
+EMA = {"use_ema": True, "ema_momentum": 0.7}
+OPTIMIZERS = {
+    name: kind
+    for name, kind in vars(optimizers).items()
+    if isinstance(kind, type) and issubclass(kind, optimizers.Optimizer) and name not in ("Optimizer", "LBFGS")
+}
+
+
+class KilledError(Exception):
+    pass
+
+
+def network(optimizer=None, seed=0, **compiled):
+    fastnn.utils.set_random_seed(seed)
+    model = fastnn.Sequential(
+        [layers.Dense(4, "tanh", input_shape=(3,)), layers.BatchNormalization(), layers.Dropout(0.2), layers.Dense(1)]
+    )
+    model.compile(optimizer or optimizers.Adam(**FAST), "mse", metrics=["mae"], **compiled)
+    return model
+
+
+def all_state(model):
+    """Weights, slots, counters and random numbers: all that further training depends on."""
+    engine = model._engine
+    arrays = [engine.parameters, *engine.slots]
+    return [array.tobytes() for array in arrays], engine.iterations, model._seed, model._epochs_done
+
+
+class Kill(callbacks.Callback):
+    """Raises at a hook, for the n-th time that it is called."""
+
+    def __init__(self, hook, time, error=KilledError):
+        self.left = time
+
+        def raising(*arguments):
+            self.left -= 1
+            if self.left == 0:
+                raise error
+
+        setattr(self, hook, raising)
+
+
+def whole_and_resumed(tmp_path, make, kill, used=list, data=None, fit=None, backup=None):
+    """A training that ran through, and one that was killed and went on in a model of another seed."""
+    arguments = {"epochs": 6, "verbose": 0} | (fit or {})
+    data = data or (lambda: ({"x": X, "y": Y, "batch_size": 4, "validation_data": HELD}))
+    whole, killed, resumed = make(seed=0), make(seed=0), make(seed=99)
+    expected = whole.fit(**data(), callbacks=used(), **arguments)
+
+    def keeper():
+        return callbacks.BackupAndRestore(tmp_path / "backup", **(backup or {}))
+
+    with pytest.raises(KilledError):
+        killed.fit(**data(), callbacks=[keeper(), *used(), kill], **arguments)
+    history = resumed.fit(**data(), callbacks=[keeper(), *used()], **arguments)
+    assert history.epoch == expected.epoch[-len(history.epoch) :] or not history.epoch
+    for key, values in history.history.items():
+        assert values == expected.history[key][-len(values) :]
+    assert all_state(resumed) == all_state(whole)
+    assert not (tmp_path / "backup").exists()
+    return history
+
+
+OPTIONS = {
+    "plain": {},
+    "average": EMA,
+    "overwritten": EMA | {"ema_overwrite_frequency": 4},
+    "accumulated": {"gradient_accumulation_steps": 4},
+    "both": EMA | {"gradient_accumulation_steps": 4},
+}
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimizer_goes_on_to_the_same_bits(tmp_path, name, options):
+    def make(seed):
+        return network(OPTIMIZERS[name](**OPTIONS[options]), seed)
+
+    def used():
+        return [callbacks.SwapEMAWeights(swap_on_epoch=True)] if "use_ema" in OPTIONS[options] else []
+
+    whole_and_resumed(tmp_path, make, Kill("on_train_batch_end", 14), used, backup={"save_freq": 5})
+
+
+SCHEDULES = {
+    "cosine": lambda: optimizers.SGD(schedules.CosineDecay(0.1, 20), momentum=0.9),
+    "exponential": lambda: optimizers.Adam(schedules.ExponentialDecay(0.1, 5, 0.9)),
+    "piecewise": lambda: optimizers.SGD(schedules.PiecewiseConstantDecay([7, 15], [0.1, 0.05, 0.01])),
+}
+CALLBACKS = {
+    "early stopping": lambda: [callbacks.EarlyStopping(patience=2, restore_best_weights=True, min_delta=10.0)],
+    "plateau": lambda: [callbacks.ReduceLROnPlateau(patience=1, factor=0.5, min_delta=10.0, cooldown=1)],
+    "rates": lambda: [callbacks.LearningRateScheduler(lambda epoch, rate: rate * 0.9)],
+    "swap": lambda: [callbacks.SwapEMAWeights()],
+    "swap on epoch": lambda: [callbacks.SwapEMAWeights(swap_on_epoch=True)],
+}
+KILLS = {
+    "between epochs": (Kill, ("on_epoch_begin", 3), {}),
+    "after an epoch": (Kill, ("on_epoch_end", 3), {}),
+    "in a validation": (Kill, ("on_test_begin", 3), {}),
+    "in an epoch": (Kill, ("on_train_batch_end", 16), {"save_freq": 5}),
+    "at a batch of a backup": (Kill, ("on_train_batch_begin", 16), {"save_freq": 1}),
+    "at the last batch of an epoch": (Kill, ("on_test_begin", 3), {"save_freq": 6}),
+    "at the end": (Kill, ("on_train_end", 1), {}),
+}
+
+
+@pytest.mark.parametrize("kill", KILLS)
+@pytest.mark.parametrize("used", CALLBACKS)
+def test_every_callback_goes_on_wherever_it_was_killed(tmp_path, used, kill):
+    kind, arguments, backup = KILLS[kill]
+    made = CALLBACKS[used]
+    whole_and_resumed(
+        tmp_path,
+        lambda seed: network(optimizers.SGD(0.05, momentum=0.9, **EMA), seed),
+        kind(*arguments),
+        made,
+        backup=backup,
+    )
+
+
+@pytest.mark.parametrize("kill", ["between epochs", "in an epoch"])
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_every_schedule_goes_on(tmp_path, schedule, kill):
+    kind, arguments, backup = KILLS[kill]
+    whole_and_resumed(tmp_path, lambda seed: network(SCHEDULES[schedule](), seed), kind(*arguments), backup=backup)
+
+
+class Indexed:
+    """Batches by number, which are shuffled after each epoch by a seed of their own."""
+
+    def __init__(self):
+        self.rng, self.order = np.random.default_rng(1), np.arange(6)
+
+    def __len__(self):
+        return 6
+
+    def __getitem__(self, k):
+        rows = slice(4 * self.order[k], 4 * self.order[k] + 4)
+        return X[rows], Y[rows]
+
+    def on_epoch_end(self):
+        self.rng.shuffle(self.order)
+
+
+class Loader:
+    def __iter__(self):
+        return ((X[k : k + 4], Y[k : k + 4]) for k in range(0, 22, 4))
+
+
+def endless():
+    rng = np.random.default_rng(2)
+    while True:
+        rows = rng.integers(0, 22, 4)
+        yield X[rows], Y[rows]
+
+
+SOURCES = {
+    "arrays": lambda: {"x": X, "y": Y, "batch_size": 4},
+    "arrays in order": lambda: {"x": X, "y": Y, "batch_size": 4, "shuffle": False},
+    "weighted": lambda: {"x": X, "y": Y, "batch_size": 4, "sample_weight": np.linspace(0, 1, 22)},
+    "indexed": lambda: {"x": Indexed()},
+    "loader": lambda: {"x": Loader()},
+    "generator": lambda: {"x": endless()},
+}
+
+
+@pytest.mark.parametrize("kill", ["in a validation", "in an epoch", "at the last batch of an epoch", "at the end"])
+@pytest.mark.parametrize("steps", [None, 4])
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.filterwarnings("ignore:the data ran out")
+def test_every_source_of_data_goes_on_with_its_next_batch(tmp_path, source, steps, kill):
+    kind, arguments, backup = KILLS[kill]
+    if source == "generator":
+        steps = steps or 6  # it has no end
+
+    def data():
+        held = endless() if source == "generator" else HELD
+        return SOURCES[source]() | {"validation_data": held, "steps_per_epoch": steps, "validation_steps": 2}
+
+    whole_and_resumed(tmp_path, network, kind(*arguments), data=data, backup=backup)
+
+
+def test_batch_hooks_go_on_in_groups(tmp_path):
+    seen = []
+
+    def make(seed):
+        return network(seed=seed, steps_per_execution=2)
+
+    def used():
+        seen.append([])
+        return [callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs, calls=seen[-1]: calls.append(batch))]
+
+    whole_and_resumed(tmp_path, make, Kill("on_train_batch_end", 6), used, backup={"save_freq": 4})
+    assert seen == [[1, 3, 5] * 6, [1, 3, 5, 1, 3, 5], [3, 5, *[1, 3, 5] * 4]]  # the backup was of the eighth batch
+
+
+def test_the_best_of_a_checkpoint_and_the_lines_of_a_file_go_on(tmp_path):
+    def used(folder):
+        best = callbacks.ModelCheckpoint(folder / "best.fastnn", save_best_only=True, monitor="loss", mode="max")
+        return [callbacks.CSVLogger(folder / "log.csv"), best]
+
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "parts").mkdir()
+    whole, killed, resumed = network(), network(), network(seed=9)
+    arguments = {"x": X, "y": Y, "epochs": 6, "verbose": 0}
+    whole.fit(callbacks=used(tmp_path / "whole"), **arguments)
+    # The file is longer than the backup knows: the line of the epoch that is trained anew is written again.
+    with pytest.raises(KilledError):
+        killed.fit(
+            callbacks=[*used(tmp_path / "parts"), Kill("on_epoch_end", 3), callbacks.BackupAndRestore(tmp_path / "b")],
+            **arguments,
+        )
+    resumed.fit(callbacks=[*used(tmp_path / "parts"), callbacks.BackupAndRestore(tmp_path / "b")], **arguments)
+    assert (tmp_path / "parts/log.csv").read_text() == (tmp_path / "whole/log.csv").read_text()
+    with (tmp_path / "parts/log.csv").open(newline="") as file:
+        assert [row["epoch"] for row in csv.DictReader(file)] == list("012345")
+    best = [fastnn.load_model(tmp_path / part / "best.fastnn").get_weights() for part in ("whole", "parts")]
+    for left, right in zip(*best, strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+def test_a_training_that_had_stopped_does_not_go_on(tmp_path):
+    def used():
+        return [callbacks.EarlyStopping("loss", mode="max", patience=0, restore_best_weights=True)]
+
+    history = whole_and_resumed(tmp_path, network, Kill("on_train_end", 1), used)
+    assert history.epoch == []
+
+
+def test_a_callback_of_ones_own_is_remembered(tmp_path):
+    class Counter(callbacks.Callback):
+        def __init__(self):
+            self.count, self.sums = 0, np.zeros(2, np.float32)
+
+        def on_epoch_end(self, epoch, logs=None):
+            self.count += 1
+            self.sums += logs["loss"]
+
+        def get_state(self):
+            return {"count": self.count, "deep": [{"sums": self.sums}]}
+
+        def set_state(self, state):
+            self.count, self.sums = state["count"], state["deep"][0]["sums"]
+
+    made = []
+
+    def used():
+        made.append([Counter(), Counter()])
+        return made[-1]
+
+    whole_and_resumed(tmp_path, network, Kill("on_epoch_begin", 4), used)
+    for whole, resumed in zip(made[0], made[2], strict=True):
+        assert resumed.count == whole.count == 6
+        np.testing.assert_array_equal(whole.sums, resumed.sums)
+
+
+def test_a_backup_that_is_used_again_begins_anew(tmp_path):
+    keeper = callbacks.BackupAndRestore(tmp_path / "b", save_freq=2)
+    network().fit(X, Y, batch_size=4, epochs=3, verbose=0, callbacks=keeper)
+    with pytest.raises(KilledError):
+        network().fit(X, Y, batch_size=4, epochs=3, verbose=0, callbacks=[keeper, Kill("on_train_batch_end", 4)])
+    assert network().fit(X, Y, batch_size=4, epochs=3, verbose=0, callbacks=keeper).epoch == [0, 1, 2]
+
+
+@pytest.mark.parametrize("part", ["fastnn", "npz"])
+@pytest.mark.parametrize("damage", ["cut", "gone", "empty"])
+def test_a_backup_that_lacks_a_part_is_no_backup(tmp_path, part, damage):
+    keeper = callbacks.BackupAndRestore(tmp_path, double_checkpoint=True, delete_checkpoint=False)
+    network().fit(X, Y, epochs=3, verbose=0, callbacks=keeper)
+    newest = max(tmp_path.glob(f"*.{part}"))
+    newest.write_bytes(b"" if damage == "empty" else newest.read_bytes()[:-9])
+    if damage == "gone":
+        newest.unlink()
+    assert network().fit(X, Y, epochs=3, verbose=0, callbacks=keeper).epoch == [2]
+
+
+def test_what_a_kill_has_left_is_removed_by_the_next_backup(tmp_path):
+    for name in (".backup-000003-epoch-000003.fastnn.0123456789abcdef.tmp", "backup-000003-epoch-000003.npz"):
+        (tmp_path / name).write_bytes(b"half")
+    (tmp_path / ".kept.tmp").write_bytes(b"another's")
+    model = network()
+    with pytest.raises(KilledError):
+        model.fit(
+            X, Y, epochs=3, verbose=0, callbacks=[callbacks.BackupAndRestore(tmp_path), Kill("on_epoch_begin", 3)]
+        )
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        ".kept.tmp",
+        "backup-000005-epoch-000002.fastnn",
+        "backup-000005-epoch-000002.npz",
+    ]
+
+
+# ---- what an interruption leaves in the model ----
+
+
+HOOKS = [name for name in vars(callbacks.Callback) if name.startswith("on_") and "predict" not in name]
+
+
+def steps_of(used, fit):
+    """The weights after each step of a training, by the number of steps."""
+    model = network(optimizers.SGD(0.05, momentum=0.9, **EMA))
+    held = {0: model.get_weights()}
+
+    class Watch(callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            held[model._engine.iterations] = model.get_weights()
+
+    model.fit(callbacks=[*used(), Watch()], **fit)
+    return held
+
+
+@pytest.mark.parametrize("kind", ["error", "signal"])
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("swap_on_epoch", [False, True])
+@pytest.mark.parametrize("hook", HOOKS)
+def test_an_interruption_in_any_hook_leaves_the_weights_of_a_whole_step(hook, swap_on_epoch, after, kind, ctrl_c):
+    def used():
+        return [callbacks.SwapEMAWeights(swap_on_epoch)]
+
+    fit = {"x": X, "y": Y, "batch_size": 4, "epochs": 3, "verbose": 0, "validation_data": HELD}
+    held = steps_of(used, fit)
+
+    class Interrupt(callbacks.Callback):
+        def __init__(self):
+            self.left = 2 if hook.startswith(("on_epoch", "on_test")) else 8
+            if hook.startswith("on_train_") and "batch" not in hook:
+                self.left = 1
+            setattr(self, hook, self.interrupt)
+
+        def interrupt(self, *arguments):
+            self.left -= 1
+            if self.left == 0 and kind == "error":
+                raise KilledError
+            if self.left == 0:
+                signal.raise_signal(ctrl_c)
+
+    model = network(optimizers.SGD(0.05, momentum=0.9, **EMA))
+    interrupt = Interrupt()
+    together = [*used(), interrupt] if after else [interrupt, *used()]
+    with pytest.raises(KilledError if kind == "error" else KeyboardInterrupt):
+        model.fit(callbacks=together, **fit)
+    assert not model.optimizer._average_shown
+    if hook == "on_train_end":  # the training has ended: its weights are the average
+        return
+    for left, right in zip(model.get_weights(), held[model._engine.iterations], strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+def interrupted_at_line(line, run, **arguments):
+    """Call a function with a Ctrl-C at the n-th line of fastnn that it runs; whether there are so many."""
+    left = line
+
+    def trace(frame, event, argument):
+        nonlocal left
+        if "fastnn" not in frame.f_code.co_filename or "tests" in frame.f_code.co_filename:
+            return None
+        if event == "line":
+            left -= 1
+            if left == 0:
+                raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        run(**arguments)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        sys.settrace(before)
+    return left <= 0
+
+
+@pytest.mark.slow
+def test_an_interruption_at_any_line_leaves_the_weights_of_a_whole_step(tmp_path):
+    def used():
+        return [callbacks.SwapEMAWeights(swap_on_epoch=True)]
+
+    fit = {"x": X, "y": Y, "batch_size": 8, "epochs": 2, "verbose": 0, "validation_data": HELD}
+    held, line, more = steps_of(used, fit), 1, True
+    ended = network(optimizers.SGD(0.05, momentum=0.9, **EMA))
+    ended.fit(callbacks=used(), **fit)
+    while more:
+        model = network(optimizers.SGD(0.05, momentum=0.9, **EMA))
+        keeper = callbacks.BackupAndRestore(tmp_path / str(line), save_freq=2)
+        more = interrupted_at_line(line, model.fit, callbacks=[*used(), keeper], **fit)
+        assert not model.optimizer._average_shown
+        weights = [w.tobytes() for w in model.get_weights()]
+        of_step = [w.tobytes() for w in held[model._engine.iterations]]
+        assert weights in (of_step, [w.tobytes() for w in ended.get_weights()])
+        if weights == of_step:  # else the training had ended
+            resumed = network(optimizers.SGD(0.05, momentum=0.9, **EMA))
+            resumed.fit(callbacks=[*used(), keeper], **fit)
+            assert all_state(resumed) == all_state(ended)
+        line += 31
+
+
+@pytest.mark.parametrize("hook", ["on_test_begin", "on_test_batch_end", "on_test_end"])
+def test_an_evaluation_that_fails_takes_the_average_out(hook):
+    model = network(optimizers.SGD(0.05, **EMA))
+    model.fit(X, Y, batch_size=4, verbose=0)
+    model.train_on_batch(X, Y)  # now the average is another
+    before = all_state(model)
+    with pytest.raises(KilledError):
+        model.evaluate(*HELD, verbose=0, callbacks=[callbacks.SwapEMAWeights(), Kill(hook, 1)])
+    assert all_state(model) == before
+    with pytest.raises(KilledError):
+        model.predict(HELD[0], callbacks=[callbacks.SwapEMAWeights(), Kill(hook.replace("test", "predict"), 1)])
+    assert all_state(model) == before
+
+
+def test_a_file_saved_while_the_average_is_shown_trains_on_to_the_same_bits(tmp_path):
+    def used():
+        return [callbacks.SwapEMAWeights(swap_on_epoch=True)]
+
+    model = network(optimizers.SGD(0.05, momentum=0.9, **EMA))
+    keeper = callbacks.ModelCheckpoint(tmp_path / "{epoch}.fastnn")
+    fit = {"x": X, "y": Y, "batch_size": 4, "verbose": 0}
+    model.fit(epochs=4, callbacks=[*used(), keeper], **fit)
+    loaded = fastnn.load_model(tmp_path / "2.fastnn")
+    assert loaded.optimizer._average_shown
+    loaded.fit(initial_epoch=2, epochs=4, callbacks=used(), **fit)
+    assert all_state(loaded) == all_state(model)
+
+
+KILLED = """
+import os, signal, sys
+sys.path.insert(0, sys.argv[1])
+import test_resuming as t
+calls = int(sys.argv[3])
+class Die(t.callbacks.Callback):
+    left = calls
+    def on_train_batch_end(self, batch, logs=None):
+        self.left -= 1
+        if self.left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+keeper = t.callbacks.BackupAndRestore(sys.argv[2], save_freq=3)
+t.network().fit(t.X, t.Y, batch_size=4, epochs=6, verbose=0, validation_data=t.HELD, callbacks=[Die(), keeper])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("calls", [4, 9, 22])
+def test_a_killed_process_goes_on_in_another(tmp_path, calls):
+    whole, resumed = network(), network(seed=5)
+    fit = {"x": X, "y": Y, "batch_size": 4, "epochs": 6, "verbose": 0, "validation_data": HELD}
+    whole.fit(**fit)
+    arguments = [sys.executable, "-c", KILLED, str(Path(__file__).parent), str(tmp_path / "b"), str(calls)]
+    assert subprocess.run(arguments, check=False).returncode == -signal.SIGKILL
+    resumed.fit(callbacks=callbacks.BackupAndRestore(tmp_path / "b", save_freq=3), **fit)
+    assert all_state(resumed) == all_state(whole)
