@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
+from types import FunctionType
 from typing import Any, TypeVar
 
 from fastnn._absent import AREAS, instead_of
@@ -146,6 +147,24 @@ def arguments(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
+def name_methods(kind: type, *bases: type) -> None:
+    """Let Python's own messages on methods of these bases, as on a missing argument, name the class that users know."""
+    for base in bases:
+        for name, member in vars(base).items():
+            function = getattr(member, "__func__", member)  # of a class method
+            if isinstance(function, FunctionType):
+                function.__qualname__ = f"{kind.__name__}.{name}"
+
+
+def _constructor_of(kind: type, inherited: FunctionType) -> FunctionType:
+    """A copy of the constructor that a class inherits, for its name in those messages: bases are not public."""
+    code, globals_, closure = inherited.__code__, inherited.__globals__, inherited.__closure__
+    copy = FunctionType(code, globals_, "__init__", inherited.__defaults__, closure)
+    copy.__kwdefaults__, copy.__annotations__ = inherited.__kwdefaults__, inherited.__annotations__
+    copy.__qualname__ = f"{kind.__name__}.__init__"
+    return copy
+
+
 class _Absent:
     """In the place of a name of Keras that a class has not: whoever asks for it gets the sentence.
 
@@ -169,6 +188,9 @@ class Described:
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
+        for name, member in (("__init__", cls.__init__),):
+            if name not in vars(cls) and isinstance(member, FunctionType):
+                setattr(cls, name, _constructor_of(cls, member))
         if cls.__name__ in AREAS and cls.__module__.startswith("fastnn."):
             for row in AREAS[cls.__name__]:
                 for name in row.names.split():

@@ -445,8 +445,9 @@ def class_weights(weights: Any, y: Any, outputs: int, dtype: str) -> Array:
 
     Parameters
     ----------
-    weights : dict of int to float
-        Classes may be bools or whole floats as well.
+    weights : dict of int to float, or "balanced"
+        Classes may be bools or whole floats as well. ``"balanced"``: rows / (classes * rows of the class), of the
+        classes that y holds, as in scikit-learn.
     y : ndarray
         Converted targets: labels (rows,), one-hot (rows, classes), or (rows, 1) of 0 and 1. It may lack classes.
     outputs : int
@@ -458,12 +459,16 @@ def class_weights(weights: Any, y: Any, outputs: int, dtype: str) -> Array:
     TypeError, ValueError
         In one sentence.
     """
-    if not isinstance(weights, Mapping):
-        raise TypeError(f"class_weight must be a dict of class to weight, got {type(weights).__name__}")
+    if not isinstance(weights, Mapping) and weights != "balanced":
+        given = repr(weights) if isinstance(weights, str) else type(weights).__name__
+        raise TypeError(f"class_weight must be a dict of class to weight, or 'balanced', got {given}")
     labels = y if y.ndim == 1 else y.argmax(axis=1) if y.shape[1] > 1 else np.rint(y[:, 0])
     if not 0 <= labels.min() <= labels.max() < 2**31:
         raise ValueError(f"class_weight needs classes in y, counted from 0, but y goes from {y.min()} to {y.max()}")
     table = np.ones(max(outputs, int(labels.max()) + 1, 2), dtype)
+    if not isinstance(weights, Mapping):
+        present, places, counts = np.unique(labels, return_inverse=True, return_counts=True)
+        return np.asarray(len(labels) / (len(present) * counts), dtype)[places]
     for label, weight in weights.items():
         if not isinstance(label, (int, float, np.integer, np.floating, np.bool_)) or not float(label).is_integer():
             raise TypeError(f"class_weight must have class numbers as its keys, got {label!r}")

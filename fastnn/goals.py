@@ -74,6 +74,16 @@ def _metric_list(values: Any, argument: str) -> list[Any]:
     return [one if isinstance(one, str) else metrics.get(one) for one in listed]
 
 
+def _of_the_output(value: Any, argument: str) -> Any:
+    """What is meant for the output of a model without heads, which a dict may give some name."""
+    if not isinstance(value, Mapping) or "class_name" in value:
+        return value
+    if len(value) != 1:
+        raise ValueError(f"{argument} must hold one entry for the model's one output, got {len(value)}: {list(value)}")
+    (one,) = value.values()
+    return [one] if isinstance(one, str) and argument != "loss" else one
+
+
 def of(
     names: Sequence[str], loss: Any, loss_weights: Any = None, chosen: Any = None, weighted: Any = None
 ) -> tuple[Goal, ...]:
@@ -88,19 +98,21 @@ def of(
     loss_weights : number, or dict or list of numbers, optional
         Default 1.
     chosen, weighted : sequence of str, Metric or function, or dict or list of such, optional
+        In a dict one metric may stand for a list of it.
         The metrics, and those in which rows count with their weights.
     """
     if not names:
         weight = loss_weights[0] if isinstance(loss_weights, (list, tuple)) and len(loss_weights) == 1 else loss_weights
         weight = 1.0 if weight is None else _weight(weight, "loss_weights")
-        lists = _metric_list(chosen, "metrics"), _metric_list(weighted, "weighted_metrics")
-        found = [Goal("", losses.get(loss), weight, *lists)]
+        given = {"metrics": chosen, "weighted_metrics": weighted}
+        lists = [_metric_list(_of_the_output(value, argument), argument) for argument, value in given.items()]
+        found = [Goal("", losses.get(_of_the_output(loss, "loss")), weight, *lists)]
     else:
         each = by_name(loss, names, "loss") if isinstance(loss, (Mapping, list, tuple)) else [loss] * len(names)
         weights = by_name(loss_weights, names, "loss_weights", 1.0)
         lists_by_name = [
             [
-                _metric_list(m, f"{argument}[{name!r}]")
+                _metric_list([m] if isinstance(m, str) and isinstance(given, Mapping) else m, f"{argument}[{name!r}]")
                 for name, m in zip(names, by_name(given, names, argument, ()), strict=True)
             ]
             for given, argument in ((chosen, "metrics"), (weighted, "weighted_metrics"))

@@ -10,12 +10,13 @@ import numpy.typing as npt
 
 from fastnn import data, goals, layers, loop, utils
 from fastnn._arguments import no_arguments_of_arrays, optional_count
-from fastnn._public import publish
+from fastnn._public import name_methods, publish
 from fastnn._settings import flag
 from fastnn.callbacks import Callback, CallbackList
 from fastnn.callbacks.reporter import Reporter
 from fastnn.feeds import ArrayFeed, BatchFeed, Samples, gives_batches, rows_of_a_batch
 from fastnn.layers.base import raw_reader
+from fastnn.network import Network
 from fastnn.predictor import Predictor
 from fastnn.training import Trainer
 
@@ -323,4 +324,5 @@ def clone_model(model: Sequential) -> Sequential:
     return clone
 
 
+name_methods(Sequential, Trainer, Network)
 publish(__name__, __all__)

@@ -264,10 +264,15 @@ class Trainer(Network):
         )
         return Samples(rows, wanted, weights)
 
-    def _weighted(self, samples: Samples, class_weight: Any) -> Samples:
-        """The samples with the weights of their classes."""
+    def _weighted(self, samples: Samples, class_weight: Any, *, all_rows: bool = False) -> Samples:
+        """The samples, all or those of a batch, with the weights of their classes."""
         if class_weight is None:
             return samples
+        if isinstance(class_weight, str) and not all_rows:
+            raise ValueError(
+                f"class_weight={class_weight!r} needs all rows at once, in arrays: for batches give a dict of class to "
+                f"weight"
+            )
         if samples.weights is not None:
             raise ValueError("class_weight and sample_weight must not be given both: multiply them into sample_weight")
         if len(self._goals) > 1:
@@ -367,7 +372,7 @@ class Trainer(Network):
                     data.require_finite(rest.x, "x", kept)
                 validation = ArrayFeed(rest, rows_of_a_batch(len(rest), *validation_taken))
                 samples = samples.part(slice(0, kept))
-            samples = self._weighted(samples, class_weight)
+            samples = self._weighted(samples, class_weight, all_rows=True)
             rows = len(samples)
             batch = rows_of_a_batch(rows, *taken)
             feed = ArrayFeed(samples, batch, lambda: epoch_order(rows, self._seed, self._epochs_done))
@@ -397,7 +402,7 @@ class Trainer(Network):
         validation_split: float = 0.0,
         validation_data: Any = None,
         shuffle: bool = True,
-        class_weight: Mapping[int, float] | None = None,
+        class_weight: Mapping[int, float] | str | None = None,
         sample_weight: Any = None,
         initial_epoch: int = 0,
         steps_per_epoch: int | None = None,
@@ -431,8 +436,9 @@ class Trainer(Network):
         validation_data : tuple (x, y) or (x, y, sample_weight), or iterable of batches, optional
         shuffle : bool, default True
             A new order of rows each epoch; of batches, where x has ``__getitem__``; other iterables keep their order.
-        class_weight : dict of int to float, optional
+        class_weight : dict of int to float, or "balanced", optional
             What the rows of a class weigh in the loss and in weighted metrics; a class that is not named weighs 1.
+            ``"balanced"``: rows / (classes * rows of the class), as in scikit-learn, of the rows that are trained on.
         sample_weight : array-like, shape (rows,), optional
             What a row weighs in the loss and in weighted metrics. The loss is the sum of weight x loss by the number of
             rows, as in Keras. For a model with heads also a dict of such.

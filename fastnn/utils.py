@@ -50,7 +50,8 @@ def to_categorical(x: npt.ArrayLike, num_classes: int | None = None) -> npt.NDAr
     Parameters
     ----------
     x : array-like of int, of any shape
-        Labels from 0 to `num_classes` - 1. A last axis of length 1, behind others, is left out: (rows, 1) is (rows,).
+        Labels from 0 to `num_classes` - 1; whole floats are taken too. A last axis of length 1, behind others, is left
+        out: (rows, 1) is (rows,).
     num_classes : int, optional
         Default: the largest label + 1.
 
@@ -62,7 +63,7 @@ def to_categorical(x: npt.ArrayLike, num_classes: int | None = None) -> npt.NDAr
     Raises
     ------
     TypeError
-        When labels or `num_classes` are no integers.
+        When labels or `num_classes` are no whole numbers.
     ValueError
         When a label is negative or not below `num_classes`, or that is below 1.
 
@@ -73,14 +74,16 @@ def to_categorical(x: npt.ArrayLike, num_classes: int | None = None) -> npt.NDAr
            [0., 0., 1.]], dtype=float32)
     """
     labels: npt.NDArray[Any] = np.asarray(x)
-    if labels.size and labels.dtype.kind not in "iub":
+    if labels.dtype.kind == "f" and (bad := labels[~((labels == np.rint(labels)) & (np.abs(labels) < 2**53))]).size:
+        raise TypeError(f"x must hold whole class labels, got {bad[0]}")
+    if labels.size and labels.dtype.kind not in "iubf":
         raise TypeError(f"x must hold integer class labels, got dtype {labels.dtype}")
     shape = labels.shape[:-1] if labels.ndim > 1 and labels.shape[-1] == 1 else labels.shape
     labels = labels.reshape(-1).astype(np.int64)
     classes = int(labels.max(initial=-1)) + 1 if num_classes is None else count("num_classes", num_classes, 1)
     if labels.size and (labels.min() < 0 or labels.max() >= classes):
-        bad = int(labels[(labels < 0) | (labels >= classes)][0])
-        raise ValueError(f"x holds the label {bad}; with num_classes={classes} labels go from 0 to {classes - 1}")
+        first = int(labels[(labels < 0) | (labels >= classes)][0])
+        raise ValueError(f"x holds the label {first}; with num_classes={classes} labels go from 0 to {classes - 1}")
     out = np.zeros((labels.size, classes), np.float32)
     out[np.arange(labels.size), labels] = 1
     return out.reshape(*shape, classes)

@@ -127,3 +127,17 @@ def test_bad_arrays_are_named():
         engine.evaluate(X, (TARGETS, LABELS[1:]))
     with pytest.raises(ValueError, match=r"weights must have shape \(50,\) or \(50, 2\), got \(50, 3\)"):
         engine.evaluate(X, (TARGETS, LABELS), weights=np.ones((50, 3)))
+
+
+@pytest.mark.parametrize("argument", ["metrics", "weighted_metrics"])
+def test_a_dict_of_metrics_may_hold_single_ones(argument):
+    heads = fastnn.Sequential(
+        [layers.Dense(4, input_shape=(4,)), layers.Heads({"a": [layers.Dense(1)], "b": [layers.Dense(1, "sigmoid")]})]
+    )
+    heads.compile("sgd", {"a": "mse", "b": "binary_crossentropy"}, **{argument: {"b": "accuracy"}})
+    assert heads.metrics_names == ["loss", "a_loss", "b_loss", "b_accuracy"]
+    single = fastnn.Sequential([layers.Dense(1, "sigmoid", input_shape=(4,))])
+    single.compile("sgd", {"output": "binary_crossentropy"}, **{argument: {"output": "accuracy"}})
+    assert single.metrics_names == ["loss", "accuracy"]
+    with pytest.raises(ValueError, match=rf"^{argument} must hold one entry for the model's one output, got 2: "):
+        single.compile("sgd", "mse", **{argument: {"a": "mae", "b": "mae"}})

@@ -375,6 +375,13 @@ def test_to_categorical_has_the_shapes_of_keras(labels, shape):
     assert fastnn.utils.to_categorical(labels, np.int64(5)).shape == (*shape[:-1], 5)
 
 
+def test_to_categorical_takes_whole_floats_alone():
+    np.testing.assert_array_equal(fastnn.utils.to_categorical([0.0, 2.0]), [[1, 0, 0], [0, 0, 1]])
+    for bad in ([0.5], [np.nan], [np.inf], [1e300]):
+        with pytest.raises(TypeError, match=r"^x must hold whole class labels, got "):
+            fastnn.utils.to_categorical(bad)
+
+
 def test_check_finite_can_be_left_out():
     x = X.copy()
     x[3, 1] = np.nan

@@ -274,7 +274,7 @@ def every_description():
     for path in REGISTRIES:
         for member in importlib.import_module(f"fastnn.{path}")._registry.members():
             kind = member if isinstance(member, type) else type(member)
-            yield pytest.param(member, id=f"{path}.{getattr(member, 'name', kind.__name__)}")
+            yield pytest.param(member, id=f"{path}.{getattr(member, 'name', None) or kind.__name__}")
     for name in callbacks.__all__:
         member = getattr(callbacks, name)
         if (
@@ -327,3 +327,21 @@ def test_a_history_shows_its_keys():
 def test_configurations_make_equal_objects():
     for given in (losses.Huber(2.0), metrics.AUC(num_thresholds=5), fastnn.regularizers.l2(0.5), optimizers.Lion(0.5)):
         assert type(given).from_config(given.get_config()).get_config() == given.get_config()
+
+
+@pytest.mark.parametrize("member", [member for member in every_description() if isinstance(member.values[0], type)])
+def test_messages_of_python_name_the_class_that_was_called(member):
+    if member is callbacks.LambdaCallback:
+        pytest.skip("it has a sentence of its own")
+    called = getattr(member, "loss_class", member)  # a metric hands its arguments on to its loss
+    with pytest.raises(TypeError, match=rf"\b{called.__name__}\b"):
+        member(*copy.deepcopy(ARGUMENTS.get(member.__name__, ())), no_such_argument=1)
+
+
+def test_messages_of_python_name_sequential():
+    for name in [name for name in dir(fastnn.Sequential) if not name.startswith("_")]:
+        method = getattr(fastnn.Sequential, name, None)
+        if inspect.isfunction(method) or inspect.ismethod(method):
+            assert method.__qualname__ == f"Sequential.{name}"
+    with pytest.raises(TypeError, match=r"^Sequential\.fit\(\) got an unexpected keyword argument 'nb_epoch'"):
+        model().fit(np.ones((4, 4)), np.ones(4), nb_epoch=3)

@@ -121,6 +121,43 @@ def test_class_weights_of_a_binary_target():
     assert model.train_on_batch(X, y, class_weight={0: 2.0, 1: 2.0}) == pytest.approx(2 * plain, rel=1e-5)
 
 
+@pytest.mark.parametrize("shape", ["labels", "one-hot", "binary"])
+def test_balanced_class_weights_are_those_of_scikit_learn(shape):
+    labels = np.array([0, 0, 0, 0, 0, 2, 2, 3]) if shape != "binary" else np.array([0, 1, 1, 1, 1, 1, 1, 1])
+    _, places, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    expected = len(labels) / (len(counts) * counts[places])  # compute_class_weight's formula, of the classes in y
+    y = np.eye(4)[labels] if shape == "one-hot" else labels[:, None] if shape == "binary" else labels
+    given = data.class_weights("balanced", np.asarray(y, np.int32), 1 if shape == "binary" else 4, "float64")
+    np.testing.assert_allclose(given, expected)
+    assert given.sum() == pytest.approx(len(labels))
+
+
+def test_balanced_class_weights_train_as_their_weights_do():
+    x, y = np.random.default_rng(0).random((20, 4)), np.arange(20) % 5 == 0
+    trained = []
+    for settings in ({"class_weight": "balanced"}, {"sample_weight": np.where(y, 20 / (2 * 4), 20 / (2 * 16))}):
+        fastnn.utils.set_random_seed(1)
+        single = fastnn.Sequential([layers.Dense(1, "sigmoid", input_shape=(4,))])
+        single.compile("sgd", "binary_crossentropy")
+        single.fit(x, y, epochs=2, verbose=0, **settings)
+        trained.append(single.get_weights()[0])
+    np.testing.assert_array_equal(*trained)
+
+
+def test_balanced_class_weights_need_all_rows():
+    x, y = np.ones((4, 4), np.float32), np.ones(4, np.float32)
+    single = fastnn.Sequential([layers.Dense(1, input_shape=(4,))])
+    single.compile("sgd", "mse")
+    for attempt in (
+        lambda: single.train_on_batch(x, y, class_weight="balanced"),
+        lambda: single.fit(iter([(x, y)]), class_weight="balanced", verbose=0),
+    ):
+        with pytest.raises(ValueError, match="class_weight='balanced' needs all rows at once"):
+            attempt()
+    with pytest.raises(TypeError, match="class_weight must be a dict of class to weight, or 'balanced', got 'balance'"):
+        single.fit(x, y, class_weight="balance", verbose=0)
+
+
 def test_weights_count_in_evaluate_and_in_validation_data():
     model = network()
     weights = np.arange(20.0)
