@@ -31,6 +31,7 @@ from fastnn.layers.base import (
     set_arrays,
 )
 from fastnn.layers.container import Container, Parallel
+from fastnn.sparse import SparseRows
 
 Array = npt.NDArray[Any]
 
@@ -224,7 +225,8 @@ class Network(Described):
             keys = ", ".join(repr(key) for columns in branches.columns.values() for key in columns)
             raise TypeError(f"{name} is a list of arrays, but a model with branches needs a dict of them with {keys}")
         x = prepared(self.layers, x, name)
-        if (known or (self.layers[0].input_features if self.layers else None)) == 1 and np.ndim(x) == 1:
+        one_feature = (known or (self.layers[0].input_features if self.layers else None)) == 1
+        if one_feature and not frames.is_frame(x) and (x if hasattr(x, "ndim") else frames.as_array(x, name)).ndim == 1:
             x = frames.real_array(x, name)[:, None]  # rows of the one feature, as in Keras
         x = one_axis(self.layers, self._told_axes, x, name)
         rows = data.inputs(x, known, dtype, check_finite=check_finite, name=name, defer=defer)
@@ -244,11 +246,11 @@ class Network(Described):
         """The rows, once the first layer has found in them what it needs."""
         first = self._first or self._first_layer()
         if first is not None:
-            if not isinstance(rows, data.Deferred):
-                first.check_input(rows, name)
+            if isinstance(rows, SparseRows):
+                first.check_sparse(name)
             elif not self._takes_any_number():
-                for _, piece in data.pieces(rows):
-                    first.check_rows(piece, name)
+                for start, some in data.looked_at(rows):
+                    first.check_rows(some, name, start)
         return rows
 
     def _build(self, features: Any) -> None:

@@ -1,12 +1,13 @@
 """Arrays of every layout and kind, wherever an array may be handed in: the right answer, or one clear sentence."""
 
+import array
 import re
 
 import numpy as np
 import pytest
 
 import fastnn
-from fastnn import layers
+from fastnn import data, layers
 
 GENERATOR = np.random.default_rng(0)
 X = GENERATOR.integers(-8, 9, (12, 3)) / 4  # exact in float16
@@ -257,3 +258,187 @@ def test_odd_shapes_get_one_sentence_of_the_argument(kind, entry):
 def test_no_rows_in_steps_are_an_answer_of_no_rows():
     with pytest.warns(UserWarning, match="the data ran out"):
         assert network().predict(X[:0], steps=3).shape == (0, 2)
+
+
+# ---- one axis ----
+
+ONE_AXIS = {
+    "list": list,
+    "array.array": lambda values: array.array("d", values),
+    "memoryview": lambda values: memoryview(array.array("f", values)),
+    "range-like": tuple,
+    "masked, nothing of it": lambda values: np.ma.masked_array(values, False),
+    "objects": lambda values: np.array(values, object),
+    "__dlpack__": WithDLPack,
+    "__array__": WithArray,
+    "backwards": lambda values: np.array(values[::-1])[::-1],
+}
+
+
+@pytest.mark.parametrize("kind", ONE_AXIS)
+def test_one_axis_is_rows_of_one_number(kind):
+    values = X[:, 0]
+    model = fastnn.Sequential([layers.Input((1,)), layers.Dense(1)])
+    model.compile("sgd", "mse")
+    given, wanted = ONE_AXIS[kind](values), values[:, None].astype("f4")
+    np.testing.assert_array_equal(model.predict(given), model.predict(wanted))
+    ours, theirs = (model.evaluate(x, y, sample_weight=w, verbose=0) for x, y, w in ([given] * 3, [wanted] * 3))
+    assert ours == theirs
+
+
+def test_missing_values_of_one_axis_are_not_lost():
+    """They were, of a mask, and nulls of pandas raised, while in two axes they are NaN."""
+    model = fastnn.Sequential([layers.Input((1,)), layers.Dense(1)])
+    with pytest.raises(ValueError, match="x has masked values"):
+        model.predict(np.ma.masked_array([1.0, 2.0], [False, True]))
+    pandas = pytest.importorskip("pandas")
+    found = model.predict(pandas.Series([True, None], dtype="boolean"))
+    np.testing.assert_array_equal(np.isnan(found), [[False], [True]])
+
+
+def test_weights_beyond_the_range_change_nothing():
+    model = network()
+    before = model.get_weights()
+    with pytest.raises(ValueError, match="weights for dense/bias must lie in the range of float32"):
+        model.set_weights([np.ones((3, 4)), np.full(4, 1e300), *before[2:]])
+    for ours, theirs in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_weights_may_be_each_others_views():
+    model = fastnn.Sequential([layers.Input((2,)), layers.Dense(2), layers.Dense(2)])
+    first, second = (model.weights[at].copy() for at in (0, 2))
+    model.set_weights([model.weights[2], model.weights[1], model.weights[0], model.weights[3]])
+    np.testing.assert_array_equal(model.weights[0], second)
+    np.testing.assert_array_equal(model.weights[2], first)
+
+
+# ---- piece by piece ----
+
+
+class Looks:
+    """The rows that somebody looks at at a time, in pieces of four rows of x; perhaps with Ctrl-C at one of them."""
+
+    def __init__(self, monkeypatch, interrupted=None):
+        self.rows, self._interrupted, self._all_finite = [], interrupted, data.all_finite
+        monkeypatch.setattr(data, "_PIECE", 4 * 3 * 4)
+        monkeypatch.setattr(data, "all_finite", self)
+
+    def __call__(self, rows):
+        if len(self.rows) == self._interrupted:
+            raise KeyboardInterrupt
+        self.rows.append(len(rows))
+        return self._all_finite(rows)
+
+
+def of_categories():
+    return fastnn.Sequential([layers.Input((3,)), layers.Embedding(5, 2), layers.Dense(5, "softmax")])
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_large_arrays_are_converted_piece_by_piece(entry, monkeypatch):
+    values, _, run = ENTRIES[entry]
+    looks = Looks(monkeypatch)
+    for ours, theirs in zip(run(LAYOUTS["Fortran"](values)), ANSWERS[entry], strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    looks.rows.clear()
+    data.inputs(X, 3, "float32", check_finite=True)
+    assert looks.rows == [4, 4, 4]
+
+
+def test_what_is_wrong_in_a_later_piece_has_its_own_number(monkeypatch):
+    Looks(monkeypatch)
+    x, labels = np.zeros((12, 3)), np.zeros(12, int)
+    x[9, 1], labels[10] = np.nan, 7
+    model = of_categories()
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    with pytest.raises(ValueError, match="x must be finite, but row 9 holds"):
+        model.fit(x, labels, verbose=0)
+    x[9, 1] = 6
+    with pytest.raises(ValueError, match="x must hold whole numbers from 0 to 4 for layer 'embedding', but row 9 h"):
+        model.fit(x, labels, verbose=0)
+    for given in (labels, labels.astype(float), labels.astype("i1")):
+        with pytest.raises(ValueError, match="y must hold labels from 0 to 4, but row 10 is 7"):
+            model.fit(np.zeros((12, 3)), given, verbose=0)
+
+
+@pytest.mark.parametrize("interrupted", range(5))
+def test_an_interrupt_between_two_pieces_leaves_the_model_as_it_was(interrupted, monkeypatch):
+    model = fastnn.Sequential([layers.Dense(2)])
+    model.compile("sgd", "mse")
+    Looks(monkeypatch, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X, Y, callbacks=[fastnn.callbacks.Callback()], verbose=0)
+    assert not model.built
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_rows_that_are_all_the_same_memory_are_looked_at_once(dtype, monkeypatch):
+    """numpy.broadcast_to makes them: 2**40 rows of twelve bytes are neither read for hours nor copied."""
+    looks = Looks(monkeypatch)
+    x = np.broadcast_to(np.array([1, 2, 3], dtype), (2**40, 3))
+    rows = data.inputs(x, 3, "float32", check_finite=True, defer=True)
+    assert looks.rows == [1]
+    assert rows.shape == (2**40, 3)
+    assert of_categories()._checked(rows) is rows
+    missing = np.broadcast_to(np.array([1, np.nan, 3], dtype), (2**40, 3))
+    with pytest.raises(ValueError, match="x must be finite, but row 0 holds"):
+        data.inputs(missing, 3, "float32", check_finite=True, defer=True)
+    y = np.broadcast_to(np.float32(0.5), (2**40, 1))
+    loss = fastnn.losses.BinaryCrossentropy()
+    assert data.targets(y, 2**40, 1, loss, "float32", check_finite=True).shape == (2**40, 1)
+    outside = np.broadcast_to(np.float32(2), (2**40, 1))
+    with pytest.raises(ValueError, match="y must lie between 0 and 1 for binary_crossentropy, but row 0 is"):
+        data.targets(outside, 2**40, 1, loss, "float32", check_finite=True)
+
+
+# ---- names of arguments ----
+
+
+def of_heads():
+    heads = {"kind": [layers.Dense(3, "softmax")], "price": [layers.Dense(1)]}
+    model = fastnn.Sequential([layers.Input((3,)), layers.Heads(heads)])
+    model.compile("sgd", {"kind": "sparse_categorical_crossentropy", "price": "mse"})
+    return model
+
+
+def by_head(**changes):
+    return {"kind": np.zeros(12, int), "price": np.zeros(12)} | changes
+
+
+WRONG_TARGETS = {
+    "text": (
+        {"kind": np.array(["cat"] * 12)},
+        r"y\['kind'\] must hold real numbers, got text: row 0 holds 'cat'; number the",
+    ),
+    "a label": ({"kind": np.arange(12)}, r"y\['kind'\] must hold labels from 0 to 2, but row 3 is 3"),
+    "a part of a label": (
+        {"kind": np.arange(12) / 8},
+        r"y\['kind'\] must hold integer class labels, but row 1 is 0.125",
+    ),
+    "one-hot rows": ({"kind": np.eye(12)[:, :3]}, r"y\['kind'\] must hold one integer class a row"),
+    "missing": ({"price": np.full(12, np.nan)}, r"y\['price'\] must be finite, but row 0 holds"),
+    "columns": ({"price": np.zeros((12, 2))}, r"y\['price'\] must have shape \(12, 1\) like the model's output"),
+    "rows": (
+        {"price": np.zeros(5)},
+        r"x and {of}y\['price'\] must have the same number of rows, got 12 rows and 5 rows",
+    ),
+    "no head": ({"prices": np.zeros(12)}, "y names 'prices', which is no head; did you mean 'price'"),
+}
+PLACES = {
+    "": lambda model, y: model.fit(X, y, verbose=0),
+    "validation_data's ": lambda model, y: model.fit(X, by_head(), validation_data=(X, y), verbose=0),
+    "the first batch's ": lambda model, y: model.fit(iter([(X, y)]), verbose=0),
+    "batch 1's ": lambda model, y: model.fit(iter([(X, by_head()), (X, y)]), verbose=0),
+    "validation_data's the first batch's ": lambda model, y: model.fit(
+        X, by_head(), validation_data=iter([(X, y)]), verbose=0
+    ),
+}
+
+
+@pytest.mark.parametrize("of", PLACES)
+@pytest.mark.parametrize("kind", WRONG_TARGETS)
+def test_targets_are_called_by_their_place(kind, of):
+    changes, sentence = WRONG_TARGETS[kind]
+    with pytest.raises((TypeError, ValueError), match=f"^{of}{sentence.replace('{of}', of)}"):
+        PLACES[of](of_heads(), by_head(**changes))

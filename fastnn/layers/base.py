@@ -20,7 +20,7 @@ from fastnn.config import check_policy
 from fastnn.frames import REAL, as_array, is_frame, real_array
 from fastnn.initializers import Initializer
 from fastnn.layers._op import Op, Rule
-from fastnn.sparse import SparseRows, is_sparse
+from fastnn.sparse import is_sparse
 
 if TYPE_CHECKING:
     from fastnn._engine import Lock
@@ -331,16 +331,14 @@ class Layer(Described):
         """Name, shape and initializer of each parameter, once built."""
         return []
 
-    def check_input(self, rows: npt.NDArray[Any] | SparseRows, name: str) -> None:
-        """Raise where x, which this layer is the first to get, is not what it needs."""
-        if not isinstance(rows, SparseRows):
-            self.check_rows(rows, name)
-        elif not self.takes_sparse:
+    def check_sparse(self, name: str) -> None:
+        """Raise where the layer, the first to get x, cannot read sparse rows."""
+        if not self.takes_sparse:
             kind = type(self).__name__
             raise TypeError(f"{name} is sparse, which needs a Dense first layer, got {kind} {self.name!r}")
 
-    def check_rows(self, rows: npt.NDArray[Any], name: str) -> None:
-        """Raise where dense rows of x are not what this layer, the first to get them, needs."""
+    def check_rows(self, rows: npt.NDArray[Any], name: str, first: int = 0) -> None:
+        """Raise where dense rows of x, counted from `first`, are not what this layer, the first to get them, needs."""
 
     def prepare(self, values: Any, name: str) -> npt.NDArray[Any]:
         """Numbers of the raw data that a layer which `prepares` gets."""

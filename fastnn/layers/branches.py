@@ -132,12 +132,12 @@ class Branches(Parallel):
         stack = next(stack for stack in self.layers if stack.name == branch)
         return one_axis(stack.layers, stack.input_axes, prepared(stack.layers, values, name), name)
 
-    def check_rows(self, rows: npt.NDArray[Any], name: str) -> None:
+    def check_rows(self, rows: npt.NDArray[Any], name: str, first: int = 0) -> None:
         """What the first layer of each branch says of its columns."""
         start = 0
         for stack in self.layers:
             end = start + stack._widths[0]
-            stack.check_rows(rows[:, start:end], f"{name}[{stack.name!r}]")
+            stack.check_rows(rows[:, start:end], f"{name}[{stack.name!r}]", first)
             start = end
 
     def lower(self, offsets: dict[str, int]) -> list[Op]:

@@ -89,23 +89,23 @@ class CategoryEncoding(Layer):
         """One op."""
         return [encode_op(self.output_mode, self._features, self.num_tokens)]
 
-    def check_rows(self, rows: npt.NDArray[Any], name: str) -> None:
+    def check_rows(self, rows: npt.NDArray[Any], name: str, first: int = 0) -> None:
         """One sentence where a number is no category."""
-        check_categories(rows, self.num_tokens, self, name)
+        check_categories(rows, self.num_tokens, self, name, first)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return super().get_config() | {"num_tokens": self.num_tokens, "output_mode": self.output_mode}
 
 
-def check_categories(rows: npt.NDArray[Any], count: int, layer: Layer, name: str) -> None:
-    """Raise where rows hold anything but whole numbers from 0 to count - 1."""
+def check_categories(rows: npt.NDArray[Any], count: int, layer: Layer, name: str, first: int) -> None:
+    """Raise where rows hold anything but whole numbers from 0 to count - 1; `first` is the number of the first row."""
     bad = ~((rows >= 0) & (rows < count) & (rows == np.floor(rows)))
     if bad.any():
         row = int(np.flatnonzero(bad.any(axis=1))[0])
         raise ValueError(
             f"{name} must hold whole numbers from 0 to {count - 1} for {layer._called}, "
-            f"but row {row} holds {rows[row][bad[row]][0]:g}"
+            f"but row {first + row} holds {rows[row][bad[row]][0]:g}"
         )
 
 

@@ -143,11 +143,11 @@ class Stack(Container):
             for name, shape, initializer in super().parameters()
         ]
 
-    def check_rows(self, rows: npt.NDArray[Any], name: str) -> None:
+    def check_rows(self, rows: npt.NDArray[Any], name: str, first: int = 0) -> None:
         """What the first layer says of them."""
-        first = first_to_compute(self.layers)
-        if first is not None:
-            first.check_rows(rows, name)
+        layer = first_to_compute(self.layers)
+        if layer is not None:
+            layer.check_rows(rows, name, first)
 
     def lower(self, offsets: dict[str, int]) -> list[Op]:
         """The ops of the layers."""

@@ -85,9 +85,9 @@ class Embedding(Layer):
             Op(OP_EMBEDDING, 0, self._features, width, offsets["embeddings"], numbers=(float(self.input_dim),)),
         ]
 
-    def check_rows(self, rows: npt.NDArray[Any], name: str) -> None:
+    def check_rows(self, rows: npt.NDArray[Any], name: str, first: int = 0) -> None:
         """One sentence where a number is not one of the table's rows."""
-        check_categories(rows, self.input_dim, self, name)
+        check_categories(rows, self.input_dim, self, name, first)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
