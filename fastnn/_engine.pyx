@@ -362,9 +362,8 @@ cdef class Engine:
             status = fnn_train(&self.model, &data, &run, memory)
         self._take_state(&run)
         self._last_rows = 0
-        if caller is not None and caller.error is not None:
-            error, caller.error = caller.error, None
-            raise error
+        if caller is not None:
+            caller.raise_kept()
         self._finish(reporter, status)
         return sums, run.first_nonfinite
 
@@ -610,9 +609,8 @@ cdef class Engine:
         return 0
 
     cdef int _finish(self, _Reporter reporter, int status) except -1:
-        if reporter is not None and reporter.error is not None:
-            error, reporter.error = reporter.error, None
-            raise error
+        if reporter is not None:
+            reporter.raise_kept()
         if status == FNN_NOT_FINITE:
             raise NotFiniteError("x must be finite")
         if status == FNN_STOPPED:
@@ -681,8 +679,7 @@ def train_many(list engines not None, list arrays not None, list shuffles not No
     finally:
         for engine in entered:
             engine._leave()
-    if reporter.error is not None:
-        raise reporter.error
+    reporter.raise_kept()
     if status == FNN_STOPPED:
         raise RuntimeError("the run was stopped")
     return results

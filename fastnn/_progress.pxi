@@ -2,46 +2,76 @@
 
 import numpy as np
 
-from cpython.exc cimport PyErr_CheckSignals
+from cpython.exc cimport PyErr_CheckSignals, PyErr_Fetch, PyErr_Restore
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_XDECREF
 
 from fastnn._c cimport fnn_progress
 
 
-cdef class _Reporter:
-    """Lets Python look in while C runs: signals, and the caller's progress function. An exception stops the run."""
+cdef class _Called:
+    """What C calls in the middle of a run. An exception stops the run, and is kept for its caller.
+
+    It is kept as Python has it at the moment: an ``except`` clause here would make objects, and crash where there is no
+    memory for them.
+    """
+
+    cdef PyObject *type
+    cdef PyObject *value
+    cdef PyObject *traceback
+
+    def __dealloc__(self):
+        Py_XDECREF(self.type)
+        Py_XDECREF(self.value)
+        Py_XDECREF(self.traceback)
+
+    def __reduce__(self):
+        raise TypeError("what C calls in the middle of a run cannot be pickled")
+
+    cdef int keep(self, int status) noexcept:
+        """The status that C gets for one of Python, which is not 0 with an exception."""
+        if status != 0:
+            PyErr_Fetch(&self.type, &self.value, &self.traceback)
+        return status != 0
+
+    cdef int raise_kept(self) except -1:
+        """Raise what was kept, if anything was."""
+        if self.type == NULL:
+            return 0
+        PyErr_Restore(self.type, self.value, self.traceback)
+        self.type = self.value = self.traceback = NULL
+        return -1
+
+
+cdef class _Reporter(_Called):
+    """Lets Python look in while C runs: signals, and the caller's progress function."""
 
     cdef object function
-    cdef object error
     cdef size_t count
     cdef fnn_progress progress
 
     def __cinit__(self, function, size_t count):
         self.function = function
-        self.error = None
         self.count = count
         self.progress.function = _report
         self.progress.context = <void *>self
         self.progress.interval = 0.02
 
-    def __reduce__(self):
-        raise TypeError("a progress report cannot be pickled")
+
+ctypedef int (*_unchecked_report)(_Reporter, size_t, const double *) noexcept
 
 
 cdef int _report(void *context, size_t steps_done, const double *sums) noexcept nogil:
     with gil:
-        return _report_with_gil(<_Reporter>context, steps_done, sums)
+        return (<_Reporter>context).keep((<_unchecked_report><void *>_look_in)(<_Reporter>context, steps_done, sums))
 
 
-cdef int _report_with_gil(_Reporter reporter, size_t steps_done, const double *sums) noexcept:
+cdef int _look_in(_Reporter reporter, size_t steps_done, const double *sums) except -1:
     cdef size_t i
-    try:
-        PyErr_CheckSignals()
-        if reporter.function is not None:
-            totals = np.empty(reporter.count)
-            for i in range(reporter.count):
-                totals[i] = sums[i]
-            reporter.function(steps_done, totals)
-    except BaseException as error:  # handed to the caller by _finish, once C has returned
-        reporter.error = error
-        return 1
+    PyErr_CheckSignals()
+    if reporter.function is not None:
+        totals = np.empty(reporter.count)
+        for i in range(reporter.count):
+            totals[i] = sums[i]
+        reporter.function(steps_done, totals)
     return 0
