@@ -144,12 +144,15 @@ def lower(layers: Sequence[Layer], inputs: int | Mapping[str, int], policy: str)
     if min(widths.values()) < 1:
         raise ValueError(f"inputs must be at least 1 feature a row, got {inputs}")
     columns = sum(widths.values())
+    if columns >= _LARGEST:
+        raise ValueError(f"inputs must be fewer than 2**62 features a row, got {columns}")
     check_preparation(layers, raw=True)
     axes = (layers[0].input_axes if layers else None) or (columns,)
     for layer in layers:
         outputs = layer.build(features)
-        if outputs < 1:
-            raise ValueError(f"layer {layer.name!r} must give at least 1 feature a row, got {outputs}")
+        if not 1 <= outputs < _LARGEST:
+            needed = "at least 1 feature" if outputs < 1 else "fewer than 2**62 features"
+            raise ValueError(f"layer {layer.name!r} must give {needed} a row, got {outputs}")
         axes = layer.axes_after(axes, outputs)
         offsets: dict[str, int] = {}
         fixed = layer.non_trainable()

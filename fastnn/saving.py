@@ -1,53 +1,33 @@
-"""The model file: safetensors with a checksum, written atomically, safe to load from a stranger.
+"""Models as files: configuration, weights and the state of training, to the bits that uninterrupted training gives.
 
-Layout (the safetensors format, so its readers see the weights): 8 bytes, the little-endian length of the header; the
-header, JSON; the arrays, one after the other, in the header's order. ``__metadata__`` holds strings: ``format``,
-``format_version``, ``config``, ``compile``, ``training`` (JSON) and ``sha256``, the digest of everything in the
-file with its own 64 characters as zeros. Nothing in a file is ever executed.
+The container is that of :mod:`fastnn._file`, whose metadata holds ``config``, ``compile`` and ``training`` (JSON).
+Nothing in a file is ever executed, and what it says is bounded by what it holds before anything is made.
 """
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import math
 import os
-import re
-import secrets
-import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fastnn import goals, layers, plan
+from fastnn import _file, goals, layers, plan
+from fastnn._file import ModelFileError
+from fastnn._foreign import check_suffix
 from fastnn._public import publish
 from fastnn.layers.base import NotYetError
 from fastnn.models import Sequential
 
 __all__ = ["ModelFileError", "load_model", "load_weights", "save_model"]
 
-FORMAT, VERSION = "fastnn", "1"
-MAX_HEADER = 100 * 2**20  # bytes, as in safetensors
-MAX_DEPTH = 32  # of nested brackets in JSON
-MAX_AXES = 8  # of an array; the layers' parameters have one or two
-_DTYPES = {"float32": "F32", "float64": "F64"}
-_BLANK = "0" * 64
-
-
-class ModelFileError(ValueError):
-    """The file is not a whole, unchanged fastnn model.
-
-    Examples
-    --------
-    >>> import fastnn
-    >>> issubclass(fastnn.ModelFileError, ValueError)
-    True
-    """
+_MOST_MADE = 2**20  # things that a configuration may ask for beyond what the file holds: at most 64 bytes each
+_MAKE = ("num_thresholds", "num_classes")  # arguments that ask for so many
+_EACH = 200  # what a metric makes that says nothing of it: the default of num_thresholds
 
 
 # ---- writing ----
@@ -75,13 +55,12 @@ def _tensors(model: Sequential, training: bool = True) -> dict[str, npt.NDArray[
     return tensors
 
 
-def _bytes(array: npt.NDArray[Any]) -> Any:
-    """The array's memory as bytes, without a copy."""
-    return array.reshape(-1).view(np.uint8).data if array.size else b""
-
-
-def _header(model: Sequential, tensors: Mapping[str, npt.NDArray[Any]], digest: str, training: bool) -> bytes:
-    engine = model._engine
+def _parts(model: Sequential, training: bool) -> list[Any]:
+    """The bytes of a file, one buffer after the other."""
+    model._build_if_waiting()
+    engine, arrays = model._engine, _tensors(model, training)
+    compiled = model._compile_config() if training else None
+    _check_asked_for(compiled, sum(array.nbytes for array in arrays.values()))
     state = {
         "built": None if engine is None else [engine.plan.inputs, engine.plan.dtype],
         "iterations": 0 if engine is None else int(engine.iterations),
@@ -91,34 +70,11 @@ def _header(model: Sequential, tensors: Mapping[str, npt.NDArray[Any]], digest: 
         "average_swapped": training and engine is not None and engine.average_swapped,
     }
     metadata = {
-        "format": FORMAT,
-        "format_version": VERSION,
         "config": json.dumps(model.get_config()),
-        "compile": json.dumps(model._compile_config() if training else None),
+        "compile": json.dumps(compiled),
         "training": json.dumps(state),
-        "sha256": digest,
     }
-    header: dict[str, Any] = {"__metadata__": metadata}
-    offset = 0
-    for name, array in tensors.items():
-        end = offset + array.nbytes
-        header[name] = {"dtype": _DTYPES[array.dtype.name], "shape": list(array.shape), "data_offsets": [offset, end]}
-        offset = end
-    text = json.dumps(header).encode()
-    return text + b" " * (-len(text) % 8)
-
-
-def _parts(model: Sequential, training: bool) -> list[Any]:
-    """The bytes of a file, one buffer after the other."""
-    model._build_if_waiting()
-    little = {n: np.ascontiguousarray(a, a.dtype.newbyteorder("<")) for n, a in _tensors(model, training).items()}
-    digest = hashlib.sha256()
-    blank = _header(model, little, _BLANK, training)
-    length = len(blank).to_bytes(8, "little")
-    arrays = [_bytes(array) for array in little.values()]
-    for part in (length, blank, *arrays):
-        digest.update(part)
-    return [length, _header(model, little, digest.hexdigest(), training), *arrays]
+    return _file.parts(metadata, arrays)
 
 
 def to_bytes(model: Sequential) -> bytes:
@@ -140,6 +96,8 @@ def save_model(model: Sequential, filepath: str | os.PathLike[str], training: bo
 
     Raises
     ------
+    ValueError
+        When the name is one of another format, as ``model.keras``: the file would not be what it says.
     OSError
         When the file cannot be written; an existing one is as it was.
 
@@ -149,167 +107,12 @@ def save_model(model: Sequential, filepath: str | os.PathLike[str], training: bo
     >>> model = fastnn.Sequential([fastnn.layers.Dense(1, input_shape=(2,))])
     >>> fastnn.saving.save_model(model, "model.fastnn")
     """
-    target = Path(os.path.realpath(filepath))  # what a link points to is replaced, not the link
-    if not target.parent.is_dir():
-        raise FileNotFoundError(f"{filepath} cannot be written: there is no folder {target.parent}")
-    if target.exists() and not target.is_file():
-        raise OSError(f"{filepath} is no regular file, which a model could replace")
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
-    try:
-        with model._home.lock, temporary.open("xb") as file:
-            for part in _parts(model, training):
-                file.write(part)
-            file.flush()
-            os.fsync(file.fileno())
-        if target.exists():
-            shutil.copymode(target, temporary)
-        temporary.replace(target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    folder = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    check_suffix(filepath)
+    with model._home.lock:
+        _file.write(filepath, lambda: _parts(model, training))
 
 
 # ---- reading ----
-
-
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        raise ModelFileError("the header names a key twice")
-    return result
-
-
-def _parse_json(text: str, what: str) -> Any:
-    """JSON without duplicate keys, deep nesting or numbers that are none."""
-    depth = deepest = 0
-    quoted = escaped = False
-    for character in text:
-        if quoted:
-            quoted, escaped = escaped or character != '"', character == "\\" and not escaped
-        elif character == '"':
-            quoted = True
-        elif character in "[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif character in "]}":
-            depth -= 1
-    if deepest > MAX_DEPTH:
-        raise ModelFileError(f"{what} is nested more than {MAX_DEPTH} deep")
-
-    def refuse(number: str) -> Any:
-        raise ModelFileError(f"{what} holds {number}, which is no JSON number")
-
-    try:
-        return json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=refuse)
-    except ValueError as error:
-        if isinstance(error, ModelFileError):
-            raise
-        raise ModelFileError(f"{what} is not valid JSON") from None
-
-
-def _size(value: Any, what: str, low: int = 0) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value < 2**62:
-        raise ModelFileError(f"{what} must be a whole number from {low} to 2**62, got {str(value)[:40]}")
-    return value
-
-
-def _check_entries(header: dict[str, Any], payload: int) -> None:
-    """Arrays must lie one after the other, without holes, and fill the file to its last byte."""
-    expected = 0
-    for name, entry in header.items():
-        if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
-            raise ModelFileError(f"the header's entry {name[:80]!r} must have dtype, shape and data_offsets")
-        item = {"F32": 4, "F64": 8}.get(entry["dtype"]) if isinstance(entry["dtype"], str) else None
-        shape, offsets = entry["shape"], entry["data_offsets"]
-        if item is None or not isinstance(shape, list) or not isinstance(offsets, list) or len(offsets) != 2:
-            raise ModelFileError(
-                f"the header's entry {name[:80]!r} has a dtype, shape or data_offsets of the wrong kind"
-            )
-        if len(shape) > MAX_AXES:
-            raise ModelFileError(f"{name[:80]!r} has {len(shape)} axes, more than {MAX_AXES}")
-        count = item
-        for length in shape:
-            count *= _size(length, f"a length of {name[:80]!r}")
-        start, end = _size(offsets[0], "an offset"), _size(offsets[1], "an offset")
-        if start != expected or end - start != count:
-            raise ModelFileError(f"the bytes of {name[:80]!r} do not lie where its shape says")
-        expected = end
-    if expected != payload:
-        raise ModelFileError(f"the file should hold {expected} bytes of arrays, and holds {payload}")
-
-
-@contextmanager
-def _one_exception(path: str) -> Iterator[None]:
-    """What bytes that are no model make fail within, whatever it is, as a ModelFileError.
-
-    The checksum is no signature: whoever made the file may have put anything into it.
-    """
-    try:
-        yield
-    except ModelFileError:
-        raise
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, MemoryError) as error:
-        raise ModelFileError(f"{path} does not describe a model: {error}") from error
-
-
-def _read(path: str | os.PathLike[str]) -> tuple[dict[str, str], dict[str, npt.NDArray[Any]]]:
-    """The metadata and the arrays of a file whose checksum is right."""
-    with Path(path).open("rb") as file, _one_exception(str(path)):
-        return _parse(file, os.fstat(file.fileno()).st_size, str(path))
-
-
-def _parse(
-    file: io.BufferedReader | io.BytesIO, total: int, path: str
-) -> tuple[dict[str, str], dict[str, npt.NDArray[Any]]]:
-    prefix = file.read(8)
-    if prefix.startswith((b"PK\x03\x04", b"\x89HDF")):
-        raise ModelFileError(
-            f"{path} is no fastnn model but a zip or HDF5 file, as Keras writes: load it there, and give its weights "
-            f"to a model of the same layers here, with set_weights"
-        )
-    length = int.from_bytes(prefix, "little")
-    if len(prefix) < 8 or length > min(MAX_HEADER, total - 8):
-        raise ModelFileError(f"{path} is cut short or no fastnn model: its header does not fit the file")
-    raw = file.read(length)
-    try:
-        text = raw.decode()
-    except UnicodeDecodeError:
-        raise ModelFileError(f"{path} is no fastnn model: its header is not text") from None
-    header = _parse_json(text, "the header")
-    metadata = header.pop("__metadata__", None) if isinstance(header, dict) else None
-    if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
-        raise ModelFileError(f"{path} is no fastnn model: its header does not say so")
-    if not all(isinstance(value, str) for value in metadata.values()):
-        raise ModelFileError("the header's metadata must be strings")
-    if metadata.get("format_version") != VERSION:
-        raise ModelFileError(
-            f"the file's format version is {metadata.get('format_version')!r}; this fastnn reads '{VERSION}'"
-        )
-    claimed = metadata.get("sha256", "")
-    if not re.fullmatch("[0-9a-f]{64}", claimed) or raw.count(claimed.encode()) != 1:
-        raise ModelFileError("the header must hold one sha256 of 64 hexadecimal digits")
-    _check_entries(header, total - 8 - length)
-    digest = hashlib.sha256(prefix)
-    digest.update(raw.replace(claimed.encode(), _BLANK.encode()))
-    payload = bytearray(total - 8 - length)
-    if file.readinto(payload) != len(payload):
-        raise ModelFileError(f"{path} is cut short")
-    digest.update(payload)
-    if digest.hexdigest() != claimed:
-        raise ModelFileError(f"{path} is damaged: its checksum does not match")
-    arrays = {}
-    for name, entry in header.items():
-        start, end = entry["data_offsets"]
-        dtype = np.dtype("<f4" if entry["dtype"] == "F32" else "<f8")
-        arrays[name] = np.frombuffer(payload, dtype, count=(end - start) // dtype.itemsize, offset=start).reshape(
-            entry["shape"]
-        )
-    return metadata, arrays
 
 
 def load_model(
@@ -356,7 +159,7 @@ def load_model(
     def compiled(config: dict[str, Any]) -> dict[str, Any]:
         return goals.with_objects(config, objects)
 
-    return _checked_restore(*_read(filepath), str(filepath), Sequential, compiled if compile else None)
+    return _checked_restore(*_file.read(filepath), str(filepath), Sequential, compiled if compile else None)
 
 
 def from_bytes(data: bytes, kind: type[Sequential] = Sequential, functions: dict[str, Any] | None = None) -> Sequential:
@@ -364,8 +167,8 @@ def from_bytes(data: bytes, kind: type[Sequential] = Sequential, functions: dict
 
     `functions` stands for what the bytes say of losses and metrics, where those are Python.
     """
-    with _one_exception("the bytes given"):
-        parsed = _parse(io.BytesIO(data), len(data), "the bytes given")
+    with _file.one_exception("the bytes given"):
+        parsed = _file.parse(io.BytesIO(data), len(data), "the bytes given")
     return _checked_restore(*parsed, "the bytes given", kind, lambda config: config | (functions or {}))
 
 
@@ -379,7 +182,7 @@ def _checked_restore(
     kind: type[Sequential],
     compiled: _Compiled | None,
 ) -> Sequential:
-    with _one_exception(path):
+    with _file.one_exception(path):
         return _restore(metadata, arrays, kind, compiled)
 
 
@@ -399,7 +202,7 @@ def load_weights(model: Sequential, filepath: str | os.PathLike[str]) -> None:
     >>> fastnn.saving.load_weights(model, "weights.fastnn")
     """
     model._need_engine("load_weights")
-    _, arrays = _read(filepath)
+    _, arrays = _file.read(filepath)
     weights = {name: array for name, array in arrays.items() if not name.startswith("optimizer/")}
     with model._home.setting_weights():
         _fill(_tensors(model, training=False), weights, str(filepath))
@@ -420,7 +223,7 @@ def restore(model: Sequential, path: str | os.PathLike[str]) -> None:
         When the file is no whole model, or one of another configuration; the model is as it was then.
     """
     functions = goals.arguments(model._goals) if goals.called(model._goals) else {}
-    saved = _checked_restore(*_read(path), str(path), Sequential, lambda config: config | functions)
+    saved = _checked_restore(*_file.read(path), str(path), Sequential, lambda config: config | functions)
     if saved._engine is None or model._engine is None or saved.get_config()["layers"] != model.get_config()["layers"]:
         raise ModelFileError(f"{path} holds a model of other layers than this one")
     if type(saved.optimizer) is not type(model.optimizer):
@@ -448,19 +251,38 @@ def _fill(wanted: dict[str, npt.NDArray[Any]], arrays: dict[str, npt.NDArray[Any
         wanted[name][...] = array
 
 
-def _expected_bytes(config: Any, features: int, item: int) -> int:
-    """Bytes of the weights that the configuration asks for, counted before anything is allocated."""
+def _asked_for(value: Any, each: int = 0) -> int:
+    """How many things a configuration makes that nobody had to write down; `each`: for an entry of a list."""
+    if isinstance(value, dict):
+        numbers = (number for key, number in value.items() if key in _MAKE and isinstance(number, int))
+        return sum(max(number, 0) for number in numbers) + sum(_asked_for(inner, each) for inner in value.values())
+    if isinstance(value, list):
+        own = each * sum(isinstance(entry, (str, dict)) for entry in value)
+        return own + sum(_asked_for(entry, each) for entry in value)
+    return 0
+
+
+def _check_asked_for(compiled: Any, held: int) -> None:
+    """Raise where what a model is compiled with takes much more memory than the `held` bytes of its arrays."""
+    asked, most = _asked_for(compiled, _EACH), _MOST_MADE + held
+    if asked > most:
+        raise ModelFileError(
+            f"its metrics keep {asked} numbers, and a file of this size may ask for {most}: give them fewer thresholds "
+            f"or classes"
+        )
+
+
+def _expected_bytes(described: list[layers.Layer], features: int, item: int) -> int:
+    """Bytes of the weights that the layers ask for, counted before anything is allocated."""
     total = 0
-    for entry in config["layers"]:
-        layer = layers.deserialize(entry)
+    for layer in described:
         features = layer.build(features)
         total += sum(math.prod(shape) for _, shape, _ in layer.parameters()) * item
     return total
 
 
-def _builds(config: Any) -> bool:
-    """Whether a model of this configuration has weights from the start."""
-    described = [layers.deserialize(entry) for entry in config["layers"]]
+def _builds(described: list[layers.Layer]) -> bool:
+    """Whether a model of these layers has weights from the start."""
     if not described or described[0].input_features is None:
         return False
     try:
@@ -470,56 +292,69 @@ def _builds(config: Any) -> bool:
     return True
 
 
+def _check_described(config: Any, built: Any, weights: dict[str, npt.NDArray[Any]]) -> None:
+    """Raise where the layers of a configuration would have other weights than those that the file holds."""
+    described = [layers.deserialize(entry) for entry in config["layers"]]
+    if built is None:
+        if _builds(described):
+            raise ModelFileError("it says that its model is not built, and its layers that it is")
+        return
+    features, dtype = _file.size(built[0], "the number of features", 1), built[1]
+    held = sum(array.nbytes for array in weights.values())
+    if dtype not in _file.DTYPES or held != _expected_bytes(described, features, np.dtype(dtype).itemsize):
+        raise ModelFileError("its weights are not those that its configuration describes")
+    if described[0].input_features not in (None, features):
+        raise ModelFileError("the first layer's input_shape is not the width that it was built for")
+
+
 def _restore(
     metadata: dict[str, str],
     arrays: dict[str, npt.NDArray[Any]],
     kind: type[Sequential],
     arguments: _Compiled | None,
 ) -> Sequential:
-    config = _parse_json(metadata["config"], "the configuration")
-    compiled = _parse_json(metadata["compile"], "the training configuration")
+    config = _file.parse_json(metadata["config"].encode(), "its configuration")
+    compiled = _file.parse_json(metadata["compile"].encode(), "its training configuration")
     if arguments is None:
         compiled, arrays = None, {n: array for n, array in arrays.items() if not n.startswith("optimizer/")}
-    training = _parse_json(metadata["training"], "the training state")
+    training = _file.parse_json(metadata["training"].encode(), "its training state")
     weights = {name: array for name, array in arrays.items() if not name.startswith("optimizer/")}
     built = training["built"]
-    if built is not None:
-        features, dtype = _size(built[0], "the number of features", 1), built[1]
-        held = sum(array.nbytes for array in weights.values())
-        if dtype not in _DTYPES or held != _expected_bytes(config, features, np.dtype(dtype).itemsize):
-            raise ModelFileError("the weights in the file are not those its configuration describes")
-        first = config["layers"][0]["config"].get("input_shape")
-        if first is not None and math.prod(layers.base.axes_of(first, "input_shape")) != features:
-            raise ModelFileError("the first layer's input_shape is not the width the model was built for")
-    elif _builds(config):
-        raise ModelFileError("the file says that its model is not built, and its layers that it is")
+    _check_asked_for(compiled, sum(array.nbytes for array in arrays.values()))
+    _check_described(config, built, weights)
     model = kind.from_config(config)
     if compiled is not None:
         model.compile(**(arguments(compiled) if arguments else {}))
     if built is not None:
         if not model.built:
-            model._build(features)
-        if model.dtype != dtype:
-            raise ModelFileError(f"the file says {dtype}, its layers say {model.dtype}")
+            model._build(built[0])
+        if model.dtype != built[1]:
+            raise ModelFileError(f"it says {built[1]}, and its layers say {model.dtype}")
         if compiled is not None:
             model._ready("load_model")
     wanted = _tensors(model)
     if set(weights) != {name for name in wanted if not name.startswith("optimizer/")} or not set(arrays) <= set(wanted):
-        raise ModelFileError("the arrays in the file are not those its configuration describes")
+        raise ModelFileError("its arrays are not those that its configuration describes")
     for name, array in arrays.items():
         if array.shape != wanted[name].shape or array.dtype.itemsize != wanted[name].dtype.itemsize:
-            raise ModelFileError(f"{name} has shape {array.shape}, the configuration says {wanted[name].shape}")
+            raise ModelFileError(f"{name} has shape {array.shape}, its configuration says {wanted[name].shape}")
     for name, array in arrays.items():
         wanted[name][...] = array
-    model._seed, model._epochs_done = _size(training["seed"], "the seed"), _size(training["epochs_done"], "epochs_done")
+    _restore_state(model, training, compiled is not None)
+    return model
+
+
+def _restore_state(model: Sequential, training: dict[str, Any], compiled: bool) -> None:
+    """Where training stood."""
+    model._seed = _file.size(training["seed"], "the seed")
+    model._epochs_done = _file.size(training["epochs_done"], "epochs_done")
     if model._engine is not None:
-        model._engine.iterations = _size(training["iterations"], "iterations")
+        model._engine.iterations = _file.size(training["iterations"], "iterations")
         product = training.get("momentum_product", 1.0)
         if not isinstance(product, float) or not 0 <= product <= 1:
             raise ModelFileError(f"momentum_product must be a number from 0 to 1, got {str(product)[:40]}")
         model._engine.momentum_product = product
-        model._engine.average_swapped = compiled is not None and training.get("average_swapped") is True
-    return model
+        model._engine.average_swapped = compiled and training.get("average_swapped") is True
 
 
 publish(__name__, __all__)

@@ -232,7 +232,7 @@ def test_metrics_of_a_saved_model_keep_their_constants(tmp_path):
     ("make", "error", "message"),
     [
         (lambda: metrics.AUC(curve="ROK"), ValueError, "curve 'ROK' is unknown; known are PR, ROC"),
-        (lambda: metrics.AUC(num_thresholds=1), ValueError, "num_thresholds must be an integer of at least 2, got 1"),
+        (lambda: metrics.AUC(num_thresholds=1), ValueError, "num_thresholds must be an integer of at least 2"),
         (lambda: metrics.AUC(num_labels=3), ValueError, "num_labels needs multi_label=True"),
         (lambda: metrics.AUC(thresholds=[2]), ValueError, "thresholds must be from 0 to 1, got 2"),
         (lambda: metrics.Precision(top_k=0), ValueError, "top_k must be an integer of at least 1 or None, got 0"),
@@ -294,6 +294,6 @@ def test_metrics_that_do_not_fit_the_model_are_named():
     model.compile("sgd", "mse", metrics=[metrics.Precision(top_k=5)])
     with pytest.raises(ValueError, match="top_k must be at most the number of outputs, 3, got 5"):
         model.fit(x, np.ones((4, 3)), verbose=0)
-    model.compile("sgd", "mse", metrics=[metrics.OneHotMeanIoU(10**5)])
-    with pytest.raises(ValueError, match="OneHotMeanIoU with sparse_y_pred=False needs 100000 outputs, got 3"):
+    model.compile("sgd", "mse", metrics=[metrics.OneHotMeanIoU(1000)])
+    with pytest.raises(ValueError, match="OneHotMeanIoU with sparse_y_pred=False needs 1000 outputs, got 3"):
         model.fit(x, np.ones((4, 3)), verbose=0)

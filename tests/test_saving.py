@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import hashlib
 import json
 import os
 import threading
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastnn
-from fastnn import layers, saving
+from fastnn import layers
 
 X = np.random.default_rng(0).normal(size=(50, 3))
 Y = np.arange(50) % 2
@@ -80,16 +81,6 @@ def test_random_bytes_are_refused(data, tmp_path_factory):
     refused(tmp_path_factory.getbasetemp() / "random", data)
 
 
-@pytest.mark.parametrize("start", [b"PK\x03\x04", b"\x89HDF\r\n\x1a\n"], ids=["keras", "h5"])
-def test_a_file_of_keras_is_called_so(start, tmp_path):
-    path = tmp_path / "model.keras"
-    path.write_bytes(start + bytes(200))
-    model = trained()
-    for load in (fastnn.load_model, model.load_weights):
-        with pytest.raises(fastnn.ModelFileError, match="as Keras writes: load it there"):
-            load(path)
-
-
 def resigned(path, change):
     """The file with its header's parsed form changed, and a checksum that is right again: what a stranger can make."""
     data = path.read_bytes()
@@ -101,7 +92,7 @@ def resigned(path, change):
         header["__metadata__"]["sha256"] = "0" * 64
     blank = json.dumps(header).encode()
     prefix = len(blank).to_bytes(8, "little")
-    digest = saving.hashlib.sha256(prefix + blank + payload).hexdigest()
+    digest = hashlib.sha256(prefix + blank + payload).hexdigest()
     return prefix + blank.replace(b"0" * 64, digest.encode(), 1) + payload
 
 
@@ -273,7 +264,7 @@ def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
     model.save(tmp_path / "m")
     before = (tmp_path / "m").read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr(saving.os, "fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))
+        patch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))
         with pytest.raises(OSError, match="disk full"):
             trained().save(tmp_path / "m")
     assert (tmp_path / "m").read_bytes() == before

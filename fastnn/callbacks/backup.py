@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
-import secrets
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastnn._file import remove_leftovers, write
 from fastnn._settings import flag
 from fastnn.callbacks.base import Callback, Logs
 from fastnn.callbacks.checkpoint import _Counter, _frequency
@@ -32,17 +33,9 @@ def _write_state(path: Path, state: dict[str, Any]) -> None:
         arrays.append(value)
         return {_ARRAY: len(arrays) - 1}
 
-    text = json.dumps(state, default=other)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            np.savez(file, *arrays, state=np.frombuffer(text.encode(), np.uint8))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    text, memory = json.dumps(state, default=other), io.BytesIO()
+    np.savez(memory, *arrays, state=np.frombuffer(text.encode(), np.uint8))
+    write(path, lambda: [memory.getbuffer()])
 
 
 def _read_state(path: Path) -> dict[str, Any]:
@@ -203,5 +196,6 @@ class BackupAndRestore(Callback):
         if not self.delete_checkpoint:
             return
         self._remove([])
+        remove_leftovers(self.backup_dir)
         if self.backup_dir.is_dir() and not any(self.backup_dir.iterdir()):
             self.backup_dir.rmdir()

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fastnn._foreign import check_suffix
 from fastnn._settings import count, flag, number
 from fastnn._terminal import say
 from fastnn.callbacks._logs import number_of
@@ -89,6 +90,7 @@ class ModelCheckpoint(Monitor):
         initial_value_threshold: float | None = None,
     ) -> None:
         super().__init__(monitor, mode)
+        check_suffix(filepath)
         self.filepath, self.verbose = os.fspath(filepath), verbose
         self.save_best_only = flag("save_best_only", save_best_only)
         self.save_weights_only = flag("save_weights_only", save_weights_only)

@@ -106,8 +106,8 @@ def check_width(name: str, value: Any) -> int:
     """A positive integer, or an error that names the argument."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise TypeError(f"{name} must be an integer, got {type(value).__name__}")
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1, got {value}")
+    if not 1 <= value < 2**62:
+        raise ValueError(f"{name} must be {'at least 1' if value < 1 else 'below 2**62'}, got {value}")
     return int(value)
 
 

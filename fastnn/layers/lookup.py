@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import math
 import zlib
 from collections import Counter
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastnn._settings import flag
+from fastnn._settings import count, flag
 from fastnn.frames import as_array, called, column_names, columns, is_frame, is_null
 from fastnn.layers._op import ENCODINGS, Op
 from fastnn.layers.base import Layer, NotYetError, check_width
@@ -61,7 +60,7 @@ class Lookup(Layer):
         self.max_tokens = None if max_tokens is None else check_width("max_tokens", max_tokens)
         if self.max_tokens is not None and not 1 < self.max_tokens <= LARGEST:
             raise ValueError(f"max_tokens must lie between 2 and 2**24, got {max_tokens}")
-        self.num_oov_indices = check_width("num_oov_indices", num_oov_indices) if num_oov_indices != 0 else 0
+        self.num_oov_indices = count("num_oov_indices", num_oov_indices, 0, LARGEST)
         self.mask_token = None if mask_token is None else self._token(mask_token, "mask_token")
         self.oov_token = self._token(oov_token, "oov_token")
         self.output_mode = check_output_mode(output_mode, whole_numbers=True)
@@ -97,9 +96,19 @@ class Lookup(Layer):
     # ---- the vocabulary ----
 
     @property
-    def _special(self) -> list[Any]:
-        mask = [self.mask_token] if self.mask_token is not None and self.output_mode == "int" else []
-        return mask + [self.oov_token] * self.num_oov_indices
+    def _masks(self) -> list[Any]:
+        """The mask token, where it has an index."""
+        return [self.mask_token] if self.mask_token is not None and self.output_mode == "int" else []
+
+    @property
+    def _specials(self) -> int:
+        """How many tokens come before those of the vocabulary; a list of them could be long."""
+        return len(self._masks) + self.num_oov_indices
+
+    def _start_with_special(self, tokens: list[Any]) -> bool:
+        masks = self._masks
+        unknown = tokens[len(masks) : self._specials]
+        return len(tokens) >= self._specials and tokens[: len(masks)] == masks and set(unknown) <= {self.oov_token}
 
     def _tokens(self) -> list[Any]:
         if self.vocabulary is None:
@@ -127,12 +136,11 @@ class Lookup(Layer):
         if isinstance(vocabulary, (str, bytes)) or not hasattr(vocabulary, "__iter__"):
             raise TypeError(f"vocabulary must be a list of tokens, got {type(vocabulary).__name__}")
         tokens = [self._token(value, "vocabulary") for value in vocabulary]
-        special = self._special
-        if special and tokens[: len(special)] == special:
-            tokens = tokens[len(special) :]
+        if self._start_with_special(tokens):
+            tokens = tokens[self._specials :]
         if not tokens:
             raise ValueError("vocabulary must hold at least one token")
-        repeated = [token for token, count in Counter(tokens).items() if count > 1]
+        repeated = [token for token, times in Counter(tokens).items() if times > 1]
         if repeated:
             raise ValueError(f"vocabulary must hold each token once, got {repeated[0]!r} more than once")
         reserved = [self.mask_token] * (self.mask_token is not None) + [self.oov_token] * self.invert
@@ -140,8 +148,8 @@ class Lookup(Layer):
             if token in tokens:
                 raise ValueError(f"vocabulary must not hold {token!r} here: special tokens may stand only at the start")
         most = LARGEST if self.max_tokens is None else self.max_tokens
-        if len(special) + len(tokens) > most:
-            raise ValueError(f"vocabulary must hold at most {most - len(special)} tokens, got {len(tokens)}")
+        if self._specials + len(tokens) > most:
+            raise ValueError(f"vocabulary must hold at most {most - self._specials} tokens, got {len(tokens)}")
         self.vocabulary = tokens
         self._index(tokens)
 
@@ -153,11 +161,12 @@ class Lookup(Layer):
         include_special_tokens : bool, default True
             With those for masked and unknown tokens, which come first.
         """
-        return [*(self._special if include_special_tokens else []), *self._tokens()]
+        special = [*self._masks, *([self.oov_token] * self.num_oov_indices)] if include_special_tokens else []
+        return [*special, *self._tokens()]
 
     def vocabulary_size(self) -> int:
         """The number of indices, those of special tokens included."""
-        return len(self._special) + len(self._tokens())
+        return self._specials + len(self._tokens())
 
     def adapt(self, data: Any) -> None:
         """Take the tokens of `data` for the vocabulary, the most frequent ones first.
@@ -180,7 +189,7 @@ class Lookup(Layer):
         for special in (self.mask_token, self.oov_token):
             counts.pop(special, None)
         ranked = sorted(counts.items(), key=lambda item: (item[1], _bytes(item[0])), reverse=True)
-        most = None if self.max_tokens is None else self.max_tokens - len(self._special)
+        most = None if self.max_tokens is None else self.max_tokens - self._specials
         self.set_vocabulary([token for token, _ in ranked[:most]])
 
     # ---- lookups ----
@@ -214,7 +223,7 @@ class Lookup(Layer):
                     f"{at // max(shape[1], 1)} holds {tokens[at]!r}"
                 )
             found[unknown] = -1 - found[unknown] - self.num_oov_indices
-        found += len(self._special)
+        found += self._specials
         found[masked] = 0 if self.output_mode == "int" else MASKED
         return found.reshape(shape)
 
@@ -357,9 +366,9 @@ class StringLookup(Lookup):
         if not isinstance(encoding, str):
             raise TypeError(f"encoding must be the name of one, got {type(encoding).__name__}")
         try:
-            codecs.lookup(encoding)
-        except LookupError:
-            raise ValueError(f"encoding {encoding!r} is unknown; 'utf-8' is the usual one") from None
+            "a".encode(encoding)
+        except (LookupError, ValueError):  # unknown, or a codec of bytes or of nothing, such as hex
+            raise ValueError(f"encoding {encoding!r} is none of text; 'utf-8' is the usual one") from None
         self.encoding = encoding
         self._places: dict[str, int] = {}
         super().__init__(
@@ -369,10 +378,16 @@ class StringLookup(Lookup):
 
     def _token(self, value: Any, argument: str) -> str:
         if isinstance(value, bytes):
-            return value.decode(self.encoding)
+            return self._decoded(value, argument)
         if not isinstance(value, str):
             raise TypeError(f"{argument} must hold text, got {type(value).__name__}")
         return str(value)
+
+    def _decoded(self, value: bytes, argument: str) -> str:
+        try:
+            return value.decode(self.encoding)
+        except UnicodeDecodeError:
+            raise ValueError(f"{argument} must hold text in the encoding {self.encoding!r}, got {value!r}") from None
 
     def _index(self, tokens: list[str]) -> None:
         self._places = {token: place for place, token in enumerate(tokens)}
@@ -389,7 +404,7 @@ class StringLookup(Lookup):
                     row, place = divmod(at, array.shape[1])
                     it, hint = called(values, name, place), _instead_of_text(token)
                     raise TypeError(f"{it} must hold text for {self._called}, but row {row} holds {token!r}{hint}")
-                tokens[at] = token.decode(self.encoding)
+                tokens[at] = self._decoded(token, name)
         return tokens, array.shape
 
     def _find(self, tokens: list[str]) -> Indices:

@@ -11,6 +11,7 @@ from fastnn._settings import flag, number
 from fastnn.metrics._base import EITHER, Array, Metric, State, Value, plain, ratio
 
 _EPSILON = 1e-7
+_MOST = 2**13  # classes whose pairs are counted: half a gibibyte
 
 
 class FBetaScore(Metric):
@@ -154,6 +155,10 @@ class IoU(Metric):
             wrong = isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not low <= value < 2**31
             if wrong and (value is not None or argument == "num_classes"):
                 raise ValueError(f"{argument} must be an integer of at least {low}, got {value!r}")
+        if num_classes > _MOST:
+            raise ValueError(
+                f"num_classes must be at most {_MOST}, as the metric counts each pair of classes, got {num_classes}"
+            )
         self.num_classes, self.ignore_class = int(num_classes), ignore_class
         self.sparse_y_true = flag("sparse_y_true", sparse_y_true)
         self.sparse_y_pred = flag("sparse_y_pred", sparse_y_pred)

@@ -13,6 +13,7 @@ from fastnn._settings import flag, number
 from fastnn.metrics._base import EITHER, Array, Metric, State, Value, plain, ratio
 
 _EPSILON = 1e-7
+_MOST = 2**20  # thresholds
 _BELOW_ALL = -1e10  # what stands for an output outside the largest k, and for "no threshold" then
 
 
@@ -292,8 +293,8 @@ class FalseNegatives(_Count):
 
 
 def _count_of_thresholds(value: Any, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise ValueError(f"num_thresholds must be an integer of at least {least}, got {value!r}")
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not least <= value <= _MOST:
+        raise ValueError(f"num_thresholds must be an integer of at least {least} and at most 2**20, got {value!r}")
     return int(value)
 
 

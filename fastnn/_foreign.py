@@ -1,0 +1,96 @@
+"""Files of others: what they are by name and by content, so that messages can say what to do with them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+_SUFFIXES = {
+    ".keras": "Keras",
+    ".h5": "Keras",
+    ".hdf5": "Keras",
+    ".pb": "TensorFlow",
+    ".tflite": "TensorFlow",
+    ".pt": "PyTorch",
+    ".pth": "PyTorch",
+    ".onnx": "ONNX",
+    ".pkl": "pickle",
+    ".pickle": "pickle",
+    ".joblib": "joblib",
+    ".npy": "NumPy",
+    ".npz": "NumPy",
+}
+_MOVE = "give its weights to a model of the same layers here, with set_weights"
+_ADVICE = {
+    "Keras": f"load it there, and {_MOVE}",
+    "TensorFlow": f"load it there, and {_MOVE}",
+    "PyTorch": f"load it there, and {_MOVE}, each kernel transposed",
+    "ONNX": "run it with onnxruntime",
+    "pickle": "load it with what wrote it, and only if you trust whom it comes from",
+    "joblib": "load it with joblib.load, and only if you trust whom it comes from",
+    "NumPy": "numpy.load reads it, and set_weights takes the arrays",
+}
+
+
+def suffix_of(path: str) -> str:
+    """The last suffix of a file's name, in lower case, where it is one of those that others use."""
+    suffix = Path(path).suffix.lower()
+    return suffix if suffix in _SUFFIXES else ""
+
+
+def check_suffix(filepath: str | os.PathLike[str], argument: str = "filepath") -> None:
+    """Raise where a file that fastnn is to write has the name of another's format.
+
+    Raises
+    ------
+    ValueError
+        With the name to use.
+    """
+    path = os.fsdecode(filepath)
+    suffix = suffix_of(path)
+    if suffix:
+        better = f"{path[: -len(suffix)]}.fastnn"
+        raise ValueError(
+            f"{argument} {path!r} ends as a file of {_SUFFIXES[suffix]} does, and fastnn writes a format of its own: "
+            f"use {better!r}"
+        )
+
+
+def _owner_by_content(start: bytes) -> str:
+    """Whose format these first bytes of a file are; empty where that is not known."""
+    if start.startswith(b"\x89HDF\r\n\x1a\n"):
+        return "Keras"
+    if start.startswith(b"PK\x03\x04"):
+        name = start[30 : 30 + int.from_bytes(start[26:28], "little")]
+        for part, owner in ((b".pkl", "PyTorch"), (b".npy", "NumPy"), (b".json", "Keras"), (b".h5", "Keras")):
+            if name.endswith(part):
+                return owner
+        return "zip"
+    if start.startswith(b"\x93NUMPY"):
+        return "NumPy"
+    if start[4:8] == b"TFL3":
+        return "TensorFlow"
+    if start[:1] == b"\x80" and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
+        return "pickle"
+    if start[:1] == b"\x08" and b"\x03" <= start[1:2] <= b"\x14" and start[2:3] in (b"\x12", b"\x1a", b":", b"B"):
+        return "ONNX"  # the version of its format, then one of the fields that follow it
+    return ""
+
+
+def kind_of_file(start: bytes, path: str) -> str:
+    """What a file that is not fastnn's is, and what to do with it; empty where nothing tells.
+
+    Parameters
+    ----------
+    start : bytes
+        Its first bytes, as many as tell: 512 are enough.
+    path : str
+        Its name counts where its content does not tell.
+    """
+    owner = _owner_by_content(start)
+    named = _SUFFIXES.get(suffix_of(path), "")
+    if owner in ("", "zip", "pickle") and named:
+        owner = named
+    if owner == "zip":
+        return "a zip file"
+    return f"a file of {owner}: {_ADVICE[owner]}" if owner else ""
