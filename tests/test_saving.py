@@ -280,7 +280,7 @@ def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
         lambda layer: layer.update(branches=[1, 2]),
         lambda layer: layer.update(branches={"numbers": "abc"}),
         lambda layer: layer["branches"].update(text=[{"class_name": "Heads", "config": {"heads": {"a": []}}}]),
-        lambda layer: layer.update(columns={"numbers": [["a"]]}),
+        lambda layer: layer.update(columns={"numbers": [{"a": 1}]}),
         lambda layer: layer.update(columns=7),
     ],
 )
