@@ -1,8 +1,10 @@
-"""Lines for people: on any standard output, or none, and never a command to a terminal."""
+"""Lines for people: on any standard output, or none, over forks, and never a command to a terminal."""
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
 
 _PLAIN = str.maketrans({"─": "-", "━": "-", "│": "|", "█": "#", "…": "...", "×": "x", "µ": "u"})
 
@@ -20,12 +22,56 @@ def printable(text: str) -> str:
 
 def encodable(text: str, encoding: str | None) -> str:
     """The text in characters that this encoding has: lines and bars in ASCII, others as escapes."""
-    encoding = encoding or "ascii"
+    encoding = encoding or "utf-8"  # a stream in memory keeps the text as it is
     try:
         text.encode(encoding)
     except UnicodeEncodeError:
         text = text.translate(_PLAIN).encode(encoding, "backslashreplace").decode(encoding)
     return text
+
+
+class _Writing:
+    """The lock of whoever writes, which a fork waits for.
+
+    A process that is forked while another thread writes would have the stream's buffer locked for ever. Where a write
+    does not end, as nobody reads the pipe, the fork goes on after a second all the same.
+    """
+
+    def __init__(self) -> None:
+        self._forking = threading.local()
+        self.lock = threading.RLock()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(before=self._wait, after_in_parent=self._go_on, after_in_child=self._renew)
+
+    def _wait(self) -> None:
+        self._forking.held = self.lock.acquire(timeout=1)
+
+    def _go_on(self) -> None:
+        if self._forking.held:
+            self.lock.release()
+
+    def _renew(self) -> None:
+        self.lock = threading.RLock()
+
+
+_writing = _Writing()
+
+
+def put(text: str) -> None:
+    """Write to standard output what it can show.
+
+    Where there is none, where it is closed, or nobody reads it any more, the text is lost: it must not end a training.
+    """
+    stream = sys.stdout
+    if stream is None:
+        return
+    with _writing.lock:
+        try:
+            stream.write(encodable(text, getattr(stream, "encoding", None)))
+            if hasattr(stream, "flush"):  # not so what a user has put there, which only writes
+                stream.flush()
+        except (OSError, ValueError):  # a broken pipe, a full disk; a closed file
+            return
 
 
 def say(text: str) -> None:
@@ -35,5 +81,4 @@ def say(text: str) -> None:
     ----------
     text : str
     """
-    if sys.stdout is not None:
-        print(encodable(text, getattr(sys.stdout, "encoding", "utf-8")), file=sys.stdout)  # noqa: T201 (what it is for)
+    put(f"{text}\n")

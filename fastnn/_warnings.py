@@ -17,4 +17,8 @@ def warn(message: str, category: type[Warning] = UserWarning) -> None:
     caller: FrameType | None = sys._getframe()
     while caller is not None and caller.f_code.co_filename.startswith(_PACKAGE):
         level, caller = level + 1, caller.f_back
-    warnings.warn(message, category, stacklevel=level)
+    try:
+        warnings.warn(message, category, stacklevel=level)
+    except ValueError:
+        if not getattr(sys.stderr, "closed", False):  # else nobody could read it, which must not end a training
+            raise

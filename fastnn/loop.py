@@ -75,12 +75,12 @@ class Totals:
 
     def watcher(self, chunk: Chunk, reporter: Reporter) -> Callable[[int, Array], None] | None:
         """What moves the bar while the engine runs a chunk; None where there is no bar."""
-        if reporter.verbose != 1:
+        if not reporter.live:
             return None
 
         def progress(steps_done: int, sums: Array) -> None:
             rows = self.rows + max(1, min(steps_done * chunk.batch, chunk.rows))
-            reporter.update(self.steps + steps_done, self._layout.logs(self.sums + sums, rows))
+            reporter.update(self.steps + steps_done, lambda: self._layout.logs(self.sums + sums, rows))
 
         return progress
 
@@ -166,8 +166,8 @@ def train_epoch(
     for chunk in _with_hooks(model, chunks, hooks, "train", totals.means, totals.steps) if watched else chunks:
         progress = totals.watcher(chunk, reporter)
         _train(model, chunk, totals, progress)
-        if watched and progress is not None:
-            reporter.update(totals.steps, totals.means())
+        if watched and reporter.live:
+            reporter.update(totals.steps, totals.means)
     _end_epoch(model, feed, passes, totals, reporter)
 
 
@@ -405,8 +405,8 @@ def evaluate(
                 except NotFiniteError as error:
                     raise _naming_the_row(error, feed) from None
             totals.add(chunk, sums)
-            if reporter.verbose == 1:
-                reporter.update(totals.steps, totals.means())
+            if reporter.live:
+                reporter.update(totals.steps, totals.means)
         reporter.done = totals.steps
         logs = totals.means()
         hooks.call("on_test_end", logs)
@@ -430,7 +430,7 @@ def predict(model: Sequential, feed: Feed, steps: int | None, hooks: CallbackLis
             engine.predict(chunk.samples.x, out)
             outputs.append(out)
             seen += chunk.steps
-            reporter.update(seen, {})
+            reporter.update(seen, dict)
         hooks.call("on_predict_end", {})
     outputs = outputs or [np.empty((0, engine.plan.outputs), engine.plan.dtype)]
     return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)

@@ -83,9 +83,9 @@ def test_version_is_the_same_everywhere():
         assert re.search(rf"^version: {re.escape(version)}$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)
 
 
-def test_runtime_needs_numpy_scipy_and_tqdm_only():
+def test_runtime_needs_numpy_and_scipy_only():
     requirements = [line for line in importlib.metadata.requires("fastnn-cpu") if "extra ==" not in line]
-    assert {re.match("[a-z]+", line)[0] for line in requirements} == {"numpy", "scipy", "tqdm"}
+    assert {re.match("[a-z]+", line)[0] for line in requirements} == {"numpy", "scipy"}
 
 
 @CHECKOUT
@@ -153,7 +153,7 @@ def run_python(code):
 
 
 def test_import_loads_nothing_optional():
-    optional = ("tqdm", "matplotlib", "pandas", "polars", "sklearn", "safetensors", "torch", "tensorflow", "keras")
+    optional = ("matplotlib", "pandas", "polars", "sklearn", "safetensors", "torch", "tensorflow", "keras")
     code = f"import fastnn, sys; print([name for name in {optional} if name in sys.modules])"
     assert run_python(code) == "[]\n"
 

@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from fastnn._terminal import printable, say
+from fastnn.callbacks._screens import Screen, screen
+
+INTERVAL = 0.1  # seconds before the first state of an epoch is shown, and between two
 
 
-def format_logs(logs: Mapping[str, float]) -> str:
+def format_log(key: str, value: Any) -> str:
+    """``accuracy: 0.9712``; of a metric with several values ``f1_score: [0.5000 0.2500]``."""
+    if np.ndim(value):
+        return f"{printable(key)}: [{' '.join(f'{one:.4f}' for one in np.ravel(value))}]"
+    return f"{printable(key)}: {value:.4f}" if abs(value) > 1e-3 else f"{printable(key)}: {value:.4e}"
+
+
+def format_logs(logs: Mapping[str, Any]) -> str:
     """``accuracy: 0.9712 - loss: 0.1034``."""
-    return " - ".join(
-        f"{printable(key)}: {np.round(value, 4)}"  # a metric with several values
-        if np.ndim(value)
-        else f"{printable(key)}: {value:.4f}"
-        if abs(value) > 1e-3
-        else f"{printable(key)}: {value:.4e}"
-        for key, value in logs.items()
-    )
+    return " - ".join(format_log(key, value) for key, value in logs.items())
 
 
 class Reporter:
-    """Prints a bar (verbose 1), a line an epoch (2) or nothing (0).
+    """Shows a bar and then a line (verbose 1), a line an epoch (2) or nothing (0).
 
     Parameters
     ----------
@@ -42,42 +44,50 @@ class Reporter:
     def __init__(self, verbose: int, steps: int | None) -> None:
         self.verbose, self.steps = verbose, steps
         self.done = 0
-        self._bar: Any = None
-        self._started = 0.0
+        self._title = ""
+        self._screen: Screen | None = None
+        self._started = self._shown = 0.0
+
+    @property
+    def live(self) -> bool:
+        """Whether there is a place for a bar that moves."""
+        return self._screen is not None
 
     def begin(self, title: str) -> None:
-        """Open the bar of an epoch."""
-        self._started, self.done = time.perf_counter(), 0
-        if self.verbose == 1:
-            from tqdm import tqdm
-
-            self._bar = tqdm(
-                total=self.steps, desc=title, unit="step", file=sys.stdout, dynamic_ncols=True, mininterval=0.05
-            )
-        elif self.verbose == 2:
+        """Begin an epoch, or what else has steps."""
+        self._title, self.done = title, 0
+        self._started = self._shown = time.perf_counter()
+        self._screen = screen() if self.verbose == 1 else None
+        if self.verbose == 2:
             say(title)
 
-    def update(self, steps_done: int, means: Mapping[str, float]) -> None:
-        """Move the bar to this step, with the means so far."""
+    def update(self, steps_done: int, means: Callable[[], Mapping[str, Any]]) -> None:
+        """Move the bar to this step, with the means so far, where the last state is older than INTERVAL."""
         self.done = steps_done
-        if self._bar is not None:
-            self._bar.set_postfix_str(format_logs(means), refresh=False)
-            self._bar.update(steps_done - self._bar.n)
+        now = time.perf_counter()
+        if self._screen is not None and now - self._shown >= INTERVAL:
+            self._shown = now
+            share = None if not self.steps else min(steps_done / self.steps, 1.0)
+            parts = [f"{now - self._started:.1f}s", *(format_log(key, value) for key, value in means().items())]
+            self._screen.show(f"{self._title}: {steps_done}/{self.steps or '?'}", share, parts)
 
-    def end(self, logs: Mapping[str, float]) -> None:
-        """Close the bar with the final logs, or print the line of the epoch."""
-        if self._bar is not None:
-            self._bar.set_postfix_str(format_logs(logs), refresh=False)
-            self._bar.update(self.done - self._bar.n)
-            self.close()
-        elif self.verbose == 2:
-            seconds = time.perf_counter() - self._started
-            each = f"{1e3 * seconds / max(self.done, 1):.3g}ms/step"
-            figures = (f"{self.done}/{self.steps or self.done}", f"{seconds:.3g}s", each, format_logs(logs))
-            say(" - ".join(filter(None, figures)))
+    def end(self, logs: Mapping[str, Any]) -> None:
+        """Print the line with the final logs, in the place of the bar."""
+        if not self.verbose:
+            return
+        seconds = time.perf_counter() - self._started
+        each = f"{1e3 * seconds / max(self.done, 1):.3g}ms/step"
+        figures = (f"{self.done}/{self.steps or self.done}", f"{seconds:.3g}s", each, format_logs(logs))
+        line = " - ".join(filter(None, figures))
+        line = line if self.verbose == 2 else f"{self._title}: {line}"
+        if self._screen is None:
+            say(line)
+        else:
+            self._screen.final(line)
+        self._screen = None
 
     def close(self) -> None:
-        """Leave the bar as it stands, if it is still open."""
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
+        """Leave the bar as it stands, where an error has ended the epoch."""
+        if self._screen is not None:
+            self._screen.leave()
+            self._screen = None

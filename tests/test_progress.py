@@ -1,0 +1,380 @@
+"""What fit, evaluate and predict show while they run: on terminals of any size, in notebooks, in files, on nothing."""
+
+import io
+import os
+import re
+import subprocess
+import sys
+import types
+
+import numpy as np
+import pytest
+
+import fastnn
+from fastnn import callbacks, layers
+from fastnn.callbacks import _screens, reporter
+
+pytestmark = pytest.mark.thread_unsafe(reason="they change what the process prints to")
+
+X = np.random.default_rng(0).normal(size=(24, 3)).astype(np.float32)
+Y = (X > 0).astype(np.float32)
+NAMES = ["loss", "f1_score", "accuracy", "val_loss", "val_f1_score", "val_accuracy"]
+
+
+def network():
+    fastnn.utils.set_random_seed(0)
+    model = fastnn.Sequential([layers.Dense(3, "sigmoid", input_shape=(3,))])
+    model.compile("sgd", "binary_crossentropy", metrics=[fastnn.metrics.F1Score(), "accuracy"])
+    return model
+
+
+def fit(**arguments):
+    watched = callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: None)  # the bar moves at each batch
+    given = {"x": X, "y": Y, "batch_size": 4, "epochs": 2, "validation_data": (X, Y), "callbacks": watched}
+    return network().fit(**(given | arguments))
+
+
+@pytest.fixture
+def every_state(monkeypatch):
+    monkeypatch.setattr(reporter, "INTERVAL", 0.0)
+
+
+class Screen:
+    """A terminal that knows new rows, the beginning of a row, the way up, and how to clear what is below."""
+
+    def __init__(self, columns):
+        self.columns, self.rows, self.row, self.column = columns, [""], 0, 0
+
+    def feed(self, text):
+        for token in re.findall(r"\x1b\[\d*[A-Z]|.", text, flags=re.DOTALL):
+            if token == "\r":
+                self.column = 0
+            elif token == "\n":
+                self.down()
+            elif token.startswith("\x1b"):
+                assert token == "\x1b[J" or token[-1] == "A", token
+                if token == "\x1b[J":
+                    self.rows = [*self.rows[: self.row], self.rows[self.row][: self.column]]
+                else:
+                    self.row -= int(token[2:-1])
+                    assert self.row >= 0
+            else:
+                if self.column == self.columns:
+                    self.down()
+                old = self.rows[self.row].ljust(self.column)
+                self.rows[self.row] = old[: self.column] + token + old[self.column + 1 :]
+                self.column += 1
+
+    def down(self):
+        self.row, self.column = self.row + 1, 0
+        if self.row == len(self.rows):
+            self.rows.append("")
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """Makes a terminal of so many columns and rows standard output; its reader gives what was written so far."""
+    fcntl, termios, pty = (pytest.importorskip(name) for name in ("fcntl", "termios", "pty"))
+    opened = []
+
+    def make(columns, rows):
+        leader, follower = pty.openpty()
+        size = np.array([rows, columns, 0, 0], np.uint16).tobytes()
+        fcntl.ioctl(follower, termios.TIOCSWINSZ, size)
+        attributes = termios.tcgetattr(follower)
+        attributes[1] &= ~termios.OPOST  # new rows as they are written
+        termios.tcsetattr(follower, termios.TCSANOW, attributes)
+        stream = open(follower, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 (closed below)
+        monkeypatch.setattr(sys, "stdout", stream)
+        monkeypatch.setenv("TERM", "xterm")
+        os.set_blocking(leader, False)
+        opened.append((leader, follower, stream))
+        return leader
+
+    yield make
+    for leader, follower, stream in opened:
+        stream.close()
+        os.close(leader)
+        os.close(follower)
+
+
+class Reads:
+    """Reads a terminal after each write, as nobody else would: its buffer holds 4 kB."""
+
+    def __init__(self, leader, monkeypatch):
+        self.text = ""
+
+        def put(text, put=_screens.put):
+            put(text)
+            self.text += os.read(leader, 100_000).decode() if text else ""
+
+        monkeypatch.setattr(_screens, "put", put)
+
+
+@pytest.mark.parametrize(("columns", "rows"), [(0, 0), (20, 60), (40, 24), (80, 24), (200, 50), (80, 0), (0, 24)])
+def test_a_terminal_of_any_size_shows_all_values(terminal, monkeypatch, every_state, columns, rows):
+    seen = Reads(terminal(columns, rows), monkeypatch)
+    fit()
+    states = seen.text.split("Epoch 1/2: ")
+    assert len(states) > 3
+    for state in states[1:-1]:
+        assert all(name in re.sub(r"\s", "", state) for name in NAMES[:3])
+    screen = Screen(columns or 80)
+    screen.feed(seen.text)
+    shown = "".join(row.ljust(screen.columns) for row in screen.rows)
+    assert shown.count("Epoch 1/2: 6/6 - ") == shown.count("Epoch 2/2: 6/6 - ") == 1  # one line an epoch stays
+    for name in NAMES:
+        assert len(re.findall(rf"\b{name}: ", shown)) == 2
+    assert "[=" not in shown
+
+
+@pytest.mark.parametrize(("columns", "bar"), [(60, False), (200, True)])
+def test_the_bar_gives_way_to_figures(terminal, monkeypatch, every_state, columns, bar):
+    seen = Reads(terminal(columns, 24), monkeypatch)
+    fit()
+    assert ("[=" in seen.text) == bar
+    assert _screens.drawn(0.5, 12) == "[=====>....]"
+    assert _screens.drawn(1.0, 12) == "[==========]"
+    assert _screens.drawn(None, 12) == _screens.drawn(0.5, 9) == ""
+
+
+def test_rows_that_would_leave_the_screen_are_not_drawn(terminal, monkeypatch, every_state):
+    seen = Reads(terminal(20, 3), monkeypatch)
+    fit()
+    assert "\x1b" not in seen.text
+    assert seen.text.count("Epoch") == 2
+
+
+def test_a_terminal_that_obeys_no_commands_gets_lines(terminal, monkeypatch, every_state):
+    seen = Reads(terminal(80, 24), monkeypatch)
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setattr(reporter, "say", lambda text: _screens.put(f"{text}\n"))
+    fit()
+    assert "\x1b" not in seen.text
+    assert seen.text.count("\n") == 2
+
+
+def test_an_error_leaves_the_bar_on_a_row_of_its_own(terminal, monkeypatch, every_state):
+    class Fail(callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if batch == 3:
+                raise ArithmeticError
+
+    seen = Reads(terminal(80, 24), monkeypatch)
+    with pytest.raises(ArithmeticError):
+        fit(callbacks=Fail())
+    assert seen.text.endswith("\n")
+
+
+def test_steps_that_nobody_knows_have_no_bar(terminal, monkeypatch, every_state):
+    seen = Reads(terminal(200, 24), monkeypatch)
+    fit(x=((X[:4], Y[:4]) for _ in range(5)), y=None, batch_size=None, epochs=1)
+    assert "3/? " in seen.text
+    assert "[=" not in seen.text
+    assert "5/5 - " in seen.text
+
+
+@pytest.mark.parametrize("verbose", [1, 2])
+def test_a_file_gets_a_line_an_epoch(capsys, every_state, verbose):
+    fit(verbose=verbose)
+    lines = [line for line in capsys.readouterr().out.splitlines() if "/6 - " in line]
+    assert len(lines) == 2
+    for line in lines:
+        assert [part.split(":")[0] for part in line.split(" - ")[3:]] == NAMES
+
+
+def test_a_metric_of_many_classes_is_one_line(capsys):
+    x = np.zeros((90, 3), np.float32)
+    model = fastnn.Sequential([layers.Dense(90, "softmax", input_shape=(3,))])
+    model.compile("sgd", "categorical_crossentropy", metrics=[fastnn.metrics.F1Score()])
+    model.fit(x, np.eye(90))
+    assert len(capsys.readouterr().out.splitlines()) == 1
+
+
+def test_evaluate_and_predict_end_with_a_line(capsys):
+    model = network()
+    model.evaluate(X, Y)
+    model.predict(X, verbose=1)
+    first, second = capsys.readouterr().out.splitlines()
+    assert re.match(r"Evaluate: 1/1 - .*loss: .*f1_score: ", first)
+    assert re.match(r"Predict: 1/1 - .*ms/step$", second)
+
+
+# ---- notebooks ----
+
+
+class Kernel(io.StringIO):
+    """Standard output of a notebook."""
+
+
+Kernel.__module__ = "ipykernel.iostream"
+
+
+def notebook(monkeypatch):
+    """Print to a notebook from now on; the outputs that it keeps beside its stream."""
+    outputs = []
+
+    class Handle:
+        def __init__(self, place):
+            self.place = place
+
+        def update(self, data, raw):
+            outputs[self.place] = data["text/plain"]
+
+    def display(data, raw, display_id):
+        assert raw
+        assert display_id is True
+        outputs.append(data["text/plain"])
+        return Handle(len(outputs) - 1)
+
+    monkeypatch.setitem(sys.modules, "IPython", types.ModuleType("IPython"))
+    module = types.ModuleType("IPython.display")
+    module.display = display
+    monkeypatch.setitem(sys.modules, "IPython.display", module)
+    monkeypatch.setattr(sys, "stdout", Kernel())
+    return outputs
+
+
+def test_a_notebook_keeps_one_output_an_epoch(monkeypatch, every_state):
+    outputs = notebook(monkeypatch)
+    fit()
+    assert len(outputs) == 2
+    for epoch, output in enumerate(outputs):
+        assert output.startswith(f"Epoch {epoch + 1}/2: 6/6 - ")
+        assert all(f"{name}: " in output for name in NAMES)
+    assert not sys.stdout.getvalue()
+
+
+def test_short_epochs_share_one_output_of_a_notebook(monkeypatch):
+    outputs = notebook(monkeypatch)
+    monkeypatch.setattr(reporter, "INTERVAL", np.inf)
+    fit(epochs=50)
+    assert not outputs
+    assert len(sys.stdout.getvalue().splitlines()) == 50
+
+
+# ---- no standard output, or a poor one ----
+
+
+class Full(io.StringIO):
+    """A disk without room."""
+
+    def write(self, text):
+        raise OSError(28, "No space left on device")
+
+
+class Broken(io.StringIO):
+    """A pipe that nobody reads."""
+
+    def write(self, text):
+        raise BrokenPipeError(32, "Broken pipe")
+
+
+class Writing:
+    """A user's own object, which can do nothing else."""
+
+    def write(self, text):
+        pass
+
+
+def closed():
+    stream = io.StringIO()
+    stream.close()
+    return stream
+
+
+STREAMS = {
+    "none": lambda: None,
+    "closed": closed,
+    "broken": Broken,
+    "full": Full,
+    "ascii": lambda: io.TextIOWrapper(io.BytesIO(), encoding="ascii"),
+    "latin-1": lambda: io.TextIOWrapper(io.BytesIO(), encoding="latin-1"),
+    "cp1252": lambda: io.TextIOWrapper(io.BytesIO(), encoding="cp1252"),
+    "writing": Writing,
+}
+
+
+@pytest.mark.filterwarnings("ignore:EarlyStopping watches")
+@pytest.mark.parametrize("kind", STREAMS)
+def test_training_runs_on_every_standard_output(monkeypatch, kind):
+    names = callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: logs.update({"größe ─ 日本": 1.0}))
+    talking = [
+        callbacks.EarlyStopping(verbose=1, patience=0, restore_best_weights=True, min_delta=9),
+        callbacks.ReduceLROnPlateau(verbose=1, patience=1, min_delta=9),
+        callbacks.LearningRateScheduler(lambda epoch, rate: rate, verbose=1),
+        callbacks.TerminateOnNaN(),
+    ]
+    for verbose in ("auto", 2):
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stdout", STREAMS[kind]())
+            patch.setattr(sys, "stderr", STREAMS[kind]())
+            model = network()
+            model.fit(X, Y, epochs=2, verbose=verbose, validation_data=(X, Y), callbacks=[names, *talking])
+            model.evaluate(X, Y, verbose=verbose)
+            model.predict(X, verbose=1)
+            model.summary()
+            model.fit(X * np.float32(1e30), Y, verbose=verbose)
+            fit(callbacks=callbacks.EarlyStopping("missing"), epochs=1)
+
+
+WITHOUT = """
+import sys, fastnn
+from fastnn import layers
+{}
+model = fastnn.Sequential([layers.Dense(1, "softmax", input_shape=(2,))])  # which warns
+model.compile("sgd", "mse")
+model.fit([[1.0, 2.0]], [[1.0]])
+fastnn.Sequential([layers.Dense(1, input_shape=(2,))]).summary()
+open("reached", "w").close()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "closing", ["pass", "sys.stdout.close(); sys.stderr.close()", "sys.stdout = sys.stderr = None"]
+)
+def test_a_process_without_standard_streams_trains(tmp_path, closing):
+    arguments = [sys.executable, "-c", WITHOUT.format(closing)]
+    nothing = {"stdin": subprocess.DEVNULL, "preexec_fn": lambda: (os.close(1), os.close(2))}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run(arguments, cwd=tmp_path, env=environment, check=False, **(nothing if closing == "pass" else {}))
+    assert (tmp_path / "reached").exists()
+
+
+FORKS = """
+import os, signal, sys, threading
+import numpy as np, fastnn
+from fastnn import layers
+sys.stdout = open(os.devnull, "w")
+x, epochs, more = np.zeros((64, 4), "f4"), [0], threading.Event()
+def new():
+    model = fastnn.Sequential([layers.Dense(1, input_shape=(4,))])
+    model.compile("sgd", "mse")
+    return model
+def count(epoch, logs):
+    epochs[0] += 1
+    more.set()
+counter = fastnn.callbacks.LambdaCallback(on_epoch_end=count)
+threading.Thread(target=lambda: new().fit(x, x[:, 0], epochs=10**9, callbacks=counter), daemon=True).start()
+more.wait()
+of_child = new()
+for _ in range(30):
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        of_child.fit(x, x[:, 0], epochs=2)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0, "the child hangs"
+before = epochs[0]
+while epochs[0] < before + 10:  # else the test's own limit ends it
+    more.clear()
+    assert more.wait(20), "the parent's training hangs"
+os._exit(0)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_bars_go_on_over_forks_in_both_processes():
+    subprocess.run([sys.executable, "-W", "ignore", "-c", FORKS], check=True, timeout=100)
