@@ -13,7 +13,7 @@ from fastnn import sparse
 from fastnn._engine import all_finite
 from fastnn._head import LABELS
 from fastnn._registry import nearest_names
-from fastnn.frames import called, column, column_names, real_array
+from fastnn.frames import TEXT_IN_Y, called, column, column_names, real_array
 from fastnn.sparse import SparseRows
 
 if TYPE_CHECKING:
@@ -22,10 +22,6 @@ if TYPE_CHECKING:
 Array = npt.NDArray[Any]
 LARGE = 2**28  # bytes: what would take more once it is converted is converted piece by piece, whenever it is read
 _PIECE = 2**24  # bytes of rows that are looked at or converted at a time: Ctrl-C comes through in between
-CLASSES_OF_TEXT = (
-    "number the classes first, as with classes, y = numpy.unique(y, return_inverse=True), or by calling "
-    "StringLookup(vocabulary=classes, num_oov_indices=0) on them"
-)
 
 
 class Deferred:
@@ -366,7 +362,7 @@ def targets(
     """
     if y is None:
         raise ValueError(f"{name} is missing: the loss {loss.name} needs targets")
-    array = real_array(y, name, CLASSES_OF_TEXT)
+    array = real_array(y, name, TEXT_IN_Y)
     if array.ndim == 0 or len(array) != rows:
         given = "a scalar" if array.ndim == 0 else f"{len(array)} rows"
         raise ValueError(f"{beside} and {name} must have the same number of rows, got {rows} rows and {given}")

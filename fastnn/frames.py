@@ -147,6 +147,10 @@ def _check_lengths(values: Any, name: str) -> None:
 
 
 TEXT_IN_X = "a StringLookup layer makes numbers of text, in a branch of its own (Branches) beside columns of numbers"
+TEXT_IN_Y = (
+    "number the classes first, as with classes, y = numpy.unique(y, return_inverse=True), or by calling "
+    "StringLookup(vocabulary=classes, num_oov_indices=0) on them"
+)
 
 
 def real_array(values: Any, name: str, text: str = TEXT_IN_X) -> Array:

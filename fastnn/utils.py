@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from fastnn._public import publish
 from fastnn._settings import count
+from fastnn.frames import TEXT_IN_Y, as_array
 
 __all__ = ["set_random_seed", "to_categorical"]
 
@@ -73,11 +73,12 @@ def to_categorical(x: npt.ArrayLike, num_classes: int | None = None) -> npt.NDAr
     array([[1., 0., 0.],
            [0., 0., 1.]], dtype=float32)
     """
-    labels: npt.NDArray[Any] = np.asarray(x)
+    labels = as_array(x, "x")
     if labels.dtype.kind == "f" and (bad := labels[~((labels == np.rint(labels)) & (np.abs(labels) < 2**53))]).size:
         raise TypeError(f"x must hold whole class labels, got {bad[0]}")
     if labels.size and labels.dtype.kind not in "iubf":
-        raise TypeError(f"x must hold integer class labels, got dtype {labels.dtype}")
+        text = f"; {TEXT_IN_Y}" if labels.dtype.kind in "OUST" else ""
+        raise TypeError(f"x must hold integer class labels, got dtype {labels.dtype}{text}")
     shape = labels.shape[:-1] if labels.ndim > 1 and labels.shape[-1] == 1 else labels.shape
     labels = labels.reshape(-1).astype(np.int64)
     classes = int(labels.max(initial=-1)) + 1 if num_classes is None else count("num_classes", num_classes, 1)

@@ -172,6 +172,11 @@ ENTRIES = {  # what is handed in, what messages call it, and what comes of it
     "Normalization.adapt": (X, "data", lambda x: adapted(layers.Normalization(), x)),
     "Discretization.adapt": (X, "data", lambda x: adapted(layers.Discretization(num_bins=3), x)),
     "set_weights": (np.array(X[:4].T), "weights for (dense/)?kernel", with_weights),
+    "metric y_true": (Y, "y_true", lambda y: [fastnn.metrics.MeanSquaredError()(y, Y + 1)]),
+    "metric y_pred": (Y, "y_pred", lambda y: [fastnn.metrics.MeanSquaredError()(Y + 1, y)]),
+    "metric in Python": (
+        Y, "y_pred", lambda y: [fastnn.metrics.FunctionMetric(lambda t, y: np.abs(t - y).mean(axis=1))(Y + 1, y)],
+    ),
     "loss": (Y, "y_true", lambda y: [fastnn.losses.MeanSquaredError()(y, Y + 1)]),
 }  # fmt: skip
 ANSWERS = {name: run(np.array(values, "f4")) for name, (values, _, run) in ENTRIES.items()}
@@ -239,10 +244,11 @@ BAD_SHAPES = {
     "no rows": lambda values: values[:0],
     "rows of two axes": lambda values: np.stack([values, values], axis=2),
 }
+OF_ANY_SHAPE = ("Discretization.adapt", "metric y_pred", "metric in Python")
 ANSWER_NO_ROWS = ("predict", "predict in steps", "predict_on_batch", "forward", "Predictor")
 
 
-@pytest.mark.parametrize("entry", [entry for entry in ENTRIES if entry != "Discretization.adapt"])  # takes any shape
+@pytest.mark.parametrize("entry", [entry for entry in ENTRIES if entry not in OF_ANY_SHAPE])
 @pytest.mark.parametrize("kind", BAD_SHAPES)
 def test_odd_shapes_get_one_sentence_of_the_argument(kind, entry):
     values, name, run = ENTRIES[entry]
@@ -442,3 +448,26 @@ def test_targets_are_called_by_their_place(kind, of):
     changes, sentence = WRONG_TARGETS[kind]
     with pytest.raises((TypeError, ValueError), match=f"^{of}{sentence.replace('{of}', of)}"):
         PLACES[of](of_heads(), by_head(**changes))
+
+
+VECTORS = {
+    "bin_boundaries": lambda values: layers.Discretization(values).bin_boundaries,
+    "mean": lambda values: layers.Normalization(mean=values, variance=[1.0, 1.0, 1.0]).mean.ravel().tolist(),
+    "variance": lambda values: layers.Normalization(mean=[0.0, 0.0, 0.0], variance=values).variance.ravel().tolist(),
+}
+
+
+@pytest.mark.parametrize("argument", VECTORS)
+def test_numbers_of_a_layer_are_arrays_like_others(argument):
+    make, numbers = VECTORS[argument], np.array([0.5, 1.0, 2.0])
+    for layout in ONE_AXIS.values():
+        assert make(layout(numbers)) == [0.5, 1.0, 2.0]
+    with pytest.raises(ValueError, match=f"^{argument} has masked values"):
+        make(np.ma.masked_equal(numbers, 1.0))
+    with pytest.raises(TypeError, match=f"^{argument} must hold real numbers, got text: row 1 holds 'two'$"):
+        make([1.0, "two", 3.0])
+
+
+def test_classes_of_text_are_told_how_to_become_numbers():
+    with pytest.raises(TypeError, match=r"x must hold integer class labels, got dtype <U3; number the classes first"):
+        fastnn.utils.to_categorical(["cat", "dog"])

@@ -468,6 +468,7 @@ def branched(x):
 
 def test_raw_columns_in_branches(tmp_path):
     x, y = table()
+    fastnn.utils.set_random_seed(0)
     model = branched(x)
     model.fit(x, y, epochs=120, verbose=0)
     assert model.evaluate(x, y, verbose=0)[1] > 0.9

@@ -222,10 +222,7 @@ class Discretization(Layer):
 
 
 def _boundaries(values: Any) -> list[float]:
-    array = np.asarray(values)
-    if array.dtype.kind not in "fiu" and array.size:
-        raise TypeError(f"bin_boundaries must hold real numbers, got dtype {array.dtype}")
-    bounds = array.astype(np.float64)
+    bounds = real_array(values, "bin_boundaries", "").astype(np.float64)
     if bounds.ndim != 1 or not np.isfinite(bounds).all() or (np.diff(bounds) < 0).any() or len(bounds) >= LARGEST:
         raise ValueError("bin_boundaries must be a list of fewer than 2**24 finite numbers that rise")
     return [float(bound) for bound in bounds]

@@ -31,10 +31,7 @@ class Values(Initializer):
 
 def _statistic(name: str, values: Any) -> npt.NDArray[np.float64]:
     """Numbers given as `mean` or `variance`, or an error that names the argument."""
-    array = np.asarray(values)
-    if array.dtype.kind not in "fiu":
-        raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
-    array = np.atleast_1d(np.squeeze(array.astype(np.float64)))
+    array = np.atleast_1d(np.squeeze(real_array(values, name, "").astype(np.float64)))
     if array.ndim != 1 or not np.isfinite(array).all() or (name == "variance" and (array < 0).any()):
         kind = "finite numbers of at least 0" if name == "variance" else "finite numbers"
         raise ValueError(f"{name} must be one of the {kind} or one for each feature, got shape {np.shape(values)}")

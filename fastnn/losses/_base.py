@@ -13,7 +13,7 @@ from fastnn import data
 from fastnn._head import DENSE, LABELS, MEAN_WITH_SAMPLE_WEIGHT, SUM, SUM_OVER_BATCH_SIZE, Head, Measure
 from fastnn._public import Configured
 from fastnn._registry import nearest_names
-from fastnn.frames import real_array
+from fastnn.frames import TEXT_IN_Y, real_array
 
 Rows = npt.NDArray[np.float64]
 
@@ -103,7 +103,7 @@ class Loss(Configured):
     def _checked(self, y_true: Any, y_pred: Any, sample_weight: Any) -> tuple[npt.NDArray[Any], Rows, Rows | None]:
         """Targets as the engine has them, predictions of two axes and weights, all but labels in float64."""
         y = flat_rows(real_array(y_pred, "y_pred"), "y_pred").astype(np.float64)
-        t = real_array(y_true, "y_true", data.CLASSES_OF_TEXT)
+        t = real_array(y_true, "y_true", TEXT_IN_Y)
         t = flat_rows(t, "y_true") if t.ndim > 2 else t
         t = data.targets(t, len(y), y.shape[1], self, "float64", check_finite=False, name="y_true", beside="y_pred")
         return t, y, data.sample_weights(sample_weight, len(y), "float64", check_finite=False)

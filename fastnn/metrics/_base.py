@@ -10,6 +10,8 @@ import numpy.typing as npt
 from fastnn import data
 from fastnn._head import DENSE, LABELS, Measure
 from fastnn._public import Configured
+from fastnn.frames import TEXT_IN_Y, real_array
+from fastnn.losses._base import flat_rows
 
 Array = npt.NDArray[Any]
 State = npt.NDArray[np.float64]
@@ -94,12 +96,12 @@ class Metric(Configured):
 
         Raises
         ------
-        ValueError
-            When shapes do not fit together; nothing has changed then.
+        TypeError, ValueError
+            When shapes do not fit together, or they hold no real numbers; nothing has changed then.
         """
-        y = np.asarray(y_pred)
-        y = (y if y.dtype.kind == "f" else y.astype(np.float64)).reshape(len(y), -1)
-        t = self._targets_for(np.asarray(y_true), y)
+        y = flat_rows(real_array(y_pred, "y_pred", ""), "y_pred")
+        y = y if y.dtype.kind == "f" else y.astype(np.float64)
+        t = self._targets_for(real_array(y_true, "y_true", TEXT_IN_Y), y)
         w = data.sample_weights(sample_weight, len(y), "float64", check_finite=False)
         grown = self._update(t, y, np.ones(len(y)) if w is None else w)
         if self._state is not None and self._state.shape != grown.shape:
@@ -110,7 +112,7 @@ class Metric(Configured):
         labels = self.targets == LABELS or (self.targets == EITHER and t.size == len(y) and y.shape[1] > 1)
         if labels:
             t = t.reshape(-1)
-        if len(t) != len(y) or (not labels and t.size != y.size):
+        if t.ndim == 0 or len(t) != len(y) or (not labels and t.size != y.size):
             raise ValueError(f"y_true must have the shape of y_pred, {y.shape}, got {t.shape}")
         if labels and self.targets == EITHER:
             return np.asarray(t[:, None] == np.arange(y.shape[1]), np.float64)

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn import data
+from fastnn.frames import as_array, real_array
 from fastnn.losses._function import checked_values, name_of
 from fastnn.metrics._base import EITHER, Array, Metric, State
 
@@ -87,7 +88,9 @@ class CustomMetric(Metric):
         self, y_true: npt.ArrayLike, y_pred: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None
     ) -> None:
         """Let the sums grow with more rows; see :meth:`Metric.update_state`. y_true goes to `call` as it is."""
-        y, t = np.array(y_pred), np.array(y_true)
+        y, t = np.array(real_array(y_pred, "y_pred", "")), np.array(as_array(y_true, "y_true"))
+        if y.ndim == 0:
+            raise ValueError("y_pred must have shape (rows, outputs), got a scalar")
         if t.ndim == 0 or len(t) != len(y):
             raise ValueError(f"y_true must have the {len(y)} rows of y_pred, got shape {t.shape}")
         weights = data.sample_weights(sample_weight, len(y), "float64", check_finite=False)
