@@ -4,6 +4,7 @@ import numpy as np
 
 cimport numpy as cnp
 from libc.stdint cimport int32_t, int64_t, uint64_t
+from libc.string cimport memmove
 
 from fastnn._c cimport (
     FNN_ALIGNMENT, FNN_PADDING, FNN_SPARSE_COLUMN, FNN_SPARSE_STARTS, FNN_SPARSE_UNSORTED, fnn_all_finite,
@@ -14,11 +15,33 @@ from fastnn._c cimport (
 def aligned_zeros(size_t size, dtype):
     """A zero-filled array of `size` elements that starts on a cache line, with FNN_PADDING more readable behind it."""
     dtype = np.dtype(dtype)
+    cdef int typenum = dtype.num
+    cdef size_t item = dtype.itemsize
     if size > (<size_t>-1) // 32 - FNN_PADDING:
         raise MemoryError(f"an array of {size} elements cannot be addressed")
-    raw = np.zeros((size + FNN_PADDING) * dtype.itemsize + FNN_ALIGNMENT, np.uint8)
-    start = -raw.ctypes.data % FNN_ALIGNMENT
-    return raw[start:start + size * dtype.itemsize].view(dtype)
+    cdef cnp.npy_intp bytes_of_all = (size + FNN_PADDING) * item + FNN_ALIGNMENT, count = size
+    cdef cnp.ndarray raw = cnp.PyArray_ZEROS(1, &bytes_of_all, cnp.NPY_UINT8, 0)
+    cdef char *start = cnp.PyArray_BYTES(raw)
+    start += -<size_t>start % FNN_ALIGNMENT
+    cdef cnp.ndarray array = cnp.PyArray_SimpleNewFromData(1, &count, typenum, start)
+    cnp.set_array_base(array, raw)
+    return array
+
+
+def fill_all(list targets not None, list sources not None):
+    """Copy each source, an array like its target, into that: all or none, as the copying itself needs no memory."""
+    cdef Py_ssize_t k, count = len(targets)
+    cdef cnp.ndarray target, source
+    if len(sources) != count:
+        raise ValueError(f"there must be as many sources as targets, got {len(sources)} and {count}")
+    for k in range(count):
+        target, source = targets[k], sources[k]
+        if cnp.PyArray_NBYTES(target) != cnp.PyArray_NBYTES(source) or target.dtype != source.dtype \
+                or not cnp.PyArray_ISCARRAY(target) or not cnp.PyArray_ISCARRAY_RO(source):
+            raise ValueError(f"sources[{k}] must be C-contiguous and like targets[{k}], which must be writable")
+    for k in range(count):
+        target, source = <cnp.ndarray>targets[k], <cnp.ndarray>sources[k]
+        memmove(_data(target), _data(source), cnp.PyArray_NBYTES(target))
 
 
 cdef inline void *_data(cnp.ndarray array) noexcept:

@@ -11,7 +11,7 @@ from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memset
 
 from fastnn._c cimport (
-    FNN_BACKWARD, FNN_BIAS, FNN_CHECK, FNN_INPUT_GRADIENT, FNN_KERNEL, FNN_LOSS, FNN_NOT_FINITE, FNN_SLOTS,
+    FNN_BACKWARD, FNN_CHECK, FNN_INPUT_GRADIENT, FNN_LOSS, FNN_NOT_FINITE, FNN_SLOTS,
     FNN_STOPPED, FNN_TRAINING, FNN_UPDATE, fnn_apply_gradients, fnn_data, fnn_freeze, fnn_head, fnn_infer,
     fnn_large_side, fnn_link, fnn_measure, fnn_member, fnn_model, fnn_op, fnn_pace, fnn_penalty, fnn_penalty_bytes,
     fnn_predictor, fnn_rule, fnn_run, fnn_scratch_bytes, fnn_stores_gradients, fnn_stripe, fnn_stripes, fnn_tile_sums,
@@ -129,13 +129,25 @@ cdef class Engine:
         if entries >= (<size_t>1 << 31):
             raise MemoryError(f"a batch may have up to 2**31 - 1 values that are not zero, got {entries}")
         self.model.row_entries = x.entries // max(len(x), 1) if sparse else 0
-        if ops[0].sparse != sparse or entries > self.model.batch_entries:
+        cdef bint was_sparse = ops[0].sparse, listed = False
+        cdef size_t entries_before = self.model.batch_entries
+        if was_sparse != sparse or entries > entries_before:
             ops[0].sparse = sparse
-            self.model.batch_entries = max(entries, self.model.batch_entries)
-            self._workspace = self._scratch = None
-            self._scratch_bytes_per_thread = fnn_scratch_bytes(&self.model, 1)
-            self._last_rows = 0
-            self._list_stripes(self.model.large_side)
+            self.model.batch_entries = max(entries, entries_before)
+            try:
+                self._list_stripes(self.model.large_side)
+                listed = True
+            finally:
+                if not listed:
+                    ops[0].sparse, self.model.batch_entries = was_sparse, entries_before
+            self._forget_layout()
+        return 0
+
+    cdef int _forget_layout(self) except -1:
+        """What is laid out in memory has changed: the next call takes new memory, and a forward pass is gone."""
+        self._workspace = self._scratch = None
+        self._scratch_bytes_per_thread = fnn_scratch_bytes(&self.model, 1)
+        self._last_rows = 0
         return 0
 
     def __reduce__(self):
@@ -160,14 +172,14 @@ cdef class Engine:
         self._enter()
         try:
             _set_training(<fnn_op *>_data(self._ops), ops)
-            self._workspace = self._scratch = None  # their layout depends on penalties
-            self._scratch_bytes_per_thread = fnn_scratch_bytes(&self.model, 1)
-            self._last_rows = 0
+            self._forget_layout()  # it depends on penalties
         finally:
             self._leave()
 
-    def set_optimizer(self, int code, slots, rules):
+    def set_optimizer(self, int code, slots, rules, bint goes_on=False):
         """Set the optimizer by its code; slots and the step counter start anew.
+
+        Without memory for it all stays as it was.
 
         Parameters
         ----------
@@ -176,46 +188,47 @@ cdef class Engine:
             Those of the rule, then perhaps ``average`` and ``gradient_accumulator``.
         rules : sequence of fastnn.layers._op.Rule
             How each of the plan's parameters is trained.
+        goes_on : bool, default False
+            The code and the slots are those there are, and keep their state.
         """
-        cdef fnn_rule *target = <fnn_rule *>_data(self._rules)
-        cdef void *memory
-        arrays = []
-        for slot in slots:
-            arrays.append(aligned_zeros(self.plan.size, self._form.dtype))
-            if slot.initial:
-                arrays[-1][:] = slot.initial
-        places = {op.kernel: 2 * k + FNN_KERNEL for k, op in enumerate(self.plan.ops)}
-        places |= {op.bias: 2 * k + FNN_BIAS for k, op in enumerate(self.plan.ops)}
+        cdef cnp.ndarray memory = self._rules.copy(), array
+        cdef fnn_rule *target = <fnn_rule *>_data(memory)
+        cdef Py_ssize_t k, average = -1, accumulated = -1, own = 0
         self._enter()
         try:
-            self.slots, self._slot_names = tuple(arrays), tuple([slot.name for slot in slots])
+            arrays, names = self.slots, tuple([slot.name for slot in slots])
+            if not goes_on:
+                arrays = tuple([aligned_zeros(self.plan.size, self._form.dtype) for _ in slots])
+                for array, slot in zip(arrays, slots):
+                    if slot.initial:
+                        array[:] = slot.initial
+            average = names.index("average") if "average" in names else -1
+            accumulated = names.index("gradient_accumulator") if "gradient_accumulator" in names else -1
+            _set_rules(target, self.plan, rules)
+            trained = [slice(spec.offset, spec.offset + int(np.prod(spec.shape)))
+                       for spec, rule in zip(self.plan.parameters, rules) if rule.trainable]
+            # From here on nothing needs memory.
+            self._rules, self._trained, self.slots, self._slot_names = memory, trained, arrays, names
+            self.model.rules = target
             self.model.average = self.model.accumulated = NULL
-            count = 0
             for k in range(FNN_SLOTS):
                 self.model.slots[k] = NULL
-            for slot, array in zip(slots, arrays):
-                memory = _data(array)
-                if slot.name == "average":
-                    self.model.average = memory
-                elif slot.name == "gradient_accumulator":
-                    self.model.accumulated = memory
-                elif count < FNN_SLOTS:
-                    self.model.slots[count] = memory
-                    count += 1
-            for spec, rule in zip(self.plan.parameters, rules):
-                place = places.get(spec.offset, -1)
-                if place >= 0:  # else statistics, which no optimizer changes
-                    low, high, rate = rule.norm
-                    target[place] = fnn_rule(rule.multiplier, rule.l1, rule.l2, rule.cosines[0], rule.cosines[1],
-                                             rule.decays, rule.second, rule.constraint, low, high, rate)
-            self._trained = [slice(spec.offset, spec.offset + int(np.prod(spec.shape)))
-                             for spec, rule in zip(self.plan.parameters, rules) if rule.trainable]
+            for k in range(len(arrays)):
+                array = <cnp.ndarray>(<tuple>arrays)[k]
+                if k == average:
+                    self.model.average = _data(array)
+                elif k == accumulated:
+                    self.model.accumulated = _data(array)
+                elif own < FNN_SLOTS:
+                    self.model.slots[own] = _data(array)
+                    own += 1
             self._optimizer = self.model.optimizer = code
             self._workspace = None  # its layout depends on the rules
             self._last_rows = 0
-            self.iterations = 0
-            self.momentum_product = 1
-            self.average_swapped = False
+            if not goes_on:
+                self.iterations = 0
+                self.momentum_product = 1
+                self.average_swapped = False
         finally:
             self._leave()
 
@@ -232,8 +245,7 @@ cdef class Engine:
         arrays, iterations, product = snapshot
         self._enter()
         try:
-            for array, held in zip((self.parameters, *self.slots), arrays):
-                array[:] = held
+            fill_all([self.parameters, *self.slots], arrays)
             self.iterations, self.momentum_product = iterations, product
             self._last_rows = 0
         finally:
@@ -247,15 +259,16 @@ cdef class Engine:
         """
         self._enter()
         try:
-            for slot, name in zip(self.slots, self._slot_names):
-                if name == "average" and self.iterations:
-                    held = self.parameters.copy()
-                    for part in self._trained:
-                        self.parameters[part] = slot[part]
-                        if swap:
-                            slot[part] = held[part]
-                    self.average_swapped ^= swap
-                    self._last_rows = 0
+            if self.iterations and "average" in self._slot_names:
+                average = self.slots[self._slot_names.index("average")]
+                parameters = [self.parameters[part] for part in self._trained]
+                averages = [average[part] for part in self._trained]
+                if swap:
+                    fill_all(parameters + averages, averages + [array.copy() for array in parameters])
+                    self.average_swapped ^= True
+                else:
+                    fill_all(parameters, averages)
+                self._last_rows = 0
         finally:
             self._leave()
 
@@ -273,9 +286,7 @@ cdef class Engine:
             self._set_heads(heads)
             self.functions = None
             self._compiled = len(heads) > 0
-            self._workspace = self._scratch = None  # their layout depends on the heads
-            self._scratch_bytes_per_thread = fnn_scratch_bytes(&self.model, 1)
-            self._last_rows = 0
+            self._forget_layout()  # it depends on the heads
         finally:
             self._leave()
 
@@ -571,6 +582,7 @@ cdef class Engine:
         cdef size_t size, side
         cdef int threads = _threads  # another Python thread may change it at any time
         if self._workspace is None or batch != self._workspace_batch or threads > self._workspace_threads:
+            self._last_rows = 0  # what a forward pass left may lie elsewhere now
             threads = max(threads, 0 if self._workspace is None else self._workspace_threads)
             self._workspace_batch = 0  # if what follows fails, the next call measures again
             side = fnn_large_side(&self.model, batch)
@@ -580,8 +592,7 @@ cdef class Engine:
             if size > (<size_t>-1) // 4:
                 raise MemoryError(f"a batch of {batch} rows needs more memory than can be addressed")
             if self._workspace is None or size > <size_t>cnp.PyArray_SIZE(self._workspace):
-                self._workspace = None
-                self._last_rows = 0  # what a forward pass left is gone
+                self._workspace = None  # so that there are never two
                 self._workspace = aligned_zeros(size, np.uint8)
             self._workspace_batch, self._workspace_threads = batch, threads
         return 0

@@ -7,8 +7,8 @@ from libc.stdint cimport int64_t
 from libc.string cimport memset
 
 from fastnn._c cimport (
-    FNN_FUNCTION_METRIC, FNN_NUMBERS, fnn_fuses, fnn_head, fnn_hyperparameters, fnn_learning_rate, fnn_measure, fnn_op,
-    fnn_schedule, fnn_state_size,
+    FNN_BIAS, FNN_FUNCTION_METRIC, FNN_KERNEL, FNN_NUMBERS, fnn_fuses, fnn_head, fnn_hyperparameters,
+    fnn_learning_rate, fnn_measure, fnn_op, fnn_rule, fnn_schedule, fnn_state_size,
 )
 
 MAX_STATE = 2**27  # numbers of a metric: a gibibyte
@@ -74,6 +74,19 @@ cdef int _set_training(fnn_op *ops, plan_ops) except -1:
     for k, op in enumerate(plan_ops):
         ops[k].frozen = op.frozen
         ops[k].l1, ops[k].l2 = op.activity or (0.0, 0.0)
+    return 0
+
+
+cdef int _set_rules(fnn_rule *target, plan, rules) except -1:
+    """How each of the plan's parameters is trained: places 2 k + FNN_KERNEL and 2 k + FNN_BIAS are those of op k."""
+    places = {op.kernel: 2 * k + FNN_KERNEL for k, op in enumerate(plan.ops)}
+    places |= {op.bias: 2 * k + FNN_BIAS for k, op in enumerate(plan.ops)}
+    for spec, rule in zip(plan.parameters, rules):
+        place = places.get(spec.offset, -1)
+        if place >= 0:  # else statistics, which no optimizer changes
+            low, high, rate = rule.norm
+            target[place] = fnn_rule(rule.multiplier, rule.l1, rule.l2, rule.cosines[0], rule.cosines[1], rule.decays,
+                                     rule.second, rule.constraint, low, high, rate)
     return 0
 
 

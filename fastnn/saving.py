@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn import _file, goals, layers, plan
+from fastnn._engine import fill_all
 from fastnn._file import ModelFileError
 from fastnn._foreign import check_suffix
 from fastnn._public import publish
@@ -247,8 +248,7 @@ def _fill(wanted: dict[str, npt.NDArray[Any]], arrays: dict[str, npt.NDArray[Any
     for name, array in arrays.items():
         if array.shape != wanted[name].shape:
             raise ModelFileError(f"{path} holds {name} of shape {array.shape}, the model's is {wanted[name].shape}")
-    for name, array in arrays.items():
-        wanted[name][...] = array
+    fill_all(list(wanted.values()), [np.require(arrays[name], view.dtype, ["C", "A"]) for name, view in wanted.items()])
 
 
 def _asked_for(value: Any, each: int = 0) -> int:

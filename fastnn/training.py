@@ -159,16 +159,10 @@ class Trainer(Network):
         """Give the engine the optimizer, whose state goes on where the engine had it already, as in Keras."""
         before, before_code = self._state_of or (None, None)
         goes_on = before is optimizer and before_code == code and optimizer._engine is engine
-        slots, iterations, product = engine.slots, engine.iterations, engine.momentum_product
-        swapped = engine.average_swapped
-        engine.set_optimizer(*code, self._rules())
-        if goes_on:
-            for slot, held in zip(engine.slots, slots, strict=True):
-                slot[...] = held
-            engine.iterations, engine.momentum_product, engine.average_swapped = iterations, product, swapped
-        else:
-            optimizer.attach(engine)
-        self._state_of = optimizer, code
+        state_of = optimizer, code
+        engine.set_optimizer(*code, self._rules(), goes_on)
+        self._state_of = state_of
+        optimizer.attach(engine)
 
     def _convert(
         self,

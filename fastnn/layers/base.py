@@ -176,6 +176,8 @@ def check_preparation(layers: Iterable[Layer], *, raw: bool) -> None:
 
 def set_arrays(views: dict[str, npt.NDArray[Any]], arrays: Sequence[npt.ArrayLike]) -> None:
     """Copy arrays into views, all or none."""
+    from fastnn._engine import fill_all
+
     given = list(arrays)
     if len(given) != len(views):
         raise ValueError(f"weights must hold {len(views)} arrays, got {len(given)}")
@@ -185,11 +187,10 @@ def set_arrays(views: dict[str, npt.NDArray[Any]], arrays: Sequence[npt.ArrayLik
         if array.shape != view.shape:
             raise ValueError(f"weights for {name} must have shape {view.shape}, got {array.shape}")
         with np.errstate(over="ignore"):
-            converted.append(array.astype(view.dtype))  # a copy: the array may be another of the views
+            converted.append(array.astype(view.dtype, "C"))  # a copy: the array may be another of the views
         if array.dtype != view.dtype and np.isinf(converted[-1]).sum() > np.isinf(array).sum():
             raise ValueError(f"weights for {name} must lie in the range of {view.dtype}")
-    for view, array in zip(views.values(), converted, strict=True):  # what may lack memory is done
-        view[...] = array
+    fill_all(list(views.values()), converted)
 
 
 class Layer(Described):

@@ -222,9 +222,11 @@ class _Search:
     def _let_go(self) -> None:
         """Leave the parameters of the last iteration, and the lock."""
         if self._held:
-            self._place(self._best)
-            self._held = False
-            self._engine.lock.release()
+            try:
+                self._place(self._best)
+            finally:
+                self._held = False
+                self._engine.lock.release()
 
     def _loss(self, values: Array) -> tuple[float, Array]:
         self._hold()
