@@ -219,7 +219,7 @@ AREAS: dict[str, tuple[Row, ...]] = {
     ),
     "Sequential": (
         Row("dtype_policy compute_dtype variable_dtype input_dtype", "`dtype`", ""),
-        Row("to_json to_yaml", "`get_config`", "then `json.dumps`"),
+        Row("to_yaml", "`to_json`", ""),
         Row("call stateless_call symbolic_call rematerialized_call", "`forward`", ""),
         Row(
             "fit_generator evaluate_generator predict_generator",
@@ -287,7 +287,7 @@ AREAS: dict[str, tuple[Row, ...]] = {
         ),
     ),
     "models": (
-        Row("model_from_json model_from_yaml", "`fastnn.Sequential.from_config`", "of `json.loads`"),
+        Row("model_from_yaml", "`model_from_json`", ""),
         Row("Model Functional", "`Sequential`", "with `Branches`, `Heads` and `Residual`; free graphs: PyTorch, Keras"),
     ),
     "saving": (

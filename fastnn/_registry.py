@@ -116,6 +116,12 @@ class Registry(Generic[T]):
     def __contains__(self, name: str) -> bool:
         return name.lower() in self._members
 
+    def kind_of(self, config: Mapping[str, Any]) -> type[T] | None:
+        """The class that a dict names, or None where it is none of these."""
+        name = config.get("class_name")
+        member = self._members.get(name.lower()) if isinstance(name, str) else None
+        return member if isinstance(member, type) else None
+
     def get(self, identifier: Any, argument: str | None = None) -> T:
         """The member that `identifier` means.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ from fastnn.training import Trainer
 if TYPE_CHECKING:  # saving stands on models: fastnn/__init__.py puts its functions here
     from fastnn.saving import load_model, save_model
 
-__all__ = ["Sequential", "clone_model", "load_model", "save_model"]
+__all__ = ["Sequential", "clone_model", "load_model", "model_from_json", "save_model"]
 
 Array = npt.NDArray[Any]
 
@@ -236,18 +237,32 @@ class Sequential(Trainer):
         Parameters
         ----------
         config : dict
+            Also as Keras 2 and 3 give it for a Sequential of layers that are here.
 
         Raises
         ------
         TypeError, ValueError
-            When it is no such description.
+            When it is no such description, or one of what fastnn cannot do.
         """
         if not isinstance(config, dict):
             raise TypeError(f"config must be a dict, as get_config gives it, got {type(config).__name__}")
         if not isinstance(config.get("layers"), (list, tuple)):
             held = ", ".join(map(repr, config)) or "nothing"
             raise ValueError(f"config must have a list of layers under 'layers', as get_config gives it, got {held}")
-        return cls([layers.deserialize(layer) for layer in config["layers"]], name=config.get("name"))
+        model = cls([layers.deserialize(layer) for layer in config["layers"]], name=config.get("name"))
+        if config.get("build_input_shape") is not None and not model.built:  # Keras's, of a model without an Input
+            model.build(config["build_input_shape"])
+        return model
+
+    def to_json(self, **options: Any) -> str:
+        """The configuration as JSON, from which :func:`fastnn.models.model_from_json` makes such a model.
+
+        Parameters
+        ----------
+        options
+            Of ``json.dumps``, such as ``indent``.
+        """
+        return json.dumps({"class_name": "Sequential", "config": self.get_config()}, **options)
 
     def save(self, filepath: Any) -> None:
         """Write weights, configuration and optimizer state to one file; see :func:`fastnn.load_model`.
@@ -296,6 +311,34 @@ class Sequential(Trainer):
 
         functions = goals.arguments(self._goals) if goals.called(self._goals) else None
         return saving.from_bytes, (saving.to_bytes(self), type(self), functions)
+
+
+def model_from_json(json_string: str) -> Sequential:
+    """A new model, with new weights, from what :meth:`Sequential.to_json` gave, or Keras's.
+
+    Parameters
+    ----------
+    json_string : str
+
+    Raises
+    ------
+    TypeError, ValueError
+        When it is no such description, or one of what fastnn cannot do.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> model = fastnn.Sequential([fastnn.Input((2,)), fastnn.layers.Dense(1)])
+    >>> fastnn.models.model_from_json(model.to_json()).count_params()
+    3
+    """
+    if not isinstance(json_string, (str, bytes)):
+        raise TypeError(f"json_string must be a string, as to_json gives it, got {type(json_string).__name__}")
+    described = json.loads(json_string)
+    name = described.get("class_name") if isinstance(described, dict) else None
+    if name != "Sequential":
+        raise ValueError(f"json_string must describe a Sequential, as to_json gives it, got {name or described!r:.60}")
+    return Sequential.from_config(described.get("config"))
 
 
 def clone_model(model: Sequential) -> Sequential:

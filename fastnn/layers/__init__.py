@@ -7,6 +7,7 @@ from typing import Any
 from fastnn._public import publish
 from fastnn._registry import Registry
 from fastnn._settings import flag
+from fastnn.layers._of_keras import arguments_of
 from fastnn.layers.activation import ELU, GLU, Activation, LeakyReLU, ReLU, Softmax
 from fastnn.layers.base import Layer
 from fastnn.layers.branches import Branches
@@ -60,6 +61,7 @@ __all__ = [
     "serialize",
 ]
 
+_ATTRIBUTES = ("trainable", "learning_rate_multiplier")  # in configurations, but no arguments of constructors
 _registry: Registry[Layer] = Registry("layer", Layer)
 for _layer in (
     InputLayer,
@@ -112,11 +114,13 @@ def serialize(layer: Layer) -> dict[str, Any]:
 
 
 def deserialize(config: dict[str, Any]) -> Layer:
-    """The layer that :func:`serialize` described.
+    """The layer that :func:`serialize` described, or that Keras did, where it is one that there is here.
 
     Parameters
     ----------
     config : dict
+        Also as Keras 2 and 3 write it: ``batch_shape``, policies as dicts, and what a layer has not here, as long as
+        it says what the layer does anyway.
 
     Examples
     --------
@@ -128,7 +132,9 @@ def deserialize(config: dict[str, Any]) -> Layer:
     arguments = config.get("config") if isinstance(config, dict) else None
     if not isinstance(arguments, dict):
         return _registry.get(config)
-    attributes = {key: arguments[key] for key in ("trainable", "learning_rate_multiplier") if key in arguments}
+    kind = _registry.kind_of(config)
+    arguments = arguments if kind is None else arguments_of(kind, arguments, _ATTRIBUTES)
+    attributes = {key: arguments[key] for key in _ATTRIBUTES if key in arguments}
     layer = _registry.get(config | {"config": {k: v for k, v in arguments.items() if k not in attributes}})
     layer.trainable = flag("trainable", attributes.get("trainable", layer.trainable))
     layer.learning_rate_multiplier = attributes.get("learning_rate_multiplier", layer.learning_rate_multiplier)

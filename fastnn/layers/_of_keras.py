@@ -1,0 +1,107 @@
+"""Configurations of layers as Keras writes them, in the arguments that the same layers have here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from fastnn._public import defaults_of
+from fastnn._registry import nearest_names
+
+# Arguments of Keras that no layer here has, with the values that mean what the layer does here anyway.
+_NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "autocast": (True,),
+    "axis": (-1, 1),  # the features, of rows of one axis
+    "batch_input_shape": (None,),
+    "batch_shape": (None,),
+    "batch_size": (None,),
+    "epsilon": (0.01,),  # of a Discretization, for bins that adapt finds
+    "fused": (True, False, None),
+    "idf_weights": (None,),
+    "input_length": (None,),
+    "lora_alpha": (None,),
+    "lora_rank": (None,),
+    "mask_zero": (False,),
+    "noise_shape": (None,),
+    "optional": (False,),
+    "oov_method": ("floormod",),
+    "quantization_config": (None,),
+    "quantization_mode": (None,),
+    "ragged": (False,),
+    "renorm": (False,),
+    "renorm_clipping": (None,),
+    "renorm_momentum": (0.99, None),
+    "rms_scaling": (False,),
+    "salt": (None,),
+    "shared_axes": (None,),
+    "sparse": (False,),
+    "synchronized": (False,),
+    "virtual_batch_size": (None,),
+    "vocabulary_dtype": ("int64", "string"),
+    "weights": (None,),
+}
+_PREPARING = ("CategoryEncoding", "Discretization", "IntegerLookup", "StringLookup")
+
+
+def _plain(value: Any) -> Any:
+    """A value without the wrappers that Keras puts around tuples, arrays, dtype policies and functions."""
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    kind, config = value.get("class_name"), value.get("config")
+    if kind in ("DTypePolicy", "Policy", "FloatDTypePolicy") and isinstance(config, dict):
+        return config.get("name")
+    if kind == "__tuple__":
+        return _plain(value.get("items"))
+    if kind == "__numpy__" and isinstance(config, dict):
+        return config.get("value")
+    if kind == "function" and isinstance(config, str):
+        return config
+    return {key: _plain(one) for key, one in value.items() if not (kind and key in ("module", "registered_name"))}
+
+
+def _without_rows(shape: Any) -> Any:
+    """A shape of Keras, whose first axis is that of the rows, as the shape of a row."""
+    return shape[1:] if isinstance(shape, list) and len(shape) > 1 and shape[0] in (None, 1) else shape
+
+
+def arguments_of(kind: type, given: dict[str, Any], attributes: Iterable[str]) -> dict[str, Any]:
+    """The arguments of a layer's constructor from its configuration, which may be Keras's.
+
+    Parameters
+    ----------
+    kind : type
+        The layer's class.
+    given : dict
+        The configuration: of fastnn, which comes back as it is, of Keras 3 or of Keras 2.
+    attributes : iterable of str
+        Keys that are no arguments, but may be there.
+
+    Raises
+    ------
+    ValueError
+        When an argument says something that the layer cannot do here.
+    """
+    known = defaults_of(kind)
+    found = {key: _plain(value) for key, value in given.items()}
+    if kind.__name__ in _PREPARING and found.get("dtype") in ("int32", "int64", "string"):
+        del found["dtype"]  # of what the layer gives; here all numbers have the model's
+    found.pop("vocabulary_size", None)  # of a vocabulary that lies in another file
+    if isinstance(found.get("axis"), list) and len(found["axis"]) == 1:  # as a Normalization has it
+        found["axis"] = found["axis"][0]
+    for key in ("batch_shape", "batch_input_shape"):
+        if found.get(key) is not None:
+            shape = _without_rows(found.pop(key))
+            found["shape" if "shape" in known else "input_shape"] = shape
+            if "shape" in known:
+                found.pop("dtype", None)  # that of x, not of the layers
+    if found.get("input_length") is not None and "input_shape" not in found:
+        found["input_shape"] = [found.pop("input_length")]
+    for key in [key for key in found if key not in known and key not in attributes]:
+        value = found.pop(key)
+        if key not in _NEUTRAL or value not in _NEUTRAL[key]:
+            names = sorted(known)
+            hint = "which it cannot do here" if key in _NEUTRAL else f"which it has not; {nearest_names(key, names)}"
+            raise ValueError(f"the configuration of a {kind.__name__} says {key}={value!r}, {hint}")
+    return found
