@@ -11,6 +11,7 @@ import numpy.typing as npt
 from fastnn._head import Head
 from fastnn.goals import Goal
 from fastnn.losses import CustomLoss
+from fastnn.losses._gradients import warn_of_wrong_gradient
 from fastnn.metrics import CustomMetric, Metric
 
 Array = npt.NDArray[Any]
@@ -71,6 +72,7 @@ class Functions:
         measured: Sequence[tuple[Metric, int]],
         states: Sequence[slice],
     ) -> None:
+        self._checked = False  # the gradients of the losses, at the first batch
         metrics = {index: metric for metric, index in measured}
         column = target = label = index = 0
         self._pair = len({head.target_columns == 0 for head in heads}) == 2
@@ -103,11 +105,22 @@ class Functions:
         """
         batch = Batch(*parts)
         for place, loss, weight in self._losses:
-            values, gradient = loss.evaluated(self._targets(y, place, batch), self._outputs(place, batch))
-            self._take_loss(batch, place, loss, weight, (values, gradient), _weights_of(weights, place, batch))
+            found = loss.evaluated(self._targets(y, place, batch), self._outputs(place, batch))
+            if batch.gradient is not None and not self._checked:
+                self._check(y, place, batch, loss, found)
+            self._take_loss(batch, place, loss, weight, found, _weights_of(weights, place, batch))
+        self._checked = self._checked or batch.gradient is not None
         for place, metric, state, weighted in self._metrics:
             rows = _weights_of(weights, place, batch) if weighted else None
             batch.sums[state] += metric.grown(self._targets(y, place, batch), self._outputs(place, batch), rows)
+
+    def _check(
+        self, y: Any, place: Place, batch: Batch, loss: CustomLoss, found: tuple[npt.NDArray[np.float64], Array]
+    ) -> None:
+        """Warn of a gradient that is not the loss's."""
+        warn_of_wrong_gradient(
+            loss, lambda: (self._targets(y, place, batch), self._outputs(place, batch)), (found[0], found[1].copy())
+        )
 
     @staticmethod
     def _take_loss(

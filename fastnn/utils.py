@@ -1,8 +1,9 @@
-"""Seeds and label encodings."""
+"""Seeds, label encodings, and a check of losses."""
 
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,7 @@ from fastnn._public import publish
 from fastnn._settings import count
 from fastnn.frames import TEXT_IN_Y, as_array
 
-__all__ = ["set_random_seed", "to_categorical"]
+__all__ = ["check_gradient", "set_random_seed", "to_categorical"]
 
 _lock = threading.Lock()
 _source = np.random.SeedSequence()
@@ -42,6 +43,46 @@ def next_seed() -> int:
     with _lock:
         (child,) = _source.spawn(1)
     return int(child.generate_state(1, np.uint64)[0] >> np.uint64(2))
+
+
+def check_gradient(
+    loss: Any, y_true: npt.ArrayLike | None = None, y_pred: npt.ArrayLike | None = None, tolerance: float = 1e-3
+) -> float:
+    """Compare the gradient that a loss in Python returns with central differences of the loss, in float64.
+
+    Parameters
+    ----------
+    loss : callable (y_true, y_pred) -> (loss, gradient), or CustomLoss
+    y_true : array-like, shape (rows, columns), or (rows,) of classes, optional
+        Given together with `y_pred`. Default: a few targets from 0.1 to 0.9, or classes where the loss wants those.
+    y_pred : array-like, shape (rows, outputs), optional
+        Where the loss has a derivative: not at a kink, as the absolute error has where y_pred equals y_true. The loss
+        is called twice for each element.
+    tolerance : float, default 1e-3
+        The largest relative error that is right. A loss that rounds to float32 inside needs more.
+
+    Returns
+    -------
+    float
+        The largest relative error of an element; those below a thousandth of the largest are compared with that.
+
+    Raises
+    ------
+    ValueError
+        When it is above `tolerance`, with the element and both numbers; and as for
+        :class:`fastnn.losses.CustomLoss`, when the loss returns no loss and gradient.
+
+    Examples
+    --------
+    >>> def squared(y_true, y_pred):
+    ...     error = y_pred - y_true
+    ...     return (error**2).sum(axis=1), 2 * error
+    >>> fastnn.utils.check_gradient(squared) < 1e-6
+    True
+    """
+    from fastnn.losses._gradients import largest_error
+
+    return largest_error(loss, y_true, y_pred, tolerance)
 
 
 def to_categorical(x: npt.ArrayLike, num_classes: int | None = None) -> npt.NDArray[np.float32]:

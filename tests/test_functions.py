@@ -345,7 +345,7 @@ def test_what_a_function_is_given():
     custom.fit(x, y, batch_size=16, verbose=0, shuffle=False)
     assert_same_weights(own, custom)
     np.testing.assert_array_equal(y, kept)
-    assert [(len(t), len(p)) for t, p in seen] == [(16, 16), (16, 16), (8, 8)]
+    assert [(len(t), len(p)) for t, p in seen] == [(16, 16), (16, 16), (16, 16), (8, 8)]  # the first twice
     assert before.dtype == seen[0][1].dtype == seen[0][0].dtype == np.float64
 
 
@@ -384,11 +384,12 @@ def test_evaluation_does_not_depend_on_the_batch_where_the_values_do_not(batch_s
 
 
 def fails_at(step, error):
+    """A loss that fails in a step, of which the first one calls it twice, to check its gradient."""
     calls = []
 
     def loss(y_true, y_pred):
         calls.append(1)
-        if len(calls) == step:
+        if len(calls) == step + 1:
             raise error
         return squared(y_true, y_pred)
 
@@ -432,7 +433,7 @@ def test_ctrl_c_within_a_function(ctrl_c):
 
     def interrupted(y_true, y_pred):
         calls.append(1)
-        if len(calls) == 3:
+        if len(calls) == 4:  # the first batch calls it twice
             signal.raise_signal(ctrl_c)
         return squared(y_true, y_pred)
 

@@ -41,7 +41,8 @@ def checked_values(values: Any, rows: int, what: str) -> npt.NDArray[np.float64]
 class CustomLoss(Loss):
     """A loss that is written in Python: derive from it, and write `call`.
 
-    The engine calls it once a batch, between the forward pass and the backward pass; everything else runs in C.
+    The engine calls it once a batch, between the forward pass and the backward pass; everything else runs in C. After
+    `compile` the first batch that is trained on calls it once more, to warn of a gradient that is wrong.
 
     Parameters
     ----------
