@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from fastnn import config, data, frames, layers, plan, utils
 from fastnn._engine import Engine, Lock
-from fastnn._public import Described, counted
+from fastnn._public import Described, ListsWhatIsThere, counted
 from fastnn._registry import nearest_names
 from fastnn._settings import flag
 from fastnn._terminal import printable, say
@@ -36,7 +36,7 @@ from fastnn.sparse import SparseRows
 Array = npt.NDArray[Any]
 
 
-class Network(Described):
+class Network(Described, metaclass=ListsWhatIsThere):
     """A stack of layers and the engine that holds their weights; see :class:`fastnn.Sequential`."""
 
     def __init__(self, layers: Iterable[Layer] | None = None, name: str | None = None) -> None:

@@ -1,5 +1,6 @@
 """Public names: what modules list, what is said of a name that is not there, and how objects show themselves."""
 
+import abc
 import copy
 import importlib
 import inspect
@@ -187,8 +188,14 @@ def test_dir_of_an_object_has_no_name_that_is_not_there(area):
     assert "get_config" in dir(holder)
 
 
+def test_dir_of_the_model_class_has_no_name_that_is_not_there():
+    """An interactive shell completes from both."""
+    assert [name for name in dir(fastnn.Sequential) if not hasattr(fastnn.Sequential, name)] == []
+    assert "fit" in dir(fastnn.Sequential)
+
+
 def test_a_class_of_the_user_may_have_a_name_that_is_not_there():
-    class Deep(fastnn.Sequential):
+    class Deep(fastnn.Sequential, abc.ABC):
         def call(self, x):
             return self.predict(x)
 
@@ -196,6 +203,7 @@ def test_a_class_of_the_user_may_have_a_name_that_is_not_there():
     deep.metrics = "mine"
     assert deep.call([[1.0, 2.0]]).shape == (1, 1)
     assert {"call", "metrics"} <= set(dir(deep))
+    assert "call" in dir(Deep)
     assert "losses" not in dir(deep)
 
 
