@@ -170,7 +170,9 @@ def real_array(values: Any, name: str, text: str = TEXT_IN_X) -> Array:
     if type(values) is np.ndarray and values.dtype.kind in REAL:  # a row to predict takes microseconds
         return values
     check_collected(values, name)
-    framed = is_frame(values) and len(column_names(values)) > 0
+    framed = is_frame(values)
+    if framed and not column_names(values):
+        return np.empty((len(values), 0))
     array = as_array(values, name) if not framed or _is_plain(values, name) else None
     if array is not None and array.dtype.kind in REAL:
         return array

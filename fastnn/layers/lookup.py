@@ -23,7 +23,7 @@ MASKED = -1  # among indices for columns: no column is set
 
 def as_columns(values: Any, name: str) -> npt.NDArray[Any]:
     """An array of rows and columns; values of shape (rows,) are one column."""
-    if is_frame(values) and len(column_names(values)) > 0:  # as a whole it may turn dates into numbers
+    if is_frame(values) and column_names(values):  # as a whole it may turn dates into numbers
         array = np.column_stack([as_array(column, it) for it, column in columns(values, name)])
     else:
         array = as_array(values, name)
