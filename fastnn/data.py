@@ -13,7 +13,7 @@ from fastnn import sparse
 from fastnn._engine import all_finite
 from fastnn._head import LABELS
 from fastnn._registry import nearest_names
-from fastnn.frames import TEXT_IN_Y, called, column, column_names, real_array
+from fastnn.frames import TEXT_IN_Y, called, column_names, getter, real_array
 from fastnn.sparse import SparseRows
 
 if TYPE_CHECKING:
@@ -240,7 +240,7 @@ def _is_scalar(value: Any) -> bool:
 
 def named_inputs(
     x: Any,
-    columns: Mapping[str, Sequence[str]],
+    columns: Mapping[str, Sequence[Any]],
     widths: Mapping[str, int | None],
     dtype: str,
     *,
@@ -275,10 +275,36 @@ def named_inputs(
     TypeError, ValueError
         In one sentence, before anything changes.
     """
-    x = {key: [value] for key, value in x.items()} if is_row(x) else x
-    by_key, there = isinstance(x, Mapping), column_names(x)
-    wanted = [key for keys in columns.values() for key in keys]
-    unused = [key for key in there if key not in wanted]
+    parts = _parts({key: [value] for key, value in x.items()} if is_row(x) else x, columns, name, prepare)
+    found = {branch: sum(array.shape[1] for array, *_ in arrays) for branch, arrays in parts.items()}
+    for branch, width in widths.items():
+        if width is not None and found[branch] != width:
+            raise ValueError(f"{name} must have {width} features for the branch {branch!r}, got {found[branch]}")
+    each = [part for arrays in parts.values() for part in arrays]
+    matrix = np.empty((len(each[0][0]), sum(found.values())), dtype)
+    start = 0
+    for array, values, it in each:
+        block = matrix[:, start : start + array.shape[1]]
+        with np.errstate(all="ignore"):  # as in _as_rows
+            _fill(block, array)
+        if check_finite and array.dtype.kind == "f":
+            require_finite(block, it, source=values)
+        start += array.shape[1]
+    return matrix, found
+
+
+def _parts(
+    x: Any, columns: Mapping[str, Sequence[Any]], name: str, prepare: Callable[[str, Any, str], Any] | None
+) -> dict[str, list[tuple[Array, Any, str]]]:
+    """What each branch takes of a dict or a frame: arrays of two axes, what they were made of, what those are called.
+
+    Parameters
+    ----------
+    x, columns, name, prepare
+        As for :func:`named_inputs`.
+    """
+    there, get = dict.fromkeys(column_names(x)), getter(x, name)
+    wanted = {key for keys in columns.values() for key in keys}
     parts: dict[str, list[tuple[Array, Any, str]]] = {branch: [] for branch in columns}
     rows = None
     for branch, keys in columns.items():
@@ -286,7 +312,7 @@ def named_inputs(
             if key not in there:
                 near = nearest_names(str(key), [str(k) for k in there])
                 raise ValueError(f"{name} has no {key!r}, which the branch {branch!r} takes; {near}")
-            values, it = x[key] if by_key else column(x, key, name), f"{name}[{key!r}]"
+            values, it = get(key), f"{name}[{key!r}]"
             array = real_array(values if prepare is None else prepare(branch, values, it), it)
             array = array[:, None] if array.ndim == 1 else array
             if array.ndim != 2 or not array.shape[1]:
@@ -295,22 +321,11 @@ def named_inputs(
             if len(array) != rows:
                 raise ValueError(f"{name} must have as many rows under each name, got {rows} and {len(array)}")
             parts[branch].append((array, values, it))
-    if unused and by_key:
-        raise ValueError(f"{name} holds {unused[0]!r}, which no branch takes; {nearest_names(str(unused[0]), wanted)}")
-    found = {branch: sum(array.shape[1] for array, *_ in arrays) for branch, arrays in parts.items()}
-    for branch, width in widths.items():
-        if width is not None and found[branch] != width:
-            raise ValueError(f"{name} must have {width} features for the branch {branch!r}, got {found[branch]}")
-    matrix = np.empty((rows or 0, sum(found.values())), dtype)
-    start = 0
-    for array, values, it in (part for arrays in parts.values() for part in arrays):
-        block = matrix[:, start : start + array.shape[1]]
-        with np.errstate(all="ignore"):  # as in _as_rows
-            _fill(block, array)
-        if check_finite and array.dtype.kind == "f":
-            require_finite(block, it, source=values)
-        start += array.shape[1]
-    return matrix, found
+    unused = next((key for key in there if key not in wanted), None) if isinstance(x, Mapping) else None
+    if unused is not None:
+        near = nearest_names(str(unused), list(map(str, wanted)))
+        raise ValueError(f"{name} holds {unused!r}, which no branch takes; {near}")
+    return parts
 
 
 def _labels(y: Array, classes: int, loss: losses.Loss, name: str) -> npt.NDArray[np.int32]:

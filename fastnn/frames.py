@@ -7,6 +7,7 @@ Nothing is imported for a frame and nothing else is asked of one than its `colum
 from __future__ import annotations
 
 import reprlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from numbers import Real
@@ -53,52 +54,67 @@ def column_names(x: Any) -> list[Any]:
     return list(x) if isinstance(x, Mapping) else list(x.column_names if _is_table(x) else x.columns)
 
 
-def _reader(frame: Any) -> Callable[[int], Any]:
-    """What gives the column at a place: in frames of pandas and Arrow several columns may have one name."""
-    if _has(frame, "iloc"):
-        return lambda place: frame.iloc[:, place]
-    if _is_table(frame):
-        return list(frame.columns).__getitem__
-    names = column_names(frame)
-    return lambda place: frame[names[place]]
+class _Columns:
+    """The columns of a frame by their place: in frames of pandas and Arrow several may have one name.
+
+    Parameters
+    ----------
+    frame : data frame
+    name : str
+        What messages call it.
+    """
+
+    def __init__(self, frame: Any, name: str) -> None:
+        self._frame, self._name = frame, name
+        self.names = column_names(frame)
+        self._counts = Counter(self.names)
+
+    def called(self, place: int) -> str:
+        """What messages call a column."""
+        key = self.names[place]
+        return f"{self._name}[{key!r}]" if self._counts[key] == 1 else f"column {place} of {self._name} ({key!r})"
+
+    def at(self, place: int) -> Any:
+        """The column at a place."""
+        key = self.names[place]
+        if isinstance(key, str) and self._counts[key] == 1:  # which is faster
+            return self._frame[key]
+        if _has(self._frame, "iloc"):
+            return self._frame.iloc[:, place]
+        return self._frame.columns[place] if _is_table(self._frame) else self._frame[key]
+
+    def of(self, key: Any) -> Any:
+        """The column of a name; ValueError where several have it."""
+        if self._counts[key] > 1:
+            raise ValueError(f"{self._name} has {self._counts[key]} columns named {key!r}: give each a name of its own")
+        return self._frame[key] if isinstance(key, str) else self.at(self.names.index(key))
 
 
 def columns(frame: Any, name: str) -> Iterator[tuple[str, Any]]:
     """The columns of a frame that is called `name`, each after what messages call it."""
-    read = _reader(frame)
-    return ((called(frame, name, place), read(place)) for place in range(len(column_names(frame))))
-
-
-def column(values: Any, key: Any, name: str) -> Any:
-    """What is under one of the names in a dict of arrays or a data frame.
-
-    Raises
-    ------
-    ValueError
-        Where the frame has several columns of that name.
-    """
-    if isinstance(values, Mapping):
-        return values[key]
-    names = column_names(values)
-    if names.count(key) > 1:
-        raise ValueError(f"{name} has {names.count(key)} columns named {key!r}: give each a name of its own")
-    return _reader(values)(names.index(key))
+    those = _Columns(frame, name)
+    return ((those.called(place), those.at(place)) for place in range(len(those.names)))
 
 
 def called(values: Any, name: str, place: int) -> str:
     """What messages call a column: by its name where `values`, which are called `name`, is a frame; else the whole."""
-    if not is_frame(values):
-        return name
-    names = column_names(values)
-    key = names[place]
-    return f"{name}[{key!r}]" if names.count(key) == 1 else f"column {place} of {name} ({key!r})"
+    return _Columns(values, name).called(place) if is_frame(values) else name
+
+
+def getter(values: Any, name: str) -> Callable[[Any], Any]:
+    """What gives the column of a name in a dict of arrays or a data frame.
+
+    It raises ValueError where a frame has several columns of the name.
+    """
+    return values.__getitem__ if isinstance(values, Mapping) else _Columns(values, name).of
 
 
 def by_column(values: Any, names: Sequence[str], name: str) -> Any:
     """The columns of a data frame that have one of the names, as a dict; what is no frame as it is."""
     if not is_frame(values):
         return values
-    return {key: column(values, key, name) for key in dict.fromkeys(column_names(values)) if key in names}
+    get = getter(values, name)
+    return {key: get(key) for key in dict.fromkeys(column_names(values)) if key in names}
 
 
 def check_collected(values: Any, name: str) -> None:
@@ -122,7 +138,7 @@ def as_array(values: Any, name: str) -> Array:
     if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
         raise ValueError(f"{name} has masked values, whose mask would be lost: fill them first, as with its filled()")
     try:
-        if hasattr(values, "__dlpack__") and not hasattr(values, "__array__"):
+        if not hasattr(values, "__array__") and hasattr(values, "__dlpack__"):
             return np.from_dlpack(values)
         return np.asarray(values)
     except MemoryError:
@@ -194,9 +210,10 @@ def _is_plain(frame: Any, name: str) -> bool:
 
     Of a frame that knows its dtypes one column of each is looked at.
     """
-    places, read = range(len(column_names(frame))), _reader(frame)
+    those = _Columns(frame, name)
+    places = range(len(those.names))
     kinds = dict(zip(getattr(frame, "dtypes", places), places, strict=True))
-    probes = [as_array(read(place)[:0], called(frame, name, place)) for place in kinds.values()]
+    probes = [as_array(those.at(place)[:0], those.called(place)) for place in kinds.values()]
     return all(probe.dtype.kind in REAL and probe.ndim == 1 for probe in probes)
 
 
