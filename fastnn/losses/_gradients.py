@@ -109,9 +109,11 @@ def warn_of_wrong_gradient(
             right = abs(change - said) <= _WRONG * max(abs(change), abs(said)) + bent + noise
             if right or not change or not np.isfinite([change, said, bent]).all():
                 return
-            back = moved(-step)[0]
-            if abs(change + back) > _WRONG * abs(change) + bent or float(loss.evaluated(*copies())[0].sum()) != now:
-                return
+            loose = _WRONG * abs(change) + bent + noise
+            if abs(change + moved(-step)[0]) > loose or abs(change - 2 * moved(step / 2)[0]) > loose:
+                return  # a jump
+            if float(loss.evaluated(*copies())[0].sum()) != now:
+                return  # noise
     except Exception:  # noqa: BLE001  # outputs that the model did not give are no fault of the loss
         return
     warn(
