@@ -235,3 +235,35 @@ def test_cython_code_can_embed_it(tmp_path):
         [sys.executable, "-c", textwrap.dedent(program)], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+WHOLE_NUMBERS = {
+    "Embedding": lambda: [layers.Embedding(5, 3)],
+    "Embedding, Dense": lambda: [layers.Embedding(5, 3), layers.Dense(2)],
+    "one_hot": lambda: [layers.CategoryEncoding(5, "one_hot")],
+    "multi_hot": lambda: [layers.CategoryEncoding(5, "multi_hot")],
+    "count": lambda: [layers.CategoryEncoding(5, "count")],
+    "Discretization": lambda: [layers.Discretization([0.0, 1.0, 2.0])],
+    "Discretization, one_hot": lambda: [layers.Discretization([0.0, 1.0, 2.0], output_mode="one_hot")],
+    "Dense": lambda: [layers.Dense(3, "relu")],
+}
+ODD = [1.5, 4.9, 0.99, -1.0, -0.5, -0.0, 5.0, 1e9, 2.0**24, 2.0**31, 2.0**63, 1e-40, -1e-40, 1e-310, 4.0000005]
+ODD += [np.nan, np.inf, -np.inf]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("stack", WHOLE_NUMBERS.values(), ids=WHOLE_NUMBERS)
+def test_odd_numbers_give_what_predict_gives_or_nan_where_it_raises(stack, dtype):
+    model = fastnn.Sequential([fastnn.Input((2,), dtype=dtype), *stack()])
+    predictor = model.freeze()
+    right = np.array([[1, 3]], dtype)
+    for value in np.array(ODD, dtype):
+        x = np.array([[1, 3], [1, value], [3, 1]], dtype)
+        answer = predictor(x)
+        np.testing.assert_array_equal(answer[:1], model.predict(right, verbose=0), err_msg=str(value))
+        try:
+            expected = model.predict(x, verbose=0)
+        except ValueError:
+            assert not np.isfinite(answer[1]).all(), value
+        else:
+            np.testing.assert_array_equal(answer, expected, err_msg=str(value))
