@@ -54,18 +54,34 @@ __all__ = [
 
 # Standard deviation of a unit normal cut off at two: the factor by which Keras widens its truncated normals.
 TRUNCATED_STDDEV = 0.87962566103423978
+PIECE = 2**20  # numbers that are drawn at a time: some milliseconds
 
 
 def _generator(seed: int | None) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(utils.next_seed() if seed is None else seed))
 
 
+def _filled(shape: tuple[int, ...], draw: Callable[[int], npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
+    """As many numbers as the shape holds, some at a time, so that Ctrl-C need not wait for all of them.
+
+    `draw` gives the next n; how many it is asked for at once does not change them.
+    """
+    values = np.empty(shape)
+    flat = values.reshape(-1)
+    for start in range(0, flat.size, PIECE):
+        piece = flat[start : start + PIECE]
+        piece[:] = draw(piece.size)
+    return values
+
+
 def _truncated_normal(generator: np.random.Generator, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
-    values = generator.standard_normal(shape)
-    outside = np.abs(values) > 2
-    while outside.any():
-        values[outside] = generator.standard_normal(int(outside.sum()))
-        outside = np.abs(values) > 2
+    values = _filled(shape, generator.standard_normal)
+    flat = values.reshape(-1)
+    beyond = [start + np.flatnonzero(np.abs(flat[start : start + PIECE]) > 2) for start in range(0, flat.size, PIECE)]
+    outside = np.concatenate([np.empty(0, np.intp), *beyond])
+    while outside.size:
+        flat[outside] = generator.standard_normal(outside.size)
+        outside = outside[np.abs(flat[outside]) > 2]
     return values
 
 
@@ -187,7 +203,7 @@ class RandomNormal(Initializer):
         self.mean, self.stddev = number("mean", mean, -math.inf), number("stddev", stddev, 0.0)
 
     def _draw(self, shape: tuple[int, ...], generator: Any) -> npt.NDArray[np.float64]:
-        return self.mean + self.stddev * generator.standard_normal(shape)
+        return _filled(shape, lambda n: self.mean + self.stddev * generator.standard_normal(n))
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -217,7 +233,7 @@ class RandomUniform(Initializer):
             raise ValueError(f"minval must be at most maxval, got {minval} and {maxval}")
 
     def _draw(self, shape: tuple[int, ...], generator: Any) -> npt.NDArray[np.float64]:
-        return generator.uniform(self.minval, self.maxval, shape)
+        return _filled(shape, lambda n: generator.uniform(self.minval, self.maxval, n))
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -317,7 +333,7 @@ class Orthogonal(Initializer):
         if len(shape) < 2:
             raise ValueError(f"Orthogonal needs a parameter of at least two axes, got one of shape {shape}")
         rows, columns = math.prod(shape[:-1]), shape[-1]
-        vectors = generator.standard_normal((min(rows, columns), max(rows, columns)))
+        vectors = _filled((min(rows, columns), max(rows, columns)), generator.standard_normal)
         _make_orthonormal(vectors)
         return self.gain * (vectors if rows < columns else vectors.T).reshape(shape)
 
@@ -426,10 +442,10 @@ class VarianceScaling(Initializer):
         deviation = math.sqrt(self.scale / max(1.0, fan))
         if self.distribution == "uniform":
             limit = math.sqrt(3) * deviation
-            return generator.uniform(-limit, limit, shape)
+            return _filled(shape, lambda n: generator.uniform(-limit, limit, n))
         if self.distribution == "truncated_normal":
             return _truncated_normal(generator, shape) * (deviation / TRUNCATED_STDDEV)
-        return generator.standard_normal(shape) * deviation
+        return _filled(shape, lambda n: generator.standard_normal(n) * deviation)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
