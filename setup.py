@@ -87,7 +87,8 @@ class BuildEngine(build_ext):
         )[0].sources
         ext.include_dirs = [*INCLUDES, numpy.get_include()]
         ext.extra_compile_args = flags + ENGINE_FLAGS + openmp
-        ext.extra_link_args = ["-pthread", *openmp, *sanitize]
+        self.compiler.linker_so = [word for word in self.compiler.linker_so if not word.startswith("-Wl,-rpath")]
+        ext.extra_link_args = ["-pthread", *openmp, *sanitize, *self.hardening_flags()]
         if ext is engine:  # the others reach the kernels through pointers that it hands out
             ext.extra_objects, ext.sources = self.compile_sources(ext, flags, openmp), []
         super().build_extension(ext)
@@ -132,6 +133,11 @@ class BuildEngine(build_ext):
             return ["-fopenmp"]
         self.warn("the compiler cannot build with -fopenmp: building the serial library, which runs on one thread")
         return []
+
+    def hardening_flags(self):
+        """Addresses that only the loader writes are read-only once it is done, where the linker knows how."""
+        flags = ["-Wl,-z,relro", "-Wl,-z,now"]
+        return flags if self.probe("int probe;\n", flags, link=True) else []
 
     def probe(self, code, flags=(), *, link=False):
         """Whether the compiler accepts this code with these flags, and with `link` the linker too."""

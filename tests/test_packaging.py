@@ -6,6 +6,7 @@ The tests of an sdist and a wheel need them built: `python -m build` and FASTNN_
 import importlib.metadata
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -143,6 +144,18 @@ def test_extension_exports_its_init_function_only():
     listing = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     exported = [line.split()[0] for line in listing.splitlines()]
     assert [name for name in exported if not name.startswith("__asan_")] == ["PyInit__engine"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads ELF files")
+@pytest.mark.parametrize("module", [_engine, fastnn.predictor], ids=lambda module: module.__name__)
+def test_extensions_look_for_libraries_nowhere_and_are_read_only_once_loaded(module):
+    if shutil.which("readelf") is None:
+        pytest.skip("needs readelf, of binutils")
+    command = ["readelf", "--wide", "--dynamic", "--segments", module.__file__]
+    listing = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert re.findall(r"\((?:RUNPATH|RPATH)\)", listing) == []
+    assert "GNU_RELRO" in listing
+    assert re.search(r"\((?:FLAGS|FLAGS_1|BIND_NOW)\).*(?:BIND_NOW|NOW)|\(BIND_NOW\)", listing)
 
 
 def run_python(code):
