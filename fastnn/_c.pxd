@@ -206,7 +206,7 @@ cdef extern from "fastnn.h" nogil:
     int fnn_all_finite(const fnn_kernels *kernels, int is_double, const void *x, ptrdiff_t stride, size_t rows,
                        size_t columns, int threads)
     int fnn_openmp()
-    int fnn_prepare_threads()
+    int fnn_prepare_threads(int *threads)
+    unsigned fnn_forks()
     int fnn_allowed_threads(int threads)
-    void fnn_before_fork()
     const char *fnn_compiler()

@@ -95,6 +95,7 @@ cdef class Lock:
 
     cdef int change(self) except -1:
         cdef unsigned long me = <unsigned long>PyThread_get_thread_ident()
+        _notice_fork()
         if self._owner == me:
             if self._running:
                 raise RuntimeError(_INSIDE)
@@ -111,6 +112,7 @@ cdef class Lock:
 
     cdef int read(self) except -1:
         cdef unsigned long me = <unsigned long>PyThread_get_thread_ident()
+        _notice_fork()
         if self._owner == me and not self._lent:
             if self._running:
                 raise RuntimeError(_INSIDE)

@@ -9,7 +9,7 @@ from libc.math cimport ceil
 from libc.string cimport memset
 
 from fastnn._c cimport (
-    FNN_MAX_THREADS, fnn_allowed_threads, fnn_before_fork, fnn_compiler, fnn_end_turn, fnn_isa_allows_unit,
+    FNN_MAX_THREADS, fnn_allowed_threads, fnn_compiler, fnn_end_turn, fnn_forks, fnn_isa_allows_unit,
     fnn_isa_available, fnn_isa_kernels, fnn_isa_name, fnn_kernels, fnn_next_turn, fnn_openmp, fnn_pace,
     fnn_prepare_threads, fnn_run, fnn_turn,
 )
@@ -73,7 +73,7 @@ def _quotas(root="/"):
 
 def _pick_threads():
     """As many as OMP_NUM_THREADS says, else as processors this process may use, by its affinity and its quotas."""
-    cores = fnn_prepare_threads()
+    cores = fnn_prepare_threads(&_threads)
     text = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     threads = int(text) if text.isdigit() else 0
     if threads == 0:
@@ -87,6 +87,23 @@ def _checked_threads(n):
     return int(n) if fnn_openmp() else 1
 
 
+cdef unsigned _forks = 0  # of which this module knows
+
+
+cdef int _notice_fork() except -1:
+    """In a child, before locks or threads are used: no model waits for lost threads, and no block of theirs is open.
+
+    It begins with one thread, as processes often fork to share out the cores.
+    """
+    global _forks, _lasting
+    if _forks != fnn_forks():
+        _forks = fnn_forks()
+        _lasting = 1
+        _blocks.clear()
+        _renew_locks()
+    return 0
+
+
 def set_num_threads(n):
     """Set the number of threads that the engine may use, for the whole process.
 
@@ -97,6 +114,7 @@ def set_num_threads(n):
     """
     global _lasting
     n = _checked_threads(n)
+    _notice_fork()
     if _blocks:
         _blocks[-1][0] = n  # until that block ends
     else:
@@ -107,6 +125,7 @@ def set_num_threads(n):
 def open_block(n):
     """The block of a ``with num_threads(n)``, for close_block."""
     block = [_checked_threads(n)]
+    _notice_fork()
     _blocks.append(block)
     _use_last_block()
     return block
@@ -114,6 +133,7 @@ def open_block(n):
 
 def close_block(block):
     """The number is again that of the block before, or of the one that was opened later and is still open."""
+    _notice_fork()
     for k in range(len(_blocks)):
         if _blocks[k] is block:
             del _blocks[k]
@@ -132,21 +152,8 @@ def get_num_threads():
     return fnn_allowed_threads(_threads)
 
 
-def _before_fork():
-    fnn_before_fork()
-
-
-def _after_fork():
-    """One thread to begin with, as processes often fork to share out the cores; no model waits for lost threads."""
-    _blocks.clear()
-    set_num_threads(1)
-    _renew_locks()
-
-
 _pick_isa()
 _pick_threads()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_child=_after_fork)
 
 
 def build_info():

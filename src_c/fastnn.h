@@ -291,15 +291,17 @@ int fnn_isa_allows_unit(int isa);
 const char *fnn_compiler(void); /* the compiler that built this, with its version */
 int fnn_openmp(void);           /* 1 if built with OpenMP */
 
-/* Once, at import: notes how many threads OpenMP would use. Returns the processors it found, before it bound any thread. */
-int fnn_prepare_threads(void);
+/* Once, at import: notes how many threads OpenMP would use, and sees to it that a forked child can use them, in whatever way
+ * it was forked: *threads, the number that the process has chosen, is 1 in a child. Returns the processors that OpenMP found,
+ * before it bound any thread. */
+int fnn_prepare_threads(int *threads);
+
+/* How many forks lie between the process that loaded this and the calling one: another number says that the threads that were
+ * there, and so the owners of locks, are gone. */
+unsigned fnn_forks(void);
 
 /* So many threads, or fewer if OpenMP's limit has been lowered since, as threadpoolctl does. */
 int fnn_allowed_threads(int threads);
-
-/* Before this thread forks: ends the threads that wait for its next parallel region. They would not live on in the child, which
- * would wait for them for ever (GNU OpenMP; others look after themselves). */
-void fnn_before_fork(void);
 
 /* ---- a network and its memory ---- */
 

@@ -1,9 +1,16 @@
-#if !defined(_POSIX_C_SOURCE)
-#define _POSIX_C_SOURCE 200809L
+#if !defined(_GNU_SOURCE)
+#define _GNU_SOURCE /* the clock and the threads of POSIX, and the numbers of Linux's threads */
 #endif
 #include "team.h"
 
+#include <sched.h>
+#include <signal.h>
 #include <time.h>
+
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 #if defined(_OPENMP)
 #include <omp.h>
@@ -58,11 +65,44 @@ void fnn_restore_mode(unsigned long mode) {
 }
 #endif
 
+/* ---- processes: what a fork leaves of threads ---- */
+
+static atomic_uint forks; /* between the first process and this one */
+static int *chosen_threads;
+
 #if defined(_OPENMP)
-static int usual_threads = 0; /* OpenMP's limit at import: a lower one now is somebody's wish */
+static int usual_threads = 0;               /* OpenMP's limit at import: a lower one now is somebody's wish */
+static _Thread_local int ready_threads = 1; /* of OpenMP's, that wait for the next parallel region of this one */
 #endif
 
-int fnn_prepare_threads(void) {
+/* Before a thread forks: ends the threads that wait for its next parallel region. They would not live on in the child, which
+ * would wait for them for ever (GNU OpenMP; others look after themselves). What other threads have is of no concern: they
+ * are not in the child. */
+static void before_fork(void) {
+#if defined(_OPENMP)
+#if defined(__GNUC__) && __GNUC__ >= 9 && !defined(__clang__)
+    omp_pause_resource_all(omp_pause_hard);
+#endif
+    ready_threads = 1;
+#endif
+}
+
+static void in_child(void) {
+    atomic_fetch_add(&forks, 1);
+    if (chosen_threads) {
+        *chosen_threads = 1;
+    }
+}
+
+unsigned fnn_forks(void) {
+    return atomic_load_explicit(&forks, memory_order_relaxed);
+}
+
+int fnn_prepare_threads(int *threads) {
+    if (!chosen_threads) {
+        pthread_atfork(before_fork, NULL, in_child);
+    }
+    chosen_threads = threads;
 #if defined(_OPENMP)
     usual_threads = omp_get_max_threads();
     return omp_get_num_procs();
@@ -81,11 +121,64 @@ int fnn_allowed_threads(int threads) {
 #endif
 }
 
-void fnn_before_fork(void) {
-#if defined(_OPENMP) && defined(__GNUC__) && __GNUC__ >= 9 && !defined(__clang__)
-    omp_pause_resource_all(omp_pause_hard);
+#if defined(_OPENMP)
+/* ---- threads that the system may refuse ---- */
+
+typedef struct {
+    pthread_mutex_t *gate;
+    pthread_t thread;
+    long number; /* the system's, where it has one */
+} trial_thread;
+
+static void *wait_at_gate(void *context) {
+    trial_thread *trial = context;
+#if defined(__linux__)
+    trial->number = syscall(SYS_gettid);
+#endif
+    pthread_mutex_lock(trial->gate);
+    pthread_mutex_unlock(trial->gate);
+    return NULL;
+}
+
+/* A thread that was waited for still counts against the limits of its process for a moment. */
+static void wait_until_gone(const trial_thread *trial) {
+#if defined(__linux__)
+    for (int k = 0; k < 1000 && syscall(SYS_tgkill, getpid(), trial->number, 0) == 0; k++) {
+        sched_yield();
+    }
+#else
+    (void)trial;
 #endif
 }
+
+/* As many of `threads` threads as there can be now, the calling one among them. OpenMP ends the process where it cannot make
+ * one; so where it would have to, as many are made before it and all at once. Nothing is tried where they are there already. */
+static int obtainable_threads(int threads) {
+    trial_thread trials[FNN_MAX_THREADS];
+    pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
+    int count = 0;
+    if (threads <= ready_threads) {
+        return threads;
+    }
+    pthread_mutex_lock(&gate);
+    while (count < threads - 1) {
+        trials[count] = (trial_thread){.gate = &gate};
+        if (pthread_create(&trials[count].thread, NULL, wait_at_gate, &trials[count])) {
+            break;
+        }
+        count++;
+    }
+    pthread_mutex_unlock(&gate);
+    for (int k = 0; k < count; k++) {
+        pthread_join(trials[k].thread, NULL);
+    }
+    for (int k = 0; k < count; k++) {
+        wait_until_gone(&trials[k]);
+    }
+    pthread_mutex_destroy(&gate);
+    return count + 1;
+}
+#endif
 
 static void run_worker(void (*worker)(void *context, int thread), void *context, int thread) {
     const unsigned long mode = fnn_flush_denormals();
@@ -106,6 +199,9 @@ void fnn_team_run(fnn_team *team, int threads, void (*start)(void *context), voi
         threads = FNN_MAX_THREADS;
     }
     if (threads > 1) {
+        threads = obtainable_threads(threads);
+    }
+    if (threads > 1) {
         pthread_mutex_init(&team->mutex, NULL);
         pthread_cond_init(&team->woken, NULL);
         if (threads > omp_get_num_procs()) {
@@ -124,6 +220,7 @@ void fnn_team_run(fnn_team *team, int threads, void (*start)(void *context), voi
             }
             run_worker(worker, context, omp_get_thread_num());
         }
+        ready_threads = threads;
         pthread_cond_destroy(&team->woken);
         pthread_mutex_destroy(&team->mutex);
         return;
