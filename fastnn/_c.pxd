@@ -177,7 +177,7 @@ cdef extern from "fastnn.h" nogil:
     int fnn_wants_unit(const fnn_model *model)
     void fnn_link(fnn_op *ops, size_t count)
     size_t fnn_workspace_bytes(const fnn_model *model, size_t batch, int threads)
-    size_t fnn_scratch_bytes(const fnn_model *model, int threads)
+    size_t fnn_scratch_bytes(const fnn_model *model, size_t rows, int threads)
     size_t fnn_large_side(const fnn_model *model, size_t batch)
     size_t fnn_stripes(const fnn_model *model, fnn_stripe *stripes)
     size_t fnn_tile_sums(const fnn_model *model)

@@ -474,7 +474,7 @@ int fnn_wants_unit(const fnn_model *model);
 
 /* Sizes in bytes or elements that the caller allocates; SIZE_MAX where a product overflows. */
 size_t fnn_workspace_bytes(const fnn_model *model, size_t batch, int threads); /* for fnn_train; 64-byte aligned */
-size_t fnn_scratch_bytes(const fnn_model *model, int threads);                 /* for fnn_infer */
+size_t fnn_scratch_bytes(const fnn_model *model, size_t rows, int threads);    /* for fnn_infer of up to so many rows */
 size_t fnn_tile_sums(const fnn_model *model);                                  /* doubles of run->tile_sums */
 /* Inputs and outputs from which, with batches of so many rows, training takes a kernel of fewer than FNN_LARGE_SIZE
  * elements as a large one; SIZE_MAX where there are none. The bits of a step depend on it: it knows no threads. */

@@ -66,8 +66,8 @@ static size_t inference_bytes(const fnn_model *model, size_t rows) {
                             : fnn_lay_out_f32(model, rows, 1, 0, bump, &w32);
 }
 
-size_t fnn_scratch_bytes(const fnn_model *model, int threads) {
-    return fnn_multiply(inference_bytes(model, infer_tile_height(model)), (size_t)threads);
+size_t fnn_scratch_bytes(const fnn_model *model, size_t rows, int threads) {
+    return fnn_multiply(inference_bytes(model, at_most(rows, infer_tile_height(model))), (size_t)threads);
 }
 
 static void clear_sums(const fnn_model *model, fnn_run *run) {
