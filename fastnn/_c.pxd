@@ -7,7 +7,7 @@ cdef extern from "fastnn.h" nogil:
     enum:
         FNN_ALIGNMENT, FNN_PADDING, FNN_MAX_THREADS, FNN_SLOTS
         FNN_LOSS, FNN_BACKWARD, FNN_UPDATE, FNN_INPUT_GRADIENT, FNN_TRAINING, FNN_CHECK
-        FNN_STOPPED, FNN_NOT_FINITE, FNN_NUMBERS, FNN_KERNEL, FNN_BIAS, FNN_FUNCTION_METRIC
+        FNN_STOPPED, FNN_NOT_FINITE, FNN_OUTSIDE, FNN_LABEL, FNN_ROW, FNN_NUMBERS, FNN_KERNEL, FNN_BIAS, FNN_FUNCTION_METRIC
     ctypedef struct fnn_product_f32:
         const float *const *a
         int by_depth
@@ -124,7 +124,7 @@ cdef extern from "fastnn.h" nogil:
         ptrdiff_t weight_stride
         size_t weight_columns
         const int64_t *order
-        size_t rows
+        size_t rows, available
         const int64_t *starts
         const int32_t *columns
         const void *values
@@ -148,6 +148,10 @@ cdef extern from "fastnn.h" nogil:
         void *context
     ctypedef struct fnn_pace:
         pass
+    ctypedef struct fnn_outside:
+        int what
+        int64_t value
+        size_t bound
     ctypedef struct fnn_run:
         int passes
         int threads
@@ -162,6 +166,7 @@ cdef extern from "fastnn.h" nogil:
         double *sums
         double *tile_sums
         int64_t first_nonfinite
+        fnn_outside outside
         const void *output_gradient
         void *output
         void *input_gradient

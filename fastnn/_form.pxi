@@ -49,6 +49,7 @@ cdef class _Form:
             data.x_stride = cnp.PyArray_STRIDE(xs, 0) // cnp.PyArray_ITEMSIZE(xs)
             data.rows = cnp.PyArray_DIM(xs, 0)
         cdef size_t available = data.rows
+        data.available = available
         if y is not None:
             self._check_targets(y, available, data)
         if weights is not None:

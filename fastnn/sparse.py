@@ -32,7 +32,7 @@ class SparseRows:
 
     Notes
     -----
-    Made by :func:`from_scipy` alone, which has checked the arrays: the engine trusts them.
+    Made by :func:`from_scipy` alone, which has checked the arrays and has copied `starts`: the engine trusts these.
     """
 
     __slots__ = ("_most", "columns", "features", "starts", "values")
@@ -89,7 +89,8 @@ def _arrays(matrix: Any, name: str) -> tuple[Array, Array, Array]:
         raise ValueError(f"{name}'s indptr must hold {matrix.shape[0] + 1} numbers, one more than rows")
     if columns.dtype.itemsize > 4 and len(columns) and not 0 <= columns.min() <= columns.max() <= MAX_COLUMNS:
         raise ValueError(f"{name}'s indices must lie between 0 and {matrix.shape[1] - 1}")
-    return _in_place(starts, np.int64), _in_place(columns, np.int32), values
+    # Starts are a copy: nobody changes them under the engine, which looks at columns again wherever it reads them.
+    return np.array(starts, np.int64), _in_place(columns, np.int32), values
 
 
 def _in_place(array: Array, dtype: Any) -> Array:

@@ -26,7 +26,16 @@ typedef enum {
     FNN_OK = 0,
     FNN_STOPPED = 1,    /* the progress function asked to stop; the last finished step stands */
     FNN_NOT_FINITE = 2, /* FNN_CHECK has found something in x */
+    FNN_OUTSIDE = 3, /* an index among the data lies outside its bounds (fnn_outside); the last finished step stands */
 } fnn_status;
+
+/* The index that ended a run with FNN_OUTSIDE. What a caller checked before may have been changed since, by another thread or by
+ * its own progress function: so each index is compared with its bound where it is read. */
+typedef struct {
+    enum { FNN_LABEL = 0, FNN_ROW = 1, FNN_COLUMN = 2 } what; /* a label, of `order`, a column of a sparse x */
+    int64_t value;
+    size_t bound; /* it should lie between 0 and this, exclusive */
+} fnn_outside;
 
 typedef enum {
     FNN_OP_DENSE = 0,
@@ -142,6 +151,12 @@ typedef struct {
 /* Whether rows with this label count for nothing: a sparse cross-entropy may ignore one class. */
 static inline int fnn_ignores(const fnn_head *head, int32_t label) {
     return !head->target_columns && head->numbers[0] != 0 && (double)label == head->numbers[1];
+}
+
+/* Whether a label is one of the head's classes. A run ends at one that is not, unless the loss ignores it: then no metric
+ * counts its row either. */
+static inline int fnn_is_class(const fnn_head *head, int32_t label) {
+    return (size_t)(uint32_t)label < head->columns;
 }
 
 /* A metric of a head: numbers that grow row by row, from which its value is computed. */
@@ -368,7 +383,7 @@ typedef struct {
     size_t batch_entries, row_entries; /* of a sparse x: the most of a batch, and about those of a row */
 } fnn_model;
 
-/* Rows of data. Strides count elements. `order`: row numbers, or NULL for 0, 1, 2 ... Targets, labels
+/* Rows of data. Strides count elements. `order`: `rows` row numbers below `available`, or NULL for 0, 1, 2 ... Targets, labels
  * and weights as the heads need them; weights: one of a row for all heads (weight_columns 1), or one for each; NULL: 1.
  * A sparse x (x is NULL): row i has values[starts[i]] ... values[starts[i + 1] - 1] at the columns beside them, which rise
  * and lie within the inputs of the first op: fnn_check_sparse. */
@@ -383,7 +398,7 @@ typedef struct {
     ptrdiff_t weight_stride;
     size_t weight_columns;
     const int64_t *order;
-    size_t rows;
+    size_t rows, available;
     const int64_t *starts;
     const int32_t *columns;
     const void *values;
@@ -453,6 +468,7 @@ typedef struct {
     int64_t first_nonfinite;     /* out: the first step with a loss that is not finite, or -1 */
     const void *output_gradient; /* (rows, outputs), contiguous: starts FNN_BACKWARD where FNN_LOSS is absent */
     void *output;         /* (rows, outputs), contiguous: where a run without FNN_LOSS puts its result, or NULL */
+    fnn_outside outside;         /* out with FNN_OUTSIDE */
     void *input_gradient; /* (rows, inputs), contiguous: for FNN_INPUT_GRADIENT */
 } fnn_run;
 

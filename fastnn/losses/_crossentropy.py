@@ -135,6 +135,7 @@ class SparseCategoricalCrossentropy(_Crossentropy):
         The model's outputs are logits, with p their softmax.
     ignore_class : int, optional
         Rows with this label, which may be any integer, count for nothing: the loss is the mean over the others.
+        Where it is no class of the outputs, metrics leave these rows out as well.
     reduction, name : str
         As for :class:`Loss`.
 
