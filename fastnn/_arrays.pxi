@@ -7,8 +7,8 @@ from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.string cimport memmove
 
 from fastnn._c cimport (
-    FNN_ALIGNMENT, FNN_PADDING, FNN_SPARSE_COLUMN, FNN_SPARSE_STARTS, FNN_SPARSE_UNSORTED, fnn_all_finite,
-    fnn_check_sparse, fnn_epoch_order, fnn_product_f32, fnn_product_f64,
+    FNN_ALIGNMENT, FNN_PADDING, FNN_SPARSE_COLUMN, FNN_SPARSE_STARTS, FNN_SPARSE_UNSORTED, FNN_STOPPED, fnn_all_finite,
+    fnn_check_sparse, fnn_epoch_order, fnn_product_f32, fnn_product_f64, fnn_progress,
 )
 
 
@@ -76,13 +76,20 @@ def all_finite(cnp.ndarray x not None):
     cdef ptrdiff_t stride = cnp.PyArray_STRIDE(x, 0) // cnp.PyArray_ITEMSIZE(x)
     cdef size_t rows = cnp.PyArray_DIM(x, 0), columns = cnp.PyArray_DIM(x, 1)
     cdef void *data = _data(x)
-    cdef int threads = _threads, finite
+    cdef int threads = _threads, status
+    cdef _Reporter reporter = None
+    cdef const fnn_progress *progress = NULL
     if rows > 1 and <size_t>stride == columns:  # one long row takes the wide path
         if rows * columns <= 4096:
             columns, rows = rows * columns, 1
+    if <double>rows * columns > _LONG:
+        reporter = _Reporter(None, 0)
+        progress = reporter.pointer()
     with nogil:
-        finite = fnn_all_finite(_kernels, is_double, data, stride, rows, columns, threads)
-    return bool(finite)
+        status = fnn_all_finite(_kernels, is_double, data, stride, rows, columns, threads, progress)
+    if status == FNN_STOPPED:
+        reporter.raise_kept()
+    return status == 0
 
 
 SPARSE_UNSORTED, SPARSE_STARTS, SPARSE_COLUMN = FNN_SPARSE_UNSORTED, FNN_SPARSE_STARTS, FNN_SPARSE_COLUMN

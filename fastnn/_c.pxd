@@ -7,7 +7,8 @@ cdef extern from "fastnn.h" nogil:
     enum:
         FNN_ALIGNMENT, FNN_PADDING, FNN_MAX_THREADS, FNN_SLOTS
         FNN_LOSS, FNN_BACKWARD, FNN_UPDATE, FNN_INPUT_GRADIENT, FNN_TRAINING, FNN_CHECK
-        FNN_STOPPED, FNN_NOT_FINITE, FNN_OUTSIDE, FNN_LABEL, FNN_ROW, FNN_NUMBERS, FNN_KERNEL, FNN_BIAS, FNN_FUNCTION_METRIC
+        FNN_STOPPED, FNN_NOT_FINITE, FNN_OUTSIDE, FNN_LABEL, FNN_ROW, FNN_NUMBERS, FNN_KERNEL, FNN_BIAS
+        FNN_FUNCTION_METRIC
     ctypedef struct fnn_product_f32:
         const float *const *a
         int by_depth
@@ -195,6 +196,7 @@ cdef extern from "fastnn.h" nogil:
         uint64_t seed, epoch
         fnn_run run
         void *workspace
+        int status
     int fnn_train_many(fnn_member *members, size_t count, int threads, int64_t *orders, size_t most_rows,
                        const fnn_progress *progress)
     void fnn_epoch_order(uint64_t seed, uint64_t epoch, size_t rows, int64_t *order)
@@ -202,14 +204,15 @@ cdef extern from "fastnn.h" nogil:
     void fnn_apply_gradients(const fnn_model *model, fnn_run *run, void *workspace)
     double fnn_learning_rate(const fnn_schedule *schedule, int64_t step)
     int fnn_stores_gradients(const fnn_hyperparameters *optimizer)
+    int fnn_takes_long(const fnn_model *model, size_t batch)
     size_t fnn_penalty_bytes(const fnn_model *model)
-    double fnn_penalty(const fnn_model *model, void *scratch)
+    int fnn_penalty(const fnn_model *model, void *scratch, const fnn_progress *progress, double *penalty)
     int fnn_infer(const fnn_model *model, const fnn_data *data, fnn_run *run, void *scratch)
     ctypedef struct fnn_predictor:
         pass
     void fnn_freeze(const fnn_model *model, const int *threads, fnn_predictor *predictor)
     int fnn_all_finite(const fnn_kernels *kernels, int is_double, const void *x, ptrdiff_t stride, size_t rows,
-                       size_t columns, int threads)
+                       size_t columns, int threads, const fnn_progress *progress)
     int fnn_openmp()
     int fnn_prepare_threads(int *threads)
     unsigned fnn_forks()

@@ -11,26 +11,45 @@ from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memset
 
 from fastnn._c cimport (
-    FNN_BACKWARD, FNN_CHECK, FNN_INPUT_GRADIENT, FNN_LOSS, FNN_NOT_FINITE, FNN_SLOTS,
-    FNN_STOPPED, FNN_TRAINING, FNN_UPDATE, fnn_apply_gradients, fnn_data, fnn_freeze, fnn_head, fnn_infer,
-    fnn_large_side, fnn_link, fnn_measure, fnn_member, fnn_model, fnn_op, fnn_pace, fnn_penalty, fnn_penalty_bytes,
-    fnn_predictor, fnn_rule, fnn_run, fnn_scratch_bytes, fnn_stores_gradients, fnn_stripe, fnn_stripes, fnn_tile_sums,
-    fnn_train, fnn_train_many, fnn_wants_unit, fnn_workspace_bytes,
+    FNN_BACKWARD, FNN_CHECK, FNN_INPUT_GRADIENT, FNN_LABEL, FNN_LOSS, FNN_NOT_FINITE, FNN_OUTSIDE,
+    FNN_ROW, FNN_SLOTS, FNN_STOPPED, FNN_TRAINING, FNN_UPDATE, fnn_apply_gradients, fnn_data, fnn_freeze, fnn_head,
+    fnn_infer, fnn_large_side, fnn_link, fnn_measure, fnn_member, fnn_model, fnn_op, fnn_outside, fnn_pace, fnn_penalty,
+    fnn_penalty_bytes, fnn_predictor, fnn_rule, fnn_run, fnn_scratch_bytes, fnn_stores_gradients, fnn_stripe,
+    fnn_stripes, fnn_takes_long, fnn_tile_sums, fnn_train, fnn_train_many, fnn_wants_unit, fnn_workspace_bytes,
 )
 
 cnp.import_array()
 
 include "_lock.pxi"
 include "_machine.pxi"
+include "_progress.pxi"
 include "_arrays.pxi"
 include "_form.pxi"
 include "_structs.pxi"
-include "_progress.pxi"
 include "_calls.pxi"
+
+cdef enum:
+    # Numbers to look at, or parameters times rows, from which a call may be interrupted: about a tenth of a millisecond
+    # of them. What lets Python look in costs as much as a row of a small network.
+    _LONG = 1 << 20
 
 
 class NotFiniteError(ValueError):
     """A run that was to check x found a NaN or an infinity there."""
+
+
+cdef int _raise_outside(const fnn_outside *outside) except -1:
+    """An index among the data was checked before the run, and was another when the engine read it.
+
+    Rows are not named: those of a run may be a part of the caller's, which alone knows where they lie.
+    """
+    last = <int64_t>outside.bound - 1
+    changed = "; data must not change while the model runs on them"
+    if outside.what == FNN_LABEL:
+        raise ValueError(f"y must hold labels from 0 to {last}, but one became {outside.value}{changed}")
+    if outside.what == FNN_ROW:
+        raise IndexError(f"order must hold rows from 0 to {last}, but one became {outside.value}{changed}")
+    raise ValueError(f"x's indices must lie between 0 and {last}, but one became {outside.value}{changed}")
 
 
 # ---- the engine ----
@@ -65,7 +84,7 @@ cdef class Engine:
     cdef public object functions
     cdef cnp.ndarray _predictor, _ops, _vectors, _rules, _stripes, _gradients, _workspace, _scratch
     cdef cnp.ndarray _heads, _measures, _constants, _tile_sums
-    cdef size_t _workspace_batch, _scratch_bytes_per_thread
+    cdef size_t _workspace_batch, _scratch_rows
     cdef int _last_passes, _workspace_threads, _scratch_threads, _optimizer, _compiled
     cdef readonly Lock lock
     cdef object __weakref__, _last_x, _slot_names, _trained
@@ -107,7 +126,6 @@ cdef class Engine:
         self.parameters = aligned_zeros(plan.size, self._form.dtype)
         self.model.parameters = _data(self.parameters)
         self._list_stripes(fnn_large_side(&self.model, 1))
-        self._scratch_bytes_per_thread = fnn_scratch_bytes(&self.model, 1)
 
     cdef int _list_stripes(self, size_t side) except -1:
         """Those of the kernels for this large_side; without memory for them all stays as it was."""
@@ -146,7 +164,6 @@ cdef class Engine:
     cdef int _forget_layout(self) except -1:
         """What is laid out in memory has changed: the next call takes new memory, and a forward pass is gone."""
         self._workspace = self._scratch = None
-        self._scratch_bytes_per_thread = fnn_scratch_bytes(&self.model, 1)
         self._last_rows = 0
         return 0
 
@@ -354,7 +371,7 @@ cdef class Engine:
             raise ValueError("batch_size must be at least 1, got 0")
         run.batch = min(batch_size, max(data.rows, 1))
         cdef _Reporter reporter = _Reporter(progress, self.model.sum_size)
-        run.progress = &reporter.progress
+        run.progress = reporter.pointer()
         run.pace = &self.pace
         cdef _Caller caller = None
         if self.functions is not None:
@@ -375,7 +392,7 @@ cdef class Engine:
         self._last_rows = 0
         if caller is not None:
             caller.raise_kept()
-        self._finish(reporter, status)
+        self._finish(reporter, status, &run)
         return sums, run.first_nonfinite
 
     def evaluate(self, x, y, progress=None, weights=None, size_t batch_size=32, bint check_finite=False):
@@ -428,28 +445,42 @@ cdef class Engine:
         cdef int status
         cdef void *memory
         cdef _Reporter reporter = None
-        # Below this a call ends before a signal could matter; a report object would cost as much as a row.
-        if data.rows > 1024:
+        if self._is_long(data.rows):
             reporter = _Reporter(progress, self.model.sum_size if run.passes & FNN_LOSS else 0)
-            run.progress = &reporter.progress
+            run.progress = reporter.pointer()
         self._take_form(x, 0)
         run.threads = _threads if data.rows > 16 else 1
-        if self._scratch is None or self._scratch_threads < run.threads:
-            if self._scratch_bytes_per_thread > (<size_t>-1) // (2 * <size_t>run.threads):
-                raise MemoryError("the network is too wide for this machine's memory")
-            self._scratch = aligned_zeros(self._scratch_bytes_per_thread * run.threads, np.uint8)
-            self._scratch_threads = run.threads
+        if self._scratch is None or self._scratch_threads < run.threads or self._scratch_rows < data.rows:
+            self._make_scratch(data.rows, run.threads)
         memory = _data(self._scratch)
         with nogil:
             status = fnn_infer(&self.model, data, run, memory)
-        self._finish(reporter, status)
+        self._finish(reporter, status, run)
+
+    cdef bint _is_long(self, size_t rows):
+        return <double>rows * (self.model.parameter_size + self.model.inputs) > _LONG
+
+    cdef int _make_scratch(self, size_t rows, int threads) except -1:
+        """Room for so many rows, or for some more, as the next call may have them."""
+        cdef size_t room = 1, size
+        while room < rows and room < <size_t>1 << 30:
+            room *= 2
+        size = fnn_scratch_bytes(&self.model, room, threads)
+        if size > (<size_t>-1) // 2:
+            raise MemoryError("the network is too wide for this machine's memory")
+        self._scratch = None
+        self._scratch = aligned_zeros(size, np.uint8)
+        self._scratch_threads, self._scratch_rows = threads, room if room >= rows else <size_t>-1
+        return 0
 
     def forward(self, x, bint training=False):
         """The outputs for the rows of x, (rows, outputs); the activations stay for :meth:`backward`."""
         cdef fnn_data data
         cdef fnn_run run
+        cdef int status
         cdef void *memory
         cdef cnp.ndarray out
+        cdef _Reporter reporter = None
         self._enter()
         try:
             self._form.check(x, None, None, None, &data)
@@ -461,8 +492,13 @@ cdef class Engine:
             self._need_workspace(run.batch)
             run.threads = min(_threads, self._workspace_threads)
             memory = _data(self._workspace)
+            if self._is_long(data.rows):
+                reporter = _Reporter(None, 0)
+                run.progress = reporter.pointer()
+            self._last_rows = 0
             with nogil:
-                fnn_train(&self.model, &data, &run, memory)
+                status = fnn_train(&self.model, &data, &run, memory)
+            self._finish(reporter, status, &run)
             self._last_x, self._last_rows = x, data.rows  # the workspace points at the rows of x
             self._last_passes, self._last_changes = run.passes, self.lock.changes
             return out
@@ -475,8 +511,10 @@ cdef class Engine:
         Fills `gradients`; returns the gradient by the inputs, (rows, inputs), or None where they were sparse.
         """
         cdef fnn_run run
+        cdef int status
         cdef void *memory
         cdef cnp.ndarray input_gradient = None
+        cdef _Reporter reporter = None
         self._enter()
         try:
             if self._last_rows == 0 or self._last_changes != self.lock.changes:
@@ -497,8 +535,12 @@ cdef class Engine:
             self.model.gradients = _data(self.gradients)
             run.threads = min(_threads, self._workspace_threads)
             memory = _data(self._workspace)
+            if self._is_long(run.batch):
+                reporter = _Reporter(None, 0)
+                run.progress = reporter.pointer()
             with nogil:
-                fnn_train(&self.model, NULL, &run, memory)
+                status = fnn_train(&self.model, NULL, &run, memory)
+            self._finish(reporter, status, &run)
             return input_gradient
         finally:
             self._leave()
@@ -539,14 +581,21 @@ cdef class Engine:
     cdef double _penalty(self) except? -1:
         """The penalties of all parameters, for whoever has entered."""
         cdef double penalty
+        cdef int status
+        cdef _Reporter reporter = None
+        cdef const fnn_progress *progress = NULL
         cdef cnp.ndarray scratch = None
         cdef void *memory = NULL
         size = fnn_penalty_bytes(&self.model)
         if size:
             scratch = aligned_zeros(size, np.uint8)
             memory = _data(scratch)
+            reporter = _Reporter(None, 0)
+            progress = reporter.pointer()
         with nogil:
-            penalty = fnn_penalty(&self.model, memory)
+            status = fnn_penalty(&self.model, memory, progress, &penalty)
+        if status == FNN_STOPPED:
+            reporter.raise_kept()
         return penalty
 
     cdef int _check_compiled(self) except -1:
@@ -566,7 +615,8 @@ cdef class Engine:
 
     cdef int _place_gradients(self, const fnn_run *run) except -1:
         """Where a run puts gradients: nowhere, if each is used up as soon as it is there."""
-        if run.passes & FNN_UPDATE and not fnn_stores_gradients(&run.optimizer):
+        if run.passes & FNN_UPDATE and not fnn_stores_gradients(&run.optimizer) \
+                and not fnn_takes_long(&self.model, run.batch):
             self.model.gradients = NULL
         else:
             self.model.gradients = _data(self.gradients)
@@ -619,9 +669,11 @@ cdef class Engine:
             self.lock.change()
         return 0
 
-    cdef int _finish(self, _Reporter reporter, int status) except -1:
+    cdef int _finish(self, _Reporter reporter, int status, const fnn_run *run) except -1:
         if reporter is not None:
             reporter.raise_kept()
+        if status == FNN_OUTSIDE:
+            _raise_outside(&run.outside)
         if status == FNN_NOT_FINITE:
             raise NotFiniteError("x must be finite")
         if status == FNN_STOPPED:
@@ -687,6 +739,8 @@ def train_many(list engines not None, list arrays not None, list shuffles not No
             engine._take_state(&members[k].run)
             engine._last_rows = 0
             results.append((sums[k], members[k].run.first_nonfinite))
+            if members[k].status == FNN_OUTSIDE and reporter.type == NULL:
+                _raise_outside(&members[k].run.outside)
     finally:
         for engine in entered:
             engine._leave()

@@ -1,5 +1,7 @@
 # Between Python and a run in C: signals, and the caller's progress function. Part of _engine.pyx.
 
+import threading
+
 import numpy as np
 
 from cpython.exc cimport PyErr_CheckSignals, PyErr_Fetch, PyErr_Restore
@@ -57,9 +59,14 @@ cdef class _Reporter(_Called):
         self.progress.context = <void *>self
         self.progress.interval = 0.02
 
+    cdef const fnn_progress *pointer(self):
+        """NULL where nobody would look in: Python hands signals to its main thread alone."""
+        if self.function is None and threading.get_ident() != threading.main_thread().ident:
+            return NULL
+        return &self.progress
+
 
 ctypedef int (*_unchecked_report)(_Reporter, size_t, const double *) noexcept
-
 
 cdef int _report(void *context, size_t steps_done, const double *sums) noexcept nogil:
     with gil:

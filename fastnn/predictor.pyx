@@ -10,10 +10,14 @@ from libc.stddef cimport size_t
 cnp.import_array()
 
 
+include "_progress.pxi"
+
 cdef extern from "fastnn_predictor.h" nogil:
     ctypedef struct fnn_predictor:
         int (*run)(const fnn_predictor *predictor, const void *x, ptrdiff_t x_stride, size_t rows, void *y) \
             noexcept nogil
+        int (*run_watched)(const fnn_predictor *predictor, const void *x, ptrdiff_t x_stride, size_t rows, void *y,
+                           const void *progress) noexcept nogil
         size_t inputs, outputs
 
 cdef enum:
@@ -146,11 +150,16 @@ cdef class Predictor:
             _check_apart(rows, result)
         cdef const void *source = cnp.PyArray_DATA(rows)
         cdef void *target = cnp.PyArray_DATA(result)
+        cdef _Reporter reporter
+        cdef const fnn_progress *progress
         if <double>count * self._row_work < GIL_WORK:
             status = frozen.run(frozen, source, stride, count, target)
         else:
+            reporter = _Reporter(None, 0)
+            progress = reporter.pointer()
             with nogil:
-                status = frozen.run(frozen, source, stride, count, target)
+                status = frozen.run_watched(frozen, source, stride, count, target, progress)
+            reporter.raise_kept()
         if status:
             raise MemoryError(f"no memory to work on {count} rows")
         return result if self._heads is None else _by_head(result, self._heads)

@@ -386,7 +386,8 @@ typedef struct {
 /* Rows of data. Strides count elements. `order`: `rows` row numbers below `available`, or NULL for 0, 1, 2 ... Targets, labels
  * and weights as the heads need them; weights: one of a row for all heads (weight_columns 1), or one for each; NULL: 1.
  * A sparse x (x is NULL): row i has values[starts[i]] ... values[starts[i + 1] - 1] at the columns beside them, which rise
- * and lie within the inputs of the first op: fnn_check_sparse. */
+ * and lie within the inputs of the first op: fnn_check_sparse. `starts` must not change during a run; `order`, labels and
+ * columns should not. */
 typedef struct {
     const void *x;
     ptrdiff_t x_stride;
@@ -404,7 +405,8 @@ typedef struct {
     const void *values;
 } fnn_data;
 
-/* Called by the calling thread between steps, at most every `interval` seconds; a non-zero answer stops the run.
+/* Called by the calling thread between steps, and between tiles where these are long, at most every `interval` seconds; a
+ * non-zero answer stops the run.
  * sums: those of the run so far. */
 typedef struct {
     int (*function)(void *context, size_t steps_done, const double *sums);
@@ -466,9 +468,9 @@ typedef struct {
     double *sums;                /* (model->sum_size), out with FNN_LOSS: losses are sums over batches of rows x loss */
     double *tile_sums;           /* fnn_tile_sums(model): room for fnn_infer with FNN_LOSS */
     int64_t first_nonfinite;     /* out: the first step with a loss that is not finite, or -1 */
+    fnn_outside outside;         /* out with FNN_OUTSIDE */
     const void *output_gradient; /* (rows, outputs), contiguous: starts FNN_BACKWARD where FNN_LOSS is absent */
     void *output;         /* (rows, outputs), contiguous: where a run without FNN_LOSS puts its result, or NULL */
-    fnn_outside outside;         /* out with FNN_OUTSIDE */
     void *input_gradient; /* (rows, inputs), contiguous: for FNN_INPUT_GRADIENT */
 } fnn_run;
 
@@ -542,9 +544,14 @@ fnn_step fnn_begin_second_step(const fnn_run *run);
 /* Whether the optimizer needs all gradients before it can begin: then a run with FNN_UPDATE needs model->gradients. */
 int fnn_stores_gradients(const fnn_hyperparameters *optimizer);
 
-/* The penalties of all parameters together. scratch: fnn_penalty_bytes, 64-byte aligned; often none. */
+/* Whether steps of so many rows take so long that a run asked to stop must not wait for the end of one: a run with FNN_UPDATE
+ * needs model->gradients then as well, as no weight changes before the last gradient is there. The bits do not depend on it. */
+int fnn_takes_long(const fnn_model *model, size_t batch);
+
+/* The penalties of all parameters together, to *penalty. scratch: fnn_penalty_bytes, 64-byte aligned; often none. progress: may
+ * be NULL. */
 size_t fnn_penalty_bytes(const fnn_model *model);
-double fnn_penalty(const fnn_model *model, void *scratch);
+fnn_status fnn_penalty(const fnn_model *model, void *scratch, const fnn_progress *progress, double *penalty);
 
 /* Forward over all rows, as one batch: writes run->output, or with FNN_LOSS the sums. Knows FNN_CHECK too. */
 fnn_status fnn_infer(const fnn_model *model, const fnn_data *data, fnn_run *run, void *scratch);
@@ -565,8 +572,8 @@ typedef enum {
 fnn_sparse_form fnn_check_sparse(const int64_t *starts, const int32_t *columns, size_t rows, size_t entries,
                                  size_t features);
 
-/* 1 if rows x columns elements (row stride in elements) are all finite. */
-int fnn_all_finite(const fnn_kernels *kernels, int is_double, const void *x, ptrdiff_t stride, size_t rows,
-                   size_t columns, int threads);
+/* FNN_OK if rows x columns elements (row stride in elements) are all finite, else FNN_NOT_FINITE. progress: may be NULL. */
+fnn_status fnn_all_finite(const fnn_kernels *kernels, int is_double, const void *x, ptrdiff_t stride, size_t rows,
+                          size_t columns, int threads, const fnn_progress *progress);
 
 #endif

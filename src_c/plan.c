@@ -11,6 +11,7 @@
 
 #include "shapes.inc"
 #include "pace.inc"
+#include "watch.inc"
 
 #define FNN_REAL_IS_DOUBLE 0
 #define FN_TABLE f32
@@ -80,7 +81,12 @@ fnn_status fnn_train(const fnn_model *model, const fnn_data *data, fnn_run *run,
     clear_sums(model, run);
     run->first_nonfinite = -1;
     run->threads = useful_threads(model, run->batch, run->threads, run->passes & FNN_BACKWARD ? 3 : 1);
-    return model->is_double ? fnn_train_f64(model, data, run, workspace) : fnn_train_f32(model, data, run, workspace);
+    const paced_call call = begin_call(model, run->passes, run->batch, run->pace ? 1 : run->threads);
+    run->threads = run->pace ? run->threads : call.threads;
+    const fnn_status status =
+        model->is_double ? fnn_train_f64(model, data, run, workspace) : fnn_train_f32(model, data, run, workspace);
+    end_call(&call);
+    return status;
 }
 
 typedef struct {
@@ -157,13 +163,18 @@ fnn_status fnn_train_many(fnn_member *members, size_t count, int threads, int64_
 void fnn_apply_gradients(const fnn_model *model, fnn_run *run, void *workspace) {
     const double most =
         (double)model->parameter_size * 20.0 / work_per_thread; /* about 20 operations' time an element */
-    run->threads = most < 2 ? 1 : most < run->threads ? (int)most : run->threads;
     run->passes = FNN_UPDATE;
+    const paced_call call = begin_call(model, run->passes, 1,
+                                       most < 2              ? 1
+                                       : most < run->threads ? (int)most
+                                                             : run->threads);
+    run->threads = call.threads;
     if (model->is_double) {
         fnn_train_f64(model, NULL, run, workspace);
     } else {
         fnn_train_f32(model, NULL, run, workspace);
     }
+    end_call(&call);
 }
 
 size_t fnn_penalty_bytes(const fnn_model *model) {
@@ -176,14 +187,21 @@ size_t fnn_penalty_bytes(const fnn_model *model) {
     return bump.used;
 }
 
-double fnn_penalty(const fnn_model *model, void *scratch) {
-    return model->is_double ? fnn_penalty_f64(model, scratch) : fnn_penalty_f32(model, scratch);
+fnn_status fnn_penalty(const fnn_model *model, void *scratch, const fnn_progress *progress, double *penalty) {
+    fnn_watch watch = watch_with(progress);
+    return model->is_double ? fnn_penalty_f64(model, scratch, &watch, penalty)
+                            : fnn_penalty_f32(model, scratch, &watch, penalty);
 }
 
 fnn_status fnn_infer(const fnn_model *model, const fnn_data *data, fnn_run *run, void *scratch) {
     clear_sums(model, run);
-    run->threads = useful_threads(model, data->rows, run->threads, 1);
-    return model->is_double ? fnn_infer_f64(model, data, run, scratch) : fnn_infer_f32(model, data, run, scratch);
+    const paced_call call =
+        begin_call(model, run->passes, data->rows, useful_threads(model, data->rows, run->threads, 1));
+    run->threads = call.threads;
+    const fnn_status status =
+        model->is_double ? fnn_infer_f64(model, data, run, scratch) : fnn_infer_f32(model, data, run, scratch);
+    end_call(&call);
+    return status;
 }
 
 void fnn_link(fnn_op *ops, size_t count) {
@@ -228,6 +246,10 @@ int fnn_wants_unit(const fnn_model *model) {
     return with.matrix_unit && packs(&with, 0);
 }
 
+static int predict_unwatched(const fnn_predictor *predictor, const void *x, ptrdiff_t x_stride, size_t rows, void *y) {
+    return predictor->run_watched(predictor, x, x_stride, rows, y, NULL);
+}
+
 void fnn_freeze(const fnn_model *model, const int *threads, fnn_predictor *predictor) {
     const size_t element = model->is_double ? sizeof(double) : sizeof(float);
     const size_t stride = padded_stride(widest_output(model), element);
@@ -236,7 +258,8 @@ void fnn_freeze(const fnn_model *model, const int *threads, fnn_predictor *predi
     while (!chain && rows && inference_bytes(model, rows) > FNN_STACK_BYTES) {
         rows /= 2;
     }
-    *predictor = (fnn_predictor){.run = model->is_double ? fnn_predict_f64 : fnn_predict_f32,
+    *predictor = (fnn_predictor){.run = predict_unwatched,
+                                 .run_watched = model->is_double ? fnn_predict_f64 : fnn_predict_f32,
                                  .inputs = model->inputs,
                                  .outputs = model->ops[model->op_count - 1].outputs,
                                  .is_double = model->is_double,
@@ -252,8 +275,9 @@ typedef struct {
     const char *x;
     ptrdiff_t stride;
     size_t rows, columns, tile_rows;
+    fnn_watch watch;
     fnn_team team;
-    atomic_int bad;
+    atomic_int end; /* an fnn_status */
 } finite_job;
 
 static void start_finite(void *context) {
@@ -264,7 +288,7 @@ static void start_finite(void *context) {
 static void finite_worker(void *context, int thread) {
     finite_job *job = context;
     size_t tile;
-    while (!atomic_load_explicit(&job->bad, memory_order_relaxed) &&
+    while (!atomic_load_explicit(&job->end, memory_order_relaxed) &&
            (tile = fnn_team_claim(&job->team, thread)) != SIZE_MAX) {
         const size_t end = (tile + 1) * job->tile_rows < job->rows ? (tile + 1) * job->tile_rows : job->rows;
         const int whole = job->stride == (ptrdiff_t)job->columns; /* rows without gaps are one long row */
@@ -275,19 +299,29 @@ static void finite_worker(void *context, int thread) {
             const int finite = job->is_double ? job->kernels->f64->all_finite((const double *)row, columns)
                                               : job->kernels->f32->all_finite((const float *)row, columns);
             if (!finite) {
-                atomic_store_explicit(&job->bad, 1, memory_order_relaxed);
+                atomic_store_explicit(&job->end, FNN_NOT_FINITE, memory_order_relaxed);
                 return;
             }
+        }
+        if (thread == 0 && asks_to_stop(&job->watch)) {
+            atomic_store_explicit(&job->end, FNN_STOPPED, memory_order_relaxed);
         }
     }
 }
 
-int fnn_all_finite(const fnn_kernels *kernels, int is_double, const void *x, ptrdiff_t stride, size_t rows,
-                   size_t columns, int threads) {
-    finite_job job = {
-        .kernels = kernels, .is_double = is_double, .x = x, .stride = stride, .rows = rows, .columns = columns};
+fnn_status fnn_all_finite(const fnn_kernels *kernels, int is_double, const void *x, ptrdiff_t stride, size_t rows,
+                          size_t columns, int threads, const fnn_progress *progress) {
+    finite_job job = {.kernels = kernels,
+                      .is_double = is_double,
+                      .x = x,
+                      .stride = stride,
+                      .rows = rows,
+                      .columns = columns,
+                      .watch = watch_with(progress)};
     job.tile_rows = at_least((size_t)FNN_SWEEP / at_least(columns, 1), 1);
     const size_t tiles = (rows + job.tile_rows - 1) / job.tile_rows;
-    fnn_team_run(&job.team, tiles < 8 ? 1 : threads, start_finite, finite_worker, &job);
-    return !atomic_load(&job.bad);
+    const paced_call call = begin_call(NULL, is_double, tiles, tiles < 8 ? 1 : threads);
+    fnn_team_run(&job.team, call.threads, start_finite, finite_worker, &job);
+    end_call(&call);
+    return (fnn_status)atomic_load(&job.end);
 }
