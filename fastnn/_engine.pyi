@@ -9,7 +9,7 @@ from typing_extensions import disjoint_base
 
 from fastnn._head import Head
 from fastnn.layers._op import Op, Rule
-from fastnn.optimizers import Hyperparameters, Slot
+from fastnn.optimizers.base import Hyperparameters, Slot
 from fastnn.plan import Plan
 from fastnn.sparse import SparseRows
 

@@ -49,6 +49,9 @@ class AbsentNameError(AttributeError):
         what, area, name, known = self.args
         return f"{what}; {hint(area, name, known)}"
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self)!r})"
+
 
 # ---- modules ----
 

@@ -14,8 +14,8 @@ from fastnn._arguments import no_arguments_of_arrays, optional_count, validation
 from fastnn._engine import Engine, epoch_order
 from fastnn._functions import Functions
 from fastnn._settings import count, flag
-from fastnn.callbacks import Callback, CallbackList, History, Logs
-from fastnn.callbacks.base import TRAIN_BATCH_HOOKS
+from fastnn.callbacks import Callback, CallbackList, History
+from fastnn.callbacks.base import TRAIN_BATCH_HOOKS, Logs
 from fastnn.callbacks.reporter import Reporter
 from fastnn.feeds import ArrayFeed, BatchFeed, Samples, gives_batches, rows_of_a_batch
 from fastnn.goals import Goal

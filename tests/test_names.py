@@ -54,7 +54,7 @@ def test_dir_of_a_module_is_what_is_public(path):
         "from_bytes",
         "restore",
     }
-    internal |= {"to_bytes", "next_seed"}
+    internal |= {"to_bytes", "next_seed", "log_key", "log_keys"}
     assert own - listed - internal == set()
     assert not any(
         isinstance(getattr(module, name), types.ModuleType) for name in listed - set(fastnn.__all__) - {"schedules"}
@@ -114,6 +114,13 @@ def test_modules_answer_those_who_only_ask(module):
     assert not hasattr(module, "__wrapped__")
     assert dict(inspect.getmembers(module))["__name__"] == module.__name__
     assert importlib.import_module(module.__name__) is module
+
+
+def test_the_error_crosses_processes():
+    with pytest.raises(AttributeError) as raised:
+        losses.mean_squared_error  # noqa: B018
+    assert str(pickle.loads(pickle.dumps(raised.value))) == str(raised.value)
+    assert raised.value.name == "mean_squared_error"
 
 
 def test_python_adds_no_second_guess_to_the_sentence():

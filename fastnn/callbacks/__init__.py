@@ -7,7 +7,6 @@ from fastnn.callbacks.base import (
     CallbackList,
     History,
     LambdaCallback,
-    Logs,
     SwapEMAWeights,
     TerminateOnNaN,
 )
@@ -24,7 +23,6 @@ __all__ = [
     "History",
     "LambdaCallback",
     "LearningRateScheduler",
-    "Logs",
     "MLflowLogger",
     "ModelCheckpoint",
     "ReduceLROnPlateau",

@@ -7,7 +7,7 @@ from typing import Any
 from fastnn._head import DENSE, LABELS
 from fastnn._public import publish
 from fastnn._registry import Registry
-from fastnn.losses._base import EPSILON, Loss
+from fastnn.losses._base import Loss
 from fastnn.losses._crossentropy import (
     BinaryCrossentropy,
     BinaryFocalCrossentropy,
@@ -35,7 +35,6 @@ from fastnn.losses._function import CustomLoss, FunctionLoss
 
 __all__ = [
     "DENSE",
-    "EPSILON",
     "LABELS",
     "BinaryCrossentropy",
     "BinaryFocalCrossentropy",

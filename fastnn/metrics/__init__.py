@@ -92,8 +92,6 @@ __all__ = [
     "TrueNegatives",
     "TruePositives",
     "get",
-    "log_key",
-    "log_keys",
     "serialize",
 ]
 

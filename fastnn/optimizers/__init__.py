@@ -8,7 +8,7 @@ from fastnn._public import publish
 from fastnn._registry import Registry
 from fastnn.optimizers import schedules
 from fastnn.optimizers.adam import Adam, Adamax, AdamW, Nadam
-from fastnn.optimizers.base import Hyperparameters, Optimizer, Slot
+from fastnn.optimizers.base import Optimizer
 from fastnn.optimizers.first_order import SGD, Adadelta, Adagrad, Lion, RMSprop
 from fastnn.optimizers.lbfgs import LBFGS
 from fastnn.optimizers.matrix import Adafactor, Muon
@@ -22,13 +22,11 @@ __all__ = [
     "Adam",
     "AdamW",
     "Adamax",
-    "Hyperparameters",
     "Lion",
     "Muon",
     "Nadam",
     "Optimizer",
     "RMSprop",
-    "Slot",
     "get",
     "schedules",
     "serialize",
