@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,18 @@ from fastnn import sparse
 from fastnn._engine import all_finite
 from fastnn._head import LABELS
 from fastnn._registry import nearest_names
-from fastnn.frames import TEXT_IN_Y, called, column_names, getter, real_array
+from fastnn.frames import (
+    TEXT_IN_Y,
+    RowAxes,
+    as_array,
+    called,
+    check_collected,
+    column_names,
+    getter,
+    has_names,
+    is_frame,
+    real_array,
+)
 from fastnn.sparse import SparseRows
 
 if TYPE_CHECKING:
@@ -326,6 +337,63 @@ def _parts(
         near = nearest_names(str(unused), list(map(str, wanted)))
         raise ValueError(f"{name} holds {unused!r}, which no branch takes; {near}")
     return parts
+
+
+def check_names(x: Any, columns: Mapping[str, Sequence[Any]] | None, name: str) -> None:
+    """Raise for a query, for a dict where nothing has a name (`columns` is None), for a list of arrays where all have.
+
+    Parameters
+    ----------
+    x : object
+    columns : Mapping or None
+        For each branch the names that it takes.
+    name : str
+        The argument's name, for messages.
+    """
+    check_collected(x, name)
+    if columns is None and isinstance(x, Mapping) and not sparse.is_sparse(x):
+        raise TypeError(f"{name} is a dict, which needs a model that starts with Branches")
+    if columns is not None and isinstance(x, (list, tuple)) and any(np.ndim(part) > 1 for part in x[:2]):
+        wanted = ", ".join(repr(key) for keys in columns.values() for key in keys)
+        raise TypeError(f"{name} is a list of arrays, but a model with branches needs a dict of them with {wanted}")
+
+
+class RowReader(NamedTuple):
+    """How a frozen model reads what it is given.
+
+    Attributes
+    ----------
+    axes : RowAxes
+        Of an array's rows.
+    columns, widths : Mapping or None
+        For each branch the names that it takes, and how many features; None where nothing has a name.
+    branch_axes : Mapping or None
+        For each branch the axes of its rows.
+    """
+
+    axes: RowAxes = RowAxes()
+    columns: Mapping[str, Sequence[Any]] | None = None
+    widths: Mapping[str, int | None] | None = None
+    branch_axes: Mapping[str, RowAxes] | None = None
+
+    def __call__(self, x: Any, features: int, dtype: str) -> Array:
+        """X as rows of `dtype`, shape (rows, features); of shape (features,) where it is one row without an axis."""
+        if sparse.is_sparse(x):
+            raise TypeError("x is sparse, which a frozen Predictor cannot read: use the model's predict")
+        check_names(x, self.columns, "x")
+        axes = self.branch_axes or {}
+        if self.columns is not None and has_names(x):
+            told = self.columns, self.widths or {}, dtype
+            rows, _ = named_inputs(x, *told, check_finite=False, prepare=lambda branch, *it: axes[branch].one_axis(*it))
+            return np.asarray(rows[0] if is_row(x) else rows)
+        x = self.axes.one_axis(x, "x")
+        one_row = False
+        if not is_frame(x) and (x if hasattr(x, "ndim") else as_array(x, "x")).ndim == 1:
+            x = real_array(x, "x")
+            one_row = features != 1 or len(x) == 1
+            x = x[None, :] if one_row else x[:, None]
+        rows = inputs(x, features, dtype, check_finite=False)
+        return np.asarray(rows[0] if one_row else rows)
 
 
 def _labels(y: Array, classes: int, loss: losses.Loss, name: str) -> npt.NDArray[np.int32]:

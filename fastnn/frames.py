@@ -6,12 +6,13 @@ Nothing is imported for a frame and nothing else is asked of one than its `colum
 
 from __future__ import annotations
 
+import math
 import reprlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from numbers import Real
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -160,6 +161,41 @@ def _check_lengths(values: Any, name: str) -> None:
     for row, inner in enumerate(values):
         if isinstance(inner, (list, tuple)):
             _check_lengths(inner, f"{name}[{row}]")
+
+
+class RowAxes(NamedTuple):
+    """The axes that rows may have where a model, or a branch of it, reads them.
+
+    Attributes
+    ----------
+    told : tuple of int or None
+        What an Input says of a row.
+    taken : bool
+        Whether rows of several axes are read, as by a Flatten.
+    """
+
+    told: tuple[int, ...] | None = None
+    taken: bool = False
+
+    def check(self, axes: tuple[int, ...], name: str) -> None:
+        """Raise where rows cannot have these, which are several."""
+        if self.told is not None and len(self.told) > 1 and self.told != axes:
+            raise ValueError(f"{name} must have rows of shape {self.told}, got {axes}")
+        if not self.taken:
+            raise ValueError(
+                f"{name} must have two axes (rows, features), got rows of shape {axes}: start the model with a Flatten"
+            )
+
+    def one_axis(self, values: Any, name: str) -> Any:
+        """Rows of several axes as rows of one, a view where they are contiguous; others as they are."""
+        if is_frame(values) or sparse.is_sparse(values):
+            return values
+        array = values if hasattr(values, "ndim") else as_array(values, name)
+        if array.ndim <= 2:
+            return array if array is values or array.dtype.kind in REAL else values
+        axes = tuple(array.shape[1:])
+        self.check(axes, name)
+        return as_array(array, name).reshape(len(array), math.prod(axes))
 
 
 TEXT_IN_X = "a StringLookup layer makes numbers of text, in a branch of its own (Branches) beside columns of numbers"

@@ -16,7 +16,7 @@ from fastnn._settings import flag
 from fastnn.callbacks import Callback, CallbackList
 from fastnn.callbacks.reporter import Reporter
 from fastnn.feeds import ArrayFeed, BatchFeed, Samples, gives_batches, rows_of_a_batch
-from fastnn.layers.base import raw_reader
+from fastnn.layers.base import raw_reader, row_axes
 from fastnn.network import Network
 from fastnn.predictor import Predictor
 from fastnn.training import Trainer
@@ -141,8 +141,9 @@ class Sequential(Trainer):
             )
         branches, heads = self._branches, self._heads
         engine = self._need_engine("freeze")
-        columns = None if branches is None else (branches.columns, branches.built_widths)
-        return Predictor(engine, columns, None if heads is None else heads.outputs)
+        axes = row_axes(self.layers, self._told_axes)
+        named = () if branches is None else (branches.columns, branches.built_widths, branches.axes)
+        return Predictor(engine, data.RowReader(axes, *named), None if heads is None else heads.outputs)
 
     def __call__(self, x: Any, training: bool | None = False) -> Any:
         """The same as :meth:`predict`, or with `training` as :meth:`forward`."""

@@ -23,11 +23,10 @@ from fastnn.layers.base import (
     Names,
     NotYetError,
     axes_of,
-    check_row_axes,
     first_to_compute,
-    one_axis,
     prepared,
     raw_reader,
+    row_axes,
     set_arrays,
 )
 from fastnn.layers.container import Container, Parallel
@@ -182,7 +181,7 @@ class Network(Described, metaclass=ListsWhatIsThere):
         shape = tuple(input_shape) if isinstance(input_shape, (tuple, list)) else (input_shape,)
         axes = axes_of(shape[1:] if len(shape) > 1 else shape, "input_shape")
         if len(axes) > 1:
-            check_row_axes(stack, told, axes, "input_shape")
+            row_axes(stack, told).check(axes, "input_shape")
         return math.prod(axes)
 
     @property
@@ -208,27 +207,22 @@ class Network(Described, metaclass=ListsWhatIsThere):
         """X as the engine reads it, and its features, by branch where it has names."""
         engine, branches = self._engine, self._branches
         if not isinstance(x, np.ndarray):
-            frames.check_collected(x, name)
-        if frames.has_names(x):
-            if branches is not None:
-                widths = branches.built_widths if engine else branches.widths
-                return data.named_inputs(
-                    x, branches.columns, widths, dtype, check_finite=check_finite, name=name, prepare=branches.prepared
-                )
-            if isinstance(x, Mapping):
-                raise TypeError(f"{name} is a dict, which needs a model that starts with Branches")
+            data.check_names(x, None if branches is None else branches.columns, name)
+        if branches is not None and frames.has_names(x):
+            widths = branches.built_widths if engine else branches.widths
+            return data.named_inputs(
+                x, branches.columns, widths, dtype, check_finite=check_finite, name=name, prepare=branches.prepared
+            )
         raw = None if branches is None else raw_reader([branches])
         if raw is not None:
             raise TypeError(f"{name} must be a dict of arrays or a data frame: layer {raw.name!r} reads raw data")
         known = engine.plan.inputs if engine else None
-        if branches is not None and isinstance(x, (list, tuple)) and any(np.ndim(part) > 1 for part in x[:2]):
-            keys = ", ".join(repr(key) for columns in branches.columns.values() for key in columns)
-            raise TypeError(f"{name} is a list of arrays, but a model with branches needs a dict of them with {keys}")
         x = prepared(self.layers, x, name)
         one_feature = (known or (self.layers[0].input_features if self.layers else None)) == 1
         if one_feature and not frames.is_frame(x) and (x if hasattr(x, "ndim") else frames.as_array(x, name)).ndim == 1:
             x = frames.real_array(x, name)[:, None]  # rows of the one feature, as in Keras
-        x = one_axis(self.layers, self._told_axes, x, name)
+        if type(x) is not np.ndarray or x.ndim > 2:
+            x = row_axes(self.layers, self._told_axes).one_axis(x, name)
         rows = data.inputs(x, known, dtype, check_finite=check_finite, name=name, defer=defer)
         return rows, rows.shape[1]
 

@@ -5,6 +5,7 @@ import numpy.typing as npt
 from typing_extensions import disjoint_base
 
 from fastnn._engine import Engine
+from fastnn.data import RowReader
 
 def get_include() -> str: ...
 
@@ -13,7 +14,7 @@ class Predictor:
     def __init__(
         self,
         engine: Engine,
-        columns: tuple[dict[str, list[str]], dict[str, int | None]] | None = None,
+        reads: RowReader | None = None,
         heads: dict[str, int] | None = None,
     ) -> None: ...
     @property

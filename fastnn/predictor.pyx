@@ -45,8 +45,8 @@ cdef class Predictor:
     ----------
     engine : fastnn._engine.Engine
         What ``model.freeze()`` passes.
-    columns, heads : optional
-        The same: the names of the inputs and of the outputs, where they have names.
+    reads, heads : optional
+        The same: how x is read, and the names of the outputs, where they have names.
 
     Attributes
     ----------
@@ -66,7 +66,9 @@ cdef class Predictor:
     (1, 1)
     """
 
-    def __init__(self, engine, columns=None, heads=None):
+    def __init__(self, engine, reads=None, heads=None):
+        from fastnn.data import RowReader
+
         self._engine, capsule = engine.freeze()
         self._frozen = PyCapsule_GetPointer(capsule, "fastnn.fnn_predictor")
         plan = self._engine.plan
@@ -75,7 +77,7 @@ cdef class Predictor:
         self._inputs, self._outputs = plan.inputs, plan.outputs
         # An op that is no product takes the time of about ten multiply-adds for each output, as in useful_threads.
         self._row_work = sum([(op.inputs if op.code == _OP_DENSE else 10) * op.outputs for op in plan.ops])
-        self._columns, self._heads = columns, heads
+        self._reads, self._heads = RowReader() if reads is None else reads, heads
 
     @property
     def inputs(self):
@@ -101,7 +103,7 @@ cdef class Predictor:
         return f"<Predictor: {self._inputs} -> {self._outputs}, {self._dtype}>"
 
     def __reduce__(self):
-        return _thaw, (self._engine.plan, np.asarray(self._engine.parameters), self._columns, self._heads)
+        return _thaw, (self._engine.plan, np.asarray(self._engine.parameters), self._reads, self._heads)
 
     cdef int run(self, const float *x, float *y, size_t rows) noexcept nogil:
         cdef const fnn_predictor *frozen = <const fnn_predictor *>self._frozen
@@ -120,7 +122,7 @@ cdef class Predictor:
 
         Parameters
         ----------
-        x : array-like, shape (rows, features) or (features,)
+        x : array-like, shape (rows, features), (features,), or (rows,) of one feature
             Or, of a model with branches, a dict of arrays or a data frame; a dict of scalars is as shape (features,).
         out : ndarray, optional
             Of this predictor's dtype, C-contiguous, shape (rows, outputs) or (outputs,): takes the result, so that
@@ -178,18 +180,7 @@ cdef cnp.ndarray _rows(Predictor self, x):
                 and (self._inputs == 1 or cnp.PyArray_STRIDE(array, axes - 1) == self._itemsize) \
                 and cnp.PyArray_STRIDE(array, 0) % self._itemsize == 0:
             return array
-    from fastnn import data, frames
-    from fastnn.sparse import is_sparse
-
-    if is_sparse(x):
-        raise TypeError("x is sparse, which a frozen Predictor cannot read: use the model's predict")
-    if self._columns is not None and frames.has_names(x):
-        array = data.named_inputs(x, *self._columns, self._dtype.name, check_finite=False)[0]
-        return array[0] if data.is_row(x) else array
-    values = frames.as_array(x, "x")
-    if values.ndim == 1:
-        return data.inputs(values[None, :], self._inputs, self._dtype.name, check_finite=False)[0]
-    return data.inputs(x, self._inputs, self._dtype.name, check_finite=False)
+    return self._reads(x, self._inputs, self._dtype.name)
 
 
 cdef dict _by_head(cnp.ndarray result, heads):
@@ -235,9 +226,9 @@ cdef int _check_apart(cnp.ndarray rows, cnp.ndarray out) except -1:
     return 0
 
 
-def _thaw(plan, parameters, columns=None, heads=None):
+def _thaw(plan, parameters, reads=None, heads=None):
     from fastnn._engine import Engine
 
     engine = Engine(plan)
     engine.parameters[:] = parameters
-    return Predictor(engine, columns, heads)
+    return Predictor(engine, reads, heads)

@@ -267,3 +267,53 @@ def test_odd_numbers_give_what_predict_gives_or_nan_where_it_raises(stack, dtype
             assert not np.isfinite(answer[1]).all(), value
         else:
             np.testing.assert_array_equal(answer, expected, err_msg=str(value))
+
+
+def branched():
+    inner = {"image": [layers.Input((2, 3)), layers.Flatten(), layers.Dense(2)], "n": [layers.Input((1,))]}
+    return fastnn.Sequential([layers.Branches(inner), layers.Dense(2)])
+
+
+def stacked(shape, *more):
+    return fastnn.Sequential([layers.Input(shape), *more, layers.Dense(2)])
+
+
+IMAGES = np.random.default_rng(0).random((4, 2, 3))
+SAME = {
+    "rows of two axes": (lambda: stacked((2, 3), layers.Flatten()), IMAGES),
+    "rows of two axes in lists": (lambda: stacked((2, 3), layers.Flatten()), IMAGES.tolist()),
+    "rows of two axes before a Reshape": (lambda: stacked((2, 3), layers.Reshape((6,))), IMAGES.astype("f4")[:, ::-1]),
+    "rows of two axes in a branch": (branched, {"image": IMAGES, "n": [1, 2, 3, 4]}),
+    "a matrix for branches": (branched, np.ones((3, 7))),
+    "rows of one number": (lambda: stacked((1,)), [1.0, 2.0, 3.0]),
+    "no rows": (lambda: stacked((3,)), np.ones((0, 3))),
+}
+REFUSED = {
+    "other rows of two axes": (lambda: stacked((2, 3), layers.Flatten()), IMAGES.transpose(0, 2, 1)),
+    "rows of two axes without a Flatten": (lambda: stacked((6,)), IMAGES),
+    "a dict without branches": (lambda: stacked((1,)), {"a": [1.0]}),
+    "a list of arrays for branches": (branched, [IMAGES, np.ones(4)]),
+    "too many numbers": (lambda: stacked((3,)), np.ones((2, 4))),
+    "no array": (lambda: stacked((3,)), None),
+    "text": (lambda: stacked((3,)), [["a", "b", "c"]]),
+    "masked": (lambda: stacked((3,)), np.ma.masked_equal(np.ones((2, 3)), 1)),
+}
+
+
+@pytest.mark.parametrize("kind", SAME)
+def test_a_predictor_reads_what_predict_reads(kind):
+    make, x = SAME[kind]
+    model = make()
+    for frozen in (model.freeze(), pickle.loads(pickle.dumps(model.freeze()))):
+        np.testing.assert_array_equal(frozen(x), model.predict(x))
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_a_predictor_refuses_what_predict_refuses(kind):
+    make, x = REFUSED[kind]
+    model = make()
+    with pytest.raises((TypeError, ValueError)) as theirs:
+        model.predict(x)
+    with pytest.raises(theirs.type) as ours:
+        model.freeze()(x)
+    assert str(ours.value) == str(theirs.value)

@@ -17,10 +17,9 @@ from fastnn._public import Described
 from fastnn._registry import check_known_method
 from fastnn._settings import Setting
 from fastnn.config import check_policy
-from fastnn.frames import REAL, as_array, is_frame, real_array
+from fastnn.frames import RowAxes, real_array
 from fastnn.initializers import Initializer
 from fastnn.layers._op import Op, Rule
-from fastnn.sparse import is_sparse
 
 if TYPE_CHECKING:
     from fastnn._engine import Lock
@@ -119,27 +118,10 @@ def axes_of(shape: Any, argument: str) -> tuple[int, ...]:
     return tuple(check_width(argument, length) for length in axes)
 
 
-def check_row_axes(layers: Iterable[Layer], told: tuple[int, ...] | None, axes: tuple[int, ...], name: str) -> None:
-    """Raise where the first of the layers cannot read rows of several axes; `told`: what their Input says of a row."""
-    if told is not None and len(told) > 1 and told != axes:
-        raise ValueError(f"{name} must have rows of shape {told}, got {axes}")
+def row_axes(layers: Iterable[Layer], told: tuple[int, ...] | None) -> RowAxes:
+    """The axes of the rows that these layers read; `told`: what their Input says of a row."""
     reader = next((layer for layer in layers if not layer.keeps_axes), None)
-    if reader is None or not reader.takes_axes:
-        raise ValueError(
-            f"{name} must have two axes (rows, features), got rows of shape {axes}: start the model with a Flatten"
-        )
-
-
-def one_axis(layers: Iterable[Layer], told: tuple[int, ...] | None, values: Any, name: str) -> Any:
-    """Rows of several axes as rows of one, a view where they are contiguous; others as they are."""
-    if is_frame(values) or is_sparse(values):
-        return values
-    array = values if hasattr(values, "ndim") else as_array(values, name)
-    if array.ndim <= 2:
-        return array if array is values or array.dtype.kind in REAL else values
-    axes = tuple(array.shape[1:])
-    check_row_axes(layers, told, axes, name)
-    return as_array(array, name).reshape(len(array), math.prod(axes))
+    return RowAxes(told, reader is not None and reader.takes_axes)
 
 
 def raw_reader(layers: Iterable[Layer]) -> Layer | None:

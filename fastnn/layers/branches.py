@@ -8,8 +8,9 @@ from typing import Any
 import numpy.typing as npt
 
 from fastnn._registry import nearest_names
+from fastnn.frames import RowAxes
 from fastnn.layers._op import Op
-from fastnn.layers.base import one_axis, prepared
+from fastnn.layers.base import prepared, row_axes
 from fastnn.layers.container import Parallel
 
 
@@ -101,6 +102,11 @@ class Branches(Parallel):
         """The same, once built."""
         return {str(stack.name): stack._widths[0] for stack in self.layers}
 
+    @property
+    def axes(self) -> dict[str, RowAxes]:
+        """The axes that the rows of each branch may have."""
+        return {str(stack.name): row_axes(stack.layers, stack.input_axes) for stack in self.layers}
+
     def build(self, inputs: int | Mapping[str, int]) -> int:
         """Settle the shapes for rows of `inputs` features, or of so many for each branch."""
         given = dict(inputs) if isinstance(inputs, Mapping) else self._shared_out(inputs)
@@ -130,7 +136,7 @@ class Branches(Parallel):
     def prepared(self, branch: str, values: Any, name: str) -> Any:
         """Raw data of a branch as its first layer that computes gets them, with one axis a row."""
         stack = next(stack for stack in self.layers if stack.name == branch)
-        return one_axis(stack.layers, stack.input_axes, prepared(stack.layers, values, name), name)
+        return row_axes(stack.layers, stack.input_axes).one_axis(prepared(stack.layers, values, name), name)
 
     def check_rows(self, rows: npt.NDArray[Any], name: str, first: int = 0) -> None:
         """What the first layer of each branch says of its columns."""
