@@ -9,80 +9,21 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from fastnn import utils
+from fastnn import _draws
 from fastnn._public import Configured, publish
 from fastnn._registry import Registry
 from fastnn._settings import number
 
 __all__ = [
-    "Constant",
-    "GlorotNormal",
-    "GlorotUniform",
-    "HeNormal",
-    "HeUniform",
-    "Identity",
-    "IdentityInitializer",
-    "Initializer",
-    "LecunNormal",
-    "LecunUniform",
-    "Ones",
-    "Orthogonal",
-    "OrthogonalInitializer",
-    "RandomNormal",
-    "RandomUniform",
-    "TruncatedNormal",
-    "VarianceScaling",
-    "Zeros",
-    "constant",
-    "get",
-    "glorot_normal",
-    "glorot_uniform",
-    "he_normal",
-    "he_uniform",
-    "identity",
-    "lecun_normal",
-    "lecun_uniform",
-    "ones",
-    "orthogonal",
-    "random_normal",
-    "random_uniform",
-    "serialize",
-    "truncated_normal",
-    "variance_scaling",
-    "zeros",
-]
+    "Constant", "GlorotNormal", "GlorotUniform", "HeNormal", "HeUniform", "Identity", "IdentityInitializer",
+    "Initializer", "LecunNormal", "LecunUniform", "Ones", "Orthogonal", "OrthogonalInitializer", "RandomNormal",
+    "RandomUniform", "TruncatedNormal", "VarianceScaling", "Zeros", "constant", "get", "glorot_normal",
+    "glorot_uniform", "he_normal", "he_uniform", "identity", "lecun_normal", "lecun_uniform", "ones", "orthogonal",
+    "random_normal", "random_uniform", "serialize", "truncated_normal", "variance_scaling", "zeros",
+]  # fmt: skip
 
 # Standard deviation of a unit normal cut off at two: the factor by which Keras widens its truncated normals.
 TRUNCATED_STDDEV = 0.87962566103423978
-PIECE = 2**20  # numbers that are drawn at a time: some milliseconds
-
-
-def _generator(seed: int | None) -> np.random.Generator:
-    return np.random.Generator(np.random.Philox(utils.next_seed() if seed is None else seed))
-
-
-def _filled(shape: tuple[int, ...], draw: Callable[[int], npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
-    """As many numbers as the shape holds, some at a time, so that Ctrl-C need not wait for all of them.
-
-    `draw` gives the next n; how many it is asked for at once does not change them.
-    """
-    values = np.empty(shape)
-    flat = values.reshape(-1)
-    for start in range(0, flat.size, PIECE):
-        piece = flat[start : start + PIECE]
-        piece[:] = draw(piece.size)
-    return values
-
-
-def _truncated_normal(generator: np.random.Generator, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
-    values = _filled(shape, generator.standard_normal)
-    flat = values.reshape(-1)
-    beyond = [start + np.flatnonzero(np.abs(flat[start : start + PIECE]) > 2) for start in range(0, flat.size, PIECE)]
-    outside = np.concatenate([np.empty(0, np.intp), *beyond])
-    while outside.size:
-        flat[outside] = generator.standard_normal(outside.size)
-        outside = outside[np.abs(flat[outside]) > 2]
-    return values
 
 
 class Initializer(Configured):
@@ -110,7 +51,7 @@ class Initializer(Configured):
 
     def __call__(self, shape: tuple[int, ...], dtype: str = "float32") -> npt.NDArray[Any]:
         """An array of this shape and dtype; values are drawn in float64 and rounded."""
-        return self._draw(tuple(shape), _generator(self.seed) if self.random else None).astype(dtype)
+        return self._draw(tuple(shape), _draws.generator(self.seed) if self.random else None).astype(dtype)
 
     def _draw(self, shape: tuple[int, ...], generator: Any) -> npt.NDArray[np.float64]:
         raise NotImplementedError
@@ -203,7 +144,7 @@ class RandomNormal(Initializer):
         self.mean, self.stddev = number("mean", mean, -math.inf), number("stddev", stddev, 0.0)
 
     def _draw(self, shape: tuple[int, ...], generator: Any) -> npt.NDArray[np.float64]:
-        return _filled(shape, lambda n: self.mean + self.stddev * generator.standard_normal(n))
+        return _draws.filled(shape, lambda n: self.mean + self.stddev * generator.standard_normal(n))
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -233,7 +174,7 @@ class RandomUniform(Initializer):
             raise ValueError(f"minval must be at most maxval, got {minval} and {maxval}")
 
     def _draw(self, shape: tuple[int, ...], generator: Any) -> npt.NDArray[np.float64]:
-        return _filled(shape, lambda n: generator.uniform(self.minval, self.maxval, n))
+        return _draws.filled(shape, lambda n: generator.uniform(self.minval, self.maxval, n))
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -264,7 +205,7 @@ class TruncatedNormal(Initializer):
         self.mean, self.stddev = number("mean", mean, -math.inf), number("stddev", stddev, 0.0)
 
     def _draw(self, shape: tuple[int, ...], generator: Any) -> npt.NDArray[np.float64]:
-        return self.mean + self.stddev * _truncated_normal(generator, shape)
+        return self.mean + self.stddev * _draws.truncated_normal(generator, shape)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -333,34 +274,13 @@ class Orthogonal(Initializer):
         if len(shape) < 2:
             raise ValueError(f"Orthogonal needs a parameter of at least two axes, got one of shape {shape}")
         rows, columns = math.prod(shape[:-1]), shape[-1]
-        vectors = _filled((min(rows, columns), max(rows, columns)), generator.standard_normal)
-        _make_orthonormal(vectors)
+        vectors = _draws.filled((min(rows, columns), max(rows, columns)), generator.standard_normal)
+        _draws.make_orthonormal(vectors)
         return self.gain * (vectors if rows < columns else vectors.T).reshape(shape)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {"gain": self.gain, "seed": self.seed}
-
-
-def _make_orthonormal(vectors: npt.NDArray[np.float64], block: int = 64) -> None:
-    """Gram and Schmidt in place, a block of rows at a time, each twice, which is enough (Giraud et al. 2005).
-
-    LAPACK's QR would be the same up to rounding, but its bits change with the number of BLAS threads.
-    """
-    from fastnn._engine import _packed_product  # a product whose bits do not
-
-    for start in range(0, len(vectors), block):
-        done, panel = vectors[:start], vectors[start : start + block]
-        for _ in range(2):
-            if start:
-                along, inside = np.empty((len(panel), start)), np.empty_like(panel)
-                _packed_product(panel, done, along, transposed=True)
-                _packed_product(along, done, inside)
-                panel -= inside
-            for k, row in enumerate(panel):
-                row /= math.sqrt(np.square(row).sum())
-                rest = panel[k + 1 :]
-                rest -= np.multiply.outer((rest * row).sum(axis=1), row)
 
 
 def _axes(value: Any, argument: str) -> list[int] | None:
@@ -442,10 +362,10 @@ class VarianceScaling(Initializer):
         deviation = math.sqrt(self.scale / max(1.0, fan))
         if self.distribution == "uniform":
             limit = math.sqrt(3) * deviation
-            return _filled(shape, lambda n: generator.uniform(-limit, limit, n))
+            return _draws.filled(shape, lambda n: generator.uniform(-limit, limit, n))
         if self.distribution == "truncated_normal":
-            return _truncated_normal(generator, shape) * (deviation / TRUNCATED_STDDEV)
-        return _filled(shape, lambda n: generator.standard_normal(n) * deviation)
+            return _draws.truncated_normal(generator, shape) * (deviation / TRUNCATED_STDDEV)
+        return _draws.filled(shape, lambda n: generator.standard_normal(n) * deviation)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -607,24 +527,12 @@ orthogonal = OrthogonalInitializer = Orthogonal
 identity = IdentityInitializer = Identity
 
 _registry: Registry[Initializer] = Registry("initializer", Initializer)
-for _class, *_names in (
-    (Zeros, "zeros", "zero"),
-    (Ones, "ones", "one"),
-    (Constant, "constant"),
-    (RandomNormal, "random_normal", "normal"),
-    (RandomUniform, "random_uniform", "uniform"),
-    (TruncatedNormal, "truncated_normal"),
-    (VarianceScaling, "variance_scaling"),
-    (GlorotUniform, "glorot_uniform"),
-    (GlorotNormal, "glorot_normal"),
-    (HeUniform, "he_uniform"),
-    (HeNormal, "he_normal"),
-    (LecunUniform, "lecun_uniform"),
-    (LecunNormal, "lecun_normal"),
-    (Orthogonal, "orthogonal", "OrthogonalInitializer"),
-    (Identity, "identity", "IdentityInitializer"),
-):
-    _registry.register(_class, *_names)
+for _name in __all__:
+    _member = globals().get(_name)  # functions come later
+    if isinstance(_member, type) and _member is not Initializer:
+        _registry.register(_member, _name)
+for _class, _name in ((Zeros, "zero"), (Ones, "one"), (RandomNormal, "normal"), (RandomUniform, "uniform")):
+    _registry.register(_class, _name)
 
 
 def get(identifier: Any, argument: str = "initializer") -> Initializer:
