@@ -265,6 +265,9 @@ class Epochs:
                 if self._logs and model.optimizer is not None:  # epochs have run; a callback may save the model next
                     model.optimizer.finalize_variable_values()
                 self._hooks.call("on_train_end", self._logs)
+        except BaseException:
+            self._hooks.call("_interrupted")
+            raise
         finally:
             self._reporter.close()
             model._run = outer

@@ -381,7 +381,7 @@ def test_mlflow_gets_parameters_and_logs(monkeypatch):
         "mlflow",
         active_run=lambda: None,
         start_run=lambda: calls.append("start"),
-        end_run=lambda: calls.append("end"),
+        end_run=lambda status="FINISHED": calls.append(status),
         log_params=lambda values: calls.append(values),
         log_metrics=lambda values, step: calls.append((sorted(values), step)),
         log_artifact=lambda path: calls.append(path.rsplit("/", 1)[-1]),
@@ -390,7 +390,12 @@ def test_mlflow_gets_parameters_and_logs(monkeypatch):
     assert calls[0] == "start"
     assert calls[1]["optimizer"] == "Adam"
     assert calls[1]["epochs"] == 2
-    assert calls[2:] == [(["accuracy", "loss"], 0), (["accuracy", "loss"], 1), "model.fastnn", "end"]
+    assert calls[2:] == [(["accuracy", "loss"], 0), (["accuracy", "loss"], 1), "model.fastnn", "FINISHED"]
+    calls.clear()
+    stop = callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        network().fit(X, Y, verbose=0, callbacks=[callbacks.MLflowLogger(), stop])
+    assert calls[-1] == "FAILED"
 
 
 @pytest.mark.parametrize(("name", "module"), [("TensorBoard", "tensorboardX"), ("MLflowLogger", "mlflow")])

@@ -152,6 +152,23 @@ def test_fits_of_the_same_second_write_tensorboard_files_of_their_own(tmp_path):
     assert losses == [0, 1, 2]
 
 
+def test_an_interruption_loses_no_epoch_of_tensorboard(tmp_path):
+    pytest.importorskip("tensorboardX")
+    model, board = network(), callbacks.TensorBoard(tmp_path, update_freq="batch")
+
+    def interrupt(epoch, logs):
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    fit = {"x": X, "y": X[:, :1] > 0, "batch_size": 30, "verbose": 0}
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(epochs=3, callbacks=[board, callbacks.LambdaCallback(on_epoch_begin=interrupt)], **fit)
+    assert ("epoch_loss", 1) in written_by_tensorboard(tmp_path / "train")
+    model.fit(callbacks=board, **fit)
+    batches = [step for tag, step in written_by_tensorboard(tmp_path / "train") if tag == "batch_loss"]
+    assert batches == [0, 0, 1, 1, 2, 3]  # each training counts from 0
+
+
 def test_tensorboard_takes_lbfgs_which_has_no_learning_rate(tmp_path):
     pytest.importorskip("tensorboardX")
     model = network()

@@ -64,14 +64,16 @@ def whole_and_resumed(tmp_path, make, kill, used=list, data=None, fit=None, back
     """A training that ran through, and one that was killed and went on in a model of another seed."""
     arguments = {"epochs": 6, "verbose": 0} | (fit or {})
     data = data or (lambda: ({"x": X, "y": Y, "batch_size": 4, "validation_data": HELD}))
-    whole, killed, resumed = make(seed=0), make(seed=0), make(seed=99)
-    expected = whole.fit(**data(), callbacks=used(), **arguments)
 
-    def keeper():
-        return callbacks.BackupAndRestore(tmp_path / "backup", **(backup or {}))
+    def keeper(folder="backup"):
+        return callbacks.BackupAndRestore(tmp_path / folder, **(backup or {}))
 
+    whole = make(seed=0)
+    expected = whole.fit(**data(), callbacks=[*used(), keeper("whole")], **arguments)
+    killed = make(seed=0)
     with pytest.raises(KilledError):
         killed.fit(**data(), callbacks=[keeper(), *used(), kill], **arguments)
+    resumed = make(seed=99)
     history = resumed.fit(**data(), callbacks=[keeper(), *used()], **arguments)
     assert history.epoch == expected.epoch[-len(history.epoch) :] or not history.epoch
     for key, values in history.history.items():
@@ -248,6 +250,61 @@ def test_a_training_that_had_stopped_does_not_go_on(tmp_path):
     assert history.epoch == []
 
 
+def function_loss(y_true, y_pred):
+    error = y_pred - y_true
+    return (error**2).mean(axis=1), 2 * error / error.shape[1]
+
+
+def of_a_function(seed):
+    model = network(seed=seed)
+    model.compile("adam", function_loss, metrics=[fastnn.metrics.R2Score(class_aggregation=None)])
+    return model
+
+
+def of_float64(seed):
+    fastnn.utils.set_random_seed(seed)
+    model = fastnn.Sequential([fastnn.Input((3,), dtype="float64"), layers.Dense(4, "relu"), layers.Dense(1)])
+    model.compile("rmsprop", "mae")
+    return model
+
+
+def of_heads(seed):
+    fastnn.utils.set_random_seed(seed)
+    heads = layers.Heads({"a": [layers.Dense(1)], "b": [layers.GaussianNoise(0.1), layers.Dense(2)]})
+    model = fastnn.Sequential([layers.Dense(4, "relu", input_shape=(3,)), heads])
+    model.compile("adam", "mse", metrics={"b": [fastnn.metrics.F1Score()]})
+    return model
+
+
+def not_built(seed):
+    fastnn.utils.set_random_seed(seed)
+    model = fastnn.Sequential([layers.Dense(4, "relu"), layers.Dense(1)])
+    model.compile("adam", "mse")
+    return model
+
+
+@pytest.mark.parametrize("kill", ["between epochs", "in an epoch"])
+@pytest.mark.parametrize("make", [of_a_function, of_float64, of_heads, not_built])
+def test_every_kind_of_model_goes_on(tmp_path, make, kill):
+    _, (hook, time), backup = KILLS[kill]
+    y = {"a": Y, "b": np.hstack([Y > 0, Y < 0]) * 1.0} if make is of_heads else Y
+
+    def data():
+        return {"x": X, "y": y, "batch_size": 4, "validation_split": 0.3}
+
+    whole_and_resumed(tmp_path, make, Kill(hook, time), data=data, fit={"validation_freq": 2}, backup=backup)
+
+
+def test_rows_of_a_file_that_is_mapped_go_on(tmp_path, monkeypatch):
+    monkeypatch.setattr("fastnn.feeds.PIECE", 200)
+    mapped = np.memmap(tmp_path / "x", np.float64, "w+", shape=(22, 3))
+    mapped[:] = X
+    _, arguments, backup = KILLS["in an epoch"]
+    whole_and_resumed(
+        tmp_path, network, Kill(*arguments), data=lambda: {"x": mapped, "y": Y, "batch_size": 4}, backup=backup
+    )
+
+
 def test_a_callback_of_ones_own_is_remembered(tmp_path):
     class Counter(callbacks.Callback):
         def __init__(self):
@@ -296,7 +353,7 @@ def test_a_backup_that_lacks_a_part_is_no_backup(tmp_path, part, damage):
 
 
 def test_what_a_kill_has_left_is_removed_by_the_next_backup(tmp_path):
-    for name in (".backup-000003-epoch-000003.fastnn.0123456789abcdef.tmp", "backup-000003-epoch-000003.npz"):
+    for name in (".backup-000003-epoch-000003.npz.fastnn-0123456789abcdef.tmp", "backup-000003-epoch-000003.npz"):
         (tmp_path / name).write_bytes(b"half")
     (tmp_path / ".kept.tmp").write_bytes(b"another's")
     model = network()
@@ -414,6 +471,24 @@ def test_an_interruption_at_any_line_leaves_the_weights_of_a_whole_step(tmp_path
             resumed.fit(callbacks=[*used(), keeper], **fit)
             assert all_state(resumed) == all_state(ended)
         line += 31
+
+
+@pytest.mark.parametrize("hook", [name for name in HOOKS if name != "on_train_end"])
+def test_a_training_that_a_hook_stops_ends_with_the_average(hook):
+    class Stop(callbacks.Callback):
+        def __init__(self):
+            setattr(self, hook, self.stop)
+
+        def stop(self, *arguments):
+            self.model.stop_training = self.model._engine.iterations >= 8
+
+    stopped, plain = (network(optimizers.SGD(0.05, momentum=0.9, **EMA)) for _ in range(2))
+    fit = {"x": X, "y": Y, "batch_size": 4, "verbose": 0}
+    stopped.fit(epochs=4, validation_data=HELD, callbacks=[callbacks.SwapEMAWeights(True), Stop()], **fit)
+    assert not stopped.optimizer._average_shown
+    if stopped._engine.iterations % 6 == 0:  # whole epochs
+        plain.fit(epochs=stopped._engine.iterations // 6, **fit)
+        assert all_state(stopped)[:2] == all_state(plain)[:2]
 
 
 @pytest.mark.parametrize("hook", ["on_test_begin", "on_test_batch_end", "on_test_end"])

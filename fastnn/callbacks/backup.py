@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastnn._file import remove_leftovers, write
+from fastnn._file import ModelFileError, remove_leftovers, write
 from fastnn._settings import flag
 from fastnn.callbacks.base import Callback, Logs
 from fastnn.callbacks.checkpoint import _Counter, _frequency
@@ -40,7 +40,6 @@ def _write_state(path: Path, state: dict[str, Any]) -> None:
 
 def _read_state(path: Path) -> dict[str, Any]:
     """What :func:`_write_state` wrote; ModelFileError where the file is damaged or missing."""
-    from fastnn.saving import ModelFileError
 
     def arrays(found: dict[str, Any]) -> Any:
         return held[f"arr_{found[_ARRAY]}"] if set(found) == {_ARRAY} else found
@@ -119,23 +118,20 @@ class BackupAndRestore(Callback):
         self._counter.set_state(state)
 
     def _files(self) -> dict[int, list[Path]]:
-        """The files of each backup by its number, the newest first; under -1 what kills have left of others."""
+        """The files of each backup by its number, the newest first."""
         found: dict[int, list[Path]] = {}
-        for path in self.backup_dir.glob("*backup-*"):
-            match = re.fullmatch(r"(\.?)backup-(\d+)-epoch-\d+\.(fastnn|npz)(\.\w+\.tmp)?", path.name)
-            if match and bool(match[1]) == bool(match[4]):
-                found.setdefault(-1 if match[4] else int(match[2]), []).append(path)
+        for path in self.backup_dir.glob("backup-*"):
+            match = re.fullmatch(r"backup-(\d+)-epoch-\d+\.(fastnn|npz)", path.name)
+            if match:
+                found.setdefault(int(match[1]), []).append(path)
         return dict(sorted(found.items(), reverse=True))
 
     def _backups(self) -> list[tuple[int, Path]]:
         """The number and the model file of each backup, the newest first."""
-        found = [(k, path) for k, paths in self._files().items() for path in paths if path.suffix == ".fastnn"]
-        return [(number, path) for number, path in found if number >= 0]
+        return [(k, path) for k, paths in self._files().items() for path in paths if path.suffix == ".fastnn"]
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Restore the state of a training that was killed."""
-        from fastnn.saving import ModelFileError
-
         self._counter.reset()
         self._within = None
         backups = self._backups()

@@ -60,6 +60,9 @@ class Callback(Described):
             Not empty.
         """
 
+    def _interrupted(self) -> None:
+        """Called where an error or Ctrl-C ends a training, of which Keras's hooks hear nothing."""
+
     def set_model(self, model: Sequential) -> None:
         """Called first, with the model."""
         self.model = model

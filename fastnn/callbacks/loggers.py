@@ -130,6 +130,10 @@ class TensorBoard(Callback):
 
         self.on_train_batch_end = on_train_batch_end  # type: ignore[method-assign]  # else epochs run in one call
 
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        """Count batches from the first one."""
+        self._batches = 0
+
     def get_state(self) -> dict[str, Any]:
         """The number of batches so far."""
         return {"batches": self._batches}
@@ -175,6 +179,9 @@ class TensorBoard(Callback):
 
     def on_train_end(self, logs: Logs | None = None) -> None:
         """Close the files."""
+        self._interrupted()
+
+    def _interrupted(self) -> None:
         for writer in self._writers.values():
             writer.close()
         self._writers = {}
@@ -242,3 +249,9 @@ class MLflowLogger(Callback):
                 self._mlflow.log_artifact(str(path))
         if self._own_run:
             self._mlflow.end_run()
+            self._own_run = False
+
+    def _interrupted(self) -> None:
+        if self._own_run:
+            self._mlflow.end_run("FAILED")
+            self._own_run = False
