@@ -360,7 +360,7 @@ def polars_frames():
 
 
 def arrow_tables():
-    arrow = pytest.importorskip("pyarrow")
+    arrow = pytest.importorskip("pyarrow", exc_type=ImportError)
     a = arrow.array(A)
 
     def beside(values, kind=None):
@@ -405,7 +405,7 @@ def of_narwhals():
 
 
 def pandas_on_arrow():
-    arrow = pytest.importorskip("pyarrow")
+    arrow = pytest.importorskip("pyarrow", exc_type=ImportError)
 
     def beside(values, kind):
         return pandas.DataFrame({"a": A, "c": pandas.array(values, dtype=pandas.ArrowDtype(kind))})
