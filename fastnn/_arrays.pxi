@@ -62,7 +62,7 @@ cdef int _check_matrix(cnp.ndarray array, str name, int typenum, cnp.npy_intp co
 
 
 cdef tuple _shape(cnp.ndarray array):
-    return tuple([array.shape[i] for i in range(array.ndim)])
+    return (<object>array).shape
 
 
 def all_finite(cnp.ndarray x not None):

@@ -1,5 +1,8 @@
 """The compiled engine: owns a model's memory and runs its plan with the GIL released."""
 
+import math
+from operator import attrgetter
+
 import numpy as np
 
 from fastnn.layers._op import OP_ADD as _OP_ADD
@@ -20,6 +23,8 @@ from fastnn._c cimport (
 
 cnp.import_array()
 
+# No list is written as a comprehension here that makes objects: where it cannot grow for want of memory, Cython (3.3)
+# drops the last of them twice.
 include "_lock.pxi"
 include "_machine.pxi"
 include "_progress.pxi"
@@ -94,7 +99,10 @@ cdef class Engine:
     def __init__(self, plan, Lock lock=None):
         self.plan = plan
         self.lock = Lock() if lock is None else lock
-        reads_x = [op.code for op in plan.ops if op.input < 0 or (op.code == _OP_ADD and plan.ops[op.source].input < 0)]
+        reads_x = []
+        for op in plan.ops:
+            if op.input < 0 or (op.code == _OP_ADD and plan.ops[op.source].input < 0):
+                reads_x.append(op.code)
         self._form = _Form(plan, reads_x == [_OP_DENSE])
         self.slots = self.states = self._slot_names = ()
         self.functions = None
@@ -213,25 +221,28 @@ cdef class Engine:
         cdef Py_ssize_t k, average = -1, accumulated = -1, own = 0
         self._enter()
         try:
-            arrays, names = self.slots, tuple([slot.name for slot in slots])
+            arrays, names, trained = list(self.slots), list(map(attrgetter("name"), slots)), []
             if not goes_on:
-                arrays = tuple([aligned_zeros(self.plan.size, self._form.dtype) for _ in slots])
-                for array, slot in zip(arrays, slots):
+                arrays = []
+                for slot in slots:
+                    arrays.append(aligned_zeros(self.plan.size, self._form.dtype))
                     if slot.initial:
-                        array[:] = slot.initial
+                        arrays[-1][:] = slot.initial
             average = names.index("average") if "average" in names else -1
             accumulated = names.index("gradient_accumulator") if "gradient_accumulator" in names else -1
             _set_rules(target, self.plan, rules)
-            trained = [slice(spec.offset, spec.offset + int(np.prod(spec.shape)))
-                       for spec, rule in zip(self.plan.parameters, rules) if rule.trainable]
+            for spec, rule in zip(self.plan.parameters, rules):
+                if rule.trainable:
+                    trained.append(slice(spec.offset, spec.offset + math.prod(spec.shape)))
+            held = tuple(arrays)
             # From here on nothing needs memory.
-            self._rules, self._trained, self.slots, self._slot_names = memory, trained, arrays, names
+            self._rules, self._trained, self.slots, self._slot_names = memory, trained, held, names
             self.model.rules = target
             self.model.average = self.model.accumulated = NULL
             for k in range(FNN_SLOTS):
                 self.model.slots[k] = NULL
-            for k in range(len(arrays)):
-                array = <cnp.ndarray>(<tuple>arrays)[k]
+            for k in range(len(held)):
+                array = <cnp.ndarray>(<tuple>held)[k]
                 if k == average:
                     self.model.average = _data(array)
                 elif k == accumulated:
@@ -253,7 +264,7 @@ cdef class Engine:
         """A copy of all that training changes, for :meth:`restore`."""
         self._enter()
         try:
-            return [array.copy() for array in (self.parameters, *self.slots)], self.iterations, self.momentum_product
+            return list(map(np.array, (self.parameters, *self.slots))), self.iterations, self.momentum_product
         finally:
             self._leave()
 
@@ -278,10 +289,10 @@ cdef class Engine:
         try:
             if self.iterations and "average" in self._slot_names:
                 average = self.slots[self._slot_names.index("average")]
-                parameters = [self.parameters[part] for part in self._trained]
-                averages = [average[part] for part in self._trained]
+                parameters = list(map(self.parameters.__getitem__, self._trained))
+                averages = list(map(average.__getitem__, self._trained))
                 if swap:
-                    fill_all(parameters + averages, averages + [array.copy() for array in parameters])
+                    fill_all(parameters + averages, averages + list(map(np.array, parameters)))
                     self.average_swapped ^= True
                 else:
                     fill_all(parameters, averages)
@@ -308,15 +319,15 @@ cdef class Engine:
             self._leave()
 
     cdef int _set_heads(self, heads) except -1:
-        cdef size_t count = sum([len(head.measures) for head in heads])
+        cdef size_t count = sum(len(head.measures) for head in heads)
         cdef cnp.ndarray head_memory = np.zeros(len(heads) * sizeof(fnn_head), np.uint8)
         cdef cnp.ndarray measure_memory = np.zeros(max(1, count) * sizeof(fnn_measure), np.uint8)
         cdef cnp.ndarray constants = _constants_of(heads)
         cdef fnn_head *c_heads = <fnn_head *>_data(head_memory)
         cdef fnn_measure *c_measures = <fnn_measure *>_data(measure_memory)
-        if heads and sum([head.columns for head in heads]) != self._form.outputs:
+        if heads and sum(head.columns for head in heads) != self._form.outputs:
             raise ValueError(f"heads must take the {self._form.outputs} columns of the output, got "
-                             f"{[head.columns for head in heads]}")
+                             f"{list(map(attrgetter('columns'), heads))}")
         _set_heads(c_heads, <fnn_op *>_data(self._ops), self.model.op_count, heads, <const double *>_data(constants))
         states = _set_measures(c_measures, c_heads, heads, <const double *>_data(constants))
         self._heads, self._measures, self._constants = head_memory, measure_memory, constants

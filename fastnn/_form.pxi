@@ -28,8 +28,8 @@ cdef class _Form:
         raise TypeError("the form of an engine's arrays cannot be pickled")
 
     cdef int set_heads(self, heads) except -1:
-        cdef size_t labels = sum([not head.target_columns for head in heads])
-        cdef size_t targets = sum([head.target_columns for head in heads])
+        cdef size_t labels = sum(not head.target_columns for head in heads)
+        cdef size_t targets = sum(head.target_columns for head in heads)
         self.heads, self.label_columns, self.target_columns = len(heads), labels, targets
         return 0
 

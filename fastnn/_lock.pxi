@@ -3,6 +3,8 @@
 import _thread
 import weakref
 
+from fastnn._warnings import warn
+
 from cpython.pythread cimport (
     PyThread_acquire_lock, PyThread_allocate_lock, PyThread_free_lock, PyThread_get_thread_ident,
     PyThread_release_lock, PyThread_type_lock, NOWAIT_LOCK, WAIT_LOCK,
@@ -12,6 +14,11 @@ _INSIDE = ("this model is running in this thread already: a loss, a metric, a pr
            "can neither run nor change it, only a loss or a metric can predict with it")
 _CIRCLE = ("this call would wait for ever: another thread holds the model that it needs, and waits itself for a model "
            "that this thread is running (from a loss, a metric or a signal handler)")
+
+_HALF = ("another thread was in the middle of a change of this model when the process was forked: its weights here may "
+         "be half of it, until they are set or loaded")
+
+cdef unsigned long _VANISHED = <unsigned long>-1  # the owner of a lock whose thread is not there any more, after a fork
 
 _locks = weakref.WeakSet()
 cdef dict _waits = {}  # of each thread that waits
@@ -37,7 +44,8 @@ cdef class Lock:
     was before or what is afterwards. While a run calls Python in the middle of a step, its losses and metrics, it lends
     the model to readers, as the weights are then those of a whole step: no user's code runs while another model's
     prediction is kept waiting for it. Threads are served in the order in which they came; where two would wait for each
-    other for ever, the later one gets a RuntimeError. A thread that forks has its locks in the child, and no other.
+    other for ever, the later one gets a RuntimeError. A thread that forks has its locks in the child, where the others
+    are free; the first who takes one that was held to change the model gets a warning.
 
     All fields are read and written with Python's own lock held, and without a call of Python in between.
 
@@ -177,6 +185,14 @@ cdef class Lock:
 
     cdef int _wait(self, unsigned long me, bint reads) except -1:
         """Until the lock is this thread's."""
+        if self._owner == _VANISHED:
+            self._owner, self._depth, self._reader = 0 if reads else me, 1, me if reads else 0
+            try:
+                warn(_HALF, RuntimeWarning)
+            except BaseException:
+                self.leave()
+                raise
+            return 0
         cdef _Wait wait = _Wait()
         wait.lock, wait.thread, wait.reads = self, me, reads
         wait.gate = _thread.allocate_lock()
@@ -212,7 +228,7 @@ cdef class Lock:
         if self._reader != me:
             self._reader = 0
         if self._owner != me:
-            self._owner = 0
+            self._owner = _VANISHED if self._owner and not self._lent else 0
             self._depth = 0
             self._running = self._lent = False
         self._wants_back = False

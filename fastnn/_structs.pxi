@@ -1,5 +1,8 @@
 # From the descriptions in Python to the structs of fastnn.h. Part of _engine.pyx.
 
+from itertools import chain
+from operator import attrgetter
+
 import numpy as np
 
 cimport numpy as cnp
@@ -92,8 +95,10 @@ cdef int _set_rules(fnn_rule *target, plan, rules) except -1:
 
 def _constants_of(heads):
     """The vectors of all heads, then those of all measures."""
-    vectors = [head.vector for head in heads] + [measure.vector for head in heads for measure in head.measures]
-    return np.array([number for values in vectors for number in values], np.float64)
+    vectors = list(map(attrgetter("vector"), heads))
+    for head in heads:
+        vectors.extend(map(attrgetter("vector"), head.measures))
+    return np.array(list(chain.from_iterable(vectors)), np.float64)
 
 
 def _first_state(heads):
@@ -105,7 +110,7 @@ cdef int _set_heads(fnn_head *target, fnn_op *ops, size_t op_count, heads, const
     """From fastnn._head.Heads; `vector` is _constants_of them, which must outlive the model's use of them."""
     cdef size_t column = 0, target_column = 0, label = 0, h, op
     for head in heads:
-        measured = any([measure.metric != FNN_FUNCTION_METRIC for measure in head.measures])
+        measured = any(measure.metric != FNN_FUNCTION_METRIC for measure in head.measures)
         if measured and head.target_columns not in (0, head.columns):
             raise ValueError(f"metrics need targets shaped like the output, but this loss takes "
                              f"{head.target_columns} target columns for {head.columns} outputs")
@@ -130,7 +135,7 @@ cdef int _set_heads(fnn_head *target, fnn_op *ops, size_t op_count, heads, const
 cdef tuple _set_measures(fnn_measure *target, const fnn_head *c_heads, heads, const double *vector):
     """The measures of heads that are set, as for _set_heads. Returns a slice of the sums for each."""
     cdef size_t state = _first_state(heads), m = 0, h
-    cdef size_t skipped = sum([len(head.vector) for head in heads])
+    cdef size_t skipped = sum(len(head.vector) for head in heads)
     vector += skipped
     states = []
     for h, head in enumerate(heads):

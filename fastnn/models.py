@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -206,7 +207,7 @@ class Sequential(Trainer):
         engine = self._need_engine("gradients")
         flat = engine.gradients
         return [
-            flat[spec.offset : spec.offset + int(np.prod(spec.shape))].reshape(spec.shape)
+            flat[spec.offset : spec.offset + math.prod(spec.shape)].reshape(spec.shape)
             for spec in engine.plan.parameters
         ]
 

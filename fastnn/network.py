@@ -261,7 +261,7 @@ class Network(Described, metaclass=ListsWhatIsThere):
         for spec, initializer in zip(
             lowered.parameters, [p[2] for layer in self.layers for p in layer.parameters()], strict=True
         ):
-            size = int(np.prod(spec.shape))
+            size = math.prod(spec.shape)
             view = engine.parameters[spec.offset : spec.offset + size].reshape(spec.shape)
             view[...] = initializer(spec.shape, dtype)
             views[spec.layer, spec.name] = view

@@ -76,7 +76,7 @@ cdef class Predictor:
         self._typenum, self._itemsize = self._dtype.num, self._dtype.itemsize
         self._inputs, self._outputs = plan.inputs, plan.outputs
         # An op that is no product takes the time of about ten multiply-adds for each output, as in useful_threads.
-        self._row_work = sum([(op.inputs if op.code == _OP_DENSE else 10) * op.outputs for op in plan.ops])
+        self._row_work = sum((op.inputs if op.code == _OP_DENSE else 10) * op.outputs for op in plan.ops)
         self._reads, self._heads = RowReader() if reads is None else reads, heads
 
     @property
@@ -200,8 +200,8 @@ cdef cnp.ndarray _check_out(Predictor self, out, int axes, cnp.npy_intp *shape):
     if cnp.PyArray_TYPE(array) != self._typenum or not cnp.PyArray_ISNOTSWAPPED(array) \
             or not cnp.PyArray_ISCARRAY(array) or cnp.PyArray_NDIM(array) != axes \
             or cnp.PyArray_DIM(array, 0) != shape[0] or cnp.PyArray_DIM(array, axes - 1) != self._outputs:
-        wanted = [shape[k] for k in range(axes)]
-        raise ValueError(f"out must be a writable, C-contiguous {self._dtype} array of shape {tuple(wanted)}, got "
+        wanted = (shape[0], shape[1])[:axes]
+        raise ValueError(f"out must be a writable, C-contiguous {self._dtype} array of shape {wanted}, got "
                          f"{out.dtype} of shape {out.shape}")
     return array
 

@@ -3,8 +3,13 @@
 import os
 import pickle
 import signal
+import subprocess
+import sys
 import threading
 import time
+import warnings
+from contextlib import nullcontext
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -405,3 +410,46 @@ def test_a_block_of_num_threads_under_a_limit_of_threadpoolctl_leaves_the_number
     with limits(1), fastnn.num_threads(2):
         pass
     assert fastnn.get_num_threads() == before
+
+
+# ---- everything at once ----
+
+
+@pytest.mark.slow
+def test_some_seconds_of_the_stress_program_find_nothing():
+    """A child of a fork that another thread's change went through warns, which is no fault."""
+    command = [sys.executable, str(Path(__file__).with_name("stress.py")), "--minutes", "0.1", "--seed", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-5000:]
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_model_that_was_being_changed_when_the_process_forked_says_so_in_the_child():
+    model = fastnn.Sequential([fastnn.Input((3,)), layers.Dense(1)])
+    held, done = threading.Event(), threading.Event()
+
+    def hold():
+        with model._home.lock:
+            held.set()
+            done.wait(30)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    held.wait()
+    child = os.fork()
+    if child == 0:
+        try:
+            with pytest.warns(
+                RuntimeWarning, match="in the middle of a change of this model when the process was forked"
+            ):
+                model.predict(X)
+            with warnings.catch_warnings(action="error") if sys.version_info >= (3, 11) else nullcontext():
+                model.set_weights(model.get_weights())
+                model.predict(X)
+            os._exit(0)
+        finally:
+            os._exit(1)
+    done.set()
+    holder.join()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

@@ -425,7 +425,7 @@ class Layer(Described):
         """The number of the layer's parameters, once its model is built."""
         if self._is_open():
             raise ValueError(f"layer {self.name!r} has no number of parameters yet: build the model first")
-        return sum(int(np.prod(shape)) for _, shape, _ in self.parameters())
+        return sum(math.prod(shape) for _, shape, _ in self.parameters())
 
     def _is_open(self) -> bool:
         """Whether the shapes of its parameters are not known yet."""

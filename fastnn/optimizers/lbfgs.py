@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -156,7 +157,7 @@ class _Search:
         self._engine, self._samples = engine, samples
         self._before, self._ready, self._after = before, ready, after
         self._trained = [
-            (slice(spec.offset, spec.offset + int(np.prod(spec.shape))), rule.constraint == _NON_NEGATIVE)
+            (slice(spec.offset, spec.offset + math.prod(spec.shape)), rule.constraint == _NON_NEGATIVE)
             for spec, rule in zip(engine.plan.parameters, rules, strict=True)
             if rule.trainable
         ]
