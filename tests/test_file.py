@@ -15,9 +15,12 @@ import zipfile
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import fastnn
 from fastnn import _file, layers
+from fastnn._foreign import kind_of_file
 from fastnn.saving import from_bytes, to_bytes
 
 
@@ -377,3 +380,29 @@ def test_refused_memory_is_no_bad_file(tmp_path, monkeypatch):
             for load in (fastnn.load_model, lambda path: from_bytes(path.read_bytes())):
                 with pytest.raises(MemoryError, match="no memory"):
                     load(path)
+
+
+@given(start=st.binary(max_size=80), suffix=st.sampled_from(["", ".pt", ".keras", ".fastnn", ".PKL"]))
+def test_whatever_a_file_begins_with_is_looked_at_without_an_error(start, suffix):
+    assert isinstance(kind_of_file(start, "m" + suffix), str)
+    text = start.decode("latin-1").encode()
+    try:
+        expected = json.loads(text.decode(), parse_constant=lambda name: 1 / 0)
+    except (ValueError, ZeroDivisionError):
+        with pytest.raises(fastnn.ModelFileError):
+            _file.parse_json(text, "it")
+    else:
+        assert _file.parse_json(text, "it") == expected
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(value=values, ascii_only=st.booleans())
+def test_brackets_and_quotes_within_text_are_text(value, ascii_only):
+    text = json.dumps(value, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
+    assert _file.parse_json(text, "it") == value
