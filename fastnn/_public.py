@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from abc import ABCMeta
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib import import_module
 from inspect import getattr_static
 from types import FunctionType
@@ -115,6 +116,7 @@ def _class_name(given: str) -> str:
     return given.replace("_", "").lower()
 
 
+@cache
 def defaults_of(kind: type) -> dict[str, Any]:
     """The constructor's arguments with their defaults, its own first, then what it passes on to its base classes."""
     import inspect
