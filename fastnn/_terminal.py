@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from typing import Any, Protocol
 
 _PLAIN = str.maketrans({"─": "-", "━": "-", "│": "|", "█": "#", "…": "...", "×": "x", "µ": "u"})
 
@@ -30,8 +31,15 @@ def encodable(text: str, encoding: str | None) -> str:
     return text
 
 
+class Drawing(Protocol):
+    """Rows of a terminal that are overwritten by what is written next."""
+
+    def erased(self) -> str:
+        """What takes them away."""
+
+
 class _Writing:
-    """The lock of whoever writes, which a fork waits for.
+    """The lock of whoever writes, which a fork waits for; and what is drawn.
 
     A process that is forked while another thread writes would have the stream's buffer locked for ever. Where a write
     does not end, as nobody reads the pipe, the fork goes on after a second all the same.
@@ -39,7 +47,7 @@ class _Writing:
 
     def __init__(self) -> None:
         self._forking = threading.local()
-        self.lock = threading.RLock()
+        self._renew()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(before=self._wait, after_in_parent=self._go_on, after_in_child=self._renew)
 
@@ -52,20 +60,30 @@ class _Writing:
 
     def _renew(self) -> None:
         self.lock = threading.RLock()
+        self.drawn: tuple[Drawing, Any] | None = None  # and on which stream
 
 
-_writing = _Writing()
+writing = _Writing()
 
 
-def put(text: str) -> None:
-    """Write to standard output what it can show.
+def put(text: str, drawing: Drawing | None = None) -> None:
+    """Write to standard output what it can show, in the place of rows that are drawn there.
 
     Where there is none, where it is closed, or nobody reads it any more, the text is lost: it must not end a training.
+
+    Parameters
+    ----------
+    text : str
+    drawing : Drawing, optional
+        Of which the text is the rows.
     """
     stream = sys.stdout
     if stream is None:
         return
-    with _writing.lock:
+    with writing.lock:
+        if writing.drawn and writing.drawn[1] is stream:
+            text = writing.drawn[0].erased() + text
+        writing.drawn = (drawing, stream) if drawing else None
         try:
             stream.write(encodable(text, getattr(stream, "encoding", None)))
             if hasattr(stream, "flush"):  # not so what a user has put there, which only writes

@@ -253,7 +253,7 @@ class Epochs:
 
     @contextmanager
     def _around(self, feed: Feed, first: int) -> Iterator[None]:
-        """What is the same whatever the optimizer: the beginning, and the end, also where it is none of a whole run."""
+        """The hooks before and after all epochs; an error leaves the weights in the model, and loggers closed."""
         model, outer = self._model, self._model._run
         self._feed, self._epoch, model._run = feed, first, self
         try:

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import types
 
 import numpy as np
@@ -71,57 +72,70 @@ class Screen:
             self.rows.append("")
 
 
+class Terminal:
+    """A terminal of so many columns and rows as standard output, and all that was written to it."""
+
+    def __init__(self, columns, rows, monkeypatch):
+        fcntl, termios, pty = (pytest.importorskip(name) for name in ("fcntl", "termios", "pty"))
+        self.columns = columns
+        self.leader, self.follower = pty.openpty()
+        fcntl.ioctl(self.follower, termios.TIOCSWINSZ, np.array([rows, columns, 0, 0], np.uint16).tobytes())
+        attributes = termios.tcgetattr(self.follower)
+        attributes[1] &= ~termios.OPOST  # new rows as they are written
+        termios.tcsetattr(self.follower, termios.TCSANOW, attributes)
+        self.stream = open(self.follower, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 (closed below)
+        monkeypatch.setattr(sys, "stdout", self.stream)
+        monkeypatch.setenv("TERM", "xterm")
+        self.read = b""
+        self.reader = threading.Thread(target=self.read_all)
+        self.reader.start()
+
+    def read_all(self):
+        while not self.read.endswith(b"\0"):
+            self.read += os.read(self.leader, 4096)
+
+    def close(self):
+        """Stop reading; the text."""
+        if self.reader.is_alive():
+            os.write(self.follower, b"\0")
+            self.reader.join()
+            self.stream.close()
+            os.close(self.leader)
+            os.close(self.follower)
+        return self.read[:-1].decode()
+
+
 @pytest.fixture
 def terminal(monkeypatch):
-    """Makes a terminal of so many columns and rows standard output; its reader gives what was written so far."""
-    fcntl, termios, pty = (pytest.importorskip(name) for name in ("fcntl", "termios", "pty"))
-    opened = []
+    """Makes a :class:`Terminal`."""
+    made = []
 
     def make(columns, rows):
-        leader, follower = pty.openpty()
-        size = np.array([rows, columns, 0, 0], np.uint16).tobytes()
-        fcntl.ioctl(follower, termios.TIOCSWINSZ, size)
-        attributes = termios.tcgetattr(follower)
-        attributes[1] &= ~termios.OPOST  # new rows as they are written
-        termios.tcsetattr(follower, termios.TCSANOW, attributes)
-        stream = open(follower, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 (closed below)
-        monkeypatch.setattr(sys, "stdout", stream)
-        monkeypatch.setenv("TERM", "xterm")
-        os.set_blocking(leader, False)
-        opened.append((leader, follower, stream))
-        return leader
+        made.append(Terminal(columns, rows, monkeypatch))
+        return made[-1]
 
     yield make
-    for leader, follower, stream in opened:
-        stream.close()
-        os.close(leader)
-        os.close(follower)
+    for one in made:
+        one.close()
 
 
-class Reads:
-    """Reads a terminal after each write, as nobody else would: its buffer holds 4 kB."""
-
-    def __init__(self, leader, monkeypatch):
-        self.text = ""
-
-        def put(text, put=_screens.put):
-            put(text)
-            self.text += os.read(leader, 100_000).decode() if text else ""
-
-        monkeypatch.setattr(_screens, "put", put)
+def seen_on(terminal, text):
+    """What stands on the terminal in the end, row after row."""
+    screen = Screen(terminal.columns or 80)
+    screen.feed(text)
+    return screen.rows
 
 
 @pytest.mark.parametrize(("columns", "rows"), [(0, 0), (20, 60), (40, 24), (80, 24), (200, 50), (80, 0), (0, 24)])
-def test_a_terminal_of_any_size_shows_all_values(terminal, monkeypatch, every_state, columns, rows):
-    seen = Reads(terminal(columns, rows), monkeypatch)
+def test_a_terminal_of_any_size_shows_all_values(terminal, every_state, columns, rows):
+    used = terminal(columns, rows)
     fit()
-    states = seen.text.split("Epoch 1/2: ")
+    text = used.close()
+    states = text.split("Epoch 1/2: ")
     assert len(states) > 3
     for state in states[1:-1]:
         assert all(name in re.sub(r"\s", "", state) for name in NAMES[:3])
-    screen = Screen(columns or 80)
-    screen.feed(seen.text)
-    shown = "".join(row.ljust(screen.columns) for row in screen.rows)
+    shown = "".join(row.ljust(columns or 80) for row in seen_on(used, text))
     assert shown.count("Epoch 1/2: 6/6 - ") == shown.count("Epoch 2/2: 6/6 - ") == 1  # one line an epoch stays
     for name in NAMES:
         assert len(re.findall(rf"\b{name}: ", shown)) == 2
@@ -129,49 +143,77 @@ def test_a_terminal_of_any_size_shows_all_values(terminal, monkeypatch, every_st
 
 
 @pytest.mark.parametrize(("columns", "bar"), [(60, False), (200, True)])
-def test_the_bar_gives_way_to_figures(terminal, monkeypatch, every_state, columns, bar):
-    seen = Reads(terminal(columns, 24), monkeypatch)
+def test_the_bar_gives_way_to_figures(terminal, every_state, columns, bar):
+    used = terminal(columns, 24)
     fit()
-    assert ("[=" in seen.text) == bar
+    assert ("[=" in used.close()) == bar
     assert _screens.drawn(0.5, 12) == "[=====>....]"
     assert _screens.drawn(1.0, 12) == "[==========]"
     assert _screens.drawn(None, 12) == _screens.drawn(0.5, 9) == ""
 
 
-def test_rows_that_would_leave_the_screen_are_not_drawn(terminal, monkeypatch, every_state):
-    seen = Reads(terminal(20, 3), monkeypatch)
+def test_rows_that_would_leave_the_screen_are_not_drawn(terminal, every_state):
+    used = terminal(20, 3)
     fit()
-    assert "\x1b" not in seen.text
-    assert seen.text.count("Epoch") == 2
+    text = used.close()
+    assert "\x1b" not in text
+    assert text.count("Epoch") == 2
 
 
 def test_a_terminal_that_obeys_no_commands_gets_lines(terminal, monkeypatch, every_state):
-    seen = Reads(terminal(80, 24), monkeypatch)
+    used = terminal(80, 24)
     monkeypatch.setenv("TERM", "dumb")
-    monkeypatch.setattr(reporter, "say", lambda text: _screens.put(f"{text}\n"))
     fit()
-    assert "\x1b" not in seen.text
-    assert seen.text.count("\n") == 2
+    text = used.close()
+    assert "\x1b" not in text
+    assert text.count("\n") == 2
 
 
-def test_an_error_leaves_the_bar_on_a_row_of_its_own(terminal, monkeypatch, every_state):
+def test_an_error_leaves_the_bar_on_a_row_of_its_own(terminal, every_state):
     class Fail(callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
             if batch == 3:
                 raise ArithmeticError
 
-    seen = Reads(terminal(80, 24), monkeypatch)
+    used = terminal(80, 24)
     with pytest.raises(ArithmeticError):
         fit(callbacks=Fail())
-    assert seen.text.endswith("\n")
+    text = used.close()
+    assert text.endswith("\n")
+    assert seen_on(used, text)[0].startswith("Epoch 1/2: 4/6 ")
 
 
-def test_steps_that_nobody_knows_have_no_bar(terminal, monkeypatch, every_state):
-    seen = Reads(terminal(200, 24), monkeypatch)
+@pytest.mark.parametrize("columns", [30, 80, 200])
+def test_what_callbacks_say_stays_beside_the_bar(terminal, every_state, tmp_path, columns):
+    used = terminal(columns, 50)
+    keeper = callbacks.ModelCheckpoint(tmp_path / "m.fastnn", save_freq=2, verbose=1)
+    fit(callbacks=keeper)
+    shown = "".join(seen_on(used, used.close()))
+    assert shown.count("finished saving model to") == 6
+    assert shown.count("Epoch 1/2: ") == 1
+
+
+def test_two_bars_leave_a_line_an_epoch_each(terminal, every_state):
+    used = terminal(80, 50)
+
+    class Inner(callbacks.Callback):  # in the place of another thread
+        def on_train_batch_end(self, batch, logs=None):
+            if batch == 2:
+                fit(epochs=3)
+
+    fit(callbacks=Inner())
+    shown = "".join(seen_on(used, used.close()))
+    assert [shown.count(f"Epoch {k}/3: 6/6 - ") for k in (1, 2, 3)] == [2, 2, 2]
+    assert [shown.count(f"Epoch {k}/2: ") for k in (1, 2)] == [1, 1]
+
+
+def test_steps_that_nobody_knows_have_no_bar(terminal, every_state):
+    used = terminal(200, 24)
     fit(x=((X[:4], Y[:4]) for _ in range(5)), y=None, batch_size=None, epochs=1)
-    assert "3/? " in seen.text
-    assert "[=" not in seen.text
-    assert "5/5 - " in seen.text
+    text = used.close()
+    assert "3/? " in text
+    assert "[=" not in text
+    assert "5/5 - " in text
 
 
 @pytest.mark.parametrize("verbose", [1, 2])

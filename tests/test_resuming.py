@@ -340,6 +340,45 @@ def test_a_backup_that_is_used_again_begins_anew(tmp_path):
     assert network().fit(X, Y, batch_size=4, epochs=3, verbose=0, callbacks=keeper).epoch == [0, 1, 2]
 
 
+REUSED = {
+    "early stopping": lambda folder: callbacks.EarlyStopping("loss", patience=1, restore_best_weights=True),
+    "plateau": lambda folder: callbacks.ReduceLROnPlateau("loss", patience=1, min_delta=1, factor=0.5),
+    "rates": lambda folder: callbacks.LearningRateScheduler(lambda epoch, rate: rate * 0.9),
+    "swap": lambda folder: callbacks.SwapEMAWeights(swap_on_epoch=True),
+    "backup": lambda folder: callbacks.BackupAndRestore(folder / "backup", save_freq=4),
+    "file": lambda folder: callbacks.CSVLogger(folder / "log.csv"),
+    "checkpoints": lambda folder: callbacks.ModelCheckpoint(folder / "{epoch}-{loss:.5f}.fastnn"),
+    "nan": lambda folder: callbacks.TerminateOnNaN(),
+}
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+@pytest.mark.parametrize("name", REUSED)
+def test_a_callback_that_is_used_again_begins_anew(tmp_path, name, interrupted):
+    fit = {"x": X, "y": Y, "batch_size": 4, "epochs": 4, "verbose": 0, "validation_data": HELD}
+
+    def trained(callback):
+        model = network(optimizers.SGD(0.05, momentum=0.9, **EMA))
+        history = model.fit(callbacks=callback, **fit).history
+        return history, all_state(model)
+
+    folders = [tmp_path / "fresh", tmp_path / "used"]
+    for folder in folders:
+        folder.mkdir()
+    expected = trained(REUSED[name](folders[0]))
+    callback = REUSED[name](folders[1])
+    if interrupted:
+        with pytest.raises(KilledError):
+            network(optimizers.SGD(0.02, **EMA)).fit(callbacks=[callback, Kill("on_test_begin", 3)], **fit)
+        for path in folders[1].glob("backup/*"):
+            path.unlink()  # another training, which is not to go on
+    else:
+        network(optimizers.SGD(0.02, **EMA)).fit(callbacks=callback, **fit)
+    assert trained(callback) == expected
+    if name == "file":
+        assert (folders[1] / "log.csv").read_text() == (folders[0] / "log.csv").read_text()
+
+
 @pytest.mark.parametrize("part", ["fastnn", "npz"])
 @pytest.mark.parametrize("damage", ["cut", "gone", "empty"])
 def test_a_backup_that_lacks_a_part_is_no_backup(tmp_path, part, damage):

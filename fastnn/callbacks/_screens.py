@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from fastnn._terminal import put
+from fastnn._terminal import put, writing
 
 _BAR = 30  # characters, at most
 _SHORTEST = 8
@@ -76,22 +76,24 @@ class Terminal:
         room = self._columns - len(rows[0]) - 1
         if len(rows) == 1 and drawn(share, room):
             rows = [" ".join([title, drawn(share, room), " - ".join(parts)])]
-        self._write("\n".join(rows))
-        self._rows = len(rows)
+        with writing.lock:
+            put("\n".join(rows), self)
+            self._rows = len(rows)
 
     def final(self, text: str) -> None:
         """See :class:`Screen`."""
-        self._write(f"{text}\n")
-        self._rows = 0
+        put(f"{text}\n")
 
     def leave(self) -> None:
         """See :class:`Screen`."""
-        put("\n" if self._rows else "")
-        self._rows = 0
+        with writing.lock:
+            left, self._rows = self._rows, 0
+            put("\n" if left else "")
 
-    def _write(self, text: str) -> None:
-        up = f"\x1b[{self._rows - 1}A" if self._rows > 1 else ""
-        put(f"{up}\r\x1b[J{text}" if self._rows else text)
+    def erased(self) -> str:
+        """See :class:`fastnn._terminal.Drawing`."""
+        rows, self._rows = self._rows, 0
+        return (f"\x1b[{rows - 1}A" if rows > 1 else "") + ("\r\x1b[J" if rows else "")
 
 
 class Notebook:
