@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
+import reprlib
 import sys
 from abc import ABCMeta
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import import_module
-from inspect import getattr_static
+from opcode import opmap
 from types import FunctionType
 from typing import Any, TypeVar
 
@@ -59,8 +61,6 @@ class AbsentNameError(AttributeError):
 
 def _imports_a_name() -> bool:
     """Whether a module's ``__getattr__``, which calls this, was called by a ``from module import name``."""
-    from dis import opmap
-
     frame = sys._getframe(2)
     code, place = frame.f_code.co_code, frame.f_lasti
     while 0 <= place < len(code) and code[place] == opmap["EXTENDED_ARG"]:  # Python 3.10 points at the first of these
@@ -100,7 +100,7 @@ def publish(module: str, names: Sequence[str], later: Sequence[str] = ()) -> Non
 
     namespace["__all__"] = list(names)
     namespace["__getattr__"] = absent
-    namespace["__dir__"] = lambda: {*names, *(name for name in namespace if name.startswith("__"))}
+    namespace["__dir__"] = lambda: {*names, *(name for name in list(namespace) if name.startswith("__"))}
 
 
 # ---- objects ----
@@ -119,8 +119,6 @@ def _class_name(given: str) -> str:
 @cache
 def defaults_of(kind: type) -> dict[str, Any]:
     """The constructor's arguments with their defaults, its own first, then what it passes on to its base classes."""
-    import inspect
-
     found: dict[str, Any] = {}
     for ancestor in kind.__mro__:
         if "__init__" in vars(ancestor) and ancestor is not object:
@@ -133,8 +131,6 @@ def defaults_of(kind: type) -> dict[str, Any]:
 
 def _shown(value: Any) -> str:
     """An argument of a constructor in a repr, shortened where it is long."""
-    import reprlib
-
     if isinstance(value, Mapping) and isinstance(value.get("class_name"), str):
         name = value["class_name"]
         return f"{name}({arguments(value.get('config') or {}, {'name': name})})"
@@ -191,7 +187,7 @@ class _Absent:
 
 
 def _is_there(kind: type, name: str) -> bool:
-    return not isinstance(getattr_static(kind, name, None), _Absent)
+    return not isinstance(inspect.getattr_static(kind, name, None), _Absent)
 
 
 class ListsWhatIsThere(ABCMeta):
@@ -209,12 +205,13 @@ class Described:
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        for name, member in (("__init__", cls.__init__),):
-            if name not in vars(cls) and isinstance(member, FunctionType):
-                setattr(cls, name, _constructor_of(cls, member))
-        if cls.__name__ in AREAS and cls.__module__.startswith("fastnn."):
-            for missing in {name for row in AREAS[cls.__name__] for name in row.names.split()} - set(dir(cls)):
-                setattr(cls, missing, _Absent(cls.__name__, missing))
+        if not cls.__module__.startswith("fastnn."):
+            return
+        inherited: Any = None if "__init__" in vars(cls) else cls.__init__
+        if isinstance(inherited, FunctionType):
+            cls.__init__ = _constructor_of(cls, inherited)  # type: ignore[method-assign]
+        for missing in {name for row in AREAS.get(cls.__name__, ()) for name in row.names.split()} - set(dir(cls)):
+            setattr(cls, missing, _Absent(cls.__name__, missing))
 
     def __dir__(self) -> list[str]:
         return [name for name in super().__dir__() if name in vars(self) or _is_there(type(self), name)]
