@@ -20,6 +20,7 @@ import tempfile
 import threading
 import time
 import traceback
+import warnings
 from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 
@@ -164,6 +165,7 @@ class Stress:
             code = 1
             try:
                 faulthandler.dump_traceback_later(self.patience, exit=True)
+                warnings.simplefilter("ignore")  # of the models that other threads were changing
                 model.predict(X, verbose=0)
                 with redirect_stdout(io.StringIO()):
                     model.fit(X, np.ones((ROWS, WIDTH), np.float32), epochs=2, verbose=1)

@@ -751,3 +751,12 @@ def test_a_model_with_heads_is_trained_without_losses():
     after = model.predict(x)
     assert not np.array_equal(before["a"], after["a"])
     np.testing.assert_array_equal(before["b"], after["b"])
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_forward_reads_no_labels_where_the_loss_ignores_some(training):
+    """It has none, and looked for those that are ignored."""
+    model = fastnn.Sequential([fastnn.Input((3,)), layers.Dense(2, "softmax")])
+    model.compile("sgd", fastnn.losses.SparseCategoricalCrossentropy(ignore_class=1))
+    x = np.ones((4, 3), np.float32)
+    np.testing.assert_allclose(model.forward(x, training=training), model.predict(x), rtol=1e-6)
