@@ -193,6 +193,14 @@ def test_what_callbacks_say_stays_beside_the_bar(terminal, every_state, tmp_path
     assert shown.count("Epoch 1/2: ") == 1
 
 
+@pytest.mark.parametrize("columns", [30, 80, 200])
+def test_what_a_user_prints_is_not_overwritten(terminal, every_state, columns):
+    used = terminal(columns, 50)
+    fit(callbacks=callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: print(f"note {batch}!")))  # noqa: T201
+    rows = seen_on(used, used.close())
+    assert sum(row.startswith("note ") for row in rows) == 12
+
+
 def test_two_bars_leave_a_line_an_epoch_each(terminal, every_state):
     used = terminal(80, 50)
 

@@ -30,6 +30,12 @@ class KilledError(Exception):
     pass
 
 
+@pytest.fixture(autouse=True)
+def no_wait_for_disks(monkeypatch):
+    """Files need not survive the machine here, and hundreds of them would wait for it."""
+    monkeypatch.setattr("os.fsync", lambda descriptor: None)
+
+
 def network(optimizer=None, seed=0, **compiled):
     fastnn.utils.set_random_seed(seed)
     model = fastnn.Sequential(

@@ -76,8 +76,11 @@ class Terminal:
         room = self._columns - len(rows[0]) - 1
         if len(rows) == 1 and drawn(share, room):
             rows = [" ".join([title, drawn(share, room), " - ".join(parts)])]
+        back = f"\x1b[{len(rows) - 1}A" if len(rows) > 1 else ""
         with writing.lock:
-            put("\n".join(rows), self)
+            put(
+                "\n".join(rows) + back + "\r", self
+            )  # whatever a user prints next is not below, where it would be erased
             self._rows = len(rows)
 
     def final(self, text: str) -> None:
@@ -88,12 +91,12 @@ class Terminal:
         """See :class:`Screen`."""
         with writing.lock:
             left, self._rows = self._rows, 0
-            put("\n" if left else "")
+            put("\n" * left)
 
     def erased(self) -> str:
         """See :class:`fastnn._terminal.Drawing`."""
         rows, self._rows = self._rows, 0
-        return (f"\x1b[{rows - 1}A" if rows > 1 else "") + ("\r\x1b[J" if rows else "")
+        return "\r\x1b[J" if rows else ""
 
 
 class Notebook:
