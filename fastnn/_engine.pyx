@@ -97,17 +97,25 @@ cdef class Engine:
     cdef int64_t _last_changes
 
     def __init__(self, plan, Lock lock=None):
-        self.plan = plan
         self.lock = Lock() if lock is None else lock
+        self.slots = self.states = self._slot_names = ()
+        self.functions = None
+        memset(&self.model, 0, sizeof(fnn_model))
+        memset(&self.pace, 0, sizeof(fnn_pace))
+        self.momentum_product = 1
+        self.model.parameter_size = plan.size
+        self.parameters = aligned_zeros(plan.size, np.dtype(plan.dtype))
+        self.model.parameters = _data(self.parameters)
+        self._take_plan(plan)
+
+    cdef int _take_plan(self, plan) except -1:
+        """Lay out what depends on the plan, but for parameters, slots and heads."""
+        self.plan = plan
         reads_x = []
         for op in plan.ops:
             if op.input < 0 or (op.code == _OP_ADD and plan.ops[op.source].input < 0):
                 reads_x.append(op.code)
         self._form = _Form(plan, reads_x == [_OP_DENSE])
-        self.slots = self.states = self._slot_names = ()
-        self.functions = None
-        memset(&self.model, 0, sizeof(fnn_model))
-        memset(&self.pace, 0, sizeof(fnn_pace))
         self.model.is_double = self._form.typenum == cnp.NPY_FLOAT64
         self.model.bfloat16 = plan.bfloat16
         self.model.kernels = _kernels
@@ -128,12 +136,10 @@ cdef class Engine:
         for k in range(2 * len(plan.ops)):
             rules[k].multiplier = 1
         self.model.rules = rules
-        self.momentum_product = 1
-
-        self.model.parameter_size = plan.size
-        self.parameters = aligned_zeros(plan.size, self._form.dtype)
-        self.model.parameters = _data(self.parameters)
         self._list_stripes(fnn_large_side(&self.model, 1))
+        self._forget_layout()
+        self._compiled = 0
+        return 0
 
     cdef int _list_stripes(self, size_t side) except -1:
         """Those of the kernels for this large_side; without memory for them all stays as it was."""
@@ -187,17 +193,22 @@ cdef class Engine:
                 self._gradients = fresh
         return self._gradients
 
-    def set_training(self, ops):
-        """Take over what may change of the plan's ops: whether each is trained, and the penalty of its output.
+    def set_plan(self, plan):
+        """Run another plan of the same form from now on, with parameters and slots as they are.
 
-        The heads must be set anew after it, with :meth:`compile`.
+        Before it trains, :meth:`set_optimizer` and :meth:`compile` must follow.
         """
-        if len(ops) != len(self.plan.ops):
-            raise ValueError(f"ops must be the {len(self.plan.ops)} of the plan, got {len(ops)}")
+        if plan.form != self.plan.form:
+            raise ValueError("plan must be of the form of the plan that it replaces")
         self._enter()
+        before = self.plan, self._form, self._ops, self._vectors, self._rules, self._stripes
+        cdef fnn_model model = self.model
         try:
-            _set_training(<fnn_op *>_data(self._ops), ops)
-            self._forget_layout()  # it depends on penalties
+            self._take_plan(plan)
+        except BaseException:
+            self.plan, self._form, self._ops, self._vectors, self._rules, self._stripes = before
+            self.model = model
+            raise
         finally:
             self._leave()
 
@@ -257,6 +268,16 @@ cdef class Engine:
                 self.iterations = 0
                 self.momentum_product = 1
                 self.average_swapped = False
+        finally:
+            self._leave()
+
+    def forget(self):
+        """As before the first pass: gradients are zero, and there is no forward pass to go back through."""
+        self._enter()
+        try:
+            self._last_rows = 0
+            if self._gradients is not None:
+                self._gradients[:] = 0
         finally:
             self._leave()
 

@@ -1,11 +1,15 @@
-"""Numbers and flags of a description, checked when they are set; those that may change at any time as attributes."""
+"""What a user sets of a description: numbers and flags are checked, and what is made already changes by one rule."""
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from fastnn._public import Described, hint
 
 
 def number(
@@ -57,16 +61,18 @@ class _Checked:
         return self if instance is None else instance.__dict__[self.name]
 
     def __set__(self, instance: Any, value: Any) -> None:
-        instance.__dict__[self.name] = self._checked(value)
+        instance.__dict__[self.name] = self.checked(value)
 
-    def _checked(self, value: Any) -> Any:
+    def checked(self, value: Any) -> Any:
+        """The value as it is held, or an error that names the attribute."""
         raise NotImplementedError
 
 
 class Flag(_Checked):
     """An attribute that is True or False."""
 
-    def _checked(self, value: Any) -> bool:
+    def checked(self, value: Any) -> bool:
+        """The flag, or an error that names the attribute."""
         return flag(self.name, value)
 
 
@@ -98,9 +104,95 @@ class Setting(_Checked):
         self.low, self.high, self.open_low, self.open_high = low, high, open_low, open_high
         self.optional, self.whole = optional, whole
 
-    def _checked(self, value: Any) -> float | None:
+    def checked(self, value: Any) -> float | None:
+        """The number, or an error that names the attribute."""
         if value is None and self.optional:
             return None
         if self.whole:
             return count(self.name, value, int(self.low), 2**31 if math.isinf(self.high) else int(self.high) + 1)
         return number(self.name, value, self.low, self.high, open_low=self.open_low, open_high=self.open_high)
+
+
+class _Making(type):
+    """The class of descriptions: an object is marked as made once its constructor has ended, a user's class's too."""
+
+    if not TYPE_CHECKING:  # type checkers and help look at the constructor, as for every class
+
+        def __call__(cls, *arguments: Any, **named: Any) -> Any:
+            made = super().__call__(*arguments, **named)
+            vars(made)["_made"] = True
+            return made
+
+        @property
+        def __signature__(cls) -> inspect.Signature:
+            signature = inspect.signature(cls.__init__ if cls.__init__ is not object.__init__ else lambda self: None)
+            return signature.replace(parameters=list(signature.parameters.values())[1:])
+
+
+class Description(Described, metaclass=_Making):
+    """What tells the engine what to do: a layer, a loss, a regularizer, ...
+
+    What its constructor takes may be set later as well. It is checked, and counts, as if the object had been made with
+    it, from the next call of a model on: so a file, which holds the description, never says anything else than what the
+    engine does.
+    """
+
+    _area = ""  # of names that Keras has and fastnn has not
+    _made = False
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not self._made or name.startswith("_") or self._is_users(name):
+            super().__setattr__(name, value)
+        else:
+            self._change(name, value)
+
+    def _change(self, name: str, value: Any) -> None:
+        """Set a public attribute of an object that is made."""
+        vars(self).update(vars(self._made_with(name, value)))
+        changes.count += 1
+
+    def _made_with(self, name: str, value: Any) -> Any:
+        """Another object like this one, but for one argument of its constructor, which checks and converts it."""
+        kind: Any = known_class(type(self))
+        arguments, config = arguments_of(kind), kind.get_config(self)
+        if name not in arguments or isinstance(getattr(kind, name, None), property):
+            raise self._not_settable(name)
+        held = {key: vars(self).get(key, config.get(key)) for key in arguments if key in vars(self) or key in config}
+        return kind(**(held | {name: value}))
+
+    def _not_settable(self, name: str) -> AttributeError:
+        kind = type(self).__name__
+        if hasattr(self, name):
+            return AttributeError(f"{name} of {kind} cannot be set: it follows from what a {kind} is made with")
+        return AttributeError(f"{kind} has no attribute {name!r}; {hint(self._area, name, self._argument_names())}")
+
+    @classmethod
+    def _argument_names(cls) -> list[str]:
+        """The names of the constructor's arguments, for messages."""
+        return list(arguments_of(known_class(cls)))
+
+    def _is_users(self, name: str) -> bool:
+        """Whether a user's class adds the attribute to those that fastnn's classes know."""
+        known = known_class(type(self))
+        return known is not type(self) and not hasattr(known, name) and name not in arguments_of(known)
+
+
+class _Changes:
+    """How many changes of descriptions that are made there have been: a model looks whether there was one."""
+
+    count = 0
+
+
+changes = _Changes()
+
+
+def known_class(kind: type) -> type:
+    """The class itself where it is fastnn's, else the nearest one that it is derived from."""
+    return next(parent for parent in kind.__mro__ if parent.__module__.startswith("fastnn."))
+
+
+@functools.cache
+def arguments_of(kind: type) -> tuple[str, ...]:
+    """The names of the arguments of a class's constructor."""
+    named = inspect.signature(kind.__init__).parameters.values()  # type: ignore[misc]
+    return tuple(p.name for p in named if p.name != "self" and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD))

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from fastnn._public import Configured, arguments, defaults_of, publish
 from fastnn._registry import Registry
-from fastnn._settings import flag, number
+from fastnn._settings import Description, flag, number
 
 __all__ = [
     "CELU",
@@ -52,7 +52,7 @@ __all__ = [
 FloatArray = npt.NDArray[np.floating[Any]]
 
 
-class ActivationFunction(Configured):
+class ActivationFunction(Description, Configured):
     """A function that the engine can apply to the result of a layer.
 
     Attributes
@@ -79,6 +79,12 @@ class ActivationFunction(Configured):
     code: int
     numbers: tuple[float, ...] = ()
     elementwise: ClassVar[bool] = True
+
+    def _change(self, name: str, value: Any) -> None:
+        """Raise: layers share activations, and have read their constants."""
+        if not hasattr(self, name):
+            raise self._not_settable(name)
+        raise AttributeError(f"{name} of the activation {self.name!r} cannot be set: give the layer another activation")
 
     def __call__(self, x: npt.ArrayLike, *arguments: Any, **constants: Any) -> FloatArray:
         """f(x); floating dtypes are kept, others become float64.

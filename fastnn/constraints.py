@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from fastnn._public import Configured, publish
 from fastnn._registry import Registry
-from fastnn._settings import number
+from fastnn._settings import Description, number
 
 __all__ = [
     "Constraint",
@@ -30,7 +30,7 @@ EPSILON = 1e-7  # added to a norm before dividing by it
 _NON_NEGATIVE, _COLUMN_NORM, _ROW_NORM, _WHOLE_NORM = 1, 2, 3, 4  # the engine's numbers
 
 
-class Constraint(Configured):
+class Constraint(Description, Configured):
     """Base of all constraints. Calling one with an array gives the array that satisfies it.
 
     Examples

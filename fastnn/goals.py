@@ -11,6 +11,7 @@ import numpy.typing as npt
 from fastnn import data, frames, losses, metrics
 from fastnn._head import Head
 from fastnn._registry import by_name
+from fastnn._settings import known_class
 
 Array = npt.NDArray[Any]
 
@@ -274,6 +275,17 @@ def serialize(goals: Sequence[Goal]) -> dict[str, Any]:
         return metrics.serialize(value) if isinstance(value, metrics.Metric) else value
 
     return {key: plain(value) for key, value in arguments(goals).items()}
+
+
+def check_serialized(goals: Sequence[Goal]) -> None:
+    """Raise where what :func:`serialize` gives of fastnn's own losses and metrics is not what makes them again."""
+    for goal in goals:
+        for part in (goal.loss, *goal.metrics, *goal.weighted):
+            if isinstance(part, (str, losses.FunctionLoss, metrics.FunctionMetric)):
+                continue
+            module: Any = losses if isinstance(part, losses.Loss) else metrics
+            if known_class(type(part)) is type(part):
+                module.get(module.serialize(part))
 
 
 def called(goals: Sequence[Goal]) -> str:

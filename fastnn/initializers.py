@@ -12,7 +12,7 @@ import numpy.typing as npt
 from fastnn import _draws
 from fastnn._public import Configured, publish
 from fastnn._registry import Registry
-from fastnn._settings import number
+from fastnn._settings import Description, number
 
 __all__ = [
     "Constant", "GlorotNormal", "GlorotUniform", "HeNormal", "HeUniform", "Identity", "IdentityInitializer",
@@ -26,7 +26,7 @@ __all__ = [
 TRUNCATED_STDDEV = 0.87962566103423978
 
 
-class Initializer(Configured):
+class Initializer(Description, Configured):
     """Makes the first values of a parameter.
 
     Parameters

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from fastnn import data, goals, layers, loop, utils
 from fastnn._arguments import no_arguments_of_arrays, optional_count
 from fastnn._public import name_methods, publish
-from fastnn._settings import flag
+from fastnn._settings import changes, flag
 from fastnn.callbacks import Callback, CallbackList
 from fastnn.callbacks.reporter import Reporter
 from fastnn.feeds import ArrayFeed, BatchFeed, Samples, gives_batches, rows_of_a_batch
@@ -41,8 +41,10 @@ class Sequential(Trainer):
     Attributes
     ----------
     layers : list of Layer
+        A list of its own, as in Keras: to change it does not change the model, which :meth:`add` and :meth:`pop` do.
     optimizer, loss : Optimizer, Loss
-        After :meth:`compile`; the optimizer's numbers may be changed at any time.
+        After :meth:`compile`. The optimizer may be replaced, and all of it changed, at any time: that counts from the
+        next call on.
     stop_training : bool
         A callback sets it to end ``fit`` after this epoch.
 
@@ -135,14 +137,14 @@ class Sequential(Trainer):
 
     def freeze(self) -> Predictor:
         """A frozen copy for the fastest answers, see :class:`fastnn.Predictor`; this model may go on training."""
-        raw = raw_reader(self.layers)
+        raw = raw_reader(self._layers)
         if raw is not None:
             raise ValueError(
                 f"layer {raw.name!r} reads raw data, which a frozen Predictor cannot: use the model's predict"
             )
         branches, heads = self._branches, self._heads
         engine = self._need_engine("freeze")
-        axes = row_axes(self.layers, self._told_axes)
+        axes = row_axes(self._layers, self._told_axes)
         named = () if branches is None else (branches.columns, branches.built_widths, branches.axes)
         return Predictor(engine, data.RowReader(axes, *named), None if heads is None else heads.outputs)
 
@@ -171,6 +173,10 @@ class Sequential(Trainer):
         """
         engine = self._need_engine("forward")
         engine.seed = self._seed
+        if self._optimizer is not None and (flag("training", training) or self._changes_seen != changes.count):
+            self._ready("forward")  # noise depends on the optimizer's steps
+        else:
+            self._heed_changes()
         rows, _ = self._inputs(x, engine.plan.dtype, check_finite=False)
         return self._outputs(engine.forward(self._checked(rows), flag("training", training)))
 
@@ -219,18 +225,26 @@ class Sequential(Trainer):
     def reset(self) -> None:
         """Start over: fresh weights and optimizer state, and another order of rows; the configuration stays.
 
-        The learning rate and the other numbers of the optimizer stay as they are.
+        The learning rate and the other numbers of the optimizer stay as they are, and views of weights remain views.
         """
         with self._home.lock:
-            engine, branches = self._need_engine("reset"), self._branches
-            self._build(engine.plan.inputs if branches is None else branches.built_widths)
+            engine = self._need_engine("reset")
+            specs = engine.plan.parameters
+            fresh = [draw(spec.shape, self.dtype) for spec, draw in zip(specs, self._initializers(), strict=True)]
+            for view, values in zip(self._home.views.values(), fresh, strict=True):
+                view[...] = values
+            engine.forget()
             self._seed, self._epochs_done, self.history = utils.next_seed(), 0, None
+            if self._optimizer is not None:
+                self._optimizer.detach()
+                self._compiled_code = None
+                self._ready("reset")
 
     # ---- configuration and files ----
 
     def get_config(self) -> dict[str, Any]:
         """A JSON-able description of the layers, without weights."""
-        return {"name": self.name, "layers": [layers.serialize(layer) for layer in self.layers]}
+        return {"name": self.name, "layers": [layers.serialize(layer) for layer in self._layers]}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Sequential:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -10,13 +11,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastnn import config, data, frames, layers, plan, utils
+from fastnn import config, data, frames, plan, utils
 from fastnn._engine import Engine, Lock
 from fastnn._public import Described, ListsWhatIsThere, counted
 from fastnn._registry import nearest_names
-from fastnn._settings import flag
+from fastnn._settings import changes, flag
 from fastnn._terminal import printable, say
 from fastnn._warnings import warn
+from fastnn.initializers import Initializer
+from fastnn.layers import Branches, Heads, InputLayer
 from fastnn.layers.base import (
     Home,
     Layer,
@@ -39,13 +42,13 @@ class Network(Described, metaclass=ListsWhatIsThere):
     """A stack of layers and the engine that holds their weights; see :class:`fastnn.Sequential`."""
 
     def __init__(self, layers: Iterable[Layer] | None = None, name: str | None = None) -> None:
-        if not isinstance(name, (str, type(None))):
-            raise TypeError(f"name must be a string, got {type(name).__name__}")
         self.name = name or "sequential"
-        self.layers: list[Layer] = []
+        self._layers: list[Layer] = []
         self._engine: Engine | None = None
-        self._home = Home(Lock())
+        self._home = Home(Lock(), self._renew)
         self._compiled_code: Any = None  # what the engine is set up for
+        self._changes_seen = 0
+        self._described = ""  # what is known to be a description that a model can be made of
         self._first: Layer | None = None
         self._seed = utils.next_seed()
         names = Names((), "model")
@@ -55,10 +58,26 @@ class Network(Described, metaclass=ListsWhatIsThere):
         self._build_if_known()
 
     def _facts(self) -> str:
-        what, engine = f"{self.name!r}, {counted(len(self.layers), 'layer')}", self._engine
+        what, engine = f"{self.name!r}, {counted(len(self._layers), 'layer')}", self._engine
         if engine is None:
             return f"{what}, not built"
         return f"{what}, {engine.plan.inputs} -> {engine.plan.outputs}, {counted(self.count_params(), 'parameter')}"
+
+    @property
+    def name(self) -> str:
+        """What summaries and files call the model."""
+        return self._name
+
+    @name.setter
+    def name(self, value: str) -> None:
+        if not isinstance(value, str):
+            raise TypeError(f"name must be a string, got {type(value).__name__}")
+        self._name = value
+
+    @property
+    def layers(self) -> list[Layer]:
+        """The layers, in a list of its own: to change the model there are :meth:`add` and :meth:`pop`."""
+        return list(self._layers)
 
     # ---- building ----
 
@@ -73,27 +92,27 @@ class Network(Described, metaclass=ListsWhatIsThere):
         name = getattr(layer, "name", None)
         with self._building_anew():
             try:
-                self._append(layer, Names(self.layers, "model"))
+                self._append(layer, Names(self._layers, "model"))
                 self._check_dtypes()
                 self._build_if_known()
             except BaseException:
-                if self.layers and self.layers[-1] is layer:
-                    self.layers.pop().attach(None)
-                    layer.name = name
+                if self._layers and self._layers[-1] is layer:
+                    self._layers.pop().attach(None)
+                    vars(layer)["name"] = name
                 raise
 
     def pop(self) -> Layer:
         """Take the last layer off and return it; the model is built anew, with new weights."""
         with self._building_anew():
-            if not self.layers:
+            if not self._layers:
                 raise ValueError("pop needs a layer, but the model has none")
-            layer = self.layers[-1]
+            layer = self._layers[-1]
             try:
-                self.layers.pop().attach(None)
+                self._layers.pop().attach(None)
                 self._build_if_known()
             except BaseException:
                 layer.attach(self._home)
-                self.layers.append(layer)
+                self._layers.append(layer)
                 raise
         return layer
 
@@ -115,7 +134,7 @@ class Network(Described, metaclass=ListsWhatIsThere):
             raise TypeError(f"layers must be fastnn layers, got {type(layer).__name__}")
         if layer._home is not None or layer._parent is not None:
             raise ValueError(f"layer {layer.name!r} belongs to a model already; make a new one for this model")
-        if isinstance(layer, layers.InputLayer) and self.layers:
+        if isinstance(layer, InputLayer) and self._layers:
             raise ValueError("Input must come first in the model")
         if self._heads is not None:
             raise ValueError(
@@ -125,10 +144,10 @@ class Network(Described, metaclass=ListsWhatIsThere):
             raise ValueError("name 'optimizer' is taken: in files of models the optimizer's state has it")
         names.give(layer)
         layer.attach(self._home)
-        self.layers.append(layer)
+        self._layers.append(layer)
 
     def _check_dtypes(self) -> None:
-        dtypes = {layer.dtype for layer in self.layers if layer.dtype}
+        dtypes = {layer.dtype for layer in self._layers if layer.dtype}
         if len(dtypes) > 1:
             raise ValueError(f"dtype must be the same for all layers of a model, got {' and '.join(sorted(dtypes))}")
 
@@ -144,9 +163,9 @@ class Network(Described, metaclass=ListsWhatIsThere):
 
     def _build_if_known(self) -> None:
         """Build where the width of x is known, unless the model is on its way to one that can be built."""
-        if self.layers and self.layers[0].input_features is not None:
+        if self._layers and self._layers[0].input_features is not None:
             try:
-                self._build(self.layers[0].input_features)
+                self._build(self._layers[0].input_features)
             except NotYetError:
                 return
 
@@ -166,18 +185,18 @@ class Network(Described, metaclass=ListsWhatIsThere):
             if missing or len(input_shape) > len(branches.columns):
                 raise ValueError(f"input_shape must name the branches {', '.join(map(repr, branches.columns))}")
             self._build(
-                {str(stack.name): self._features_of(input_shape[stack.name], stack) for stack in branches.layers}
+                {str(stack.name): self._features_of(input_shape[stack.name], stack) for stack in branches._layers}
             )
             return
         features = self._features_of(input_shape)
-        known = self.layers[0].input_features if self.layers else None
+        known = self._layers[0].input_features if self._layers else None
         if known is not None and features != known:
             raise ValueError(f"input_shape says {features} features, but the first layer was made for {known}")
         self._build(features)
 
     def _features_of(self, input_shape: Any, branch: Container | None = None) -> int:
         """Features of a row of this shape, with the rows before it, of the model or of a branch."""
-        stack, told = (self.layers, self._told_axes) if branch is None else (branch.layers, branch.input_axes)
+        stack, told = (self._layers, self._told_axes) if branch is None else (branch._layers, branch.input_axes)
         shape = tuple(input_shape) if isinstance(input_shape, (tuple, list)) else (input_shape,)
         axes = axes_of(shape[1:] if len(shape) > 1 else shape, "input_shape")
         if len(axes) > 1:
@@ -186,20 +205,20 @@ class Network(Described, metaclass=ListsWhatIsThere):
 
     @property
     def _told_axes(self) -> tuple[int, ...] | None:
-        return self.layers[0].input_axes if self.layers else None
+        return self._layers[0].input_axes if self._layers else None
 
     # ---- inputs and outputs with names ----
 
     @property
-    def _branches(self) -> layers.Branches | None:
+    def _branches(self) -> Branches | None:
         """The layer that takes x apart, where there is one."""
         first = self._first_layer()
-        return first if isinstance(first, layers.Branches) else None
+        return first if isinstance(first, Branches) else None
 
     @property
-    def _heads(self) -> layers.Heads | None:
+    def _heads(self) -> Heads | None:
         """The layer that gives the outputs names, where there is one."""
-        return self.layers[-1] if self.layers and isinstance(self.layers[-1], layers.Heads) else None
+        return self._layers[-1] if self._layers and isinstance(self._layers[-1], Heads) else None
 
     def _inputs(
         self, x: Any, dtype: str, *, check_finite: bool, name: str = "x", defer: bool = False
@@ -217,12 +236,12 @@ class Network(Described, metaclass=ListsWhatIsThere):
         if raw is not None:
             raise TypeError(f"{name} must be a dict of arrays or a data frame: layer {raw.name!r} reads raw data")
         known = engine.plan.inputs if engine else None
-        x = prepared(self.layers, x, name)
-        one_feature = (known or (self.layers[0].input_features if self.layers else None)) == 1
+        x = prepared(self._layers, x, name)
+        one_feature = (known or (self._layers[0].input_features if self._layers else None)) == 1
         if one_feature and not frames.is_frame(x) and (x if hasattr(x, "ndim") else frames.as_array(x, name)).ndim == 1:
             x = frames.real_array(x, name)[:, None]  # rows of the one feature, as in Keras
         if type(x) is not np.ndarray or x.ndim > 2:
-            x = row_axes(self.layers, self._told_axes).one_axis(x, name)
+            x = row_axes(self._layers, self._told_axes).one_axis(x, name)
         rows = data.inputs(x, known, dtype, check_finite=check_finite, name=name, defer=defer)
         return rows, rows.shape[1]
 
@@ -254,30 +273,69 @@ class Network(Described, metaclass=ListsWhatIsThere):
     def _build_for(self, features: Any) -> None:
         policy = self._policy()
         dtype = config.variable_dtype(policy)
-        lowered = plan.lower(self.layers, features, policy)
-        self.layers[0].dtype = policy  # so that a saved configuration does not depend on the default of the day
+        lowered = plan.lower(self._layers, features, policy)
+        vars(self._layers[0])["dtype"] = policy  # so that a file does not depend on the default of the day
         engine = Engine(lowered, self._home.lock)
         views = {}
-        for spec, initializer in zip(
-            lowered.parameters, [p[2] for layer in self.layers for p in layer.parameters()], strict=True
-        ):
+        for spec, initializer in zip(lowered.parameters, self._initializers(), strict=True):
             size = math.prod(spec.shape)
             view = engine.parameters[spec.offset : spec.offset + size].reshape(spec.shape)
             view[...] = initializer(spec.shape, dtype)
             views[spec.layer, spec.name] = view
-        last = self.layers[-1]
+        last = self._layers[-1]
         if lowered.outputs == 1 and getattr(getattr(last, "activation", None), "name", "") == "softmax":
             warn("softmax over one unit is always 1: use sigmoid, or two units")
         self._engine, self._compiled_code = engine, None
         self._home.built, self._home.views = True, views
         self._first = self._first_layer()
 
+    def _initializers(self) -> list[Initializer]:
+        """One for each parameter."""
+        return [initializer for layer in self._layers for _, _, initializer in layer.parameters()]
+
+    def _renew(self, changed: str) -> None:
+        """Let the engine run the layers as they are now, with the weights it has.
+
+        Raises
+        ------
+        ValueError
+            Naming what has `changed`, where those weights or this output do not fit any more.
+        """
+        for name, count in Counter(str(layer.name) for layer in self._layers).items():
+            if count > 1 or name == "optimizer":
+                raise ValueError(f"name {name!r} is taken: layer names must be unique in a model")
+        engine = self._engine
+        if engine is None:
+            return
+        before = engine.plan
+        lowered = plan.lower(self._layers, before.inputs, self._policy())
+        if lowered.form != before.form or self._layers[0].input_features not in (None, before.inputs):
+            raise ValueError(
+                f"{changed} cannot be set once the model is built: its weights or its output would have another "
+                f"shape; make a new model from get_config"
+            )
+        if lowered != before:
+            engine.set_plan(lowered)
+            views = self._home.views.values()
+            self._home.views = {(s.layer, s.name): v for s, v in zip(lowered.parameters, views, strict=True)}
+            self._compiled_code = None
+        self._first = self._first_layer()
+
+    def _heed_changes(self) -> bool:
+        """Let the engine run the layers as they are now, if any description has changed since it looked; whether so."""
+        seen = changes.count
+        if self._changes_seen == seen:
+            return False
+        self._renew("a description")
+        self._changes_seen = seen
+        return True
+
     def _first_layer(self) -> Layer | None:
         """The layer that gets x first, as it is once it has been prepared."""
-        return first_to_compute(self.layers)
+        return first_to_compute(self._layers)
 
     def _policy(self) -> str:
-        return next((layer.dtype for layer in self.layers if layer.dtype), None) or config.dtype_policy()
+        return next((layer.dtype for layer in self._layers if layer.dtype), None) or config.dtype_policy()
 
     @property
     def built(self) -> bool:
@@ -313,10 +371,10 @@ class Network(Described, metaclass=ListsWhatIsThere):
 
     def _why_not_built(self) -> str:
         """What stands in the way of weights, and what to do."""
-        known = self.layers[0].input_features if self.layers else 1
+        known = self._layers[0].input_features if self._layers else 1
         if known is not None:
             try:
-                plan.lower(self.layers, known, self._policy())
+                plan.lower(self._layers, known, self._policy())
             except NotYetError as error:
                 return str(error)
         return "give the first layer input_shape=(features,), call build, or fit first"
@@ -335,23 +393,23 @@ class Network(Described, metaclass=ListsWhatIsThere):
         if index is not None:
             if isinstance(index, bool) or not isinstance(index, (int, np.integer)):
                 raise TypeError(f"index must be an integer, got {type(index).__name__}")
-            if not -len(self.layers) <= index < len(self.layers):
-                raise ValueError(f"index must be below {len(self.layers)}, the number of layers, got {index}")
-            return self.layers[index]
-        names = [str(layer.name) for layer in self.layers]
+            if not -len(self._layers) <= index < len(self._layers):
+                raise ValueError(f"index must be below {len(self._layers)}, the number of layers, got {index}")
+            return self._layers[index]
+        names = [str(layer.name) for layer in self._layers]
         if name not in names:
             raise ValueError(f"name {name!r} is no layer of the model; {nearest_names(str(name), names)}")
-        return self.layers[names.index(name)]
+        return self._layers[names.index(name)]
 
     @property
     def trainable(self) -> bool:
-        """Whether training changes some layer; setting it sets it of all layers, from the next compile on."""
-        return any(layer.trainable for layer in self.layers)
+        """Whether training changes some layer; setting it sets it of all layers."""
+        return any(layer.trainable for layer in self._layers)
 
     @trainable.setter
     def trainable(self, value: bool) -> None:
         trainable = flag("trainable", value)
-        for layer in self.layers:
+        for layer in self._layers:
             layer.trainable = trainable
 
     # ---- weights ----
@@ -363,7 +421,7 @@ class Network(Described, metaclass=ListsWhatIsThere):
 
     def _weights_that(self, trainable: bool) -> list[Array]:
         """Views of the parameters that training changes by their gradients, or of the others."""
-        fixed = {(str(layer.name), name) for layer in self.layers for name in layer.non_trainable()}
+        fixed = {(str(layer.name), name) for layer in self._layers for name in layer.non_trainable()}
         return [view for key, view in self._home.views.items() if (key not in fixed) == trainable]
 
     @property
@@ -408,17 +466,17 @@ class Network(Described, metaclass=ListsWhatIsThere):
 
     def _output_axes(self) -> list[tuple[int, ...]]:
         """The axes of a row that each layer gives, empty where that is not known yet."""
-        told = self.layers[0].input_features if self.layers else None
+        told = self._layers[0].input_features if self._layers else None
         known = self._engine.plan.inputs if self._engine else told
         found: list[tuple[int, ...]] = []
         if known is not None:
             axes = self._told_axes or (known,)
             with suppress(NotYetError):
-                for layer in self.layers:
+                for layer in self._layers:
                     known = layer.build(known)
                     axes = layer.axes_after(axes, known)
                     found.append(axes)
-        return found + [()] * (len(self.layers) - len(found))
+        return found + [()] * (len(self._layers) - len(found))
 
     def summary(self, print_fn: Callable[[str], Any] | None = None) -> None:
         """Print the layers with their output shapes and numbers of parameters.
@@ -429,7 +487,7 @@ class Network(Described, metaclass=ListsWhatIsThere):
             Gets each line; default: they are printed, where there is a standard output.
         """
         rows: list[tuple[str, ...]] = []
-        for layer, axes in zip(self.layers, self._output_axes(), strict=True):
+        for layer, axes in zip(self._layers, self._output_axes(), strict=True):
             shape = f"(None, {', '.join(map(str, axes)) or '?'})"
             activation = getattr(getattr(layer, "activation", None), "name", "")
             rows.append((f"{layer.name} ({type(layer).__name__})", shape, activation, layer.summary_count()))

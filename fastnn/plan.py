@@ -59,6 +59,12 @@ class Plan:
     size: int
     bfloat16: bool = False
 
+    @property
+    def form(self) -> tuple[Any, ...]:
+        """What the memory of weights and of rows depends on."""
+        layout = tuple((spec.shape, spec.offset) for spec in self.parameters)
+        return (self.dtype, self.bfloat16, self.inputs, self.outputs, layout)
+
     def joined(self) -> list[int]:
         """The indices of the ops whose outputs the last op joins, in the order of their columns."""
         last = len(self.ops) - 1

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from fastnn._public import Configured, publish
 from fastnn._registry import Registry, nearest_names
-from fastnn._settings import number
+from fastnn._settings import Description, number
 
 __all__ = [
     "L1",
@@ -30,7 +30,7 @@ def _weight(name: str, value: Any) -> float:
     return number(name, 0.0 if value is None else value, 0.0)
 
 
-class Regularizer(Configured):
+class Regularizer(Description, Configured):
     """Base of all penalties. Calling one with an array gives the penalty (a float, summed in float64).
 
     Attributes

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastnn import _file, goals, layers, plan
+from fastnn import _file, goals, layers, optimizers, plan
+from fastnn import config as config_module
 from fastnn._engine import fill_all
 from fastnn._file import ModelFileError
 from fastnn._foreign import check_suffix
@@ -47,29 +48,59 @@ def _tensors(model: Sequential, training: bool = True) -> dict[str, npt.NDArray[
     for spec in engine.plan.parameters:
         tensors[f"{spec.layer}/{spec.name}"] = _view(engine.parameters, spec.offset, spec.shape)
     optimizer = model.optimizer
-    slots = optimizer.slots if optimizer is not None and training else ()
-    if optimizer is not None and len(engine.slots) == len(slots):
-        for slot, flat in zip(slots, engine.slots, strict=True):
+    if optimizer is not None and training and model._has_state_of(optimizer):
+        for slot, flat in zip(optimizer.slots, engine.slots, strict=True):
             for spec in engine.plan.parameters:
                 shape = optimizer.slot_shape(slot.name, spec.shape)
                 tensors[f"optimizer/{slot.name}/{spec.layer}/{spec.name}"] = _view(flat, spec.offset, shape)
     return tensors
 
 
+def _check_description(model: Sequential) -> None:
+    """Raise ValueError where :func:`load_model` would refuse what a file would say of the model.
+
+    A description that was checked is not checked again. What a user's own classes do is not known here.
+    """
+    if model._engine is not None and model.optimizer is not None:
+        model._ready("save")
+    described = json.dumps([model.get_config(), model._compile_config()])
+    if described == model._described:
+        return
+    try:
+        config, compiled = _file.parse_json(described.encode(), "the description")
+        again = [layers.deserialize(layer) for layer in config["layers"]]
+        if model._engine is not None:
+            held = model._engine.plan
+            policy = config_module.MIXED if held.bfloat16 else held.dtype
+            if plan.lower(again, held.inputs, policy).parameters != held.parameters:
+                raise ValueError("its layers would have other weights")
+        if compiled is not None:
+            optimizers.get(compiled["optimizer"])
+            goals.check_serialized(model._goals)
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{model.name!r} cannot be saved, as load_model would refuse the file: {error}") from error
+    model._described = described
+
+
 def _parts(model: Sequential, training: bool) -> list[Any]:
     """The bytes of a file, one buffer after the other."""
     model._build_if_waiting()
+    if training:
+        _check_description(model)
     engine, arrays = model._engine, _tensors(model, training)
     compiled = model._compile_config() if training else None
     _check_asked_for(compiled, sum(array.nbytes for array in arrays.values()))
-    state = {
+    state: dict[str, Any] = {
         "built": None if engine is None else [engine.plan.inputs, engine.plan.dtype],
-        "iterations": 0 if engine is None else int(engine.iterations),
-        "momentum_product": 1.0 if engine is None else float(engine.momentum_product),
+        "iterations": 0,
+        "momentum_product": 1.0,
         "seed": model._seed,
         "epochs_done": model._epochs_done,
-        "average_swapped": training and engine is not None and engine.average_swapped,
+        "average_swapped": False,
     }
+    if engine is not None and training and model.optimizer is not None and model._has_state_of(model.optimizer):
+        state |= {"iterations": int(engine.iterations), "momentum_product": float(engine.momentum_product)}
+        state["average_swapped"] = engine.average_swapped
     metadata = {
         "config": json.dumps(model.get_config()),
         "compile": json.dumps(compiled),
@@ -101,6 +132,8 @@ def save_model(model: Sequential, filepath: str | os.PathLike[str], training: bo
         When the name is one of another format, as ``model.keras``: the file would not be what it says.
     OSError
         When the file cannot be written; an existing one is as it was.
+    ValueError
+        When no model could be made of what the file would say, as with a layer of a class of one's own.
 
     Examples
     --------
@@ -348,13 +381,14 @@ def _restore_state(model: Sequential, training: dict[str, Any], compiled: bool) 
     """Where training stood."""
     model._seed = _file.size(training["seed"], "the seed")
     model._epochs_done = _file.size(training["epochs_done"], "epochs_done")
-    if model._engine is not None:
-        model._engine.iterations = _file.size(training["iterations"], "iterations")
+    iterations = _file.size(training["iterations"], "iterations")
+    if model._engine is not None and compiled:
+        model._engine.iterations = iterations
         product = training.get("momentum_product", 1.0)
         if not isinstance(product, float) or not 0 <= product <= 1:
             raise ModelFileError(f"momentum_product must be a number from 0 to 1, got {str(product)[:40]}")
         model._engine.momentum_product = product
-        model._engine.average_swapped = compiled and training.get("average_swapped") is True
+        model._engine.average_swapped = training.get("average_swapped") is True
 
 
 publish(__name__, __all__)

@@ -33,19 +33,36 @@ class Trainer(Network):
     """A network with a loss, metrics and an optimizer; see :class:`fastnn.Sequential`."""
 
     def __init__(self, layers: Iterable[Layer] | None = None, name: str | None = None) -> None:
-        self.optimizer: optimizers.Optimizer | None = None
-        self.loss: losses.Loss | dict[str, losses.Loss] | None = None
+        self._optimizer: optimizers.Optimizer | None = None
         self.stop_training = self.stop_evaluating = self.stop_predicting = False
         self.history: History | None = None
         self._goals: tuple[Goal, ...] = ()
         self._layout = goals.Layout([], [])  # of the engine's sums, as it is set up
         self._state_of: tuple[optimizers.Optimizer, Any] | None = None  # whose state the engine holds, and its code
+        self._set_up_for: tuple[Any, ...] = ()  # the heads, rules and names of logs that the engine has
         self._epochs_done = 0
         self._run: loop.Epochs | None = None  # of fit, within it: what a callback can save, and go on from
         self._steps_per_execution = 1
         super().__init__(layers, name)
 
     # ---- compiling ----
+
+    @property
+    def optimizer(self) -> optimizers.Optimizer | None:
+        """What :meth:`compile` was given, or what was set here since: it counts from the next call on."""
+        return self._optimizer
+
+    @optimizer.setter
+    def optimizer(self, value: Any) -> None:
+        chosen = optimizers.get(value)
+        self._need_optimizer("optimizer")
+        with self._home.lock:
+            self._optimizer, self._compiled_code = chosen, None
+
+    @property
+    def loss(self) -> losses.Loss | dict[str, losses.Loss] | None:
+        """What :meth:`compile` was given; a model with heads has a dict by their names."""
+        return goals.losses_of(self._goals)
 
     def compile(
         self,
@@ -59,7 +76,7 @@ class Trainer(Network):
         jit_compile: str | bool = "auto",
         auto_scale_loss: bool = True,
     ) -> None:
-        """Say how to train.
+        """Say how to train. A model that is built is set up for it at once, and stays as it was where that fails.
 
         Parameters
         ----------
@@ -93,9 +110,16 @@ class Trainer(Network):
             raise ValueError("metrics, weighted_metrics and loss_weights need loss=..., e.g. loss='mse', got None")
         steps = count("steps_per_execution", steps_per_execution, 1)
         with self._home.lock:  # a run of another thread ends as it began
-            self.optimizer, self._goals, self._steps_per_execution = chosen, wanted, steps
-            self.loss = goals.losses_of(wanted)
+            before = self._optimizer, self._goals, self._steps_per_execution
+            self._optimizer, self._goals, self._steps_per_execution = chosen, wanted, steps
             self._compiled_code = None
+            try:
+                if self._engine is not None:
+                    self._ready("compile")
+            except BaseException:
+                self._optimizer, self._goals, self._steps_per_execution = before
+                self._compiled_code = None
+                raise
 
     def _head_names(self) -> list[str]:
         return [] if self._heads is None else list(self._heads.outputs)
@@ -106,11 +130,11 @@ class Trainer(Network):
         return goals.log_names(self._goals)
 
     def _need_optimizer(self, action: str) -> optimizers.Optimizer:
-        if self.optimizer is None:
+        if self._optimizer is None:
             raise RuntimeError(f"{action} needs a compiled model: call compile(optimizer=..., loss=...) first")
         if self._goals and [goal.name for goal in self._goals if goal.name] != self._head_names():
             raise RuntimeError(f"{action} needs a loss for each head, and the heads have changed: call compile again")
-        return self.optimizer
+        return self._optimizer
 
     def _need_goals(self, action: str) -> None:
         self._need_optimizer(action)
@@ -133,36 +157,52 @@ class Trainer(Network):
         """The engine, set up for the losses, the metrics and the optimizer as they are; and how to read its sums."""
         with self._home.lock:
             optimizer, engine = self._need_optimizer(action), self._need_engine(action)
-            if self._compiled_code != (optimizer.code, optimizer.slots):
-                self._set_up(action, engine, optimizer)
+            if self._heed_changes() or self._compiled_code != optimizer.setup:
+                self._set_up(engine, optimizer)
             engine.seed = self._seed
             return engine, self._layout, optimizer
 
-    def _set_up(self, action: str, engine: Engine, optimizer: optimizers.Optimizer) -> None:
-        code = (optimizer.code, optimizer.slots)
+    def _set_up(self, engine: Engine, optimizer: optimizers.Optimizer) -> None:
+        before, self._compiled_code = self._compiled_code, None
         ops = [-1] if self._heads is None else engine.plan.joined()
         heads, measured = goals.engine_heads(self._goals, self._widths(engine.plan.outputs), ops)
-        lowered = plan.lower(self.layers, engine.plan.inputs, self._policy())
-        if [op.code for op in lowered.ops] != [op.code for op in engine.plan.ops]:
-            raise ValueError(
-                f"{action} needs the layers that the model was built from, and one was changed so that it runs as "
-                f"something else (such as a rate of 0): make a new model from get_config"
-            )
-        engine.set_training(lowered.ops)
+        rules, names = self._rules(), self.metrics_names
+        if before is not None and self._set_up_for == (heads, rules, names) and self._has_state_of(optimizer):
+            self._compiled_code = optimizer.setup  # what has changed is no part of this model
+            return
         engine.compile(heads)
         engine.functions = Functions(self._goals, heads, measured, engine.states) or None
-        self._set_optimizer(engine, optimizer, code)
-        states = [(metric, engine.states[index]) for metric, index in measured]
-        self._compiled_code, self._layout = code, goals.Layout(self.metrics_names, states)
-
-    def _set_optimizer(self, engine: Engine, optimizer: optimizers.Optimizer, code: tuple[int, Any]) -> None:
-        """Give the engine the optimizer, whose state goes on where the engine had it already, as in Keras."""
-        before, before_code = self._state_of or (None, None)
-        goes_on = before is optimizer and before_code == code and optimizer._engine is engine
-        state_of = optimizer, code
-        engine.set_optimizer(*code, self._rules(), goes_on)
+        goes_on, state_of = self._has_state_of(optimizer), (optimizer, optimizer.setup[:2])
+        engine.set_optimizer(optimizer.code, optimizer.slots, rules, goes_on)  # as in Keras
         self._state_of = state_of
         optimizer.attach(engine)
+        states = [(metric, engine.states[index]) for metric, index in measured]
+        self._set_up_for = heads, rules, names
+        self._compiled_code, self._layout = optimizer.setup, goals.Layout(names, states)
+
+    def _forget_weights(self) -> None:
+        """As of the network; the optimizer's state, which was that of these weights, starts anew."""
+        if self._optimizer is not None and self._optimizer._engine is self._engine:
+            self._optimizer.detach()
+        super()._forget_weights()
+
+    @contextmanager
+    def _building_anew(self) -> Iterator[None]:
+        """As of the network: after an error the optimizer's state is there again too."""
+        optimizer = self._optimizer
+        engine = None if optimizer is None else optimizer._engine
+        try:
+            with super()._building_anew():
+                yield
+        except BaseException:
+            if optimizer is not None and engine is not None:
+                optimizer.attach(engine)
+            raise
+
+    def _has_state_of(self, optimizer: optimizers.Optimizer) -> bool:
+        """Whether the engine's slots and step count are those of this optimizer, as it is now."""
+        before, form = self._state_of or (None, None)
+        return before is optimizer and form == optimizer.setup[:2] and optimizer._engine is self._engine
 
     def _convert(
         self,
@@ -185,7 +225,7 @@ class Trainer(Network):
         rows, features = self._inputs(x, dtype, check_finite=check_finite and check_x, name=names[0], defer=defer)
         if not len(rows):
             raise ValueError(f"{names[0]} must have at least one row, got shape {rows.shape}")
-        outputs = engine.plan.outputs if engine else plan.lower(self.layers, features, dtype).outputs
+        outputs = engine.plan.outputs if engine else plan.lower(self._layers, features, dtype).outputs
         self._checked(rows, names[0])
         widths = self._widths(outputs)
         wanted = goals.targets(y, len(rows), self._goals, widths, dtype, check_finite=check_finite, names=names)
@@ -521,13 +561,12 @@ class Trainer(Network):
             raise ValueError("LBFGS looks at all rows in every step: batch_size and steps_per_epoch must be None")
         if hooks.wants(*TRAIN_BATCH_HOOKS):
             raise ValueError("LBFGS has no batches: a callback has a hook for them")
-        engine = self._need_engine("fit")
-        lowered = plan.lower(self.layers, engine.plan.inputs, self._policy())
+        lowered = self._need_engine("fit").plan
         optimizer.check(lowered.ops, lowered.parameters, self._rules())
 
     def _rules(self) -> list[Rule]:
         """How each of the parameters is trained."""
-        return plan.training_rules(self.layers, self._need_engine("fit").plan.parameters, self.optimizer)
+        return plan.training_rules(self._layers, self._need_engine("fit").plan.parameters, self.optimizer)
 
     @staticmethod
     def _verbosity(verbose: str | int) -> int:

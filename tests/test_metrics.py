@@ -285,15 +285,11 @@ def test_a_metric_with_variables_is_told_what_to_derive_from():
 
 def test_metrics_that_do_not_fit_the_model_are_named():
     model = fastnn.Sequential([layers.Dense(3, input_shape=(2,))])
-    x, y = np.ones((4, 2)), np.ones((4, 1))
     with pytest.raises(ValueError, match=r"'sparse_categorical_accuracy' needs integer labels, which the loss"):
         model.compile("sgd", "mse", metrics=["sparse_categorical_accuracy"])
-    model.compile("sgd", losses.Quantile([0.1, 0.5, 0.9]), metrics=["mae"])
     with pytest.raises(ValueError, match="quantile takes 1 target columns for 3 outputs"):
-        model.fit(x, y, verbose=0)
-    model.compile("sgd", "mse", metrics=[metrics.Precision(top_k=5)])
+        model.compile("sgd", losses.Quantile([0.1, 0.5, 0.9]), metrics=["mae"])
     with pytest.raises(ValueError, match="top_k must be at most the number of outputs, 3, got 5"):
-        model.fit(x, np.ones((4, 3)), verbose=0)
-    model.compile("sgd", "mse", metrics=[metrics.OneHotMeanIoU(1000)])
+        model.compile("sgd", "mse", metrics=[metrics.Precision(top_k=5)])
     with pytest.raises(ValueError, match="OneHotMeanIoU with sparse_y_pred=False needs 1000 outputs, got 3"):
-        model.fit(x, np.ones((4, 3)), verbose=0)
+        model.compile("sgd", "mse", metrics=[metrics.OneHotMeanIoU(1000)])

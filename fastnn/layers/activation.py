@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastnn import activations
 from fastnn.activations import ActivationFunction
@@ -71,6 +71,15 @@ class Activation(Layer):
 
 class _Named(Activation):
     """A layer of one activation, whose constants are its arguments."""
+
+    if not TYPE_CHECKING:  # a type checker would take it for leave to use any name
+
+        def __getattr__(self, name: str) -> Any:
+            """One of the constants."""
+            constants = vars(self)["activation"].get_config() if "activation" in vars(self) else {}
+            if name not in constants:
+                raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+            return constants[name]
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

@@ -5,17 +5,17 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from fastnn import constraints, regularizers
-from fastnn._public import Described
 from fastnn._registry import check_known_method
-from fastnn._settings import Setting
+from fastnn._settings import Description, Setting, changes, flag
 from fastnn.config import check_policy
 from fastnn.frames import RowAxes, real_array
 from fastnn.initializers import Initializer
@@ -35,11 +35,21 @@ class NotYetError(ValueError):
     """A stack of layers cannot run as it is, but with more layers, or once a layer is adapted, it may."""
 
 
+_OF_TRAINING = ("trainable", "learning_rate_multiplier")  # what models look at before they train
+
+
 class Home:
-    """What layers know of the model they belong to: its parameters. The copy of a layer belongs to none.
+    """What layers know of the model they belong to: its parameters, and whom to tell of a change.
+
+    The copy of a layer belongs to none.
 
     A reference to the model would be a circle: the memory of a model that nobody needs any more would stay until the
     garbage collector comes by.
+
+    Parameters
+    ----------
+    renew : method, optional
+        Of the model: lets the engine run the layers as they are now. Held weakly.
 
     Attributes
     ----------
@@ -50,10 +60,17 @@ class Home:
         The parameters, by layer and name, once built.
     """
 
-    def __init__(self, lock: Lock) -> None:
+    def __init__(self, lock: Lock, renew: Callable[[str], None] | None = None) -> None:
         self.lock = lock
+        self._renew = None if renew is None else weakref.WeakMethod(renew)
         self.built = False
         self.views: dict[tuple[str, str], npt.NDArray[Any]] = {}
+
+    def renew(self, changed: str) -> None:
+        """Let the engine run the layers as they are now; an error names what has `changed`."""
+        renew = None if self._renew is None else self._renew()
+        if renew is not None:
+            renew(changed)
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
         return type(None), ()
@@ -93,12 +110,18 @@ class Names:
         if layer.name is None:
             base = _WORDS.sub("_", type(layer).__name__).lower()
             numbers = itertools.count(self._numbers.get(base, 0))
-            layer.name, self._numbers[base] = next(
+            vars(layer)["name"], self._numbers[base] = next(
                 (name, k + 1) for k in numbers if (name := f"{base}_{k}" if k else base) not in self._taken
             )
         elif layer.name in self._taken:
             raise ValueError(f"name {layer.name!r} is taken: layer names must be unique in a {self._place}")
         self._taken.add(layer.name)
+
+
+def check_name(name: Any) -> None:
+    """Raise where a layer cannot be called so."""
+    if not isinstance(name, str) or not name or "/" in name:
+        raise ValueError(f"name must be a non-empty string without '/', got {name!r}")
 
 
 def check_width(name: str, value: Any) -> int:
@@ -175,8 +198,11 @@ def set_arrays(views: dict[str, npt.NDArray[Any]], arrays: Sequence[npt.ArrayLik
     fill_all(list(views.values()), converted)
 
 
-class Layer(Described):
+class Layer(Description):
     """One stage of a :class:`fastnn.Sequential`.
+
+    What its constructor takes may be set later as well, and counts from the next call on. What would give its weights
+    or its output another shape raises once the model is built.
 
     Parameters
     ----------
@@ -190,13 +216,13 @@ class Layer(Described):
     Attributes
     ----------
     name : str or None
-        Unique within its model; given by the model where the user gave none.
+        Unique within its model or block; given by that where the user gave none. May be set.
     dtype : str or None
         ``"float32"``, ``"float64"`` or ``"mixed_bfloat16"``; None follows the model.
     trainable : bool
-        Whether training changes its parameters; a change counts from the next :meth:`fastnn.Sequential.compile` on.
+        Whether training changes its parameters.
     learning_rate_multiplier : float
-        Factor on the optimizer's learning rate for this layer; default 1. A change counts from the next compile on.
+        Factor on the optimizer's learning rate for this layer; default 1.
     input_axes : tuple of int or None
         Shape of a row of its input, where it was told (`input_shape`).
 
@@ -216,12 +242,14 @@ class Layer(Described):
     learning_rate_multiplier = Setting()
     must_be_last = False  # whether no layer may follow it
     takes_activity_regularizer = False
+    _area = "Layer"
+    _KEPT: ClassVar[frozenset[str]] = frozenset({"_home", "_parent", "trainable", "learning_rate_multiplier"})
 
     def __init__(
         self, name: str | None = None, dtype: Any = None, input_shape: Any = None, activity_regularizer: Any = None
     ) -> None:
-        if name is not None and (not isinstance(name, str) or not name or "/" in name):
-            raise ValueError(f"name must be a non-empty string without '/', got {name!r}")
+        if name is not None:
+            check_name(name)
         check_known_method(self, "call", "layers")
         self.name = name
         self._penalties: tuple[str, ...] = ()  # names of arguments
@@ -247,7 +275,7 @@ class Layer(Described):
 
     @property
     def activity_regularizer(self) -> Regularizer | None:
-        """The penalty of the layer's outputs, divided by the rows of the batch; set it before the model is built.
+        """The penalty of the layer's outputs, divided by the rows of the batch.
 
         None where the layer takes none: an :class:`ActivityRegularization` may follow it.
         """
@@ -264,12 +292,55 @@ class Layer(Described):
             raise ValueError(
                 "activity_regularizer cannot be an OrthogonalRegularizer, which is for kernels: use L1, L2 or L1L2"
             )
-        if penalty is not self._activity and self._built:
-            raise ValueError(
-                f"activity_regularizer of layer {self.name!r} must be set before the model is built: make a new model "
-                f"from its get_config"
-            )
         self._activity = penalty
+
+    # ---- changes of a layer that is made ----
+
+    def _change(self, name: str, value: Any) -> None:
+        """Set an attribute as if the layer had been made with it: at once, in its model too, or not at all."""
+        home = self._home
+        with home.lock if home else nullcontext():
+            before = vars(self).copy()
+            self._take_change(name, value)
+            try:
+                if home is not None and name not in _OF_TRAINING:
+                    home.renew(f"{name} of layer {before['name']!r}")
+            except BaseException:
+                vars(self).clear()
+                vars(self).update(before)
+                if home is not None:
+                    home.renew("")  # the layers after this one may have been built for another width
+                raise
+            changes.count += home is not None  # else no model has read it
+
+    def _take_change(self, name: str, value: Any) -> None:
+        """Hold what was set, once it is checked."""
+        found = getattr(type(self), name, None)
+        if name == "trainable":
+            vars(self)[name] = flag(name, value)
+        elif isinstance(found, Setting) or (isinstance(found, property) and found.fset is not None):
+            object.__setattr__(self, name, value)
+        else:
+            self._check_change(name, value)
+            made = vars(self._made_with(name, value))
+            vars(self).update({key: held for key, held in made.items() if key not in self._KEPT})
+
+    def _not_settable(self, name: str) -> AttributeError:
+        if self._built and any(name == parameter for parameter, _, _ in self.parameters()):
+            return AttributeError(f"{name} of {self._called} cannot be set: give its values to set_weights")
+        return super()._not_settable(name)
+
+    def _check_change(self, name: str, value: Any) -> None:
+        """Raise where the layer's place stands in the way of another name or dtype."""
+        if name == "dtype" and (self._home or self._parent):
+            raise ValueError(f"dtype of {self._called} must be set before the layer is in a model or a block")
+        if name == "name":
+            check_name(value)
+            if self._parent is not None:
+                self._parent.check_name_within(self, value)
+
+    def check_name_within(self, layer: Layer, name: Any) -> None:
+        """Raise where one of this layer's own layers cannot be called so."""
 
     @property
     def input_features(self) -> int | None:

@@ -65,13 +65,13 @@ class Branches(Parallel):
             branches, columns = _named(branches, columns)
         super().__init__(branches, "branches", name, dtype)
         self._given_columns = self._check_columns(columns)
-        widths = [stack.input_features for stack in self.layers]
+        widths = [stack.input_features for stack in self._layers]
         self.input_features = None if None in widths else sum(w or 0 for w in widths)
 
     def _check_columns(self, columns: Any) -> dict[str, list[Any]]:
         if not isinstance(columns, Mapping):
             raise TypeError(f"columns must be a dict of lists of names, got {type(columns).__name__}")
-        branches = [str(stack.name) for stack in self.layers]
+        branches = [str(stack.name) for stack in self._layers]
         for branch, names in columns.items():
             if branch not in branches:
                 raise ValueError(
@@ -89,29 +89,29 @@ class Branches(Parallel):
     @property
     def columns(self) -> dict[str, list[Any]]:
         """The names in x that each branch takes."""
-        names = [str(stack.name) for stack in self.layers]
+        names = [str(stack.name) for stack in self._layers]
         return {name: self._given_columns.get(name, [name]) for name in names}
 
     @property
     def widths(self) -> dict[str, int | None]:
         """How many columns each branch takes, where that is known before there are data."""
-        return {str(stack.name): stack.input_features for stack in self.layers}
+        return {str(stack.name): stack.input_features for stack in self._layers}
 
     @property
     def built_widths(self) -> dict[str, int | None]:
         """The same, once built."""
-        return {str(stack.name): stack._widths[0] for stack in self.layers}
+        return {str(stack.name): stack._widths[0] for stack in self._layers}
 
     @property
     def axes(self) -> dict[str, RowAxes]:
         """The axes that the rows of each branch may have."""
-        return {str(stack.name): row_axes(stack.layers, stack.input_axes) for stack in self.layers}
+        return {str(stack.name): row_axes(stack._layers, stack.input_axes) for stack in self._layers}
 
     def build(self, inputs: int | Mapping[str, int]) -> int:
         """Settle the shapes for rows of `inputs` features, or of so many for each branch."""
         given = dict(inputs) if isinstance(inputs, Mapping) else self._shared_out(inputs)
         outputs = 0
-        for stack in self.layers:
+        for stack in self._layers:
             width = given[str(stack.name)]
             if stack.input_features not in (None, width):
                 raise ValueError(f"branch {stack.name!r} was made for {stack.input_features} features, got {width}")
@@ -135,13 +135,13 @@ class Branches(Parallel):
 
     def prepared(self, branch: str, values: Any, name: str) -> Any:
         """Raw data of a branch as its first layer that computes gets them, with one axis a row."""
-        stack = next(stack for stack in self.layers if stack.name == branch)
-        return row_axes(stack.layers, stack.input_axes).one_axis(prepared(stack.layers, values, name), name)
+        stack = next(stack for stack in self._layers if stack.name == branch)
+        return row_axes(stack._layers, stack.input_axes).one_axis(prepared(stack._layers, values, name), name)
 
     def check_rows(self, rows: npt.NDArray[Any], name: str, first: int = 0) -> None:
         """What the first layer of each branch says of its columns."""
         start = 0
-        for stack in self.layers:
+        for stack in self._layers:
             end = start + stack._widths[0]
             stack.check_rows(rows[:, start:end], f"{name}[{stack.name!r}]", first)
             start = end
@@ -149,7 +149,7 @@ class Branches(Parallel):
     def lower(self, offsets: dict[str, int]) -> list[Op]:
         """The ops of the branches, each reading columns of its own, and the join."""
         starts, start = [], 0
-        for stack in self.layers:
+        for stack in self._layers:
             starts.append(start)
             start += stack._widths[0]
         return self._lower_joined(offsets, starts)
@@ -158,7 +158,7 @@ class Branches(Parallel):
         """The constructor's arguments."""
         config = {k: v for k, v in super().get_config().items() if k != "input_shape"}
         widths = self.built_widths if self._built else self.widths
-        config["branches"] = {str(stack.name): stack.serialized(widths[str(stack.name)]) for stack in self.layers}
+        config["branches"] = {str(stack.name): stack.serialized(widths[str(stack.name)]) for stack in self._layers}
         return config | ({"columns": self._given_columns} if self._given_columns else {})
 
 

@@ -196,7 +196,7 @@ class Discretization(Layer):
         values = np.sort(real_array(data, "data").astype(np.float32), axis=None)
         if not values.size or not np.isfinite(values).all():
             raise ValueError("data must hold at least one number, and only finite ones")
-        self.bin_boundaries = _quantiles(values, self.num_bins, self.epsilon)
+        vars(self)["bin_boundaries"] = _quantiles(values, self.num_bins, self.epsilon)
 
     def build(self, inputs: int) -> int:
         """As many outputs as inputs, or the columns of the bins."""

@@ -25,15 +25,36 @@ class Container(Layer):
     Attributes
     ----------
     layers : list of Layer
+        A list of its own: which layers there are is settled when the container is made.
     """
 
     def __init__(self, name: str | None = None, dtype: Any = None, input_shape: Any = None) -> None:
         super().__init__(name, dtype, input_shape)
-        self.layers: list[Layer] = []
+        self._layers: list[Layer] = []
         self._names = Names((), "block")
 
+    @property
+    def layers(self) -> list[Layer]:
+        """The layers, in a list of its own."""
+        return list(self._layers)
+
     def _facts(self) -> str:
-        return ", ".join([*([] if self.name is None else [repr(self.name)]), *map(repr, self.layers)])
+        return ", ".join([*([] if self.name is None else [repr(self.name)]), *map(repr, self._layers)])
+
+    def _take_change(self, name: str, value: Any) -> None:
+        """Hold another name, or what every layer has: which layers there are is settled."""
+        if name in ("name", "dtype"):
+            self._check_change(name, value)
+            vars(self)[name] = getattr(Layer(**{name: value}), name)
+        elif name in vars(Layer()):
+            super()._take_change(name, value)
+        else:
+            raise self._not_settable(name)
+
+    def check_name_within(self, layer: Layer, name: Any) -> None:
+        """Raise where another of the layers has the name."""
+        if any(other is not layer and other.name == name for other in self._layers):
+            raise ValueError(f"name {name!r} is taken: layer names must be unique in a block")
 
     def _take(self, layer: Layer) -> None:
         """Make a layer one of this container's, and give it a name where it has none."""
@@ -45,43 +66,43 @@ class Container(Layer):
             raise ValueError(f"dtype must be the same for all layers of a block, got {self.dtype} and {layer.dtype}")
         self._names.give(layer)
         self.dtype = self.dtype or layer.dtype
-        self.layers.append(layer)
+        self._layers.append(layer)
         layer._parent = self
 
     def attach(self, home: Home | None) -> None:
         """Make the container and its layers part of a model."""
         super().attach(home)
-        for layer in self.layers:
+        for layer in self._layers:
             layer.attach(home)
 
     def parameters(self) -> list[tuple[str, tuple[int, ...], Initializer]]:
         """Those of the layers, as layer/parameter."""
         return [
             (f"{layer.name}/{name}", shape, initializer)
-            for layer in self.layers
+            for layer in self._layers
             for name, shape, initializer in layer.parameters()
         ]
 
     def non_trainable(self) -> frozenset[str]:
         """Those of the layers; all while the container is not trained."""
-        inner = {f"{layer.name}/{name}" for layer in self.layers for name in layer.non_trainable()}
+        inner = {f"{layer.name}/{name}" for layer in self._layers for name in layer.non_trainable()}
         return super().non_trainable() | inner
 
     def training_rules(self) -> dict[str, Rule]:
         """Those of the layers, whose multipliers are multiplied by the container's."""
         return {
             f"{layer.name}/{name}": rule._replace(multiplier=rule.multiplier * self.learning_rate_multiplier)
-            for layer in self.layers
+            for layer in self._layers
             for name, rule in layer.training_rules().items()
         }
 
     def lower_inner(self, offsets: dict[str, int]) -> list[list[Op]]:
         """The ops of each of the layers."""
-        own: dict[str, dict[str, int]] = {str(layer.name): {} for layer in self.layers}
+        own: dict[str, dict[str, int]] = {str(layer.name): {} for layer in self._layers}
         for path, at in offsets.items():
             layer_name, _, name = path.partition("/")
             own[layer_name][name] = at
-        return [layer.lower_for_training(own[str(layer.name)]) for layer in self.layers]
+        return [layer.lower_for_training(own[str(layer.name)]) for layer in self._layers]
 
 
 class Stack(Container):
@@ -106,29 +127,28 @@ class Stack(Container):
         from fastnn.layers import deserialize
         from fastnn.network import Network
 
-        self._initial: dict[str, npt.NDArray[Any]] = {}
+        self._initial: list[npt.NDArray[Any]] = []  # of the parameters, in their order
         self._widths: tuple[int, int] = (0, 0)
         if isinstance(layers, Network):
-            with layers._home.lock.reading():
-                self._initial = {"/".join(key): view.copy() for key, view in layers._home.views.items()}
+            self._initial = layers.get_weights()
             self.input_features = layers._engine.plan.inputs if layers._engine else None
             layers = [copy.deepcopy(layer) for layer in layers.layers]
         for given in layers:
             layer = deserialize(given) if isinstance(given, dict) else given
-            if not isinstance(layer, Layer) or (isinstance(layer, InputLayer) and self.layers):
+            if not isinstance(layer, Layer) or (isinstance(layer, InputLayer) and self._layers):
                 raise TypeError(f"layers must hold fastnn layers, Input only at the start, got {type(layer).__name__}")
             if isinstance(layer, InputLayer):
                 self.input_axes = layer.input_axes
                 self.dtype = self.dtype or layer.dtype
             else:
-                self.input_axes = self.input_axes or (None if self.layers else layer.input_axes)
+                self.input_axes = self.input_axes or (None if self._layers else layer.input_axes)
                 self._take(layer)
 
     def build(self, inputs: int) -> int:
         """Settle the shapes of the layers, one after the other."""
-        check_preparation(self.layers, raw=self._parent is not None and self._parent.reads_raw)
+        check_preparation(self._layers, raw=self._parent is not None and self._parent.reads_raw)
         features, axes = inputs, self.input_axes or (inputs,)
-        for layer in self.layers:
+        for layer in self._layers:
             features = layer.build(features)
             axes = layer.axes_after(axes, features)
         if len(axes) > 1:
@@ -138,14 +158,17 @@ class Stack(Container):
 
     def parameters(self) -> list[tuple[str, tuple[int, ...], Initializer]]:
         """Those of the layers, as layer/parameter."""
+        found = super().parameters()
+        if not self._initial:
+            return found
         return [
-            (name, shape, Values(self._initial[name]) if name in self._initial else initializer)
-            for name, shape, initializer in super().parameters()
+            (name, shape, Values(held) if held.shape == shape else initializer)
+            for (name, shape, initializer), held in zip(found, self._initial, strict=True)
         ]
 
     def check_rows(self, rows: npt.NDArray[Any], name: str, first: int = 0) -> None:
         """What the first layer says of them."""
-        layer = first_to_compute(self.layers)
+        layer = first_to_compute(self._layers)
         if layer is not None:
             layer.check_rows(rows, name, first)
 
@@ -158,13 +181,13 @@ class Stack(Container):
         from fastnn.layers import serialize
 
         known = [] if width is None else [InputLayer((width,))]
-        return [serialize(layer) for layer in (*known, *self.layers)]
+        return [serialize(layer) for layer in (*known, *self._layers)]
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         from fastnn.layers import serialize
 
-        return super().get_config() | {"layers": [serialize(layer) for layer in self.layers]}
+        return super().get_config() | {"layers": [serialize(layer) for layer in self._layers]}
 
 
 class Parallel(Container):
@@ -180,7 +203,7 @@ class Parallel(Container):
         As for every layer.
     """
 
-    layers: list[Stack]  # type: ignore[assignment]
+    _layers: list[Stack]  # type: ignore[assignment]
 
     def __init__(self, stacks: Any, argument: str, name: str | None, dtype: Any) -> None:
         super().__init__(name, dtype)
@@ -202,32 +225,36 @@ class Parallel(Container):
     @property
     def outputs(self) -> dict[str, int]:
         """How many columns each stack gives, in their order, once built."""
-        return {str(stack.name): stack._widths[1] for stack in self.layers}
+        return {str(stack.name): stack._widths[1] for stack in self._layers}
+
+    def check_name_within(self, layer: Layer, name: Any) -> None:
+        """Raise: data and losses go by these names."""
+        raise ValueError(f"name of {layer.name!r} in {self._called} cannot be set: make a new {type(self).__name__}")
 
     def summary_rows(self) -> list[tuple[str, str, str, str]]:
         """A line of the summary for each stack."""
         return [
             (
-                f"  {stack.name} ({', '.join(type(layer).__name__ for layer in stack.layers) or 'as it is'})",
+                f"  {stack.name} ({', '.join(type(layer).__name__ for layer in stack._layers) or 'as it is'})",
                 f"(None, {stack._widths[1] or '?'})",
                 "",
                 stack.summary_count(),
             )
-            for stack in self.layers
+            for stack in self._layers
         ]
 
     def _lower_joined(self, offsets: dict[str, int], starts: list[int]) -> list[Op]:
         """The ops of the stacks, each reading the layer's input from its column of `starts` on, then the join."""
         ops: list[Op] = []
         ends: list[int] = []
-        for stack, inner, start in zip(self.layers, self.lower_inner(offsets), starts, strict=True):
+        for stack, inner, start in zip(self._layers, self.lower_inner(offsets), starts, strict=True):
             width = stack._widths[1]
             for k, op in enumerate(inner or [Op(OP_ACTIVATION, 0, width, width)]):
                 reads_input = op.input == k and op.code != OP_JOIN
                 ops.append(op._replace(input=len(ops), first=op.first + start) if reads_input else op)
             ends.append(len(ops) - 1)
         column = 0
-        for stack, end in zip(self.layers, ends, strict=True):
+        for stack, end in zip(self._layers, ends, strict=True):
             ops[end] = ops[end]._replace(join=len(ops) - end, column=column)
             column += stack._widths[1]
         return [*ops, Op(OP_JOIN, 0, column, column)]

@@ -47,10 +47,10 @@ class Heads(Parallel):
 
     def build(self, inputs: int) -> int:
         """Settle the shapes of the heads; as many outputs as they have together."""
-        for stack in self.layers:
+        for stack in self._layers:
             if stack.input_features not in (None, inputs):
                 raise ValueError(f"head {stack.name!r} was made for {stack.input_features} features, got {inputs}")
-        return sum(stack.build(inputs) for stack in self.layers)
+        return sum(stack.build(inputs) for stack in self._layers)
 
     def split(self, rows: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
         """The columns of each head, as views."""
@@ -69,10 +69,10 @@ class Heads(Parallel):
 
     def lower(self, offsets: dict[str, int]) -> list[Op]:
         """The ops of the heads, each reading what the layer gets, and the join."""
-        return self._lower_joined(offsets, [0] * len(self.layers))
+        return self._lower_joined(offsets, [0] * len(self._layers))
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return super().get_config() | {
-            "heads": {str(stack.name): stack.serialized(stack.input_features) for stack in self.layers}
+            "heads": {str(stack.name): stack.serialized(stack.input_features) for stack in self._layers}
         }

@@ -40,6 +40,7 @@ class Lookup(Layer):
     """
 
     prepares = True
+    _KEPT = Layer._KEPT | {"_given"}
     vocabulary: list[Any] | None
 
     def __init__(
@@ -150,7 +151,7 @@ class Lookup(Layer):
         most = LARGEST if self.max_tokens is None else self.max_tokens
         if self._specials + len(tokens) > most:
             raise ValueError(f"vocabulary must hold at most {most - self._specials} tokens, got {len(tokens)}")
-        self.vocabulary = tokens
+        vars(self)["vocabulary"] = tokens
         self._index(tokens)
 
     def get_vocabulary(self, include_special_tokens: bool = True) -> list[Any]:

@@ -69,6 +69,8 @@ class Normalization(Layer):
     array([[3.]], dtype=float32)
     """
 
+    _KEPT = Layer._KEPT | {"_mean", "_variance", "_adapted", "_given"}
+
     def __init__(
         self,
         axis: int = -1,

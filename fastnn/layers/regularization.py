@@ -45,10 +45,18 @@ class ActivityRegularization(Layer):
         """The factor of the absolute values."""
         return 0.0 if self._activity is None else self._activity.l1
 
+    @l1.setter
+    def l1(self, value: float) -> None:
+        self.activity_regularizer = L1L2(value, self.l2)
+
     @property
     def l2(self) -> float:
         """The factor of the squares."""
         return 0.0 if self._activity is None else self._activity.l2
+
+    @l2.setter
+    def l2(self, value: float) -> None:
+        self.activity_regularizer = L1L2(self.l1, value)
 
     def build(self, inputs: int) -> int:
         """As many outputs as inputs."""

@@ -40,7 +40,7 @@ class Residual(Stack):
         self, layers: Iterable[Layer], name: str | None = None, dtype: Any = None, input_shape: Any = None
     ) -> None:
         super().__init__(layers, name, dtype, input_shape)
-        if not self.layers:
+        if not self._layers:
             raise ValueError("layers must hold at least one layer")
 
     def build(self, inputs: int) -> int:

@@ -13,6 +13,7 @@ from fastnn import data
 from fastnn._head import DENSE, LABELS, MEAN_WITH_SAMPLE_WEIGHT, SUM, SUM_OVER_BATCH_SIZE, Head, Measure
 from fastnn._public import Configured
 from fastnn._registry import nearest_names
+from fastnn._settings import Description
 from fastnn.frames import TEXT_IN_Y, real_array
 
 Rows = npt.NDArray[np.float64]
@@ -33,7 +34,7 @@ def flat_rows(array: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
     return array.reshape(len(array), math.prod(array.shape[1:]))
 
 
-class Loss(Configured):
+class Loss(Description, Configured):
     """A value per row, reduced to one per batch.
 
     Parameters
@@ -59,6 +60,7 @@ class Loss(Configured):
     4.0
     """
 
+    _area = "Loss"
     name: str
     targets: int = DENSE
     other_targets = ""  # the end of a message on targets of another shape: what to do

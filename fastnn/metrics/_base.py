@@ -10,6 +10,7 @@ import numpy.typing as npt
 from fastnn import data
 from fastnn._head import DENSE, LABELS, Measure
 from fastnn._public import Configured
+from fastnn._settings import Description
 from fastnn.frames import TEXT_IN_Y, real_array
 from fastnn.losses._base import flat_rows
 
@@ -20,7 +21,7 @@ Value = float | npt.NDArray[np.float64]
 EITHER = 2  # targets like the output, or one label a row, which stands for a one-hot row
 
 
-class Metric(Configured):
+class Metric(Description, Configured):
     """Numbers that grow with each row, and a value computed from them.
 
     In a model the engine keeps the numbers of each epoch; by itself a metric keeps its own, as in Keras.
@@ -49,6 +50,7 @@ class Metric(Configured):
     0.5
     """
 
+    _area = "Metric"
     name: str
     code: ClassVar[int]
     targets: ClassVar[int] = DENSE

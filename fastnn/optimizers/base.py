@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 
-from fastnn._public import Described, hint
-from fastnn._settings import Flag, Setting, number
+from fastnn._public import hint
+from fastnn._settings import Description, Flag, Setting, arguments_of, known_class, number
 from fastnn.optimizers import schedules
 from fastnn.optimizers.schedules import LearningRateSchedule, _Constant
 
@@ -56,8 +57,8 @@ class Hyperparameters(NamedTuple):
     ema_overwrite_frequency: int
 
 
-class Optimizer(Described):
-    """Base of all optimizers, with what they share. All numbers may be changed at any time.
+class Optimizer(Description):
+    """Base of all optimizers, with what they share. All of it may be changed at any time, from the next step on.
 
     Parameters
     ----------
@@ -81,8 +82,8 @@ class Optimizer(Described):
     gradient_accumulation_steps : int, optional
         Apply the mean gradient of so many steps, at least 2, at the last of them.
     weight_decay_exclusions : sequence of str, default ()
-        A parameter whose ``layer/name`` contains one of them does not decay; not in Keras, where
-        :meth:`exclude_from_weight_decay` alone says so and a saved optimizer has forgotten it.
+        Which parameters do not decay, as for :meth:`exclude_from_weight_decay`; not in Keras, where that alone says so
+        and a saved optimizer has forgotten it.
     name : str, optional
         As in Keras; it means nothing here.
 
@@ -100,6 +101,7 @@ class Optimizer(Described):
     >>> optimizer.learning_rate = 0.05
     """
 
+    _area = "Optimizer"
     name: str | None = None
     use_ema = Flag()
     weight_decay_exclusions: tuple[str, ...] = ()
@@ -112,6 +114,7 @@ class Optimizer(Described):
     gradient_accumulation_steps = Setting(low=2, optional=True, whole=True)
 
     _FIELDS: ClassVar[tuple[str, ...]] = ()  # the names of a class's own arguments
+    _RULES: ClassVar[tuple[str, ...]] = ("weight_decay_exclusions",)  # those by which parameters differ
 
     def __init__(
         self,
@@ -131,7 +134,7 @@ class Optimizer(Described):
         **unknown: Any,
     ) -> None:
         for argument in unknown:
-            near = hint("Optimizer", argument, self._arguments())
+            near = hint("Optimizer", argument, self._argument_names())
             raise TypeError(f"{type(self).__name__} has no argument {argument!r}; {near}")
         self._engine: Engine | None = None
         self._schedule = self._checked_schedule(learning_rate)
@@ -152,26 +155,37 @@ class Optimizer(Described):
                 f"got {loss_scale_factor!r}"
             )
         self.gradient_accumulation_steps = gradient_accumulation_steps
-        self.exclude_from_weight_decay(var_names=weight_decay_exclusions)
+        self.weight_decay_exclusions = self._checked_exclusions(weight_decay_exclusions)
 
     @classmethod
-    def _arguments(cls) -> list[str]:
+    def _argument_names(cls) -> list[str]:
         """The names of the constructor's arguments, and of those that it shares with all optimizers."""
-        import inspect
+        return list(dict.fromkeys((*super()._argument_names(), *arguments_of(Optimizer))))
 
-        found = [p for kind in (cls, Optimizer) for p in inspect.signature(kind).parameters.values()]
-        return list(dict.fromkeys(p.name for p in found if p.kind is not p.VAR_KEYWORD))
+    def _change(self, name: str, value: Any) -> None:
+        """Set what counts from the next call on, where an optimizer could be made so.
 
-    if not TYPE_CHECKING:  # a type checker would take it for leave to set any attribute
+        State of another form (with an average, say) starts anew.
+        """
+        found = getattr(type(self), name, None)
+        if isinstance(found, property) and found.fset is not None:
+            object.__setattr__(self, name, value)
+            return
+        made = vars(self._made_with(name, value))
+        before = self.setup[:2]
+        vars(self)[name] = made[name]
+        if self.setup[:2] != before:
+            self.detach()
 
-        def __setattr__(self, name: str, value: Any) -> None:
-            """Raise where there is no such attribute: to set `lr` would change nothing."""
-            ours = type(self).__module__.startswith("fastnn.")
-            if ours and not name.startswith("_") and not hasattr(type(self), name):
-                raise AttributeError(
-                    f"{type(self).__name__} has no attribute {name!r}; {hint('Optimizer', name, self._arguments())}"
-                )
-            super().__setattr__(name, value)
+    def _made_with(self, name: str, value: Any) -> Any:
+        """Another optimizer like this one, but for one number."""
+        known: Any = known_class(type(self))
+        config = known.get_config(self)
+        if "learning_rate" in config:
+            config["learning_rate"] = self._schedule
+        if name not in (*config, *self._RULES) or name not in vars(self):
+            raise self._not_settable(name)
+        return known(**(config | {name: value}))
 
     # ---- the learning rate ----
 
@@ -215,6 +229,11 @@ class Optimizer(Described):
         return ()
 
     @property
+    def setup(self) -> tuple[Any, ...]:
+        """What an engine is set up for: the rule and its slots, which are its state, and how parameters differ."""
+        return (self.code, self.slots, *(getattr(self, name) for name in self._RULES))
+
+    @property
     def slots(self) -> tuple[Slot, ...]:
         """What is kept per parameter: the rule's slots, then the average and the accumulated gradient."""
         average = (Slot("average"),) if self.use_ema else ()
@@ -245,6 +264,10 @@ class Optimizer(Described):
         """Called with the engine of the model that it is compiled into."""
         self._engine = engine
 
+    def detach(self) -> None:
+        """Called when the engine it was attached to no longer holds its state, which starts anew."""
+        self._engine = None
+
     @property
     def iterations(self) -> int:
         """Updates done by the model it is compiled into."""
@@ -254,25 +277,36 @@ class Optimizer(Described):
     # ---- weight decay and averages ----
 
     def exclude_from_weight_decay(self, var_list: Any = None, var_names: Iterable[str] | None = None) -> None:
-        """Leave parameters out of the weight decay; counts from the next compile on.
+        """Leave parameters out of the weight decay, from the next step on.
 
         Parameters
         ----------
         var_list : None
             Arrays have no names here: say them in `var_names`.
         var_names : iterable of str
-            A parameter whose ``layer/name`` contains one of them does not decay: ``["bias"]``, ``["dense_1/"]``.
+            Regular expressions. A parameter does not decay where one is found in its name: ``["bias", "^gamma$"]``.
+            One with a ``/`` is looked for in ``layer/name`` instead: ``["^dense_1/"]``.
         """
         if var_list is not None:
             raise ValueError("var_list must be None: weights are plain arrays here; name them in var_names")
+        self.weight_decay_exclusions = self._checked_exclusions(var_names)
+
+    @staticmethod
+    def _checked_exclusions(var_names: Any) -> tuple[str, ...]:
         names = () if var_names is None else tuple(var_names)
         if isinstance(var_names, str) or not all(isinstance(name, str) and name for name in names):
             raise TypeError(f"var_names must be a list of non-empty strings, got {var_names!r}")
-        self.weight_decay_exclusions = names
+        try:
+            for name in names:
+                re.compile(name)
+        except re.error as error:
+            raise ValueError(f"var_names must hold regular expressions, and {name!r} is none: {error}") from None
+        return names
 
     def decays(self, path: str) -> bool:
         """Whether weight decay counts for the parameter ``layer/name``."""
-        return not any(name in path for name in self.weight_decay_exclusions)
+        name = path.rpartition("/")[2]
+        return not any(re.search(found, path if "/" in found else name) for found in self.weight_decay_exclusions)
 
     def uses_second_rule(self, path: str, shape: tuple[int, ...]) -> bool:
         """Whether the parameter ``layer/name`` follows the other rule of an optimizer that has two."""
@@ -337,7 +371,8 @@ class Optimizer(Described):
         }
         if self.weight_decay_exclusions:
             config["weight_decay_exclusions"] = list(self.weight_decay_exclusions)
-        return config | {field: getattr(self, field) for field in self._FIELDS}
+        own = {field: getattr(self, field) for field in self._FIELDS}
+        return config | {field: list(value) if isinstance(value, tuple) else value for field, value in own.items()}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Optimizer:

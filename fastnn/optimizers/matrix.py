@@ -145,6 +145,7 @@ class Muon(Optimizer):
     exclude_embeddings = Flag()
     exclude_layers: Sequence[str] = ()
     ns_steps = Setting(high=_MOST_ITERATIONS, whole=True)
+    _RULES = ("weight_decay_exclusions", "exclude_layers", "exclude_embeddings")
     _FIELDS = (
         "adam_beta_1", "adam_beta_2", "adam_weight_decay", "epsilon", "exclude_layers", "exclude_embeddings", "muon_a",
         "muon_b", "muon_c", "adam_lr_ratio", "momentum", "ns_steps", "nesterov", "rms_rate",
@@ -176,7 +177,7 @@ class Muon(Optimizer):
         self.muon_a, self.muon_b, self.muon_c = muon_a, muon_b, muon_c
         self.momentum, self.nesterov, self.rms_rate = momentum, nesterov, rms_rate
         self.ns_steps = ns_steps
-        names = [] if exclude_layers is None else list(exclude_layers)
+        names = () if exclude_layers is None else tuple(exclude_layers)
         if isinstance(exclude_layers, str) or not all(isinstance(name, str) and name for name in names):
             raise TypeError(f"exclude_layers must be a list of non-empty strings, got {exclude_layers!r}")
         self.exclude_layers, self.exclude_embeddings = names, exclude_embeddings

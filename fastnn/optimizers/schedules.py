@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from fastnn._public import Configured, publish
 from fastnn._registry import Registry
-from fastnn._settings import count, flag, number
+from fastnn._settings import Description, count, flag, number
 
 __all__ = [
     "CosineDecay",
@@ -31,7 +31,7 @@ __all__ = [
 _NO_TABLE = np.zeros(0)
 
 
-class LearningRateSchedule(Configured):
+class LearningRateSchedule(Description, Configured):
     """Base of all schedules.
 
     Attributes

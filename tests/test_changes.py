@@ -1,0 +1,274 @@
+"""Attributes of what a model was made of: what is set counts at once, in memory and in the file, or raises."""
+
+import inspect
+
+import numpy as np
+import pytest
+
+import fastnn
+from fastnn import constraints, initializers, layers, losses, metrics, optimizers, regularizers
+from fastnn._settings import arguments_of
+from fastnn.optimizers import schedules
+
+GENERATOR = np.random.default_rng(0)
+X, Y = GENERATOR.normal(size=(24, 4)), GENERATOR.random((24, 3))
+WORDS = np.array([["a"], ["b"], ["c"], ["b"]] * 6)
+
+
+def arrays(predicted):
+    """What a model predicts, of a model with heads too."""
+    return list(predicted.values()) if isinstance(predicted, dict) else [predicted]
+
+
+def trained_state(model, x, y):
+    """Predictions, then the losses of two epochs and the weights after them."""
+    before = arrays(model.predict(x))
+    history = model.fit(x, y, epochs=2, batch_size=9, verbose=0).history
+    return [*before, *(np.array(values) for values in history.values()), *model.get_weights()]
+
+
+def assert_file_and_memory_agree(model, x, y, folder, objects=None):
+    """A model that is loaded answers and trains as the one in memory does."""
+    model.save(folder / "m.fastnn")
+    loaded = fastnn.load_model(folder / "m.fastnn", objects)
+    assert loaded.get_config() == model.get_config()
+    assert loaded.get_compile_config() == model.get_compile_config()
+    for ours, theirs in zip(trained_state(model, x, y), trained_state(loaded, x, y), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def error_of_setting(thing, name, value):
+    """What the sentence says; empty where the attribute could be set."""
+    try:
+        setattr(thing, name, value)
+    except (AttributeError, TypeError, ValueError) as error:
+        return str(error)
+    return ""
+
+
+# ---- layers ----
+
+# A layer of each class, and another value for each argument of its constructor.
+SHARED = {
+    "name": "other", "dtype": "float64", "input_shape": (9,), "activity_regularizer": "l2", "seed": 5, "rate": 0.9,
+    "axis": 1, "epsilon": 0.3, "units": 5, "use_bias": False, "input_dim": 7, "output_dim": 3, "output_mode": "one_hot",
+    "num_tokens": 5, "momentum": 0.5, "center": False, "scale": False, "stddev": 2.0, "max_tokens": 9, "num_bins": 7,
+    "num_oov_indices": 2, "mask_token": "a", "oov_token": "?", "vocabulary": ["c", "b"], "invert": True,
+    "pad_to_max_tokens": True, "encoding": "latin-1", "target_shape": (4, 1), "data_format": "channels_last",
+    "alpha": 0.5, "negative_slope": 0.4, "max_value": 0.7, "threshold": 0.1, "l1": 0.3, "l2": 0.4, "mean": 2.0,
+    "variance": 3.0, "bin_boundaries": [-1.0, 0.5], "shape": (9,), "layers": [], "branches": {}, "columns": {},
+    "heads": {}, "offset": 3.0, "activation": "tanh",
+}  # fmt: skip
+LAYERS = {
+    "Dense": lambda: layers.Dense(6, "relu"),
+    "Activation": lambda: layers.Activation("sigmoid"),
+    "ActivityRegularization": lambda: layers.ActivityRegularization(0.1),
+    "AlphaDropout": lambda: layers.AlphaDropout(0.2),
+    "BatchNormalization": layers.BatchNormalization,
+    "CategoryEncoding": lambda: layers.CategoryEncoding(3, "count"),
+    "Discretization": lambda: layers.Discretization([0.0, 0.25]),
+    "Dropout": lambda: layers.Dropout(0.5),
+    "ELU": layers.ELU,
+    "Embedding": lambda: layers.Embedding(5, 2),
+    "Flatten": layers.Flatten,
+    "GLU": layers.GLU,
+    "GaussianDropout": lambda: layers.GaussianDropout(0.2),
+    "GaussianNoise": lambda: layers.GaussianNoise(0.2),
+    "InputLayer": lambda: layers.Input((4,)),
+    "IntegerLookup": lambda: layers.IntegerLookup(vocabulary=[1, 2], num_oov_indices=1, output_mode="count"),
+    "LayerNormalization": layers.LayerNormalization,
+    "LeakyReLU": layers.LeakyReLU,
+    "Normalization": lambda: layers.Normalization(mean=0.5, variance=2.0),
+    "PReLU": layers.PReLU,
+    "RMSNormalization": layers.RMSNormalization,
+    "ReLU": layers.ReLU,
+    "Rescaling": lambda: layers.Rescaling(2.0),
+    "Reshape": lambda: layers.Reshape((-1,)),
+    "Residual": lambda: layers.Residual([layers.Dense(4, "tanh")]),
+    "Softmax": layers.Softmax,
+    "StringLookup": lambda: layers.StringLookup(vocabulary=["a", "b"], output_mode="count"),
+    "Branches": lambda: layers.Branches({"a": [fastnn.Input((4,)), layers.Dense(2)]}),
+    "Heads": lambda: layers.Heads({"a": [layers.Dense(3)]}),
+}
+# Widths that another weight or output depends on, what has only one value, and where a layer stands.
+RAISE = {
+    "units", "use_bias", "center", "input_dim", "output_dim", "num_tokens", "num_bins", "dtype", "input_shape", "shape",
+    "target_shape", "output_mode", "vocabulary", "mean", "variance", "max_tokens", "num_oov_indices",
+    "pad_to_max_tokens", "layers", "branches", "heads", "columns", "invert", "bin_boundaries",
+}  # fmt: skip
+EVERYWHERE = {"trainable": False, "learning_rate_multiplier": 3.0}
+
+
+def value_for(kind, name):
+    found = {("IntegerLookup", "oov_token"): 7, ("Rescaling", "scale"): 4.0}
+    found |= {("IntegerLookup", "vocabulary"): [2, 3, 4], ("StringLookup", "vocabulary"): ["c", "b", "a"]}
+    found |= {("Discretization", "bin_boundaries"): [-1.0], ("Reshape", "target_shape"): (2, 2)}
+    found |= {("GLU", "activation"): "relu", ("StringLookup", "mask_token"): "z", ("IntegerLookup", "mask_token"): 9}
+    if (kind, name) in found:
+        return found[kind, name]
+    if name.endswith("_initializer"):
+        return initializers.Constant(2.0)
+    if name.endswith(("_constraint", "_regularizer")):
+        return "non_neg" if name.endswith("_constraint") else "l2"
+    return SHARED[name] if name in SHARED else EVERYWHERE[name]
+
+
+def model_with(kind):
+    """A compiled model with a layer of that class, trained a little; the layer, x and y."""
+    layer = LAYERS[kind]()
+    x, y = X, Y
+    if kind in ("StringLookup", "IntegerLookup"):
+        x = WORDS if kind == "StringLookup" else np.arange(24).reshape(-1, 1) % 4
+        stack = [fastnn.Input((1,)), layer, layers.Dense(3)]
+    elif kind in ("Embedding", "CategoryEncoding"):
+        x = np.arange(96).reshape(24, 4) % 3
+        stack = [fastnn.Input((4,)), layer, layers.Dense(3)]
+    elif kind == "InputLayer":
+        stack = [layer, layers.Dense(3)]
+    elif kind == "Branches":
+        x, stack = {"a": X}, [layer, layers.Dense(3)]
+    elif kind == "Heads":
+        y, stack = {"a": Y}, [fastnn.Input((4,)), layers.Dense(2), layer]
+    else:
+        stack = [fastnn.Input((4,)), layer, layers.Dense(3)]
+    model = fastnn.Sequential(stack)
+    model.compile(optimizers.Adam(0.05), "mse", metrics={"a": ["mae"]} if kind == "Heads" else ["mae"])
+    model.fit(x, y, verbose=0)
+    return model, layer, x, y
+
+
+CASES = [(kind, name) for kind in LAYERS for name in (*arguments_of(getattr(layers, kind)), *EVERYWHERE)]
+
+
+def test_all_layers_are_looked_at():
+    members = {member.__name__ for member in layers._registry.members()}
+    assert members == set(LAYERS)
+
+
+@pytest.mark.parametrize(("kind", "name"), CASES)
+def test_a_layers_attribute_counts_at_once_or_raises(kind, name, tmp_path):
+    model, layer, x, y = model_with(kind)
+    before, answer = layer.get_config(), arrays(model.predict(x))
+    refused = error_of_setting(layer, name, value_for(kind, name))
+    if refused:
+        assert name in RAISE or kind.endswith("Normalization") or "takes no activity_regularizer" in refused, refused
+        assert layer.get_config() == before
+        for ours, theirs in zip(arrays(model.predict(x)), answer, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+    else:
+        assert layer.get_config() != before or name in ("data_format", "axis")  # which have one meaning
+    assert_file_and_memory_agree(model, x, y, tmp_path)
+
+
+# ---- what layers, compile and fit are given ----
+
+OTHERS = {
+    "seed": 5, "name": "other", "l1": 0.3, "l2": 0.4, "factor": 0.5, "mode": "columns", "axis": 1, "max_value": 0.1,
+    "min_value": 0.3, "rate": 0.5, "value": 0.3, "mean": 0.4, "stddev": 0.2, "minval": -0.4, "maxval": 0.3,
+    "distribution": "uniform", "gain": 2.0, "scale": 0.5, "reduction": "sum", "from_logits": True,
+    "label_smoothing": 0.2, "gamma": 1.0, "alpha": 0.6, "apply_class_balancing": True, "ignore_class": 1, "delta": 0.2,
+    "quantiles": [0.2, 0.5, 0.7], "full": True, "eps": 0.2, "thresholds": [0.2, 0.7], "threshold": 0.3, "top_k": 2,
+    "class_id": 1, "k": 2, "num_thresholds": 7, "curve": "PR", "summation_method": "majoring", "multi_label": True,
+    "num_labels": 3, "label_weights": [0.2, 0.3, 0.5], "average": "macro", "beta": 2.0, "num_classes": 4,
+    "target_class_ids": [0, 1], "specificity": 0.3, "sensitivity": 0.3, "precision": 0.3, "recall": 0.3,
+    "class_aggregation": "variance_weighted_average", "num_regressors": 1, "dtype": "float32", "target_columns": 3,
+    "learning_rate": 0.003, "initial_learning_rate": 0.07, "decay_steps": 5, "decay_rate": 0.4, "staircase": True,
+    "end_learning_rate": 0.002, "power": 2.0, "cycle": True, "warmup_target": 0.2, "warmup_steps": 3,
+    "first_decay_steps": 2, "t_mul": 1.5, "m_mul": 0.5, "boundaries": [2], "values": [0.3, 0.2], "weight_decay": 0.2,
+    "clipnorm": 0.01, "clipvalue": 0.01, "global_clipnorm": 0.01, "use_ema": True, "ema_momentum": 0.4,
+    "ema_overwrite_frequency": 2, "muon_b": -4.7, "muon_a": 3.0, "max_learning_rate": 0.05, "total_steps": 30,
+    "gradient_accumulation_steps": 2, "weight_decay_exclusions": ["bias"],
+}  # fmt: skip
+"""Another value for each argument of a constructor; numbers of optimizers that are not here are halved."""
+
+
+def the_members(module, base):
+    return [member for member in module._registry.members() if isinstance(member, type) and issubclass(member, base)]
+
+
+def instance(kind):
+    """One of the class, with what it cannot be made without."""
+    needed = {
+        "decay_steps": 10, "decay_rate": 0.5, "initial_learning_rate": 0.1, "first_decay_steps": 3, "boundaries": [4],
+        "values": [0.1, 0.05], "quantiles": [0.1, 0.5, 0.9], "num_classes": 3, "target_class_ids": [0],
+        "specificity": 0.5, "sensitivity": 0.5, "precision": 0.5, "recall": 0.5, "max_learning_rate": 0.1,
+        "total_steps": 20,
+    }  # fmt: skip
+    parameters = inspect.signature(kind).parameters.values()
+    return kind(**{p.name: needed[p.name] for p in parameters if p.default is p.empty and p.kind is not p.VAR_KEYWORD})
+
+
+def model_trained_with(thing):
+    """A compiled model that uses it, trained a little; x and y."""
+    stack = [fastnn.Input((4,)), layers.Dense(6, "tanh"), layers.Dense(3, "sigmoid")]
+    loss, measured, optimizer, y = "mse", [], optimizers.Adam(0.05), Y
+    if isinstance(thing, regularizers.Regularizer):
+        stack[1] = layers.Dense(6, "tanh", kernel_regularizer=thing)
+    elif isinstance(thing, constraints.Constraint):
+        stack[1] = layers.Dense(6, "tanh", kernel_constraint=thing)
+    elif isinstance(thing, initializers.Initializer):
+        stack[1] = layers.Dense(6, "tanh", kernel_initializer=thing)
+    elif isinstance(thing, losses.Loss):
+        loss = thing
+        y = np.arange(24) % 3 if thing.targets == losses.LABELS else Y
+        y = Y[:, :1] if isinstance(thing, losses.Quantile) else y
+        y = 2 * np.round(Y) - 1 if isinstance(thing, (losses.Hinge, losses.SquaredHinge)) else y
+        stack[2] = layers.Dense(6) if isinstance(thing, losses.GaussianNLL) else stack[2]
+    elif isinstance(thing, metrics.Metric):
+        measured, y = [thing], np.eye(3)[np.arange(24) % 3]
+        if thing.targets == losses.LABELS:
+            loss, y = "sparse_categorical_crossentropy", np.arange(24) % 3
+        if isinstance(thing, metrics.IoU) and thing.sparse_y_pred:
+            stack[2], loss, y = layers.Dense(1, "sigmoid"), "mse", np.arange(24)[:, None] % 2
+    elif isinstance(thing, schedules.LearningRateSchedule):
+        optimizer = optimizers.SGD(thing)
+    else:
+        optimizer = thing
+    model = fastnn.Sequential(stack)
+    model.compile(optimizer, loss, metrics=measured)
+    model.fit(X, y, batch_size=24 if isinstance(thing, optimizers.LBFGS) else 9, verbose=0)
+    return model, X, y
+
+
+KINDS = [
+    *the_members(regularizers, regularizers.Regularizer),
+    *the_members(constraints, constraints.Constraint),
+    *the_members(initializers, initializers.Initializer),
+    *the_members(losses, losses.Loss),
+    *the_members(metrics, metrics.Metric),
+    *the_members(schedules, schedules.LearningRateSchedule),
+    *(kind for kind in the_members(optimizers, optimizers.Optimizer) if kind is not optimizers.LBFGS),
+]
+
+
+# What makes the metric one for another number of outputs than the model has.
+UNFIT = [
+    *((kind, "sparse_y_pred") for kind in (metrics.IoU, metrics.MeanIoU, metrics.OneHotMeanIoU)),
+    (metrics.OneHotMeanIoU, "num_classes"),
+]
+
+
+def arguments_with_those_shared(kind):
+    shared = arguments_of(optimizers.Optimizer) if issubclass(kind, optimizers.Optimizer) else ()
+    return dict.fromkeys((*arguments_of(kind), *shared))
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [(kind, name) for kind in KINDS for name in arguments_with_those_shared(kind)],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+def test_an_attribute_of_what_a_model_was_given_counts_at_once_or_raises(kind, name, tmp_path):
+    thing = instance(kind)
+    model, x, y = model_trained_with(thing)
+    before = thing.get_config()
+    held = before.get(name)
+    value = OTHERS[name] if name in OTHERS else not held if isinstance(held, bool) else (held or 0.2) / 2
+    refused = error_of_setting(thing, name, value)
+    assert (thing.get_config() == before) == bool(refused), refused
+    if (kind, name) in UNFIT:
+        for call in (lambda: model.fit(x, y, verbose=0), lambda: model.save(tmp_path / "m.fastnn")):
+            with pytest.raises(ValueError, match="outputs"):  # it does not fit the model any more
+                call()
+        return
+    assert_file_and_memory_agree(model, x, y, tmp_path)
