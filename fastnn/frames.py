@@ -141,7 +141,8 @@ def as_array(values: Any, name: str) -> Array:
     try:
         if not hasattr(values, "__array__") and hasattr(values, "__dlpack__"):
             return np.from_dlpack(values)
-        return np.asarray(values)
+        codes = _dictionary(values)
+        return np.asarray(values if codes is None else codes.cast(codes.type.value_type))
     except MemoryError:
         raise
     except Exception as error:  # of the library that the values are of
@@ -149,6 +150,12 @@ def as_array(values: Any, name: str) -> Array:
             _check_lengths(values, name)
         kind = type(values).__name__
         raise TypeError(f"{name} must be what NumPy can read, but of this {kind} it says: {error}") from error
+
+
+def _dictionary(values: Any) -> Any:
+    """The column of an Arrow table that holds places in a dictionary, of which NumPy gets some value for each null."""
+    native = values.to_native() if hasattr(type(values), "to_native") else values  # narwhals shows it as its own
+    return native if hasattr(getattr(native, "type", None), "index_type") else None
 
 
 def _check_lengths(values: Any, name: str) -> None:
@@ -249,8 +256,13 @@ def _is_plain(frame: Any, name: str) -> bool:
     those = _Columns(frame, name)
     places = range(len(those.names))
     kinds = dict(zip(getattr(frame, "dtypes", places), places, strict=True))
-    probes = [as_array(those.at(place)[:0], those.called(place)) for place in kinds.values()]
-    return all(probe.dtype.kind in REAL and probe.ndim == 1 for probe in probes)
+    for dtype, place in kinds.items():
+        few = those.at(place)[:0]
+        probe = as_array(few, those.called(place))
+        coded = hasattr(dtype, "categories") or _dictionary(few) is not None  # whose nulls become some number
+        if coded or probe.dtype.kind not in REAL or probe.ndim != 1:
+            return False
+    return True
 
 
 def _column_by_column(frame: Any, name: str, text: str) -> Array:

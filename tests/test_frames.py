@@ -1,6 +1,7 @@
 """Data frames, of pandas, of polars and of any library with columns under names: as x, y and weights, everywhere."""
 
 import datetime
+import itertools
 from decimal import Decimal
 
 import numpy as np
@@ -293,6 +294,9 @@ def pandas_frames():
         "categories of numbers": (
             pandas.DataFrame(one | {"c": pandas.Categorical([7, None, 5])}), [[1, 7], [2, NAN], [3, 5]],
         ),
+        "categories of numbers beside integers": (
+            pandas.DataFrame({"a": [1, 2, 3], "c": pandas.Categorical([7, None, 5])}), [[1, 7], [2, NAN], [3, 5]],
+        ),
         "categories of text": (pandas.DataFrame(one | {"c": pandas.Categorical(list("abc"))}), C + TEXT),
         "sparse": (pandas.DataFrame(one | {"c": pandas.arrays.SparseArray([0, 0, 5.0])}), [[1, 0], [2, 0], [3, 5]]),
         "objects with None": (
@@ -380,6 +384,13 @@ def arrow_tables():
         "decimals with a null": (beside([Decimal("1.5"), None, Decimal(3)]), [[1, 1.5], [2, NAN], [3, 3]]),
         "nothing but nulls": (beside([None] * 3), [[1, NAN], [2, NAN], [3, NAN]]),
         "half": (beside(np.array([1, 2, 3], "f2")), [[1, 1], [2, 2], [3, 3]]),
+        "dictionary with a null": (
+            arrow.table({"a": a, "c": arrow.array([7, None, 5]).dictionary_encode()}), [[1, 7], [2, NAN], [3, 5]],
+        ),
+        "chunks of dictionaries": (
+            arrow.table({"c": arrow.chunked_array([arrow.array(c).dictionary_encode() for c in ([7], [None, 5])])}),
+            [[7], [NAN], [5]],
+        ),
         "dictionary of numbers": (arrow.table({"c": arrow.array([7, 5, 7]).dictionary_encode()}), [[7], [5], [7]]),
         "dictionary of text": (
             arrow.table({"a": a, "c": arrow.array(list("abc")).dictionary_encode()}), C + TEXT,
@@ -492,6 +503,17 @@ def test_a_missing_number_is_named_by_row_and_column(library):
         model.fit({"numbers": few}, np.zeros(3), verbose=0)
 
 
+@pytest.mark.parametrize("as_narwhals", [False, True])
+def test_nulls_of_a_dictionary_of_arrow_are_not_taken_for_a_word(as_narwhals):
+    """NumPy gets the first word of the dictionary for each."""
+    arrow = pytest.importorskip("pyarrow", exc_type=ImportError)
+    table = arrow.table({"word": arrow.array(["a", None, "b"]).dictionary_encode()})
+    table = pytest.importorskip("narwhals").from_native(table) if as_narwhals else table
+    for words, name in ((table, r"data\['word'\]"), (table["word"], "data")):
+        with pytest.raises(TypeError, match=f"^{name} must hold text for this StringLookup, but row 1 holds None"):
+            layers.StringLookup().adapt(words)
+
+
 @each
 def test_what_is_no_token_is_named_by_row_and_column(library):
     make = FRAMES[library]
@@ -501,6 +523,57 @@ def test_what_is_no_token_is_named_by_row_and_column(library):
         layers.StringLookup().adapt(make({"a": ["x", "y"], "b": np.array(["x", None], object)}))
     with pytest.raises(ValueError, match=r"^data\['b'\] must hold whole numbers for this IntegerLookup, but row 1 hol"):
         layers.IntegerLookup().adapt(make({"a": [1, 2], "b": [1.0, 1.5]}))
+    with pytest.raises(TypeError, match=r"^data\['b'\] must hold text for this StringLookup, got dtype int64; for who"):
+        layers.StringLookup().adapt(make({"a": ["x", "y"], "b": [1, 2]}))
+    codes = layers.IntegerLookup()  # of which float64 would make one
+    codes.adapt(make({"a": np.array([2**60 + 1, 2**60]), "b": [1.0, 2.0]}))
+    assert codes.get_vocabulary(include_special_tokens=False) == [2**60 + 1, 2**60, 2, 1]
     lookup = layers.IntegerLookup()
     lookup.adapt(np.array([2**60 + 1, 2**60], object))  # as pandas holds integers among other objects
     assert lookup.get_vocabulary(include_special_tokens=False) == [2**60 + 1, 2**60]
+
+
+# ---- any two columns beside each other ----
+
+WHOLE, HALVES, FLAGS = [3, 0, 5], [0.5, 2.0, -1.25], [True, False, True]
+
+
+def pandas_columns():
+    each = {dtype: pandas.Series(WHOLE, dtype=dtype) for dtype in ("int8", "float32", "Int64")}
+    each |= {"bool": pandas.Series(FLAGS), "object": pandas.Series(HALVES, dtype=object)}
+    each["sparse"] = pandas.Series(pandas.arrays.SparseArray([0.0, 0.0, 2.5]))
+    each |= {f"{dtype} with a null": pandas.Series([3, None, 5], dtype=dtype) for dtype in ("float64", "Int64")}
+    each["boolean with a null"] = pandas.Series([True, None, False], dtype="boolean")
+    for name, values in (("whole", [3, None, 5]), ("halves", [0.5, None, 2.5])):
+        each[f"category of {name} with a null"] = pandas.Series(pandas.Categorical(values))
+    return each, lambda one, two: frame_of(["a", "a"], one, two), pandas.Series.tolist
+
+
+def polars_columns():
+    kinds = [polars.Int8, polars.UInt64, polars.Float32, polars.Int64]
+    each = {str(kind): polars.Series(WHOLE, dtype=kind) for kind in kinds}
+    each |= {f"{kind} with a null": polars.Series([3, None, 5], dtype=kind) for kind in kinds}
+    each |= {"bool": polars.Series(FLAGS), "bool with a null": polars.Series([True, None, False])}
+    each["decimals with a null"] = polars.Series([Decimal("0.5"), None, Decimal(2)])
+    return each, lambda one, two: polars.DataFrame({"a": one, "b": two}), polars.Series.to_list
+
+
+def arrow_columns():
+    arrow = pytest.importorskip("pyarrow", exc_type=ImportError)
+    kinds = [arrow.int8(), arrow.uint64(), arrow.float32()]
+    each = {str(kind): arrow.array(WHOLE, kind) for kind in kinds}
+    each |= {f"{kind} with a null": arrow.array([3, None, 5], kind) for kind in kinds}
+    each |= {"bool": arrow.array(FLAGS), "bool with a null": arrow.array([True, None, False])}
+    each["decimals with a null"] = arrow.array([Decimal("0.5"), None, Decimal(2)])
+    each["dictionary with a null"] = arrow.array([0.5, None, 2.5]).dictionary_encode()
+    return each, lambda one, two: arrow.table([one, two], ["a", "a"]), lambda column: column.to_pylist()
+
+
+@pytest.mark.parametrize("library", [pandas_columns, polars_columns, arrow_columns])
+def test_two_columns_of_any_kinds_keep_their_numbers_and_their_nulls(library):
+    """Libraries find one dtype for all columns of a frame, in which a null may become a number: -2**63, say."""
+    columns, beside, listed = library()
+    for one, two in itertools.combinations_with_replacement(columns.values(), 2):
+        found = data.inputs(beside(one, two), None, "float64", check_finite=False)
+        wanted = [[NAN if frames.is_null(value) else float(value) for value in listed(c)] for c in (one, two)]
+        np.testing.assert_array_equal(found, np.transpose(wanted), err_msg=f"{one} {two}")

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn._settings import count, flag
-from fastnn.frames import as_array, called, column_names, columns, is_frame, is_null
+from fastnn.frames import as_array, column_names, columns, is_frame, is_null
 from fastnn.layers._op import ENCODINGS, Op
 from fastnn.layers.base import Layer, NotYetError, check_width
 from fastnn.layers.categories import LARGEST, check_output_mode, encode_op, encoded_width
@@ -23,10 +23,7 @@ MASKED = -1  # among indices for columns: no column is set
 
 def as_columns(values: Any, name: str) -> npt.NDArray[Any]:
     """An array of rows and columns; values of shape (rows,) are one column."""
-    if is_frame(values) and column_names(values):  # as a whole it may turn dates into numbers
-        array = np.column_stack([as_array(column, it) for it, column in columns(values, name)])
-    else:
-        array = as_array(values, name)
+    array = as_array(values, name)
     if array.ndim not in (1, 2):
         raise ValueError(f"{name} must have shape (rows,) or (rows, columns), got {array.shape}")
     return array if array.ndim == 2 else array[:, None]
@@ -86,13 +83,29 @@ class Lookup(Layer):
         """Make ready to find these tokens."""
         raise NotImplementedError
 
-    def _flat(self, values: Any, name: str) -> tuple[Any, tuple[int, int]]:
-        """The tokens one after the other, and the rows and columns that they make."""
+    def _tokens_in(self, array: npt.NDArray[Any], name: str) -> Any:
+        """The tokens of an array of two axes, row by row: a list of text, or an array of numbers."""
         raise NotImplementedError
 
     def _find(self, tokens: Any) -> Indices:
         """The place of each token in the vocabulary; - 1 - (its out-of-vocabulary number) where it has none."""
         raise NotImplementedError
+
+    def _flat(self, values: Any, name: str) -> tuple[Any, tuple[int, int]]:
+        """The tokens of what is called `name`, one after the other, and the rows and columns that they make."""
+        if not is_frame(values) or not column_names(values):
+            array = as_columns(values, name)
+            return self._tokens_in(array, name), array.shape
+        each = []
+        for it, column in columns(values, name):  # NumPy may turn dates into numbers, and numbers into others, of all
+            array = as_columns(column, it)
+            if array.shape[1] != 1:
+                raise ValueError(f"{it} must hold one token a row, got rows of shape {array.shape[1:]}")
+            each.append(self._tokens_in(array, it))
+        shape = len(each[0]), len(each)
+        if isinstance(each[0], list):
+            return [token for row in zip(*each, strict=True) for token in row], shape
+        return np.column_stack(each).ravel(), shape
 
     # ---- the vocabulary ----
 
@@ -393,8 +406,7 @@ class StringLookup(Lookup):
     def _index(self, tokens: list[str]) -> None:
         self._places = {token: place for place, token in enumerate(tokens)}
 
-    def _flat(self, values: Any, name: str) -> tuple[list[str], tuple[int, int]]:
-        array = as_columns(values, name)
+    def _tokens_in(self, array: npt.NDArray[Any], name: str) -> list[str]:
         if array.dtype.kind not in "OSUT":
             hint = "; for whole numbers there is IntegerLookup" if array.dtype.kind in "iu" else ""
             raise TypeError(f"{name} must hold text for {self._called}, got dtype {array.dtype}{hint}")
@@ -402,11 +414,10 @@ class StringLookup(Lookup):
         for at, token in enumerate(tokens):
             if not isinstance(token, str):
                 if not isinstance(token, bytes):
-                    row, place = divmod(at, array.shape[1])
-                    it, hint = called(values, name, place), _instead_of_text(token)
-                    raise TypeError(f"{it} must hold text for {self._called}, but row {row} holds {token!r}{hint}")
+                    row, hint = at // array.shape[1], _instead_of_text(token)
+                    raise TypeError(f"{name} must hold text for {self._called}, but row {row} holds {token!r}{hint}")
                 tokens[at] = self._decoded(token, name)
-        return tokens, array.shape
+        return tokens
 
     def _find(self, tokens: list[str]) -> Indices:
         places, spread = self._places, self.num_oov_indices
@@ -492,38 +503,35 @@ class IntegerLookup(Lookup):
         self._order = np.argsort(array)
         self._sorted = array[self._order]
 
-    def _flat(self, values: Any, name: str) -> tuple[Indices, tuple[int, int]]:
-        array = as_columns(values, name)
+    def _tokens_in(self, array: npt.NDArray[Any], name: str) -> Indices:
         if array.dtype.kind == "O":
-            array = self._of_objects(array, values, name)
+            array = self._of_objects(array, name)
         if array.dtype.kind == "f":
             whole = np.isfinite(array) & (array == np.floor(array)) & (np.abs(array) < 2**63)
             if not whole.all():
-                row, place = np.argwhere(~whole)[0]
-                value = array[row, place]
+                row, column = np.argwhere(~whole)[0]
+                value = array[row, column]
                 hint = ": fill it first, as with fillna(-1)" if np.isnan(value) else ""
                 raise ValueError(
-                    f"{called(values, name, place)} must hold whole numbers for {self._called}, but row {row} holds "
-                    f"{value:g}{hint}"
+                    f"{name} must hold whole numbers for {self._called}, but row {row} holds {value:g}{hint}"
                 )
         elif array.dtype.kind not in "iub":
             hint = "; for text there is StringLookup" if array.dtype.kind in "OUST" else ""
             raise TypeError(f"{name} must hold whole numbers for {self._called}, got dtype {array.dtype}{hint}")
         elif array.dtype == np.uint64 and array.size and array.max() >= 2**63:
             raise ValueError(f"{name} must hold numbers of 64 bits with a sign, got {array.max()}")
-        return array.ravel().astype(np.int64), array.shape
+        return array.ravel().astype(np.int64)
 
-    def _of_objects(self, array: npt.NDArray[Any], values: Any, name: str) -> Indices:
+    def _of_objects(self, array: npt.NDArray[Any], name: str) -> Indices:
         """Python's integers, exactly as they are."""
         objects = array.ravel().tolist()
         for at, value in enumerate(objects):
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not -(2**63) <= value < 2**63:
-                row, place = divmod(at, array.shape[1])
                 hint = "; for text there is StringLookup" if isinstance(value, (str, bytes)) else ""
                 hint = ": fill it first, as with fillna(-1)" if is_null(value) else hint
                 raise TypeError(
-                    f"{called(values, name, place)} must hold whole numbers of 64 bits for {self._called}, but row "
-                    f"{row} holds {value!r}{hint}"
+                    f"{name} must hold whole numbers of 64 bits for {self._called}, but row {at // array.shape[1]} "
+                    f"holds {value!r}{hint}"
                 )
         return np.array(objects, np.int64).reshape(array.shape)
 
