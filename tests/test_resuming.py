@@ -346,6 +346,23 @@ def test_a_backup_that_is_used_again_begins_anew(tmp_path):
     assert network().fit(X, Y, batch_size=4, epochs=3, verbose=0, callbacks=keeper).epoch == [0, 1, 2]
 
 
+def test_a_state_that_no_backup_can_hold_is_refused_before_the_first_step(tmp_path):
+    class Odd(callbacks.Callback):
+        def get_state(self):
+            return {"seen": {1, 2}}
+
+    model = network()
+    model._ready("fit")
+    before = all_state(model)
+    with pytest.raises(TypeError, match="the state of a callback may hold numbers, strings and arrays, got set"):
+        model.fit(X, Y, verbose=0, callbacks=[callbacks.BackupAndRestore(tmp_path / "b"), Odd()])
+    assert all_state(model) == before
+    (tmp_path / "file").touch()
+    with pytest.raises(FileExistsError):
+        model.fit(X, Y, verbose=0, callbacks=callbacks.BackupAndRestore(tmp_path / "file"))
+    assert all_state(model) == before
+
+
 REUSED = {
     "early stopping": lambda folder: callbacks.EarlyStopping("loss", patience=1, restore_best_weights=True),
     "plateau": lambda folder: callbacks.ReduceLROnPlateau("loss", patience=1, min_delta=1, factor=0.5),

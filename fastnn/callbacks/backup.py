@@ -8,7 +8,7 @@ import os
 import re
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,11 +18,14 @@ from fastnn._settings import flag
 from fastnn.callbacks.base import Callback, Logs
 from fastnn.callbacks.checkpoint import _Counter, _frequency
 
+if TYPE_CHECKING:
+    from fastnn.loop import Epochs
+
 _ARRAY = "__array__"  # the key under which JSON names an array of the file
 
 
-def _write_state(path: Path, state: dict[str, Any]) -> None:
-    """Write JSON's types and arrays to an npz file, atomically."""
+def _encoded(state: dict[str, Any]) -> memoryview:
+    """JSON's types and arrays as the bytes of an npz file."""
     arrays: list[npt.NDArray[Any]] = []
 
     def other(value: Any) -> Any:
@@ -35,11 +38,11 @@ def _write_state(path: Path, state: dict[str, Any]) -> None:
 
     text, memory = json.dumps(state, default=other), io.BytesIO()
     np.savez(memory, *arrays, state=np.frombuffer(text.encode(), np.uint8))
-    write(path, lambda: [memory.getbuffer()])
+    return memory.getbuffer()
 
 
 def _read_state(path: Path) -> dict[str, Any]:
-    """What :func:`_write_state` wrote; ModelFileError where the file is damaged or missing."""
+    """The state in a file of :func:`_encoded` bytes; ModelFileError where the file is damaged or missing."""
 
     def arrays(found: dict[str, Any]) -> Any:
         return held[f"arr_{found[_ARRAY]}"] if set(found) == {_ARRAY} else found
@@ -144,11 +147,16 @@ class BackupAndRestore(Callback):
                 if path == backups[-1][1]:
                     raise
                 continue
-            run = self.model._run
-            if run is not None:
-                run.resume(state)
+            self._run().resume(state)
             self._within = (path, state) if state["totals"] else None
             return
+        self.backup_dir.mkdir(parents=True, exist_ok=True)
+        _encoded(self._run().state())  # what it cannot hold it had better say now than after an epoch
+
+    def _run(self) -> Epochs:
+        if self.model._run is None:
+            raise RuntimeError("BackupAndRestore backs up a fit: its hooks cannot be called outside one")
+        return self.model._run
 
     def _restore(self, path: Path) -> None:
         from fastnn import saving
@@ -157,10 +165,10 @@ class BackupAndRestore(Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Take back what hooks have done at the beginning of an epoch that had begun: a new learning rate, say."""
-        if self._within and self.model._run is not None:
+        if self._within:
             path, state = self._within
             self._restore(path)
-            self.model._run.resume_callbacks(state)
+            self._run().resume_callbacks(state)
         self._within = None
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
@@ -168,14 +176,10 @@ class BackupAndRestore(Callback):
         self._save()
 
     def _save(self) -> None:
-        run = self.model._run
-        if run is None:
-            raise RuntimeError("BackupAndRestore backs up a fit: its hooks cannot be called outside one")
-        state = run.state()
-        self.backup_dir.mkdir(parents=True, exist_ok=True)
+        state = self._run().state()
         self._number += 1
         path = self.backup_dir / f"backup-{self._number:06d}-epoch-{state['epoch']:06d}.fastnn"
-        _write_state(path.with_suffix(".npz"), state)
+        write(path.with_suffix(".npz"), lambda: [_encoded(state)])
         self.model.save(path)  # last: a model file says that its backup is whole
         kept = [number for number, _ in self._backups()][: 2 if self.double_checkpoint else 1]
         self._remove(kept)
