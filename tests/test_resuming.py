@@ -414,6 +414,25 @@ def test_a_backup_that_lacks_a_part_is_no_backup(tmp_path, part, damage):
     assert network().fit(X, Y, epochs=3, verbose=0, callbacks=keeper).epoch == [2]
 
 
+@pytest.mark.parametrize("removed", [1, 2, 3, 4])
+def test_a_kill_while_the_files_are_removed_leaves_whole_backups(tmp_path, monkeypatch, removed):
+    left, unlink = removed + 4, Path.unlink  # four are gone before the end
+
+    def killing(path, missing_ok=False):
+        nonlocal left
+        if path.name.startswith("backup-"):
+            left -= 1
+            if left == 0:
+                raise KilledError
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", killing)
+    keeper = callbacks.BackupAndRestore(tmp_path, double_checkpoint=True)
+    with pytest.raises(KilledError):
+        network().fit(X, Y, epochs=4, verbose=0, callbacks=keeper)
+    assert network().fit(X, Y, epochs=4, verbose=0, callbacks=keeper).epoch in ([], [3], [0, 1, 2, 3])
+
+
 def test_what_a_kill_has_left_is_removed_by_the_next_backup(tmp_path):
     for name in (".backup-000003-epoch-000003.npz.fastnn-0123456789abcdef.tmp", "backup-000003-epoch-000003.npz"):
         (tmp_path / name).write_bytes(b"half")

@@ -185,9 +185,9 @@ class BackupAndRestore(Callback):
         self._remove(kept)
 
     def _remove(self, kept: list[int]) -> None:
-        """Remove all files but those of some backups."""
+        """Remove all files but those of some backups; a model file first, as one without the other is no backup."""
         for number, paths in self._files().items():
-            for path in paths:
+            for path in sorted(paths):
                 if number not in kept:
                     path.unlink(missing_ok=True)
 
