@@ -221,7 +221,8 @@ class Described:
         return None
 
     def __repr__(self) -> str:
-        kind, held, own = type(self), vars(self), defaults_of(type(self))
+        kind: type = type(self)
+        held, own = vars(self), defaults_of(kind)
         facts = self._facts()
         if facts is not None:
             return f"<{kind.__name__}: {facts}>"

@@ -27,12 +27,13 @@ from fastnn.layers.base import (
     NotYetError,
     axes_of,
     first_to_compute,
+    last_of,
     prepared,
     raw_reader,
     row_axes,
     set_arrays,
 )
-from fastnn.layers.container import Container, Parallel
+from fastnn.layers.container import Container, Parallel, Stack
 from fastnn.sparse import SparseRows
 
 Array = npt.NDArray[Any]
@@ -42,6 +43,9 @@ class Network(Described, metaclass=ListsWhatIsThere):
     """A stack of layers and the engine that holds their weights; see :class:`fastnn.Sequential`."""
 
     def __init__(self, layers: Iterable[Layer] | None = None, name: str | None = None) -> None:
+        for given in (layers, name):
+            if isinstance(given, (Layer, Network)):
+                raise TypeError(f"layers must be a list: {type(self).__name__}([...]), got one {type(given).__name__}")
         self.name = name or "sequential"
         self._layers: list[Layer] = []
         self._engine: Engine | None = None
@@ -51,11 +55,13 @@ class Network(Described, metaclass=ListsWhatIsThere):
         self._described = ""  # what is known to be a description that a model can be made of
         self._first: Layer | None = None
         self._seed = utils.next_seed()
+        self._given_names: list[str | None] = []  # of layers that are being appended
         names = Names((), "model")
-        for layer in layers or ():
-            self._append(layer, names)
-        self._check_dtypes()
-        self._build_if_known()
+        with self._appending():
+            for layer in layers or ():
+                self._append(layer, names)
+            self._check_dtypes()
+            self._build_if_known()
 
     def _facts(self) -> str:
         what, engine = f"{self.name!r}, {counted(len(self._layers), 'layer')}", self._engine
@@ -86,20 +92,14 @@ class Network(Described, metaclass=ListsWhatIsThere):
 
         Parameters
         ----------
-        layer : Layer
-            Of no other model. Where it does not fit, the model stays as it was.
+        layer : Layer or Sequential
+            Of no other model; of a model a copy, as a :class:`fastnn.layers.Stack`. Where it does not fit, the model
+            stays as it was.
         """
-        name = getattr(layer, "name", None)
-        with self._building_anew():
-            try:
-                self._append(layer, Names(self._layers, "model"))
-                self._check_dtypes()
-                self._build_if_known()
-            except BaseException:
-                if self._layers and self._layers[-1] is layer:
-                    self._layers.pop().attach(None)
-                    vars(layer)["name"] = name
-                raise
+        with self._building_anew(), self._appending():
+            self._append(layer, Names(self._layers, "model"))
+            self._check_dtypes()
+            self._build_if_known()
 
     def pop(self) -> Layer:
         """Take the last layer off and return it; the model is built anew, with new weights."""
@@ -129,7 +129,24 @@ class Network(Described, metaclass=ListsWhatIsThere):
                 self._home.built = self._engine is not None
                 raise
 
-    def _append(self, layer: Layer, names: Names) -> None:
+    @contextmanager
+    def _appending(self) -> Iterator[None]:
+        """After an error within, the layers that were appended belong to no model again, and have no name of it."""
+        before, self._given_names = len(self._layers), []
+        try:
+            yield
+        except BaseException:
+            for layer, name in zip(self._layers[before:], self._given_names, strict=True):
+                layer.attach(None)
+                vars(layer)["name"] = name
+            del self._layers[before:]
+            raise
+        finally:
+            self._given_names = []
+
+    def _append(self, layer: Layer | Network, names: Names) -> None:
+        if isinstance(layer, Network):
+            layer = Stack(layer, names.free(layer.name))
         if not isinstance(layer, Layer):
             raise TypeError(f"layers must be fastnn layers, got {type(layer).__name__}")
         if layer._home is not None or layer._parent is not None:
@@ -142,7 +159,9 @@ class Network(Described, metaclass=ListsWhatIsThere):
             )
         if layer.name == "optimizer":
             raise ValueError("name 'optimizer' is taken: in files of models the optimizer's state has it")
+        name = layer.name
         names.give(layer)
+        self._given_names.append(name)
         layer.attach(self._home)
         self._layers.append(layer)
 
@@ -218,7 +237,8 @@ class Network(Described, metaclass=ListsWhatIsThere):
     @property
     def _heads(self) -> Heads | None:
         """The layer that gives the outputs names, where there is one."""
-        return self._layers[-1] if self._layers and isinstance(self._layers[-1], Heads) else None
+        last = last_of(self._layers)
+        return last if isinstance(last, Heads) else None
 
     def _inputs(
         self, x: Any, dtype: str, *, check_finite: bool, name: str = "x", defer: bool = False

@@ -27,6 +27,7 @@ EXAMPLES = {
     "Embedding": {"input_dim": 3, "output_dim": 2},
     "Rescaling": {"scale": 0.5},
     "Residual": {"layers": [layers.Dense(4)]},
+    "Stack": {"layers": [layers.Dense(4)]},
 }
 MEMBERS = layers._registry.members()
 KEEP_AXES = ("Activation", "ActivityRegularization", "Dropout", "AlphaDropout", "GaussianDropout", "GaussianNoise",

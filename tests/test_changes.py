@@ -85,6 +85,7 @@ LAYERS = {
     "Rescaling": lambda: layers.Rescaling(2.0),
     "Reshape": lambda: layers.Reshape((-1,)),
     "Residual": lambda: layers.Residual([layers.Dense(4, "tanh")]),
+    "Stack": lambda: layers.Stack([layers.Dense(4, "tanh")]),
     "Softmax": layers.Softmax,
     "StringLookup": lambda: layers.StringLookup(vocabulary=["a", "b"], output_mode="count"),
     "Branches": lambda: layers.Branches({"a": [fastnn.Input((4,)), layers.Dense(2)]}),

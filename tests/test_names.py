@@ -275,7 +275,8 @@ REGISTRIES = (
 ARGUMENTS = {  # of those that cannot be made without
     "Activation": ("relu",), "Dense": (3,), "Embedding": (5, 2), "Dropout": (0.5,), "AlphaDropout": (0.5,),
     "GaussianDropout": (0.5,), "GaussianNoise": (0.5,), "Rescaling": (2.0,), "Reshape": ((2, 2),),
-    "Residual": ([layers.Dense(3)],), "Branches": ({"a": [layers.Dense(3)]},), "Heads": ({"a": [layers.Dense(3)]},),
+    "Residual": ([layers.Dense(3)],), "Stack": ([layers.Dense(3)],),
+    "Branches": ({"a": [layers.Dense(3)]},), "Heads": ({"a": [layers.Dense(3)]},),
     "InputLayer": ((4,),), "CategoryEncoding": (3,), "Discretization": ([1.0, 2.0],), "Quantile": ([0.1, 0.9],),
     "IoU": (2, [0]), "MeanIoU": (2,), "OneHotMeanIoU": (2,), "PrecisionAtRecall": (0.5,), "RecallAtPrecision": (0.5,),
     "SensitivityAtSpecificity": (0.5,), "SpecificityAtSensitivity": (0.5,), "ExponentialDecay": (0.1, 10, 0.5),

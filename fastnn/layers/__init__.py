@@ -6,12 +6,12 @@ from typing import Any
 
 from fastnn._public import publish
 from fastnn._registry import Registry
-from fastnn._settings import flag
 from fastnn.layers._of_keras import arguments_of
 from fastnn.layers.activation import ELU, GLU, Activation, LeakyReLU, ReLU, Softmax
 from fastnn.layers.base import Layer
 from fastnn.layers.branches import Branches
 from fastnn.layers.categories import CategoryEncoding, Discretization
+from fastnn.layers.container import Stack
 from fastnn.layers.dense import Dense
 from fastnn.layers.embedding import Embedding
 from fastnn.layers.heads import Heads
@@ -56,6 +56,7 @@ __all__ = [
     "Reshape",
     "Residual",
     "Softmax",
+    "Stack",
     "StringLookup",
     "deserialize",
     "serialize",
@@ -95,6 +96,7 @@ for _layer in (
     GLU,
 ):
     _registry.register(_layer)
+_registry.register(Stack, "Sequential")  # Keras's name of a model within a model
 
 
 def serialize(layer: Layer) -> dict[str, Any]:
@@ -136,8 +138,9 @@ def deserialize(config: dict[str, Any]) -> Layer:
     arguments = arguments if kind is None else arguments_of(kind, arguments, _ATTRIBUTES)
     attributes = {key: arguments[key] for key in _ATTRIBUTES if key in arguments}
     layer = _registry.get(config | {"config": {k: v for k, v in arguments.items() if k not in attributes}})
-    layer.trainable = flag("trainable", attributes.get("trainable", layer.trainable))
-    layer.learning_rate_multiplier = attributes.get("learning_rate_multiplier", layer.learning_rate_multiplier)
+    for name, value in attributes.items():
+        if value is not getattr(layer, name):  # of a container it would be that of all its layers
+            setattr(layer, name, value)
     return layer
 
 

@@ -15,6 +15,7 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "batch_input_shape": (None,),
     "batch_shape": (None,),
     "batch_size": (None,),
+    "build_input_shape": (None,),
     "epsilon": (0.01,),  # of a Discretization, for bins that adapt finds
     "fused": (True, False, None),
     "idf_weights": (None,),
@@ -90,7 +91,7 @@ def arguments_of(kind: type, given: dict[str, Any], attributes: Iterable[str]) -
     found.pop("vocabulary_size", None)  # of a vocabulary that lies in another file
     if isinstance(found.get("axis"), list) and len(found["axis"]) == 1:  # as a Normalization has it
         found["axis"] = found["axis"][0]
-    for key in ("batch_shape", "batch_input_shape"):
+    for key in ("batch_shape", "batch_input_shape", "build_input_shape"):
         if found.get(key) is not None:
             shape = _without_rows(found.pop(key))
             found["shape" if "shape" in known else "input_shape"] = shape

@@ -99,6 +99,15 @@ class Names:
         self._place = place
         self._numbers: dict[str, int] = {}  # by class, below which none is free: a thousand layers need no search each
 
+    def free(self, base: str) -> str:
+        """`base`, or that with the first number with which nobody has it."""
+        for k in itertools.count(self._numbers.get(base, 0)):
+            name = f"{base}_{k}" if k else base
+            if name not in self._taken:
+                self._numbers[base] = k
+                return name
+        raise AssertionError  # names do not end
+
     def give(self, layer: Layer) -> None:
         """Name a layer without a name as Keras does: its class in snake case, ``_1`` after the second, and so on.
 
@@ -108,11 +117,7 @@ class Names:
             When the layer has a name that another one has.
         """
         if layer.name is None:
-            base = _WORDS.sub("_", type(layer).__name__).lower()
-            numbers = itertools.count(self._numbers.get(base, 0))
-            vars(layer)["name"], self._numbers[base] = next(
-                (name, k + 1) for k in numbers if (name := f"{base}_{k}" if k else base) not in self._taken
-            )
+            vars(layer)["name"] = self.free(_WORDS.sub("_", type(layer).__name__).lower())
         elif layer.name in self._taken:
             raise ValueError(f"name {layer.name!r} is taken: layer names must be unique in a {self._place}")
         self._taken.add(layer.name)
@@ -143,7 +148,7 @@ def axes_of(shape: Any, argument: str) -> tuple[int, ...]:
 
 def row_axes(layers: Iterable[Layer], told: tuple[int, ...] | None) -> RowAxes:
     """The axes of the rows that these layers read; `told`: what their Input says of a row."""
-    reader = next((layer for layer in layers if not layer.keeps_axes), None)
+    reader = next((layer for layer in in_line(layers) if not layer.keeps_axes), None)
     return RowAxes(told, reader is not None and reader.takes_axes)
 
 
@@ -156,15 +161,36 @@ def raw_reader(layers: Iterable[Layer]) -> Layer | None:
     return None
 
 
+def in_line(layers: Iterable[Layer]) -> Iterator[Layer]:
+    """The layers one after the other, with those of a model in their midst in its place."""
+    for layer in layers:
+        if layer.in_line:
+            yield from in_line(layer._layers)
+        else:
+            yield layer
+
+
+def last_of(layers: Sequence[Layer]) -> Layer | None:
+    """The last of them, which may lie within a model in the last place."""
+    last = layers[-1] if layers else None
+    return last_of(last._layers) if last is not None and last.in_line else last
+
+
 def first_to_compute(layers: Iterable[Layer]) -> Layer | None:
     """The layer that gets x once it has been prepared."""
-    return next((layer for layer in layers if not layer.idle), None)
+    for layer in layers:
+        found = first_to_compute(layer._layers) if layer.in_line else None if layer.idle else layer
+        if found is not None:
+            return found
+    return None
 
 
 def prepared(layers: Iterable[Layer], values: Any, name: str) -> Any:
     """Raw data as the first of the layers that computes gets them."""
     for layer in layers:
-        if layer.prepares:
+        if layer.in_line:
+            values = prepared(layer._layers, values, name)
+        elif layer.prepares:
             values = layer.prepare(values, name)
         if not layer.idle:
             break
@@ -173,7 +199,7 @@ def prepared(layers: Iterable[Layer], values: Any, name: str) -> Any:
 
 def check_preparation(layers: Iterable[Layer], *, raw: bool) -> None:
     """Raise where a layer that reads raw data does not get them; `raw`: the first of the layers does."""
-    for layer in layers:
+    for layer in in_line(layers):
         if layer.prepares and not raw:
             raise ValueError(f"layer {layer.name!r} must be the first of a model or of a branch: it reads raw data")
         raw = raw and layer.idle
@@ -241,6 +267,8 @@ class Layer(Description):
     keeps_axes = False  # whether rows may have several axes, which it leaves as they are
     learning_rate_multiplier = Setting()
     must_be_last = False  # whether no layer may follow it
+    in_line = False  # whether its own layers stand one after the other with those around it
+    _layers: Sequence[Layer] = ()  # its own
     takes_activity_regularizer = False
     _area = "Layer"
     _KEPT: ClassVar[frozenset[str]] = frozenset({"_home", "_parent", "trainable", "learning_rate_multiplier"})

@@ -115,7 +115,7 @@ class Branches(Parallel):
             width = given[str(stack.name)]
             if stack.input_features not in (None, width):
                 raise ValueError(f"branch {stack.name!r} was made for {stack.input_features} features, got {width}")
-            outputs += stack.build(width)
+            outputs += stack.build_alone(width)
         return outputs
 
     def _shared_out(self, inputs: int) -> dict[str, int]:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from fastnn.initializers import Initializer
 from fastnn.layers._op import OP_ACTIVATION, OP_JOIN, Op, Rule
-from fastnn.layers.base import Layer, Names, check_preparation, first_to_compute
+from fastnn.layers.base import Layer, Names, check_preparation, first_to_compute, last_of
 from fastnn.layers.input import InputLayer
 from fastnn.layers.preprocessing import Values
 
@@ -43,7 +43,11 @@ class Container(Layer):
 
     def _take_change(self, name: str, value: Any) -> None:
         """Hold another name, or what every layer has: which layers there are is settled."""
-        if name in ("name", "dtype"):
+        if name == "trainable":  # of all its layers, as in Keras
+            super()._take_change(name, value)
+            for layer in self._layers:
+                layer._take_change(name, value)
+        elif name in ("name", "dtype"):
             self._check_change(name, value)
             vars(self)[name] = getattr(Layer(**{name: value}), name)
         elif name in vars(Layer()):
@@ -60,8 +64,12 @@ class Container(Layer):
         """Make a layer one of this container's, and give it a name where it has none."""
         if layer._home is not None or layer._parent is not None:
             raise ValueError(f"layer {layer.name!r} belongs to a model already; make a new one for this block")
-        if layer.must_be_last:
-            raise TypeError(f"layers must not hold {type(layer).__name__}, which is the last layer of a model")
+        if layer.must_be_last and not self.in_line:
+            raise TypeError(
+                f"layers must not hold {type(last_of([layer])).__name__}, which is the last layer of a model"
+            )
+        if self.in_line and self.must_be_last:
+            raise ValueError(f"Heads must come last in the model: put {type(layer).__name__} before it")
         if layer.dtype is not None and self.dtype not in (None, layer.dtype):
             raise ValueError(f"dtype must be the same for all layers of a block, got {self.dtype} and {layer.dtype}")
         self._names.give(layer)
@@ -106,15 +114,34 @@ class Container(Layer):
 
 
 class Stack(Container):
-    """Layers one after the other: a branch, a head, or the inside of a residual block.
+    """Layers one after the other: a model within a model, a branch, a head, or the inside of a residual block.
+
+    A :class:`fastnn.Sequential` that is given to another one becomes such a layer.
 
     Parameters
     ----------
     layers : iterable of Layer, or Sequential
-        An Input may come first. Of a Sequential the stack holds a copy, with copies of its weights where it is built.
-    name, dtype, input_shape
-        As for every layer.
+        An Input may come first. Of a Sequential the stack holds a copy, with copies of its weights where it is built:
+        to train the one does not change the other.
+    name : str, optional
+    dtype : {"float32", "float64", "mixed_bfloat16"}, optional
+    input_shape : tuple of int, optional
+
+    Attributes
+    ----------
+    layers : list of Layer
+        Each with a name of its own in the stack.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> trained = fastnn.Sequential([fastnn.Input((4,)), fastnn.layers.Dense(3)])
+    >>> model = fastnn.Sequential([trained, fastnn.layers.Softmax()])
+    >>> model.layers[0].count_params()
+    15
     """
+
+    in_line = True
 
     def __init__(
         self,
@@ -124,37 +151,76 @@ class Stack(Container):
         input_shape: Any = None,
     ) -> None:
         super().__init__(name, dtype, input_shape)
-        from fastnn.layers import deserialize
         from fastnn.network import Network
 
         self._initial: list[npt.NDArray[Any]] = []  # of the parameters, in their order
         self._widths: tuple[int, int] = (0, 0)
-        if isinstance(layers, Network):
-            self._initial = layers.get_weights()
-            self.input_features = layers._engine.plan.inputs if layers._engine else None
-            layers = [copy.deepcopy(layer) for layer in layers.layers]
-        for given in layers:
-            layer = deserialize(given) if isinstance(given, dict) else given
-            if not isinstance(layer, Layer) or (isinstance(layer, InputLayer) and self._layers):
-                raise TypeError(f"layers must hold fastnn layers, Input only at the start, got {type(layer).__name__}")
-            if isinstance(layer, InputLayer):
-                self.input_axes = layer.input_axes
-                self.dtype = self.dtype or layer.dtype
-            else:
-                self.input_axes = self.input_axes or (None if self._layers else layer.input_axes)
-                self._take(layer)
+        self._inner_widths: list[int] = []  # of what each of the layers gives
+        if isinstance(layers, Layer) or not isinstance(layers, (Iterable, Network)):
+            raise TypeError(f"layers must be a list of layers, got {type(layers).__name__}")
+        for layer in self._copied(layers) if isinstance(layers, Network) else layers:
+            self._put(layer)
+
+    def _copied(self, model: Network) -> list[Layer]:
+        """Copies of a model's layers; its weights are kept to start from."""
+        copies = [copy.deepcopy(layer) for layer in model.layers]
+        self._initial = model.get_weights()
+        if model._engine is not None and model._branches is None:
+            copies[:0] = [InputLayer(model._told_axes or (model._engine.plan.inputs,))]
+        return [layer for k, layer in enumerate(copies) if not k or not isinstance(layer, InputLayer)]
+
+    def _put(self, given: Any) -> None:
+        """Make a layer the last one, or its configuration, or a model."""
+        from fastnn.layers import deserialize
+        from fastnn.network import Network
+
+        layer = deserialize(given) if isinstance(given, dict) else given
+        if isinstance(layer, Network):
+            layer = Stack(layer, self._names.free(layer.name))
+        if not isinstance(layer, Layer) or (isinstance(layer, InputLayer) and self._layers):
+            raise TypeError(f"layers must hold fastnn layers, Input only at the start, got {type(layer).__name__}")
+        if isinstance(layer, InputLayer):
+            self.input_axes = layer.input_axes
+            self.dtype = self.dtype or layer.dtype
+        else:
+            self.input_axes = self.input_axes or (None if self._layers else layer.input_axes)
+            self._take(layer)
+
+    @property
+    def idle(self) -> bool:  # type: ignore[override]
+        """Whether none of the layers computes anything."""
+        return all(layer.idle for layer in self._layers)
+
+    @property
+    def must_be_last(self) -> bool:  # type: ignore[override]
+        """Whether its last layer must be the last one of the model."""
+        return bool(self._layers) and self._layers[-1].must_be_last
 
     def build(self, inputs: int) -> int:
         """Settle the shapes of the layers, one after the other."""
-        check_preparation(self._layers, raw=self._parent is not None and self._parent.reads_raw)
-        features, axes = inputs, self.input_axes or (inputs,)
+        features, self._inner_widths = inputs, []
+        if self.input_features not in (None, inputs):
+            raise ValueError(f"{self._called} was made for {self.input_features} features, got {inputs}")
         for layer in self._layers:
             features = layer.build(features)
-            axes = layer.axes_after(axes, features)
-        if len(axes) > 1:
-            raise ValueError(f"the last layer of {self.name!r} must give rows of one axis, got {axes}: add a Flatten")
+            self._inner_widths.append(features)
         self._widths = inputs, features
         return features
+
+    def build_alone(self, inputs: int) -> int:
+        """The same of layers that stand in no line with others, as those of a branch: raise where they need to."""
+        check_preparation(self._layers, raw=self._parent is not None and self._parent.reads_raw)
+        features = Stack.build(self, inputs)
+        axes = Stack.axes_after(self, self.input_axes or (inputs,), features)
+        if len(axes) > 1:
+            raise ValueError(f"the last layer of {self.name!r} must give rows of one axis, got {axes}: add a Flatten")
+        return features
+
+    def axes_after(self, axes: tuple[int, ...], outputs: int) -> tuple[int, ...]:
+        """Those after the last of the layers."""
+        for layer, width in zip(self._layers, self._inner_widths, strict=True):
+            axes = layer.axes_after(axes, width)
+        return axes
 
     def parameters(self) -> list[tuple[str, tuple[int, ...], Initializer]]:
         """Those of the layers, as layer/parameter."""

@@ -50,7 +50,7 @@ class Heads(Parallel):
         for stack in self._layers:
             if stack.input_features not in (None, inputs):
                 raise ValueError(f"head {stack.name!r} was made for {stack.input_features} features, got {inputs}")
-        return sum(stack.build(inputs) for stack in self._layers)
+        return sum(stack.build_alone(inputs) for stack in self._layers)
 
     def split(self, rows: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
         """The columns of each head, as views."""

@@ -36,6 +36,8 @@ class Residual(Stack):
     76
     """
 
+    in_line = idle = must_be_last = False
+
     def __init__(
         self, layers: Iterable[Layer], name: str | None = None, dtype: Any = None, input_shape: Any = None
     ) -> None:
@@ -45,13 +47,17 @@ class Residual(Stack):
 
     def build(self, inputs: int) -> int:
         """Settle the shapes of the block's layers; their last must give as many features as came in."""
-        features = super().build(inputs)
+        features = self.build_alone(inputs)
         if features != inputs:
             raise ValueError(
                 f"layer {self.name!r} adds its input to its output: the last of its layers must have {inputs} "
                 f"features, as the input has, got {features}"
             )
         return inputs
+
+    def axes_after(self, axes: tuple[int, ...], outputs: int) -> tuple[int, ...]:
+        """One: what comes in is added to what goes out."""
+        return Layer.axes_after(self, axes, outputs)
 
     def lower(self, offsets: dict[str, int]) -> list[Op]:
         """The ops of the block's layers, then the addition."""
