@@ -1,24 +1,18 @@
 """The compiled engine: owns a model's memory and runs its plan with the GIL released."""
 
-import math
-from operator import attrgetter
-
 import numpy as np
 
-from fastnn.layers._op import OP_ADD as _OP_ADD
-from fastnn.layers._op import OP_DENSE as _OP_DENSE
 from fastnn.sparse import SparseRows
 cimport numpy as cnp
 from cpython.pycapsule cimport PyCapsule_New
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int64_t
 from libc.string cimport memset
 
 from fastnn._c cimport (
-    FNN_BACKWARD, FNN_CHECK, FNN_INPUT_GRADIENT, FNN_LABEL, FNN_LOSS, FNN_NOT_FINITE, FNN_OUTSIDE,
-    FNN_ROW, FNN_SLOTS, FNN_STOPPED, FNN_TRAINING, FNN_UPDATE, fnn_apply_gradients, fnn_data, fnn_freeze, fnn_head,
-    fnn_infer, fnn_large_side, fnn_link, fnn_measure, fnn_member, fnn_model, fnn_op, fnn_outside, fnn_pace, fnn_penalty,
-    fnn_penalty_bytes, fnn_predictor, fnn_rule, fnn_run, fnn_scratch_bytes, fnn_stores_gradients, fnn_stripe,
-    fnn_stripes, fnn_takes_long, fnn_tile_sums, fnn_train, fnn_train_many, fnn_wants_unit, fnn_workspace_bytes,
+    FNN_BACKWARD, FNN_CHECK, FNN_INPUT_GRADIENT, FNN_LABEL, FNN_LOSS, FNN_NOT_FINITE, FNN_OUTSIDE, FNN_ROW,
+    FNN_STOPPED, FNN_TRAINING, FNN_UPDATE, fnn_apply_gradients, fnn_data, fnn_freeze, fnn_infer, fnn_large_side,
+    fnn_op, fnn_outside, fnn_penalty, fnn_penalty_bytes, fnn_predictor, fnn_run, fnn_scratch_bytes,
+    fnn_stores_gradients, fnn_takes_long, fnn_tile_sums, fnn_train, fnn_workspace_bytes,
 )
 
 cnp.import_array()
@@ -32,6 +26,7 @@ include "_arrays.pxi"
 include "_form.pxi"
 include "_structs.pxi"
 include "_calls.pxi"
+include "_memory.pxi"
 
 cdef enum:
     # Numbers to look at, or parameters times rows, from which a call may be interrupted: about a tenth of a millisecond
@@ -59,7 +54,7 @@ cdef int _raise_outside(const fnn_outside *outside) except -1:
 
 # ---- the engine ----
 
-cdef class Engine:
+cdef class Engine(_Memory):
     """One model in memory.
 
     Parameters
@@ -74,292 +69,6 @@ cdef class Engine:
     Calls on one engine run one after the other, as :class:`Lock` says; a call from inside one (from a progress
     function) raises RuntimeError.
     """
-
-    cdef fnn_model model
-    cdef fnn_pace pace
-    cdef readonly object plan
-    cdef _Form _form
-    cdef readonly cnp.ndarray parameters
-    cdef readonly tuple slots
-    cdef public int64_t iterations
-    cdef public double momentum_product
-    cdef public bint average_swapped
-    cdef public uint64_t seed
-    cdef readonly tuple states
-    cdef public object functions
-    cdef cnp.ndarray _predictor, _ops, _vectors, _rules, _stripes, _gradients, _workspace, _scratch
-    cdef cnp.ndarray _heads, _measures, _constants, _tile_sums
-    cdef size_t _workspace_batch, _scratch_rows
-    cdef int _last_passes, _workspace_threads, _scratch_threads, _optimizer, _compiled
-    cdef readonly Lock lock
-    cdef object __weakref__, _last_x, _slot_names, _trained
-    cdef size_t _last_rows
-    cdef int64_t _last_changes
-
-    def __init__(self, plan, Lock lock=None):
-        self.lock = Lock() if lock is None else lock
-        self.slots = self.states = self._slot_names = ()
-        self.functions = None
-        memset(&self.model, 0, sizeof(fnn_model))
-        memset(&self.pace, 0, sizeof(fnn_pace))
-        self.momentum_product = 1
-        self.model.parameter_size = plan.size
-        self.parameters = aligned_zeros(plan.size, np.dtype(plan.dtype))
-        self.model.parameters = _data(self.parameters)
-        self._take_plan(plan)
-
-    cdef int _take_plan(self, plan) except -1:
-        """Lay out what depends on the plan, but for parameters, slots and heads."""
-        self.plan = plan
-        reads_x = []
-        for op in plan.ops:
-            if op.input < 0 or (op.code == _OP_ADD and plan.ops[op.source].input < 0):
-                reads_x.append(op.code)
-        self._form = _Form(plan, reads_x == [_OP_DENSE])
-        self.model.is_double = self._form.typenum == cnp.NPY_FLOAT64
-        self.model.bfloat16 = plan.bfloat16
-        self.model.kernels = _kernels
-
-        self._ops = np.zeros(len(plan.ops) * sizeof(fnn_op), np.uint8)
-        cdef fnn_op *ops = <fnn_op *>_data(self._ops)
-        self._vectors = np.array([number for op in plan.ops for number in op.vector], np.float64)
-        _set_ops(ops, plan.ops, <const double *>_data(self._vectors))
-        fnn_link(ops, len(plan.ops))
-        self.model.ops, self.model.op_count, self.model.inputs = ops, len(plan.ops), plan.inputs
-        if fnn_wants_unit(&self.model):  # float32 has another way where it is refused
-            self.model.matrix_unit = _allows_unit()
-            if plan.bfloat16 and not self.model.matrix_unit:
-                raise RuntimeError(_REFUSED)
-
-        self._rules = np.zeros(2 * len(plan.ops) * sizeof(fnn_rule), np.uint8)
-        cdef fnn_rule *rules = <fnn_rule *>_data(self._rules)
-        for k in range(2 * len(plan.ops)):
-            rules[k].multiplier = 1
-        self.model.rules = rules
-        self._list_stripes(fnn_large_side(&self.model, 1))
-        self._forget_layout()
-        self._compiled = 0
-        return 0
-
-    cdef int _list_stripes(self, size_t side) except -1:
-        """Those of the kernels for this large_side; without memory for them all stays as it was."""
-        cdef size_t before = self.model.large_side
-        self.model.large_side = side
-        cdef size_t count = fnn_stripes(&self.model, NULL)
-        self.model.large_side = before
-        self._stripes = np.zeros(count * sizeof(fnn_stripe), np.uint8)
-        self.model.large_side = side
-        self.model.stripes, self.model.stripe_count = <fnn_stripe *>_data(self._stripes), count
-        fnn_stripes(&self.model, <fnn_stripe *>_data(self._stripes))
-        return 0
-
-    cdef int _take_form(self, x, size_t batch) except -1:
-        """Make ready for x, dense or sparse: memory is laid out for one or the other, and for batches to train on."""
-        cdef fnn_op *ops = <fnn_op *>_data(self._ops)
-        cdef bint sparse = isinstance(x, SparseRows)
-        cdef size_t entries = x.most_entries(batch) if sparse and batch else 0
-        if entries >= (<size_t>1 << 31):
-            raise MemoryError(f"a batch may have up to 2**31 - 1 values that are not zero, got {entries}")
-        self.model.row_entries = x.entries // max(len(x), 1) if sparse else 0
-        cdef bint was_sparse = ops[0].sparse, listed = False
-        cdef size_t entries_before = self.model.batch_entries
-        if was_sparse != sparse or entries > entries_before:
-            ops[0].sparse = sparse
-            self.model.batch_entries = max(entries, entries_before)
-            try:
-                self._list_stripes(self.model.large_side)
-                listed = True
-            finally:
-                if not listed:
-                    ops[0].sparse, self.model.batch_entries = was_sparse, entries_before
-            self._forget_layout()
-        return 0
-
-    cdef int _forget_layout(self) except -1:
-        """What is laid out in memory has changed: the next call takes new memory, and a forward pass is gone."""
-        self._workspace = self._scratch = None
-        self._last_rows = 0
-        return 0
-
-    def __reduce__(self):
-        raise TypeError("an engine cannot be pickled or copied: save the model to a file, or use get_weights")
-
-    @property
-    def gradients(self):
-        """Gradients of the mean loss, laid out as the parameters; zeros before the first backward pass."""
-        if self._gradients is None:
-            fresh = aligned_zeros(self.plan.size, self._form.dtype)
-            if self._gradients is None:  # another thread may have been faster
-                self._gradients = fresh
-        return self._gradients
-
-    def set_plan(self, plan):
-        """Run another plan of the same form from now on, with parameters and slots as they are.
-
-        Before it trains, :meth:`set_optimizer` and :meth:`compile` must follow.
-        """
-        if plan.form != self.plan.form:
-            raise ValueError("plan must be of the form of the plan that it replaces")
-        self._enter()
-        before = self.plan, self._form, self._ops, self._vectors, self._rules, self._stripes
-        cdef fnn_model model = self.model
-        try:
-            self._take_plan(plan)
-        except BaseException:
-            self.plan, self._form, self._ops, self._vectors, self._rules, self._stripes = before
-            self.model = model
-            raise
-        finally:
-            self._leave()
-
-    def set_optimizer(self, int code, slots, rules, bint goes_on=False):
-        """Set the optimizer by its code; slots and the step counter start anew.
-
-        Without memory for it all stays as it was.
-
-        Parameters
-        ----------
-        code : int
-        slots : sequence of fastnn.optimizers.Slot
-            Those of the rule, then perhaps ``average`` and ``gradient_accumulator``.
-        rules : sequence of fastnn.layers._op.Rule
-            How each of the plan's parameters is trained.
-        goes_on : bool, default False
-            The code and the slots are those there are, and keep their state.
-        """
-        cdef cnp.ndarray memory = self._rules.copy(), array
-        cdef fnn_rule *target = <fnn_rule *>_data(memory)
-        cdef Py_ssize_t k, average = -1, accumulated = -1, own = 0
-        self._enter()
-        try:
-            arrays, names, trained = list(self.slots), list(map(attrgetter("name"), slots)), []
-            if not goes_on:
-                arrays = []
-                for slot in slots:
-                    arrays.append(aligned_zeros(self.plan.size, self._form.dtype))
-                    if slot.initial:
-                        arrays[-1][:] = slot.initial
-            average = names.index("average") if "average" in names else -1
-            accumulated = names.index("gradient_accumulator") if "gradient_accumulator" in names else -1
-            _set_rules(target, self.plan, rules)
-            for spec, rule in zip(self.plan.parameters, rules):
-                if rule.trainable:
-                    trained.append(slice(spec.offset, spec.offset + math.prod(spec.shape)))
-            held = tuple(arrays)
-            # From here on nothing needs memory.
-            self._rules, self._trained, self.slots, self._slot_names = memory, trained, held, names
-            self.model.rules = target
-            self.model.average = self.model.accumulated = NULL
-            for k in range(FNN_SLOTS):
-                self.model.slots[k] = NULL
-            for k in range(len(held)):
-                array = <cnp.ndarray>(<tuple>held)[k]
-                if k == average:
-                    self.model.average = _data(array)
-                elif k == accumulated:
-                    self.model.accumulated = _data(array)
-                elif own < FNN_SLOTS:
-                    self.model.slots[own] = _data(array)
-                    own += 1
-            self._optimizer = self.model.optimizer = code
-            self._workspace = None  # its layout depends on the rules
-            self._last_rows = 0
-            if not goes_on:
-                self.iterations = 0
-                self.momentum_product = 1
-                self.average_swapped = False
-        finally:
-            self._leave()
-
-    def forget(self):
-        """As before the first pass: gradients are zero, and there is no forward pass to go back through."""
-        self._enter()
-        try:
-            self._last_rows = 0
-            if self._gradients is not None:
-                self._gradients[:] = 0
-        finally:
-            self._leave()
-
-    def snapshot(self):
-        """A copy of all that training changes, for :meth:`restore`."""
-        self._enter()
-        try:
-            return list(map(np.array, (self.parameters, *self.slots))), self.iterations, self.momentum_product
-        finally:
-            self._leave()
-
-    def restore(self, snapshot):
-        """Take back what training has changed since :meth:`snapshot`."""
-        arrays, iterations, product = snapshot
-        self._enter()
-        try:
-            fill_all([self.parameters, *self.slots], arrays)
-            self.iterations, self.momentum_product = iterations, product
-            self._last_rows = 0
-        finally:
-            self._leave()
-
-    def use_average(self, *, bint swap):
-        """Put the moving average of each trained parameter in its place, once there is one.
-
-        With `swap` the parameter takes the place of the average, and `average_swapped` says so until the next swap. No
-        signal handler runs in between.
-        """
-        self._enter()
-        try:
-            if self.iterations and "average" in self._slot_names:
-                average = self.slots[self._slot_names.index("average")]
-                parameters = list(map(self.parameters.__getitem__, self._trained))
-                averages = list(map(average.__getitem__, self._trained))
-                if swap:
-                    fill_all(parameters + averages, averages + list(map(np.array, parameters)))
-                    self.average_swapped ^= True
-                else:
-                    fill_all(parameters, averages)
-                self._last_rows = 0
-        finally:
-            self._leave()
-
-    def compile(self, heads):
-        """Set the heads, see :class:`fastnn._head.Head`; without any nothing can be trained or evaluated here.
-
-        `states` then holds a slice of the sums for each measure, in the order of the heads. Sums are the loss, where
-        there are several heads the loss of each, and the states; losses are summed over batches of rows x loss.
-
-        Where losses or metrics are Python, `functions` is to be set afterwards. It is called once a batch, with the
-        arguments of :meth:`fastnn._functions.Functions.__call__`.
-        """
-        self._enter()
-        try:
-            self._set_heads(heads)
-            self.functions = None
-            self._compiled = len(heads) > 0
-            self._forget_layout()  # it depends on the heads
-        finally:
-            self._leave()
-
-    cdef int _set_heads(self, heads) except -1:
-        cdef size_t count = sum(len(head.measures) for head in heads)
-        cdef cnp.ndarray head_memory = np.zeros(len(heads) * sizeof(fnn_head), np.uint8)
-        cdef cnp.ndarray measure_memory = np.zeros(max(1, count) * sizeof(fnn_measure), np.uint8)
-        cdef cnp.ndarray constants = _constants_of(heads)
-        cdef fnn_head *c_heads = <fnn_head *>_data(head_memory)
-        cdef fnn_measure *c_measures = <fnn_measure *>_data(measure_memory)
-        if heads and sum(head.columns for head in heads) != self._form.outputs:
-            raise ValueError(f"heads must take the {self._form.outputs} columns of the output, got "
-                             f"{list(map(attrgetter('columns'), heads))}")
-        _set_heads(c_heads, <fnn_op *>_data(self._ops), self.model.op_count, heads, <const double *>_data(constants))
-        states = _set_measures(c_measures, c_heads, heads, <const double *>_data(constants))
-        self._heads, self._measures, self._constants = head_memory, measure_memory, constants
-        self.model.heads, self.model.head_count = c_heads, len(heads)
-        self.model.measures, self.model.measure_count = c_measures, count
-        self._form.set_heads(heads)
-        self.model.label_columns = self._form.label_columns
-        self.model.sum_size = states[-1].stop if states else _first_state(heads)
-        self.states = states
-        self._tile_sums = None
-        return 0
 
     def train(self, x, y, order, size_t batch_size, hyperparameters, progress=None, weights=None,
               bint check_finite=False):
@@ -679,17 +388,6 @@ cdef class Engine:
             self._workspace_batch, self._workspace_threads = batch, threads
         return 0
 
-    cdef int _enter(self) except -1:
-        """Wait for the calls of other threads; what a call checks, and what it sizes by it, holds until _leave."""
-        self.lock.change()
-        self.lock._running = True
-        return 0
-
-    cdef int _leave(self) except -1:
-        self.lock._running = False
-        self.lock.leave()
-        return 0
-
     cdef int _enter_to_read(self, x) except -1:
         """The same for whoever changes nothing: in the middle of another thread's step too, while that calls Python.
 
@@ -719,64 +417,4 @@ cdef class Engine:
         return sums
 
 
-def train_many(list engines not None, list arrays not None, list shuffles not None, size_t batch_size,
-               list rates not None):
-    """One pass of optimizer steps on each of many engines, an engine to a thread; see :meth:`Engine.train`.
-
-    Takes per engine an (x, y), the seed and epoch of the order of its rows (None: as they lie), and hyperparameters;
-    returns the sums and the first step whose loss is not finite, per engine.
-    """
-    cdef size_t count = len(engines), most_rows = 0, k
-    cdef int status, threads = _threads
-    cdef Engine engine
-    if batch_size < 1:
-        raise ValueError("batch_size must be at least 1, got 0")
-    cdef cnp.ndarray memory = np.zeros(max(count, 1) * sizeof(fnn_member), np.uint8)
-    cdef fnn_member *members = <fnn_member *>_data(memory)
-    cdef cnp.ndarray orders
-    cdef int64_t *order
-    cdef _Reporter reporter = _Reporter(None, 1)
-    sums, entered = [], []
-    try:
-        for engine in sorted(engines, key=id):  # one order for all, so that no two calls wait for each other
-            engine._enter()
-            entered.append(engine)
-        for k in range(count):
-            engine = engines[k]
-            x, y = arrays[k]
-            engine._check_compiled()
-            engine._form.check(x, y, None, None, &members[k].data)
-            engine._prepare_run(&members[k].run, rates[k],
-                                FNN_LOSS | FNN_BACKWARD | FNN_UPDATE | FNN_TRAINING)
-            if shuffles[k] is not None:
-                members[k].shuffles = 1
-                members[k].seed, members[k].epoch = shuffles[k]
-                if members[k].data.rows > most_rows:
-                    most_rows = members[k].data.rows
-            members[k].run.threads = 1
-            members[k].run.batch = min(batch_size, max(members[k].data.rows, 1))
-            members[k].model = &engine.model
-            sums.append(engine._new_sums(&members[k].run))
-            engine._take_form(x, members[k].run.batch)
-            engine._need_workspace(members[k].run.batch)
-            engine._place_gradients(&members[k].run)
-            members[k].workspace = _data(engine._workspace)
-        orders = aligned_zeros(most_rows * threads, np.int64)
-        order = <int64_t *>_data(orders)
-        with nogil:
-            status = fnn_train_many(members, count, threads, order, most_rows, &reporter.progress)
-        results = []
-        for k in range(count):
-            engine = engines[k]
-            engine._take_state(&members[k].run)
-            engine._last_rows = 0
-            results.append((sums[k], members[k].run.first_nonfinite))
-            if members[k].status == FNN_OUTSIDE and reporter.type == NULL:
-                _raise_outside(&members[k].run.outside)
-    finally:
-        for engine in entered:
-            engine._leave()
-    reporter.raise_kept()
-    if status == FNN_STOPPED:
-        raise RuntimeError("the run was stopped")
-    return results
+include "_many.pxi"

@@ -1,0 +1,73 @@
+# Many engines in one call, one to a thread. Part of _engine.pyx.
+
+import numpy as np
+
+cimport numpy as cnp
+from libc.stdint cimport int64_t
+
+from fastnn._c cimport (
+    FNN_BACKWARD, FNN_LOSS, FNN_OUTSIDE, FNN_STOPPED, FNN_TRAINING, FNN_UPDATE, fnn_member, fnn_train_many,
+)
+
+
+def train_many(list engines not None, list arrays not None, list shuffles not None, size_t batch_size,
+               list rates not None):
+    """One pass of optimizer steps on each of many engines, an engine to a thread; see :meth:`Engine.train`.
+
+    Takes per engine an (x, y), the seed and epoch of the order of its rows (None: as they lie), and hyperparameters;
+    returns the sums and the first step whose loss is not finite, per engine.
+    """
+    cdef size_t count = len(engines), most_rows = 0, k
+    cdef int status, threads = _threads
+    cdef Engine engine
+    if batch_size < 1:
+        raise ValueError("batch_size must be at least 1, got 0")
+    cdef cnp.ndarray memory = np.zeros(max(count, 1) * sizeof(fnn_member), np.uint8)
+    cdef fnn_member *members = <fnn_member *>_data(memory)
+    cdef cnp.ndarray orders
+    cdef int64_t *order
+    cdef _Reporter reporter = _Reporter(None, 1)
+    sums, entered = [], []
+    try:
+        for engine in sorted(engines, key=id):  # one order for all, so that no two calls wait for each other
+            engine._enter()
+            entered.append(engine)
+        for k in range(count):
+            engine = engines[k]
+            x, y = arrays[k]
+            engine._check_compiled()
+            engine._form.check(x, y, None, None, &members[k].data)
+            engine._prepare_run(&members[k].run, rates[k],
+                                FNN_LOSS | FNN_BACKWARD | FNN_UPDATE | FNN_TRAINING)
+            if shuffles[k] is not None:
+                members[k].shuffles = 1
+                members[k].seed, members[k].epoch = shuffles[k]
+                if members[k].data.rows > most_rows:
+                    most_rows = members[k].data.rows
+            members[k].run.threads = 1
+            members[k].run.batch = min(batch_size, max(members[k].data.rows, 1))
+            members[k].model = &engine.model
+            sums.append(engine._new_sums(&members[k].run))
+            engine._take_form(x, members[k].run.batch)
+            engine._need_workspace(members[k].run.batch)
+            engine._place_gradients(&members[k].run)
+            members[k].workspace = _data(engine._workspace)
+        orders = aligned_zeros(most_rows * threads, np.int64)
+        order = <int64_t *>_data(orders)
+        with nogil:
+            status = fnn_train_many(members, count, threads, order, most_rows, &reporter.progress)
+        results = []
+        for k in range(count):
+            engine = engines[k]
+            engine._take_state(&members[k].run)
+            engine._last_rows = 0
+            results.append((sums[k], members[k].run.first_nonfinite))
+            if members[k].status == FNN_OUTSIDE and reporter.type == NULL:
+                _raise_outside(&members[k].run.outside)
+    finally:
+        for engine in entered:
+            engine._leave()
+    reporter.raise_kept()
+    if status == FNN_STOPPED:
+        raise RuntimeError("the run was stopped")
+    return results

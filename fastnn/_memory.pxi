@@ -1,0 +1,319 @@
+# A model in memory: its layout, and what it is set up for. Part of _engine.pyx.
+
+import math
+from operator import attrgetter
+
+import numpy as np
+
+from fastnn.layers._op import OP_ADD as _OP_ADD
+from fastnn.layers._op import OP_DENSE as _OP_DENSE
+from fastnn.sparse import SparseRows
+cimport numpy as cnp
+from libc.stdint cimport int64_t, uint64_t
+from libc.string cimport memset
+
+from fastnn._c cimport (
+    FNN_SLOTS, fnn_head, fnn_large_side, fnn_link, fnn_measure, fnn_model, fnn_op, fnn_pace, fnn_rule, fnn_stripe,
+    fnn_stripes, fnn_wants_unit,
+)
+
+
+cdef class _Memory:
+    """What an engine holds, and how it is set up; :class:`Engine` adds the runs."""
+
+    cdef fnn_model model
+    cdef fnn_pace pace
+    cdef readonly object plan
+    cdef _Form _form
+    cdef readonly cnp.ndarray parameters
+    cdef readonly tuple slots
+    cdef public int64_t iterations
+    cdef public double momentum_product
+    cdef public bint average_swapped
+    cdef public uint64_t seed
+    cdef readonly tuple states
+    cdef public object functions
+    cdef cnp.ndarray _predictor, _ops, _vectors, _rules, _stripes, _gradients, _workspace, _scratch
+    cdef cnp.ndarray _heads, _measures, _constants, _tile_sums
+    cdef size_t _workspace_batch, _scratch_rows
+    cdef int _last_passes, _workspace_threads, _scratch_threads, _optimizer, _compiled
+    cdef readonly Lock lock
+    cdef object __weakref__, _last_x, _slot_names, _trained
+    cdef size_t _last_rows
+    cdef int64_t _last_changes
+
+    def __init__(self, plan, Lock lock=None):
+        self.lock = Lock() if lock is None else lock
+        self.slots = self.states = self._slot_names = ()
+        self.functions = None
+        memset(&self.model, 0, sizeof(fnn_model))
+        memset(&self.pace, 0, sizeof(fnn_pace))
+        self.momentum_product = 1
+        self.model.parameter_size = plan.size
+        self.parameters = aligned_zeros(plan.size, np.dtype(plan.dtype))
+        self.model.parameters = _data(self.parameters)
+        self._take_plan(plan)
+
+    cdef int _take_plan(self, plan) except -1:
+        """Lay out what depends on the plan, but for parameters, slots and heads."""
+        self.plan = plan
+        reads_x = []
+        for op in plan.ops:
+            if op.input < 0 or (op.code == _OP_ADD and plan.ops[op.source].input < 0):
+                reads_x.append(op.code)
+        self._form = _Form(plan, reads_x == [_OP_DENSE])
+        self.model.is_double = self._form.typenum == cnp.NPY_FLOAT64
+        self.model.bfloat16 = plan.bfloat16
+        self.model.kernels = _kernels
+
+        self._ops = np.zeros(len(plan.ops) * sizeof(fnn_op), np.uint8)
+        cdef fnn_op *ops = <fnn_op *>_data(self._ops)
+        self._vectors = np.array([number for op in plan.ops for number in op.vector], np.float64)
+        _set_ops(ops, plan.ops, <const double *>_data(self._vectors))
+        fnn_link(ops, len(plan.ops))
+        self.model.ops, self.model.op_count, self.model.inputs = ops, len(plan.ops), plan.inputs
+        if fnn_wants_unit(&self.model):  # float32 has another way where it is refused
+            self.model.matrix_unit = _allows_unit()
+            if plan.bfloat16 and not self.model.matrix_unit:
+                raise RuntimeError(_REFUSED)
+
+        self._rules = np.zeros(2 * len(plan.ops) * sizeof(fnn_rule), np.uint8)
+        cdef fnn_rule *rules = <fnn_rule *>_data(self._rules)
+        for k in range(2 * len(plan.ops)):
+            rules[k].multiplier = 1
+        self.model.rules = rules
+        self._list_stripes(fnn_large_side(&self.model, 1))
+        self._forget_layout()
+        self._compiled = 0
+        return 0
+
+    cdef int _list_stripes(self, size_t side) except -1:
+        """Those of the kernels for this large_side; without memory for them all stays as it was."""
+        cdef size_t before = self.model.large_side
+        self.model.large_side = side
+        cdef size_t count = fnn_stripes(&self.model, NULL)
+        self.model.large_side = before
+        self._stripes = np.zeros(count * sizeof(fnn_stripe), np.uint8)
+        self.model.large_side = side
+        self.model.stripes, self.model.stripe_count = <fnn_stripe *>_data(self._stripes), count
+        fnn_stripes(&self.model, <fnn_stripe *>_data(self._stripes))
+        return 0
+
+    cdef int _take_form(self, x, size_t batch) except -1:
+        """Make ready for x, dense or sparse: memory is laid out for one or the other, and for batches to train on."""
+        cdef fnn_op *ops = <fnn_op *>_data(self._ops)
+        cdef bint sparse = isinstance(x, SparseRows)
+        cdef size_t entries = x.most_entries(batch) if sparse and batch else 0
+        if entries >= (<size_t>1 << 31):
+            raise MemoryError(f"a batch may have up to 2**31 - 1 values that are not zero, got {entries}")
+        self.model.row_entries = x.entries // max(len(x), 1) if sparse else 0
+        cdef bint was_sparse = ops[0].sparse, listed = False
+        cdef size_t entries_before = self.model.batch_entries
+        if was_sparse != sparse or entries > entries_before:
+            ops[0].sparse = sparse
+            self.model.batch_entries = max(entries, entries_before)
+            try:
+                self._list_stripes(self.model.large_side)
+                listed = True
+            finally:
+                if not listed:
+                    ops[0].sparse, self.model.batch_entries = was_sparse, entries_before
+            self._forget_layout()
+        return 0
+
+    cdef int _forget_layout(self) except -1:
+        """What is laid out in memory has changed: the next call takes new memory, and a forward pass is gone."""
+        self._workspace = self._scratch = None
+        self._last_rows = 0
+        return 0
+
+    def __reduce__(self):
+        raise TypeError("an engine cannot be pickled or copied: save the model to a file, or use get_weights")
+
+    @property
+    def gradients(self):
+        """Gradients of the mean loss, laid out as the parameters; zeros before the first backward pass."""
+        if self._gradients is None:
+            fresh = aligned_zeros(self.plan.size, self._form.dtype)
+            if self._gradients is None:  # another thread may have been faster
+                self._gradients = fresh
+        return self._gradients
+
+    def set_plan(self, plan):
+        """Run another plan of the same form from now on, with parameters and slots as they are.
+
+        Before it trains, :meth:`set_optimizer` and :meth:`compile` must follow.
+        """
+        if plan.form != self.plan.form:
+            raise ValueError("plan must be of the form of the plan that it replaces")
+        self._enter()
+        before = self.plan, self._form, self._ops, self._vectors, self._rules, self._stripes
+        cdef fnn_model model = self.model
+        try:
+            self._take_plan(plan)
+        except BaseException:
+            self.plan, self._form, self._ops, self._vectors, self._rules, self._stripes = before
+            self.model = model
+            raise
+        finally:
+            self._leave()
+
+    def set_optimizer(self, int code, slots, rules, bint goes_on=False):
+        """Set the optimizer by its code; slots and the step counter start anew.
+
+        Without memory for it all stays as it was.
+
+        Parameters
+        ----------
+        code : int
+        slots : sequence of fastnn.optimizers.Slot
+            Those of the rule, then perhaps ``average`` and ``gradient_accumulator``.
+        rules : sequence of fastnn.layers._op.Rule
+            How each of the plan's parameters is trained.
+        goes_on : bool, default False
+            The code and the slots are those there are, and keep their state.
+        """
+        cdef cnp.ndarray memory = self._rules.copy(), array
+        cdef fnn_rule *target = <fnn_rule *>_data(memory)
+        cdef Py_ssize_t k, average = -1, accumulated = -1, own = 0
+        self._enter()
+        try:
+            arrays, names, trained = list(self.slots), list(map(attrgetter("name"), slots)), []
+            if not goes_on:
+                arrays = []
+                for slot in slots:
+                    arrays.append(aligned_zeros(self.plan.size, self._form.dtype))
+                    if slot.initial:
+                        arrays[-1][:] = slot.initial
+            average = names.index("average") if "average" in names else -1
+            accumulated = names.index("gradient_accumulator") if "gradient_accumulator" in names else -1
+            _set_rules(target, self.plan, rules)
+            for spec, rule in zip(self.plan.parameters, rules):
+                if rule.trainable:
+                    trained.append(slice(spec.offset, spec.offset + math.prod(spec.shape)))
+            held = tuple(arrays)
+            # From here on nothing needs memory.
+            self._rules, self._trained, self.slots, self._slot_names = memory, trained, held, names
+            self.model.rules = target
+            self.model.average = self.model.accumulated = NULL
+            for k in range(FNN_SLOTS):
+                self.model.slots[k] = NULL
+            for k in range(len(held)):
+                array = <cnp.ndarray>(<tuple>held)[k]
+                if k == average:
+                    self.model.average = _data(array)
+                elif k == accumulated:
+                    self.model.accumulated = _data(array)
+                elif own < FNN_SLOTS:
+                    self.model.slots[own] = _data(array)
+                    own += 1
+            self._optimizer = self.model.optimizer = code
+            self._workspace = None  # its layout depends on the rules
+            self._last_rows = 0
+            if not goes_on:
+                self.iterations = 0
+                self.momentum_product = 1
+                self.average_swapped = False
+        finally:
+            self._leave()
+
+    def forget(self):
+        """As before the first pass: gradients are zero, and there is no forward pass to go back through."""
+        self._enter()
+        try:
+            self._last_rows = 0
+            if self._gradients is not None:
+                self._gradients[:] = 0
+        finally:
+            self._leave()
+
+    def snapshot(self):
+        """A copy of all that training changes, for :meth:`restore`."""
+        self._enter()
+        try:
+            return list(map(np.array, (self.parameters, *self.slots))), self.iterations, self.momentum_product
+        finally:
+            self._leave()
+
+    def restore(self, snapshot):
+        """Take back what training has changed since :meth:`snapshot`."""
+        arrays, iterations, product = snapshot
+        self._enter()
+        try:
+            fill_all([self.parameters, *self.slots], arrays)
+            self.iterations, self.momentum_product = iterations, product
+            self._last_rows = 0
+        finally:
+            self._leave()
+
+    def use_average(self, *, bint swap):
+        """Put the moving average of each trained parameter in its place, once there is one.
+
+        With `swap` the parameter takes the place of the average, and `average_swapped` says so until the next swap. No
+        signal handler runs in between.
+        """
+        self._enter()
+        try:
+            if self.iterations and "average" in self._slot_names:
+                average = self.slots[self._slot_names.index("average")]
+                parameters = list(map(self.parameters.__getitem__, self._trained))
+                averages = list(map(average.__getitem__, self._trained))
+                if swap:
+                    fill_all(parameters + averages, averages + list(map(np.array, parameters)))
+                    self.average_swapped ^= True
+                else:
+                    fill_all(parameters, averages)
+                self._last_rows = 0
+        finally:
+            self._leave()
+
+    def compile(self, heads):
+        """Set the heads, see :class:`fastnn._head.Head`; without any nothing can be trained or evaluated here.
+
+        `states` then holds a slice of the sums for each measure, in the order of the heads. Sums are the loss, where
+        there are several heads the loss of each, and the states; losses are summed over batches of rows x loss.
+
+        Where losses or metrics are Python, `functions` is to be set afterwards. It is called once a batch, with the
+        arguments of :meth:`fastnn._functions.Functions.__call__`.
+        """
+        self._enter()
+        try:
+            self._set_heads(heads)
+            self.functions = None
+            self._compiled = len(heads) > 0
+            self._forget_layout()  # it depends on the heads
+        finally:
+            self._leave()
+
+    cdef int _set_heads(self, heads) except -1:
+        cdef size_t count = sum(len(head.measures) for head in heads)
+        cdef cnp.ndarray head_memory = np.zeros(len(heads) * sizeof(fnn_head), np.uint8)
+        cdef cnp.ndarray measure_memory = np.zeros(max(1, count) * sizeof(fnn_measure), np.uint8)
+        cdef cnp.ndarray constants = _constants_of(heads)
+        cdef fnn_head *c_heads = <fnn_head *>_data(head_memory)
+        cdef fnn_measure *c_measures = <fnn_measure *>_data(measure_memory)
+        if heads and sum(head.columns for head in heads) != self._form.outputs:
+            raise ValueError(f"heads must take the {self._form.outputs} columns of the output, got "
+                             f"{list(map(attrgetter('columns'), heads))}")
+        _set_heads(c_heads, <fnn_op *>_data(self._ops), self.model.op_count, heads, <const double *>_data(constants))
+        states = _set_measures(c_measures, c_heads, heads, <const double *>_data(constants))
+        self._heads, self._measures, self._constants = head_memory, measure_memory, constants
+        self.model.heads, self.model.head_count = c_heads, len(heads)
+        self.model.measures, self.model.measure_count = c_measures, count
+        self._form.set_heads(heads)
+        self.model.label_columns = self._form.label_columns
+        self.model.sum_size = states[-1].stop if states else _first_state(heads)
+        self.states = states
+        self._tile_sums = None
+        return 0
+
+    cdef int _enter(self) except -1:
+        """Wait for the calls of other threads; what a call checks, and what it sizes by it, holds until _leave."""
+        self.lock.change()
+        self.lock._running = True
+        return 0
+
+    cdef int _leave(self) except -1:
+        self.lock._running = False
+        self.lock.leave()
+        return 0
