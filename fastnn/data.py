@@ -245,7 +245,7 @@ def is_row(x: Any) -> bool:
 def _is_scalar(value: Any) -> bool:
     if hasattr(value, "ndim"):
         return bool(value.ndim == 0)
-    array_like = any(hasattr(value, method) for method in ("__len__", "__array__", "__dlpack__"))
+    array_like = hasattr(value, "__len__") or hasattr(value, "__array__") or hasattr(value, "__dlpack__")
     return isinstance(value, (str, bytes)) or not array_like
 
 

@@ -22,7 +22,7 @@ def gives_batches(x: Any) -> bool:
     """Whether x is a generator, a loader or another source of batches, rather than an array, a frame or a dict."""
     if isinstance(x, (np.ndarray, Sequence, Mapping)):
         return False
-    if any(hasattr(x, attribute) for attribute in ("shape", "__array__", "__dlpack__")):
+    if hasattr(x, "shape") or hasattr(x, "__array__") or hasattr(x, "__dlpack__"):
         return False
     return hasattr(x, "__iter__") or (hasattr(x, "__getitem__") and hasattr(x, "__len__"))
 
