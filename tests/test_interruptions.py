@@ -10,6 +10,8 @@ from trainings import EMA, HELD, Kill, KilledError, X, Y, all_state, network
 import fastnn
 from fastnn import callbacks, optimizers
 
+pytestmark = pytest.mark.thread_unsafe(reason="models of the same seed: that is the process's")
+
 HOOKS = [name for name in vars(callbacks.Callback) if name.startswith("on_") and "predict" not in name]
 
 

@@ -12,6 +12,8 @@ import pytest
 import fastnn
 from fastnn import callbacks, layers
 
+pytestmark = pytest.mark.thread_unsafe(reason="models of the same seed: that is the process's")
+
 NAN, INF = float("nan"), float("inf")
 X = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32)
 

@@ -14,6 +14,8 @@ import fastnn
 from fastnn import callbacks, layers, optimizers
 from fastnn.optimizers import schedules
 
+pytestmark = pytest.mark.thread_unsafe(reason="models of the same seed: that is the process's")
+
 OPTIMIZERS = {
     name: kind
     for name, kind in vars(optimizers).items()

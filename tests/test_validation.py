@@ -32,7 +32,6 @@ VALIDATIONS = {  # with the loss of the first two batches
     "split": ({"validation_split": 0.5, "validation_batch_size": 2}, 7.5),
     "loader": ({"validation_data": Loader()}, 2.5),
     "indexed": ({"validation_data": Indexed()}, 2.5),
-    "generator": ({"validation_data": (batch for _ in range(2) for batch in Loader())}, 2.5),
 }
 
 
@@ -61,7 +60,11 @@ def test_a_validation_after_one_that_was_stopped_begins_with_the_first_batch(kin
 
 
 def test_a_generator_cannot_go_back():
-    assert fit("generator", validation_steps=2) == [2.5, 6.5, 5.5, 4.5]
+    twice = (batch for _ in range(2) for batch in Loader())
+    model = fastnn.Sequential([layers.Dense(1, use_bias=False, kernel_initializer="ones", input_shape=(1,))])
+    model.compile(fastnn.optimizers.SGD(0.0), "mae")
+    history = model.fit(ROWS, ZEROS, epochs=4, verbose=0, validation_data=twice, validation_steps=2)
+    assert history.history["val_loss"] == [2.5, 6.5, 5.5, 4.5]
 
 
 def test_early_stopping_compares_the_same_rows():
