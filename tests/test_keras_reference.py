@@ -81,6 +81,7 @@ OWN = {
     "Embedding": "a test of its own, as its input are whole numbers; and it is trained in a branch",
     "Branches": "a functional model of Keras: the case is among the training runs",
     "Heads": "a functional model of Keras: the case is among the training runs",
+    "Stack": "a Sequential of Keras within another: the case is among the configurations",
 }
 
 # Cases that are recorded in float32 alone.
