@@ -169,6 +169,7 @@ cdef class Engine(_Memory):
         cdef fnn_run run
         self._enter_to_read(x)
         try:
+            self._check_wanted()
             self._form.check(x, None, None, None, &data)
             _check_matrix(out, "out", self._form.typenum, self._form.outputs)
             if not cnp.PyArray_IS_C_CONTIGUOUS(out) or not cnp.PyArray_ISWRITEABLE(out) \
@@ -311,6 +312,7 @@ cdef class Engine(_Memory):
         """A copy that nothing can change any more, and a capsule of the C predictor that runs it."""
         cdef Engine frozen = Engine(self.plan)
         with self.lock.reading():
+            self._check_wanted()
             frozen.parameters[:] = self.parameters
         frozen.parameters.setflags(write=False)
         frozen._predictor = np.zeros(sizeof(fnn_predictor), np.uint8)

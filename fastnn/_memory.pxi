@@ -36,7 +36,7 @@ cdef class _Memory:
     cdef cnp.ndarray _predictor, _ops, _vectors, _rules, _stripes, _gradients, _workspace, _scratch
     cdef cnp.ndarray _heads, _measures, _constants, _tile_sums
     cdef size_t _workspace_batch, _scratch_rows
-    cdef int _last_passes, _workspace_threads, _scratch_threads, _optimizer, _compiled
+    cdef int _last_passes, _workspace_threads, _scratch_threads, _optimizer, _compiled, _given_up
     cdef readonly Lock lock
     cdef object __weakref__, _last_x, _slot_names, _trained
     cdef size_t _last_rows
@@ -226,6 +226,15 @@ cdef class _Memory:
                 self._gradients[:] = 0
         finally:
             self._leave()
+
+    def give_up(self):
+        """The model was not to be built after all: who waits for the engine in another thread gets no answer of it."""
+        self._given_up = 1
+
+    cdef int _check_wanted(self) except -1:
+        if self._given_up:
+            raise ValueError("this call needs a built model, and the fit that was building it failed: fit again")
+        return 0
 
     def snapshot(self):
         """A copy of all that training changes, for :meth:`restore`."""

@@ -325,7 +325,8 @@ class Trainer(Network):
             try:
                 yield
             except BaseException:
-                if not built:
+                if not built and self._engine is not None:
+                    self._engine.give_up()
                     self._forget_weights()
                 raise
 

@@ -178,6 +178,31 @@ def test_a_first_fit_that_fails_takes_no_steps_of_another_thread_away():
         assert model.optimizer.iterations == 2
 
 
+@pytest.mark.parametrize("ask", [lambda m, x: m.predict(x), lambda m, x: m.freeze()(x)], ids=["predict", "freeze"])
+def test_nobody_sees_the_weights_of_a_first_fit_that_fails(ask):
+    x, y, built = np.ones((8, 3), np.float32), np.ones((8, 1), np.float32), threading.Event()
+
+    class Weights:
+        """Of the rows; converted once the model has been built, and then found to be wrong."""
+
+        def __array__(self, dtype=None, copy=None):
+            built.set()
+            time.sleep(0.05)  # the other thread waits by then; if not, it finds a model that is not built
+            return np.ones(3)
+
+    model = fastnn.Sequential([layers.Dense(1)])
+    model.compile("sgd", "mse")
+
+    def asks():
+        built.wait(30)
+        ask(model, x)
+
+    errors = together(lambda: model.fit(x, y, sample_weight=Weights(), verbose=0), asks)
+    assert all("needs a built model" in str(error) or "sample_weight" in str(error) for error in errors)
+    assert [type(error) for error in errors] == [ValueError, ValueError]
+    assert not model.built
+
+
 # ---- models that ask each other ----
 
 
