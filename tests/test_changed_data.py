@@ -126,6 +126,25 @@ def test_an_order_changed_during_a_run_ends_it():
         model._engine.train(x, labels(), order, 32, model.optimizer.hyperparameters(), change)
 
 
+def test_a_label_changed_while_an_ensemble_trains_ends_it():
+    members, y = [network() for _ in range(3)], labels()
+    x = np.ones((ROWS, FEATURES), np.float32)
+    stop = threading.Event()
+
+    def spoil():
+        while not stop.wait(0.001):
+            y[40:50] = 77
+
+    thread = threading.Thread(target=spoil, daemon=True)
+    thread.start()
+    try:
+        with pytest.raises(ValueError, match="must hold labels from 0 to 2"):
+            fastnn.Ensemble(members).fit(x, y, epochs=10**6, verbose=0)
+    finally:
+        stop.set()
+        thread.join(30)
+
+
 @pytest.mark.parametrize("kind", ["labels", "columns"])
 def test_indices_that_another_thread_changes_all_the_time_do_no_harm(kind):
     """A fuzzer: values right and wrong come and go while fit, evaluate and predict read them."""
