@@ -167,6 +167,23 @@ def test_bins_that_keras_finds():
     assert layer.bin_boundaries == [1.0, 2.75, 6.249999046325684, 7.0]
 
 
+@pytest.mark.parametrize("epsilon", [0.01, 0.3, 1e-3])
+@pytest.mark.parametrize("piece", [64, 1000])
+def test_bins_do_not_depend_on_how_many_numbers_are_sorted_at_a_time(piece, epsilon, monkeypatch):
+    random = np.random.default_rng(0)
+    columns = [random.normal(size=5000), random.integers(-3, 3, 5000), np.zeros(3000), random.normal(size=999) * 1e-42]
+    columns += [np.repeat([1e38, -1e38, 0.0], 999), np.arange(70)]
+
+    def boundaries(column):
+        layer = layers.Discretization(num_bins=5, epsilon=epsilon)
+        layer.adapt(column)
+        return layer.bin_boundaries
+
+    at_once = [boundaries(column) for column in columns]
+    monkeypatch.setattr("fastnn.layers.categories.PIECE", piece)
+    assert [boundaries(column) for column in columns] == at_once
+
+
 def test_adapted_bins_share_the_data_out():
     data = np.random.default_rng(0).normal(size=(5000, 1))
     layer = layers.Discretization(num_bins=8)

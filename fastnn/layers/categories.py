@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,9 @@ from fastnn.layers._op import ENCODINGS, OP_DISCRETIZE, OP_ENCODE, Op
 from fastnn.layers.base import Layer, check_width
 
 LARGEST = 2**24  # float32 holds every whole number up to it
+PIECE = 2**20  # numbers that are sorted at a time: some hundredths of a second
+MANY_RANKS = 2**12  # from which on sorting all is less work than a search for each
+INFINITY = 0x7F800000  # the bits of the float32 number
 
 
 def check_output_mode(value: Any, *, whole_numbers: bool) -> str:
@@ -193,10 +197,11 @@ class Discretization(Layer):
             raise ValueError(f"{self._called} was given its bin_boundaries: adapt() would have no effect")
         if self._built:
             raise ValueError(f"{self._called} belongs to a model that is built: call adapt before")
-        values = np.sort(real_array(data, "data").astype(np.float32), axis=None)
-        if not values.size or not np.isfinite(values).all():
+        values = real_array(data, "data").reshape(-1)
+        pieces = [np.sort(values[k : k + PIECE].astype(np.float32)) for k in range(0, values.size, PIECE)]
+        if not pieces or not all(np.isfinite(piece[[0, -1]]).all() for piece in pieces):  # NaN is sorted to the end
             raise ValueError("data must hold at least one number, and only finite ones")
-        vars(self)["bin_boundaries"] = _quantiles(values, self.num_bins, self.epsilon)
+        vars(self)["bin_boundaries"] = _quantiles(pieces, self.num_bins, self.epsilon)
 
     def build(self, inputs: int) -> int:
         """As many outputs as inputs, or the columns of the bins."""
@@ -240,10 +245,34 @@ def _compressed(
     return np.interp(wanted, shares, values).astype(np.float32), np.diff(reached, prepend=0).astype(np.float32)
 
 
-def _quantiles(values: npt.NDArray[np.float32], bins: int, epsilon: float) -> list[float]:
-    """The inner boundaries of `bins` bins; `values` rise."""
-    step = max(len(values) * epsilon, 1.0)
-    chosen = values[math.floor(step - 1) :: math.floor(step)]
+def _from_order(keys: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    """The float32 numbers of whole ones in the same order: their bits, turned over below zero."""
+    bits = keys.astype(np.int32)
+    return np.where(bits < 0, bits ^ 0x7FFFFFFF, bits).view(np.float32) + np.float32(0)  # no -0
+
+
+def _at_ranks(pieces: Sequence[npt.NDArray[np.float32]], ranks: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    """The numbers at these places (from 0 on) of all pieces in one order; each piece rises.
+
+    The least number that more than `rank` are not above is searched for by halves, so that nothing is sorted for long:
+    Ctrl-C is looked at between two pieces.
+    """
+    if len(pieces) == 1 or len(ranks) > MANY_RANKS:
+        return np.sort(np.concatenate(pieces))[ranks]
+    low, high = np.full(len(ranks), -1 - INFINITY), np.full(len(ranks), INFINITY)
+    while (low < high).any():
+        middle = (low + high) // 2
+        limits = _from_order(middle)
+        enough = sum(np.searchsorted(piece, limits, side="right") for piece in pieces) > ranks
+        low, high = np.where(enough, low, middle + 1), np.where(enough, middle, high)
+    return _from_order(low)
+
+
+def _quantiles(pieces: Sequence[npt.NDArray[np.float32]], bins: int, epsilon: float) -> list[float]:
+    """The inner boundaries of `bins` bins for the numbers of all pieces, each of which rises."""
+    count = sum(len(piece) for piece in pieces)
+    step = max(count * epsilon, 1.0)
+    chosen = _at_ranks(pieces, np.arange(math.floor(step - 1), count, math.floor(step)))
     weights = np.full(len(chosen), step, np.float32)
     bounds, _ = _compressed(*_compressed(chosen, weights, epsilon), 1.0 / bins)
     return [float(bound) for bound in bounds[:-1]]
