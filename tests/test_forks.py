@@ -43,10 +43,14 @@ def ends_well(code, timeout=60):
     assert result.returncode == 0, result.stderr
 
 
+# Where C forks, Python's lock is as it was: whoever holds it must not have been asked to hand it over, as a thread that
+# would take it is not in the child.
+ALONE = "sys.setswitchinterval(10**6)\n"
 FORKS = {
     "os.fork": "fork = os.fork",
-    "C": "fork = ctypes.PyDLL(None).fork",
-    "C, and the hook that servers call": """
+    "C": ALONE + "fork = ctypes.PyDLL(None).fork",
+    "C, and the hook that servers call": ALONE
+    + """
 def fork():
     pid = ctypes.PyDLL(None).fork()
     if pid == 0:
@@ -97,7 +101,7 @@ if pid == 0:
     os._exit(0)
 os._exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 """
-    ends_well(code)
+    ends_well(ALONE + code)
 
 
 EMBEDDING = r"""
