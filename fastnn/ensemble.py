@@ -14,6 +14,7 @@ from fastnn._public import Described, counted
 from fastnn._settings import count, flag
 from fastnn._terminal import say
 from fastnn.callbacks import History
+from fastnn.feeds import Samples
 from fastnn.models import Sequential
 
 
@@ -108,6 +109,8 @@ class Ensemble(Described):
                 each = {id(m): running.enter_context(m._running("fit")) for m in sorted(self.models, key=id)}
                 ready = [each[id(model)] for model in self.models]
                 engines = [engine for engine, _, _ in ready]
+                for model, (engine, layout, _), pair in zip(self.models, ready, arrays, strict=True):
+                    model._look_at_first_rows(engine, layout, Samples(*pair), batch)
                 rates = [optimizer.hyperparameters() for _, _, optimizer in ready]
                 results = _engine.train_many(engines, arrays, shuffles, batch, rates)
             for k, model in enumerate(self.models):

@@ -12,6 +12,7 @@ from fastnn import data, frames, losses, metrics
 from fastnn._head import Head
 from fastnn._registry import by_name
 from fastnn._settings import known_class
+from fastnn._warnings import warn
 
 Array = npt.NDArray[Any]
 
@@ -165,6 +166,20 @@ def engine_heads(
                 states += 1
         heads.append(goal.loss.head(columns, measures)._replace(weight=goal.weight, op=op))
     return heads, plain + weighted
+
+
+def warn_of_constants(goals: Sequence[Goal], outputs: Sequence[int]) -> None:
+    """Warn of losses and metrics that compare outputs with each other where there is one, as Keras does."""
+    for goal, columns in zip(goals, outputs, strict=True) if goals else ():
+        given = [metrics.fit_to(identifier, goal.loss, columns) for identifier in (*goal.metrics, *goal.weighted)]
+        parts: list[Any] = [goal.loss, *given]
+        for part in parts:
+            if columns == 1 and part.compares_outputs:
+                of = f" in head {goal.name!r}" if goal.name else ""
+                warn(
+                    f"{part.name} compares outputs with each other, and there is one{of}: it is the same for all rows, "
+                    f"and teaches nothing; use a binary loss or metric, or two units"
+                )
 
 
 def depend_on_batches(goals: Sequence[Goal], weighted: bool) -> bool:

@@ -201,6 +201,7 @@ def _train(
     with model._running("fit") as (engine, layout, optimizer):
         totals.read_by(layout)
         rates = optimizer.hyperparameters()
+        model._look_at_first_rows(engine, layout, samples, chunk.batch)
         sums, bad = engine.train(
             samples.x, samples.y, chunk.order, chunk.batch, rates, progress, samples.weights, check_finite
         )
@@ -322,6 +323,7 @@ class Epochs:
             if self._epoch < self._epochs:
                 with model._running("fit") as (engine, layout, _):
                     rules = model._rules()
+                    model._look_at_first_rows(engine, layout, samples, len(samples))
                 optimizer.minimize(engine, rules, samples, self._epochs - self._epoch, before, ready, after)
 
     def _begin(self, epoch: int) -> Totals:

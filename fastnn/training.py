@@ -39,6 +39,7 @@ class Trainer(Network):
         self._goals: tuple[Goal, ...] = ()
         self._layout = goals.Layout([], [])  # of the engine's sums, as it is set up
         self._state_of: tuple[optimizers.Optimizer, Any] | None = None  # whose state the engine holds, and its code
+        self._looked_at: goals.Layout | None = None  # whose metrics have seen the first rows of the run
         self._set_up_for: tuple[Any, ...] = ()  # the heads, rules and names of logs that the engine has
         self._epochs_done = 0
         self._run: loop.Epochs | None = None  # of fit, within it: what a callback can save, and go on from
@@ -162,8 +163,21 @@ class Trainer(Network):
             engine.seed = self._seed
             return engine, self._layout, optimizer
 
+    def _look_at_first_rows(self, engine: Engine, layout: goals.Layout, samples: Samples, batch: int) -> None:
+        """Raise before the first step of a run where a metric cannot take the first rows, or their outputs.
+
+        Costs a forward pass of one batch, where there is such a metric.
+        """
+        if self._looked_at is not layout and any(metric.may_refuse for metric, _ in layout.metrics):
+            first = samples.part(slice(0, batch))
+            sums = engine.evaluate(first.x, first.y, None, first.weights, len(first))
+            layout.logs(sums, len(first))
+        self._looked_at = layout
+
     def _set_up(self, engine: Engine, optimizer: optimizers.Optimizer) -> None:
         before, self._compiled_code = self._compiled_code, None
+        if before is None:
+            goals.warn_of_constants(self._goals, self._widths(engine.plan.outputs))
         ops = [-1] if self._heads is None else engine.plan.joined()
         heads, measured = goals.engine_heads(self._goals, self._widths(engine.plan.outputs), ops)
         rules, names = self._rules(), self.metrics_names
@@ -535,6 +549,7 @@ class Trainer(Network):
             hooks.callbacks.append(history)
         steps_shown = feed.steps if steps is None else steps
         hooks.attach(cast("Sequential", self), {"epochs": epochs, "steps": steps_shown, "verbose": shown})
+        self._looked_at = None
         self.stop_training, self.history = False, history
         run = loop.Epochs(
             cast("Sequential", self), hooks, (shown, steps_shown), epochs, validation, validation_steps, due
@@ -615,6 +630,7 @@ class Trainer(Network):
                 )
             xs, ys, weights = samples.x, samples.y, samples.weights
         with self._running("train_on_batch") as (engine, layout, optimizer):
+            self._look_at_first_rows(engine, layout, Samples(xs, ys, weights), len(xs))
             sums, _ = engine.train(xs, ys, None, len(xs), optimizer.hyperparameters(), None, weights)
         return self._result(layout.logs(sums, len(xs)), return_dict)
 

@@ -291,3 +291,26 @@ def test_quantiles_and_variances_are_learnt():
     likely = fitted(losses.GaussianNLL(), 2, even)
     np.testing.assert_allclose(likely[:, 0], [0, 2], atol=0.05)
     np.testing.assert_allclose(np.log1p(np.exp(likely[:, 1])), [0.0625, 0.0625], rtol=0.15)
+
+
+ONE_OUTPUT = [
+    {"loss": "categorical_crossentropy"},
+    {"loss": losses.CategoricalCrossentropy(from_logits=True)},
+    {"loss": "categorical_focal_crossentropy"},
+    {"loss": "sparse_categorical_crossentropy"},
+    {"loss": "cosine_similarity"},
+    {"loss": "mse", "metrics": ["categorical_accuracy"]},
+    {"loss": "mse", "metrics": ["top_k_categorical_accuracy"]},
+    {"loss": "mse", "weighted_metrics": ["cosine_similarity"]},
+]
+
+
+@pytest.mark.parametrize("arguments", ONE_OUTPUT, ids=lambda arguments: str(list(arguments.values())[-1]))
+@pytest.mark.parametrize("head", [False, True])
+def test_what_compares_outputs_warns_where_there_is_one(arguments, head):
+    last = layers.Heads({"a": [layers.Dense(1)]}) if head else layers.Dense(1)
+    model = fastnn.Sequential([layers.Input((3,)), last])
+    if head:
+        arguments = {key: {"a": value} for key, value in arguments.items()}
+    with pytest.warns(UserWarning, match="compares outputs with each other, and there is one"):
+        model.compile("adam", **arguments)

@@ -293,3 +293,42 @@ def test_metrics_that_do_not_fit_the_model_are_named():
         model.compile("sgd", "mse", metrics=[metrics.Precision(top_k=5)])
     with pytest.raises(ValueError, match="OneHotMeanIoU with sparse_y_pred=False needs 1000 outputs, got 3"):
         model.compile("sgd", "mse", metrics=[metrics.OneHotMeanIoU(1000)])
+
+
+def logits_model():
+    """Outputs far from 0 to 1, which an AUC cannot take, and classes beyond those that an IoU was made for."""
+    model = fastnn.Sequential([layers.Dense(1, kernel_initializer="ones", input_shape=(3,))])
+    return model, np.full((40, 3), 2.0), np.ones((40, 1))
+
+
+REFUSED = {
+    "auc": metrics.AUC,
+    "specificity": lambda: metrics.SpecificityAtSensitivity(0.5),
+    "recall": lambda: metrics.RecallAtPrecision(0.5),
+    "iou": lambda: metrics.MeanIoU(2),
+}
+
+
+RUNS = {
+    "fit": lambda model, x, y: model.fit(x, y, verbose=0),
+    "lbfgs": lambda model, x, y: model.fit(x, y, verbose=0),
+    "weighted": lambda model, x, y: model.fit(x, y, sample_weight=np.ones(40), verbose=0),
+    "batches": lambda model, x, y: model.fit(iter([(x, y), (x, y)]), verbose=0),
+    "train_on_batch": lambda model, x, y: model.train_on_batch(x, y),
+    "ensemble": lambda model, x, y: fastnn.Ensemble([model]).fit(x, y, verbose=0),
+}
+
+
+@pytest.mark.parametrize("run", sorted(RUNS))
+@pytest.mark.parametrize("name", sorted(REFUSED))
+def test_a_metric_that_cannot_take_the_outputs_says_so_before_the_first_step(name, run):
+    model, x, y = logits_model()
+    y = np.full((40, 1), 5.0) if name == "iou" else y
+    chosen = {"weighted_metrics" if run == "weighted" else "metrics": [REFUSED[name]()]}
+    model.compile("lbfgs" if run == "lbfgs" else "adam", "mse", **chosen)
+    before = model.get_weights()
+    with pytest.raises(ValueError, match=r"needs (predictions|classes) from 0 to"):
+        RUNS[run](model, x, y)
+    assert model.optimizer.iterations == 0
+    for a, b in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)

@@ -61,6 +61,7 @@ class Loss(Description, Configured):
     """
 
     _area = "Loss"
+    compares_outputs = False  # with each other: over one output it is the same for all rows
     name: str
     targets: int = DENSE
     other_targets = ""  # the end of a message on targets of another shape: what to do

@@ -116,6 +116,8 @@ class CategoricalCrossentropy(_SmoothedCrossentropy):
     0.3618
     """
 
+    compares_outputs = True
+
     name, codes = "categorical_crossentropy", (3, 6)
 
     def _rows(self, t: npt.NDArray[Any], y: Rows) -> Rows:
@@ -145,6 +147,8 @@ class SparseCategoricalCrossentropy(_Crossentropy):
     >>> round(fastnn.losses.SparseCategoricalCrossentropy()([1, 0], [[0.1, 0.8, 0.1], [0.3, 0.6, 0.1]]), 4)
     0.7136
     """
+
+    compares_outputs = True
 
     name, codes, targets = "sparse_categorical_crossentropy", (4, 7), LABELS
 
@@ -268,6 +272,8 @@ class CategoricalFocalCrossentropy(_SmoothedCrossentropy):
     >>> round(fastnn.losses.CategoricalFocalCrossentropy()([[0, 1, 0]], [[0.1, 0.8, 0.1]]), 4)
     0.0022
     """
+
+    compares_outputs = True
 
     name, codes = "categorical_focal_crossentropy", (21, 22)
 

@@ -306,6 +306,8 @@ class CosineSimilarity(Loss):
     -0.7071
     """
 
+    compares_outputs = True
+
     name, code = "cosine_similarity", 18
 
     def _rows(self, t: npt.NDArray[Any], y: Rows) -> Rows:

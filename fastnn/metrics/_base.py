@@ -55,6 +55,8 @@ class Metric(Description, Configured):
     code: ClassVar[int]
     targets: ClassVar[int] = DENSE
     direction: ClassVar[str | None] = "down"
+    compares_outputs = False  # with each other: over one output it is the same for all rows
+    may_refuse = False  # whether its value raises for some outputs or targets
 
     def __init__(self, name: str | None = None) -> None:
         if not isinstance(name, (str, type(None))):

@@ -192,6 +192,8 @@ class IoU(Metric):
         pairs = t[inside].astype(np.int64) * n + found[inside].astype(np.int64)
         return np.r_[np.bincount(pairs, w[inside], minlength=n * n), (counts & ~inside).sum()]
 
+    may_refuse = True
+
     def value(self, state: State) -> float:
         """The mean over the classes that occur."""
         if state[-1]:

@@ -82,6 +82,8 @@ class CategoricalAccuracy(MeanMetric):
     0.5
     """
 
+    compares_outputs = True
+
     name, code = "categorical_accuracy", 1
     direction = "up"
 
@@ -104,6 +106,8 @@ class SparseCategoricalAccuracy(MeanMetric):
     >>> metric.result()
     0.5
     """
+
+    compares_outputs = True
 
     name, code, targets = "sparse_categorical_accuracy", 1, LABELS
     direction = "up"
@@ -128,6 +132,8 @@ class TopKCategoricalAccuracy(MeanMetric):
     >>> metric.result()
     1.0
     """
+
+    compares_outputs = True
 
     name, code = "top_k_categorical_accuracy", 2
     direction = "up"
@@ -331,6 +337,8 @@ class CosineSimilarity(LossMetric):
     0.7071
     """
 
+    compares_outputs = True
+
     name, loss_class = "cosine_similarity", losses.CosineSimilarity
     direction = "up"
 
@@ -476,6 +484,8 @@ class CategoricalCrossentropy(LossMetric):
     0.7136
     """
 
+    compares_outputs = True
+
     name, loss_class = "categorical_crossentropy", losses.CategoricalCrossentropy
 
     def __init__(self, name: str | None = None, from_logits: bool = False, label_smoothing: float = 0.0) -> None:
@@ -499,6 +509,8 @@ class SparseCategoricalCrossentropy(LossMetric):
     >>> round(metric.result(), 4)
     0.7136
     """
+
+    compares_outputs = True
 
     name, loss_class, targets = "sparse_categorical_crossentropy", losses.SparseCategoricalCrossentropy, LABELS
 

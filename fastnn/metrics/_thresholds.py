@@ -39,6 +39,11 @@ class ThresholdMetric(Metric):
     top_k: int | None = None
     class_id: int | None = None
 
+    @property
+    def may_refuse(self) -> bool:  # type: ignore[override]
+        """Where thresholds are steps from 0 to 1, outputs must lie there."""
+        return self._even and not self.from_logits
+
     def _set_thresholds(self, thresholds: Sequence[float], even: bool) -> None:
         self._thresholds, self._even = tuple(thresholds), even
 
