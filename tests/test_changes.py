@@ -273,3 +273,147 @@ def test_an_attribute_of_what_a_model_was_given_counts_at_once_or_raises(kind, n
                 call()
         return
     assert_file_and_memory_agree(model, x, y, tmp_path)
+
+
+# ---- names, and the list of layers ----
+
+
+def nested():
+    """A compiled model with layers in a block, in a branch and in a head."""
+    block = layers.Residual([layers.Dense(4, "tanh", name="a"), layers.Dense(4, name="b")], name="block")
+    branches = layers.Branches({"left": [fastnn.Input((4,)), layers.Dense(4, name="in")]}, name="branches")
+    heads = layers.Heads({"right": [layers.Dense(3, name="out")]}, name="heads")
+    model = fastnn.Sequential([branches, block, heads])
+    model.compile("adam", "mse")
+    model.fit({"left": X}, {"right": Y}, verbose=0)
+    return model
+
+
+PLACES = {
+    "model": lambda model: model.get_layer("block"),
+    "block": lambda model: model.get_layer("block").layers[0],
+    "branch": lambda model: model.layers[0].layers[0].layers[0],
+    "head": lambda model: model.layers[-1].layers[0].layers[0],
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_renamed_layer_keeps_its_weights_and_state_and_is_saved(place, tmp_path):
+    model = nested()
+    before, layer = model.get_weights(), PLACES[place](model)
+    kernel = layer.weights[0]
+    layer.name = "renamed"
+    assert layer.weights[0].base is kernel.base
+    for a, b in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert any("renamed" in "/".join(key) for key in model._home.views)
+    assert model.optimizer.iterations == 1
+    assert_file_and_memory_agree(model, {"left": X}, {"right": Y}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "message"),
+    [
+        (PLACES["model"], "heads", "name 'heads' is taken: layer names must be unique in a model"),
+        (PLACES["model"], "optimizer", "name 'optimizer' is taken"),
+        (PLACES["block"], "b", "name 'b' is taken: layer names must be unique in a block"),
+        (PLACES["block"], "b/c", "non-empty string without '/'"),
+        (PLACES["head"], None, "non-empty string"),
+        (lambda model: model.layers[0].layers[0], "other", "name of 'left' in layer 'branches' cannot be set"),
+        (lambda model: model.layers[-1].layers[0], "other", "name of 'right' in layer 'heads' cannot be set"),
+    ],
+)
+def test_a_name_that_cannot_be_is_refused_and_changes_nothing(place, name, message, tmp_path):
+    model = nested()
+    before = model.get_config()
+    with pytest.raises(ValueError, match=message):
+        place(model).name = name
+    assert model.get_config() == before
+    assert_file_and_memory_agree(model, {"left": X}, {"right": Y}, tmp_path)
+
+
+@pytest.mark.parametrize("holder", [lambda model: model, lambda model: model.get_layer("block")])
+def test_a_changed_list_of_layers_changes_no_model(holder, tmp_path):
+    model = nested()
+    for change in (lambda held: held.pop(), lambda held: held.append(layers.Dense(2)), lambda held: held.clear()):
+        change(holder(model).layers)
+    with pytest.raises(AttributeError):
+        holder(model).layers = []
+    assert len(model.layers) == 3
+    assert_file_and_memory_agree(model, {"left": X}, {"right": Y}, tmp_path)
+
+
+def test_a_layer_of_one_model_is_refused_by_another():
+    model = nested()
+    with pytest.raises(ValueError, match="belongs to a model already"):
+        fastnn.Sequential([model.get_layer("block")])
+    with pytest.raises(ValueError, match="belongs to a model already"):
+        layers.Residual([PLACES["block"](model)])
+
+
+def test_save_refuses_what_could_not_be_loaded(tmp_path):
+    class Mine(layers.Dense):
+        pass
+
+    model = fastnn.Sequential([fastnn.Input((4,)), Mine(3)])
+    with pytest.raises(ValueError, match=r"cannot be saved, as load_model would refuse .*: layer 'mine' is unknown"):
+        model.save(tmp_path / "m.fastnn")
+    assert not list(tmp_path.iterdir())
+    model.save_weights(tmp_path / "w.fastnn")  # which need no description
+    model.load_weights(tmp_path / "w.fastnn")
+
+
+# ---- what else a change could leave behind ----
+
+
+def test_views_of_weights_live_through_a_reset():
+    model, _, _, _ = model_with("Dense")
+    view = model.weights[0]
+    before = view.copy()
+    model.reset()
+    assert not np.array_equal(view, before)
+    view[...] = 0
+    assert not model.get_weights()[0].any()
+    assert model.optimizer.iterations == 0
+    assert not any(gradient.any() for gradient in model.gradients)
+
+
+def test_a_refused_compile_leaves_the_training_as_it_was():
+    model, _, x, y = model_with("Dense")
+    before = model.optimizer, model.loss, model.metrics_names, model.optimizer.iterations
+    with pytest.raises(ValueError, match="target columns"):
+        model.compile("sgd", losses.Quantile([0.1, 0.5, 0.9]), metrics=["mae"])
+    assert (model.optimizer, model.loss, model.metrics_names, model.optimizer.iterations) == before
+    model.fit(x, y, verbose=0)
+    assert model.optimizer.iterations == 2 * before[3]
+
+
+def test_a_predictor_and_an_ensemble_heed_what_was_set():
+    model, layer, x, y = model_with("Dense")
+    frozen = model.freeze()
+    before = frozen(x.astype("f"))
+    layer.activation = "sigmoid"
+    np.testing.assert_array_equal(frozen(x.astype("f")), before)  # a copy of what was
+    np.testing.assert_allclose(model.freeze()(x.astype("f")), model.predict(x), rtol=1e-6)
+    twin = fastnn.Sequential.from_config(model.get_config())
+    twin.set_weights(model.get_weights())
+    layer.trainable = False
+    kept = layer.get_weights()[0]
+    fastnn.Ensemble([model]).fit(x, y, verbose=0)
+    np.testing.assert_array_equal(layer.get_weights()[0], kept)
+
+
+@pytest.mark.parametrize(
+    ("thing", "name", "message"),
+    [
+        (layers.Dense(3), "unit", "did you mean 'units'"),
+        (losses.Huber(), "dleta", "did you mean 'delta'"),
+        (regularizers.L2(), "l1", "l1 of L2 cannot be set"),
+        (optimizers.Adam(), "lr", "learning_rate"),
+        (metrics.AUC(), "treshold", "Metric|num_thresholds"),
+        (fastnn.activations.relu, "negative_slope", "layers share|give the layer another"),
+    ],
+)
+def test_a_name_that_means_nothing_is_not_set_in_silence(thing, name, message):
+    with pytest.raises(AttributeError, match=message):
+        setattr(thing, name, 1.0)
