@@ -61,8 +61,11 @@ def _check_description(model: Sequential) -> None:
 
     A description that was checked is not checked again. What a user's own classes do is not known here.
     """
-    if model._engine is not None and model.optimizer is not None:
-        model._ready("save")
+    if model._engine is not None:
+        if model.optimizer is None:
+            model._heed_changes()
+        else:
+            model._ready("save")
     described = json.dumps([model.get_config(), model._compile_config()])
     if described == model._described:
         return

@@ -363,6 +363,13 @@ def test_save_refuses_what_could_not_be_loaded(tmp_path):
     model.load_weights(tmp_path / "w.fastnn")
 
 
+def test_a_model_that_was_never_compiled_is_saved_with_a_layer_at_rest(tmp_path):
+    model = fastnn.Sequential([fastnn.Input((4,)), layers.Dense(3), layers.Dense(2)])
+    model.layers[1].trainable = False
+    model.save(tmp_path / "m.fastnn")
+    assert not fastnn.load_model(tmp_path / "m.fastnn").layers[1].trainable
+
+
 # ---- what else a change could leave behind ----
 
 
