@@ -11,17 +11,14 @@ import numpy.typing as npt
 
 from fastnn import config, data, frames, goals, loop, losses, optimizers, plan
 from fastnn._arguments import no_arguments_of_arrays, optional_count, validation_due
-from fastnn._engine import Engine, epoch_order
-from fastnn._functions import Functions
+from fastnn._engine import epoch_order
 from fastnn._settings import count, flag
 from fastnn.callbacks import Callback, CallbackList, History
 from fastnn.callbacks.base import TRAIN_BATCH_HOOKS, Logs
 from fastnn.callbacks.reporter import Reporter
+from fastnn.compiling import Compiled
 from fastnn.feeds import ArrayFeed, BatchFeed, Samples, gives_batches, rows_of_a_batch
-from fastnn.goals import Goal
-from fastnn.layers._op import Rule
 from fastnn.layers.base import Layer
-from fastnn.network import Network
 
 if TYPE_CHECKING:
     from fastnn.models import Sequential
@@ -29,194 +26,17 @@ if TYPE_CHECKING:
 Array = npt.NDArray[Any]
 
 
-class Trainer(Network):
-    """A network with a loss, metrics and an optimizer; see :class:`fastnn.Sequential`."""
+class Trainer(Compiled):
+    """A compiled network that is trained and evaluated; see :class:`fastnn.Sequential`."""
 
     def __init__(self, layers: Iterable[Layer] | None = None, name: str | None = None) -> None:
-        self._optimizer: optimizers.Optimizer | None = None
         self.stop_training = self.stop_evaluating = self.stop_predicting = False
         self.history: History | None = None
-        self._goals: tuple[Goal, ...] = ()
-        self._layout = goals.Layout([], [])  # of the engine's sums, as it is set up
-        self._state_of: tuple[optimizers.Optimizer, Any] | None = None  # whose state the engine holds, and its code
-        self._looked_at: goals.Layout | None = None  # whose metrics have seen the first rows of the run
-        self._set_up_for: tuple[Any, ...] = ()  # the heads, rules and names of logs that the engine has
         self._epochs_done = 0
         self._run: loop.Epochs | None = None  # of fit, within it: what a callback can save, and go on from
-        self._steps_per_execution = 1
         super().__init__(layers, name)
 
-    # ---- compiling ----
-
-    @property
-    def optimizer(self) -> optimizers.Optimizer | None:
-        """What :meth:`compile` was given, or what was set here since: it counts from the next call on."""
-        return self._optimizer
-
-    @optimizer.setter
-    def optimizer(self, value: Any) -> None:
-        chosen = optimizers.get(value)
-        self._need_optimizer("optimizer")
-        with self._home.lock:
-            self._optimizer, self._compiled_code = chosen, None
-
-    @property
-    def loss(self) -> losses.Loss | dict[str, losses.Loss] | None:
-        """What :meth:`compile` was given; a model with heads has a dict by their names."""
-        return goals.losses_of(self._goals)
-
-    def compile(
-        self,
-        optimizer: Any = None,
-        loss: Any = None,
-        loss_weights: Any = None,
-        metrics: Any = None,
-        weighted_metrics: Any = None,
-        steps_per_execution: int = 1,
-        run_eagerly: bool = False,
-        jit_compile: str | bool = "auto",
-        auto_scale_loss: bool = True,
-    ) -> None:
-        """Say how to train. A model that is built is set up for it at once, and stays as it was where that fails.
-
-        Parameters
-        ----------
-        optimizer : str or Optimizer
-            ``"adam"``, ``"sgd"``, or an instance with its numbers. The model's own, given again, keeps its state.
-        loss : str, Loss or function, or dict or list of them, optional
-            None is enough for :meth:`apply_gradients`, in a loop of one's own. A function (y_true, y_pred) -> (loss,
-            gradient) is called once a batch, see :class:`fastnn.losses.FunctionLoss`. For a model with heads a loss for
-            each: a dict by name, a list in their order, or one for all.
-        loss_weights : float, or dict or list of floats, optional
-            What each loss counts in the sum that is minimised; default 1.
-        metrics : sequence of str, Metric or function, or dict or list of such, optional
-            ``"accuracy"`` becomes the kind that fits the loss. A function (y_true, y_pred) -> value is called once a
-            batch, see :class:`fastnn.metrics.FunctionMetric`. For a model with heads a list for each.
-        weighted_metrics : the same, optional
-            Metrics in which rows count with their weights.
-        steps_per_execution : int, default 1
-            Batch hooks of callbacks are called once for so many batches, which are one call into the engine.
-        run_eagerly, jit_compile, auto_scale_loss : bool
-            As in Keras; they mean nothing here: the engine is compiled beforehand, and its gradients need no scaled
-            loss.
-        """
-        if optimizer is None:
-            raise ValueError("compile needs optimizer=..., e.g. compile(optimizer='adam', loss='mse')")
-        chosen = optimizers.get(optimizer)
-        if loss is not None:
-            wanted = goals.of(self._head_names(), loss, loss_weights, metrics, weighted_metrics)
-        elif loss_weights is None and not metrics and not weighted_metrics:
-            wanted = ()
-        else:
-            raise ValueError("metrics, weighted_metrics and loss_weights need loss=..., e.g. loss='mse', got None")
-        steps = count("steps_per_execution", steps_per_execution, 1)
-        with self._home.lock:  # a run of another thread ends as it began
-            before = self._optimizer, self._goals, self._steps_per_execution
-            self._optimizer, self._goals, self._steps_per_execution = chosen, wanted, steps
-            self._compiled_code = None
-            try:
-                if self._engine is not None:
-                    self._ready("compile")
-            except BaseException:
-                self._optimizer, self._goals, self._steps_per_execution = before
-                self._compiled_code = None
-                raise
-
-    def _head_names(self) -> list[str]:
-        return [] if self._heads is None else list(self._heads.outputs)
-
-    @property
-    def metrics_names(self) -> list[str]:
-        """``loss``, with several heads the loss of each, and the names of the metrics, in the order of ``evaluate``."""
-        return goals.log_names(self._goals)
-
-    def _need_optimizer(self, action: str) -> optimizers.Optimizer:
-        if self._optimizer is None:
-            raise RuntimeError(f"{action} needs a compiled model: call compile(optimizer=..., loss=...) first")
-        if self._goals and [goal.name for goal in self._goals if goal.name] != self._head_names():
-            raise RuntimeError(f"{action} needs a loss for each head, and the heads have changed: call compile again")
-        return self._optimizer
-
-    def _need_goals(self, action: str) -> None:
-        self._need_optimizer(action)
-        if not self._goals:
-            raise RuntimeError(
-                f"{action} needs a loss, and the model was compiled without: call compile(..., loss=...)"
-            )
-
-    def _widths(self, outputs: int) -> list[int]:
-        """The columns of each output of the engine."""
-        return [outputs] if self._heads is None else list(self._heads.outputs.values())
-
-    @contextmanager
-    def _running(self, action: str) -> Iterator[tuple[Engine, goals.Layout, optimizers.Optimizer]]:
-        """What :meth:`_ready` gives; no other thread sets the engine up anew within."""
-        with self._home.lock:
-            yield self._ready(action)
-
-    def _ready(self, action: str) -> tuple[Engine, goals.Layout, optimizers.Optimizer]:
-        """The engine, set up for the losses, the metrics and the optimizer as they are; and how to read its sums."""
-        with self._home.lock:
-            optimizer, engine = self._need_optimizer(action), self._need_engine(action)
-            if self._heed_changes() or self._compiled_code != optimizer.setup:
-                self._set_up(engine, optimizer)
-            engine.seed = self._seed
-            return engine, self._layout, optimizer
-
-    def _look_at_first_rows(self, engine: Engine, layout: goals.Layout, samples: Samples, batch: int) -> None:
-        """Raise before the first step of a run where a metric cannot take the first rows, or their outputs.
-
-        Costs a forward pass of one batch, where there is such a metric.
-        """
-        if self._looked_at is not layout and any(metric.may_refuse for metric, _ in layout.metrics):
-            first = samples.part(slice(0, batch))
-            sums = engine.evaluate(first.x, first.y, None, first.weights, len(first))
-            layout.logs(sums, len(first))
-        self._looked_at = layout
-
-    def _set_up(self, engine: Engine, optimizer: optimizers.Optimizer) -> None:
-        before, self._compiled_code = self._compiled_code, None
-        if before is None:
-            goals.warn_of_constants(self._goals, self._widths(engine.plan.outputs))
-        ops = [-1] if self._heads is None else engine.plan.joined()
-        heads, measured = goals.engine_heads(self._goals, self._widths(engine.plan.outputs), ops)
-        rules, names = self._rules(), self.metrics_names
-        if before is not None and self._set_up_for == (heads, rules, names) and self._has_state_of(optimizer):
-            self._compiled_code = optimizer.setup  # what has changed is no part of this model
-            return
-        engine.compile(heads)
-        engine.functions = Functions(self._goals, heads, measured, engine.states) or None
-        goes_on, state_of = self._has_state_of(optimizer), (optimizer, optimizer.setup[:2])
-        engine.set_optimizer(optimizer.code, optimizer.slots, rules, goes_on)  # as in Keras
-        self._state_of = state_of
-        optimizer.attach(engine)
-        states = [(metric, engine.states[index]) for metric, index in measured]
-        self._set_up_for = heads, rules, names
-        self._compiled_code, self._layout = optimizer.setup, goals.Layout(names, states)
-
-    def _forget_weights(self) -> None:
-        """As of the network; the optimizer's state, which was that of these weights, starts anew."""
-        if self._optimizer is not None and self._optimizer._engine is self._engine:
-            self._optimizer.detach()
-        super()._forget_weights()
-
-    @contextmanager
-    def _building_anew(self) -> Iterator[None]:
-        """As of the network: after an error the optimizer's state is there again too."""
-        optimizer = self._optimizer
-        engine = None if optimizer is None else optimizer._engine
-        try:
-            with super()._building_anew():
-                yield
-        except BaseException:
-            if optimizer is not None and engine is not None:
-                optimizer.attach(engine)
-            raise
-
-    def _has_state_of(self, optimizer: optimizers.Optimizer) -> bool:
-        """Whether the engine's slots and step count are those of this optimizer, as it is now."""
-        before, form = self._state_of or (None, None)
-        return before is optimizer and form == optimizer.setup[:2] and optimizer._engine is self._engine
+    # ---- what a call is given ----
 
     def _convert(
         self,
@@ -256,39 +76,6 @@ class Trainer(Network):
         outputs = self._widths(self._need_engine("fit").plan.outputs)
         wanted = [(goal.name, str(losses.serialize(goal.loss))) for goal in self._goals]
         return (*taken, *outputs, *wanted)
-
-    def get_compile_config(self) -> dict[str, Any] | None:
-        """A JSON-able description of what :meth:`compile` was told; None before it."""
-        return self._compile_config()
-
-    def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compile as :meth:`get_compile_config` says; optimizer state starts anew.
-
-        Parameters
-        ----------
-        config : dict
-
-        Raises
-        ------
-        ValueError
-            When a loss or a metric is a Python function: the configuration has only its name.
-        """
-        self.compile(**goals.with_objects(config, {}))
-
-    def _metric_direction(self, key: str) -> str | None:
-        """``"up"`` or ``"down"``: where a log is better; None where its metric does not say."""
-        names, measured = self._layout
-        of_metrics = names[len(names) - len(measured) :]
-        metric = next((m for name, (m, _) in zip(of_metrics, measured, strict=True) if name == key), None)
-        return None if metric is None else metric.direction
-
-    def _compile_config(self) -> dict[str, Any] | None:
-        if self.optimizer is None:
-            return None
-        config = {"optimizer": optimizers.serialize(self.optimizer)} | goals.serialize(self._goals)
-        return config if self._steps_per_execution == 1 else config | {"steps_per_execution": self._steps_per_execution}
-
-    # ---- what a call is given ----
 
     def _samples(
         self,
@@ -579,10 +366,6 @@ class Trainer(Network):
             raise ValueError("LBFGS has no batches: a callback has a hook for them")
         lowered = self._need_engine("fit").plan
         optimizer.check(lowered.ops, lowered.parameters, self._rules())
-
-    def _rules(self) -> list[Rule]:
-        """How each of the parameters is trained."""
-        return plan.training_rules(self._layers, self._need_engine("fit").plan.parameters, self.optimizer)
 
     @staticmethod
     def _verbosity(verbose: str | int) -> int:

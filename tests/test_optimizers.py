@@ -599,32 +599,3 @@ def test_a_backward_pass_on_more_threads_than_its_forward_pass(name):
         gradients.append([g.copy() for g in model.gradients])
     for a, b in zip(*gradients, strict=True):
         np.testing.assert_array_equal(a, b)
-
-
-@pytest.mark.parametrize(
-    ("names", "decay"),
-    [
-        (["bias"], [True, False]),
-        (["bias$", "nothing"], [True, False]),
-        (["^k"], [False, True]),
-        (["bias_net"], [True, True]),  # a layer's name is no name of a parameter, as in Keras
-        (["bias_net/"], [False, False]),
-        (["^bias_net/kernel$"], [False, True]),
-        ([], [True, True]),
-    ],
-)
-def test_weight_decay_exclusions_are_patterns_of_names(names, decay):
-    ones = {"kernel_initializer": "ones", "bias_initializer": "ones"}
-    model = fastnn.Sequential([layers.Dense(1, name="bias_net", input_shape=(2,), **ones)])
-    optimizer = optimizers.AdamW(0.1, weight_decay=0.5, epsilon=1e30)  # Adam itself moves nothing
-    model.compile(optimizer, "mse")
-    optimizer.exclude_from_weight_decay(var_names=names)
-    model.fit(np.zeros((4, 2)), np.zeros((4, 1)), batch_size=4, verbose=0)
-    assert [bool(weight.flat[0] < 1) for weight in model.get_weights()] == decay
-
-
-def test_exclusions_that_are_no_patterns_are_refused():
-    optimizer = optimizers.AdamW(weight_decay_exclusions=["bias"])
-    with pytest.raises(ValueError, match="must hold regular expressions"):
-        optimizer.exclude_from_weight_decay(var_names=["(bias"])
-    assert optimizer.weight_decay_exclusions == ("bias",)
