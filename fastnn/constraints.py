@@ -100,7 +100,9 @@ class _Norm(Constraint):
         """`w` with its norms in the range."""
         array = np.asarray(w)
         low, high, rate = self.norm
-        norms = np.sqrt(np.sum(np.square(array), axis=self._axes(array.ndim), keepdims=True))
+        axes = self._axes(array.ndim)
+        largest = np.max(np.abs(array), axis=axes, keepdims=True, initial=EPSILON)  # in units of which all have squares
+        norms = largest * np.sqrt(np.sum(np.square(array / largest), axis=axes, keepdims=True))
         desired = rate * np.clip(norms, low, high) + (1 - rate) * norms
         return np.asarray(array * (desired / (EPSILON + norms)))
 

@@ -311,5 +311,12 @@ class CosineSimilarity(Loss):
     name, code = "cosine_similarity", 18
 
     def _rows(self, t: npt.NDArray[Any], y: Rows) -> Rows:
-        norms = [np.maximum(np.linalg.norm(rows, axis=1), EPSILON) for rows in (t, y)]
+        units = [
+            np.maximum(abs(rows).max(axis=1, keepdims=True), EPSILON) for rows in (t, y)
+        ]  # their squares are in range
+        t, y = t / units[0], y / units[1]
+        norms = [
+            np.maximum(np.linalg.norm(rows, axis=1), EPSILON / unit[:, 0])
+            for rows, unit in zip((t, y), units, strict=True)
+        ]
         return -(t * y).sum(axis=1) / (norms[0] * norms[1])
