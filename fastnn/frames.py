@@ -212,11 +212,21 @@ TEXT_IN_Y = (
 )
 
 
-def real_array(values: Any, name: str, text: str = TEXT_IN_X) -> Array:
+def row_pieces(array: Array, numbers: int = 2**20) -> Iterator[tuple[int, Array]]:
+    """Some rows after the other, about so many `numbers` of them, each time with the number of the first row.
+
+    What looks at an array in pieces needs no memory for another one, such as a converted copy of a large file.
+    """
+    step = max(1, numbers // max(1, array[:1].size))
+    for first in range(0, len(array), step):
+        yield first, array[first : first + step]
+
+
+def real_array(values: Any, name: str, text: str = TEXT_IN_X, *, missing: bool = False) -> Array:
     """An ndarray of a real kind, or one sentence on what `values` is instead.
 
     Objects become float64 where all of them are numbers, and so do the missing values of a column that has a dtype for
-    its values (NaN), such as one of nullable bools.
+    its values (NaN), such as one of nullable bools; with `missing` they do everywhere.
 
     Parameters
     ----------
@@ -225,6 +235,8 @@ def real_array(values: Any, name: str, text: str = TEXT_IN_X) -> Array:
         The argument's name, for messages.
     text : str
         What to do with text, for the message.
+    missing : bool, default False
+        Whether None, and what pandas has in its place, is NaN among any objects.
     """
     if type(values) is np.ndarray and values.dtype.kind in REAL:  # a row to predict takes microseconds
         return values
@@ -236,9 +248,9 @@ def real_array(values: Any, name: str, text: str = TEXT_IN_X) -> Array:
     if array is not None and array.dtype.kind in REAL:
         return array
     if array is None or framed:
-        return _column_by_column(values, name, text)
+        return _column_by_column(values, name, text, missing)
     if array.dtype.kind in "OUST":
-        return _real_objects(array, values, name, text)
+        return _real_objects(array, values, name, text, missing)
     if array.dtype.names:
         raise TypeError(
             f"{name} must hold real numbers, got a structured array: make columns of its fields, as with "
@@ -265,11 +277,11 @@ def _is_plain(frame: Any, name: str) -> bool:
     return True
 
 
-def _column_by_column(frame: Any, name: str, text: str) -> Array:
+def _column_by_column(frame: Any, name: str, text: str, missing: bool) -> Array:
     """The columns of a frame, side by side."""
     arrays = []
     for it, values in columns(frame, name):
-        array = real_array(values, it, text)
+        array = real_array(values, it, text, missing=missing)
         if array.ndim != 1:
             raise ValueError(
                 f"{it} must hold one number a row, got rows of shape {array.shape[1:]}: make columns of them, or give "
@@ -279,13 +291,13 @@ def _column_by_column(frame: Any, name: str, text: str) -> Array:
     return np.column_stack(arrays)
 
 
-def _real_objects(array: Array, values: Any, name: str, text: str) -> Array:
+def _real_objects(array: Array, values: Any, name: str, text: str, missing: bool) -> Array:
     """The array as float64, or one sentence on the first object of it that is no number."""
     if array.dtype.kind != "O" and isinstance(values, (list, tuple)):  # NumPy makes text of numbers beside text
         array = np.asarray(values, object)
     objects = array.ravel().tolist()
     dtype = getattr(values, "dtype", getattr(values, "type", array.dtype))
-    if not isinstance(dtype, np.dtype):  # a column whose dtype (Arrow's type) allows for nulls
+    if missing or not isinstance(dtype, np.dtype):  # a column whose dtype (Arrow's type) allows for nulls
         objects = [np.nan if is_null(value) else value for value in objects]
     numbers = {kind for kind in set(map(type, objects)) if issubclass(kind, (Real, Decimal, np.bool_))}
     at = next((at for at, value in enumerate(objects) if type(value) not in numbers), None)

@@ -54,6 +54,14 @@ class Layout(NamedTuple):
     names: list[str]
     metrics: list[tuple[metrics.Metric, slice]]
 
+    def merged(self, sums: npt.NDArray[np.float64], more: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """The sums of both, of which the first may be one 0 for those of no rows."""
+        total = sums + more
+        if len(sums) == len(more):
+            for metric, state in self.metrics:
+                total[state] = metric.merged(sums[state], more[state])
+        return total
+
     def logs(self, sums: npt.NDArray[np.float64], rows: int) -> dict[str, float]:
         """The losses and the metrics of `rows` rows."""
         values = [metric.value(sums[state]) for metric, state in self.metrics]

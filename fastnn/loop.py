@@ -65,7 +65,7 @@ class Totals:
         """Count what the engine returned for a chunk."""
         if self.first_nonfinite < 0 <= first_nonfinite:
             self.first_nonfinite = self.steps + first_nonfinite
-        self.sums = self.sums + sums
+        self.sums = self._layout.merged(self.sums, sums)
         self.rows += chunk.rows
         self.steps += chunk.steps
 
@@ -80,7 +80,9 @@ class Totals:
 
         def progress(steps_done: int, sums: Array) -> None:
             rows = self.rows + max(1, min(steps_done * chunk.batch, chunk.rows))
-            reporter.update(self.steps + steps_done, lambda: self._layout.logs(self.sums + sums, rows))
+            reporter.update(
+                self.steps + steps_done, lambda: self._layout.logs(self._layout.merged(self.sums, sums), rows)
+            )
 
         return progress
 

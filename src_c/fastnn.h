@@ -54,7 +54,8 @@ typedef enum {
     FNN_OP_GLU = 14,    /* y = a f(b), x = (a, b); f is the activation, which is not applied to y */
 } fnn_op_code;
 
-/* The factor of a column: `scale`; 1 / sqrt(variance + epsilon); 1 / d or d, d = max(sqrt(variance), epsilon). */
+/* The factor of a column: `scale`; 1 / sqrt(variance + epsilon); 1 / d or d, d = max(sqrt(variance), epsilon), or 1
+ * where the variance is 0. */
 typedef enum { FNN_SCALE = 0, FNN_DIVIDE_BY_ROOT = 1, FNN_DIVIDE = 2, FNN_MULTIPLY = 3 } fnn_column_rule;
 
 /* What FNN_OP_ENCODE makes of categories; see categories.inc. */
@@ -494,6 +495,7 @@ int fnn_wants_unit(const fnn_model *model);
 size_t fnn_workspace_bytes(const fnn_model *model, size_t batch, int threads); /* for fnn_train; 64-byte aligned */
 size_t fnn_scratch_bytes(const fnn_model *model, size_t rows, int threads);    /* for fnn_infer of up to so many rows */
 size_t fnn_tile_sums(const fnn_model *model);                                  /* doubles of run->tile_sums */
+void fnn_add_sums(const fnn_model *model, double *sums, const double *more); /* those of more rows to those of a run */
 /* Inputs and outputs from which, with batches of so many rows, training takes a kernel of fewer than FNN_LARGE_SIZE
  * elements as a large one; SIZE_MAX where there are none. The bits of a step depend on it: it knows no threads. */
 size_t fnn_large_side(const fnn_model *model, size_t batch);

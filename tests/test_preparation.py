@@ -369,7 +369,7 @@ BAD = {
     "no data": (lambda: layers.Discretization(num_bins=2).adapt([]), ValueError, "at least one number"),
     "inf": (lambda: layers.Discretization(num_bins=2).adapt([np.inf]), ValueError, "only finite"),
     "hole": (lambda: layers.Normalization().adapt([[1.0, 2.0], [3.0, np.nan]]), ValueError,
-             r"row 1 holds nan in column 1, .* leave such rows out, or fill them first, as with numpy.nanmean"),
+             r"row 1 holds nan in column 1, .* leave such rows out, or fill them first, with an Impute"),
     "names": (lambda: layers.Normalization().adapt([["a"]]), TypeError, "data must hold real numbers, got text"),
     "idf": (lambda: layers.StringLookup(output_mode="tf_idf"), ValueError, "output_mode 'tf_idf' is unknown"),
     "path": (lambda: layers.StringLookup(vocabulary="words.txt"), TypeError, "must be a list of tokens, got str"),

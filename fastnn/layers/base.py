@@ -138,6 +138,13 @@ def check_width(name: str, value: Any) -> int:
     return int(value)
 
 
+def check_axis(axis: Any) -> None:
+    """Raise unless `axis`, which may be a list of one as in Keras's configurations, is that of the features."""
+    given = axis[0] if isinstance(axis, (list, tuple)) and len(axis) == 1 else axis
+    if isinstance(given, (bool, float)) or given not in (-1, 1):
+        raise ValueError(f"axis must be -1 or 1, the features of a row, got {axis!r}")
+
+
 def axes_of(shape: Any, argument: str) -> tuple[int, ...]:
     """The axes of an input shape: ``(features,)``, ``features``, or several, which a Flatten makes one."""
     axes = tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
@@ -263,6 +270,7 @@ class Layer(Description):
     prepares = False  # whether it reads raw data, before the engine: see Lookup.prepare
     reads_raw = False  # whether its own layers may read raw data
     idle = False  # whether it does no more than prepare the data or pass them on
+    takes_missing = False  # whether a NaN in its input is a missing value
     takes_axes = False  # whether rows may have several axes, which it changes
     keeps_axes = False  # whether rows may have several axes, which it leaves as they are
     learning_rate_multiplier = Setting()
@@ -421,6 +429,10 @@ class Layer(Description):
 
     def check_rows(self, rows: npt.NDArray[Any], name: str, first: int = 0) -> None:
         """Raise where dense rows of x, counted from `first`, are not what this layer, the first to get them, needs."""
+
+    def missing_columns(self, inputs: int) -> Any:
+        """Whether a NaN is a missing value, in all of its input or (an array of bool) by column."""
+        return self.takes_missing
 
     def prepare(self, values: Any, name: str) -> npt.NDArray[Any]:
         """Numbers of the raw data that a layer which `prepares` gets."""

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from fastnn._registry import nearest_names
-from fastnn.frames import real_array
+from fastnn.frames import real_array, row_pieces
 from fastnn.layers._op import ENCODINGS, OP_DISCRETIZE, OP_ENCODE, Op
 from fastnn.layers.base import Layer, check_width
 
 LARGEST = 2**24  # float32 holds every whole number up to it
-PIECE = 2**20  # numbers that are sorted at a time: some hundredths of a second
-MANY_RANKS = 2**12  # from which on sorting all is less work than a search for each
-INFINITY = 0x7F800000  # the bits of the float32 number
+PIECE = 2**20  # numbers that adapt sorts in memory
+RANKS = 4096  # numbers that it finds among more without that
 
 
 def check_output_mode(value: Any, *, whole_numbers: bool) -> str:
@@ -181,7 +180,7 @@ class Discretization(Layer):
         Parameters
         ----------
         data : array-like
-            Finite numbers, at least one; all of them count as one column.
+            Finite numbers, at least one; all of them count as one column. It is read some rows at a time.
 
         Raises
         ------
@@ -197,11 +196,11 @@ class Discretization(Layer):
             raise ValueError(f"{self._called} was given its bin_boundaries: adapt() would have no effect")
         if self._built:
             raise ValueError(f"{self._called} belongs to a model that is built: call adapt before")
-        values = real_array(data, "data").reshape(-1)
-        pieces = [np.sort(values[k : k + PIECE].astype(np.float32)) for k in range(0, values.size, PIECE)]
-        if not pieces or not all(np.isfinite(piece[[0, -1]]).all() for piece in pieces):  # NaN is sorted to the end
+        array = np.atleast_1d(real_array(data, "data"))
+        finite = all(np.isfinite(piece.astype(np.float32)).all() for _, piece in row_pieces(array))
+        if not array.size or not finite:
             raise ValueError("data must hold at least one number, and only finite ones")
-        vars(self)["bin_boundaries"] = _quantiles(pieces, self.num_bins, self.epsilon)
+        vars(self)["bin_boundaries"] = _quantiles(array, self.num_bins, self.epsilon)
 
     def build(self, inputs: int) -> int:
         """As many outputs as inputs, or the columns of the bins."""
@@ -245,34 +244,44 @@ def _compressed(
     return np.interp(wanted, shares, values).astype(np.float32), np.diff(reached, prepend=0).astype(np.float32)
 
 
-def _from_order(keys: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-    """The float32 numbers of whole ones in the same order: their bits, turned over below zero."""
-    bits = keys.astype(np.int32)
-    return np.where(bits < 0, bits ^ 0x7FFFFFFF, bits).view(np.float32) + np.float32(0)  # no -0
+def _ordered(array: npt.NDArray[Any]) -> Iterator[npt.NDArray[np.uint64]]:
+    """The numbers of an array, piece by piece, as the bits of a float32 that are in the order of the numbers."""
+    for _, piece in row_pieces(array):
+        bits = piece.astype(np.float32).reshape(-1).view(np.uint32)
+        yield np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31)).astype(np.uint64)
 
 
-def _at_ranks(pieces: Sequence[npt.NDArray[np.float32]], ranks: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-    """The numbers at these places (from 0 on) of all pieces in one order; each piece rises.
+def _in_order(array: npt.NDArray[Any], ranks: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    """The numbers of an array that have these ranks, from 0 on in rising order: ``sort(array)[ranks]`` in float32.
 
-    The least number that more than `rank` are not above is searched for by halves, so that nothing is sorted for long:
-    Ctrl-C is looked at between two pieces.
+    Three looks at the array find the bits of each, the upper ones first, where a sorted copy of it would not fit: each
+    look counts what next bits follow those that are known.
     """
-    if len(pieces) == 1 or len(ranks) > MANY_RANKS:
-        return np.sort(np.concatenate(pieces))[ranks]
-    low, high = np.full(len(ranks), -1 - INFINITY), np.full(len(ranks), INFINITY)
-    while (low < high).any():
-        middle = (low + high) // 2
-        limits = _from_order(middle)
-        enough = sum(np.searchsorted(piece, limits, side="right") for piece in pieces) > ranks
-        low, high = np.where(enough, low, middle + 1), np.where(enough, middle, high)
-    return _from_order(low)
+    known, left = np.zeros(len(ranks), np.uint64), ranks.copy()
+    for width, shift in ((11, 21), (11, 10), (10, 0)):
+        begun, place = np.unique(known, return_inverse=True)
+        counts = np.zeros((len(begun), 2**width), np.int64)
+        for bits in _ordered(array):
+            beginning = bits >> np.uint64(shift + width)
+            following = (bits >> np.uint64(shift)) & np.uint64(2**width - 1)
+            at = np.minimum(np.searchsorted(begun, beginning), len(begun) - 1)
+            there = begun[at] == beginning
+            found = at[there] * 2**width + following[there].astype(np.int64)
+            counts += np.bincount(found, minlength=counts.size).reshape(counts.shape)
+        ends = counts.cumsum(axis=1)
+        following = np.array([np.searchsorted(ends[k], rank, "right") for k, rank in zip(place, left, strict=True)])
+        left -= ends[place, following] - counts[place, following]
+        known = known << np.uint64(width) | following.astype(np.uint64)
+    bits = known.astype(np.uint32)
+    return np.where(bits >> 31, bits & np.uint32(0x7FFFFFFF), ~bits).view(np.float32)
 
 
-def _quantiles(pieces: Sequence[npt.NDArray[np.float32]], bins: int, epsilon: float) -> list[float]:
-    """The inner boundaries of `bins` bins for the numbers of all pieces, each of which rises."""
-    count = sum(len(piece) for piece in pieces)
-    step = max(count * epsilon, 1.0)
-    chosen = _at_ranks(pieces, np.arange(math.floor(step - 1), count, math.floor(step)))
+def _quantiles(array: npt.NDArray[Any], bins: int, epsilon: float) -> list[float]:
+    """The inner boundaries of `bins` bins."""
+    step = max(array.size * epsilon, 1.0)
+    ranks = np.arange(math.floor(step - 1), array.size, math.floor(step))
+    few = array.size <= PIECE or len(ranks) > RANKS
+    chosen = np.sort(array.astype(np.float32), axis=None)[ranks] if few else _in_order(array, ranks)
     weights = np.full(len(chosen), step, np.float32)
     bounds, _ = _compressed(*_compressed(chosen, weights, epsilon), 1.0 / bins)
     return [float(bound) for bound in bounds[:-1]]

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn._settings import count, flag
-from fastnn.frames import as_array, column_names, columns, is_frame, is_null
+from fastnn.frames import as_array, column_names, columns, is_frame, is_null, row_pieces
 from fastnn.layers._op import ENCODINGS, Op
 from fastnn.layers.base import Layer, NotYetError, check_width
 from fastnn.layers.categories import LARGEST, check_output_mode, encode_op, encoded_width
@@ -83,8 +83,11 @@ class Lookup(Layer):
         """Make ready to find these tokens."""
         raise NotImplementedError
 
-    def _tokens_in(self, array: npt.NDArray[Any], name: str) -> Any:
-        """The tokens of an array of two axes, row by row: a list of text, or an array of numbers."""
+    def _tokens_in(self, array: npt.NDArray[Any], name: str, first: int = 0) -> Any:
+        """The tokens of an array of two axes, row by row: a list of text, or an array of numbers.
+
+        `first` is the number of its first row, for messages.
+        """
         raise NotImplementedError
 
     def _find(self, tokens: Any) -> Indices:
@@ -188,7 +191,8 @@ class Lookup(Layer):
         Parameters
         ----------
         data : array-like, shape (rows,) or (rows, columns)
-            At least one token. Of tokens that are as frequent the last one by value comes first, as in Keras.
+            At least one token. Of tokens that are as frequent the last one by value comes first, as in Keras. An array
+            is read some rows at a time, so that it may be a file that is larger than memory (numpy.memmap).
 
         Raises
         ------
@@ -198,8 +202,14 @@ class Lookup(Layer):
         if self._given:
             raise ValueError(f"{self._called} was given its vocabulary: adapt() would have no effect")
         self._may_change("adapt")
-        tokens, _ = self._flat(data, "data")
-        counts: Counter[Hashable] = Counter(tokens if isinstance(tokens, list) else tokens.tolist())
+        counts: Counter[Hashable] = Counter()
+        if isinstance(data, np.ndarray):
+            pieces = row_pieces(as_columns(data, "data"))
+            parts = (self._tokens_in(piece, "data", first) for first, piece in pieces)
+        else:
+            parts = (tokens for tokens in self._flat(data, "data")[:1])
+        for tokens in parts:
+            counts.update(tokens if isinstance(tokens, list) else tokens.tolist())
         for special in (self.mask_token, self.oov_token):
             counts.pop(special, None)
         ranked = sorted(counts.items(), key=lambda item: (item[1], _bytes(item[0])), reverse=True)
@@ -406,7 +416,7 @@ class StringLookup(Lookup):
     def _index(self, tokens: list[str]) -> None:
         self._places = {token: place for place, token in enumerate(tokens)}
 
-    def _tokens_in(self, array: npt.NDArray[Any], name: str) -> list[str]:
+    def _tokens_in(self, array: npt.NDArray[Any], name: str, first: int = 0) -> list[str]:
         if array.dtype.kind not in "OSUT":
             hint = "; for whole numbers there is IntegerLookup" if array.dtype.kind in "iu" else ""
             raise TypeError(f"{name} must hold text for {self._called}, got dtype {array.dtype}{hint}")
@@ -414,7 +424,7 @@ class StringLookup(Lookup):
         for at, token in enumerate(tokens):
             if not isinstance(token, str):
                 if not isinstance(token, bytes):
-                    row, hint = at // array.shape[1], _instead_of_text(token)
+                    row, hint = first + at // array.shape[1], _instead_of_text(token)
                     raise TypeError(f"{name} must hold text for {self._called}, but row {row} holds {token!r}{hint}")
                 tokens[at] = self._decoded(token, name)
         return tokens
@@ -503,7 +513,7 @@ class IntegerLookup(Lookup):
         self._order = np.argsort(array)
         self._sorted = array[self._order]
 
-    def _tokens_in(self, array: npt.NDArray[Any], name: str) -> Indices:
+    def _tokens_in(self, array: npt.NDArray[Any], name: str, first: int = 0) -> Indices:
         if array.dtype.kind == "O":
             array = self._of_objects(array, name)
         if array.dtype.kind == "f":
@@ -513,7 +523,7 @@ class IntegerLookup(Lookup):
                 value = array[row, column]
                 hint = ": fill it first, as with fillna(-1)" if np.isnan(value) else ""
                 raise ValueError(
-                    f"{name} must hold whole numbers for {self._called}, but row {row} holds {value:g}{hint}"
+                    f"{name} must hold whole numbers for {self._called}, but row {first + row} holds {value:g}{hint}"
                 )
         elif array.dtype.kind not in "iub":
             hint = "; for text there is StringLookup" if array.dtype.kind in "OUST" else ""

@@ -9,7 +9,7 @@ from fastnn._settings import flag, number
 from fastnn.constraints import Constraint
 from fastnn.initializers import Initializer
 from fastnn.layers._op import OP_BATCH_NORMALIZATION, OP_LAYER_NORMALIZATION, Op
-from fastnn.layers.base import Layer
+from fastnn.layers.base import Layer, check_axis
 from fastnn.regularizers import Regularizer
 
 
@@ -18,8 +18,11 @@ class _Scaled(Layer):
 
     takes_activity_regularizer = True
 
-    def __init__(self, epsilon: Any, name: str | None, dtype: Any, input_shape: Any, activity_regularizer: Any) -> None:
+    def __init__(
+        self, axis: Any, epsilon: Any, name: str | None, dtype: Any, input_shape: Any, activity_regularizer: Any
+    ) -> None:
         super().__init__(name, dtype, input_shape, activity_regularizer)
+        check_axis(axis)
         self.epsilon = number("epsilon", epsilon, 0)
         self.center = self.scale = True
         self.gamma_initializer: Initializer = initializers.get("ones", "gamma_initializer")
@@ -65,8 +68,10 @@ class LayerNormalization(_Scaled):
 
     Parameters
     ----------
+    axis : int, default -1
+        The features; the only axis of a row there is.
     epsilon : float, default 1e-3
-        Added to the variance.
+        Added to the variance. (In PyTorch 1e-5.)
     center : bool, default True
         Whether there is a beta, of shape (features,).
     scale : bool, default True
@@ -95,6 +100,7 @@ class LayerNormalization(_Scaled):
 
     def __init__(
         self,
+        axis: int = -1,
         epsilon: float = 1e-3,
         center: bool = True,
         scale: bool = True,
@@ -109,7 +115,7 @@ class LayerNormalization(_Scaled):
         input_shape: Any = None,
         activity_regularizer: Any = None,
     ) -> None:
-        super().__init__(epsilon, name, dtype, input_shape, activity_regularizer)
+        super().__init__(axis, epsilon, name, dtype, input_shape, activity_regularizer)
         self._set(center, scale, gamma_initializer, beta_initializer)
         self._set_penalties(
             beta_regularizer=beta_regularizer,
@@ -130,6 +136,8 @@ class RMSNormalization(_Scaled):
 
     Parameters
     ----------
+    axis : int, default -1
+        The features; the only axis of a row there is.
     epsilon : float, default 1e-6
         Added to the mean square.
     name : str, optional
@@ -151,13 +159,14 @@ class RMSNormalization(_Scaled):
 
     def __init__(
         self,
+        axis: int = -1,
         epsilon: float = 1e-6,
         name: str | None = None,
         dtype: Any = None,
         input_shape: Any = None,
         activity_regularizer: Any = None,
     ) -> None:
-        super().__init__(epsilon, name, dtype, input_shape, activity_regularizer)
+        super().__init__(axis, epsilon, name, dtype, input_shape, activity_regularizer)
         self.center = False
 
     def lower(self, offsets: dict[str, int]) -> list[Op]:
@@ -178,6 +187,8 @@ class BatchNormalization(_Scaled):
 
     Parameters
     ----------
+    axis : int, default -1
+        The features; the only axis of a row there is.
     momentum : float, default 0.99
     epsilon : float, default 1e-3
         Added to the variance.
@@ -211,6 +222,7 @@ class BatchNormalization(_Scaled):
 
     def __init__(
         self,
+        axis: int = -1,
         momentum: float = 0.99,
         epsilon: float = 1e-3,
         center: bool = True,
@@ -228,7 +240,7 @@ class BatchNormalization(_Scaled):
         input_shape: Any = None,
         activity_regularizer: Any = None,
     ) -> None:
-        super().__init__(epsilon, name, dtype, input_shape, activity_regularizer)
+        super().__init__(axis, epsilon, name, dtype, input_shape, activity_regularizer)
         self.momentum = number("momentum", momentum, 0, 1)
         self._set(center, scale, gamma_initializer, beta_initializer)
         self._set_penalties(

@@ -8,12 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn._settings import flag, number
-from fastnn.frames import real_array
+from fastnn.frames import real_array, row_pieces
 from fastnn.initializers import Initializer
 from fastnn.layers._op import OP_COLUMNS, RULE_DIVIDE, RULE_MULTIPLY, RULE_SCALE, Op
-from fastnn.layers.base import Layer
+from fastnn.layers.base import Layer, check_axis
 
-SMALLEST_DEVIATION = 1e-7  # Keras's: what a column of equal numbers is divided by
+SMALLEST_DEVIATION = 1e-7  # Keras's: what a column is divided by at least
 
 
 class Values(Initializer):
@@ -38,6 +38,33 @@ def _statistic(name: str, values: Any) -> npt.NDArray[np.float64]:
     return array
 
 
+def _moments(array: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """The mean and the (biased) variance of each column of finite numbers.
+
+    Numbers are counted from those of the first row of a piece, so that what is large beside its differences loses no
+    digits and equal numbers have variance 0. Pieces are merged as Chan, Golub and LeVeque do (1983).
+    """
+    mean = squares = np.zeros(array.shape[1])
+    for first, piece in row_pieces(array):
+        wide = piece.astype(np.float64)
+        finite = np.isfinite(wide)
+        if not finite.all():
+            row, column = np.argwhere(~finite)[0]
+            raise ValueError(
+                f"data must be finite, but row {first + row} holds {wide[row, column]} in column {column}, which would "
+                f"make all of the column NaN: leave such rows out, or fill them first, with an Impute layer before "
+                f"this one, which is then adapted to what that gives"
+            )
+        origin = wide[0].copy()
+        wide -= origin
+        center = wide.mean(axis=0)
+        apart, rows = origin + center - mean, len(wide)
+        wide -= center
+        squares = squares + (wide * wide).sum(axis=0) + apart**2 * (first * rows / (first + rows))
+        mean = mean + apart * (rows / (first + rows)) if first else origin + center
+    return mean, squares / len(array)
+
+
 class Normalization(Layer):
     """y = (x - mean) / deviation, column by column, with the statistics of data seen before: :meth:`adapt`.
 
@@ -57,6 +84,12 @@ class Normalization(Layer):
     ----------
     mean, variance : ndarray of shape (1, features), or None
         What it computes with; of a layer that has not been built in float64, None before :meth:`adapt`.
+
+    Notes
+    -----
+    The deviation of a column that is always the same, of variance 0, counts as 1, as in scikit-learn: such a column
+    becomes 0, and later changes of it are passed on as they are. (Keras divides them by 1e-7.) Else it is at least
+    1e-7, as in Keras.
 
     Examples
     --------
@@ -82,8 +115,7 @@ class Normalization(Layer):
         input_shape: Any = None,
     ) -> None:
         super().__init__(name, dtype, input_shape)
-        if axis not in (-1, 1):
-            raise ValueError(f"axis must be -1 or 1, the features of a row, got {axis!r}")
+        check_axis(axis)
         if (mean is None) != (variance is None):
             missing = "variance" if variance is None else "mean"
             raise ValueError(f"{missing} is missing: give both mean and variance, or neither and call adapt")
@@ -121,7 +153,8 @@ class Normalization(Layer):
         Parameters
         ----------
         data : array-like, shape (rows, features), or (rows,) of one feature
-            At least one row of finite numbers. (In Keras a NaN makes its whole column NaN.)
+            At least one row of finite numbers. (In Keras a NaN makes its whole column NaN.) It is read some rows at a
+            time, so that it may be a file that is larger than memory (numpy.memmap).
 
         Raises
         ------
@@ -136,15 +169,12 @@ class Normalization(Layer):
             raise ValueError(f"data must have shape (rows, features) and at least one row, got {array.shape}")
         if self._features and array.shape[1] != self._features:
             raise ValueError(f"data must have {self._features} features a row, got {array.shape[1]}")
-        wide = array.astype(np.float64)
-        finite = np.isfinite(wide)
-        if not finite.all():
-            row, column = np.argwhere(~finite)[0]
-            raise ValueError(
-                f"data must be finite, but row {row} holds {wide[row, column]} in column {column}, which would make "
-                f"all of the column NaN: leave such rows out, or fill them first, as with numpy.nanmean(data, axis=0)"
-            )
-        self._mean, self._variance, self._adapted = wide.mean(axis=0), wide.var(axis=0), True
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean, variance = _moments(array)
+        if not np.isfinite(variance).all():
+            column = int(np.argmin(np.isfinite(variance)))
+            raise ValueError(f"data must have variances within float64's range: scale column {column} down first")
+        self._mean, self._variance, self._adapted = mean, variance, True
         if self._built:
             self._weight("mean")[...] = self._mean
             self._weight("variance")[...] = self._variance

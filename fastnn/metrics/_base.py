@@ -110,7 +110,7 @@ class Metric(Description, Configured):
         grown = self._update(t, y, np.ones(len(y)) if w is None else w)
         if self._state is not None and self._state.shape != grown.shape:
             raise ValueError(f"y_pred has another number of outputs than before: got {y.shape[1]}; call reset_state")
-        self._state = grown if self._state is None else self._state + grown
+        self._state = grown if self._state is None else self.merged(self._state, grown)
 
     def _targets_for(self, t: Array, y: Array) -> Array:
         labels = self.targets == LABELS or (self.targets == EITHER and t.size == len(y) and y.shape[1] > 1)
@@ -133,6 +133,10 @@ class Metric(Description, Configured):
     def _update(self, t: Array, y: Array, w: State) -> State:
         """What the numbers grow by: the formula of what the engine does."""
         raise NotImplementedError
+
+    def merged(self, state: State, more: State) -> State:
+        """The numbers of rows that were counted apart, as ones."""
+        return state + more
 
     def value(self, state: State) -> Value:
         """The metric from its numbers."""

@@ -10,7 +10,7 @@ import numpy as np
 from fastnn import losses
 from fastnn._head import LABELS, Measure
 from fastnn._settings import number
-from fastnn.metrics._base import Array, Metric, State
+from fastnn.metrics._base import Array, Metric, State, ratio
 
 
 class MeanMetric(Metric):
@@ -555,23 +555,34 @@ class R2Score(Metric):
         self.class_aggregation, self.num_regressors = class_aggregation, int(num_regressors)
 
     def _update(self, t: Array, y: Array, w: State) -> State:
-        t, error = t.astype(np.float64), y.astype(np.float64) - t
-        sums = np.stack([w @ t, w @ (t * t), w @ (error * error)], axis=1)
+        first, t, y = (a.astype(np.float64) for a in (t[:1].sum(axis=0), t, y))
+        apart, error = t - first, y - t  # what is large beside its differences loses no digits so
+        mean = ratio(w @ apart, w.sum())
+        sums = np.stack([first, mean, w @ (apart - mean) ** 2, w @ (error * error)], axis=1)
         return np.r_[sums.reshape(-1), w.sum(), len(y)]
 
+    def merged(self, state: State, more: State) -> State:
+        """The means by their weights; the sums of squares about them grow by how far those lie apart."""
+        if not state[-1] or not more[-1]:
+            return state if state[-1] else more
+        both, old, new = state + more, state[:-2].reshape(-1, 4), more[:-2].reshape(-1, 4)
+        apart, share = new[:, 0] - old[:, 0] + (new[:, 1] - old[:, 1]), float(ratio(more[-2], both[-2]))
+        columns = both[:-2].reshape(-1, 4)
+        columns[:, 0] = old[:, 0]
+        columns[:, 1] = old[:, 1] + share * apart
+        columns[:, 2] += state[-2] * share * apart**2
+        return both
+
     def value(self, state: State) -> Any:
-        """The score; 0 for an output whose targets are all the same, unless it is always right."""
+        """The score; of an output whose targets are all the same 1 where it always meets them, else 0."""
         if not state[-2]:
             return 0.0
-        total, squares, errors = state[:-2].reshape(-1, 3).T
-        variation = squares - total * total / state[-2]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            scores = 1 - errors / variation
-        scores[np.isinf(scores)] = 0
-        if self.class_aggregation == "uniform_average":
-            score: Any = scores.mean()
-        elif self.class_aggregation is None:
-            score = scores
+        _, _, variation, errors = state[:-2].reshape(-1, 4).T
+        scores = np.where(variation == 0, errors == 0, 1 - ratio(errors, variation))
+        if self.class_aggregation is None:
+            score: Any = scores
+        elif self.class_aggregation == "uniform_average" or not variation.any():
+            score = scores.mean()
         else:
             score = (variation * scores).sum() / variation.sum()
         left = state[-1] - self.num_regressors - 1
