@@ -146,7 +146,7 @@ AREAS: dict[str, tuple[Row, ...]] = {
             "the model's: `model.apply_gradients()`, after `forward` and `backward`",
         ),
         Row(
-            "variables load_own_variables save_own_variables set_weights get_weights weights",
+            "load_own_variables save_own_variables set_weights get_weights weights",
             "`fastnn.Sequential.save`",
             "the model's file holds the optimizer's state",
         ),

@@ -61,28 +61,45 @@ class Initializer(Description, Configured):
         return {"seed": self.seed} if self.random else {}
 
 
+def _finite(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """An array of finite numbers as float64, or an error."""
+    if values.dtype.kind not in "fiu":
+        raise TypeError(f"value must be a number or an array of numbers, got dtype {values.dtype}")
+    if not np.isfinite(values).all():
+        raise ValueError("value must hold finite numbers alone")
+    return values.astype(np.float64)
+
+
 class Constant(Initializer):
-    """Every element is `value` (default 0).
+    """Every element is `value` (default 0), or the elements are those of an array.
 
     Parameters
     ----------
-    value : float, default 0
+    value : float or array-like, default 0
+        Finite numbers; an array has the shape of the parameter, or one that broadcasts to it.
 
     Examples
     --------
     >>> import fastnn
     >>> fastnn.initializers.Constant(0.5)((2,))
     array([0.5, 0.5], dtype=float32)
+    >>> fastnn.layers.Dense(2, bias_initializer=fastnn.initializers.Constant([0.1, 0.9])).bias_initializer.value
+    [0.1, 0.9]
     """
 
     random = False
 
-    def __init__(self, value: float = 0.0) -> None:
+    def __init__(self, value: Any = 0.0) -> None:
         super().__init__()
-        self.value = number("value", value, -math.inf)
+        array = np.asarray(value)
+        self.value: Any = _finite(array).tolist() if array.ndim else number("value", value, -math.inf)
 
     def _draw(self, shape: tuple[int, ...], generator: Any) -> npt.NDArray[np.float64]:
-        return np.full(shape, self.value)
+        values = np.asarray(self.value, np.float64)
+        try:
+            return np.array(np.broadcast_to(values, shape))
+        except ValueError:
+            raise ValueError(f"value of Constant has shape {values.shape}, the parameter {shape}") from None
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

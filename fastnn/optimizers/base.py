@@ -274,6 +274,14 @@ class Optimizer(Description):
         steps = 0 if self._engine is None else int(self._engine.iterations)
         return steps // (self.gradient_accumulation_steps or 1)
 
+    @property
+    def variables(self) -> list[npt.NDArray[Any]]:
+        """Views of its state, an array for each of :attr:`slots` with all parameters one after the other.
+
+        None before it is compiled into a model.
+        """
+        return [] if self._engine is None else list(self._engine.slots)
+
     # ---- weight decay and averages ----
 
     def exclude_from_weight_decay(self, var_list: Any = None, var_names: Iterable[str] | None = None) -> None:
