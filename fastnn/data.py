@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -13,6 +13,7 @@ from fastnn import sparse
 from fastnn._engine import all_finite
 from fastnn._head import LABELS
 from fastnn._registry import nearest_names
+from fastnn._warnings import warn
 from fastnn.frames import (
     TEXT_IN_Y,
     RowAxes,
@@ -151,14 +152,15 @@ def _as_rows(array: Array, dtype: str, *, defer: bool = False) -> Any:
         return _copied(array, dtype)
 
 
-def _not_finite(name: str, row: int, dtype: Any) -> ValueError:
+def _not_finite(name: str, row: int, dtype: Any, *, missing: bool = False) -> ValueError:
+    needed, nan = ("finite or, where missing, NaN", "") if missing else ("finite", "a NaN, ")
     return ValueError(
-        f"{name} must be finite, but row {row} holds a NaN, an infinity or a number beyond {dtype}'s range; "
+        f"{name} must be {needed}, but row {row} holds {nan}an infinity or a number beyond {dtype}'s range; "
         f"clean the data, or pass check_finite=False"
     )
 
 
-def require_finite(rows: Any, name: str, first: int = 0, source: Any = None) -> None:
+def require_finite(rows: Any, name: str, first: int = 0, source: Any = None, missing: Any = False) -> None:
     """Raise ValueError where rows, as :func:`inputs` gives them, hold a NaN or an infinity.
 
     Parameters
@@ -170,6 +172,8 @@ def require_finite(rows: Any, name: str, first: int = 0, source: Any = None) -> 
         The number that the first of the rows has in the argument.
     source : optional
         What they were made of: the columns of a frame have names.
+    missing : bool or ndarray of bool, shape (features,), default False
+        Where a NaN is a missing value, which is no fault.
     """
     if isinstance(rows, SparseRows):
         begin, end = rows.starts[0], rows.starts[-1]
@@ -180,8 +184,12 @@ def require_finite(rows: Any, name: str, first: int = 0, source: Any = None) -> 
         return
     for start, array in looked_at(rows):
         if not all_finite(array):
-            row, place = np.argwhere(~np.isfinite(array))[0]
-            raise _not_finite(called(source, name, place), first + start + int(row), array.dtype)
+            wrong = np.argwhere(~np.isfinite(array) & ~(np.isnan(array) & missing))
+            if not len(wrong):
+                continue
+            row, place = wrong[0]
+            may_miss = bool(np.broadcast_to(missing, array.shape[1])[place])
+            raise _not_finite(called(source, name, place), first + start + int(row), array.dtype, missing=may_miss)
 
 
 def inputs(
@@ -192,6 +200,7 @@ def inputs(
     check_finite: bool,
     name: str = "x",
     defer: bool = False,
+    missing: bool = False,
 ) -> Any:
     """X as rows of `dtype`.
 
@@ -207,6 +216,8 @@ def inputs(
         The argument's name, for messages.
     defer : bool, default False
         Whether rows that would take more than 256 MiB may be converted later, piece by piece.
+    missing : bool, default False
+        Whether None among objects becomes NaN.
 
     Returns
     -------
@@ -217,7 +228,7 @@ def inputs(
     TypeError, ValueError
         In one sentence, before anything changes.
     """
-    array = sparse.from_scipy(x, dtype, name) if sparse.is_sparse(x) else real_array(x, name)
+    array = sparse.from_scipy(x, dtype, name) if sparse.is_sparse(x) else real_array(x, name, missing=missing)
     if array.ndim != 2:
         hint = "; [None, :] makes one row of it, [:, None] rows of one feature" if array.ndim == 1 else ""
         raise ValueError(f"{name} must have two axes (rows, features), got shape {array.shape}{hint}")
@@ -258,6 +269,7 @@ def named_inputs(
     check_finite: bool,
     name: str = "x",
     prepare: Callable[[str, Any, str], Any] | None = None,
+    missing: Collection[str] = (),
 ) -> tuple[Array, dict[str, int]]:
     """The arrays of a dict, or the columns of a data frame, side by side in one matrix, the one copy made of them.
 
@@ -275,6 +287,8 @@ def named_inputs(
         The argument's name, for messages.
     prepare : callable, optional
         Of the name of a branch, raw data of its and what to call those: the numbers that it computes with.
+    missing : collection of str
+        The branches that take NaN for a missing value, and None among objects.
 
     Returns
     -------
@@ -286,32 +300,36 @@ def named_inputs(
     TypeError, ValueError
         In one sentence, before anything changes.
     """
-    parts = _parts({key: [value] for key, value in x.items()} if is_row(x) else x, columns, name, prepare)
+    parts = _parts({key: [value] for key, value in x.items()} if is_row(x) else x, columns, name, prepare, missing)
     found = {branch: sum(array.shape[1] for array, *_ in arrays) for branch, arrays in parts.items()}
     for branch, width in widths.items():
         if width is not None and found[branch] != width:
             raise ValueError(f"{name} must have {width} features for the branch {branch!r}, got {found[branch]}")
-    each = [part for arrays in parts.values() for part in arrays]
+    each = [(*part, branch in missing) for branch, arrays in parts.items() for part in arrays]
     matrix = np.empty((len(each[0][0]), sum(found.values())), dtype)
     start = 0
-    for array, values, it in each:
+    for array, values, it, may_miss in each:
         block = matrix[:, start : start + array.shape[1]]
         with np.errstate(all="ignore"):  # as in _as_rows
             _fill(block, array)
         if check_finite and array.dtype.kind == "f":
-            require_finite(block, it, source=values)
+            require_finite(block, it, source=values, missing=may_miss)
         start += array.shape[1]
     return matrix, found
 
 
 def _parts(
-    x: Any, columns: Mapping[str, Sequence[Any]], name: str, prepare: Callable[[str, Any, str], Any] | None
+    x: Any,
+    columns: Mapping[str, Sequence[Any]],
+    name: str,
+    prepare: Callable[[str, Any, str], Any] | None,
+    missing: Collection[str],
 ) -> dict[str, list[tuple[Array, Any, str]]]:
     """What each branch takes of a dict or a frame: arrays of two axes, what they were made of, what those are called.
 
     Parameters
     ----------
-    x, columns, name, prepare
+    x, columns, name, prepare, missing
         As for :func:`named_inputs`.
     """
     there, get = dict.fromkeys(column_names(x)), getter(x, name)
@@ -324,7 +342,8 @@ def _parts(
                 near = nearest_names(str(key), [str(k) for k in there])
                 raise ValueError(f"{name} has no {key!r}, which the branch {branch!r} takes; {near}")
             values, it = get(key), f"{name}[{key!r}]"
-            array = real_array(values if prepare is None else prepare(branch, values, it), it)
+            numbers = values if prepare is None else prepare(branch, values, it)
+            array = real_array(numbers, it, missing=branch in missing)
             array = array[:, None] if array.ndim == 1 else array
             if array.ndim != 2 or not array.shape[1]:
                 raise ValueError(f"{it} must have shape (rows,) or (rows, features), got {array.shape}")
@@ -369,12 +388,18 @@ class RowReader(NamedTuple):
         For each branch the names that it takes, and how many features; None where nothing has a name.
     branch_axes : Mapping or None
         For each branch the axes of its rows.
+    missing : bool
+        Whether None among objects, as NaN, is a missing value somewhere.
+    with_missing : collection of str
+        The branches where it is.
     """
 
     axes: RowAxes = RowAxes()
     columns: Mapping[str, Sequence[Any]] | None = None
     widths: Mapping[str, int | None] | None = None
     branch_axes: Mapping[str, RowAxes] | None = None
+    missing: bool = False
+    with_missing: Collection[str] = ()
 
     def __call__(self, x: Any, features: int, dtype: str) -> Array:
         """X as rows of `dtype`, shape (rows, features); of shape (features,) where it is one row without an axis."""
@@ -384,15 +409,21 @@ class RowReader(NamedTuple):
         axes = self.branch_axes or {}
         if self.columns is not None and has_names(x):
             told = self.columns, self.widths or {}, dtype
-            rows, _ = named_inputs(x, *told, check_finite=False, prepare=lambda branch, *it: axes[branch].one_axis(*it))
+            rows, _ = named_inputs(
+                x,
+                *told,
+                check_finite=False,
+                prepare=lambda branch, *it: axes[branch].one_axis(*it),
+                missing=self.with_missing,
+            )
             return np.asarray(rows[0] if is_row(x) else rows)
         x = self.axes.one_axis(x, "x")
         one_row = False
         if not is_frame(x) and (x if hasattr(x, "ndim") else as_array(x, "x")).ndim == 1:
-            x = real_array(x, "x")
+            x = real_array(x, "x", missing=self.missing)
             one_row = features != 1 or len(x) == 1
             x = x[None, :] if one_row else x[:, None]
-        rows = inputs(x, features, dtype, check_finite=False)
+        rows = inputs(x, features, dtype, check_finite=False, missing=self.missing)
         return np.asarray(rows[0] if one_row else rows)
 
 
@@ -517,6 +548,16 @@ def gradient(grad: Any, outputs: int, dtype: str) -> Array:
     if array.ndim != 2:
         raise ValueError(f"grad must have shape (rows, {outputs}), got {array.shape}")
     return np.ascontiguousarray(_as_rows(array, dtype))
+
+
+def warn_of_negative(weights: Array, name: str) -> None:
+    """Say so where rows that train have negative weights: their loss has no bound below."""
+    if weights.size and weights.min() < 0:
+        at = int(np.argmax(weights.min(axis=tuple(range(1, weights.ndim))) < 0))
+        warn(
+            f"{name} has negative weights, the first in row {at}: such rows drive the outputs away from their targets, "
+            f"without bound where they outweigh the others"
+        )
 
 
 def class_weights(weights: Any, y: Any, outputs: int, dtype: str) -> Array:

@@ -146,7 +146,10 @@ class Sequential(Trainer):
         engine = self._need_engine("freeze")
         axes = row_axes(self._layers, self._told_axes)
         named = () if branches is None else (branches.columns, branches.built_widths, branches.axes)
-        return Predictor(engine, data.RowReader(axes, *named), None if heads is None else heads.outputs)
+        first, with_missing = self._first_layer(), () if branches is None else branches.with_missing
+        missing = first is not None and first.takes_missing
+        reader = data.RowReader(axes, *named)._replace(missing=missing, with_missing=with_missing)
+        return Predictor(engine, reader, None if heads is None else heads.outputs)
 
     def __call__(self, x: Any, training: bool | None = False) -> Any:
         """The same as :meth:`predict`, or with `training` as :meth:`forward`."""

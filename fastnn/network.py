@@ -250,19 +250,33 @@ class Network(Described, metaclass=ListsWhatIsThere):
         if branches is not None and frames.has_names(x):
             widths = branches.built_widths if engine else branches.widths
             return data.named_inputs(
-                x, branches.columns, widths, dtype, check_finite=check_finite, name=name, prepare=branches.prepared
+                x,
+                branches.columns,
+                widths,
+                dtype,
+                check_finite=check_finite,
+                name=name,
+                prepare=branches.prepared,
+                missing=branches.with_missing,
             )
         raw = None if branches is None else raw_reader([branches])
         if raw is not None:
             raise TypeError(f"{name} must be a dict of arrays or a data frame: layer {raw.name!r} reads raw data")
         known = engine.plan.inputs if engine else None
         x = prepared(self._layers, x, name)
+        first = self._first or self._first_layer()
         one_feature = (known or (self._layers[0].input_features if self._layers else None)) == 1
         if one_feature and not frames.is_frame(x) and (x if hasattr(x, "ndim") else frames.as_array(x, name)).ndim == 1:
-            x = frames.real_array(x, name)[:, None]  # rows of the one feature, as in Keras
+            missing = first is not None and first.takes_missing
+            x = frames.real_array(x, name, missing=missing)[:, None]  # rows of the one feature, as in Keras
         if type(x) is not np.ndarray or x.ndim > 2:
             x = row_axes(self._layers, self._told_axes).one_axis(x, name)
-        rows = data.inputs(x, known, dtype, check_finite=check_finite, name=name, defer=defer)
+        if first is None or not first.takes_missing:
+            rows = data.inputs(x, known, dtype, check_finite=check_finite, name=name, defer=defer)
+        else:
+            rows = data.inputs(x, known, dtype, check_finite=False, name=name, defer=defer, missing=True)
+            if check_finite:
+                data.require_finite(rows, name, missing=first.missing_columns(rows.shape[1]))
         return rows, rows.shape[1]
 
     def _outputs(self, rows: Array) -> Any:
@@ -273,7 +287,7 @@ class Network(Described, metaclass=ListsWhatIsThere):
     def _takes_any_number(self) -> bool:
         """Whether the first layer needs no more of x than that it is finite."""
         first = self._first or self._first_layer()
-        return first is None or type(first).check_rows is Layer.check_rows
+        return first is None or (type(first).check_rows is Layer.check_rows and not first.takes_missing)
 
     def _checked(self, rows: Any, name: str = "x") -> Any:
         """The rows, once the first layer has found in them what it needs."""

@@ -97,6 +97,8 @@ class Trainer(Compiled):
         weights = goals.sample_weights(
             sample_weight, len(rows), self._goals, self.dtype, check_finite=check_finite, name=f"{of}sample_weight"
         )
+        if weights is not None and action in ("fit", "train_on_batch") and not of.startswith("validation"):
+            data.warn_of_negative(weights, f"{of}sample_weight")
         return Samples(rows, wanted, weights)
 
     def _weighted(self, samples: Samples, class_weight: Any, *, all_rows: bool = False) -> Samples:
@@ -113,7 +115,9 @@ class Trainer(Compiled):
         if len(self._goals) > 1:
             raise ValueError("class_weight needs a model with one output: give sample_weight for each head")
         outputs = self._need_engine("class_weight").plan.outputs
-        return Samples(samples.x, samples.y, data.class_weights(class_weight, samples.y, outputs, self.dtype))
+        weights = data.class_weights(class_weight, samples.y, outputs, self.dtype)
+        data.warn_of_negative(weights, "class_weight")
+        return Samples(samples.x, samples.y, weights)
 
     @contextmanager
     def _as_it_was_on_error(self) -> Iterator[None]:

@@ -52,6 +52,7 @@ typedef enum {
     FNN_OP_DISCRETIZE = 12,         /* vector: the boundaries of bins, which rise */
     FNN_OP_ENCODE = 13, /* numbers: fnn_encoding, tokens, skips -1; inputs * tokens outputs if one-hot, else tokens */
     FNN_OP_GLU = 14,    /* y = a f(b), x = (a, b); f is the activation, which is not applied to y */
+    FNN_OP_IMPUTE = 15, /* vector: what NaN becomes, by column; of 2 * inputs outputs the others say where it was */
 } fnn_op_code;
 
 /* The factor of a column: `scale`; 1 / sqrt(variance + epsilon); 1 / d or d, d = max(sqrt(variance), epsilon), or 1

@@ -15,6 +15,7 @@ EXAMPLES = {
     "Activation": {"activation": "relu"},
     "Branches": {"branches": {"a": [layers.Input((4,)), layers.Dense(2)]}},
     "Discretization": {"bin_boundaries": [0.0, 1.0]},
+    "Impute": {"strategy": "constant"},
     "CategoryEncoding": {"num_tokens": 3},
     "StringLookup": {"vocabulary": ["a"]},
     "IntegerLookup": {"vocabulary": [1, 2]},

@@ -67,6 +67,7 @@ LAYERS = {
     "BatchNormalization": layers.BatchNormalization,
     "CategoryEncoding": lambda: layers.CategoryEncoding(3, "count"),
     "Discretization": lambda: layers.Discretization([0.0, 0.25]),
+    "Impute": lambda: layers.Impute("constant"),
     "Dropout": lambda: layers.Dropout(0.5),
     "ELU": layers.ELU,
     "Embedding": lambda: layers.Embedding(5, 2),
@@ -95,7 +96,7 @@ LAYERS = {
 RAISE = {
     "units", "use_bias", "center", "input_dim", "output_dim", "num_tokens", "num_bins", "dtype", "input_shape", "shape",
     "target_shape", "output_mode", "vocabulary", "mean", "variance", "max_tokens", "num_oov_indices",
-    "pad_to_max_tokens", "layers", "branches", "heads", "columns", "invert", "bin_boundaries",
+    "pad_to_max_tokens", "layers", "branches", "heads", "columns", "invert", "bin_boundaries", "add_indicator",
 }  # fmt: skip
 EVERYWHERE = {"trainable": False, "learning_rate_multiplier": 3.0}
 

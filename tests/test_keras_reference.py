@@ -71,6 +71,7 @@ DIFFERENCES = [
 # Members of fastnn that Keras has not, or has as something else than a class of one case here.
 OWN = {
     "HalfMeanSquaredError": "a loss of textbooks",
+    "Impute": "no layer of Keras",
     "Quantile": "no loss of Keras",
     "GaussianNLL": "no loss of Keras",
     "LBFGS": "no optimizer of Keras",

@@ -15,6 +15,7 @@ from fastnn.layers.container import Stack
 from fastnn.layers.dense import Dense
 from fastnn.layers.embedding import Embedding
 from fastnn.layers.heads import Heads
+from fastnn.layers.impute import Impute
 from fastnn.layers.input import Input, InputLayer
 from fastnn.layers.lookup import IntegerLookup, StringLookup
 from fastnn.layers.noise import AlphaDropout, Dropout, GaussianDropout, GaussianNoise
@@ -42,6 +43,7 @@ __all__ = [
     "GaussianDropout",
     "GaussianNoise",
     "Heads",
+    "Impute",
     "Input",
     "InputLayer",
     "IntegerLookup",
@@ -82,6 +84,7 @@ for _layer in (
     GaussianDropout,
     GaussianNoise,
     Heads,
+    Impute,
     LayerNormalization,
     Embedding,
     Normalization,

@@ -18,6 +18,7 @@ OP_JOIN = 10
 OP_DISCRETIZE = 12
 OP_ENCODE = 13
 OP_GLU = 14
+OP_IMPUTE = 15
 
 # What OP_COLUMNS multiplies a column by: a number, 1 / its deviation, or its deviation.
 RULE_SCALE, RULE_DIVIDE, RULE_MULTIPLY = 0, 2, 3

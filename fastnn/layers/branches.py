@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from fastnn._registry import nearest_names
@@ -137,6 +138,21 @@ class Branches(Parallel):
         """Raw data of a branch as its first layer that computes gets them, with one axis a row."""
         stack = next(stack for stack in self._layers if stack.name == branch)
         return row_axes(stack._layers, stack.input_axes).one_axis(prepared(stack._layers, values, name), name)
+
+    @property
+    def with_missing(self) -> set[str]:
+        """The branches for which a NaN is a missing value."""
+        return {str(stack.name) for stack in self.layers if stack.takes_missing}
+
+    @property
+    def takes_missing(self) -> bool:  # type: ignore[override]
+        """Whether some branch does."""
+        return bool(self.with_missing)
+
+    def missing_columns(self, inputs: int) -> Any:
+        """By column, in the order of the branches."""
+        widths = self._shared_out(inputs)
+        return np.repeat([name in self.with_missing for name in widths], list(widths.values()))
 
     def check_rows(self, rows: npt.NDArray[Any], name: str, first: int = 0) -> None:
         """What the first layer of each branch says of its columns."""

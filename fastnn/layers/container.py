@@ -232,6 +232,12 @@ class Stack(Container):
             for (name, shape, initializer), held in zip(found, self._initial, strict=True)
         ]
 
+    @property
+    def takes_missing(self) -> bool:  # type: ignore[override]
+        """Whether the first layer does."""
+        first = first_to_compute(self.layers)
+        return first is not None and first.takes_missing
+
     def check_rows(self, rows: npt.NDArray[Any], name: str, first: int = 0) -> None:
         """What the first layer says of them."""
         layer = first_to_compute(self._layers)

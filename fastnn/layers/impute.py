@@ -1,0 +1,182 @@
+"""Values for those that are missing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastnn._registry import nearest_names
+from fastnn._settings import flag
+from fastnn.frames import real_array, row_pieces
+from fastnn.layers._op import OP_IMPUTE, Op
+from fastnn.layers.base import Layer
+
+STRATEGIES = ("median", "mean", "most_frequent", "constant")
+_TOGETHER = 2**23  # numbers of whole columns that are looked at at a time
+
+
+class Impute(Layer):
+    """Fills in missing values: y = x, or the value of its column where x is NaN.
+
+    Where it is the first layer that computes, of a model or of a branch, x may hold NaN, and None among its objects.
+
+    Parameters
+    ----------
+    strategy : {"median", "mean", "most_frequent", "constant"}, default "median"
+        What :meth:`adapt` finds for each column, of the values that are there; of those that are as frequent the
+        smallest. With ``"constant"`` nothing is looked for.
+    fill_value : float or sequence of float, optional
+        With ``"constant"``: of all columns, or of each; default 0. Else in place of a call of adapt.
+    add_indicator : bool, default False
+        Adds to the columns of y one for each of x, which is 1 where that was missing, else 0.
+    name : str, optional
+    dtype : {"float32", "float64", "mixed_bfloat16"}, optional
+    input_shape : tuple of int, optional
+
+    Attributes
+    ----------
+    fill_value : list of float, or None
+        One for all columns or one for each; None before adapt.
+
+    Notes
+    -----
+    The values are constants of the model: they are not trained, and lie in its configuration, in files too. Names are
+    those of scikit-learn's SimpleImputer; there indicators are of the columns alone that lack values in the data seen.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> layer = fastnn.layers.Impute(add_indicator=True)
+    >>> layer.adapt([[1.0], [None], [5.0], [2.0]])
+    >>> fastnn.Sequential([fastnn.Input((1,)), layer]).predict([[float("nan")], [7.0]])
+    array([[2., 1.],
+           [7., 0.]], dtype=float32)
+    """
+
+    takes_missing = True
+
+    def __init__(
+        self,
+        strategy: str = "median",
+        fill_value: Any = None,
+        add_indicator: bool = False,
+        name: str | None = None,
+        dtype: Any = None,
+        input_shape: Any = None,
+    ) -> None:
+        super().__init__(name, dtype, input_shape)
+        if not isinstance(strategy, str) or strategy not in STRATEGIES:
+            near = nearest_names(strategy, list(STRATEGIES)) if isinstance(strategy, str) else f"known are {STRATEGIES}"
+            raise ValueError(f"strategy {strategy!r} is unknown; {near}")
+        self.strategy = strategy
+        self.add_indicator = flag("add_indicator", add_indicator)
+        if fill_value is None and strategy == "constant":
+            fill_value = 0.0
+        self.fill_value: list[float] | None = None if fill_value is None else _fill_values(fill_value)
+        self._features = 0
+
+    def adapt(self, data: Any) -> None:
+        """Find the value of each column that missing ones get.
+
+        Parameters
+        ----------
+        data : array-like, shape (rows, features), or (rows,) of one feature
+            Numbers, NaN and None; at least one number in each column.
+
+        Raises
+        ------
+        ValueError, TypeError
+            In one sentence; the layer is as it was then.
+        """
+        if self.strategy == "constant":
+            raise ValueError(f"{self._called} fills in a constant: adapt() would have no effect")
+        if self._built:
+            raise ValueError(f"{self._called} belongs to a model that is built: call adapt before")
+        array = real_array(data, "data", missing=True)
+        array = array[:, None] if array.ndim == 1 else array
+        if array.ndim != 2 or not array.size:
+            raise ValueError(f"data must have shape (rows, features) and at least one row, got {array.shape}")
+        for first, piece in row_pieces(array):
+            infinite = np.isinf(piece)
+            if infinite.any():
+                row, column = np.argwhere(infinite)[0]
+                raise ValueError(f"data must not be infinite, but row {first + row} is in column {column}")
+        found: list[float] = []
+        width = max(1, _TOGETHER // len(array))
+        for start in range(0, array.shape[1], width):
+            found += [_center(column, self.strategy) for column in np.array(array[:, start : start + width].T)]
+        if np.isnan(found).any():
+            column = int(np.argmax(np.isnan(found)))
+            raise ValueError(f"data must hold at least one number in each column, but column {column} has none")
+        vars(self)["fill_value"] = found
+
+    def __call__(self, values: Any) -> npt.NDArray[np.float64]:
+        """The layer's output for these numbers, without a model: what a layer after it is adapted to.
+
+        Parameters
+        ----------
+        values : array-like, shape (rows, features), or (rows,) of one feature
+
+        Returns
+        -------
+        ndarray of float64, shape (rows, features) or (rows, 2 features)
+        """
+        array = real_array(values, "values", missing=True).astype(np.float64)
+        array = array[:, None] if array.ndim == 1 else array
+        if array.ndim != 2:
+            raise ValueError(f"values must have shape (rows, features), got {array.shape}")
+        fill, there = self._fill_for(array.shape[1]), ~np.isnan(array)
+        filled = np.where(there, array, fill)
+        return np.hstack([filled, ~there]) if self.add_indicator else filled
+
+    def _fill_for(self, inputs: int) -> list[float]:
+        """A value for each of so many columns."""
+        if self.fill_value is None:
+            raise ValueError(f"{self._called} has no fill_value yet: call adapt before the model is built")
+        if len(self.fill_value) not in (1, inputs):
+            raise ValueError(f"{self._called} has values for {len(self.fill_value)} features, its input has {inputs}")
+        return self.fill_value if len(self.fill_value) == inputs else self.fill_value * inputs
+
+    def build(self, inputs: int) -> int:
+        """As many outputs as inputs, or with indicators twice as many."""
+        self._fill_for(inputs)
+        self._features = inputs
+        return 2 * inputs if self.add_indicator else inputs
+
+    def lower(self, offsets: dict[str, int]) -> list[Op]:
+        """One op."""
+        features = self._features
+        fill = tuple(self._fill_for(features))
+        return [Op(OP_IMPUTE, 0, features, 2 * features if self.add_indicator else features, vector=fill)]
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments; `fill_value` is the one in use."""
+        return super().get_config() | {
+            "strategy": self.strategy,
+            "fill_value": self.fill_value,
+            "add_indicator": self.add_indicator,
+        }
+
+
+def _fill_values(values: Any) -> list[float]:
+    array = np.atleast_1d(np.asarray(values))
+    if array.dtype.kind not in "fiu":
+        raise TypeError(f"fill_value must be a real number or one for each column, got {values!r}")
+    if array.ndim != 1 or not array.size or not np.isfinite(array).all():
+        raise ValueError(f"fill_value must be a finite number or one for each column, got {values!r}")
+    return [float(value) for value in array]
+
+
+def _center(column: npt.NDArray[Any], strategy: str) -> float:
+    """The median, the mean or the most frequent one of the numbers in a column; NaN where there is none."""
+    there = column[~np.isnan(column)].astype(np.float64)
+    if not there.size:
+        return float("nan")
+    if strategy == "median":
+        return float(np.median(there))
+    if strategy == "mean":
+        return float(there[0] + (there - there[0]).mean())
+    values, counts = np.unique(there, return_counts=True)
+    return float(values[np.argmax(counts)])
