@@ -106,6 +106,7 @@ def value_for(kind, name):
     found |= {("IntegerLookup", "vocabulary"): [2, 3, 4], ("StringLookup", "vocabulary"): ["c", "b", "a"]}
     found |= {("Discretization", "bin_boundaries"): [-1.0], ("Reshape", "target_shape"): (2, 2)}
     found |= {("GLU", "activation"): "relu", ("StringLookup", "mask_token"): "z", ("IntegerLookup", "mask_token"): 9}
+    found |= {("Impute", "strategy"): "mean", ("Impute", "fill_value"): 2.0, ("Impute", "add_indicator"): True}
     if (kind, name) in found:
         return found[kind, name]
     if name.endswith("_initializer"):

@@ -193,7 +193,7 @@ def test_adapt_reads_a_file_in_pieces(make, result, tmp_path, monkeypatch):
     pieces = fastnn.frames.row_pieces
     for module in ("preprocessing", "categories", "impute", "lookup"):
         monkeypatch.setattr(f"fastnn.layers.{module}.row_pieces", lambda array: pieces(array, 2**14))
-    monkeypatch.setattr("fastnn.layers.categories.SORTED", 2**14)
+    monkeypatch.setattr("fastnn.layers.categories.PIECE", 2**14)
     monkeypatch.setattr("fastnn.layers.impute._TOGETHER", 2**15)
     layer = make()
     tracemalloc.start()
@@ -213,7 +213,7 @@ def test_boundaries_found_in_pieces_are_those_of_sorted_numbers(dtype, monkeypat
     x[:500] = 0
     whole, pieces = (layers.Discretization(num_bins=11) for _ in range(2))
     whole.adapt(x)
-    monkeypatch.setattr("fastnn.layers.categories.SORTED", 0)
+    monkeypatch.setattr("fastnn.layers.categories.PIECE", 0)
     pieces.adapt(x)
     assert pieces.bin_boundaries == whole.bin_boundaries
 

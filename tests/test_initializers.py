@@ -1,5 +1,6 @@
 """Initializers: their distributions, their seeds, their configs, and functions in their place."""
 
+import json
 import math
 import os
 import subprocess
@@ -178,3 +179,25 @@ def test_a_function_in_the_place_of_an_initializer(tmp_path):
 def test_bad_arguments_get_one_sentence(make, error, sentence):
     with pytest.raises(error, match=sentence):
         make()
+
+
+@pytest.mark.parametrize("shape", [(2,), (3, 2)])
+def test_a_constant_may_be_an_array(shape):
+    values = np.arange(np.prod(shape), dtype=np.int64).reshape(shape)
+    constant = initializers.Constant(values)
+    np.testing.assert_array_equal(constant((3, 2)), np.broadcast_to(values, (3, 2)))
+    copy = initializers.get(json.loads(json.dumps(initializers.serialize(constant))))
+    np.testing.assert_array_equal(copy((3, 2)), constant((3, 2)))
+    layer = layers.Dense(2, kernel_initializer=constant)
+    model = fastnn.Sequential([fastnn.Input((3,)), layer])
+    np.testing.assert_array_equal(layer.kernel, np.broadcast_to(values, (3, 2)))
+    assert model.get_config()["layers"][1]["config"]["kernel_initializer"]["config"] == {"value": values.tolist()}
+
+
+def test_an_array_that_cannot_be_the_parameter():
+    with pytest.raises(ValueError, match=r"value of Constant has shape \(3,\), the parameter \(3, 2\)"):
+        initializers.Constant([1.0, 2.0, 3.0])((3, 2))
+    with pytest.raises(ValueError, match="finite"):
+        initializers.Constant([1.0, np.nan])
+    with pytest.raises(TypeError, match="got dtype"):
+        initializers.Constant(["a"])

@@ -490,3 +490,13 @@ def test_embedding_trains_to_the_same_bits(tmp_path):
                 call(bad)
     with pytest.raises(ValueError, match="Embedding must be the first layer"):
         fastnn.Sequential([fastnn.Input((2,)), layers.Dense(2), layers.Embedding(3, 2)])
+
+
+@pytest.mark.parametrize("name", ["BatchNormalization", "LayerNormalization", "RMSNormalization", "Normalization"])
+def test_the_axis_of_a_normalization_is_that_of_the_features(name):
+    make = getattr(layers, name)
+    for axis in (-1, 1, [-1]):
+        assert make(axis).get_config() == make().get_config() | {"name": None}
+    for axis in (0, 0.99, [1, 2], True):
+        with pytest.raises(ValueError, match="axis must be -1 or 1, the features of a row, got"):
+            make(axis)

@@ -473,3 +473,13 @@ def test_a_backward_pass_on_more_threads_than_its_forward_pass(name):
         gradients.append([g.copy() for g in model.gradients])
     for a, b in zip(*gradients, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_variables_are_views_of_the_slots():
+    optimizer = optimizers.Adam()
+    assert optimizer.variables == []
+    model = model_of((3, 2), "float32", optimizer)
+    model.train_on_batch(np.ones((4, 3)), np.zeros((4, 2)))
+    assert len(optimizer.variables) == len(optimizer.slots) == 2
+    assert all(np.shares_memory(a, b) for a, b in zip(optimizer.variables, model._engine.slots, strict=True))
+    assert optimizer.variables[1].any()

@@ -760,3 +760,21 @@ def test_forward_reads_no_labels_where_the_loss_ignores_some(training):
     model.compile("sgd", fastnn.losses.SparseCategoricalCrossentropy(ignore_class=1))
     x = np.ones((4, 3), np.float32)
     np.testing.assert_allclose(model.forward(x, training=training), model.predict(x), rtol=1e-6)
+
+
+@pytest.mark.parametrize("action", ["fit", "train_on_batch", "class_weight", "generator"])
+def test_negative_weights_are_trained_with_and_warned_of(action):
+    x, y, weights = np.ones((4, 2)), np.array([0.0, 1.0, 0.0, 1.0]), np.array([1.0, 1.0, -0.5, 1.0])
+    model = fastnn.Sequential([fastnn.Input((2,)), layers.Dense(1)])
+    model.compile("sgd", "mse")
+    calls = {
+        "fit": lambda: model.fit(x, y, sample_weight=weights, verbose=0),
+        "train_on_batch": lambda: model.train_on_batch(x, y, weights),
+        "class_weight": lambda: model.fit(x, y, class_weight={0: -1.0}, verbose=0),
+        "generator": lambda: model.fit(iter([(x, y, weights)]), verbose=0),
+    }
+    row = 0 if action == "class_weight" else 2
+    before = model.get_weights()[0]
+    with pytest.warns(UserWarning, match=f"_weight has negative weights, the first in row {row}"):
+        calls[action]()
+    assert (model.get_weights()[0] != before).any()
