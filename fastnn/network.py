@@ -451,8 +451,8 @@ class Network(Described, metaclass=ListsWhatIsThere):
     def weights(self) -> list[Array]:
         """Views of all parameters, in the order of the layers: writing to one changes the model.
 
-        They live as long as the parameters: :meth:`add`, :meth:`pop` and :meth:`build` make new ones, of which there are
-        new views, :meth:`reset` does not.
+        They live as long as the parameters: :meth:`add`, :meth:`pop` and :meth:`build` make new ones, with new views;
+        :meth:`reset` does not.
         """
         return list(self._home.views.values())
 
