@@ -195,15 +195,15 @@ def _check_brackets(text: bytes, what: str) -> None:
             depth -= 1
 
 
-def parse_json(text: bytes, what: str) -> Any:
-    """JSON without duplicate keys, deep nesting, many brackets or numbers that are none."""
+def parse_json(text: bytes, what: str, *, finite: bool = True) -> Any:
+    """JSON without duplicate keys, deep nesting, many brackets or, where all must be finite, numbers that are none."""
 
     def refuse(number: str) -> Any:
         raise ModelFileError(f"{what} holds {number}, which is no JSON number")
 
     _check_brackets(text, what)
     try:
-        return json.loads(text.decode(), object_pairs_hook=_no_duplicates, parse_constant=refuse)
+        return json.loads(text.decode(), object_pairs_hook=_no_duplicates, parse_constant=refuse if finite else None)
     except UnicodeDecodeError:
         raise ModelFileError(f"{what} is not text") from None
     except ValueError as error:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import re
-import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fastnn._file import ModelFileError, remove_leftovers, write
+from fastnn import _file
+from fastnn._file import ModelFileError
 from fastnn._settings import flag
 from fastnn.callbacks.base import Callback, Logs
 from fastnn.callbacks.checkpoint import _Counter, _frequency
@@ -24,35 +23,41 @@ if TYPE_CHECKING:
 _ARRAY = "__array__"  # the key under which JSON names an array of the file
 
 
-def _encoded(state: dict[str, Any]) -> memoryview:
-    """JSON's types and arrays as the bytes of an npz file."""
-    arrays: list[npt.NDArray[Any]] = []
+def _parts_of(state: dict[str, Any]) -> list[Any]:
+    """The bytes of a file that holds JSON's types and arrays of floating-point numbers."""
+    arrays: dict[str, npt.NDArray[Any]] = {}
 
     def other(value: Any) -> Any:
         if isinstance(value, np.generic):
             return value.item()
-        if not isinstance(value, np.ndarray) or value.dtype.hasobject:
-            raise TypeError(f"the state of a callback may hold numbers, strings and arrays, got {type(value).__name__}")
-        arrays.append(value)
-        return {_ARRAY: len(arrays) - 1}
+        if not isinstance(value, np.ndarray) or value.dtype.name not in _file.DTYPES:
+            given = f"an array of {value.dtype}" if isinstance(value, np.ndarray) else type(value).__name__
+            known = " and ".join(_file.DTYPES)
+            raise TypeError(f"the state of a callback may hold numbers, strings and arrays of {known}, got {given}")
+        name = str(len(arrays))
+        arrays[name] = value
+        return {_ARRAY: name}
 
-    text, memory = json.dumps(state, default=other), io.BytesIO()
-    np.savez(memory, *arrays, state=np.frombuffer(text.encode(), np.uint8))
-    return memory.getbuffer()
+    text = json.dumps(state, default=other)  # first: it finds the arrays
+    return _file.parts({"state": text}, arrays)
 
 
 def _read_state(path: Path) -> dict[str, Any]:
-    """The state in a file of :func:`_encoded` bytes; ModelFileError where the file is damaged or missing."""
+    """The state in a file of :func:`_parts_of`; ModelFileError where the file is damaged or missing."""
 
-    def arrays(found: dict[str, Any]) -> Any:
-        return held[f"arr_{found[_ARRAY]}"] if set(found) == {_ARRAY} else found
+    def restored(value: Any) -> Any:
+        if isinstance(value, list):
+            return [restored(one) for one in value]
+        if not isinstance(value, dict):
+            return value
+        return arrays[value[_ARRAY]].copy() if set(value) == {_ARRAY} else {k: restored(v) for k, v in value.items()}
 
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as members:
-            held = dict(members.items())
-        state: dict[str, Any] = json.loads(held["state"].tobytes(), object_hook=arrays)
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise ModelFileError(f"{path} is no whole backup: {error}") from error
+        metadata, arrays = _file.read(path)
+        with _file.one_exception(str(path)):
+            state: dict[str, Any] = restored(_file.parse_json(metadata["state"].encode(), "its state", finite=False))
+    except OSError as error:
+        raise ModelFileError(f"{path} cannot be read: {error}") from error
     return state
 
 
@@ -124,7 +129,7 @@ class BackupAndRestore(Callback):
         """The files of each backup by its number, the newest first."""
         found: dict[int, list[Path]] = {}
         for path in self.backup_dir.glob("backup-*"):
-            match = re.fullmatch(r"backup-(\d+)-epoch-\d+\.(fastnn|npz)", path.name)
+            match = re.fullmatch(r"backup-(\d+)-epoch-\d+\.(fastnn|state)", path.name)
             if match:
                 found.setdefault(int(match[1]), []).append(path)
         return dict(sorted(found.items(), reverse=True))
@@ -141,7 +146,7 @@ class BackupAndRestore(Callback):
         self._number = max(self._files(), default=0)
         for _, path in backups:
             try:
-                state = _read_state(path.with_suffix(".npz"))
+                state = _read_state(path.with_suffix(".state"))
                 self._restore(path)
             except ModelFileError:
                 if path == backups[-1][1]:
@@ -151,7 +156,7 @@ class BackupAndRestore(Callback):
             self._within = (path, state) if state["totals"] else None
             return
         self.backup_dir.mkdir(parents=True, exist_ok=True)
-        _encoded(self._run().state())  # what it cannot hold it had better say now than after an epoch
+        _parts_of(self._run().state())  # what it cannot hold it had better say now than after an epoch
 
     def _run(self) -> Epochs:
         if self.model._run is None:
@@ -179,7 +184,7 @@ class BackupAndRestore(Callback):
         state = self._run().state()
         self._number += 1
         path = self.backup_dir / f"backup-{self._number:06d}-epoch-{state['epoch']:06d}.fastnn"
-        write(path.with_suffix(".npz"), lambda: [_encoded(state)])
+        _file.write(path.with_suffix(".state"), lambda: _parts_of(state))
         self.model.save(path)  # last: a model file says that its backup is whole
         kept = [number for number, _ in self._backups()][: 2 if self.double_checkpoint else 1]
         self._remove(kept)
@@ -196,6 +201,6 @@ class BackupAndRestore(Callback):
         if not self.delete_checkpoint:
             return
         self._remove([])
-        remove_leftovers(self.backup_dir)
+        _file.remove_leftovers(self.backup_dir)
         if self.backup_dir.is_dir() and not any(self.backup_dir.iterdir()):
             self.backup_dir.rmdir()

@@ -100,6 +100,8 @@ class EarlyStopping(Monitor):
     >>> stopper = EarlyStopping(patience=3, restore_best_weights=True)
     """
 
+    _STATE = ("wait", "stopped_epoch", "best_epoch", "best", "best_weights")
+
     def __init__(
         self,
         monitor: str = "val_loss",
@@ -127,12 +129,12 @@ class EarlyStopping(Monitor):
 
     def get_state(self) -> dict[str, Any]:
         """What was best, and how long ago."""
-        names = ("wait", "stopped_epoch", "best_epoch", "best", "best_weights")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in self._STATE}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Go on waiting."""
-        vars(self).update(state)
+        for name in self._STATE:  # a file may name others
+            setattr(self, name, state[name])
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Compare, and say stop."""
@@ -191,6 +193,8 @@ class ReduceLROnPlateau(Monitor):
     >>> reducer = ReduceLROnPlateau(factor=0.5, patience=2)
     """
 
+    _STATE = ("best", "wait", "cooldown_counter")
+
     def __init__(
         self,
         monitor: str = "val_loss",
@@ -218,11 +222,12 @@ class ReduceLROnPlateau(Monitor):
 
     def get_state(self) -> dict[str, Any]:
         """What was best, and how long ago."""
-        return {name: getattr(self, name) for name in ("best", "wait", "cooldown_counter")}
+        return {name: getattr(self, name) for name in self._STATE}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Go on waiting."""
-        vars(self).update(state)
+        for name in self._STATE:  # a file may name others
+            setattr(self, name, state[name])
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Compare, and reduce the rate."""
