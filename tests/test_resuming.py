@@ -320,7 +320,10 @@ def test_a_state_that_no_backup_can_hold_is_refused_before_the_first_step(tmp_pa
     model = network()
     model._ready("fit")
     before = all_state(model)
-    with pytest.raises(TypeError, match=f"the state of a callback may hold numbers, strings and arrays of float32 and float64, got {said}"):
+    with pytest.raises(
+        TypeError,
+        match=f"the state of a callback may hold numbers, strings and arrays of float32 and float64, got {said}",
+    ):
         model.fit(X, Y, verbose=0, callbacks=[callbacks.BackupAndRestore(tmp_path / "b"), Odd()])
     assert all_state(model) == before
     (tmp_path / "file").touch()
