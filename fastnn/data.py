@@ -436,21 +436,37 @@ def _labels(y: Array, classes: int, loss: losses.Loss, name: str) -> npt.NDArray
             f"{y.shape}; one-hot rows need categorical_crossentropy"
         )
     for start, some in looked_at(y):
-        _check_labels(some, classes, loss, name, start)
+        check_labels(some, classes, name, loss._counts, start)
     if y.dtype == np.int32 and y.flags.c_contiguous and y.flags.aligned:
         return y
     return _copied(y, np.int32)
 
 
-def _check_labels(y: Array, classes: int, loss: losses.Loss, name: str, first: int) -> None:
-    """Raise where one is no class; `first` is the number of the first row."""
+def check_labels(
+    y: Array, classes: int, name: str, counts: Callable[[Array], Array] = np.ones_like, first: int = 0
+) -> None:
+    """Raise ValueError where a label is no class; `first` is the number of the first row.
+
+    Parameters
+    ----------
+    y : ndarray, shape (rows,)
+    classes : int
+        Labels are whole numbers from 0 to `classes` - 1.
+    name : str
+        What the message calls `y`.
+    counts : callable, optional
+        Gives 0 for each label that is ignored, which may be any whole number.
+    first : int, default 0
+    """
+    if not y.size:
+        return
     if y.dtype.kind == "f":
         whole = np.isfinite(y) & (y == np.floor(y))
         if not whole.all():
             row = int(np.argmin(whole))
             raise ValueError(f"{name} must hold integer class labels, but row {first + row} is {y[row]}")
     if y.min() < 0 or y.max() >= classes:
-        outside = ((y < 0) | (y >= classes)) & (loss._counts(y) != 0)
+        outside = ((y < 0) | (y >= classes)) & (counts(y) != 0)
         if outside.any():
             row = int(np.argmax(outside))
             raise ValueError(f"{name} must hold labels from 0 to {classes - 1}, but row {first + row} is {y[row]}")

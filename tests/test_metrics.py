@@ -332,3 +332,32 @@ def test_a_metric_that_cannot_take_the_outputs_says_so_before_the_first_step(nam
     assert model.optimizer.iterations == 0
     for a, b in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def may_take_labels(metric):
+    return getattr(metric, "sparse_y_true", metric.targets != losses.DENSE) and not hasattr(metric, "call")
+
+
+@pytest.mark.parametrize("wrong", [-1, OUTPUTS, 255, 2**31 - 1, 0.5, np.nan])
+@pytest.mark.parametrize(
+    ("member", "config"), [member for member in MEMBERS if may_take_labels(member.values[0](**member.values[1]))]
+)
+def test_a_label_that_is_no_class_is_not_counted_as_another(member, config, wrong):
+    """In NumPy the label -1 was the last output, and labels past the end were rows without a target."""
+    metric = member(**config)
+    predicted = np.full((3, OUTPUTS), 1 / OUTPUTS)
+    metric.update_state([0, 1, 3], predicted)
+    before = metric._state.copy()
+    with pytest.raises(ValueError, match=r"y_true must hold .*labels.*, but row 1 is"):
+        metric.update_state([0, wrong, 3], predicted)
+    np.testing.assert_array_equal(metric._state, before)
+
+
+@pytest.mark.parametrize("ignored", [-1, 255])
+def test_a_label_that_is_ignored_may_be_no_class(ignored):
+    predicted = np.array([[0.1, 0.2, 0.7], [0.5, 0.2, 0.3]])
+    for metric in (
+        metrics.SparseCategoricalCrossentropy(ignore_class=ignored),
+        metrics.MeanIoU(3, ignore_class=ignored, sparse_y_pred=False),
+    ):
+        assert metric([ignored, 0], predicted) == type(metric)(**metric.get_config())([0], predicted[1:])

@@ -118,9 +118,15 @@ class Metric(Description, Configured):
             t = t.reshape(-1)
         if t.ndim == 0 or len(t) != len(y) or (not labels and t.size != y.size):
             raise ValueError(f"y_true must have the shape of y_pred, {y.shape}, got {t.shape}")
+        if labels:
+            data.check_labels(t, y.shape[1], "y_true", self._label_counts)
         if labels and self.targets == EITHER:
             return np.asarray(t[:, None] == np.arange(y.shape[1]), np.float64)
         return t if labels else t.reshape(y.shape)
+
+    def _label_counts(self, labels: Array) -> Array:
+        """1 where a row counts, 0 where its label is ignored."""
+        return np.ones(len(labels))
 
     def result(self) -> Value:
         """The value of all rows since the last reset; 0 for none."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fastnn import data
 from fastnn._settings import flag, number
 from fastnn.metrics._base import EITHER, Array, Metric, State, Value, plain, ratio
 
@@ -178,15 +179,21 @@ class IoU(Metric):
 
     def _targets_for(self, t: Array, y: Array) -> Array:
         if not self.sparse_y_true:
-            t = t.argmax(axis=1)
+            if t.shape != (len(y), self.num_classes):
+                raise ValueError(f"y_true must have shape ({len(y)}, {self.num_classes}), one-hot, got {t.shape}")
+            return t.argmax(axis=1)
         if t.size != len(y):
             raise ValueError(f"y_true must hold a class for each of the {len(y)} rows, got shape {t.shape}")
+        data.check_labels(t.reshape(-1), self.num_classes, "y_true", self._label_counts)
         return t.reshape(-1)
+
+    def _label_counts(self, labels: Array) -> Array:
+        return np.ones(len(labels)) if self.ignore_class is None else np.asarray(labels != self.ignore_class, float)
 
     def _update(self, t: Array, y: Array, w: State) -> State:
         self.check_outputs(y.shape[1])
         found = y[:, 0] if self.sparse_y_pred else y.argmax(axis=1)
-        counts = np.ones(len(t), bool) if self.ignore_class is None else t != self.ignore_class
+        counts = self._label_counts(t) != 0
         n = self.num_classes
         inside = counts & (t >= 0) & (t < n) & (found >= 0) & (found < n)
         pairs = t[inside].astype(np.int64) * n + found[inside].astype(np.int64)

@@ -145,7 +145,7 @@ class TopKCategoricalAccuracy(MeanMetric):
         self.k = int(k)
 
     def _rows(self, t: Array, y: State) -> Array:
-        right = y[np.arange(len(y)), t if self.targets == LABELS else t.argmax(axis=1)]
+        right = y[np.arange(len(y)), t.astype(np.intp) if self.targets == LABELS else t.argmax(axis=1)]
         return np.isfinite(right) & ((y > right[:, None]).sum(axis=1) < self.k)
 
     def _constants(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -192,6 +192,9 @@ class LossMetric(MeanMetric):
 
     def _counts(self, t: Array, rows: int) -> State:
         return self.loss._counts(t) if self.targets == LABELS else np.ones(rows)
+
+    def _label_counts(self, labels: Array) -> Array:
+        return self.loss._counts(labels)
 
     def measure(self, weighted: bool = False) -> Measure:
         """What the engine computes."""
