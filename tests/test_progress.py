@@ -247,7 +247,7 @@ def test_evaluate_and_predict_end_with_a_line(capsys):
     model.predict(X, verbose=1)
     first, second = capsys.readouterr().out.splitlines()
     assert re.match(r"Evaluate: 1/1 - .*loss: .*f1_score: ", first)
-    assert re.match(r"Predict: 1/1 - .*ms/step$", second)
+    assert re.match(r"Predict: 1/1 - \S+ - \S+[mu]?s/step$", second)
 
 
 # ---- notebooks ----
@@ -428,3 +428,26 @@ os._exit(0)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_bars_go_on_over_forks_in_both_processes():
     subprocess.run([sys.executable, "-W", "ignore", "-c", FORKS], check=True, timeout=100)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0s"),
+        (8.22e-7, "0.822us"),
+        (411e-6, "411us"),
+        (999.4e-6, "999us"),
+        (999.6e-6, "1ms"),
+        (0.01234, "12.3ms"),
+        (0.9996, "1s"),
+        (12.34, "12.3s"),
+        (59.97, "60s"),
+        (60, "1min 0s"),
+        (185.2, "3min 5s"),
+        (3599.7, "1h 0min"),
+        (3725, "1h 2min"),
+    ],
+)
+def test_durations_read_well(seconds, text):
+    """The line of an epoch said 0.000411s and 0.00822ms/step."""
+    assert reporter.format_duration(seconds) == text

@@ -26,6 +26,18 @@ def format_logs(logs: Mapping[str, Any]) -> str:
     return " - ".join(format_log(key, value) for key, value in logs.items())
 
 
+def format_duration(seconds: float) -> str:
+    """``411us``, ``8.22ms``, ``12.3s``, ``3min 5s``, ``1h 2min``: three digits, or two units."""
+    for factor, unit in ((1e6, "us"), (1e3, "ms")):
+        if 0 < factor * seconds < 999.5:  # what would be rounded to 1000 is one of the next unit
+            return f"{factor * seconds:.3g}{unit}"
+    if seconds < 60:
+        return f"{seconds:.3g}s"
+    minutes, left = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h {minutes}min" if hours else f"{minutes}min {left}s"
+
+
 class Reporter:
     """Shows a bar and then a line (verbose 1), a line an epoch (2) or nothing (0).
 
@@ -68,7 +80,8 @@ class Reporter:
         if self._screen is not None and now - self._shown >= INTERVAL:
             self._shown = now
             share = None if not self.steps else min(steps_done / self.steps, 1.0)
-            parts = [f"{now - self._started:.1f}s", *(format_log(key, value) for key, value in means().items())]
+            seconds = round(now - self._started)
+            parts = [format_duration(seconds), *(format_log(key, value) for key, value in means().items())]
             self._screen.show(f"{self._title}: {steps_done}/{self.steps or '?'}", share, parts)
 
     def end(self, logs: Mapping[str, Any]) -> None:
@@ -76,8 +89,8 @@ class Reporter:
         if not self.verbose:
             return
         seconds = time.perf_counter() - self._started
-        each = f"{1e3 * seconds / max(self.done, 1):.3g}ms/step"
-        figures = (f"{self.done}/{self.steps or self.done}", f"{seconds:.3g}s", each, format_logs(logs))
+        each = f"{format_duration(seconds / max(self.done, 1))}/step"
+        figures = (f"{self.done}/{self.steps or self.done}", format_duration(seconds), each, format_logs(logs))
         line = " - ".join(filter(None, figures))
         line = line if self.verbose == 2 else f"{self._title}: {line}"
         if self._screen is None:
