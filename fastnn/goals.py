@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from fastnn import data, frames, losses, metrics
+from fastnn import data, frames, losses, metrics, row_weights
 from fastnn._head import Head
 from fastnn._registry import by_name
 from fastnn._settings import known_class
@@ -248,12 +248,12 @@ def sample_weights(
     weights = frames.by_column(weights, names, name) if goals[0].name else weights
     listed = isinstance(weights, (list, tuple)) and len(weights) > 0 and np.ndim(weights[0]) > 0
     if not goals[0].name or not (listed or isinstance(weights, Mapping)):
-        return data.sample_weights(weights, rows, dtype, check_finite=check_finite, name=name)
+        return row_weights.sample_weights(weights, rows, dtype, check_finite=check_finite, name=name)
     ones = np.ones(rows, dtype)
     found = []
     for goal, given in zip(goals, by_name(weights, names, name, ones), strict=True):
         key = f"{name}[{goal.name!r}]"
-        converted = data.sample_weights(given, rows, dtype, check_finite=check_finite, name=key)
+        converted = row_weights.sample_weights(given, rows, dtype, check_finite=check_finite, name=key)
         found.append(ones if converted is None else converted)
     return np.stack(found, axis=1)
 

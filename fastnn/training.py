@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from fastnn import config, data, frames, goals, loop, losses, optimizers, plan
+from fastnn import config, data, frames, goals, loop, losses, optimizers, plan, row_weights
 from fastnn._arguments import no_arguments_of_arrays, optional_count, validation_due
 from fastnn._engine import epoch_order
 from fastnn._settings import count, flag
@@ -98,7 +98,7 @@ class Trainer(Compiled):
             sample_weight, len(rows), self._goals, self.dtype, check_finite=check_finite, name=f"{of}sample_weight"
         )
         if weights is not None and action in ("fit", "train_on_batch") and not of.startswith("validation"):
-            data.warn_of_negative(weights, f"{of}sample_weight")
+            row_weights.warn_of_negative(weights, f"{of}sample_weight")
         return Samples(rows, wanted, weights)
 
     def _weighted(self, samples: Samples, class_weight: Any, *, all_rows: bool = False) -> Samples:
@@ -115,8 +115,8 @@ class Trainer(Compiled):
         if len(self._goals) > 1:
             raise ValueError("class_weight needs a model with one output: give sample_weight for each head")
         outputs = self._need_engine("class_weight").plan.outputs
-        weights = data.class_weights(class_weight, samples.y, outputs, self.dtype)
-        data.warn_of_negative(weights, "class_weight")
+        weights = row_weights.class_weights(class_weight, samples.y, outputs, self.dtype)
+        row_weights.warn_of_negative(weights, "class_weight")
         return Samples(samples.x, samples.y, weights)
 
     @contextmanager

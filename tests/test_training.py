@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import fastnn
-from fastnn import data, feeds, layers, loop
+from fastnn import data, feeds, layers, loop, row_weights
 
 X = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
 Y = np.arange(20) % 4
@@ -100,7 +100,7 @@ def test_class_weights_are_the_weights_of_their_rows(one_hot):
 @pytest.mark.parametrize("kind", [float, np.float32, np.bool_, bool])
 def test_classes_of_any_whole_number(kind):
     """As scikit-learn's compute_class_weight gives them for such labels."""
-    weights = data.class_weights({kind(0): 3.0, kind(1): 0.5}, np.array([1, 0, 1], np.int32), 2, "float32")
+    weights = row_weights.class_weights({kind(0): 3.0, kind(1): 0.5}, np.array([1, 0, 1], np.int32), 2, "float32")
     np.testing.assert_array_equal(weights, [0.5, 3.0, 0.5])
 
 
@@ -127,7 +127,7 @@ def test_balanced_class_weights_are_those_of_scikit_learn(shape):
     _, places, counts = np.unique(labels, return_inverse=True, return_counts=True)
     expected = len(labels) / (len(counts) * counts[places])  # compute_class_weight's formula, of the classes in y
     y = np.eye(4)[labels] if shape == "one-hot" else labels[:, None] if shape == "binary" else labels
-    given = data.class_weights("balanced", np.asarray(y, np.int32), 1 if shape == "binary" else 4, "float64")
+    given = row_weights.class_weights("balanced", np.asarray(y, np.int32), 1 if shape == "binary" else 4, "float64")
     np.testing.assert_allclose(given, expected)
     assert given.sum() == pytest.approx(len(labels))
 

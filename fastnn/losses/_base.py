@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastnn import data
+from fastnn import data, row_weights
 from fastnn._head import DENSE, LABELS, MEAN_WITH_SAMPLE_WEIGHT, SUM, SUM_OVER_BATCH_SIZE, Head, Measure
 from fastnn._public import Configured
 from fastnn._registry import nearest_names
@@ -109,7 +109,7 @@ class Loss(Description, Configured):
         t = real_array(y_true, "y_true", TEXT_IN_Y)
         t = flat_rows(t, "y_true") if t.ndim > 2 else t
         t = data.targets(t, len(y), y.shape[1], self, "float64", check_finite=False, name="y_true", beside="y_pred")
-        return t, y, data.sample_weights(sample_weight, len(y), "float64", check_finite=False)
+        return t, y, row_weights.sample_weights(sample_weight, len(y), "float64", check_finite=False)
 
     def _rows(self, t: npt.NDArray[Any], y: Rows) -> Rows:
         raise NotImplementedError

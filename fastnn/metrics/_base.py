@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from fastnn import data
+from fastnn import row_weights
 from fastnn._head import DENSE, LABELS, Measure
 from fastnn._public import Configured
 from fastnn._settings import Description
@@ -106,7 +106,7 @@ class Metric(Description, Configured):
         y = flat_rows(real_array(y_pred, "y_pred", ""), "y_pred")
         y = y if y.dtype.kind == "f" else y.astype(np.float64)
         t = self._targets_for(real_array(y_true, "y_true", TEXT_IN_Y), y)
-        w = data.sample_weights(sample_weight, len(y), "float64", check_finite=False)
+        w = row_weights.sample_weights(sample_weight, len(y), "float64", check_finite=False)
         grown = self._update(t, y, np.ones(len(y)) if w is None else w)
         if self._state is not None and self._state.shape != grown.shape:
             raise ValueError(f"y_pred has another number of outputs than before: got {y.shape[1]}; call reset_state")

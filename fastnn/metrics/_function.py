@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from fastnn import data
+from fastnn import row_weights
 from fastnn.frames import as_array, real_array
 from fastnn.losses._function import checked_values, name_of
 from fastnn.metrics._base import EITHER, Array, Metric, State
@@ -93,7 +93,7 @@ class CustomMetric(Metric):
             raise ValueError("y_pred must have shape (rows, outputs), got a scalar")
         if t.ndim == 0 or len(t) != len(y):
             raise ValueError(f"y_true must have the {len(y)} rows of y_pred, got shape {t.shape}")
-        weights = data.sample_weights(sample_weight, len(y), "float64", check_finite=False)
+        weights = row_weights.sample_weights(sample_weight, len(y), "float64", check_finite=False)
         grown = self.grown(t, y, weights)
         self._state = grown if self._state is None else self._state + grown
 
