@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from fastnn import row_weights
+from fastnn import data, row_weights
 from fastnn._head import DENSE, LABELS, Measure
 from fastnn._public import Configured
 from fastnn._settings import Description
