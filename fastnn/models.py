@@ -16,6 +16,7 @@ from fastnn._public import name_methods, publish
 from fastnn._settings import changes, flag
 from fastnn.callbacks import Callback, CallbackList
 from fastnn.callbacks.reporter import Reporter
+from fastnn.compiling import Compiled
 from fastnn.feeds import ArrayFeed, BatchFeed, Samples, gives_batches, rows_of_a_batch
 from fastnn.layers.base import raw_reader, row_axes
 from fastnn.network import Network
@@ -386,5 +387,5 @@ def clone_model(model: Sequential) -> Sequential:
     return clone
 
 
-name_methods(Sequential, Trainer, Network)
+name_methods(Sequential, Trainer, Compiled, Network)
 publish(__name__, __all__)
