@@ -49,6 +49,14 @@ def count(name: str, value: Any, low: int, limit: int = 2**31) -> int:
     return int(value)
 
 
+def listed(value: Any) -> Any:
+    """A sequence that a description holds, as a list of its own: what ``get_config`` gives; anything else as it is.
+
+    Descriptions hold tuples and read-only arrays: what is changed within a list would go unnoticed.
+    """
+    return list(value) if isinstance(value, tuple) else value.tolist() if isinstance(value, np.ndarray) else value
+
+
 class _Checked:
     """An attribute that is checked whenever it is set."""
 

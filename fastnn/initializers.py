@@ -12,7 +12,7 @@ import numpy.typing as npt
 from fastnn import _draws
 from fastnn._public import Configured, publish
 from fastnn._registry import Registry
-from fastnn._settings import Description, number
+from fastnn._settings import Description, listed, number
 
 __all__ = [
     "Constant", "GlorotNormal", "GlorotUniform", "HeNormal", "HeUniform", "Identity", "IdentityInitializer",
@@ -62,12 +62,14 @@ class Initializer(Description, Configured):
 
 
 def _finite(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """An array of finite numbers as float64, or an error."""
+    """A copy of an array of finite numbers, as float64 that cannot be written to, or an error."""
     if values.dtype.kind not in "fiu":
         raise TypeError(f"value must be a number or an array of numbers, got dtype {values.dtype}")
     if not np.isfinite(values).all():
         raise ValueError("value must hold finite numbers alone")
-    return values.astype(np.float64)
+    held = values.astype(np.float64)
+    held.flags.writeable = False
+    return held
 
 
 class Constant(Initializer):
@@ -84,7 +86,7 @@ class Constant(Initializer):
     >>> fastnn.initializers.Constant(0.5)((2,))
     array([0.5, 0.5], dtype=float32)
     >>> fastnn.layers.Dense(2, bias_initializer=fastnn.initializers.Constant([0.1, 0.9])).bias_initializer.value
-    [0.1, 0.9]
+    array([0.1, 0.9])
     """
 
     random = False
@@ -92,7 +94,9 @@ class Constant(Initializer):
     def __init__(self, value: Any = 0.0) -> None:
         super().__init__()
         array = np.asarray(value)
-        self.value: Any = _finite(array).tolist() if array.ndim else number("value", value, -math.inf)
+        self.value: float | npt.NDArray[np.float64] = (
+            _finite(array) if array.ndim else number("value", value, -math.inf)
+        )
 
     def _draw(self, shape: tuple[int, ...], generator: Any) -> npt.NDArray[np.float64]:
         values = np.asarray(self.value, np.float64)
@@ -103,7 +107,7 @@ class Constant(Initializer):
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        return {"value": self.value}
+        return {"value": listed(self.value)}
 
 
 class Zeros(Constant):

@@ -1,5 +1,7 @@
 """Attributes of what a model was made of: what is set counts at once, in memory and in the file, or raises."""
 
+import contextlib
+import copy
 import inspect
 
 import numpy as np
@@ -275,6 +277,79 @@ def test_an_attribute_of_what_a_model_was_given_counts_at_once_or_raises(kind, n
                 call()
         return
     assert_file_and_memory_agree(model, x, y, tmp_path)
+
+
+# ---- lists, dicts and arrays of a description: changed in place ----
+
+NUMBERS = [
+    lambda given: layers.Discretization(given([0.0, 1.0])),
+    lambda given: layers.IntegerLookup(vocabulary=given([1, 2])),
+    lambda given: layers.Impute("constant", given([1.0, 2.0])),
+    lambda given: layers.Normalization(mean=given([0.5, 1.0]), variance=given([2.0, 1.0])),
+    lambda given: initializers.Constant(given([0.1, 0.2])),
+    lambda given: losses.Quantile(given([0.1, 0.9])),
+    lambda given: losses.CategoricalFocalCrossentropy(alpha=given([0.1, 0.9])),
+    lambda given: metrics.AUC(thresholds=given([0.1, 0.9])),
+    lambda given: metrics.AUC(multi_label=True, label_weights=given([0.1, 0.9])),
+    lambda given: metrics.Precision(given([0.1, 0.9])),
+    lambda given: metrics.IoU(3, given([0, 2])),
+    lambda given: schedules.PiecewiseConstantDecay(given([3, 4]), given([0.3, 0.2, 0.1])),
+]
+LISTS = [
+    lambda given: layers.StringLookup(vocabulary=given(["a", "b"])),
+    lambda given: layers.Reshape(given([2, 2])),
+    lambda given: layers.Input(given([2, 2])),
+    lambda given: layers.Branches({"a": [layers.Dense(2)]}, columns={"a": given(["p", "q"])}),
+    lambda given: optimizers.Adam(weight_decay_exclusions=given(["bias"])),
+    lambda given: optimizers.Muon(exclude_layers=given(["out"])),
+]
+
+
+def spoil(value):
+    """Change what is held in place, where that can be."""
+    if isinstance(value, np.ndarray) and value.flags.writeable:
+        value[...] = value.ravel()[::-1].reshape(value.shape) if value.size > 1 else 7
+    elif isinstance(value, list):
+        for inner in value:
+            spoil(inner)
+        value.append("spoiled")
+    elif isinstance(value, dict):
+        for inner in value.values():
+            spoil(inner)
+        value["spoiled"] = 1
+    elif isinstance(value, tuple):
+        for inner in value:
+            spoil(inner)
+
+
+def public_values(thing):
+    """What its attributes hold: that can be had, without a model."""
+    found = {}
+    for name in dir(thing):
+        with contextlib.suppress(AttributeError, ValueError):
+            found[name] = None if name.startswith("_") else getattr(thing, name)
+    return {name: value for name, value in found.items() if name[0] != "_" and not callable(value)}
+
+
+@pytest.mark.parametrize(
+    ("make", "given"),
+    [
+        *((make, given) for make in NUMBERS for given in (list, np.array)),
+        *((make, list) for make in LISTS),
+        *((lambda _, made=made: made(), list) for made in LAYERS.values()),
+        *((lambda _, kind=kind: instance(kind), list) for kind in KINDS),
+    ],
+)
+def test_what_a_description_holds_cannot_be_changed_within(make, given):
+    """A changed boundary, word or threshold went unnoticed by the engine, but into files."""
+    told = []
+    thing = make(lambda values: told.append(given(values)) or told[-1])
+    before, config = copy.deepcopy(public_values(thing)), copy.deepcopy(thing.get_config())
+    for value in (*told, *public_values(thing).values(), thing.get_config()):
+        spoil(value)
+    assert thing.get_config() == config
+    assert repr(public_values(thing)) == repr(before)
+    assert "(" not in str({key: value for key, value in config.items() if key != "target_shape"})  # lists, as JSON has
 
 
 # ---- names, and the list of layers ----

@@ -451,7 +451,7 @@ def test_targets_are_called_by_their_place(kind, of):
 
 
 VECTORS = {
-    "bin_boundaries": lambda values: layers.Discretization(values).bin_boundaries,
+    "bin_boundaries": lambda values: list(layers.Discretization(values).bin_boundaries),
     "mean": lambda values: layers.Normalization(mean=values, variance=[1.0, 1.0, 1.0]).mean.ravel().tolist(),
     "variance": lambda values: layers.Normalization(mean=[0.0, 0.0, 0.0], variance=values).variance.ravel().tolist(),
 }

@@ -82,7 +82,7 @@ def test_a_network_trains_on_what_was_filled_in_before():
 def test_none_among_objects_is_missing():
     rows = [[1.0, None, 5.0], [3.0, 4.0, None], [None, 4.0, 7.0], [8.0, 1.0, 5.0]]
     layer = adapted(x=rows)
-    assert layer.fill_value == CENTERS["median"].tolist()
+    assert layer.fill_value == tuple(CENTERS["median"])
     model = regression(fastnn.Input((3,)), layer)
     model.fit(rows, np.zeros(4), verbose=0)
     np.testing.assert_array_equal(model.predict(rows), model.predict(X))

@@ -161,10 +161,10 @@ def test_bins_that_keras_finds():
     data = np.arange(50) ** 2 % 37 / 4
     layer = layers.Discretization(num_bins=4)
     layer.adapt(data)
-    assert layer.bin_boundaries == [1.75, 4.0, 6.75]
+    assert layer.bin_boundaries == (1.75, 4.0, 6.75)
     layer = layers.Discretization(num_bins=5, epsilon=0.1)
     layer.adapt(data.reshape(25, 2))
-    assert layer.bin_boundaries == [1.0, 2.75, 6.249999046325684, 7.0]
+    assert layer.bin_boundaries == (1.0, 2.75, 6.249999046325684, 7.0)
 
 
 @pytest.mark.parametrize("epsilon", [0.01, 0.3, 1e-3])

@@ -91,7 +91,7 @@ class Branches(Parallel):
     def columns(self) -> dict[str, list[Any]]:
         """The names in x that each branch takes."""
         names = [str(stack.name) for stack in self._layers]
-        return {name: self._given_columns.get(name, [name]) for name in names}
+        return {name: list(self._given_columns.get(name, (name,))) for name in names}
 
     @property
     def widths(self) -> dict[str, int | None]:
@@ -175,7 +175,8 @@ class Branches(Parallel):
         config = {k: v for k, v in super().get_config().items() if k != "input_shape"}
         widths = self.built_widths if self._built else self.widths
         config["branches"] = {str(stack.name): stack.serialized(widths[str(stack.name)]) for stack in self._layers}
-        return config | ({"columns": self._given_columns} if self._given_columns else {})
+        given = {branch: list(names) for branch, names in self._given_columns.items()}
+        return config | ({"columns": given} if given else {})
 
 
 def _named(branches: Mapping[Any, Any], columns: Mapping[str, Any]) -> tuple[dict[Any, Any], dict[str, Any]]:

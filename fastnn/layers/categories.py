@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn._registry import nearest_names
+from fastnn._settings import listed
 from fastnn.frames import real_array, row_pieces
 from fastnn.layers._op import ENCODINGS, OP_DISCRETIZE, OP_ENCODE, Op
 from fastnn.layers.base import Layer, check_width
@@ -163,13 +164,13 @@ class Discretization(Layer):
             raise ValueError(f"epsilon must lie between 0 and 1, got {epsilon!r}")
         self.epsilon = float(epsilon)
         self.output_mode = check_output_mode(output_mode, whole_numbers=True)
-        self.bin_boundaries: list[float] | None = None if bin_boundaries is None else _boundaries(bin_boundaries)
+        self.bin_boundaries: tuple[float, ...] | None = None if bin_boundaries is None else _boundaries(bin_boundaries)
         # Both: a layer that was adapted, from its configuration.
         if self.num_bins is not None and bin_boundaries is not None and len(self._bounds()) >= self.num_bins:
             raise ValueError(f"bin_boundaries must be fewer than num_bins={num_bins}, got {len(self._bounds())}")
         self._features = 0
 
-    def _bounds(self) -> list[float]:
+    def _bounds(self) -> tuple[float, ...]:
         if self.bin_boundaries is None:
             raise ValueError(f"{self._called} has no bin_boundaries yet: call adapt before the model is built")
         return self.bin_boundaries
@@ -200,7 +201,7 @@ class Discretization(Layer):
         finite = all(np.isfinite(piece.astype(np.float32)).all() for _, piece in row_pieces(array))
         if not array.size or not finite:
             raise ValueError("data must hold at least one number, and only finite ones")
-        vars(self)["bin_boundaries"] = _quantiles(array, self.num_bins, self.epsilon)
+        vars(self)["bin_boundaries"] = tuple(_quantiles(array, self.num_bins, self.epsilon))
 
     def build(self, inputs: int) -> int:
         """As many outputs as inputs, or the columns of the bins."""
@@ -209,7 +210,7 @@ class Discretization(Layer):
 
     def lower(self, offsets: dict[str, int]) -> list[Op]:
         """One op, and one more where bins become columns."""
-        bounds = tuple(self._bounds())
+        bounds = self._bounds()
         ops = [Op(OP_DISCRETIZE, 0, self._features, self._features, vector=bounds)]
         if self.output_mode != "int":
             ops.append(encode_op(self.output_mode, self._features, len(bounds) + 1))
@@ -218,18 +219,18 @@ class Discretization(Layer):
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments; `bin_boundaries` are those in use."""
         return super().get_config() | {
-            "bin_boundaries": self.bin_boundaries,
+            "bin_boundaries": listed(self.bin_boundaries),
             "num_bins": self.num_bins,
             "epsilon": self.epsilon,
             "output_mode": self.output_mode,
         }
 
 
-def _boundaries(values: Any) -> list[float]:
+def _boundaries(values: Any) -> tuple[float, ...]:
     bounds = real_array(values, "bin_boundaries", "").astype(np.float64)
     if bounds.ndim != 1 or not np.isfinite(bounds).all() or (np.diff(bounds) < 0).any() or len(bounds) >= LARGEST:
         raise ValueError("bin_boundaries must be a list of fewer than 2**24 finite numbers that rise")
-    return [float(bound) for bound in bounds]
+    return tuple(float(bound) for bound in bounds)
 
 
 def _compressed(

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn._registry import nearest_names
-from fastnn._settings import flag
+from fastnn._settings import flag, listed
 from fastnn.frames import real_array, row_pieces
 from fastnn.layers._op import OP_IMPUTE, Op
 from fastnn.layers.base import Layer
@@ -37,7 +37,7 @@ class Impute(Layer):
 
     Attributes
     ----------
-    fill_value : list of float, or None
+    fill_value : tuple of float, or None
         One for all columns or one for each; None before adapt.
 
     Notes
@@ -74,7 +74,7 @@ class Impute(Layer):
         self.add_indicator = flag("add_indicator", add_indicator)
         if fill_value is None and strategy == "constant":
             fill_value = 0.0
-        self.fill_value: list[float] | None = None if fill_value is None else _fill_values(fill_value)
+        self.fill_value: tuple[float, ...] | None = None if fill_value is None else _fill_values(fill_value)
         self._features = 0
 
     def adapt(self, data: Any) -> None:
@@ -110,7 +110,7 @@ class Impute(Layer):
         if np.isnan(found).any():
             column = int(np.argmax(np.isnan(found)))
             raise ValueError(f"data must hold at least one number in each column, but column {column} has none")
-        vars(self)["fill_value"] = found
+        vars(self)["fill_value"] = tuple(found)
 
     def __call__(self, values: Any) -> npt.NDArray[np.float64]:
         """The layer's output for these numbers, without a model: what a layer after it is adapted to.
@@ -131,7 +131,7 @@ class Impute(Layer):
         filled = np.where(there, array, fill)
         return np.hstack([filled, ~there]) if self.add_indicator else filled
 
-    def _fill_for(self, inputs: int) -> list[float]:
+    def _fill_for(self, inputs: int) -> tuple[float, ...]:
         """A value for each of so many columns."""
         if self.fill_value is None:
             raise ValueError(f"{self._called} has no fill_value yet: call adapt before the model is built")
@@ -148,25 +148,25 @@ class Impute(Layer):
     def lower(self, offsets: dict[str, int]) -> list[Op]:
         """One op."""
         features = self._features
-        fill = tuple(self._fill_for(features))
+        fill = self._fill_for(features)
         return [Op(OP_IMPUTE, 0, features, 2 * features if self.add_indicator else features, vector=fill)]
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments; `fill_value` is the one in use."""
         return super().get_config() | {
             "strategy": self.strategy,
-            "fill_value": self.fill_value,
+            "fill_value": listed(self.fill_value),
             "add_indicator": self.add_indicator,
         }
 
 
-def _fill_values(values: Any) -> list[float]:
+def _fill_values(values: Any) -> tuple[float, ...]:
     array = np.atleast_1d(np.asarray(values))
     if array.dtype.kind not in "fiu":
         raise TypeError(f"fill_value must be a real number or one for each column, got {values!r}")
     if array.ndim != 1 or not array.size or not np.isfinite(array).all():
         raise ValueError(f"fill_value must be a finite number or one for each column, got {values!r}")
-    return [float(value) for value in array]
+    return tuple(float(value) for value in array)
 
 
 def _center(column: npt.NDArray[Any], strategy: str) -> float:

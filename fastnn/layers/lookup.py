@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastnn._settings import count, flag
+from fastnn._settings import count, flag, listed
 from fastnn.frames import as_array, column_names, columns, is_frame, is_null, row_pieces
 from fastnn.layers._op import ENCODINGS, Op
 from fastnn.layers.base import Layer, NotYetError, check_width
@@ -38,7 +38,7 @@ class Lookup(Layer):
 
     prepares = True
     _KEPT = Layer._KEPT | {"_given"}
-    vocabulary: list[Any] | None
+    vocabulary: tuple[Any, ...] | None
 
     def __init__(
         self,
@@ -127,7 +127,7 @@ class Lookup(Layer):
         unknown = tokens[len(masks) : self._specials]
         return len(tokens) >= self._specials and tokens[: len(masks)] == masks and set(unknown) <= {self.oov_token}
 
-    def _tokens(self) -> list[Any]:
+    def _tokens(self) -> tuple[Any, ...]:
         if self.vocabulary is None:
             raise NotYetError(f"{self._called} has no vocabulary yet: call adapt before the model is built")
         return self.vocabulary
@@ -167,7 +167,7 @@ class Lookup(Layer):
         most = LARGEST if self.max_tokens is None else self.max_tokens
         if self._specials + len(tokens) > most:
             raise ValueError(f"vocabulary must hold at most {most - self._specials} tokens, got {len(tokens)}")
-        vars(self)["vocabulary"] = tokens
+        vars(self)["vocabulary"] = tuple(tokens)
         self._index(tokens)
 
     def get_vocabulary(self, include_special_tokens: bool = True) -> list[Any]:
@@ -315,7 +315,7 @@ class Lookup(Layer):
             "num_oov_indices": self.num_oov_indices,
             "mask_token": self.mask_token,
             "oov_token": self.oov_token,
-            "vocabulary": self.vocabulary,
+            "vocabulary": listed(self.vocabulary),
             "invert": self.invert,
             "output_mode": self.output_mode,
             "pad_to_max_tokens": self.pad_to_max_tokens,

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn._head import LABELS
-from fastnn._settings import flag, number
+from fastnn._settings import flag, listed, number
 from fastnn.losses._base import EPSILON, Loss, Rows
 
 
@@ -288,8 +288,8 @@ class CategoricalFocalCrossentropy(_SmoothedCrossentropy):
     ) -> None:
         super().__init__(from_logits, label_smoothing, reduction, name)
         several = isinstance(alpha, (list, tuple, np.ndarray))
-        self.alpha: float | list[float] = (
-            [number("alpha", value, 0) for value in alpha]  # type: ignore[union-attr]
+        self.alpha: float | tuple[float, ...] = (
+            tuple(number("alpha", value, 0) for value in alpha)  # type: ignore[union-attr]
             if several
             else number("alpha", alpha, 0)
         )
@@ -297,7 +297,7 @@ class CategoricalFocalCrossentropy(_SmoothedCrossentropy):
 
     def target_columns(self, outputs: int) -> int:
         """Columns of y: as many as outputs, and as alpha where that is a sequence."""
-        if isinstance(self.alpha, list) and len(self.alpha) != outputs:
+        if isinstance(self.alpha, tuple) and len(self.alpha) != outputs:
             raise ValueError(f"alpha must hold one number for each of the {outputs} outputs, got {len(self.alpha)}")
         return outputs
 
@@ -308,10 +308,10 @@ class CategoricalFocalCrossentropy(_SmoothedCrossentropy):
         return -(np.asarray(self.alpha) * (1 - q) ** self.gamma * t * np.log(q)).sum(axis=1)
 
     def _constants(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        several = isinstance(self.alpha, list)
+        several = isinstance(self.alpha, tuple)
         numbers = (self.label_smoothing, self.gamma, 0.0 if several else float(self.alpha))  # type: ignore[arg-type]
-        return numbers, tuple(self.alpha) if isinstance(self.alpha, list) else ()
+        return numbers, self.alpha if isinstance(self.alpha, tuple) else ()
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        return {"alpha": self.alpha, "gamma": self.gamma, **super().get_config()}
+        return {"alpha": listed(self.alpha), "gamma": self.gamma, **super().get_config()}

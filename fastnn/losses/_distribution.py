@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastnn._settings import flag, number
+from fastnn._settings import flag, listed, number
 from fastnn.losses._base import Loss, Rows
 
 
@@ -50,7 +50,7 @@ class Quantile(Loss):
     ) -> None:
         super().__init__(reduction, name)
         given = list(quantiles) if isinstance(quantiles, (list, tuple, np.ndarray)) else [quantiles]
-        self.quantiles = [number("quantiles", q, 0, 1) for q in given]
+        self.quantiles = tuple(number("quantiles", q, 0, 1) for q in given)
         if not self.quantiles:
             raise ValueError("quantiles must hold at least one number")
 
@@ -69,11 +69,11 @@ class Quantile(Loss):
         return np.maximum(q * e, (q - 1) * e).mean(axis=(1, 2))
 
     def _constants(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        return (), tuple(self.quantiles)
+        return (), self.quantiles
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        return {"quantiles": self.quantiles, **super().get_config()}
+        return {"quantiles": listed(self.quantiles), **super().get_config()}
 
 
 class GaussianNLL(Loss):

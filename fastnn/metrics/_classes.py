@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastnn import data
-from fastnn._settings import flag, number
+from fastnn._settings import flag, listed, number
 from fastnn.metrics._base import EITHER, Array, Metric, State, Value, plain, ratio
 
 _EPSILON = 1e-7
@@ -163,7 +163,7 @@ class IoU(Metric):
         self.num_classes, self.ignore_class = int(num_classes), ignore_class
         self.sparse_y_true = flag("sparse_y_true", sparse_y_true)
         self.sparse_y_pred = flag("sparse_y_pred", sparse_y_pred)
-        self.target_class_ids = [int(number("target_class_ids", k, 0, num_classes - 1)) for k in target_class_ids]
+        self.target_class_ids = tuple(int(number("target_class_ids", k, 0, num_classes - 1)) for k in target_class_ids)
 
     def check_outputs(self, outputs: int) -> None:
         """One output that is the class, or one for each class."""
@@ -215,7 +215,7 @@ class IoU(Metric):
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        config: dict[str, Any] = {"num_classes": self.num_classes, "target_class_ids": self.target_class_ids}
+        config: dict[str, Any] = {"num_classes": self.num_classes, "target_class_ids": listed(self.target_class_ids)}
         config |= {"sparse_y_true": self.sparse_y_true, "sparse_y_pred": self.sparse_y_pred}
         return (
             config | ({} if self.ignore_class is None else {"ignore_class": self.ignore_class}) | super().get_config()
@@ -252,7 +252,7 @@ class MeanIoU(IoU):
         sparse_y_pred: bool = True,
     ) -> None:
         super().__init__(num_classes, (), name, ignore_class, sparse_y_true, sparse_y_pred)
-        self.target_class_ids = list(range(self.num_classes))
+        self.target_class_ids = tuple(range(self.num_classes))
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

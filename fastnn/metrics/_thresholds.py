@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastnn._registry import nearest_names
-from fastnn._settings import flag, number
+from fastnn._settings import flag, listed, number
 from fastnn.metrics._base import EITHER, Array, Metric, State, Value, plain, ratio
 
 _EPSILON = 1e-7
@@ -126,7 +126,7 @@ class _AtThresholds(ThresholdMetric):
         if not given:
             raise ValueError("thresholds must hold at least one number")
         lowest = _BELOW_ALL if thresholds is None else 0.0
-        values = [number("thresholds", value, lowest, 1) for value in given]
+        values = tuple(number("thresholds", value, lowest, 1) for value in given)
         self.thresholds = values if several else None if thresholds is None else values[0]
         self._order = np.argsort(np.argsort(values, kind="stable"), kind="stable")
         self._set_thresholds(sorted(values), False)
@@ -140,7 +140,7 @@ class _AtThresholds(ThresholdMetric):
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        own = {"thresholds": self.thresholds, "top_k": self.top_k, "class_id": self.class_id}
+        own = {"thresholds": listed(self.thresholds), "top_k": self.top_k, "class_id": self.class_id}
         return {**{key: value for key, value in own.items() if value is not None}, **super().get_config()}
 
 
@@ -520,9 +520,11 @@ class AUC(ThresholdMetric):
             raise ValueError(f"{given} needs multi_label=True")
         self.num_labels = num_labels
         self.label_weights = (
-            None if label_weights is None else [number("label_weights", weight, 0) for weight in label_weights]
+            None if label_weights is None else tuple(number("label_weights", weight, 0) for weight in label_weights)
         )
-        self.thresholds = None if thresholds is None else sorted(number("thresholds", t, 0, 1) for t in thresholds)
+        self.thresholds = (
+            None if thresholds is None else tuple(sorted(number("thresholds", t, 0, 1) for t in thresholds))
+        )
         count = _count_of_thresholds(num_thresholds, 2) if thresholds is None else len(thresholds) + 2
         self.num_thresholds = count
         inside = _steps(count) if self.thresholds is None else self.thresholds
@@ -576,8 +578,8 @@ class AUC(ThresholdMetric):
         if self.thresholds is None:
             config["num_thresholds"] = self.num_thresholds
         else:
-            config["thresholds"] = self.thresholds
+            config["thresholds"] = listed(self.thresholds)
         for name in ("num_labels", "label_weights"):
             if getattr(self, name) is not None:
-                config[name] = getattr(self, name)
+                config[name] = listed(getattr(self, name))
         return config | super().get_config()

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn._public import hint
-from fastnn._settings import Description, Flag, Setting, arguments_of, known_class, number
+from fastnn._settings import Description, Flag, Setting, arguments_of, known_class, listed, number
 from fastnn.optimizers import schedules
 from fastnn.optimizers.schedules import LearningRateSchedule, _Constant
 
@@ -378,9 +378,9 @@ class Optimizer(Description):
             "gradient_accumulation_steps": self.gradient_accumulation_steps,
         }
         if self.weight_decay_exclusions:
-            config["weight_decay_exclusions"] = list(self.weight_decay_exclusions)
+            config["weight_decay_exclusions"] = listed(self.weight_decay_exclusions)
         own = {field: getattr(self, field) for field in self._FIELDS}
-        return config | {field: list(value) if isinstance(value, tuple) else value for field, value in own.items()}
+        return config | {field: listed(value) for field, value in own.items()}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Optimizer:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from fastnn._public import Configured, publish
 from fastnn._registry import Registry
-from fastnn._settings import Description, count, flag, number
+from fastnn._settings import Description, count, flag, listed, number
 
 __all__ = [
     "CosineDecay",
@@ -65,7 +65,7 @@ class LearningRateSchedule(Description, Configured):
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        return {field: getattr(self, field) for field in (*self._fields, "name")}
+        return {field: listed(getattr(self, field)) for field in (*self._fields, "name")}
 
     def _set(self, name: str, **rates: Any) -> None:
         self.name = name
@@ -176,15 +176,17 @@ class PiecewiseConstantDecay(LearningRateSchedule):
 
     def __init__(self, boundaries: Sequence[int], values: Sequence[float], name: str = "PiecewiseConstant") -> None:
         self.name = name
-        self.boundaries = [count("boundaries", step, 0, 2**53) for step in boundaries]
-        self.values = [number("values", rate, 0.0) for rate in values]
+        self.boundaries = tuple(count("boundaries", step, 0, 2**53) for step in boundaries)
+        self.values = tuple(number("values", rate, 0.0) for rate in values)
         if len(self.boundaries) != len(self.values) - 1:
             raise ValueError(
                 f"values must hold one more number than boundaries, got {len(self.values)} and {len(self.boundaries)}"
             )
         if any(b <= a for a, b in zip(self.boundaries, self.boundaries[1:], strict=False)):
-            raise ValueError(f"boundaries must rise, got {self.boundaries}")
+            raise ValueError(f"boundaries must rise, got {list(self.boundaries)}")
         self.table = (np.array(self.boundaries, np.float64), np.array(self.values, np.float64))
+        for array in self.table:
+            array.flags.writeable = False
 
     @property
     def numbers(self) -> tuple[float, ...]:
