@@ -70,7 +70,6 @@ class Lock:
     def reading(self) -> AbstractContextManager[None]: ...
     def changed(self) -> None: ...
 
-@disjoint_base
 class Engine:
     plan: Plan
     lock: Lock

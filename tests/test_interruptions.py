@@ -91,6 +91,7 @@ def interrupted_at_line(line, run, **arguments):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # one that comes before a file's `with` is entered
 def test_an_interruption_at_any_line_leaves_the_weights_of_a_whole_step(tmp_path):
     def used():
         return [callbacks.SwapEMAWeights(swap_on_epoch=True)]
