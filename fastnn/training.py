@@ -332,6 +332,7 @@ class Trainer(Compiled):
             engine, _, optimizer = self._ready("fit")
             state = engine.parameters.nbytes * (1 + len(engine.slots))
             waits = may_wait and loop.check_later(engine, feed, state)
+            hooks.check_logs(cast("Sequential", self), validation is not None)
         if isinstance(optimizer, optimizers.LBFGS):
             self._check_lbfgs(optimizer, feed, batch_size, steps, hooks)
 

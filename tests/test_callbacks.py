@@ -103,6 +103,88 @@ def test_a_log_that_is_missing_is_named():
     assert seen == 2
 
 
+MONITORS = {
+    "early stopping": callbacks.EarlyStopping,
+    "plateau": callbacks.ReduceLROnPlateau,
+    "checkpoint": lambda monitor: callbacks.ModelCheckpoint("kept.fastnn", monitor, save_best_only=True),
+    "checkpoint of batches": lambda monitor: callbacks.ModelCheckpoint(
+        "kept.fastnn", monitor, save_best_only=True, save_freq=2
+    ),
+}
+
+
+@pytest.mark.filterwarnings("error:.*will not be in the logs")
+@pytest.mark.parametrize("kind", MONITORS)
+def test_a_log_that_will_not_be_there_is_named_before_the_first_step(kind, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for monitor, near in [("val_acc", "did you mean 'val_accuracy'"), ("acc", "did you mean 'accuracy'")]:
+        model = network()
+        before = model.get_weights()
+        near = near if kind != "checkpoint of batches" else "" if monitor == "acc" else "no validation"
+        with pytest.raises(UserWarning, match=f"watches '{monitor}', which will not be in the logs; .*{near}"):
+            model.fit(X, Y, verbose=0, validation_data=(X, Y), callbacks=MONITORS[kind](monitor))
+        for ours, was in zip(model.get_weights(), before, strict=True):
+            np.testing.assert_array_equal(ours, was)
+    with pytest.raises(UserWarning, match=r"watches 'val_loss', .*; no validation comes before"):
+        network().fit(X, Y, verbose=0, callbacks=MONITORS[kind]("val_loss"))
+
+
+@pytest.mark.parametrize("kind", MONITORS)
+def test_a_metric_without_a_direction_is_refused_before_the_first_step(kind, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = network()
+    model.compile("sgd", "sparse_categorical_crossentropy", metrics=[fastnn.metrics.FunctionMetric(charm)])
+    before = model.get_weights()
+    with pytest.raises(ValueError, match="cannot tell whether more or less of 'charm' is better"):
+        model.fit(X, Y, verbose=0, callbacks=MONITORS[kind]("charm"))
+    np.testing.assert_array_equal(model.get_weights()[0], before[0])
+
+
+def charm(y_true, y_pred):
+    return y_pred.max(axis=1)
+
+
+@pytest.mark.parametrize(
+    ("path", "error", "says"),
+    [
+        ("{val_acc:.2f}", KeyError, "did you mean 'val_accuracy'"),
+        ("{lr}", KeyError, "known are"),
+        ("{}", ValueError, "must hold names of logs in braces"),
+        ("{epoch", ValueError, "must hold names of logs in braces"),
+        ("{val_loss:d}", ValueError, "must hold names of logs in braces"),
+        ("{batch}", KeyError, "not in the logs"),
+    ],
+)
+def test_a_path_that_cannot_be_made_is_refused_before_the_first_step(path, error, says, tmp_path):
+    model = network()
+    before = model.get_weights()
+    with pytest.raises(error, match=says):
+        model.fit(
+            X, Y, verbose=0, validation_data=(X, Y), callbacks=callbacks.ModelCheckpoint(tmp_path / f"{path}.fastnn")
+        )
+    np.testing.assert_array_equal(model.get_weights()[0], before[0])
+    assert not list(tmp_path.iterdir())
+
+
+class Adding(callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        logs["charm"] = 0.5 - epoch
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "adding", [Adding, lambda: callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: logs.update(charm=0.5))]
+)
+def test_a_log_that_another_callback_adds_may_be_watched(adding, tmp_path):
+    keeper = callbacks.ModelCheckpoint(tmp_path / "{charm}.fastnn", "charm", save_best_only=True, mode="min")
+    network().fit(X, Y, verbose=0, callbacks=[adding(), keeper])
+    assert (tmp_path / "0.5.fastnn").exists()
+    scheduler = callbacks.LearningRateScheduler(lambda epoch, rate: 0.25)
+    keeper = callbacks.ModelCheckpoint(tmp_path / "{learning_rate}.fastnn")
+    network().fit(X, Y, verbose=0, callbacks=[scheduler, keeper])
+    assert (tmp_path / "0.25.fastnn").exists()
+
+
 # ---- learning rates ----
 
 
@@ -162,7 +244,7 @@ def test_checkpoints_are_named_by_their_logs_and_load(tmp_path):
     model.fit(X, Y, verbose=0)
     again.fit(X, Y, verbose=0)
     same(model, again)
-    with pytest.raises(KeyError, match="names 'charm', which is not in the logs; there are epoch, loss, accuracy"):
+    with pytest.raises(KeyError, match="names 'charm', which is not in the logs; known are accuracy, epoch, loss"):
         model.fit(X, Y, verbose=0, callbacks=callbacks.ModelCheckpoint(tmp_path / "{charm}.fastnn"))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fastnn._public import Described, counted
@@ -40,6 +40,7 @@ class Callback(Described):
     model: Sequential
     params: dict[str, Any]
     _comes_last = False  # of all callbacks, so that it sees what the others have done
+    _adds_logs: tuple[str, ...] = ()  # the names that it gives to logs of its own
 
     def get_state(self) -> dict[str, Any]:
         """What it must know to go on in another process, for :class:`BackupAndRestore`.
@@ -59,6 +60,9 @@ class Callback(Described):
         state : dict
             Not empty.
         """
+
+    def _check_logs(self, model: Sequential, of_epochs: Sequence[str], of_batches: Sequence[str]) -> None:
+        """Raise or warn, before the first step, where it needs a log that no epoch or batch will have."""
 
     def _interrupted(self) -> None:
         """Called where an error or Ctrl-C ends a training, of which Keras's hooks hear nothing."""
@@ -298,6 +302,12 @@ def _flat(callbacks: Any) -> Iterator[Callback]:
     yield callbacks
 
 
+def _may_add_any_log(callback: Callback) -> bool:
+    """Whether a function of a user gets the logs of epochs or of validations."""
+    hooks = vars(callback).keys() & {"on_epoch_end", "on_test_end"}
+    return bool(hooks) or not type(callback).__module__.startswith("fastnn.")
+
+
 class CallbackList:
     """Calls the hooks of several callbacks in their order, but for a :class:`BackupAndRestore`, which comes last.
 
@@ -314,6 +324,24 @@ class CallbackList:
         for callback in self.callbacks:
             callback.set_model(model)
             callback.set_params(params)
+
+    def check_logs(self, model: Sequential, validated: bool) -> None:
+        """Let the callbacks say which log they need in vain, unless a user's own one may add any.
+
+        Parameters
+        ----------
+        model : Sequential
+            Compiled; the callbacks need not have been told of it.
+        validated : bool
+            Whether there is a validation, whose logs have ``val_`` before the names of the others.
+        """
+        names = model.metrics_names
+        if any(_may_add_any_log(callback) for callback in self.callbacks):
+            return
+        of_epochs = [*names, *(f"val_{name}" for name in names if validated)]
+        of_epochs += [name for callback in self.callbacks for name in callback._adds_logs]
+        for callback in self.callbacks:
+            callback._check_logs(model, of_epochs, names)
 
     def wants(self, *hooks: str) -> bool:
         """Whether some callback overrides one of the hooks, in its class or as an attribute of its own."""

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastnn._foreign import check_suffix
+from fastnn._registry import nearest_names
 from fastnn._settings import count, flag, number
 from fastnn._terminal import say
 from fastnn.callbacks._logs import number_of
 from fastnn.callbacks.base import Logs
 from fastnn.callbacks.monitor import Monitor
+
+if TYPE_CHECKING:
+    from fastnn.models import Sequential
 
 
 def _frequency(save_freq: Any) -> int | None:
@@ -108,6 +113,15 @@ class ModelCheckpoint(Monitor):
 
         self.on_train_batch_end = on_train_batch_end  # type: ignore[method-assign]  # else epochs run in one call
 
+    def _check_logs(self, model: Sequential, of_epochs: Sequence[str], of_batches: Sequence[str]) -> None:
+        """Raise where the path needs a log that will not be there, or one to compare is not as it must be."""
+        if self.save_freq == "epoch":
+            self._path(0, None, dict.fromkeys(of_epochs, 0.5))
+        else:
+            self._path(0, 0, dict.fromkeys(of_batches, 0.5))
+        if self.save_best_only:
+            super()._check_logs(model, of_epochs if self.save_freq == "epoch" else of_batches, of_batches)
+
     def get_state(self) -> dict[str, Any]:
         """What was best, and the batches since the last file."""
         return {"best": self.best, **self._counter.get_state()}
@@ -132,8 +146,11 @@ class ModelCheckpoint(Monitor):
         try:
             return Path(self.filepath.format(**fields))
         except KeyError as error:
-            raise KeyError(
-                f"filepath {self.filepath!r} names {error}, which is not in the logs; there are {', '.join(fields)}"
+            near = nearest_names(str(error.args[0]), list(fields))
+            raise KeyError(f"filepath {self.filepath!r} names {error}, which is not in the logs; {near}") from None
+        except (ValueError, IndexError, AttributeError, TypeError) as error:
+            raise ValueError(
+                f"filepath {self.filepath!r} must hold names of logs in braces, as {{epoch:02d}}: {error}"
             ) from None
 
     def _save(self, epoch: int, batch: int | None, logs: Logs | None) -> None:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from fastnn._registry import nearest_names
 from fastnn._settings import count, flag, number
 from fastnn._terminal import say
 from fastnn._warnings import warn
 from fastnn.callbacks._logs import better, number_of
 from fastnn.callbacks.base import Callback, Logs
+
+if TYPE_CHECKING:
+    from fastnn.models import Sequential
 
 
 class Monitor(Callback):
@@ -42,12 +46,22 @@ class Monitor(Callback):
         self.min_delta = abs(number("min_delta", min_delta, -math.inf))
         self.best: float | None = None
 
-    def _sign(self) -> int:
+    def _check_logs(self, model: Sequential, of_epochs: Sequence[str], of_batches: Sequence[str]) -> None:
+        """Warn where the log that is watched will not be there; raise where nobody can tell what is better of it."""
+        if self.monitor in of_epochs:
+            self._sign(model)
+            return
+        near = nearest_names(self.monitor, list(of_epochs))
+        if self.monitor.startswith("val_") and not any(name.startswith("val_") for name in of_epochs):
+            near = "no validation comes before them"
+        warn(f"{type(self).__name__} watches {self.monitor!r}, which will not be in the logs; {near}")
+
+    def _sign(self, model: Sequential) -> int:
         """1 where more is better, -1 where less is."""
         if self.mode != "auto":
             return 1 if self.mode == "max" else -1
         key = self.monitor.removeprefix("val_")
-        direction = "down" if key == "loss" or key.endswith("_loss") else self.model._metric_direction(key)
+        direction = "down" if key == "loss" or key.endswith("_loss") else model._metric_direction(key)
         if direction is None:
             raise ValueError(
                 f"{type(self).__name__} cannot tell whether more or less of {self.monitor!r} is better: pass "
@@ -57,7 +71,7 @@ class Monitor(Callback):
 
     def better(self, value: float, than: float | None) -> bool:
         """Whether `value` is better than another by more than `min_delta`; NaN never is, a number is than nothing."""
-        return better(value, than, self._sign(), self.min_delta)
+        return better(value, than, self._sign(self.model), self.min_delta)
 
     def value(self, logs: Logs | None) -> float | None:
         """The log that is watched, of one with a value for each class their mean; or None and a warning."""
@@ -194,6 +208,7 @@ class ReduceLROnPlateau(Monitor):
     """
 
     _STATE = ("best", "wait", "cooldown_counter")
+    _adds_logs = ("learning_rate",)
 
     def __init__(
         self,
@@ -280,6 +295,8 @@ class LearningRateScheduler(Callback):
     --------
     >>> scheduler = LearningRateScheduler(lambda epoch, rate: rate * 0.9)
     """
+
+    _adds_logs = ("learning_rate",)
 
     def __init__(self, schedule: Any, verbose: int = 0) -> None:
         if not callable(schedule):
