@@ -253,6 +253,7 @@ x = np.random.default_rng(0).random((2000, 256), np.float32)
     return subprocess.run([sys.executable, "-c", before + code], timeout=60).returncode
 
 
+@pytest.mark.thread_unsafe(reason="starts processes of its own")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_child_can_train():
     code = """
@@ -269,6 +270,7 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     assert exit_status_with_a_model(code) == 0
 
 
+@pytest.mark.thread_unsafe(reason="starts processes of its own")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_child_forked_during_a_fit_does_not_wait_for_its_end():
     code = """
@@ -296,6 +298,7 @@ def test_threadpoolctl_limits_the_engine():
         assert fastnn.get_num_threads() == 4
 
 
+@pytest.mark.thread_unsafe(reason="starts processes of its own")
 def test_threads_bound_to_processors_are_as_many():
     def threads(**settings):
         command = [sys.executable, "-c", "import fastnn; print(fastnn.get_num_threads())"]
@@ -347,6 +350,7 @@ def test_blas_threads_are_as_they_were():
     assert counts() == before
 
 
+@pytest.mark.thread_unsafe(reason="starts processes of its own")
 def test_unknown_instruction_set_says_what_there_is():
     run = subprocess.run(
         [sys.executable, "-c", "import fastnn"],
@@ -358,6 +362,7 @@ def test_unknown_instruction_set_says_what_there_is():
     assert "FASTNN_ISA is 'z80'; this machine and build have baseline" in run.stderr
 
 
+@pytest.mark.thread_unsafe(reason="starts processes of its own")
 def test_fewer_threads_than_asked_for_give_the_same_bits():
     """The OpenMP runtime may have fewer to give, and says so only once they are at work."""
     code = """

@@ -57,6 +57,7 @@ def end(process):
     process.stdout.close()
 
 
+@pytest.mark.thread_unsafe(reason="starts processes of its own")
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o666, 0o444, None])
 def test_a_file_that_is_being_written_has_the_mode_of_the_one_it_replaces(mode, tmp_path):
     target = tmp_path / "model.fastnn"
@@ -71,6 +72,7 @@ def test_a_file_that_is_being_written_has_the_mode_of_the_one_it_replaces(mode, 
         end(process)
 
 
+@pytest.mark.thread_unsafe(reason="starts processes of its own")
 def test_the_next_save_removes_what_dead_writers_left_and_nothing_of_a_living_one(tmp_path):
     mine, others = tmp_path / ".mine.tmp", tmp_path / ".other.0123456789abcdef.tmp"
     mine.touch()
@@ -90,6 +92,7 @@ def test_the_next_save_removes_what_dead_writers_left_and_nothing_of_a_living_on
     assert sorted(path.name for path in tmp_path.iterdir()) == [mine.name, others.name, "c.fastnn"]
 
 
+@pytest.mark.thread_unsafe(reason="starts processes of its own")
 def test_a_backup_that_was_killed_leaves_no_folder_behind(tmp_path):
     folder = tmp_path / "backup"
     folder.mkdir()
@@ -126,6 +129,7 @@ def test_where_a_file_system_has_no_locks_files_are_written_and_none_removed(tmp
     assert left.exists()
 
 
+@pytest.mark.thread_unsafe(reason="limits the files of the process")
 def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path):
     target = tmp_path / "model.fastnn"
     small().save(target)

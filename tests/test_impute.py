@@ -47,6 +47,7 @@ def test_each_strategy_fills_its_value_in(strategy, indicator, dtype, tmp_path):
     assert loaded.layers[-1].get_config() == layer.get_config()
 
 
+@pytest.mark.thread_unsafe(reason="sets the number of threads of the process")
 @pytest.mark.parametrize("rows", [1, 7, 1000])
 @pytest.mark.parametrize("threads", [1, 2])
 def test_many_rows_and_columns_with_holes(rows, threads):

@@ -123,6 +123,7 @@ def test_the_error_crosses_processes():
     assert raised.value.name == "mean_squared_error"
 
 
+@pytest.mark.thread_unsafe(reason="starts processes of its own")
 def test_python_adds_no_second_guess_to_the_sentence():
     result = subprocess.run(
         [sys.executable, "-c", "import fastnn; fastnn.Sequentail"], capture_output=True, text=True, check=False

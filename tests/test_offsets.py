@@ -50,6 +50,7 @@ def test_r2_of_targets_far_from_zero(dtype, offset, weighted):
         np.testing.assert_allclose(found, wanted, rtol=1e-12)
 
 
+@pytest.mark.thread_unsafe(reason="sets the number of threads of the process")
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_r2_has_the_same_bits_on_any_threads(threads):
     t = 1e9 + noise(5000, 3)

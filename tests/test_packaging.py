@@ -18,6 +18,8 @@ import pytest
 import fastnn
 from fastnn import _engine
 
+pytestmark = pytest.mark.thread_unsafe(reason="starts processes, and reads what is installed once")
+
 ROOT = Path(__file__).parent.parent
 CHECKOUT = pytest.mark.skipif(not (ROOT / "src_c").is_dir(), reason="needs the source beside the tests")
 WHEEL_LIMIT = 3_000_000  # bytes, as promised: an engine for five instruction sets and the digits
@@ -113,7 +115,6 @@ MIXED = [
 ]
 
 
-@pytest.mark.thread_unsafe(reason="writes files, and runs a process of its own")
 @pytest.mark.parametrize(("theirs", "init", "says", "statement"), MIXED)
 def test_files_of_the_other_project_are_named_at_import(theirs, init, says, statement, tmp_path):
     folder = tmp_path / "fastnn"

@@ -283,6 +283,7 @@ def test_callbacks_of_two_threads_evaluate_and_save_each_others_model(optimizer,
     assert together(lambda: fit(0), lambda: fit(1)) == [None, None]
 
 
+@pytest.mark.thread_unsafe(reason="sends the process a signal, which the main thread gets")
 def test_a_wait_for_another_thread_ends_with_ctrl_c(ctrl_c):
     model = fastnn.Sequential([fastnn.Input((3,)), layers.Dense(1)])
     held, done = threading.Event(), threading.Event()
@@ -447,6 +448,7 @@ def test_some_seconds_of_the_stress_program_find_nothing():
     assert done.returncode == 0, done.stderr[-5000:]
 
 
+@pytest.mark.thread_unsafe(reason="forks")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_model_that_was_being_changed_when_the_process_forked_says_so_in_the_child():
