@@ -1,5 +1,6 @@
 """What every test shares: the engine under test in the report's header, and no state left behind by a test."""
 
+import gc
 import signal
 from pathlib import Path
 
@@ -27,6 +28,11 @@ def pytest_report_header():
     openmp = f"{info['num_threads']} threads" if info["openmp"] else "no OpenMP"
     folder = Path(fastnn.__file__).parent
     return f"fastnn {fastnn.__version__} from {folder}: {info['isa']}, {openmp}, {info['compiler']}"
+
+
+def pytest_collection_finish():
+    """The thousands of tests live as long as the process: the garbage collector need not go through them each time."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
