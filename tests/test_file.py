@@ -14,7 +14,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastnn
@@ -411,6 +411,7 @@ values = st.recursive(
 )
 
 
+@settings(max_examples=50)
 @given(value=values, ascii_only=st.booleans())
 def test_brackets_and_quotes_within_text_are_text(value, ascii_only):
     text = json.dumps(value, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")

@@ -270,13 +270,13 @@ OPTIMIZERS = fastnn.optimizers
     ],
 )
 def test_rows_that_rest_have_the_bits_of_rows_that_do_not(optimizer, settings, dtype):
-    x, y = rows_of(150, RESTING, 0.001, dtype)
+    x, y = rows_of(100, RESTING, 0.001, dtype)
     models = []
     for data in (x, x.toarray()):
         model = network(RESTING, 16, dtype, optimizer=optimizer(**settings))
         model.layers[1].learning_rate_multiplier = 0.5 if "clipvalue" in settings else 1.0
         model.compile(optimizer(**settings), "sparse_categorical_crossentropy")
-        model.fit(data, y, batch_size=2, epochs=2, verbose=0)  # 75 steps: a row makes up for 32 at most
+        model.fit(data, y, batch_size=2, epochs=2, verbose=0)  # 50 steps: a row makes up for 32 at most
         models.append(model)
     assert_same_models(*models)
     for first, second in zip(models[0]._engine.slots, models[1]._engine.slots, strict=True):

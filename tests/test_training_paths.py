@@ -49,6 +49,7 @@ def reference(model, activations, x, dy):
     return output, gradients, dy
 
 
+@pytest.mark.thread_unsafe(reason="sets the number of threads of the process")
 @pytest.mark.filterwarnings("ignore:softmax over one unit")
 @settings(deadline=None, max_examples=60)
 @given(
@@ -81,6 +82,7 @@ def test_gradients_of_any_stack(widths, names, rows, threads):
     rows=st.sampled_from([40, 64, 128, 200, 257]),
     threads=st.sampled_from([1, 2, 3, 8]),
 )
+@pytest.mark.thread_unsafe(reason="sets the number of threads of the process")
 def test_gradients_of_float32(widths, rows, threads):
     """The ways that only float32 takes. A relu would not do: rounding turns some of its units on or off."""
     activations = ["tanh", "sigmoid", "linear"][: len(widths) - 1]
@@ -95,6 +97,7 @@ def test_gradients_of_float32(widths, rows, threads):
         np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-5 * max(1, np.abs(expected).max()))
 
 
+@pytest.mark.thread_unsafe(reason="sets the number of threads of the process")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(
     ("widths", "batch"),
