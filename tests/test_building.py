@@ -126,16 +126,23 @@ def test_an_empty_model_waits_for_layers(tmp_path):
     assert_waits(fastnn.Sequential(), np.ones((3, 4)), "no layer: add one", tmp_path)
 
 
-@pytest.mark.parametrize("name", ["StringLookup", "IntegerLookup"])
-def test_a_lookup_may_be_adapted_after_it_was_added(name, tmp_path):
-    lookup = getattr(layers, name)(output_mode="multi_hot")
+ADAPTED = {
+    "StringLookup": ({"output_mode": "multi_hot"}, "vocabulary", [["a"], ["b"]]),
+    "IntegerLookup": ({"output_mode": "multi_hot"}, "vocabulary", [[3], [4]]),
+    "Discretization": ({"num_bins": 2}, "bin_boundaries", [[3.0], [4.0]]),
+    "Impute": ({}, "fill_value", [[3.0], [np.nan]]),
+}
+
+
+@pytest.mark.parametrize("name", ADAPTED)
+def test_a_layer_may_be_adapted_after_it_was_added(name, tmp_path):
+    arguments, learnt, rows = ADAPTED[name]
+    layer, rows = getattr(layers, name)(**arguments), np.array(rows)
     model = fastnn.Sequential()
-    for layer in (fastnn.Input((1,)), lookup):
-        model.add(layer)
-    model.add(layers.Dense(2))
-    rows = np.array([["a"], ["b"]]) if name == "StringLookup" else np.array([[3], [4]])
-    assert_waits(model, rows, "no vocabulary yet", tmp_path)
-    lookup.adapt(rows)
+    for one in (fastnn.Input((1,)), layer, layers.Dense(2)):
+        model.add(one)
+    assert_waits(model, rows, f"no {learnt} yet", tmp_path)
+    layer.adapt(rows)
     model.save(tmp_path / "model.fastnn")
     assert_whole(model, rows, tmp_path)
 

@@ -156,7 +156,9 @@ BAD = {
     "unknown": (lambda: layers.Impute("medium"), ValueError, "strategy 'medium' is unknown; did you mean 'median'"),
     "text": (lambda: layers.Impute("constant", "a"), TypeError, "fill_value must be a real number"),
     "infinite": (lambda: layers.Impute("constant", np.inf), ValueError, "fill_value must be a finite number"),
-    "unadapted": (lambda: fastnn.Sequential([fastnn.Input((3,)), layers.Impute()]), ValueError, "call adapt before"),
+    "unadapted": (
+        lambda: fastnn.Sequential([fastnn.Input((3,)), layers.Impute()]).predict(X), ValueError, "call adapt before"
+    ),
     "width": (lambda: fastnn.Sequential([fastnn.Input((4,)), adapted()]), ValueError, "values for 3 features, its"),
     "constant": (lambda: layers.Impute("constant").adapt(X), ValueError, "adapt.. would have no effect"),
     "hollow": (lambda: layers.Impute().adapt([[1.0, NAN], [2.0, NAN]]), ValueError, "column 1 has none"),

@@ -548,7 +548,7 @@ class Layer(Description):
 
     def _weight(self, name: str) -> npt.NDArray[Any]:
         if self._home is None or not self._home.built:
-            raise ValueError(f"layer {self.name!r} has no {name} yet: build the model first")
+            raise ValueError(f"{self._called} has no {name} yet: build the model first")
         if self._parent is not None:
             return self._parent._weight(f"{self.name}/{name}")
         return self._home.views[str(self.name), name]

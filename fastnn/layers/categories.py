@@ -13,7 +13,7 @@ from fastnn._registry import nearest_names
 from fastnn._settings import listed
 from fastnn.frames import real_array, row_pieces
 from fastnn.layers._op import ENCODINGS, OP_DISCRETIZE, OP_ENCODE, Op
-from fastnn.layers.base import Layer, check_width
+from fastnn.layers.base import Layer, NotYetError, check_width
 
 LARGEST = 2**24  # float32 holds every whole number up to it
 PIECE = 2**20  # numbers that adapt sorts in memory
@@ -172,7 +172,7 @@ class Discretization(Layer):
 
     def _bounds(self) -> tuple[float, ...]:
         if self.bin_boundaries is None:
-            raise ValueError(f"{self._called} has no bin_boundaries yet: call adapt before the model is built")
+            raise NotYetError(f"{self._called} has no bin_boundaries yet: call adapt before the model is built")
         return self.bin_boundaries
 
     def adapt(self, data: Any) -> None:

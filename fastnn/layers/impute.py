@@ -11,7 +11,7 @@ from fastnn._registry import nearest_names
 from fastnn._settings import flag, listed
 from fastnn.frames import real_array, row_pieces
 from fastnn.layers._op import OP_IMPUTE, Op
-from fastnn.layers.base import Layer
+from fastnn.layers.base import Layer, NotYetError
 
 STRATEGIES = ("median", "mean", "most_frequent", "constant")
 _TOGETHER = 2**23  # numbers of whole columns that are looked at at a time
@@ -134,7 +134,7 @@ class Impute(Layer):
     def _fill_for(self, inputs: int) -> tuple[float, ...]:
         """A value for each of so many columns."""
         if self.fill_value is None:
-            raise ValueError(f"{self._called} has no fill_value yet: call adapt before the model is built")
+            raise NotYetError(f"{self._called} has no fill_value yet: call adapt before the model is built")
         if len(self.fill_value) not in (1, inputs):
             raise ValueError(f"{self._called} has values for {len(self.fill_value)} features, its input has {inputs}")
         return self.fill_value if len(self.fill_value) == inputs else self.fill_value * inputs
