@@ -251,3 +251,17 @@ def test_every_public_name_of_fastnn_is_on_the_page(package):
     module = sys.modules[package]
     names = [name for name in module.__all__ if not (name.isupper() and not callable(getattr(module, name)))]
     assert [name for name in names if name not in page | {"keras"}] == []
+
+
+def test_the_layout_names_the_files_that_there_are():
+    """Those of the package and of the engine; the others of src_c are kernels, which have one row."""
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    table = text[text.index("| where | what |") : text.index("Each also has a row")]
+    named = {Path(name).name for name in re.findall(r"[\w./]+\.(?:py|pyx|pxi|pxd|c|h|inc)\b", table)}
+    kinds = ("*.py", "*.pyx", "*.pxi", "*.pxd", "*.c", "*.h", "*.inc")
+    there = {
+        path.name for kind in kinds for place in ("fastnn", "src_c", "tests") for path in (ROOT / place).rglob(kind)
+    }
+    assert named - there == set()
+    inner = {path.name for kind in kinds for path in (ROOT / "fastnn").glob(kind)}
+    assert inner - named - {"__init__.py"} == set()
