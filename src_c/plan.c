@@ -71,6 +71,25 @@ size_t fnn_scratch_bytes(const fnn_model *model, size_t rows, int threads) {
     return fnn_multiply(inference_bytes(model, at_most(rows, infer_tile_height(model))), (size_t)threads);
 }
 
+size_t fnn_state_size(const fnn_measure *measure) {
+    const fnn_head *rule = &measure->rule;
+    const size_t first = (size_t)rule->numbers[0], columns = rule->columns;
+    switch (measure->metric) {
+        case FNN_THRESHOLD_COUNTS: {
+            const size_t width = fnn_add(1, first ? first : rule->vector_size);
+            return fnn_add(fnn_multiply((int)rule->numbers[3] & 1 ? columns : 1, fnn_multiply(2, width)), 1);
+        }
+        case FNN_CLASS_COUNTS:
+            return fnn_multiply(columns, 3);
+        case FNN_SQUARES:
+            return fnn_add(fnn_multiply(columns, 4), 2);
+        case FNN_CLASS_MATRIX:
+            return fnn_add(fnn_multiply(first, first), 1);
+        default:
+            return 2;
+    }
+}
+
 /* The state of squares (metric.inc) of more rows, added to the one of others (Chan, Golub and LeVeque 1983). */
 static void merge_squares(size_t columns, double *state, const double *more) {
     double *rows = state + 4 * columns;
