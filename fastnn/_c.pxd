@@ -216,5 +216,6 @@ cdef extern from "fastnn.h" nogil:
     int fnn_openmp()
     int fnn_prepare_threads(int *threads)
     unsigned fnn_forks()
+    unsigned long fnn_forking_thread()
     int fnn_allowed_threads(int threads)
     const char *fnn_compiler()

@@ -1,7 +1,6 @@
 # Who may change a model, who may read it, and who waits. Part of _engine.pyx.
 
 import _thread
-import weakref
 
 from fastnn._warnings import warn
 
@@ -9,6 +8,8 @@ from cpython.pythread cimport (
     PyThread_acquire_lock, PyThread_allocate_lock, PyThread_free_lock, PyThread_get_thread_ident,
     PyThread_release_lock, PyThread_type_lock, NOWAIT_LOCK, WAIT_LOCK,
 )
+
+from fastnn._c cimport fnn_forking_thread, fnn_forks
 
 _INSIDE = ("this model is running in this thread already: a loss, a metric, a progress function or a signal handler "
            "can neither run nor change it, only a loss or a metric can predict with it")
@@ -20,7 +21,6 @@ _HALF = ("another thread was in the middle of a change of this model when the pr
 
 cdef unsigned long _VANISHED = <unsigned long>-1  # the owner of a lock whose thread is not there any more, after a fork
 
-_locks = weakref.WeakSet()
 cdef dict _waits = {}  # of each thread that waits
 
 
@@ -62,7 +62,7 @@ cdef class Lock:
     cdef list _queue
     cdef PyThread_type_lock _back  # what the owner waits at for a reader to give the model back, while _wants_back
     cdef bint _wants_back
-    cdef object __weakref__
+    cdef unsigned _forks  # of which the fields above know
 
     def __cinit__(self):
         self._back = PyThread_allocate_lock()
@@ -70,7 +70,7 @@ cdef class Lock:
             raise MemoryError("no memory for a lock")
         PyThread_acquire_lock(self._back, WAIT_LOCK)
         self._queue = []
-        _locks.add(self)
+        self._forks = fnn_forks()
 
     def __dealloc__(self):
         if self._back != NULL:
@@ -103,7 +103,7 @@ cdef class Lock:
 
     cdef int change(self) except -1:
         cdef unsigned long me = <unsigned long>PyThread_get_thread_ident()
-        _notice_fork()
+        self._renew()
         if self._owner == me:
             if self._running:
                 raise RuntimeError(_INSIDE)
@@ -120,7 +120,7 @@ cdef class Lock:
 
     cdef int read(self) except -1:
         cdef unsigned long me = <unsigned long>PyThread_get_thread_ident()
-        _notice_fork()
+        self._renew()
         if self._owner == me and not self._lent:
             if self._running:
                 raise RuntimeError(_INSIDE)
@@ -136,6 +136,7 @@ cdef class Lock:
 
     cdef int leave(self) except -1:
         """What change or read has begun."""
+        self._renew()
         if self._reader and self._reader == <unsigned long>PyThread_get_thread_ident():
             self._reader = 0
         else:
@@ -148,11 +149,13 @@ cdef class Lock:
 
     cdef void lend(self) noexcept:
         """To readers, by the thread that runs the model."""
+        self._renew()
         self._lent = True
         self._hand_on()
 
     cdef void take_back(self) noexcept:
         """From readers: waits for the last one."""
+        self._renew()
         self._lent = False
         if self._reader:
             self._wants_back = True
@@ -185,6 +188,7 @@ cdef class Lock:
 
     cdef int _wait(self, unsigned long me, bint reads) except -1:
         """Until the lock is this thread's."""
+        _notice_fork()
         if self._owner == _VANISHED:
             self._owner, self._depth, self._reader = 0 if reads else me, 1, me if reads else 0
             try:
@@ -213,7 +217,7 @@ cdef class Lock:
             raise
         finally:
             if before is None:
-                del _waits[me]
+                _waits.pop(me, None)
             else:
                 _waits[me] = before
         return 0
@@ -223,17 +227,25 @@ cdef class Lock:
         return self._owner if self._owner and not (reads and self._lent) else self._reader
 
     cdef void _renew(self) noexcept:
-        """In a forked process the other threads are not there."""
-        cdef unsigned long me = <unsigned long>PyThread_get_thread_ident()
-        if self._reader != me:
-            self._reader = 0
-        if self._owner != me:
-            self._owner = _VANISHED if self._owner and not self._lent else 0
+        """After a fork, in the child, by the first who uses the lock: of all threads only the one that forked is there.
+
+        Another one may bear the number of a lost thread by now.
+        """
+        cdef unsigned long left
+        if self._forks == fnn_forks():
+            return
+        self._forks = fnn_forks()
+        left = fnn_forking_thread()
+        if self._owner != left:
+            # While readers had the model, or had yet to give it back, the weights were those of a whole step.
+            self._owner = _VANISHED if self._owner and not (self._lent or self._wants_back) else 0
             self._depth = 0
             self._running = self._lent = False
+        if self._reader != left:
+            self._reader = 0
         self._wants_back = False
         PyThread_acquire_lock(self._back, NOWAIT_LOCK)  # which a reader may just have released
-        self._queue = []
+        self._queue.clear()
 
 
 cdef class _Reading:
@@ -268,10 +280,3 @@ cdef bint _closes_a_circle(Lock lock, unsigned long me, bint reads):
             return False
         lock, reads = wait.lock, wait.reads
     return False
-
-
-def _renew_locks():
-    """After a fork, in the child."""
-    _waits.clear()
-    for lock in list(_locks):
-        (<Lock>lock)._renew()

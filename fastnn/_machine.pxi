@@ -91,7 +91,7 @@ cdef unsigned _forks = 0  # of which this module knows
 
 
 cdef int _notice_fork() except -1:
-    """In a child, before locks or threads are used: no model waits for lost threads, and no block of theirs is open.
+    """In a child, before threads are used: none of the lost ones waits for a lock, or has a block open.
 
     It begins with one thread, as processes often fork to share out the cores.
     """
@@ -100,7 +100,7 @@ cdef int _notice_fork() except -1:
         _forks = fnn_forks()
         _lasting = 1
         _blocks.clear()
-        _renew_locks()
+        _waits.clear()
     return 0
 
 

@@ -317,6 +317,9 @@ int fnn_prepare_threads(int *threads);
  * there, and so the owners of locks, are gone. */
 unsigned fnn_forks(void);
 
+/* The thread that made the last of these forks, and that alone lived on in this process, as Python numbers threads; 0 before. */
+unsigned long fnn_forking_thread(void);
+
 /* So many threads, or fewer if OpenMP's limit has been lowered since, as threadpoolctl does. */
 int fnn_allowed_threads(int threads);
 

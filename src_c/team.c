@@ -68,6 +68,7 @@ void fnn_restore_mode(unsigned long mode) {
 /* ---- processes: what a fork leaves of threads ---- */
 
 static atomic_uint forks; /* between the first process and this one */
+static atomic_ulong forking_thread;
 static int *chosen_threads;
 
 #if defined(_OPENMP)
@@ -89,6 +90,7 @@ static void before_fork(void) {
 
 static void in_child(void) {
     atomic_fetch_add(&forks, 1);
+    atomic_store(&forking_thread, (unsigned long)pthread_self());
     if (chosen_threads) {
         *chosen_threads = 1;
     }
@@ -96,6 +98,10 @@ static void in_child(void) {
 
 unsigned fnn_forks(void) {
     return atomic_load_explicit(&forks, memory_order_relaxed);
+}
+
+unsigned long fnn_forking_thread(void) {
+    return atomic_load_explicit(&forking_thread, memory_order_relaxed);
 }
 
 int fnn_prepare_threads(int *threads) {

@@ -277,3 +277,67 @@ def test_where_no_thread_can_be_made_one_does_the_work(limit):
     code = "import resource\n" + limit + "assert works()\nmodel.fit(x[:64], x[:64, :1], verbose=0)\n"
     before = "fastnn.set_num_threads(3)  # more than there have been\n"
     ends_well(before + code)
+
+
+def test_a_new_thread_of_a_child_is_not_taken_for_the_lost_one_whose_number_it_bears():
+    code = """
+lock, held = model._engine.lock, threading.Event()
+def hold():
+    with lock:
+        held.set()
+        signal.pause()
+
+def use(numbers):
+    numbers.append(threading.get_ident())
+    lost.wait()
+    with lock:
+        pass
+
+lost = threading.Event()
+threading.Thread(target=hold, daemon=True).start()
+held.wait()
+owner = next(thread.ident for thread in threading.enumerate() if thread is not threading.main_thread())
+pid = os.fork()
+if pid == 0:
+    signal.alarm(20)
+    numbers = []
+    threads = [threading.Thread(target=use, args=(numbers,)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    lost.set()
+    for thread in threads:
+        thread.join()
+    with lock:
+        os._exit(0 if owner in numbers else 77)
+os._exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+    ends_well(code)
+
+
+def test_training_goes_on_in_the_child_of_a_loss_that_forks_while_a_lost_thread_reads():
+    code = """
+held, over, pids = threading.Event(), threading.Event(), []
+def read():
+    with model._engine.lock.reading():
+        held.set()
+        over.wait()
+
+def loss(y_true, y_pred):
+    if not pids:
+        threading.Thread(target=read, daemon=True).start()
+        held.wait()
+        pids.append(os.fork())
+        if pids[0] == 0:
+            signal.alarm(20)
+        else:
+            over.set()
+    return ((y_pred - y_true) ** 2).mean(axis=1), 2 * (y_pred - y_true)
+
+model.compile("sgd", loss)
+model.fit(x, x[:, :1], verbose=0)
+if pids[0] == 0:
+    model.predict(x, verbose=0)
+    os._exit(0)
+os._exit(os.waitstatus_to_exitcode(os.waitpid(pids[0], 0)[1]))
+"""
+    ends_well(code)
