@@ -158,8 +158,9 @@ static void wait_until_gone(const trial_thread *trial) {
 }
 
 /* As many of `threads` threads as there can be now, the calling one among them. OpenMP ends the process where it cannot make
- * one; so where it would have to, as many are made before it and all at once. Nothing is tried where they are there already. */
-static int obtainable_threads(int threads) {
+ * one; so where it would have to, as many are made before it and all at once. Nothing is tried where they are there already. A
+ * frame of its own, as its room is not needed while the team works. */
+static __attribute__((noinline)) int obtainable_threads(int threads) {
     trial_thread trials[FNN_MAX_THREADS];
     pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
     int count = 0;

@@ -2,6 +2,7 @@
 
 import ctypes
 import pickle
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 import fastnn
 from fastnn import layers
+from fastnn.predictor import get_include
 
 SIZES = st.integers(1, 40) | st.integers(1, 300)
 ACTIVATIONS = ["linear", "relu", "sigmoid", "tanh", "softmax"]
@@ -317,3 +319,97 @@ def test_a_predictor_refuses_what_predict_refuses(kind):
     with pytest.raises(theirs.type) as ours:
         model.freeze()(x)
     assert str(ours.value) == str(theirs.value)
+
+
+STACK = """
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include "fastnn_predictor.h"
+
+enum { ROOM = 1 << 20, PAGE = 4096 };
+
+typedef struct {
+    const fnn_predictor *predictor;
+    const void *x;
+    void *y;
+    size_t rows;
+    int status;
+} call;
+
+static void *answer(void *context) {
+    call *c = context;
+    c->status = c->predictor->run(c->predictor, c->x, (ptrdiff_t)c->predictor->inputs, c->rows, c->y);
+    return NULL;
+}
+
+/* Bytes of its stack that a thread uses which calls a predictor, or -1. */
+long stack_of(size_t address, const void *x, void *y, size_t rows) {
+    call c = {(const fnn_predictor *)address, x, y, rows, -1};
+    unsigned char *stack = aligned_alloc(PAGE, ROOM);
+    pthread_attr_t attributes;
+    pthread_t thread;
+    long untouched = 0;
+    memset(stack, 0xa5, ROOM);
+    pthread_attr_init(&attributes);
+    pthread_attr_setstack(&attributes, stack, ROOM);
+    if (pthread_create(&thread, &attributes, answer, &c) || pthread_join(thread, NULL)) {
+        return -1;
+    }
+    while (untouched < ROOM && stack[untouched] == 0xa5) {
+        untouched++;
+    }
+    free(stack);
+    return c.status ? -1 : ROOM - untouched;
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def stack_of(tmp_path_factory):
+    """Bytes of its stack that a thread of C's uses which calls a predictor."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("needs a C compiler")
+    folder = tmp_path_factory.mktemp("stack")
+    (folder / "stack.c").write_text(STACK)
+    command = [compiler, "-shared", "-fPIC", "-pthread", f"-I{get_include()}", "stack.c", "-o", "stack.so"]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    function = ctypes.CDLL(str(folder / "stack.so")).stack_of
+    function.restype = ctypes.c_long
+    function.argtypes = [ctypes.c_size_t, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
+    return function
+
+
+def two_branches():
+    widths = {"a": [layers.Input((20,)), layers.Dense(40, "gelu")], "b": [layers.Input((12,)), layers.Dense(24)]}
+    return [layers.Branches(widths), layers.Dense(8)]
+
+
+STACKS = {
+    "small": lambda: [layers.Dense(32, "relu"), layers.Dense(32, "tanh"), layers.Dense(2, "softmax")],
+    "wide": lambda: [layers.Dense(4096, "relu"), layers.Dense(64, "selu"), layers.Dense(1)],
+    "packed": lambda: [layers.Dense(1024, "relu"), layers.Dense(1024)],
+    "normalized": lambda: [layers.BatchNormalization(), layers.Dense(512, "gelu"), layers.LayerNormalization()],
+    "many zeros": lambda: [layers.Dense(300, "relu"), layers.ReLU(), layers.Dense(300, "relu"), layers.Dense(5)],
+    "residual": lambda: [layers.Dense(64), layers.Residual([layers.Dense(64, "relu"), layers.Dense(64)])],
+    "branches": two_branches,
+}
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("stack", STACKS.values(), ids=STACKS)
+def test_a_thread_with_a_stack_of_128_kib_can_call_it(stack, dtype, threads, stack_of, monkeypatch):
+    monkeypatch.setattr(fastnn.config, "_policy", dtype)
+    model = fastnn.Sequential(stack())
+    if not model.built:
+        model.build((None, 32))
+    predictor = model.freeze()
+    for rows in (1, 3, 64, 1000):
+        x = np.random.default_rng(0).normal(size=(rows, 32)).astype(dtype)
+        y = np.empty((rows, predictor.outputs), dtype)
+        with fastnn.num_threads(threads):
+            used = stack_of(predictor.address, x.ctypes.data, y.ctypes.data, rows)
+        assert 0 < used <= 124 * 1024  # the rest is the page that guards a stack
+        assert np.array_equal(y, predictor(x))
