@@ -310,9 +310,10 @@ cdef class Engine(_Memory):
 
     def freeze(self):
         """A copy that nothing can change any more, and a capsule of the C predictor that runs it."""
-        cdef Engine frozen = Engine(self.plan)
+        cdef Engine frozen
         with self.lock.reading():
             self._check_wanted()
+            frozen = Engine(self.plan)  # a change of it comes with its weights
             frozen.parameters[:] = self.parameters
         frozen.parameters.setflags(write=False)
         frozen._predictor = np.zeros(sizeof(fnn_predictor), np.uint8)

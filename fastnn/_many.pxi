@@ -62,6 +62,7 @@ def train_many(list engines not None, list arrays not None, list shuffles not No
             engine._take_state(&members[k].run)
             engine._last_rows = 0
             results.append((sums[k], members[k].run.first_nonfinite))
+        for k in range(count):
             if members[k].status == FNN_OUTSIDE and reporter.type == NULL:
                 _raise_outside(&members[k].run.outside)
     finally:

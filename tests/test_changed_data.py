@@ -12,6 +12,7 @@ import scipy.sparse
 
 import fastnn
 from fastnn import layers, losses
+from fastnn._engine import train_many
 
 ROWS, CLASSES, FEATURES = 96, 3, 40
 ODD = [2**31 - 1, -(2**31), -1, CLASSES, 255, 2**30, FEATURES]
@@ -143,6 +144,18 @@ def test_a_label_changed_while_an_ensemble_trains_ends_it():
     finally:
         stop.set()
         thread.join(30)
+
+
+def test_each_engine_counts_its_steps_where_the_data_of_one_end_the_run_of_many():
+    models = [network() for _ in range(3)]
+    engines = [model._engine for model in models]
+    x = np.ones((ROWS, FEATURES), np.float32)
+    odd = np.where(np.arange(ROWS) == 40, 255, labels()).astype(np.int32)
+    pairs = [(x, odd), (x, labels()), (x, odd)]
+    rates = [model.optimizer.hyperparameters() for model in models]
+    with pytest.raises(ValueError, match="one became 255"):
+        train_many(engines, pairs, [None] * 3, 32, rates)
+    assert [engine.iterations for engine in engines] == [1, 3, 1]
 
 
 @pytest.mark.parametrize("kind", ["labels", "columns"])
