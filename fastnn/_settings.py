@@ -157,7 +157,7 @@ class Description(Described, metaclass=_Making):
     def _change(self, name: str, value: Any) -> None:
         """Set a public attribute of an object that is made."""
         vars(self).update(vars(self._made_with(name, value)))
-        changes.count += 1
+        changes.note()
 
     def _made_with(self, name: str, value: Any) -> Any:
         """Another object like this one, but for one argument of its constructor, which checks and converts it."""
@@ -186,9 +186,17 @@ class Description(Described, metaclass=_Making):
 
 
 class _Changes:
-    """How many changes of descriptions that are made there have been: a model looks whether there was one."""
+    """The last change of a description that was made already: a model looks whether it has seen that one.
 
-    count = 0
+    The mark of a change is an object of its own, as a number that several threads count up could come twice.
+    """
+
+    def __init__(self) -> None:
+        self.last = object()
+
+    def note(self) -> None:
+        """There was a change."""
+        self.last = object()
 
 
 changes = _Changes()

@@ -177,7 +177,7 @@ class Sequential(Trainer):
         """
         engine = self._need_engine("forward")
         engine.seed = self._seed
-        if self._optimizer is not None and (flag("training", training) or self._changes_seen != changes.count):
+        if self._optimizer is not None and (flag("training", training) or self._changes_seen is not changes.last):
             self._ready("forward")  # noise depends on the optimizer's steps
         else:
             self._heed_changes()

@@ -51,7 +51,7 @@ class Network(Described, metaclass=ListsWhatIsThere):
         self._engine: Engine | None = None
         self._home = Home(Lock(), self._renew)
         self._compiled_code: Any = None  # what the engine is set up for
-        self._changes_seen = 0
+        self._changes_seen = changes.last
         self._described = ""  # what is known to be a description that a model can be made of
         self._first: Layer | None = None
         self._seed = utils.next_seed()
@@ -356,8 +356,8 @@ class Network(Described, metaclass=ListsWhatIsThere):
 
     def _heed_changes(self) -> bool:
         """Let the engine run the layers as they are now, if any description has changed since it looked; whether so."""
-        seen = changes.count
-        if self._changes_seen == seen:
+        seen = changes.last
+        if self._changes_seen is seen:
             return False
         self._renew("a description")
         self._changes_seen = seen

@@ -166,6 +166,14 @@ def test_a_path_that_cannot_be_made_is_refused_before_the_first_step(path, error
     assert not list(tmp_path.iterdir())
 
 
+def test_a_log_that_is_missing_is_named_once_a_fit():
+    stopper, model = callbacks.EarlyStopping("val_acc"), network()
+    for others, says in [([], "will not be in the logs"), ([Adding()], "is not in the logs; there are")]:
+        with pytest.warns(UserWarning, match=says) as caught:
+            model.fit(X, Y, verbose=0, callbacks=[stopper, *others])
+        assert len(caught) == 1
+
+
 class Adding(callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         logs["charm"] = 0.5 - epoch

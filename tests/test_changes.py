@@ -533,3 +533,19 @@ def test_exclusions_that_are_no_patterns_are_refused():
     with pytest.raises(ValueError, match="must hold regular expressions"):
         optimizer.exclude_from_weight_decay(var_names=["(bias"])
     assert optimizer.weight_decay_exclusions == ("bias",)
+
+
+def test_no_change_is_overlooked_for_others_that_are_noted_at_the_same_time():
+    """A count that two threads write can stand where it stood before, for a model that has seen more."""
+    from fastnn._settings import changes
+
+    marks = [changes.last]
+    for _ in range(3):
+        changes.note()
+        marks.append(changes.last)
+    assert len({id(mark) for mark in marks}) == len(marks)
+    model = fastnn.Sequential([fastnn.Input((4,)), layers.LeakyReLU(0.5)])
+    before = model.predict(-np.ones((1, 4)))
+    changes.last = marks[0]  # the mark of a slow thread comes last
+    model.layers[1].negative_slope = 0.25
+    np.testing.assert_array_equal(model.predict(-np.ones((1, 4))), before / 2)

@@ -40,6 +40,7 @@ class Callback(Described):
     model: Sequential
     params: dict[str, Any]
     _comes_last = False  # of all callbacks, so that it sees what the others have done
+    _warned = False  # whether a log that it needs is known not to come
     _adds_logs: tuple[str, ...] = ()  # the names that it gives to logs of its own
 
     def get_state(self) -> dict[str, Any]:
@@ -336,6 +337,8 @@ class CallbackList:
             Whether there is a validation, whose logs have ``val_`` before the names of the others.
         """
         names = model.metrics_names
+        for callback in self.callbacks:
+            callback._warned = False
         if any(_may_add_any_log(callback) for callback in self.callbacks):
             return
         of_epochs = [*names, *(f"val_{name}" for name in names if validated)]

@@ -48,7 +48,8 @@ class Monitor(Callback):
 
     def _check_logs(self, model: Sequential, of_epochs: Sequence[str], of_batches: Sequence[str]) -> None:
         """Warn where the log that is watched will not be there; raise where nobody can tell what is better of it."""
-        if self.monitor in of_epochs:
+        self._warned = self.monitor not in of_epochs
+        if not self._warned:
             self._sign(model)
             return
         near = nearest_names(self.monitor, list(of_epochs))
@@ -76,6 +77,8 @@ class Monitor(Callback):
     def value(self, logs: Logs | None) -> float | None:
         """The log that is watched, of one with a value for each class their mean; or None and a warning."""
         found = (logs or {}).get(self.monitor)
+        if found is None and self._warned:
+            return None
         if found is None:
             warn(
                 f"{type(self).__name__} watches {self.monitor!r}, which is not in the logs; there are "

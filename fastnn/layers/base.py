@@ -347,7 +347,8 @@ class Layer(Description):
                 if home is not None:
                     home.renew("")  # the layers after this one may have been built for another width
                 raise
-            changes.count += home is not None  # else no model has read it
+            if home is not None:  # else no model has read it
+                changes.note()
 
     def _take_change(self, name: str, value: Any) -> None:
         """Hold what was set, once it is checked."""
