@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -33,13 +34,13 @@ from fastnn.layers.base import (
     row_axes,
     set_arrays,
 )
-from fastnn.layers.container import Container, Parallel, Stack
+from fastnn.layers.container import Container, Parallel, Stack, Stackable
 from fastnn.sparse import SparseRows
 
 Array = npt.NDArray[Any]
 
 
-class Network(Described, metaclass=ListsWhatIsThere):
+class Network(Described, Stackable, metaclass=ListsWhatIsThere):
     """A stack of layers and the engine that holds their weights; see :class:`fastnn.Sequential`."""
 
     def __init__(self, layers: Iterable[Layer] | None = None, name: str | None = None) -> None:
@@ -164,6 +165,13 @@ class Network(Described, metaclass=ListsWhatIsThere):
         self._given_names.append(name)
         layer.attach(self._home)
         self._layers.append(layer)
+
+    def _copied(self) -> tuple[list[Layer], list[Array]]:
+        copies = [copy.deepcopy(layer) for layer in self._layers]
+        if self._engine is not None and self._branches is None:
+            copies[:0] = [InputLayer(self._told_axes or (self._engine.plan.inputs,))]
+        weights = self.get_weights()
+        return [layer for k, layer in enumerate(copies) if not k or not isinstance(layer, InputLayer)], weights
 
     def _check_dtypes(self) -> None:
         dtypes = {layer.dtype for layer in self._layers if layer.dtype}

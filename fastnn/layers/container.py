@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,16 @@ from fastnn.layers.preprocessing import Values
 
 if TYPE_CHECKING:
     from fastnn.layers.base import Home
-    from fastnn.network import Network
+
+
+class Stackable(ABC):
+    """What a stack can be made of besides a list of layers: a model, of which this module need not know more."""
+
+    name: str
+
+    @abstractmethod
+    def _copied(self) -> tuple[list[Layer], list[npt.NDArray[Any]]]:
+        """Copies of the layers, of which the first alone may be an Input, and of their weights where there are any."""
 
 
 class Container(Layer):
@@ -145,37 +154,28 @@ class Stack(Container):
 
     def __init__(
         self,
-        layers: Iterable[Layer] | Network,
+        layers: Iterable[Layer] | Stackable,
         name: str | None = None,
         dtype: Any = None,
         input_shape: Any = None,
     ) -> None:
         super().__init__(name, dtype, input_shape)
-        from fastnn.network import Network
-
         self._initial: list[npt.NDArray[Any]] = []  # of the parameters, in their order
         self._widths: tuple[int, int] = (0, 0)
         self._inner_widths: list[int] = []  # of what each of the layers gives
-        if isinstance(layers, Layer) or not isinstance(layers, (Iterable, Network)):
+        if isinstance(layers, Stackable):
+            layers, self._initial = layers._copied()
+        elif isinstance(layers, Layer) or not isinstance(layers, Iterable):
             raise TypeError(f"layers must be a list of layers, got {type(layers).__name__}")
-        for layer in self._copied(layers) if isinstance(layers, Network) else layers:
+        for layer in layers:
             self._put(layer)
-
-    def _copied(self, model: Network) -> list[Layer]:
-        """Copies of a model's layers; its weights are kept to start from."""
-        copies = [copy.deepcopy(layer) for layer in model.layers]
-        self._initial = model.get_weights()
-        if model._engine is not None and model._branches is None:
-            copies[:0] = [InputLayer(model._told_axes or (model._engine.plan.inputs,))]
-        return [layer for k, layer in enumerate(copies) if not k or not isinstance(layer, InputLayer)]
 
     def _put(self, given: Any) -> None:
         """Make a layer the last one, or its configuration, or a model."""
         from fastnn.layers import deserialize
-        from fastnn.network import Network
 
         layer = deserialize(given) if isinstance(given, dict) else given
-        if isinstance(layer, Network):
+        if isinstance(layer, Stackable):
             layer = Stack(layer, self._names.free(layer.name))
         if not isinstance(layer, Layer) or (isinstance(layer, InputLayer) and self._layers):
             raise TypeError(f"layers must hold fastnn layers, Input only at the start, got {type(layer).__name__}")
