@@ -260,7 +260,7 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, str], dict[str, npt.ND
 def parse(
     file: io.BufferedReader | io.BytesIO, total: int, path: str
 ) -> tuple[dict[str, str], dict[str, npt.NDArray[Any]]]:
-    """The same of an open file of `total` bytes; `path` is what messages call it."""
+    """The metadata and the arrays of an open file of `total` bytes, which messages call `path`."""
     prefix = file.read(8)
     length = int.from_bytes(prefix, "little")
     if len(prefix) < 8 or length > min(MAX_HEADER, total - 8):

@@ -177,14 +177,14 @@ class Compiled(Network):
         self._compiled_code, self._layout = optimizer.setup, goals.Layout(names, states)
 
     def _forget_weights(self) -> None:
-        """As of the network; the optimizer's state, which was that of these weights, starts anew."""
+        """Forget the weights, and with them the optimizer's state, which starts anew."""
         if self._optimizer is not None and self._optimizer._engine is self._engine:
             self._optimizer.detach()
         super()._forget_weights()
 
     @contextmanager
     def _building_anew(self) -> Iterator[None]:
-        """As of the network: after an error the optimizer's state is there again too."""
+        """The model has no weights within; after an error it has those it had, and the optimizer its state."""
         optimizer = self._optimizer
         engine = None if optimizer is None else optimizer._engine
         try:

@@ -72,7 +72,7 @@ class Deferred:
         return as_rows(self._array[rows], self.dtype.name)
 
     def distinct(self) -> Deferred:
-        """As :func:`_distinct`."""
+        """One row where all rows are the same memory; else all of them."""
         return Deferred(_distinct(self._array), self.dtype.name)
 
 

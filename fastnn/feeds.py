@@ -200,7 +200,7 @@ class BatchFeed:
         return None if count is None else int(count)
 
     def _batches(self, start: int = 0) -> Iterator[Any]:
-        """Those of a pass, from one of them on."""
+        """The batches of one pass over the source, from batch number `start` on."""
         if not self._indexed:
             return itertools.islice(self._source, start, None) if start else iter(self._source)
         if self.steps is None:

@@ -50,7 +50,7 @@ class Totals:
 
     @classmethod
     def resumed(cls, state: dict[str, Any], layout: goals.Layout) -> Totals:
-        """Those of an epoch that was interrupted, whose sums are read by the layout."""
+        """The totals of an epoch that was interrupted, from its state; `layout` says how its sums are read."""
         totals = cls()
         totals._layout, totals.sums, totals.rows = layout, state["sums"], state["rows"]
         totals.steps, totals.first_nonfinite = state["steps"], state["first_nonfinite"]
@@ -251,8 +251,8 @@ class Epochs:
         self._warned = False
         self._logs: Logs = {}
         self._feed: Feed | None = None
-        self._epoch = 0  # that which runs, or the next one
-        self._totals: Totals | None = None  # of that which runs
+        self._epoch = 0  # the number of the epoch that runs, or of the next one
+        self._totals: Totals | None = None  # of the epoch that runs
 
     @contextmanager
     def _around(self, feed: Feed, first: int) -> Iterator[None]:

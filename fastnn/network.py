@@ -331,7 +331,7 @@ class Network(Described, Stackable, metaclass=ListsWhatIsThere):
         self._first = self._first_layer()
 
     def _initializers(self) -> list[Initializer]:
-        """One for each parameter."""
+        """The initializer of each parameter, in the order of the layers."""
         return [initializer for layer in self._layers for _, _, initializer in layer.parameters()]
 
     def _renew(self, changed: str) -> None:

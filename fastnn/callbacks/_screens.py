@@ -27,7 +27,7 @@ class Screen(Protocol):
 
 
 def screen() -> Screen | None:
-    """That of standard output; None where it is a file, a pipe or nothing, in which each state would be a line."""
+    """The screen of standard output; None where it is a file, a pipe or nothing, in which each state would be a line."""
     stream = sys.stdout
     if type(stream).__module__.startswith("ipykernel"):
         return Notebook()
@@ -66,7 +66,7 @@ class Terminal:
 
     def __init__(self, columns: int, lines: int) -> None:
         self._columns, self._lines = columns - 1, lines  # in the last column some terminals begin a new row
-        self._rows = 0  # that are shown
+        self._rows = 0  # how many are shown
 
     def show(self, title: str, share: float | None, parts: Sequence[str]) -> None:
         """See :class:`Screen`."""

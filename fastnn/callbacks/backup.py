@@ -105,7 +105,7 @@ class BackupAndRestore(Callback):
         self.backup_dir = Path(backup_dir)
         self.double_checkpoint = flag("double_checkpoint", double_checkpoint)
         self.delete_checkpoint = flag("delete_checkpoint", delete_checkpoint)
-        self._number = 0  # of the last backup
+        self._number = 0  # the last backup's
         self._within: tuple[Path, dict[str, Any]] | None = None  # what an epoch is to go on from
         self._counter = counter = _Counter(_frequency(save_freq))
         if counter.every is None:

@@ -208,7 +208,7 @@ class Stack(Container):
         return features
 
     def build_alone(self, inputs: int) -> int:
-        """The same of layers that stand in no line with others, as those of a branch: raise where they need to."""
+        """Settle the shapes of layers that have no others before or after them, as a branch's: raise where they need some."""
         check_preparation(self._layers, raw=self._parent is not None and self._parent.reads_raw)
         features = Stack.build(self, inputs)
         axes = Stack.axes_after(self, self.input_axes or (inputs,), features)
@@ -217,7 +217,7 @@ class Stack(Container):
         return features
 
     def axes_after(self, axes: tuple[int, ...], outputs: int) -> tuple[int, ...]:
-        """Those after the last of the layers."""
+        """The axes of a row after the last of the layers."""
         for layer, width in zip(self._layers, self._inner_widths, strict=True):
             axes = layer.axes_after(axes, width)
         return axes
