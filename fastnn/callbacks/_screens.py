@@ -27,7 +27,7 @@ class Screen(Protocol):
 
 
 def screen() -> Screen | None:
-    """The screen of standard output; None where it is a file, a pipe or nothing, in which each state would be a line."""
+    """The screen of standard output; None of a file, a pipe or nothing, in which each state would be a line."""
     stream = sys.stdout
     if type(stream).__module__.startswith("ipykernel"):
         return Notebook()

@@ -208,7 +208,7 @@ class Stack(Container):
         return features
 
     def build_alone(self, inputs: int) -> int:
-        """Settle the shapes of layers that have no others before or after them, as a branch's: raise where they need some."""
+        """Settle the shapes of layers that have no neighbours, as those of a branch; raise where they need some."""
         check_preparation(self._layers, raw=self._parent is not None and self._parent.reads_raw)
         features = Stack.build(self, inputs)
         axes = Stack.axes_after(self, self.input_axes or (inputs,), features)
