@@ -388,11 +388,11 @@ class StringLookup(Lookup):
         input_shape: Any = None,
     ) -> None:
         if not isinstance(encoding, str):
-            raise TypeError(f"encoding must be the name of one, got {type(encoding).__name__}")
+            raise TypeError(f"encoding must be a string such as 'utf-8', got {type(encoding).__name__}")
         try:
             "a".encode(encoding)
         except (LookupError, ValueError):  # unknown, or a codec of bytes or of nothing, such as hex
-            raise ValueError(f"encoding {encoding!r} is none of text; 'utf-8' is the usual one") from None
+            raise ValueError(f"encoding must be that of a text, such as 'utf-8', got {encoding!r}") from None
         self.encoding = encoding
         self._places: dict[str, int] = {}
         super().__init__(
