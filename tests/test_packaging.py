@@ -129,8 +129,10 @@ def test_files_of_the_other_project_are_named_at_import(theirs, init, says, stat
     for name in (*theirs, *(["__init__.py"] if init == "theirs" else [])):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text("")
+    # A whole package in site-packages would be taken before a folder that lacks __init__.py.
+    alone = "import sys, numpy; sys.path = [path for path in sys.path if not path.endswith('-packages')]"
     result = subprocess.run(
-        [sys.executable, "-c", statement],
+        [sys.executable, "-c", f"{alone}; {statement}"],
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(tmp_path)},
         capture_output=True,
