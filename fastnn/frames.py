@@ -263,9 +263,10 @@ def real_array(values: Any, name: str, text: str = TEXT_IN_X, *, missing: bool =
 def _is_plain(frame: Any, name: str) -> bool:
     """Whether each column holds a real number a row: a whole frame may turn others, such as dates, into numbers.
 
-    Of a frame that knows its dtypes one column of each is looked at.
+    Of a frame that knows its dtypes one column of each is looked at. Integers of 64 bits without a sign beside some
+    with a sign are left to NumPy, column by column: polars may make integers of 128 bits of them, which NumPy lacks.
     """
-    those = _Columns(frame, name)
+    those, found = _Columns(frame, name), set()
     places = range(len(those.names))
     kinds = dict(zip(getattr(frame, "dtypes", places), places, strict=True))
     for dtype, place in kinds.items():
@@ -274,7 +275,8 @@ def _is_plain(frame: Any, name: str) -> bool:
         coded = hasattr(dtype, "categories") or _dictionary(few) is not None  # whose nulls become some number
         if coded or probe.dtype.kind not in REAL or probe.ndim != 1:
             return False
-    return True
+        found.add(probe.dtype.kind if probe.dtype != np.uint64 else "uint64")
+    return not {"uint64", "i"} <= found
 
 
 def _column_by_column(frame: Any, name: str, text: str, missing: bool) -> Array:

@@ -89,7 +89,7 @@ def test_clipping_by_norms_at_any_scale(clipped, dtype, magnitude):
         magnitude = 1e300  # norms themselves are in range
     for limit in (0.25 * magnitude, 1.0):
         model = dense(dtype, optimizers.SGD(1.0, **{clipped: limit}))
-        gradients = [np.longdouble(magnitude) * shares for shares in (SHARES, SHARES[1])]
+        gradients = [magnitude * shares.astype(np.longdouble) for shares in (SHARES, SHARES[1])]
         found = step(model, *[g.astype(dtype) for g in gradients])
         norms = [np.sqrt((g * g).sum()) for g in gradients]
         if clipped == "global_clipnorm":
