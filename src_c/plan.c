@@ -333,20 +333,20 @@ typedef struct {
     ptrdiff_t stride;
     size_t rows, columns, tile_rows;
     fnn_watch watch;
-    fnn_team *team;
+    fnn_team team;
     atomic_int end; /* an fnn_status */
 } finite_job;
 
 static void start_finite(void *context) {
     finite_job *job = context;
-    fnn_team_set_tiles(job->team, (job->rows + job->tile_rows - 1) / job->tile_rows);
+    fnn_team_set_tiles(&job->team, (job->rows + job->tile_rows - 1) / job->tile_rows);
 }
 
 static void finite_worker(void *context, int thread) {
     finite_job *job = context;
     size_t tile;
     while (!atomic_load_explicit(&job->end, memory_order_relaxed) &&
-           (tile = fnn_team_claim(job->team, thread)) != SIZE_MAX) {
+           (tile = fnn_team_claim(&job->team, thread)) != SIZE_MAX) {
         const size_t end = (tile + 1) * job->tile_rows < job->rows ? (tile + 1) * job->tile_rows : job->rows;
         const int whole = job->stride == (ptrdiff_t)job->columns; /* rows without gaps are one long row */
         const size_t columns = whole ? (end - tile * job->tile_rows) * job->columns : job->columns;
@@ -366,14 +366,6 @@ static void finite_worker(void *context, int thread) {
     }
 }
 
-/* A frame of its own for the team, which is aligned to 64 bytes: beside other locals the sanitizer's stack of gcc before 14
- * does not keep to that. */
-static __attribute__((noinline)) void look_on_threads(finite_job *job, int threads) {
-    fnn_team team;
-    job->team = &team;
-    fnn_team_run(&team, threads, start_finite, finite_worker, job);
-}
-
 fnn_status fnn_all_finite(const fnn_kernels *kernels, int is_double, const void *x, ptrdiff_t stride, size_t rows,
                           size_t columns, int threads, const fnn_progress *progress) {
     finite_job job = {.kernels = kernels,
@@ -386,7 +378,7 @@ fnn_status fnn_all_finite(const fnn_kernels *kernels, int is_double, const void 
     job.tile_rows = at_least((size_t)FNN_SWEEP / at_least(columns, 1), 1);
     const size_t tiles = (rows + job.tile_rows - 1) / job.tile_rows;
     const paced_call call = begin_call(NULL, is_double, tiles, tiles < 8 ? 1 : threads);
-    look_on_threads(&job, call.threads);
+    fnn_team_run(&job.team, call.threads, start_finite, finite_worker, &job);
     end_call(&call);
     return (fnn_status)atomic_load(&job.end);
 }
