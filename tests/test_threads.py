@@ -18,6 +18,7 @@ import fastnn
 from fastnn import callbacks, layers, optimizers
 from fastnn._engine import build_info
 
+pytestmark = pytest.mark.thread_unsafe(reason="each test has threads of its own, whose turns it counts on")
 WIDTH = 20_000
 
 
