@@ -1,6 +1,7 @@
 """A frozen model answers like the model it came from, bit for bit, from any thread, and refuses what it cannot read."""
 
 import ctypes
+import os
 import pickle
 import shutil
 import subprocess
@@ -397,6 +398,7 @@ STACKS = {
 }
 
 
+@pytest.mark.skipif("libasan" in os.environ.get("LD_PRELOAD", ""), reason="the sanitizer takes stack of its own")
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("stack", STACKS.values(), ids=STACKS)
