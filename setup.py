@@ -19,6 +19,7 @@ from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError, LinkError
 
 SOURCES = Path("src_c")
+KERNELS = SOURCES / "kernels"  # a file an instruction set, with its flags
 INCLUDES = [str(SOURCES), "fastnn/include"]  # what embedders see, and the rest
 
 # No -ffast-math (linking with it changes the floating-point mode of the whole process, and it drops NaN checks) and no
@@ -94,8 +95,8 @@ class BuildEngine(build_ext):
         super().build_extension(ext)
 
     def compile_sources(self, ext, flags, openmp):
-        """Compiles src_c/*.c and the C of ext, two or more at a time where there are cores; returns the objects."""
-        jobs = {path: ENGINE_FLAGS + openmp for path in SOURCES.glob("*.c") if not path.stem.startswith("kernels_")}
+        """Compiles the C of src_c/ and that of ext, two or more at a time where there are cores; returns the objects."""
+        jobs = {path: ENGINE_FLAGS + openmp for path in SOURCES.rglob("*.c") if path.parent != KERNELS}
         sets = ["baseline", *(X86_64_FLAGS if self.probe(X86_64_PROBE) else ())]
         highest = os.environ.get("FASTNN_HIGHEST_ISA", sets[-1])
         if highest not in sets:
@@ -107,7 +108,7 @@ class BuildEngine(build_ext):
                 continue
             variants[name] = X86_64_FLAGS[name]
             flags = [*flags, f"-DFNN_BUILT_{name.upper()}"]
-        jobs |= {SOURCES / f"kernels_{name}.c": KERNEL_FLAGS + isa_flags for name, isa_flags in variants.items()}
+        jobs |= {KERNELS / f"kernels_{name}.c": KERNEL_FLAGS + isa_flags for name, isa_flags in variants.items()}
         last = shlex.split(os.environ.get("FASTNN_CFLAGS", ""))
         jobs = {path: [*flags, *own, *last] for path, own in jobs.items()}
         jobs |= {Path(path): ext.extra_compile_args for path in ext.sources}
@@ -157,7 +158,7 @@ class BuildEngine(build_ext):
 engine = Extension(
     "fastnn._engine",
     sources=["fastnn/_engine.pyx"],
-    depends=["fastnn/_c.pxd", *sorted(str(path) for path in SOURCES.iterdir())],
+    depends=["fastnn/_c.pxd", *sorted(str(path) for path in SOURCES.rglob("*.*"))],
     define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
     libraries=["m"],
 )

@@ -62,7 +62,7 @@ class ActivationFunction(Description, Configured):
     code : int
         The engine's number for it.
     numbers : tuple of float
-        Its constants, as the engine takes them (src_c/activation.inc).
+        Its constants, as the engine takes them (src_c/kernels/activation.inc).
     elementwise : bool
         Whether an element of the result depends on one element of x alone.
 

@@ -1,4 +1,4 @@
-"""What parameters are held to after each step. The engine does so; see src_c/update.inc."""
+"""What parameters are held to after each step. The engine does so; see src_c/engine/update/update.inc."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Penalties on parameters that are added to the loss. The engine adds their gradients; see src_c/update.inc."""
+"""Penalties on parameters that are added to the loss. The engine adds their gradients; see src_c/engine/update/update.inc."""
 
 from __future__ import annotations
 

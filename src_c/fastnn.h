@@ -264,11 +264,11 @@ enum { FNN_KERNEL = 0, FNN_BIAS = 1 }; /* fnn_model.rules holds one of each for 
 
 #define FNN_REAL_IS_DOUBLE 0
 #include "real.h"
-#include "kernel_table.inc"
+#include "kernels/kernel_table.inc"
 #undef FNN_REAL_IS_DOUBLE
 #define FNN_REAL_IS_DOUBLE 1
 #include "real.h"
-#include "kernel_table.inc"
+#include "kernels/kernel_table.inc"
 #undef FNN_REAL_IS_DOUBLE
 
 /* Products of float32 by way of bfloat16, which have bits of their own: all in which the last instruction sets differ. */

@@ -241,7 +241,7 @@ class Optimizer(Description):
         return (*self.rule_slots(), *average, *accumulated)
 
     def numbers(self) -> tuple[float, ...]:
-        """The rule's numbers, in the order of src_c/step.c."""
+        """The rule's numbers, in the order of src_c/engine/update/step.c."""
         return ()
 
     def hyperparameters(self) -> Hyperparameters:

@@ -1,4 +1,4 @@
-"""Rules that look at a kernel as a matrix; see src_c/matrix_rules.inc."""
+"""Rules that look at a kernel as a matrix; see src_c/engine/update/matrix_rules.inc."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Learning rates that depend on the step. The engine evaluates them, once a step; see src_c/step.c.
+"""Learning rates that depend on the step. The engine evaluates them, once a step; see src_c/engine/update/step.c.
 
 Pass one as an optimizer's `learning_rate`. Calling it gives the rate at a step, counted from 0.
 """

@@ -57,7 +57,7 @@ def bent(a, b, d):
 
 
 SCALE, ALPHA = mpmath.mpf(activations.SELU_SCALE), mpmath.mpf(activations.SELU_ALPHA)
-# The function in numbers of 50 digits, and the bound of src_c/activation.inc in ulp.
+# The function in numbers of 50 digits, and the bound of src_c/kernels/activation.inc in ulp.
 EXACT = {
     "linear": (lambda x: x, 0),
     "relu": (lambda x: max(x, mpmath.mpf(0)), 0),

@@ -1,7 +1,7 @@
 #if !defined(_GNU_SOURCE)
 #define _GNU_SOURCE /* the clock and the threads of POSIX, and the numbers of Linux's threads */
 #endif
-#include "team.h"
+#include "host/team.h"
 
 #include <sched.h>
 #include <signal.h>

@@ -1,4 +1,4 @@
-/* The walk over a network: what does not depend on the element type, then plan.inc for each of them. */
+/* The walk over a network: what does not depend on the element type, then memory.inc for each of them. */
 
 #include <float.h>
 #include <math.h>
@@ -7,43 +7,43 @@
 #include <string.h>
 
 #include "fastnn.h"
-#include "team.h"
+#include "host/team.h"
 
-#include "shapes.inc"
-#include "pace.inc"
-#include "watch.inc"
+#include "engine/shapes.inc"
+#include "host/pace.inc"
+#include "host/watch.inc"
 
 #define FNN_REAL_IS_DOUBLE 0
 #define FN_TABLE f32
 #include "real.h"
-#include "plan.inc"
-#include "chains.inc"
-#include "ops.inc"
-#include "cosines.inc"
-#include "update.inc"
-#include "rest.inc"
-#include "phases.inc"
-#include "stripes.inc"
-#include "train.inc"
-#include "infer.inc"
-#include "predict.inc"
+#include "memory.inc"
+#include "engine/ops/chains.inc"
+#include "engine/ops/ops.inc"
+#include "engine/update/cosines.inc"
+#include "engine/update/update.inc"
+#include "engine/update/rest.inc"
+#include "engine/run/phases.inc"
+#include "engine/run/stripes.inc"
+#include "engine/run/train.inc"
+#include "engine/run/infer.inc"
+#include "engine/run/predict.inc"
 #undef FNN_REAL_IS_DOUBLE
 #undef FN_TABLE
 
 #define FNN_REAL_IS_DOUBLE 1
 #define FN_TABLE f64
 #include "real.h"
-#include "plan.inc"
-#include "chains.inc"
-#include "ops.inc"
-#include "cosines.inc"
-#include "update.inc"
-#include "rest.inc"
-#include "phases.inc"
-#include "stripes.inc"
-#include "train.inc"
-#include "infer.inc"
-#include "predict.inc"
+#include "memory.inc"
+#include "engine/ops/chains.inc"
+#include "engine/ops/ops.inc"
+#include "engine/update/cosines.inc"
+#include "engine/update/update.inc"
+#include "engine/update/rest.inc"
+#include "engine/run/phases.inc"
+#include "engine/run/stripes.inc"
+#include "engine/run/train.inc"
+#include "engine/run/infer.inc"
+#include "engine/run/predict.inc"
 #undef FNN_REAL_IS_DOUBLE
 #undef FN_TABLE
 

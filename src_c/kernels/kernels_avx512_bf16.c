@@ -1,3 +1,3 @@
 #define FNN_TABLE(kind) fnn_avx512_bf16_##kind
 #define FNN_BF16_ALONE
-#include "kernels.h"
+#include "kernels/kernels.h"

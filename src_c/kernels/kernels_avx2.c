@@ -1,2 +1,2 @@
 #define FNN_TABLE(kind) fnn_avx2_##kind
-#include "kernels.h"
+#include "kernels/kernels.h"

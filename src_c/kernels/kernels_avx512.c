@@ -1,2 +1,2 @@
 #define FNN_TABLE(kind) fnn_avx512_##kind
-#include "kernels.h"
+#include "kernels/kernels.h"

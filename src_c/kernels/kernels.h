@@ -11,26 +11,26 @@
 #endif
 
 #include "fastnn.h"
-#include "simd.h"
+#include "kernels/base/simd.h"
 
 #define FNN_REAL_IS_DOUBLE 0
 #if defined(FNN_BF16_ALONE)
 #pragma GCC diagnostic ignored "-Wunused-function" /* these files hold kernels of the other tables as well */
 #include "real.h"
-#include "vector.inc"
-#include "gemm.inc"
-#include "transpose.inc"
-#include "bfloat16.inc"
-#include "packed.inc"
+#include "kernels/base/vector.inc"
+#include "kernels/products/gemm.inc"
+#include "kernels/products/transpose.inc"
+#include "kernels/products/bfloat16.inc"
+#include "kernels/products/packed.inc"
 #else
 #define FN_TABLE FNN_TABLE(f32)
-#include "kernels.inc"
+#include "kernels/kernels.inc"
 #undef FN_TABLE
 #undef FNN_REAL_IS_DOUBLE
 
 #define FNN_REAL_IS_DOUBLE 1
 #define FN_TABLE FNN_TABLE(f64)
-#include "kernels.inc"
+#include "kernels/kernels.inc"
 #undef FN_TABLE
 #endif
 #undef FNN_REAL_IS_DOUBLE
