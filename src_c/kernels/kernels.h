@@ -10,7 +10,7 @@
 #include <immintrin.h>
 #endif
 
-#include "fastnn.h"
+#include "kernels/table.h"
 #include "kernels/base/simd.h"
 
 #define FNN_REAL_IS_DOUBLE 0

@@ -26,12 +26,16 @@ OPTIMIZERS = {
     "ADAFACTOR": optimizers.Adafactor(),
     "MUON": optimizers.Muon(),
 }
-HEADER = Path(__file__).parents[2] / "src_c" / "fastnn.h"
+SOURCES = Path(__file__).parents[2] / "src_c"
+HEADERS = [SOURCES / "fastnn.h", SOURCES / "kernels" / "table.h"]
 
 
-@pytest.mark.skipif(not HEADER.exists(), reason="needs the source beside the tests")
+@pytest.mark.skipif(not SOURCES.exists(), reason="needs the source beside the tests")
 def test_codes_are_those_of_the_header():
-    c = {name: int(value) for name, value in re.findall(r"FNN_(\w+) = (\d+)", HEADER.read_text())}
+    c = {
+        name: int(value)
+        for name, value in re.findall(r"FNN_(\w+) = (\d+)", "".join(header.read_text() for header in HEADERS))
+    }
     python = {name: code for name, code in vars(_op).items() if name.startswith("OP_")}
     python |= {name.removeprefix("RULE_"): code for name, code in vars(_op).items() if name.startswith("RULE_")}
     for member in set(losses._registry._members.values()):

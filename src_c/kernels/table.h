@@ -1,0 +1,212 @@
+/* What kernels know: the constants and small structs that they take, and the table of them that each instruction set exports.
+ * No op, no phase, no model: those are the engine's (fastnn.h), which calls kernels through this table alone. */
+#ifndef FASTNN_KERNELS_TABLE_H
+#define FASTNN_KERNELS_TABLE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum { FNN_ALIGNMENT = 64, FNN_PADDING = 512, FNN_MAX_THREADS = 256, FNN_SLOTS = 3 };
+
+/* A kernel of at least this many elements is worth packing (packed.inc) for batches of some size; a smaller one stays in the
+ * caches and is faster unpacked. */
+enum { FNN_LARGE_SIZE = 1 << 18 };
+
+/* The factor of a column: `scale`; 1 / sqrt(variance + epsilon); 1 / d or d, d = max(sqrt(variance), epsilon), or 1
+ * where the variance is 0. */
+typedef enum { FNN_SCALE = 0, FNN_DIVIDE_BY_ROOT = 1, FNN_DIVIDE = 2, FNN_MULTIPLY = 3 } fnn_column_rule;
+
+/* What FNN_OP_ENCODE makes of categories; see categories.inc. */
+typedef enum { FNN_ONE_HOT = 0, FNN_MULTI_HOT = 1, FNN_COUNT = 2 } fnn_encoding;
+
+/* Where random numbers come from: a key for the layer, and the optimizer's step. */
+typedef struct {
+    uint64_t key, step;
+    double numbers[4];
+} fnn_noise;
+
+/* Formulas and constants: activation.inc. */
+typedef enum {
+    FNN_LINEAR = 0,
+    FNN_RELU = 1,
+    FNN_SIGMOID = 2,
+    FNN_TANH = 3,
+    FNN_SOFTMAX = 4,
+    FNN_LOG_SOFTMAX = 5,
+    FNN_LEAKY_RELU = 6,
+    FNN_CLIPPED_RELU = 7,
+    FNN_ELU = 8,
+    FNN_SOFTPLUS = 9,
+    FNN_HARD_SIGMOID = 10,
+    FNN_EXPONENTIAL = 11,
+    FNN_HARD_TANH = 12,
+    FNN_LOG_SIGMOID = 13,
+    FNN_GELU = 14, /* from here on the derivative is computed from the argument, before here from the result */
+    FNN_GELU_TANH = 15,
+    FNN_SILU = 16,
+    FNN_MISH = 17,
+    FNN_HARD_SILU = 18,
+    FNN_SOFTSIGN = 19,
+} fnn_activation;
+
+typedef enum {
+    FNN_MEAN_SQUARED_ERROR = 0,
+    FNN_HALF_MEAN_SQUARED_ERROR = 1,
+    FNN_BINARY_CROSSENTROPY = 2,
+    FNN_CATEGORICAL_CROSSENTROPY = 3,
+    FNN_SPARSE_CATEGORICAL_CROSSENTROPY = 4,
+    FNN_BINARY_CROSSENTROPY_LOGITS = 5,
+    FNN_CATEGORICAL_CROSSENTROPY_LOGITS = 6,
+    FNN_SPARSE_CATEGORICAL_CROSSENTROPY_LOGITS = 7,
+    FNN_MEAN_ABSOLUTE_ERROR = 8,
+    FNN_MEAN_ABSOLUTE_PERCENTAGE_ERROR = 9,
+    FNN_MEAN_SQUARED_LOGARITHMIC_ERROR = 10,
+    FNN_HUBER = 11,
+    FNN_LOG_COSH = 12,
+    FNN_POISSON = 13,
+    FNN_KL_DIVERGENCE = 14,
+    FNN_HINGE = 15,
+    FNN_SQUARED_HINGE = 16,
+    FNN_CATEGORICAL_HINGE = 17,
+    FNN_COSINE_SIMILARITY = 18,
+    FNN_BINARY_FOCAL_CROSSENTROPY = 19,
+    FNN_BINARY_FOCAL_CROSSENTROPY_LOGITS = 20,
+    FNN_CATEGORICAL_FOCAL_CROSSENTROPY = 21,
+    FNN_CATEGORICAL_FOCAL_CROSSENTROPY_LOGITS = 22,
+    FNN_QUANTILE = 23,
+    FNN_GAUSSIAN_LIKELIHOOD = 24,
+    FNN_FUNCTION_LOSS = 25, /* computed by the caller: fnn_functions */
+} fnn_loss;
+
+typedef enum {
+    FNN_BINARY_ACCURACY = 0,
+    FNN_CATEGORICAL_ACCURACY = 1, /* of labels or of one-hot targets */
+    FNN_TOP_K_ACCURACY = 2,       /* the same */
+    FNN_MEAN_LOSS = 3,            /* the last one whose state is the mean of a value a row */
+    FNN_THRESHOLD_COUNTS = 4,
+    FNN_CLASS_COUNTS = 5,
+    FNN_SQUARES = 6,
+    FNN_CLASS_MATRIX = 7,
+    FNN_FUNCTION_METRIC = 8, /* the same; its state is kept for it */
+} fnn_metric;
+
+/* What the weighted losses of a batch's rows, in sum, are divided by: the number of rows that are not ignored; 1; the sum of
+ * their weights. */
+typedef enum { FNN_SUM_OVER_BATCH_SIZE = 0, FNN_SUM = 1, FNN_MEAN_WITH_SAMPLE_WEIGHT = 2 } fnn_reduction;
+
+/* A head: what is minimised over some columns of the last op's output. Heads share out all of these columns. */
+typedef struct {
+    int loss, reduction;                 /* fnn_loss, fnn_reduction */
+    int fused;                           /* the loss computes the activation too: y holds the values before it */
+    size_t first, columns;               /* of the output */
+    size_t target_first, target_columns; /* of a row of targets; target_columns 0: the head has a label instead */
+    size_t label;                        /* column of a row of labels */
+    double weight;                       /* of this head's loss in the sum of all heads' */
+    double numbers[4];                   /* constants of the loss (loss.inc) */
+    const double *vector;                /* more of them */
+    size_t vector_size;
+} fnn_head;
+
+/* Whether rows with this label count for nothing: a sparse cross-entropy may ignore one class. */
+static inline int fnn_ignores(const fnn_head *head, int32_t label) {
+    return !head->target_columns && head->numbers[0] != 0 && (double)label == head->numbers[1];
+}
+
+/* Whether a label is one of the head's classes. A run ends at one that is not, unless the loss ignores it: then no metric
+ * counts its row either. */
+static inline int fnn_is_class(const fnn_head *head, int32_t label) {
+    return (size_t)(uint32_t)label < head->columns;
+}
+
+/* A metric of a head: numbers that grow row by row, from which its value is computed. */
+typedef struct {
+    int metric;   /* fnn_metric */
+    int weighted; /* rows count with their weights */
+    size_t head;
+    fnn_head rule; /* the head's columns and targets; the metric's numbers and vector; of a mean loss, the loss */
+    size_t state, state_size; /* where its numbers lie in the sums of a run */
+} fnn_measure;
+
+/* The rules by which optimizers change parameters: optimizer.inc has their formulas. */
+typedef enum {
+    FNN_SGD = 0,
+    FNN_SGD_MOMENTUM = 1,
+    FNN_SGD_NESTEROV = 2,
+    FNN_ADAM = 3,
+    FNN_ADAM_AMSGRAD = 4,
+    FNN_NADAM = 5,
+    FNN_ADAMAX = 6,
+    FNN_RMSPROP = 7,
+    FNN_RMSPROP_MOMENTUM = 8,
+    FNN_RMSPROP_CENTERED = 9,
+    FNN_RMSPROP_CENTERED_MOMENTUM = 10,
+    FNN_ADAGRAD = 11,
+    FNN_ADADELTA = 12,
+    FNN_LION = 13,
+    FNN_ADAFACTOR = 14, /* this and the next: matrix_rules.inc */
+    FNN_MUON = 15,
+} fnn_optimizer;
+
+enum { FNN_RULES = FNN_LION + 1, FNN_NUMBERS = 12, FNN_RATE = FNN_NUMBERS /* the rate stands behind the numbers */ };
+
+/* What one step of the optimizer needs, computed once a step by fnn_begin_step. */
+typedef struct {
+    int rule;                    /* fnn_optimizer */
+    double rate;                 /* the learning rate, after bias correction */
+    double numbers[FNN_NUMBERS]; /* the constants of the rule, as optimizer.inc calls them */
+    double decay;                /* the share of a parameter that weight decay takes */
+    double clipvalue;
+    double gradient_scale; /* of accumulated gradients, at the step that applies them; 0: this step only adds */
+    double ema_momentum;
+    int overwrites;          /* with the average, at its end */
+    double momentum_product; /* of the run, after this step */
+    int plain;               /* the rule is all there is to do, but for what an fnn_rule asks */
+} fnn_step;
+
+/* What is done to a parameter after each step: max(p, 0), or a norm is drawn to [low, high] as update.inc says. */
+typedef enum {
+    FNN_UNCONSTRAINED = 0,
+    FNN_NON_NEGATIVE = 1,
+    FNN_COLUMN_NORM = 2,
+    FNN_ROW_NORM = 3,
+    FNN_WHOLE_NORM = 4,
+} fnn_constraint;
+
+/* ---- one table per element type and instruction set ---- */
+
+#define FNN_REAL_IS_DOUBLE 0
+#include "real.h"
+#include "kernels/kernel_table.inc"
+#undef FNN_REAL_IS_DOUBLE
+#define FNN_REAL_IS_DOUBLE 1
+#include "real.h"
+#include "kernels/kernel_table.inc"
+#undef FNN_REAL_IS_DOUBLE
+
+/* Products of float32 by way of bfloat16, which have bits of their own: all in which the last instruction sets differ. */
+typedef struct {
+    /* multiply_packed with every element of A and B rounded to bfloat16 (to nearest, ties to even; a NaN stays one); products,
+     * sums, bias and c are float32. An element does not depend on how the product was split. Instruction sets differ in the
+     * order of the sum alone: avx512_bf16 adds two products at a time, amx_bf16 thirty-two, and both take denormals as
+     * zero; elsewhere the chain is that of multiply_packed on the rounded operands. */
+    void (*multiply_rounded)(const fnn_product_f32 *product, float *scratch);
+
+    /* The product of multiply_packed in the processor's matrix unit (matrix_unit.inc), which sums in an order of its own: an
+     * element does not depend on how the product was split, and is off by at most (6 ceil(depth / 32) + 6) 2^-23
+     * sum_d |A[i][d] B[d][j]|. Numbers below the least normal one are zero; a product with an infinity is not a number.
+     * NULL, as the next two, where there is no such unit. A thread multiplies between enter_unit and leave_unit and calls
+     * nothing else in between that may use the unit. multiply_rounded goes there as well. */
+    void (*multiply_unit)(const fnn_product_f32 *product, float *scratch);
+    void (*enter_unit)(void);
+    void (*leave_unit)(void);
+
+    size_t packed_scratch; /* of these products; not less than that of multiply_packed */
+} fnn_bf16_kernels;
+
+typedef struct {
+    const fnn_kernels_f32 *f32;
+    const fnn_kernels_f64 *f64;
+    const fnn_bf16_kernels *bf16;
+} fnn_kernels;
+
+#endif
