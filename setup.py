@@ -95,7 +95,7 @@ class BuildEngine(build_ext):
         super().build_extension(ext)
 
     def compile_sources(self, ext, flags, openmp):
-        """Compiles the C of src_c/ and that of ext, two or more at a time where there are cores; returns the objects."""
+        """Compiles the C of src_c/ and of ext, two or more at a time where there are cores; returns the objects."""
         jobs = {path: ENGINE_FLAGS + openmp for path in SOURCES.rglob("*.c") if path.parent != KERNELS}
         sets = ["baseline", *(X86_64_FLAGS if self.probe(X86_64_PROBE) else ())]
         highest = os.environ.get("FASTNN_HIGHEST_ISA", sets[-1])

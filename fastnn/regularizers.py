@@ -1,4 +1,4 @@
-"""Penalties on parameters that are added to the loss. The engine adds their gradients; see src_c/engine/update/update.inc."""
+"""Penalties on parameters, which are added to the loss; the engine has their gradients (src_c/engine/update/)."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 import signal
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -100,8 +99,7 @@ def test_ctrl_c_ends_it_soon(width, ctrl_c):
     ensemble.fit(x[:100], y[:100], verbose=0)
     timer = threading.Timer(0.6, signal.raise_signal, [ctrl_c])
     timer.start()
-    started = time.perf_counter()
     with fastnn.num_threads(2), pytest.raises(KeyboardInterrupt):
-        ensemble.fit(x, y, batch_size=1, epochs=50, verbose=0)
-    assert time.perf_counter() - started < 5  # of minutes; a loaded machine may schedule us late
+        ensemble.fit(x, y, batch_size=1, epochs=50, verbose=0)  # minutes, if nothing stopped it
+    assert wide.optimizer.iterations < 10_000_000
     assert np.isfinite(ensemble.predict(x[:10])).all()

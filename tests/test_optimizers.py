@@ -3,7 +3,6 @@
 import copy
 import signal
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -440,11 +439,10 @@ def test_ctrl_c_gives_up_a_long_step_of_muon_without_a_trace(ctrl_c):
     model.fit(x[:8], x[:8], batch_size=8, shuffle=False, verbose=0)
     timer = threading.Timer(1.0, signal.raise_signal, [ctrl_c])
     timer.start()
-    started = time.perf_counter()
     with pytest.raises(KeyboardInterrupt):
         model.fit(x, x, batch_size=8, shuffle=False, verbose=0)
-    assert time.perf_counter() - started < 8  # a loaded machine may schedule us late
     steps = model.optimizer.iterations
+    assert steps < 250
     twin.fit(x[:8], x[:8], batch_size=8, shuffle=False, verbose=0)
     if steps > 1:
         twin.fit(x[: 8 * (steps - 1)], x[: 8 * (steps - 1)], batch_size=8, shuffle=False, verbose=0)

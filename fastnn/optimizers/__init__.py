@@ -1,4 +1,4 @@
-"""Optimizers: the rule that turns gradients into new weights. The engine applies it; see src_c/kernels/optimizer.inc."""
+"""Optimizers: the rule that turns gradients into new weights. The engine applies it (src_c/kernels/optimizer.inc)."""
 
 from __future__ import annotations
 
