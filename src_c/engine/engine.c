@@ -16,7 +16,10 @@
 #define FNN_REAL_IS_DOUBLE 0
 #define FN_TABLE f32
 #include "real.h"
-#include "memory.inc"
+#include "engine/memory.inc"
+#include "engine/run/job.inc"
+#include "engine/run/batch.inc"
+#include "engine/run/loss.inc"
 #include "engine/ops/chains.inc"
 #include "engine/ops/common.inc"
 #include "engine/ops/dense.inc"
@@ -25,6 +28,7 @@
 #include "engine/update/update.inc"
 #include "engine/update/rest.inc"
 #include "engine/run/phases.inc"
+#include "engine/run/walk.inc"
 #include "engine/run/stripes.inc"
 #include "engine/run/train.inc"
 #include "engine/run/infer.inc"
@@ -35,7 +39,10 @@
 #define FNN_REAL_IS_DOUBLE 1
 #define FN_TABLE f64
 #include "real.h"
-#include "memory.inc"
+#include "engine/memory.inc"
+#include "engine/run/job.inc"
+#include "engine/run/batch.inc"
+#include "engine/run/loss.inc"
 #include "engine/ops/chains.inc"
 #include "engine/ops/common.inc"
 #include "engine/ops/dense.inc"
@@ -44,6 +51,7 @@
 #include "engine/update/update.inc"
 #include "engine/update/rest.inc"
 #include "engine/run/phases.inc"
+#include "engine/run/walk.inc"
 #include "engine/run/stripes.inc"
 #include "engine/run/train.inc"
 #include "engine/run/infer.inc"
