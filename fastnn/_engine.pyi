@@ -8,10 +8,10 @@ import numpy.typing as npt
 from typing_extensions import disjoint_base
 
 from fastnn._head import Head
-from fastnn.layers._op import Rule
+from fastnn._op import Rule
+from fastnn._sparse_rows import SparseRows
 from fastnn.optimizers.base import Hyperparameters, Slot
 from fastnn.plan import Plan
-from fastnn.sparse import SparseRows
 
 _Array = npt.NDArray[Any]
 _Targets = _Array | tuple[_Array, _Array]

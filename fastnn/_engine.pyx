@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fastnn.sparse import SparseRows
+from fastnn._sparse_rows import SparseRows
 cimport numpy as cnp
 from cpython.pycapsule cimport PyCapsule_New
 from libc.stdint cimport int64_t

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fastnn.sparse import SparseRows
+from fastnn._sparse_rows import SparseRows
 cimport numpy as cnp
 from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memset

@@ -5,9 +5,9 @@ from operator import attrgetter
 
 import numpy as np
 
-from fastnn.layers._op import OP_ADD as _OP_ADD
-from fastnn.layers._op import OP_DENSE as _OP_DENSE
-from fastnn.sparse import SparseRows
+from fastnn._op import OP_ADD as _OP_ADD
+from fastnn._op import OP_DENSE as _OP_DENSE
+from fastnn._sparse_rows import SparseRows
 cimport numpy as cnp
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memset
@@ -168,7 +168,7 @@ cdef class _Memory:
         code : int
         slots : sequence of fastnn.optimizers.Slot
             Those of the rule, then perhaps ``average`` and ``gradient_accumulator``.
-        rules : sequence of fastnn.layers._op.Rule
+        rules : sequence of fastnn._op.Rule
             How each of the plan's parameters is trained.
         goes_on : bool, default False
             The code and the slots are those there are, and keep their state.

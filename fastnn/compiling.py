@@ -9,10 +9,10 @@ from typing import Any
 from fastnn import goals, losses, optimizers, plan
 from fastnn._engine import Engine
 from fastnn._functions import Functions
+from fastnn._op import Rule
 from fastnn._settings import count
-from fastnn.feeds import Samples
+from fastnn.data.feeds import Samples
 from fastnn.goals import Goal
-from fastnn.layers._op import Rule
 from fastnn.layers.base import Layer
 from fastnn.network import Network
 

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastnn import _engine, data, goals
+from fastnn import _engine, goals
 from fastnn._public import Described, counted
 from fastnn._settings import count, flag
 from fastnn._terminal import say
 from fastnn.callbacks import History
-from fastnn.feeds import Samples
+from fastnn.data.arrays import Rows
+from fastnn.data.feeds import Samples
 from fastnn.models import Sequential
 
 
@@ -121,9 +122,9 @@ class Ensemble(Described):
                 say(f"Epoch {epoch + 1}/{epochs} - mean loss of {len(self.models)} models: {mean:.4f}")
         return histories
 
-    def _convert(self, x: Any, y: Any, check_finite: bool) -> list[tuple[data.Rows, npt.NDArray[Any]]]:
+    def _convert(self, x: Any, y: Any, check_finite: bool) -> list[tuple[Rows, npt.NDArray[Any]]]:
         """X and y for each member; those that want the same share one conversion and one check."""
-        done: dict[Any, tuple[data.Rows, npt.NDArray[Any]]] = {}
+        done: dict[Any, tuple[Rows, npt.NDArray[Any]]] = {}
         arrays = []
         with ExitStack() as kept:
             for model in sorted(self.models, key=id):

@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from fastnn import data, frames, losses, metrics, row_weights
+from fastnn import losses, metrics
 from fastnn._head import Head
 from fastnn._registry import by_name
 from fastnn._settings import known_class
 from fastnn._warnings import warn
+from fastnn.data import arrays, frames, row_weights
 
 Array = npt.NDArray[Any]
 
@@ -220,12 +221,12 @@ def targets(
     beside, name = names
     told: dict[str, Any] = {"check_finite": check_finite, "beside": beside}
     if not goals[0].name:
-        return data.targets(y, rows, outputs[0], goals[0].loss, dtype, name=name, **told)
+        return arrays.targets(y, rows, outputs[0], goals[0].loss, dtype, name=name, **told)
     if y is None:
         raise ValueError(f"{name} is missing: it must be a dict with {', '.join(repr(goal.name) for goal in goals)}")
     heads, found = [goal.name for goal in goals], []
     for goal, one, columns in zip(goals, by_name(frames.by_column(y, heads, name), heads, name), outputs, strict=True):
-        found.append(data.targets(one, rows, columns, goal.loss, dtype, name=f"{name}[{goal.name!r}]", **told))
+        found.append(arrays.targets(one, rows, columns, goal.loss, dtype, name=f"{name}[{goal.name!r}]", **told))
     dense = [array for goal, array in zip(goals, found, strict=True) if goal.loss.targets != losses.LABELS]
     labels = [array for goal, array in zip(goals, found, strict=True) if goal.loss.targets == losses.LABELS]
     if not labels:

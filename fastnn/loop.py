@@ -11,12 +11,12 @@ import numpy.typing as npt
 
 from fastnn import goals
 from fastnn._engine import NotFiniteError
+from fastnn._sparse_rows import SparseRows
 from fastnn._warnings import warn
 from fastnn.callbacks.base import PREDICT_BATCH_HOOKS, TEST_BATCH_HOOKS, TRAIN_BATCH_HOOKS, CallbackList, Logs
 from fastnn.callbacks.reporter import Reporter
-from fastnn.data import pieces, require_finite
-from fastnn.feeds import ArrayFeed, BatchFeed, Chunk
-from fastnn.sparse import SparseRows
+from fastnn.data.arrays import pieces, require_finite
+from fastnn.data.feeds import ArrayFeed, BatchFeed, Chunk
 
 if TYPE_CHECKING:
     from fastnn._engine import Engine

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from fastnn import data, goals, layers, loop, utils
+from fastnn import goals, layers, loop, utils
 from fastnn._arguments import no_arguments_of_arrays, optional_count
 from fastnn._public import name_methods, publish
 from fastnn._settings import changes, flag
 from fastnn.callbacks import Callback, CallbackList
 from fastnn.callbacks.reporter import Reporter
 from fastnn.compiling import Compiled
-from fastnn.feeds import ArrayFeed, BatchFeed, Samples, gives_batches, rows_of_a_batch
+from fastnn.data import arrays
+from fastnn.data.feeds import ArrayFeed, BatchFeed, Samples, gives_batches, rows_of_a_batch
 from fastnn.layers.base import raw_reader, row_axes
 from fastnn.network import Network
 from fastnn.predictor import Predictor
@@ -149,7 +150,7 @@ class Sequential(Trainer):
         named = () if branches is None else (branches.columns, branches.built_widths, branches.axes)
         first, with_missing = self._first_layer(), () if branches is None else branches.with_missing
         missing = first is not None and first.takes_missing
-        reader = data.RowReader(axes, *named)._replace(missing=missing, with_missing=with_missing)
+        reader = arrays.RowReader(axes, *named)._replace(missing=missing, with_missing=with_missing)
         return Predictor(engine, reader, None if heads is None else heads.outputs)
 
     def __call__(self, x: Any, training: bool | None = False) -> Any:
@@ -209,7 +210,7 @@ class Sequential(Trainer):
         engine = self._need_engine("backward")
         if self._heads is not None:
             grad = self._heads.joined(grad, "grad")
-        return engine.backward(data.gradient(grad, engine.plan.outputs, engine.plan.dtype))
+        return engine.backward(arrays.gradient(grad, engine.plan.outputs, engine.plan.dtype))
 
     @property
     def gradients(self) -> list[Array]:

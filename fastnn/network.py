@@ -12,13 +12,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastnn import activations, config, data, frames, plan, utils
+from fastnn import activations, config, plan, utils
 from fastnn._engine import Engine, Lock
 from fastnn._public import Described, ListsWhatIsThere, counted
 from fastnn._registry import nearest_names
 from fastnn._settings import changes, flag
+from fastnn._sparse_rows import SparseRows
 from fastnn._terminal import printable, say
 from fastnn._warnings import warn
+from fastnn.data import arrays, frames
 from fastnn.initializers import Initializer
 from fastnn.layers import Branches, Heads, InputLayer
 from fastnn.layers.base import (
@@ -35,7 +37,6 @@ from fastnn.layers.base import (
     set_arrays,
 )
 from fastnn.layers.container import Container, Parallel, Stack, Stackable
-from fastnn.sparse import SparseRows
 
 Array = npt.NDArray[Any]
 
@@ -254,10 +255,10 @@ class Network(Described, Stackable, metaclass=ListsWhatIsThere):
         """X as the engine reads it, and its features, by branch where it has names."""
         engine, branches = self._engine, self._branches
         if not isinstance(x, np.ndarray):
-            data.check_names(x, None if branches is None else branches.columns, name)
+            arrays.check_names(x, None if branches is None else branches.columns, name)
         if branches is not None and frames.has_names(x):
             widths = branches.built_widths if engine else branches.widths
-            return data.named_inputs(
+            return arrays.named_inputs(
                 x,
                 branches.columns,
                 widths,
@@ -280,11 +281,11 @@ class Network(Described, Stackable, metaclass=ListsWhatIsThere):
         if type(x) is not np.ndarray or x.ndim > 2:
             x = row_axes(self._layers, self._told_axes).one_axis(x, name)
         if first is None or not first.takes_missing:
-            rows = data.inputs(x, known, dtype, check_finite=check_finite, name=name, defer=defer)
+            rows = arrays.inputs(x, known, dtype, check_finite=check_finite, name=name, defer=defer)
         else:
-            rows = data.inputs(x, known, dtype, check_finite=False, name=name, defer=defer, missing=True)
+            rows = arrays.inputs(x, known, dtype, check_finite=False, name=name, defer=defer, missing=True)
             if check_finite:
-                data.require_finite(rows, name, missing=first.missing_columns(rows.shape[1]))
+                arrays.require_finite(rows, name, missing=first.missing_columns(rows.shape[1]))
         return rows, rows.shape[1]
 
     def _outputs(self, rows: Array) -> Any:
@@ -304,7 +305,7 @@ class Network(Described, Stackable, metaclass=ListsWhatIsThere):
             if isinstance(rows, SparseRows):
                 first.check_sparse(name)
             elif not self._takes_any_number():
-                for start, some in data.looked_at(rows):
+                for start, some in arrays.looked_at(rows):
                     first.check_rows(some, name, start)
         return rows
 

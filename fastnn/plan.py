@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastnn import config
-from fastnn.layers._op import OP_ACTIVATION, OP_ADD, OP_DENSE, OP_DISCRETIZE, OP_EMBEDDING, OP_JOIN, Op, Rule
+from fastnn._op import OP_ACTIVATION, OP_ADD, OP_DENSE, OP_DISCRETIZE, OP_EMBEDDING, OP_JOIN, Op, Rule
 from fastnn.layers.base import NotYetError, check_preparation
 from fastnn.layers.input import InputLayer
 

@@ -5,7 +5,7 @@ import numpy.typing as npt
 from typing_extensions import disjoint_base
 
 from fastnn._engine import Engine
-from fastnn.data import RowReader
+from fastnn.data.arrays import RowReader
 
 def get_include() -> str: ...
 

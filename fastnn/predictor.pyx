@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fastnn.layers._op import OP_DENSE as _OP_DENSE
+from fastnn._op import OP_DENSE as _OP_DENSE
 cimport numpy as cnp
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.stddef cimport size_t
@@ -67,7 +67,7 @@ cdef class Predictor:
     """
 
     def __init__(self, engine, reads=None, heads=None):
-        from fastnn.data import RowReader
+        from fastnn.data.arrays import RowReader
 
         self._engine, capsule = engine.freeze()
         self._frozen = PyCapsule_GetPointer(capsule, "fastnn.fnn_predictor")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from fastnn import config, data, frames, goals, loop, losses, optimizers, plan, row_weights
+from fastnn import config, goals, loop, losses, optimizers, plan
 from fastnn._arguments import no_arguments_of_arrays, optional_count, validation_due
 from fastnn._engine import epoch_order
 from fastnn._settings import count, flag
@@ -17,7 +17,8 @@ from fastnn.callbacks import Callback, CallbackList, History
 from fastnn.callbacks.base import TRAIN_BATCH_HOOKS, Logs
 from fastnn.callbacks.reporter import Reporter
 from fastnn.compiling import Compiled
-from fastnn.feeds import ArrayFeed, BatchFeed, Samples, gives_batches, rows_of_a_batch
+from fastnn.data import arrays, frames, row_weights
+from fastnn.data.feeds import ArrayFeed, BatchFeed, Samples, gives_batches, rows_of_a_batch
 from fastnn.layers.base import Layer
 
 if TYPE_CHECKING:
@@ -206,10 +207,10 @@ class Trainer(Compiled):
         else:
             samples = self._samples("fit", x, y, weights, check_finite=check_finite, defer=True, check_x=check_x)
             if fraction and given is None:
-                kept = data.split_at(len(samples), fraction)
+                kept = arrays.split_at(len(samples), fraction)
                 rest = samples.part(slice(kept, None))
                 if not check_x:
-                    data.require_finite(rest.x, "x", kept)
+                    arrays.require_finite(rest.x, "x", kept)
                 validation = ArrayFeed(rest, rows_of_a_batch(len(rest), *validation_taken))
                 samples = samples.part(slice(0, kept))
             samples = self._weighted(samples, class_weight, all_rows=True)
@@ -363,7 +364,7 @@ class Trainer(Compiled):
         hooks: CallbackList,
     ) -> None:
         """Raise where L-BFGS cannot do what fit was asked for."""
-        if not isinstance(feed, ArrayFeed) or isinstance(feed.samples.x, data.Deferred):
+        if not isinstance(feed, ArrayFeed) or isinstance(feed.samples.x, arrays.Deferred):
             raise ValueError("LBFGS looks at all rows in every step: x must be an array that fits the memory")
         if (batch_size is not None and batch_size < len(feed.samples)) or steps is not None:
             raise ValueError("LBFGS looks at all rows in every step: batch_size and steps_per_epoch must be None")

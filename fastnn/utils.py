@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from fastnn._public import publish
 from fastnn._settings import count
-from fastnn.frames import TEXT_IN_Y, as_array
+from fastnn.data.frames import TEXT_IN_Y, as_array
 
 __all__ = ["check_gradient", "set_random_seed", "to_categorical"]
 

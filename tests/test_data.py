@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import fastnn
-from fastnn import data, layers
+from fastnn import layers
+from fastnn.data import arrays
 
 GENERATOR = np.random.default_rng(0)
 X = GENERATOR.integers(-8, 9, (12, 3)) / 4  # exact in float16
@@ -326,9 +327,9 @@ class Looks:
     """The rows that somebody looks at at a time, in pieces of four rows of x; perhaps with Ctrl-C at one of them."""
 
     def __init__(self, monkeypatch, interrupted=None):
-        self.rows, self._interrupted, self._all_finite = [], interrupted, data.all_finite
-        monkeypatch.setattr(data, "_PIECE", 4 * 3 * 4)
-        monkeypatch.setattr(data, "all_finite", self)
+        self.rows, self._interrupted, self._all_finite = [], interrupted, arrays.all_finite
+        monkeypatch.setattr(arrays, "_PIECE", 4 * 3 * 4)
+        monkeypatch.setattr(arrays, "all_finite", self)
 
     def __call__(self, rows):
         if len(self.rows) == self._interrupted:
@@ -348,7 +349,7 @@ def test_large_arrays_are_converted_piece_by_piece(entry, monkeypatch):
     for ours, theirs in zip(run(LAYOUTS["Fortran"](values)), ANSWERS[entry], strict=True):
         np.testing.assert_array_equal(ours, theirs)
     looks.rows.clear()
-    data.inputs(X, 3, "float32", check_finite=True)
+    arrays.inputs(X, 3, "float32", check_finite=True)
     assert looks.rows == [4, 4, 4]
 
 
@@ -383,19 +384,19 @@ def test_rows_that_are_all_the_same_memory_are_looked_at_once(dtype, monkeypatch
     """numpy.broadcast_to makes them: 2**40 rows of twelve bytes are neither read for hours nor copied."""
     looks = Looks(monkeypatch)
     x = np.broadcast_to(np.array([1, 2, 3], dtype), (2**40, 3))
-    rows = data.inputs(x, 3, "float32", check_finite=True, defer=True)
+    rows = arrays.inputs(x, 3, "float32", check_finite=True, defer=True)
     assert looks.rows == [1]
     assert rows.shape == (2**40, 3)
     assert of_categories()._checked(rows) is rows
     missing = np.broadcast_to(np.array([1, np.nan, 3], dtype), (2**40, 3))
     with pytest.raises(ValueError, match="x must be finite, but row 0 holds"):
-        data.inputs(missing, 3, "float32", check_finite=True, defer=True)
+        arrays.inputs(missing, 3, "float32", check_finite=True, defer=True)
     y = np.broadcast_to(np.float32(0.5), (2**40, 1))
     loss = fastnn.losses.BinaryCrossentropy()
-    assert data.targets(y, 2**40, 1, loss, "float32", check_finite=True).shape == (2**40, 1)
+    assert arrays.targets(y, 2**40, 1, loss, "float32", check_finite=True).shape == (2**40, 1)
     outside = np.broadcast_to(np.float32(2), (2**40, 1))
     with pytest.raises(ValueError, match="y must lie between 0 and 1 for binary_crossentropy, but row 0 is"):
-        data.targets(outside, 2**40, 1, loss, "float32", check_finite=True)
+        arrays.targets(outside, 2**40, 1, loss, "float32", check_finite=True)
 
 
 # ---- names of arguments ----

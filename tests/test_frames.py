@@ -10,7 +10,8 @@ import polars
 import pytest
 
 import fastnn
-from fastnn import data, frames, layers
+from fastnn import layers
+from fastnn.data import arrays, frames
 
 COLUMNS = {
     "age": [20, 30, 40, 50, 60, 35],
@@ -440,11 +441,11 @@ def test_odd_columns_are_the_right_array_or_one_sentence_that_names_them(library
     """Never more or fewer features than columns."""
     for kind, (frame, wanted) in library().items():
         if not isinstance(wanted, str):
-            found = data.inputs(frame, None, "float64", check_finite=False)
+            found = arrays.inputs(frame, None, "float64", check_finite=False)
             np.testing.assert_array_equal(found, wanted, err_msg=kind)
             continue
         with pytest.raises((TypeError, ValueError), match=f"^{wanted}") as caught:
-            data.inputs(frame, None, "float64", check_finite=False)
+            arrays.inputs(frame, None, "float64", check_finite=False)
         assert "\n" not in str(caught.value), kind
 
 
@@ -570,7 +571,7 @@ def test_integers_of_128_bits_are_numbers_or_one_sentence():
     frame = polars.DataFrame({"a": A, "c": polars.Series([1, 2, 3], dtype=polars.Int128)})
     sentence = None
     try:
-        found = data.inputs(frame, None, "float64", check_finite=False)
+        found = arrays.inputs(frame, None, "float64", check_finite=False)
     except (TypeError, ValueError) as error:
         sentence = str(error)
     if sentence is None:
@@ -584,6 +585,6 @@ def test_two_columns_of_any_kinds_keep_their_numbers_and_their_nulls(library):
     """Libraries find one dtype for all columns of a frame, in which a null may become a number: -2**63, say."""
     columns, beside, listed = library()
     for one, two in itertools.combinations_with_replacement(columns.values(), 2):
-        found = data.inputs(beside(one, two), None, "float64", check_finite=False)
+        found = arrays.inputs(beside(one, two), None, "float64", check_finite=False)
         wanted = [[NAN if frames.is_null(value) else float(value) for value in listed(c)] for c in (one, two)]
         np.testing.assert_array_equal(found, np.transpose(wanted), err_msg=f"{one} {two}")

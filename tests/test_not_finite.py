@@ -5,7 +5,8 @@ import pytest
 from classifier import Watcher, X, Y, network, same
 
 import fastnn
-from fastnn import data, feeds, layers, loop
+from fastnn import layers, loop
+from fastnn.data import arrays, feeds
 
 pytestmark = pytest.mark.thread_unsafe(reason="sets the seed that the process's models start from")
 
@@ -149,7 +150,7 @@ def test_a_bad_row_of_the_part_held_back_is_named_by_its_number_in_x(while_train
 
 
 def test_a_bad_row_of_an_array_that_is_converted_piece_by_piece(while_training, monkeypatch):
-    monkeypatch.setattr(data, "LARGE", 0)
+    monkeypatch.setattr(arrays, "LARGE", 0)
     monkeypatch.setattr(feeds, "PIECE", 3 * 4 * 4)
     x = X.astype(np.float64)
     x[17, 1] = 1e300

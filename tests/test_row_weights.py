@@ -5,7 +5,8 @@ import pytest
 from classifier import X, Y, network, same
 
 import fastnn
-from fastnn import layers, row_weights
+from fastnn import layers
+from fastnn.data import row_weights
 
 pytestmark = pytest.mark.thread_unsafe(reason="sets the seed that the process's models start from")
 

@@ -14,7 +14,7 @@ from scipy import sparse
 import fastnn
 from fastnn import layers
 from fastnn._engine import build_info, check_sparse
-from fastnn.sparse import SparseRows
+from fastnn._sparse_rows import SparseRows
 
 
 def network(features, units=6, dtype="float32", activation="relu", optimizer="adam", use_bias=True):
@@ -142,7 +142,7 @@ def test_any_format_and_type(form, dtype):
 
 def test_arrays_of_the_right_kind_are_read_in_place():
     x, _ = rows_of(20, 9, 0.3)
-    rows = fastnn.data.inputs(x, 9, "float32", check_finite=True)
+    rows = fastnn.data.arrays.inputs(x, 9, "float32", check_finite=True)
     assert isinstance(rows, SparseRows)
     assert np.shares_memory(rows.values, x.data)
     assert np.shares_memory(rows.columns, x.indices)
@@ -190,7 +190,7 @@ def test_growing_batches():
         ours.fit(x, y, batch_size=batch, verbose=0)
         theirs.fit(x.toarray(), y, batch_size=batch, verbose=0)
     assert_same_models(ours, theirs)
-    rows = fastnn.data.inputs(x, 40, "float32", check_finite=False)
+    rows = fastnn.data.arrays.inputs(x, 40, "float32", check_finite=False)
     counts = np.sort(np.diff(x.indptr))
     assert [rows.most_entries(n) for n in (1, 7, 50, 99)] == [counts[-1], counts[-7:].sum(), x.nnz, x.nnz]
 

@@ -7,7 +7,8 @@ import pytest
 from classifier import Watcher, X, Y, network, same
 
 import fastnn
-from fastnn import data, feeds, layers
+from fastnn import layers
+from fastnn.data import arrays, feeds
 
 VALIDATION = (X[:7], Y[:7])
 
@@ -283,10 +284,10 @@ def test_large_arrays_of_another_form_are_converted_piece_by_piece(kind, monkeyp
         return model
 
     whole = trained(x.astype(np.float32))
-    monkeypatch.setattr(data, "LARGE", 0)
-    monkeypatch.setattr(data, "_PIECE", 50 * 6 * 4)
+    monkeypatch.setattr(arrays, "LARGE", 0)
+    monkeypatch.setattr(arrays, "_PIECE", 50 * 6 * 4)
     monkeypatch.setattr(feeds, "PIECE", 20 * 6 * 4)
-    assert isinstance(data.inputs(given, 6, "float32", check_finite=True, defer=True), data.Deferred)
+    assert isinstance(arrays.inputs(given, 6, "float32", check_finite=True, defer=True), arrays.Deferred)
     piecewise = trained(given)
     same(whole, piecewise)
     np.testing.assert_array_equal(whole.predict(x.astype(np.float32)), piecewise.predict(given))
@@ -294,8 +295,8 @@ def test_large_arrays_of_another_form_are_converted_piece_by_piece(kind, monkeyp
 
 
 def test_a_nan_deep_in_a_large_array_is_named_by_its_row(monkeypatch):
-    monkeypatch.setattr(data, "LARGE", 0)
-    monkeypatch.setattr(data, "_PIECE", 3 * 4 * 4)
+    monkeypatch.setattr(arrays, "LARGE", 0)
+    monkeypatch.setattr(arrays, "_PIECE", 3 * 4 * 4)
     x = X.astype(np.float64)
     x[17, 1] = np.nan
     model = network()

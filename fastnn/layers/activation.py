@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fastnn import activations
+from fastnn._op import OP_ACTIVATION, OP_GLU, Op
 from fastnn.activations import ActivationFunction
-from fastnn.layers._op import OP_ACTIVATION, OP_GLU, Op
 from fastnn.layers.base import Layer
 
 

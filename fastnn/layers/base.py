@@ -14,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn import constraints, regularizers
+from fastnn._op import Op, Rule
 from fastnn._registry import check_known_method
 from fastnn._settings import Description, Setting, changes, flag
 from fastnn.config import check_policy
-from fastnn.frames import RowAxes, real_array
+from fastnn.data.frames import RowAxes, real_array
 from fastnn.initializers import Initializer
-from fastnn.layers._op import Op, Rule
 
 if TYPE_CHECKING:
     from fastnn._engine import Lock

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastnn._op import Op
 from fastnn._registry import nearest_names
-from fastnn.frames import RowAxes
-from fastnn.layers._op import Op
+from fastnn.data.frames import RowAxes
 from fastnn.layers.base import prepared, row_axes
 from fastnn.layers.container import Parallel
 

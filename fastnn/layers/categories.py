@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastnn._op import ENCODINGS, OP_DISCRETIZE, OP_ENCODE, Op
 from fastnn._registry import nearest_names
 from fastnn._settings import listed
-from fastnn.frames import real_array, row_pieces
-from fastnn.layers._op import ENCODINGS, OP_DISCRETIZE, OP_ENCODE, Op
+from fastnn.data.frames import real_array, row_pieces
 from fastnn.layers.base import Layer, NotYetError, check_width
 
 LARGEST = 2**24  # float32 holds every whole number up to it

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
+from fastnn._op import OP_ACTIVATION, OP_JOIN, Op, Rule
 from fastnn.initializers import Initializer
-from fastnn.layers._op import OP_ACTIVATION, OP_JOIN, Op, Rule
 from fastnn.layers.base import Layer, Names, check_preparation, first_to_compute, last_of
 from fastnn.layers.input import InputLayer
 from fastnn.layers.preprocessing import Values

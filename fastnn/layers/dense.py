@@ -7,10 +7,10 @@ from typing import Any
 import numpy.typing as npt
 
 from fastnn import activations, initializers
+from fastnn._op import OP_DENSE, Op
 from fastnn._settings import flag
 from fastnn.constraints import Constraint
 from fastnn.initializers import Initializer
-from fastnn.layers._op import OP_DENSE, Op
 from fastnn.layers.base import Layer, check_width
 from fastnn.regularizers import Regularizer
 

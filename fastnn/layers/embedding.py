@@ -7,9 +7,9 @@ from typing import Any
 import numpy.typing as npt
 
 from fastnn import initializers
+from fastnn._op import OP_EMBEDDING, Op
 from fastnn.constraints import Constraint
 from fastnn.initializers import Initializer
-from fastnn.layers._op import OP_EMBEDDING, Op
 from fastnn.layers.base import Layer, check_width
 from fastnn.layers.categories import LARGEST, check_categories
 from fastnn.regularizers import Regularizer

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastnn._op import Op
 from fastnn._registry import by_name
-from fastnn.frames import real_array
-from fastnn.layers._op import Op
+from fastnn.data.frames import real_array
 from fastnn.layers.container import Parallel
 
 

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastnn._op import OP_IMPUTE, Op
 from fastnn._registry import nearest_names
 from fastnn._settings import flag, listed
-from fastnn.frames import real_array, row_pieces
-from fastnn.layers._op import OP_IMPUTE, Op
+from fastnn.data.frames import real_array, row_pieces
 from fastnn.layers.base import Layer, NotYetError
 
 STRATEGIES = ("median", "mean", "most_frequent", "constant")

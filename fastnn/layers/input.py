@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastnn.layers._op import Op
+from fastnn._op import Op
 from fastnn.layers.base import Layer, axes_of
 
 

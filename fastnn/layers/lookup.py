@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastnn._op import ENCODINGS, Op
 from fastnn._settings import count, flag, listed
-from fastnn.frames import as_array, column_names, columns, is_frame, is_null, row_pieces
-from fastnn.layers._op import ENCODINGS, Op
+from fastnn.data.frames import as_array, column_names, columns, is_frame, is_null, row_pieces
 from fastnn.layers.base import Layer, NotYetError, check_width
 from fastnn.layers.categories import LARGEST, check_output_mode, encode_op, encoded_width
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from fastnn._op import OP_ACTIVATION, OP_DROPOUT, OP_GAUSSIAN, Op
 from fastnn._settings import number
 from fastnn.activations import SELU_ALPHA, SELU_SCALE
-from fastnn.layers._op import OP_ACTIVATION, OP_DROPOUT, OP_GAUSSIAN, Op
 from fastnn.layers.base import Layer
 
 

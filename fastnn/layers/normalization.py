@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from fastnn import initializers
+from fastnn._op import OP_BATCH_NORMALIZATION, OP_LAYER_NORMALIZATION, Op
 from fastnn._settings import flag, number
 from fastnn.constraints import Constraint
 from fastnn.initializers import Initializer
-from fastnn.layers._op import OP_BATCH_NORMALIZATION, OP_LAYER_NORMALIZATION, Op
 from fastnn.layers.base import Layer, check_axis
 from fastnn.regularizers import Regularizer
 

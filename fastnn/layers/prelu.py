@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from fastnn import initializers
+from fastnn._op import OP_PRELU, Op
 from fastnn.constraints import Constraint
 from fastnn.initializers import Initializer
-from fastnn.layers._op import OP_PRELU, Op
 from fastnn.layers.base import Layer
 from fastnn.regularizers import Regularizer
 

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastnn._op import OP_COLUMNS, RULE_DIVIDE, RULE_MULTIPLY, RULE_SCALE, Op
 from fastnn._settings import flag, number
-from fastnn.frames import real_array, row_pieces
+from fastnn.data.frames import real_array, row_pieces
 from fastnn.initializers import Initializer
-from fastnn.layers._op import OP_COLUMNS, RULE_DIVIDE, RULE_MULTIPLY, RULE_SCALE, Op
 from fastnn.layers.base import Layer, check_axis
 
 SMALLEST_DEVIATION = 1e-7  # Keras's: what a column is divided by at least

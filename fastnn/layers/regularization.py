@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastnn.layers._op import OP_ACTIVATION, Op
+from fastnn._op import OP_ACTIVATION, Op
 from fastnn.layers.base import Layer
 from fastnn.regularizers import L1L2
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from fastnn.layers._op import OP_ADD, OP_EMBEDDING, Op
+from fastnn._op import OP_ADD, OP_EMBEDDING, Op
 from fastnn.layers.base import Layer
 from fastnn.layers.container import Stack
 

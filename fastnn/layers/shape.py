@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from fastnn.layers._op import Op
+from fastnn._op import Op
 from fastnn.layers.base import Layer
 
 

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastnn import data, row_weights
 from fastnn._head import DENSE, LABELS, MEAN_WITH_SAMPLE_WEIGHT, SUM, SUM_OVER_BATCH_SIZE, Head, Measure
 from fastnn._public import Configured
 from fastnn._registry import nearest_names
 from fastnn._settings import Description
-from fastnn.frames import TEXT_IN_Y, real_array
+from fastnn.data import arrays, row_weights
+from fastnn.data.frames import TEXT_IN_Y, real_array
 
 Rows = npt.NDArray[np.float64]
 
@@ -108,7 +108,7 @@ class Loss(Description, Configured):
         y = flat_rows(real_array(y_pred, "y_pred"), "y_pred").astype(np.float64)
         t = real_array(y_true, "y_true", TEXT_IN_Y)
         t = flat_rows(t, "y_true") if t.ndim > 2 else t
-        t = data.targets(t, len(y), y.shape[1], self, "float64", check_finite=False, name="y_true", beside="y_pred")
+        t = arrays.targets(t, len(y), y.shape[1], self, "float64", check_finite=False, name="y_true", beside="y_pred")
         return t, y, row_weights.sample_weights(sample_weight, len(y), "float64", check_finite=False)
 
     def _rows(self, t: npt.NDArray[Any], y: Rows) -> Rows:

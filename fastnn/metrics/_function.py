@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from fastnn import row_weights
-from fastnn.frames import as_array, real_array
+from fastnn.data import row_weights
+from fastnn.data.frames import as_array, real_array
 from fastnn.losses._function import checked_values, name_of
 from fastnn.metrics._base import EITHER, Array, Metric, State
 

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from fastnn._op import OP_BATCH_NORMALIZATION, OP_DROPOUT, OP_GAUSSIAN
 from fastnn._settings import Setting
-from fastnn.layers._op import OP_BATCH_NORMALIZATION, OP_DROPOUT, OP_GAUSSIAN
 from fastnn.optimizers.base import Hyperparameters, Optimizer
 
 if TYPE_CHECKING:
     from fastnn._engine import Engine
-    from fastnn.feeds import Samples
-    from fastnn.layers._op import Op, Rule
+    from fastnn._op import Op, Rule
+    from fastnn.data.feeds import Samples
     from fastnn.plan import ParameterSpec
 
 Array = npt.NDArray[Any]

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fastnn import losses, metrics, optimizers
-from fastnn.layers import _op
+from fastnn import _op, losses, metrics, optimizers
 
 OPTIMIZERS = {
     "SGD": optimizers.SGD(),

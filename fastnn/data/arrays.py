@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from fastnn import sparse
 from fastnn._engine import all_finite
 from fastnn._head import LABELS
 from fastnn._registry import nearest_names
-from fastnn.frames import (
+from fastnn._sparse_rows import SparseRows
+from fastnn.data import sparse
+from fastnn.data.frames import (
     TEXT_IN_Y,
     RowAxes,
     as_array,
@@ -25,7 +26,6 @@ from fastnn.frames import (
     is_frame,
     real_array,
 )
-from fastnn.sparse import SparseRows
 
 if TYPE_CHECKING:
     from fastnn import losses

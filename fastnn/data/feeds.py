@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn._warnings import warn
-from fastnn.data import Deferred
+from fastnn.data.arrays import Deferred
 
 Array = npt.NDArray[Any]
 Order = npt.NDArray[np.int64]

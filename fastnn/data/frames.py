@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from fastnn import sparse
+from fastnn.data import sparse
 
 Array = npt.NDArray[Any]
 REAL = "fiub"  # kinds of dtypes

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from fastnn._warnings import warn
-from fastnn.data import Array, as_rows, require_finite
-from fastnn.frames import real_array
+from fastnn.data.arrays import Array, as_rows, require_finite
+from fastnn.data.frames import real_array
 
 
 def sample_weights(
