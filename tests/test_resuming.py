@@ -265,7 +265,7 @@ def test_every_kind_of_model_goes_on(tmp_path, make, kill):
 
 
 def test_rows_of_a_file_that_is_mapped_go_on(tmp_path, monkeypatch):
-    monkeypatch.setattr("fastnn.feeds.PIECE", 200)
+    monkeypatch.setattr("fastnn.data.feeds.PIECE", 200)
     mapped = np.memmap(tmp_path / "x", np.float64, "w+", shape=(22, 3))
     mapped[:] = X
     _, arguments, backup = KILLS["in an epoch"]
