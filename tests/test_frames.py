@@ -262,10 +262,9 @@ def nullable(*values, dtype):
     return pandas.Series(list(values), dtype=dtype)
 
 
-def pandas_frames():
-    """What odd columns of pandas are: rows, or the sentence about them."""
+def pandas_names():
+    """What columns of pandas with odd names are: rows, or the sentence about them."""
     flags, levels = nullable(True, None, False, dtype="boolean"), pandas.MultiIndex.from_tuples
-    one = {"a": A}
     return {
         "a name twice": (frame_of(["a", "a", "b"], A, [4.0, 5, 6], [7, 8, 9]), [[1, 4, 7], [2, 5, 8], [3, 6, 9]]),
         "a name twice beside nullable bools": (
@@ -292,6 +291,14 @@ def pandas_frames():
             frame_of(["columns", "column_names", "dtypes", "iloc"], A, A, flags, A),
             [[1, 1, 1, 1], [2, 2, NAN, 2], [3, 3, 0, 3]],
         ),
+        "no columns": (pandas.DataFrame(index=range(3)), r"x must have at least one feature, got shape \(3, 0\)"),
+    }  # fmt: skip
+
+
+def pandas_types():
+    """What columns of pandas of odd types are: rows, or the sentence about them."""
+    one = {"a": A}
+    return {
         "categories of numbers": (
             pandas.DataFrame(one | {"c": pandas.Categorical([7, None, 5])}), [[1, 7], [2, NAN], [3, 5]],
         ),
@@ -322,7 +329,6 @@ def pandas_frames():
         ),
         "complex": (pandas.DataFrame(one | {"c": [1j, 2, 3]}), NUMBERS + "got complex data"),
         "integers past 2**63": (pandas.DataFrame({"a": [2**63, -1, 2**70]}), [[2.0**63], [-1], [2.0**70]]),
-        "no columns": (pandas.DataFrame(index=range(3)), r"x must have at least one feature, got shape \(3, 0\)"),
     }  # fmt: skip
 
 
@@ -433,7 +439,7 @@ def pandas_on_arrow():
     }  # fmt: skip
 
 
-LIBRARIES = [pandas_frames, pandas_on_arrow, polars_frames, arrow_tables, of_narwhals]
+LIBRARIES = [pandas_names, pandas_types, pandas_on_arrow, polars_frames, arrow_tables, of_narwhals]
 
 
 @pytest.mark.parametrize("library", LIBRARIES)

@@ -82,77 +82,113 @@ double fnn_learning_rate(const fnn_schedule *schedule, int64_t step) {
     }
 }
 
-/* The constants of a rule at its t-th update; h: the numbers of the optimizer's Python class. */
-static void set_constants(fnn_step *step, const double *h, double t) {
-    double *c = step->numbers;
-    switch (step->rule) {
-        case FNN_SGD_MOMENTUM: /* h: momentum */
-        case FNN_SGD_NESTEROV:
-            c[0] = h[0];
-            break;
-        case FNN_ADAM: /* h: beta_1, beta_2, epsilon */
-        case FNN_ADAM_AMSGRAD:
-            c[0] = 1 - h[0];
-            c[1] = 1 - h[1];
-            c[2] = h[2];
-            step->rate *= sqrt(1 - pow(h[1], t)) / (1 - pow(h[0], t));
-            break;
-        case FNN_NADAM: { /* the same */
-            const double u = h[0] * (1 - 0.5 * pow(0.96, t)), next = h[0] * (1 - 0.5 * pow(0.96, t + 1));
-            step->momentum_product *= u;
-            c[0] = 1 - h[0];
-            c[1] = 1 - h[1];
-            c[2] = h[2];
-            c[3] = next / (1 - step->momentum_product * next);
-            c[4] = (1 - u) / (1 - step->momentum_product);
-            c[5] = 1 / (1 - pow(h[1], t));
-            break;
-        }
-        case FNN_ADAMAX: /* the same */
-            c[0] = 1 - h[0];
-            c[1] = h[1];
-            c[2] = h[2];
-            step->rate /= 1 - pow(h[0], t);
-            break;
-        case FNN_RMSPROP: /* h: rho, epsilon, momentum */
-        case FNN_RMSPROP_MOMENTUM:
-        case FNN_RMSPROP_CENTERED:
-        case FNN_RMSPROP_CENTERED_MOMENTUM:
-            c[0] = h[0];
-            c[1] = 1 - h[0];
-            c[2] = h[1];
-            c[3] = h[2];
-            break;
-        case FNN_ADAGRAD: /* h: epsilon */
-            c[0] = h[0];
-            break;
-        case FNN_ADADELTA: /* h: rho, epsilon */
-            c[0] = h[0];
-            c[1] = 1 - h[0];
-            c[2] = h[1];
-            break;
-        case FNN_LION: /* h: beta_1, beta_2 */
-            c[0] = h[0];
-            c[1] = 1 - h[0];
-            c[2] = h[1];
-            c[3] = 1 - h[1];
-            break;
-        case FNN_ADAFACTOR: /* h: beta_2_decay, epsilon_1, epsilon_2, clip_threshold */
-            c[0] = 1 - pow(t, h[0]);
-            c[1] = h[1];
-            c[2] = h[2];
-            c[3] = h[3];
-            step->rate = fmin(step->rate, 1 / sqrt(t));
-            break;
-        case FNN_MUON: /* h: the constants of matrix_rules.inc, then beta_1, beta_2, epsilon, rate ratio and decay of Adam */
-            for (int k = 0; k < 7; k++) {
-                c[k] = h[k];
-            }
-            break;
-        default: /* FNN_SGD */
-            break;
+/* ---- the constants of the rules ----
+ *
+ * A function a rule: from h, the numbers of the optimizer's Python class, to step->numbers as optimizer.inc calls them, and the
+ * bias correction in step->rate. t: the number of the update, from 1 on. */
+
+/* h: momentum. */
+static void sgd_momentum(fnn_step *step, const double *h, double t) {
+    (void)t;
+    step->numbers[0] = h[0];
+}
+
+/* h: beta_1, beta_2, epsilon. */
+static void adam(fnn_step *step, const double *h, double t) {
+    step->numbers[0] = 1 - h[0];
+    step->numbers[1] = 1 - h[1];
+    step->numbers[2] = h[2];
+    step->rate *= sqrt(1 - pow(h[1], t)) / (1 - pow(h[0], t));
+}
+
+/* h: as Adam's. */
+static void nadam(fnn_step *step, const double *h, double t) {
+    const double u = h[0] * (1 - 0.5 * pow(0.96, t)), next = h[0] * (1 - 0.5 * pow(0.96, t + 1));
+    step->momentum_product *= u;
+    step->numbers[0] = 1 - h[0];
+    step->numbers[1] = 1 - h[1];
+    step->numbers[2] = h[2];
+    step->numbers[3] = next / (1 - step->momentum_product * next);
+    step->numbers[4] = (1 - u) / (1 - step->momentum_product);
+    step->numbers[5] = 1 / (1 - pow(h[1], t));
+}
+
+/* h: as Adam's. */
+static void adamax(fnn_step *step, const double *h, double t) {
+    step->numbers[0] = 1 - h[0];
+    step->numbers[1] = h[1];
+    step->numbers[2] = h[2];
+    step->rate /= 1 - pow(h[0], t);
+}
+
+/* h: rho, epsilon, momentum. */
+static void rmsprop(fnn_step *step, const double *h, double t) {
+    (void)t;
+    step->numbers[0] = h[0];
+    step->numbers[1] = 1 - h[0];
+    step->numbers[2] = h[1];
+    step->numbers[3] = h[2];
+}
+
+/* h: epsilon. */
+static void adagrad(fnn_step *step, const double *h, double t) {
+    (void)t;
+    step->numbers[0] = h[0];
+}
+
+/* h: rho, epsilon. */
+static void adadelta(fnn_step *step, const double *h, double t) {
+    (void)t;
+    step->numbers[0] = h[0];
+    step->numbers[1] = 1 - h[0];
+    step->numbers[2] = h[1];
+}
+
+/* h: beta_1, beta_2. */
+static void lion(fnn_step *step, const double *h, double t) {
+    (void)t;
+    step->numbers[0] = h[0];
+    step->numbers[1] = 1 - h[0];
+    step->numbers[2] = h[1];
+    step->numbers[3] = 1 - h[1];
+}
+
+/* h: beta_2_decay, epsilon_1, epsilon_2, clip_threshold. */
+static void adafactor(fnn_step *step, const double *h, double t) {
+    step->numbers[0] = 1 - pow(t, h[0]);
+    step->numbers[1] = h[1];
+    step->numbers[2] = h[2];
+    step->numbers[3] = h[3];
+    step->rate = fmin(step->rate, 1 / sqrt(t));
+}
+
+/* h: the seven constants of matrix_rules.inc, then beta_1, beta_2, epsilon, rate ratio and decay of Adam. */
+static void muon(fnn_step *step, const double *h, double t) {
+    (void)t;
+    for (int k = 0; k < 7; k++) {
+        step->numbers[k] = h[k];
     }
 }
+
+/* NULL: the rule has no constants. */
+static void (*const set_constants[])(fnn_step *step, const double *h, double t) = {
+    [FNN_SGD] = NULL,
+    [FNN_SGD_MOMENTUM] = sgd_momentum,
+    [FNN_SGD_NESTEROV] = sgd_momentum,
+    [FNN_ADAM] = adam,
+    [FNN_ADAM_AMSGRAD] = adam,
+    [FNN_NADAM] = nadam,
+    [FNN_ADAMAX] = adamax,
+    [FNN_RMSPROP] = rmsprop,
+    [FNN_RMSPROP_MOMENTUM] = rmsprop,
+    [FNN_RMSPROP_CENTERED] = rmsprop,
+    [FNN_RMSPROP_CENTERED_MOMENTUM] = rmsprop,
+    [FNN_ADAGRAD] = adagrad,
+    [FNN_ADADELTA] = adadelta,
+    [FNN_LION] = lion,
+    [FNN_ADAFACTOR] = adafactor,
+    [FNN_MUON] = muon,
+};
 
 /* As in Keras a schedule sees every step, a bias correction only those that update, and the average moves at every step; the
  * first average is the parameters themselves. */
@@ -169,8 +205,8 @@ fnn_step fnn_begin_step(const fnn_run *run) {
     step.overwrites = h->ema_overwrite_frequency && (updates + 1) % h->ema_overwrite_frequency == 0;
     step.momentum_product = run->momentum_product;
     step.plain = every == 1 && step.decay == 0 && step.clipvalue == 0;
-    if (run->passes & FNN_UPDATE && applies) {
-        set_constants(&step, h->numbers, (double)(updates + 1));
+    if (run->passes & FNN_UPDATE && applies && set_constants[step.rule]) {
+        set_constants[step.rule](&step, h->numbers, (double)(updates + 1));
     }
     return step;
 }
