@@ -174,8 +174,8 @@ cdef extern from "fastnn.h" nogil:
     ctypedef struct fnn_turn:
         int threads
         double seconds
-    fnn_turn fnn_next_turn(fnn_run *run)
-    void fnn_end_turn(fnn_run *run, double steps, double seconds)
+    fnn_turn fnn_next_turn(fnn_pace *pace, int threads, size_t batch)
+    void fnn_end_turn(fnn_pace *pace, int threads, double steps, double seconds)
     const char *fnn_isa_name(int isa)
     int fnn_isa_available(int isa)
     const fnn_kernels *fnn_isa_kernels(int isa)

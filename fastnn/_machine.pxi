@@ -11,7 +11,7 @@ from libc.string cimport memset
 from fastnn._c cimport (
     FNN_MAX_THREADS, fnn_allowed_threads, fnn_compiler, fnn_end_turn, fnn_forks, fnn_isa_allows_unit,
     fnn_isa_available, fnn_isa_kernels, fnn_isa_name, fnn_kernels, fnn_next_turn, fnn_openmp, fnn_pace,
-    fnn_prepare_threads, fnn_run, fnn_turn,
+    fnn_prepare_threads, fnn_turn,
 )
 
 
@@ -175,19 +175,16 @@ def _paced_turns(int threads, step_seconds, double seconds):
     step_seconds(threads, start) is the time of a step in the turn that begins then; returns the turns as tuples of
     start, seconds and threads.
     """
-    cdef fnn_run run
     cdef fnn_pace pace
     cdef fnn_turn turn
     cdef double start = 0, step, steps
-    memset(&run, 0, sizeof(fnn_run))
     memset(&pace, 0, sizeof(fnn_pace))
-    run.threads, run.batch, run.pace = threads, 1, &pace
     turns = []
     while start < seconds:
-        turn = fnn_next_turn(&run)
+        turn = fnn_next_turn(&pace, threads, 1)
         step = step_seconds(turn.threads, start)
         steps = max(1.0, ceil(min(turn.seconds, seconds - start) / step))
-        fnn_end_turn(&run, steps, steps * step)
+        fnn_end_turn(&pace, threads, steps, steps * step)
         turns.append((start, steps * step, turn.threads))
         start += steps * step
     return turns

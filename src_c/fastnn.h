@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "fastnn_predictor.h"
+#include "host/host.h"
 #include "kernels/table.h"
 
 typedef enum {
@@ -104,23 +105,6 @@ const fnn_kernels *fnn_isa_kernels(int isa); /* its table; NULL where it was not
 int fnn_isa_allows_unit(int isa);
 
 const char *fnn_compiler(void); /* the compiler that built this, with its version */
-int fnn_openmp(void);           /* 1 if built with OpenMP */
-
-/* Once, at import: notes how many threads OpenMP would use, and sees to it that a forked child can use them, in whatever way
- * it was forked: *threads, the number that the process has chosen, is 1 in a child. Returns the processors that OpenMP found,
- * before it bound any thread. */
-int fnn_prepare_threads(int *threads);
-
-/* How many forks lie between the process that loaded this and the calling one: another number says that the threads that were
- * there, and so the owners of locks, are gone. */
-unsigned fnn_forks(void);
-
-/* The thread that made the last of these forks, and that alone lived on in this process, as Python numbers threads; 0 before. */
-unsigned long fnn_forking_thread(void);
-
-/* So many threads, or fewer if OpenMP's limit has been lowered since, as threadpoolctl does. */
-int fnn_allowed_threads(int threads);
-
 /* ---- a network and its memory ---- */
 
 /* One step of the network. Offsets count elements in the parameter buffer; -1 where the op has no such parameter.
@@ -208,15 +192,6 @@ typedef struct {
     const void *values;
 } fnn_data;
 
-/* Called by the calling thread between steps, and between tiles where these are long, at most every `interval` seconds; a
- * non-zero answer stops the run.
- * sums: those of the run so far. */
-typedef struct {
-    int (*function)(void *context, size_t steps_done, const double *sums);
-    void *context;
-    double interval;
-} fnn_progress;
-
 /* What the caller's own losses and metrics see of a batch, and where they put what they make of it. */
 typedef struct {
     size_t start, rows; /* of the data, in its order */
@@ -235,22 +210,6 @@ typedef struct {
     int (*function)(void *context, const fnn_batch *batch);
     void *context;
 } fnn_functions;
-
-/* How fast steps were with this many threads and with fewer: what fnn_train learns of the machine's load, and goes on from
- * in the next run. All zero at first. */
-typedef struct {
-    size_t batch; /* what the figures belong to: another batch or number of threads starts anew */
-    int threads;
-    int level;       /* in use: threads >> level */
-    int direction;   /* of the next trial: 1 fewer threads, -1 more */
-    int warm;        /* the first step is over */
-    int trial;       /* 1: under way; 2: it looks better and goes on */
-    double step;     /* seconds of a step at this level */
-    double patience; /* seconds between two trials */
-    double spent;    /* seconds and steps of the turn under way */
-    double steps;
-    int changes; /* looks in a row at which steps took another time than before */
-} fnn_pace;
 
 /* What a pass over the data does to each batch. FNN_CHECK: where a NaN or an infinity is among dense x, the run ends soon after
  * that batch; nothing of its steps is undone. */
@@ -277,16 +236,6 @@ typedef struct {
     void *input_gradient; /* (rows, inputs), contiguous: for FNN_INPUT_GRADIENT */
 } fnn_run;
 
-/* Some steps of fnn_train with one number of threads. */
-typedef struct {
-    int threads;
-    double seconds; /* it may take; at least one step is done */
-} fnn_turn;
-
-/* The next turn, and what became of it: they change run->pace alone. */
-fnn_turn fnn_next_turn(fnn_run *run);
-void fnn_end_turn(fnn_run *run, double steps, double seconds);
-
 /* Completes ops whose `input`, `source` and `join` are set. */
 void fnn_link(fnn_op *ops, size_t count);
 
@@ -312,9 +261,6 @@ size_t fnn_state_size(const fnn_measure *measure);
  * workspace: fnn_workspace_bytes for this batch and number of threads; it holds the last batch's activations, from which a
  * later call without data (data == NULL) goes on to FNN_BACKWARD. */
 fnn_status fnn_train(const fnn_model *model, const fnn_data *data, fnn_run *run, void *workspace);
-
-/* order[0 ... rows - 1]: a permutation of 0 ... rows - 1, a function of seed and epoch. */
-void fnn_epoch_order(uint64_t seed, uint64_t epoch, size_t rows, int64_t *order);
 
 /* One member of many that are trained at once: what fnn_train is given, with run.threads = 1, and what it returned. */
 typedef struct {

@@ -1,6 +1,6 @@
 /* The order of the rows of an epoch: a function of the seed and the epoch, whichever thread asks for it. */
 
-#include "fastnn.h"
+#include "host/host.h"
 
 enum { FNN_WORDS = 4 }; /* of a block of Philox */
 

@@ -3,6 +3,8 @@
 #endif
 #include "host/team.h"
 
+#include "tuning.h"
+
 #include <sched.h>
 #include <signal.h>
 #include <time.h>
@@ -18,11 +20,6 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
-
-enum {
-    FNN_SPINS = 2000,    /* about 30 microseconds of pauses */
-    FNN_PATIENCE = 1000, /* pauses before a thread takes over what another one has not begun */
-};
 
 static inline void pause_briefly(void) {
 #if defined(__x86_64__)

@@ -12,7 +12,8 @@
 #include <stdatomic.h>
 #include <stddef.h>
 
-#include "fastnn.h"
+#include "host/host.h"
+#include "kernels/table.h" /* FNN_MAX_THREADS */
 
 typedef struct {
     _Alignas(64) atomic_size_t next;

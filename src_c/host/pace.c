@@ -1,27 +1,4 @@
-/* How many threads a run has: as many as its work is worth, and of those as many as have proved useful. */
-
-/* Threads that `rows` rows are worth; a training pass does about three times the products of a forward one. */
-static int useful_threads(const fnn_model *model, size_t rows, int threads, int products) {
-    double work = 0;
-    for (size_t k = 0; k < model->op_count; k++) {
-        const fnn_op *op = &model->ops[k];
-        if (op->sparse) {
-            work += 4.0 * (double)model->row_entries * (double)op->outputs;
-            work += products > 1 ? 2.0 * (double)op->inputs * (double)op->outputs / (double)at_least(rows, 1) : 0;
-            continue;
-        }
-        work += op->code == FNN_OP_DENSE ? 2.0 * (double)op->inputs * (double)op->outputs : 20.0 * (double)op->outputs;
-    }
-    double most = work * (double)rows * products / work_per_thread;
-    for (size_t place = 0; products > 1 && place < 2 * model->op_count; place++) {
-        const fnn_shape shape = parameter_shape(model, place);
-        most +=
-            4.0 * (double)cosine_vectors(model, place) * (double)shape.rows * (double)shape.columns / work_per_thread;
-    }
-    return most < 2 ? 1 : most < threads ? (int)most : threads;
-}
-
-/* ---- how many threads: measured, since only the machine's load says what they are worth ----
+/* How many of the threads that its work is worth a run has: measured, since only the machine's load says what they are worth.
  *
  * Steps run in turns. Most keep the number of threads; now and then one tries half or double as many for a moment, and the
  * faster number stays. A trial that changes nothing doubles the time to the next one. One that looks better goes on until
@@ -29,34 +6,31 @@ static int useful_threads(const fnn_model *model, size_t rows, int threads, int 
  * take longer or shorter than they did, for two looks in a row, neighbours have come or gone, and the next trial is due at
  * once. A look is longer than the few hundredths of a second for which the threads of a BLAS go on spinning. */
 
-static const double trial_seconds = 0.01, sure_seconds = 0.06, first_patience = 0.1, most_patience = 0.5;
-static const double look_seconds = 0.05; /* from one look at the time of a step to the next */
-static const double lost_share = 0.02;   /* of the time that trials may lose */
-static const double gain = 0.95;         /* of the time of a step: what a trial must stay below */
-static const double change_ratio = 1.25; /* of two looks at it */
+#include <math.h>
+
+#include "tuning.h"
+#include "host/team.h"
 
 static double turn_length(const fnn_pace *pace) {
     return pace->trial == 0 ? pace->patience : pace->trial == 1 ? trial_seconds : sure_seconds;
 }
 
-fnn_turn fnn_next_turn(fnn_run *run) {
-    fnn_pace *pace = run->pace;
-    if (!pace || run->threads == 1) {
-        return (fnn_turn){run->threads, INFINITY};
+fnn_turn fnn_next_turn(fnn_pace *pace, int threads, size_t batch) {
+    if (!pace || threads == 1) {
+        return (fnn_turn){threads, INFINITY};
     }
-    if (pace->threads != run->threads || pace->batch != run->batch) {
-        *pace = (fnn_pace){.batch = run->batch, .threads = run->threads, .direction = 1, .patience = first_patience};
+    if (pace->threads != threads || pace->batch != batch) {
+        *pace = (fnn_pace){.batch = batch, .threads = threads, .direction = 1, .patience = first_patience};
     }
     if (!pace->warm) {
-        return (fnn_turn){run->threads, 0}; /* one step, which meets memory for the first time and tells nothing */
+        return (fnn_turn){threads, 0}; /* one step, which meets memory for the first time and tells nothing */
     }
     const int level = pace->level + (pace->trial ? pace->direction : 0);
-    return (fnn_turn){run->threads >> level, fmin(turn_length(pace) - pace->spent, look_seconds)};
+    return (fnn_turn){threads >> level, fmin(turn_length(pace) - pace->spent, look_seconds)};
 }
 
-void fnn_end_turn(fnn_run *run, double steps, double seconds) {
-    fnn_pace *pace = run->pace;
-    if (!pace || run->threads == 1) {
+void fnn_end_turn(fnn_pace *pace, int threads, double steps, double seconds) {
+    if (!pace || threads == 1) {
         return;
     }
     if (!pace->warm) {
@@ -85,7 +59,7 @@ void fnn_end_turn(fnn_run *run, double steps, double seconds) {
     if (!pace->trial) {
         pace->step = step;
         const int level = pace->level + pace->direction;
-        if (level < 0 || run->threads >> level < 1) {
+        if (level < 0 || threads >> level < 1) {
             pace->direction = -pace->direction;
         }
     } else if (step < gain * pace->step) {
@@ -105,8 +79,6 @@ void fnn_end_turn(fnn_run *run, double steps, double seconds) {
  * A turn of them is several calls of about the same size. What was learned belongs to the calling thread: many of them may
  * use one predictor at once. */
 
-enum { FNN_PACED_CALLS = 16 };
-
 typedef struct {
     fnn_pace pace;
     fnn_turn turn; /* under way, unless its threads are 0; with what it has seen: */
@@ -115,30 +87,17 @@ typedef struct {
 
 static _Thread_local call_pace call_paces[FNN_PACED_CALLS];
 
-typedef struct {
-    int threads; /* for this call */
-    int most;    /* that it is worth */
-    size_t key;
-    double started;
-} paced_call;
-
-static fnn_run paced_run(const paced_call *call) {
-    return (fnn_run){.threads = call->most, .batch = call->key, .pace = &call_paces[call->key % FNN_PACED_CALLS].pace};
-}
-
-/* A call of a kind for so many rows on the model, worth up to `threads` threads. */
-static paced_call begin_call(const fnn_model *model, int kind, size_t rows, int threads) {
+fnn_paced_call fnn_begin_call(const void *owner, int kind, size_t rows, int threads) {
     size_t size = 0; /* rows up to twice as many are alike */
     while (threads > 1 && rows >> size > 1) {
         size++;
     }
-    const size_t key = ((size_t)(uintptr_t)model / 16 * 64 + (size_t)kind) * 64 + size;
-    paced_call call = {.threads = threads, .most = threads, .key = key % 1000003};
+    const size_t key = ((size_t)(uintptr_t)owner / 16 * 64 + (size_t)kind) * 64 + size;
+    fnn_paced_call call = {.threads = threads, .most = threads, .key = key % 1000003};
     if (threads > 1) {
         call_pace *own = &call_paces[call.key % FNN_PACED_CALLS];
-        fnn_run run = paced_run(&call);
         if (own->turn.threads == 0 || own->pace.batch != call.key || own->pace.threads != threads) {
-            own->turn = fnn_next_turn(&run);
+            own->turn = fnn_next_turn(&own->pace, threads, call.key);
             own->calls = own->seconds = 0;
         }
         call.threads = own->turn.threads;
@@ -147,14 +106,13 @@ static paced_call begin_call(const fnn_model *model, int kind, size_t rows, int 
     return call;
 }
 
-static void end_call(const paced_call *call) {
+void fnn_end_call(const fnn_paced_call *call) {
     call_pace *own = &call_paces[call->key % FNN_PACED_CALLS];
     if (call->most > 1 && own->pace.batch == call->key && own->turn.threads == call->threads) {
         own->calls++;
         own->seconds += fnn_seconds() - call->started;
         if (own->seconds >= own->turn.seconds) {
-            fnn_run run = paced_run(call);
-            fnn_end_turn(&run, own->calls, own->seconds);
+            fnn_end_turn(&own->pace, call->most, own->calls, own->seconds);
             own->turn.threads = 0;
         }
     }

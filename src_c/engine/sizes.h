@@ -1,0 +1,33 @@
+/* Arithmetic of sizes, for everything in the engine. */
+#ifndef FNN_SIZES_H
+#define FNN_SIZES_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* ---- sizes: SIZE_MAX stands for "too large" and stays so ---- */
+
+static inline size_t fnn_multiply(size_t a, size_t b) {
+    size_t product;
+    return a == SIZE_MAX || b == SIZE_MAX || __builtin_mul_overflow(a, b, &product) ? SIZE_MAX : product;
+}
+
+static inline size_t fnn_add(size_t a, size_t b) {
+    size_t sum;
+    return a == SIZE_MAX || b == SIZE_MAX || __builtin_add_overflow(a, b, &sum) ? SIZE_MAX : sum;
+}
+
+static inline size_t at_least(size_t value, size_t least) {
+    return value < least ? least : value;
+}
+
+static inline size_t at_most(size_t value, size_t most) {
+    return value > most ? most : value;
+}
+
+/* Blocks of this size that cover `count`. */
+static inline size_t blocks(size_t count, size_t size) {
+    return (count + size - 1) / size;
+}
+
+#endif
