@@ -97,6 +97,11 @@ cdef class Lock:
         """Hold it to read, in a ``with`` block."""
         return _Reading(self)
 
+    @property
+    def waiting(self):
+        """The number of threads that wait for it."""
+        return len(self._queue)
+
     def changed(self):
         """Say that weights were changed, so that what a forward pass has left is of no use any more."""
         self.changes += 1

@@ -319,6 +319,9 @@ cdef class _Memory:
     cdef int _enter(self) except -1:
         """Wait for the calls of other threads; what a call checks, and what it sizes by it, holds until _leave."""
         self.lock.change()
+        if self._given_up:
+            self.lock.leave()
+            self._check_wanted()
         self.lock._running = True
         return 0
 

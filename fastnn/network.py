@@ -187,7 +187,9 @@ class Network(Described, Stackable, metaclass=ListsWhatIsThere):
     def _build_if_waiting(self) -> None:
         """Build what could not be built when its last layer was added: a vocabulary may be there now."""
         if self._engine is None:
-            self._build_if_known()
+            with self._home.lock:
+                if self._engine is None:  # another thread may have been faster
+                    self._build_if_known()
 
     def _build_if_known(self) -> None:
         """Build where the width of x is known, unless the model is on its way to one that can be built."""
@@ -501,8 +503,8 @@ class Network(Described, Stackable, metaclass=ListsWhatIsThere):
         ValueError
             When their number or a shape is wrong; no weight has changed then.
         """
-        self._need_engine("set_weights")
         with self._home.setting_weights():
+            self._need_engine("set_weights")
             set_arrays({"/".join(key): view for key, view in self._home.views.items()}, weights)
 
     def count_params(self) -> int:

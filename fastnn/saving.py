@@ -238,10 +238,10 @@ def load_weights(model: Sequential, filepath: str | os.PathLike[str]) -> None:
     >>> model.save_weights("weights.fastnn")
     >>> fastnn.saving.load_weights(model, "weights.fastnn")
     """
-    model._need_engine("load_weights")
     _, arrays = _file.read(filepath)
     weights = {name: array for name, array in arrays.items() if not name.startswith("optimizer/")}
     with model._home.setting_weights():
+        model._need_engine("load_weights")
         _fill(_tensors(model, training=False), weights, str(filepath))
 
 

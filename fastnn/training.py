@@ -55,7 +55,8 @@ class Trainer(Compiled):
         Without `check_x` nobody has looked for NaN and infinity in x yet.
         """
         self._need_goals(action)
-        engine = self._engine
+        with self._home.lock:  # an engine that another thread may yet give up is not seen
+            engine = self._engine if action in ("fit", "train_on_batch") else self._need_engine(action)
         dtype = engine.plan.dtype if engine else config.variable_dtype(self._policy())
         rows, features = self._inputs(x, dtype, check_finite=check_finite and check_x, name=names[0], defer=defer)
         if not len(rows):
@@ -121,20 +122,23 @@ class Trainer(Compiled):
         return Samples(samples.x, samples.y, weights)
 
     @contextmanager
-    def _as_it_was_on_error(self) -> Iterator[None]:
-        """A call that fails within leaves a model that was not built so; no other thread trains one that may fail."""
-        if self.built:
-            yield
-            return
+    def _as_it_was_on_error(self) -> Iterator[bool]:
+        """Whether the model was built before; a call that fails within leaves one that was not so.
+
+        No other thread trains a model that may not stay built: it waits here, and begins with what there is then.
+        """
         with self._home.lock:
-            built = self.built  # another thread may have been faster
-            try:
-                yield
-            except BaseException:
-                if not built and self._engine is not None:
-                    self._engine.give_up()
-                    self._forget_weights()
-                raise
+            built = self.built
+            if not built:
+                try:
+                    yield False
+                except BaseException:
+                    if self._engine is not None:
+                        self._engine.give_up()
+                        self._forget_weights()
+                    raise
+        if built:
+            yield True
 
     def _batch_feed(
         self,
@@ -321,10 +325,11 @@ class Trainer(Compiled):
         hooks = CallbackList(callbacks)
         before = self.history, self.stop_training
         # The first epoch can look at x while it trains: it sees all of x, and nobody sees steps that it takes back.
-        may_wait = check_finite and self.built and not hooks.callbacks and steps is None and first < epochs
+        may_wait = check_finite and not hooks.callbacks and steps is None and first < epochs
         may_wait = may_wait and not frames.has_names(x)  # a sentence says which column of x
-        may_wait = may_wait and self._takes_any_number() and not isinstance(self.optimizer, optimizers.LBFGS)
-        with self._as_it_was_on_error():
+        with self._as_it_was_on_error() as built:
+            may_wait = may_wait and built and self._takes_any_number()
+            may_wait = may_wait and not isinstance(self.optimizer, optimizers.LBFGS)
             taken = (batch, steps)
             held = (validation_split, validation_data, held_batch, validation_steps)
             feed, validation = self._fit_feeds(
@@ -334,8 +339,8 @@ class Trainer(Compiled):
             state = engine.parameters.nbytes * (1 + len(engine.slots))
             waits = may_wait and loop.check_later(engine, feed, state)
             hooks.check_logs(cast("Sequential", self), validation is not None)
-        if isinstance(optimizer, optimizers.LBFGS):
-            self._check_lbfgs(optimizer, feed, batch_size, steps, hooks)
+            if isinstance(optimizer, optimizers.LBFGS):
+                self._check_lbfgs(optimizer, feed, batch_size, steps, hooks)
 
         history = next((c for c in hooks.callbacks if isinstance(c, History)), None) or History()
         if history not in hooks.callbacks:

@@ -121,6 +121,16 @@ def test_what_makes_no_sense_gets_one_sentence(call, error, message):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("wrong", [{"batch_size": 8}, {"steps_per_epoch": 2}, {"callbacks": [Batches()]}])
+def test_a_first_fit_that_makes_no_sense_builds_nothing(wrong):
+    _, x, y = problem()
+    model = fastnn.Sequential([layers.Dense(2)])
+    model.compile("lbfgs", "mse")
+    with pytest.raises(ValueError, match="LBFGS"):
+        model.fit(x, y, verbose=0, **wrong)
+    assert not model.built
+
+
 @pytest.mark.parametrize("watched", [False, True])
 def test_an_optimum_from_the_start_is_one_epoch(watched):
     model = fastnn.Sequential([layers.Dense(1, input_shape=(2,), kernel_initializer="zeros")])

@@ -18,7 +18,6 @@ import fastnn
 from fastnn import callbacks, layers, optimizers
 from fastnn._engine import build_info
 
-pytestmark = pytest.mark.thread_unsafe(reason="each test has threads of its own, whose turns it counts on")
 WIDTH = 20_000
 
 
@@ -162,45 +161,94 @@ def test_an_unbuilt_model_that_threads_fit_first_loses_no_step():
         assert model._epochs_done == 3 * 2
 
 
-def test_a_first_fit_that_fails_takes_no_steps_of_another_thread_away():
-    x, y = np.ones((64, 8), np.float32), np.ones((64, 2), np.float32)
-    for _ in range(30):
-        model = fastnn.Sequential([layers.Dense(4, "relu"), layers.Dense(2)])
-        model.compile("adam", "mse")
-
-        def fails(model=model):
-            model.fit(x, y, sample_weight=np.ones(3), verbose=0)
-
-        def fits(model=model):
-            model.fit(x, y, verbose=0)
-
-        errors = together(fails, fits, fails)
-        assert [type(error) for error in errors] == [ValueError, type(None), ValueError]
-        assert model.optimizer.iterations == 2
+FIRST_X, FIRST_Y = np.ones((64, 8), np.float32), np.ones((64, 2), np.float32)
 
 
-@pytest.mark.parametrize("ask", [lambda m, x: m.predict(x), lambda m, x: m.freeze()(x)], ids=["predict", "freeze"])
-def test_nobody_sees_the_weights_of_a_first_fit_that_fails(ask):
-    x, y, built = np.ones((8, 3), np.float32), np.ones((8, 1), np.float32), threading.Event()
+def beside_a_first_fit_that_fails(call):
+    """A model whose first fit has failed, and what `call` raised.
+
+    The call is made with this model and its x when that fit has built the model and has yet to find an error. The fit
+    goes on once the call waits for it, or reads x, which is held up until the fit has failed.
+    """
+    model = fastnn.Sequential([layers.Dense(4, "relu"), layers.Dense(2)])
+    model.compile("adam", "mse")
+    built, read, failed = threading.Event(), threading.Event(), threading.Event()
 
     class Weights:
-        """Of the rows; converted once the model has been built, and then found to be wrong."""
+        """Of fewer rows than there are."""
 
         def __array__(self, dtype=None, copy=None):
             built.set()
-            time.sleep(0.05)  # the other thread waits by then; if not, it finds a model that is not built
+            while not (model._home.lock.waiting or read.is_set()):
+                time.sleep(0.001)
             return np.ones(3)
 
-    model = fastnn.Sequential([layers.Dense(1)])
-    model.compile("sgd", "mse")
+    class Rows:
+        def __array__(self, dtype=None, copy=None):
+            read.set()
+            assert failed.wait(30)
+            return FIRST_X
 
-    def asks():
-        built.wait(30)
-        ask(model, x)
+    def fails():
+        try:
+            model.fit(FIRST_X, FIRST_Y, sample_weight=Weights(), verbose=0)
+        finally:
+            failed.set()
 
-    errors = together(lambda: model.fit(x, y, sample_weight=Weights(), verbose=0), asks)
-    assert all("needs a built model" in str(error) or "sample_weight" in str(error) for error in errors)
-    assert [type(error) for error in errors] == [ValueError, ValueError]
+    def calls():
+        assert built.wait(30)
+        call(model, Rows())
+
+    error, other = together(fails, calls)
+    assert "sample_weight" in str(error)
+    return model, other
+
+
+TRAINING = {
+    "fit": (lambda m, x: m.fit(x, FIRST_Y, verbose=0), 2),
+    "fit, validating": (lambda m, x: m.fit(x, FIRST_Y, validation_split=0.5, verbose=0), 1),
+    "train_on_batch": (lambda m, x: m.train_on_batch(x, FIRST_Y), 1),
+    "train_on_batch, weighted": (lambda m, x: m.train_on_batch(x, FIRST_Y, np.ones(64)), 1),
+}
+
+
+@pytest.mark.parametrize(("call", "steps"), TRAINING.values(), ids=TRAINING)
+def test_training_that_waits_for_a_first_fit_that_fails_begins_anew(call, steps):
+    model, error = beside_a_first_fit_that_fails(call)
+    assert error is None
+    assert model.optimizer.iterations == steps
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda m, x: m.fit(x, FIRST_Y, sample_weight=np.ones(5), verbose=0),
+        lambda m, x: m.train_on_batch(x, FIRST_Y, np.ones(5)),
+        lambda m, x: m.fit(x, FIRST_Y[:5], verbose=0),
+    ],
+    ids=["fit", "train_on_batch", "y"],
+)
+def test_of_two_first_fits_that_fail_each_names_its_own_error(call):
+    model, error = beside_a_first_fit_that_fails(call)
+    assert "5" in str(error)
+    assert not model.built
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda m, x: m.predict(FIRST_X),
+        lambda m, x: m.freeze()(FIRST_X),
+        lambda m, x: m.evaluate(x, FIRST_Y, verbose=0),
+        lambda m, x: m.test_on_batch(x, FIRST_Y),
+        lambda m, x: m.set_weights([np.ones((8, 4)), np.ones(4), np.ones((4, 2)), np.ones(2)]),
+        lambda m, x: m.forward(FIRST_X),
+    ],
+    ids=["predict", "freeze", "evaluate", "test_on_batch", "set_weights", "forward"],
+)
+def test_nobody_sees_the_weights_of_a_first_fit_that_fails(call):
+    model, error = beside_a_first_fit_that_fails(call)
+    assert "needs a built model" in str(error)
     assert not model.built
 
 
@@ -295,7 +343,8 @@ def test_a_wait_for_another_thread_ends_with_ctrl_c(ctrl_c):
             done.wait(30)
 
     def interrupt():
-        time.sleep(0.1)  # the main thread waits by then; if not, it is interrupted before it does
+        while not model._home.lock.waiting:
+            time.sleep(0.001)
         os.kill(os.getpid(), signal.SIGINT)
 
     holder = threading.Thread(target=hold)
