@@ -10,6 +10,21 @@ from cpython.ref cimport Py_XDECREF
 
 from fastnn._c cimport fnn_progress
 
+cdef double _interval = 0.02  # seconds between two looks of Python's into a run
+cdef size_t _looks = 0  # so far, in all runs of this module
+
+
+def _polling(interval=None):
+    """The seconds between two looks into a run, and the number of looks so far; `interval` sets the seconds.
+
+    With 0 a run asks after each piece of work, however fast the machine is.
+    """
+    global _interval
+    before = _interval
+    if interval is not None:
+        _interval = interval
+    return before, _looks
+
 
 cdef class _Called:
     """What C calls in the middle of a run. An exception stops the run, and is kept for its caller.
@@ -57,7 +72,7 @@ cdef class _Reporter(_Called):
         self.count = count
         self.progress.function = _report
         self.progress.context = <void *>self
-        self.progress.interval = 0.02
+        self.progress.interval = _interval
 
     cdef const fnn_progress *pointer(self):
         """NULL where nobody would look in: Python hands signals to its main thread alone."""
@@ -74,7 +89,9 @@ cdef int _report(void *context, size_t steps_done, const double *sums) noexcept 
 
 
 cdef int _look_in(_Reporter reporter, size_t steps_done, const double *sums) except -1:
+    global _looks
     cdef size_t i
+    _looks += 1
     PyErr_CheckSignals()
     if reporter.function is not None:
         totals = np.empty(reporter.count)

@@ -8,6 +8,7 @@ from fastnn._engine import Engine
 from fastnn.data.arrays import RowReader
 
 def get_include() -> str: ...
+def _polling(interval: float | None = None) -> tuple[float, int]: ...
 
 @disjoint_base
 class Predictor:
