@@ -9,6 +9,7 @@ from typing import Any
 from fastnn import goals, losses, optimizers, plan
 from fastnn._engine import Engine
 from fastnn._functions import Functions
+from fastnn._model import Ready
 from fastnn._op import Rule
 from fastnn._settings import count
 from fastnn.data.feeds import Samples
@@ -131,28 +132,29 @@ class Compiled(Network):
         return [outputs] if self._heads is None else list(self._heads.outputs.values())
 
     @contextmanager
-    def _running(self, action: str) -> Iterator[tuple[Engine, goals.Layout, optimizers.Optimizer]]:
+    def _running(self, action: str) -> Iterator[Ready]:
         """What :meth:`_ready` gives; no other thread sets the engine up anew within."""
         with self._home.lock:
             yield self._ready(action)
 
-    def _ready(self, action: str) -> tuple[Engine, goals.Layout, optimizers.Optimizer]:
+    def _ready(self, action: str) -> Ready:
         """The engine, set up for the losses, the metrics and the optimizer as they are; and how to read its sums."""
         with self._home.lock:
             optimizer, engine = self._need_optimizer(action), self._need_engine(action)
             if self._heed_changes() or self._compiled_code != optimizer.setup:
                 self._set_up(engine, optimizer)
             engine.seed = self._seed
-            return engine, self._layout, optimizer
+            return Ready(engine, self._layout, optimizer)
 
-    def _look_at_first_rows(self, engine: Engine, layout: goals.Layout, samples: Samples, batch: int) -> None:
+    def _look_at_first_rows(self, ready: Ready, samples: Samples, batch: int) -> None:
         """Raise before the first step of a run where a metric cannot take the first rows, or their outputs.
 
         Costs a forward pass of one batch, where there is such a metric.
         """
+        layout = ready.layout
         if self._looked_at is not layout and any(metric.may_refuse for metric, _ in layout.metrics):
             first = samples.part(slice(0, batch))
-            sums = engine.evaluate(first.x, first.y, None, first.weights, len(first))
+            sums = ready.engine.evaluate(first.x, first.y, None, first.weights, len(first))
             layout.logs(sums, len(first))
         self._looked_at = layout
 

@@ -101,7 +101,7 @@ class Ensemble(Described):
                     f"Ensemble trains in one engine call an epoch, which cannot call the Python function {name!r}: "
                     f"train a model with one by its own fit"
                 )
-        arrays = self._convert(x, y, check_finite)
+        pairs = self._convert(x, y, check_finite)
         histories = [History() for _ in self.models]
         for epoch in range(epochs):
             shuffles = [(model._seed, model._epochs_done) if shuffle else None for model in self.models]
@@ -109,14 +109,14 @@ class Ensemble(Described):
                 # In one order for all ensembles, so that no two of them wait for each other.
                 each = {id(m): running.enter_context(m._running("fit")) for m in sorted(self.models, key=id)}
                 ready = [each[id(model)] for model in self.models]
-                engines = [engine for engine, _, _ in ready]
-                for model, (engine, layout, _), pair in zip(self.models, ready, arrays, strict=True):
-                    model._look_at_first_rows(engine, layout, Samples(*pair), batch)
-                rates = [optimizer.hyperparameters() for _, _, optimizer in ready]
-                results = _engine.train_many(engines, arrays, shuffles, batch, rates)
+                for model, one, pair in zip(self.models, ready, pairs, strict=True):
+                    model._look_at_first_rows(one, Samples(*pair), batch)
+                engines = [one.engine for one in ready]
+                rates = [one.optimizer.hyperparameters() for one in ready]
+                results = _engine.train_many(engines, pairs, shuffles, batch, rates)
             for k, model in enumerate(self.models):
                 model._epochs_done += int(shuffle)
-                histories[k].on_epoch_end(epoch, ready[k][1].logs(results[k][0], len(arrays[k][0])))
+                histories[k].on_epoch_end(epoch, ready[k].layout.logs(results[k][0], len(pairs[k][0])))
             if shown:
                 mean = float(np.mean([history.history["loss"][-1] for history in histories]))
                 say(f"Epoch {epoch + 1}/{epochs} - mean loss of {len(self.models)} models: {mean:.4f}")
@@ -125,7 +125,7 @@ class Ensemble(Described):
     def _convert(self, x: Any, y: Any, check_finite: bool) -> list[tuple[Rows, npt.NDArray[Any]]]:
         """X and y for each member; those that want the same share one conversion and one check."""
         done: dict[Any, tuple[Rows, npt.NDArray[Any]]] = {}
-        arrays = []
+        pairs = []
         with ExitStack() as kept:
             for model in sorted(self.models, key=id):
                 kept.enter_context(model._as_it_was_on_error())
@@ -141,8 +141,8 @@ class Ensemble(Described):
                     pair = model._convert("fit", x, y, check_finite=check_finite)
                     if key:
                         done[key] = pair
-                arrays.append(pair)
-        return arrays
+                pairs.append(pair)
+        return pairs
 
     def predict(self, x: Any) -> Any:
         """The outputs of every member, shape (members, rows, outputs); all members must have as many outputs.

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from fastnn import goals
 from fastnn._engine import NotFiniteError
+from fastnn._model import Model
 from fastnn._sparse_rows import SparseRows
 from fastnn._warnings import warn
 from fastnn.callbacks.base import PREDICT_BATCH_HOOKS, TEST_BATCH_HOOKS, TRAIN_BATCH_HOOKS, CallbackList, Logs
@@ -21,7 +22,6 @@ from fastnn.data.feeds import ArrayFeed, BatchFeed, Chunk
 if TYPE_CHECKING:
     from fastnn._engine import Engine
     from fastnn.callbacks import History
-    from fastnn.models import Sequential
     from fastnn.optimizers import LBFGS
 
 CHECKED_AT_ONCE = 2**22  # bytes of x: to look through fewer takes a fraction of a millisecond
@@ -88,7 +88,7 @@ class Totals:
 
 
 def _with_hooks(
-    model: Sequential, chunks: Iterator[Chunk], hooks: CallbackList, kind: str, logs: Callable[[], Logs], step: int = 0
+    model: Model, chunks: Iterator[Chunk], hooks: CallbackList, kind: str, logs: Callable[[], Logs], step: int = 0
 ) -> Iterator[Chunk]:
     """The chunks, until a hook says stop, with a batch hook called before and after each group of steps.
 
@@ -110,7 +110,7 @@ def _with_hooks(
 
 
 @contextmanager
-def _weights_as_before(model: Sequential) -> Iterator[None]:
+def _weights_as_before(model: Model) -> Iterator[None]:
     """What ends with an error or Ctrl-C within leaves the weights in the model, or their average, whichever was there.
 
     A callback such as SwapEMAWeights may have put the other one there, and its hook that takes it out is not called.
@@ -153,7 +153,7 @@ def _naming_the_row(error: NotFiniteError, feed: Feed) -> ValueError:
 
 
 def train_epoch(
-    model: Sequential, feed: Feed, steps: int | None, hooks: CallbackList, reporter: Reporter, totals: Totals
+    model: Model, feed: Feed, steps: int | None, hooks: CallbackList, reporter: Reporter, totals: Totals
 ) -> None:
     """One epoch: one call into the engine, or one a batch where a callback looks in.
 
@@ -173,7 +173,7 @@ def train_epoch(
     _end_epoch(model, feed, passes, totals, reporter)
 
 
-def train_checked_epoch(model: Sequential, feed: Feed, reporter: Reporter, totals: Totals) -> None:
+def train_checked_epoch(model: Model, feed: Feed, reporter: Reporter, totals: Totals) -> None:
     """One epoch that looks at x as well: NotFiniteError at a row that is not finite, with the model as it was.
 
     Nobody else looks at the model meanwhile, so nobody has seen what is taken back.
@@ -192,7 +192,7 @@ def train_checked_epoch(model: Sequential, feed: Feed, reporter: Reporter, total
 
 
 def _train(
-    model: Sequential,
+    model: Model,
     chunk: Chunk,
     totals: Totals,
     progress: Callable[[int, Array], None] | None,
@@ -200,17 +200,17 @@ def _train(
 ) -> None:
     """The steps of one chunk."""
     samples = chunk.samples
-    with model._running("fit") as (engine, layout, optimizer):
-        totals.read_by(layout)
-        rates = optimizer.hyperparameters()
-        model._look_at_first_rows(engine, layout, samples, chunk.batch)
-        sums, bad = engine.train(
+    with model._running("fit") as ready:
+        totals.read_by(ready.layout)
+        rates = ready.optimizer.hyperparameters()
+        model._look_at_first_rows(ready, samples, chunk.batch)
+        sums, bad = ready.engine.train(
             samples.x, samples.y, chunk.order, chunk.batch, rates, progress, samples.weights, check_finite
         )
     totals.add(chunk, sums, bad)
 
 
-def _end_epoch(model: Sequential, feed: Feed, passes: int, totals: Totals, reporter: Reporter) -> None:
+def _end_epoch(model: Model, feed: Feed, passes: int, totals: Totals, reporter: Reporter) -> None:
     """Count an epoch, of a feed that had gone over its data so many times before it."""
     reporter.done = totals.steps
     if feed.shuffled:
@@ -223,7 +223,7 @@ class Epochs:
 
     Parameters
     ----------
-    model : Sequential
+    model : Model
     hooks : CallbackList
     shown : tuple
         What the reporter shows: verbosity, and steps of an epoch.
@@ -237,7 +237,7 @@ class Epochs:
 
     def __init__(
         self,
-        model: Sequential,
+        model: Model,
         hooks: CallbackList,
         shown: tuple[int, int | None],
         epochs: int,
@@ -311,22 +311,22 @@ class Epochs:
 
         def after(sums: Array) -> bool:
             totals = Totals()
-            totals.read_by(model._layout)
+            totals.read_by(ready.layout)
             totals.add(Chunk(samples, None, len(samples), 1, len(samples)), sums)
             self._reporter.done = 1
             return self._end(self._epoch, totals)
 
-        def ready() -> None:
-            now, read_by, chosen = model._ready("fit")
-            if now is not engine or read_by is not layout or chosen is not optimizer:
+        def check() -> None:
+            now = model._ready("fit")
+            if any(one is not other for one, other in zip(now, ready, strict=True)):
                 raise RuntimeError("the model was compiled or built anew in the middle of a fit with LBFGS: fit again")
 
         with self._around(feed, first):
             if self._epoch < self._epochs:
-                with model._running("fit") as (engine, layout, _):
+                with model._running("fit") as ready:
                     rules = model._rules()
-                    model._look_at_first_rows(engine, layout, samples, len(samples))
-                optimizer.minimize(engine, rules, samples, self._epochs - self._epoch, before, ready, after)
+                    model._look_at_first_rows(ready, samples, len(samples))
+                optimizer.minimize(ready.engine, rules, samples, self._epochs - self._epoch, before, check, after)
 
     def _begin(self, epoch: int) -> Totals:
         """The hooks of an epoch and its bar; its totals so far."""
@@ -367,7 +367,7 @@ class Epochs:
     def resume(self, state: dict[str, Any]) -> None:
         """Go on from a state, instead of from the first epoch; for a hook of ``on_train_begin``."""
         self._epoch, self._logs, self._warned = state["epoch"], state["logs"], state["warned"]
-        self._totals = state["totals"] and Totals.resumed(state["totals"], self._model._layout)
+        self._totals = state["totals"] and Totals.resumed(state["totals"], self._model._ready("fit").layout)
         for feed, position in ((self._feed, state["feed"]), (self._validation, state["validation"])):
             if feed is not None and position is not None:
                 feed.resume(position)
@@ -382,7 +382,7 @@ class Epochs:
 
 
 def evaluate(
-    model: Sequential,
+    model: Model,
     feed: Feed,
     steps: int | None,
     hooks: CallbackList,
@@ -405,10 +405,10 @@ def evaluate(
         chunks = feed.epoch(steps, most)
         for chunk in _with_hooks(model, chunks, hooks, "test", totals.means) if watched else chunks:
             samples = chunk.samples
-            with model._running("evaluate") as (engine, layout, _):
-                totals.read_by(layout)
+            with model._running("evaluate") as ready:
+                totals.read_by(ready.layout)
                 try:
-                    sums = engine.evaluate(samples.x, samples.y, None, samples.weights, chunk.batch, check_finite)
+                    sums = ready.engine.evaluate(samples.x, samples.y, None, samples.weights, chunk.batch, check_finite)
                 except NotFiniteError as error:
                     raise _naming_the_row(error, feed) from None
             totals.add(chunk, sums)
@@ -420,7 +420,7 @@ def evaluate(
     return logs
 
 
-def predict(model: Sequential, feed: Feed, steps: int | None, hooks: CallbackList, reporter: Reporter) -> Array:
+def predict(model: Model, feed: Feed, steps: int | None, hooks: CallbackList, reporter: Reporter) -> Array:
     """The outputs for a feed."""
     engine = model._need_engine("predict")
     watched = hooks.wants(*PREDICT_BATCH_HOOKS)
@@ -443,7 +443,7 @@ def predict(model: Sequential, feed: Feed, steps: int | None, hooks: CallbackLis
     return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
 
 
-def predict_rows(model: Sequential, rows: Any) -> Array:
+def predict_rows(model: Model, rows: Any) -> Array:
     """The outputs for rows in memory, or for deferred rows piece by piece."""
     engine = model._need_engine("predict")
     out = np.empty((len(rows), engine.plan.outputs), engine.plan.dtype)

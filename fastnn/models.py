@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fastnn import goals, layers, loop, utils
+from fastnn import _stored, goals, layers, loop, utils
 from fastnn._arguments import no_arguments_of_arrays, optional_count
 from fastnn._public import name_methods, publish
 from fastnn._settings import changes, flag
@@ -293,9 +294,7 @@ class Sequential(Trainer):
         filepath : path-like
             Replaced as a whole, or not at all, where there is such a file.
         """
-        from fastnn import saving
-
-        saving.save_model(self, filepath)
+        _stored.save(self, filepath)
 
     def save_weights(self, filepath: Any) -> None:
         """Write weights and configuration to one file, without the state of training; see :meth:`load_weights`.
@@ -304,9 +303,7 @@ class Sequential(Trainer):
         ----------
         filepath : path-like
         """
-        from fastnn import saving
-
-        saving.save_model(self, filepath, training=False)
+        _stored.save(self, filepath, training=False)
 
     def load_weights(self, filepath: Any) -> None:
         """Set all weights from a file that :meth:`save` or :meth:`save_weights` wrote.
@@ -322,16 +319,16 @@ class Sequential(Trainer):
         OSError
             When it cannot be read.
         """
-        from fastnn import saving
+        _stored.load_weights(self, filepath)
 
-        saving.load_weights(self, filepath)
+    def _restore(self, path: str | os.PathLike[str]) -> None:
+        """Take over the whole state that a file holds of a model like this one."""
+        _stored.restore(self, path, Sequential)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """For pickle and copy.deepcopy: the bytes of the model's file, and what is Python of its losses and metrics."""
-        from fastnn import saving
-
         functions = goals.arguments(self._goals) if goals.called(self._goals) else None
-        return saving.from_bytes, (saving.to_bytes(self), type(self), functions)
+        return _stored.from_bytes, (_stored.to_bytes(self), type(self), functions)
 
 
 def model_from_json(json_string: str) -> Sequential:

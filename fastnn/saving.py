@@ -1,121 +1,18 @@
-"""Models as files: configuration, weights and the state of training, to the bits that uninterrupted training gives.
-
-The container is that of :mod:`fastnn._file`, whose metadata holds ``config``, ``compile`` and ``training`` (JSON).
-Nothing in a file is ever executed, and what it says is bounded by what it holds before anything is made.
-"""
+"""Models as files, to the bits that uninterrupted training gives; :mod:`fastnn._stored` says what is in them."""
 
 from __future__ import annotations
 
-import io
-import json
-import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from fastnn import _file, goals, layers, optimizers, plan
-from fastnn import config as config_module
-from fastnn._engine import fill_all
+from fastnn import _stored, goals
 from fastnn._file import ModelFileError
-from fastnn._foreign import check_suffix
 from fastnn._public import publish
-from fastnn.layers.base import NotYetError
+from fastnn._stored import from_bytes as from_bytes  # pickles of models name it here
 from fastnn.models import Sequential
 
 __all__ = ["ModelFileError", "load_model", "load_weights", "save_model"]
-
-_MOST_MADE = 2**20  # things that a configuration may ask for beyond what the file holds: at most 64 bytes each
-_MAKE = ("num_thresholds", "num_classes")  # arguments that ask for so many
-_EACH = 200  # what a metric makes that says nothing of it: the default of num_thresholds
-
-
-# ---- writing ----
-
-
-def _view(flat: npt.NDArray[Any], offset: int, shape: tuple[int, ...]) -> npt.NDArray[Any]:
-    return flat[offset : offset + math.prod(shape)].reshape(shape)
-
-
-def _tensors(model: Sequential, training: bool = True) -> dict[str, npt.NDArray[Any]]:
-    """Every array of the file under its name: weights, then optimizer slots where the file is for training."""
-    engine = model._engine
-    tensors: dict[str, npt.NDArray[Any]] = {}
-    if engine is None:
-        return tensors
-    for spec in engine.plan.parameters:
-        tensors[f"{spec.layer}/{spec.name}"] = _view(engine.parameters, spec.offset, spec.shape)
-    optimizer = model.optimizer
-    if optimizer is not None and training and model._has_state_of(optimizer):
-        for slot, flat in zip(optimizer.slots, engine.slots, strict=True):
-            for spec in engine.plan.parameters:
-                shape = optimizer.slot_shape(slot.name, spec.shape)
-                tensors[f"optimizer/{slot.name}/{spec.layer}/{spec.name}"] = _view(flat, spec.offset, shape)
-    return tensors
-
-
-def _check_description(model: Sequential) -> None:
-    """Raise ValueError where :func:`load_model` would refuse what a file would say of the model.
-
-    A description that was checked is not checked again. What a user's own classes do is not known here.
-    """
-    if model._engine is not None:
-        if model.optimizer is None:
-            model._heed_changes()
-        else:
-            model._ready("save")
-    described = json.dumps([model.get_config(), model._compile_config()])
-    if described == model._described:
-        return
-    try:
-        config, compiled = _file.parse_json(described.encode(), "the description")
-        again = [layers.deserialize(layer) for layer in config["layers"]]
-        if model._engine is not None:
-            held = model._engine.plan
-            policy = config_module.MIXED if held.bfloat16 else held.dtype
-            if plan.lower(again, held.inputs, policy).parameters != held.parameters:
-                raise ValueError("its layers would have other weights")
-        if compiled is not None:
-            optimizers.get(compiled["optimizer"])
-            goals.check_serialized(model._goals)
-    except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{model.name!r} cannot be saved, as load_model would refuse the file: {error}") from error
-    model._described = described
-
-
-def _parts(model: Sequential, training: bool) -> list[Any]:
-    """The bytes of a file, one buffer after the other."""
-    model._build_if_waiting()
-    if training:
-        _check_description(model)
-    engine, arrays = model._engine, _tensors(model, training)
-    compiled = model._compile_config() if training else None
-    _check_asked_for(compiled, sum(array.nbytes for array in arrays.values()))
-    state: dict[str, Any] = {
-        "built": None if engine is None else [engine.plan.inputs, engine.plan.dtype],
-        "iterations": 0,
-        "momentum_product": 1.0,
-        "seed": model._seed,
-        "epochs_done": model._epochs_done,
-        "average_swapped": False,
-    }
-    if engine is not None and training and model.optimizer is not None and model._has_state_of(model.optimizer):
-        state |= {"iterations": int(engine.iterations), "momentum_product": float(engine.momentum_product)}
-        state["average_swapped"] = engine.average_swapped
-    metadata = {
-        "config": json.dumps(model.get_config()),
-        "compile": json.dumps(compiled),
-        "training": json.dumps(state),
-    }
-    return _file.parts(metadata, arrays)
-
-
-def to_bytes(model: Sequential) -> bytes:
-    """What :func:`save_model` would write; :func:`from_bytes` reads it."""
-    with model._home.lock:
-        return b"".join(_parts(model, True))
 
 
 def save_model(model: Sequential, filepath: str | os.PathLike[str], training: bool = True) -> None:
@@ -144,12 +41,7 @@ def save_model(model: Sequential, filepath: str | os.PathLike[str], training: bo
     >>> model = fastnn.Sequential([fastnn.layers.Dense(1, input_shape=(2,))])
     >>> fastnn.saving.save_model(model, "model.fastnn")
     """
-    check_suffix(filepath)
-    with model._home.lock:
-        _file.write(filepath, lambda: _parts(model, training))
-
-
-# ---- reading ----
+    _stored.save(model, filepath, training)
 
 
 def load_model(
@@ -196,31 +88,7 @@ def load_model(
     def compiled(config: dict[str, Any]) -> dict[str, Any]:
         return goals.with_objects(config, objects)
 
-    return _checked_restore(*_file.read(filepath), str(filepath), Sequential, compiled if compile else None)
-
-
-def from_bytes(data: bytes, kind: type[Sequential] = Sequential, functions: dict[str, Any] | None = None) -> Sequential:
-    """The model of the bytes that :func:`to_bytes` gave; errors as for :func:`load_model`.
-
-    `functions` stands for what the bytes say of losses and metrics, where those are Python.
-    """
-    with _file.one_exception("the bytes given"):
-        parsed = _file.parse(io.BytesIO(data), len(data), "the bytes given")
-    return _checked_restore(*parsed, "the bytes given", kind, lambda config: config | (functions or {}))
-
-
-_Compiled = Callable[[dict[str, Any]], dict[str, Any]]  # the arguments of compile, from what a file says of them
-
-
-def _checked_restore(
-    metadata: dict[str, str],
-    arrays: dict[str, npt.NDArray[Any]],
-    path: str,
-    kind: type[Sequential],
-    compiled: _Compiled | None,
-) -> Sequential:
-    with _file.one_exception(path):
-        return _restore(metadata, arrays, kind, compiled)
+    return _stored.load(filepath, Sequential, compiled if compile else None)
 
 
 def load_weights(model: Sequential, filepath: str | os.PathLike[str]) -> None:
@@ -238,160 +106,7 @@ def load_weights(model: Sequential, filepath: str | os.PathLike[str]) -> None:
     >>> model.save_weights("weights.fastnn")
     >>> fastnn.saving.load_weights(model, "weights.fastnn")
     """
-    _, arrays = _file.read(filepath)
-    weights = {name: array for name, array in arrays.items() if not name.startswith("optimizer/")}
-    with model._home.setting_weights():
-        model._need_engine("load_weights")
-        _fill(_tensors(model, training=False), weights, str(filepath))
-
-
-def restore(model: Sequential, path: str | os.PathLike[str]) -> None:
-    """Put the whole state of a file into a compiled model of the same layers, optimizer and loss.
-
-    Parameters
-    ----------
-    model : Sequential
-        Built and compiled. Its optimizer gets the numbers it had.
-    path : path-like
-
-    Raises
-    ------
-    ModelFileError
-        When the file is no whole model, or one of another configuration; the model is as it was then.
-    """
-    functions = goals.arguments(model._goals) if goals.called(model._goals) else {}
-    saved = _checked_restore(*_file.read(path), str(path), Sequential, lambda config: config | functions)
-    if saved._engine is None or model._engine is None or saved.get_config()["layers"] != model.get_config()["layers"]:
-        raise ModelFileError(f"{path} holds a model of other layers than this one")
-    if type(saved.optimizer) is not type(model.optimizer):
-        raise ModelFileError(f"{path} was trained by another optimizer than {type(model.optimizer).__name__}")
-    numbers: Any = saved.optimizer
-    vars(model.optimizer).update({key: value for key, value in vars(numbers).items() if key != "_engine"})
-    with model._home.setting_weights():
-        model._ready("restore")
-        _fill(_tensors(model), _tensors(saved), str(path))
-        model._seed, model._epochs_done = saved._seed, saved._epochs_done
-        model._engine.iterations = saved._engine.iterations
-        model._engine.momentum_product = saved._engine.momentum_product
-        model._engine.average_swapped = saved._engine.average_swapped
-
-
-def _fill(wanted: dict[str, npt.NDArray[Any]], arrays: dict[str, npt.NDArray[Any]], path: str) -> None:
-    """Copy arrays into those of a model, all or none."""
-    if set(arrays) != set(wanted):
-        odd = sorted(set(arrays) ^ set(wanted))[0]
-        raise ModelFileError(f"{path} does not hold the arrays of this model: {odd!r} is in one of them alone")
-    for name, array in arrays.items():
-        if array.shape != wanted[name].shape:
-            raise ModelFileError(f"{path} holds {name} of shape {array.shape}, the model's is {wanted[name].shape}")
-    fill_all(list(wanted.values()), [np.require(arrays[name], view.dtype, ["C", "A"]) for name, view in wanted.items()])
-
-
-def _asked_for(value: Any, each: int = 0) -> int:
-    """How many things a configuration makes that nobody had to write down; `each`: for an entry of a list."""
-    if isinstance(value, dict):
-        numbers = (number for key, number in value.items() if key in _MAKE and isinstance(number, int))
-        return sum(max(number, 0) for number in numbers) + sum(_asked_for(inner, each) for inner in value.values())
-    if isinstance(value, list):
-        own = each * sum(isinstance(entry, (str, dict)) for entry in value)
-        return own + sum(_asked_for(entry, each) for entry in value)
-    return 0
-
-
-def _check_asked_for(compiled: Any, held: int) -> None:
-    """Raise where what a model is compiled with takes much more memory than the `held` bytes of its arrays."""
-    asked, most = _asked_for(compiled, _EACH), _MOST_MADE + held
-    if asked > most:
-        raise ModelFileError(
-            f"its metrics keep {asked} numbers, and a file of this size may ask for {most}: give them fewer thresholds "
-            f"or classes"
-        )
-
-
-def _expected_bytes(described: list[layers.Layer], features: int, item: int) -> int:
-    """Bytes of the weights that the layers ask for, counted before anything is allocated."""
-    total = 0
-    for layer in described:
-        features = layer.build(features)
-        total += sum(math.prod(shape) for _, shape, _ in layer.parameters()) * item
-    return total
-
-
-def _builds(described: list[layers.Layer]) -> bool:
-    """Whether a model of these layers has weights from the start."""
-    if not described or described[0].input_features is None:
-        return False
-    try:
-        plan.lower(described, described[0].input_features, "float32")
-    except NotYetError:
-        return False
-    return True
-
-
-def _check_described(config: Any, built: Any, weights: dict[str, npt.NDArray[Any]]) -> None:
-    """Raise where the layers of a configuration would have other weights than those that the file holds."""
-    described = [layers.deserialize(entry) for entry in config["layers"]]
-    if built is None:
-        if _builds(described):
-            raise ModelFileError("it says that its model is not built, and its layers that it is")
-        return
-    features, dtype = _file.size(built[0], "the number of features", 1), built[1]
-    held = sum(array.nbytes for array in weights.values())
-    if dtype not in _file.DTYPES or held != _expected_bytes(described, features, np.dtype(dtype).itemsize):
-        raise ModelFileError("its weights are not those that its configuration describes")
-    if described[0].input_features not in (None, features):
-        raise ModelFileError("the first layer's input_shape is not the width that it was built for")
-
-
-def _restore(
-    metadata: dict[str, str],
-    arrays: dict[str, npt.NDArray[Any]],
-    kind: type[Sequential],
-    arguments: _Compiled | None,
-) -> Sequential:
-    config = _file.parse_json(metadata["config"].encode(), "its configuration")
-    compiled = _file.parse_json(metadata["compile"].encode(), "its training configuration")
-    if arguments is None:
-        compiled, arrays = None, {n: array for n, array in arrays.items() if not n.startswith("optimizer/")}
-    training = _file.parse_json(metadata["training"].encode(), "its training state")
-    weights = {name: array for name, array in arrays.items() if not name.startswith("optimizer/")}
-    built = training["built"]
-    _check_asked_for(compiled, sum(array.nbytes for array in arrays.values()))
-    _check_described(config, built, weights)
-    model = kind.from_config(config)
-    if compiled is not None:
-        model.compile(**(arguments(compiled) if arguments else {}))
-    if built is not None:
-        if not model.built:
-            model._build(built[0])
-        if model.dtype != built[1]:
-            raise ModelFileError(f"it says {built[1]}, and its layers say {model.dtype}")
-        if compiled is not None:
-            model._ready("load_model")
-    wanted = _tensors(model)
-    if set(weights) != {name for name in wanted if not name.startswith("optimizer/")} or not set(arrays) <= set(wanted):
-        raise ModelFileError("its arrays are not those that its configuration describes")
-    for name, array in arrays.items():
-        if array.shape != wanted[name].shape or array.dtype.itemsize != wanted[name].dtype.itemsize:
-            raise ModelFileError(f"{name} has shape {array.shape}, its configuration says {wanted[name].shape}")
-    for name, array in arrays.items():
-        wanted[name][...] = array
-    _restore_state(model, training, compiled is not None)
-    return model
-
-
-def _restore_state(model: Sequential, training: dict[str, Any], compiled: bool) -> None:
-    """Where training stood."""
-    model._seed = _file.size(training["seed"], "the seed")
-    model._epochs_done = _file.size(training["epochs_done"], "epochs_done")
-    iterations = _file.size(training["iterations"], "iterations")
-    if model._engine is not None and compiled:
-        model._engine.iterations = iterations
-        product = training.get("momentum_product", 1.0)
-        if not isinstance(product, float) or not 0 <= product <= 1:
-            raise ModelFileError(f"momentum_product must be a number from 0 to 1, got {str(product)[:40]}")
-        model._engine.momentum_product = product
-        model._engine.average_swapped = training.get("average_swapped") is True
+    _stored.load_weights(model, filepath)
 
 
 publish(__name__, __all__)

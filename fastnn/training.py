@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,9 +20,6 @@ from fastnn.compiling import Compiled
 from fastnn.data import arrays, frames, row_weights
 from fastnn.data.feeds import ArrayFeed, BatchFeed, Samples, gives_batches, rows_of_a_batch
 from fastnn.layers.base import Layer
-
-if TYPE_CHECKING:
-    from fastnn.models import Sequential
 
 Array = npt.NDArray[Any]
 
@@ -338,7 +335,7 @@ class Trainer(Compiled):
             engine, _, optimizer = self._ready("fit")
             state = engine.parameters.nbytes * (1 + len(engine.slots))
             waits = may_wait and loop.check_later(engine, feed, state)
-            hooks.check_logs(cast("Sequential", self), validation is not None)
+            hooks.check_logs(self, validation is not None)
             if isinstance(optimizer, optimizers.LBFGS):
                 self._check_lbfgs(optimizer, feed, batch_size, steps, hooks)
 
@@ -346,12 +343,10 @@ class Trainer(Compiled):
         if history not in hooks.callbacks:
             hooks.callbacks.append(history)
         steps_shown = feed.steps if steps is None else steps
-        hooks.attach(cast("Sequential", self), {"epochs": epochs, "steps": steps_shown, "verbose": shown})
+        hooks.attach(self, {"epochs": epochs, "steps": steps_shown, "verbose": shown})
         self._looked_at = None
         self.stop_training, self.history = False, history
-        run = loop.Epochs(
-            cast("Sequential", self), hooks, (shown, steps_shown), epochs, validation, validation_steps, due
-        )
+        run = loop.Epochs(self, hooks, (shown, steps_shown), epochs, validation, validation_steps, due)
         if isinstance(optimizer, optimizers.LBFGS):
             run.minimize(optimizer, feed, first)
         elif waits:
@@ -423,10 +418,11 @@ class Trainer(Compiled):
                     self._samples("train_on_batch", x, y, sample_weight, check_finite=check_finite), class_weight
                 )
             xs, ys, weights = samples.x, samples.y, samples.weights
-        with self._running("train_on_batch") as (engine, layout, optimizer):
-            self._look_at_first_rows(engine, layout, Samples(xs, ys, weights), len(xs))
-            sums, _ = engine.train(xs, ys, None, len(xs), optimizer.hyperparameters(), None, weights)
-        return self._result(layout.logs(sums, len(xs)), return_dict)
+        with self._running("train_on_batch") as ready:
+            self._look_at_first_rows(ready, Samples(xs, ys, weights), len(xs))
+            rates = ready.optimizer.hyperparameters()
+            sums, _ = ready.engine.train(xs, ys, None, len(xs), rates, None, weights)
+        return self._result(ready.layout.logs(sums, len(xs)), return_dict)
 
     # ---- evaluation ----
 
@@ -475,11 +471,11 @@ class Trainer(Compiled):
         engine, _, _ = self._ready("evaluate")
         waits = may_wait and loop.check_later(engine, feed, 0)
         steps_shown = feed.steps if wanted is None else wanted
-        hooks.attach(cast("Sequential", self), {"epochs": 1, "steps": steps_shown, "verbose": shown})
+        hooks.attach(self, {"epochs": 1, "steps": steps_shown, "verbose": shown})
         reporter = Reporter(shown, steps_shown)
         reporter.begin("Evaluate")
         try:
-            logs = loop.evaluate(cast("Sequential", self), feed, wanted, hooks, reporter, waits)
+            logs = loop.evaluate(self, feed, wanted, hooks, reporter, waits)
             reporter.end(logs)
         finally:
             reporter.close()

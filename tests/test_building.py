@@ -222,7 +222,7 @@ def test_four_times_the_parts_are_four_times_the_work(kind):
         model = fastnn.Sequential(MANY[kind](n))
         model.compile("adam", "mse", metrics=["mae"] * n if kind == "metrics" else None)
         model._ready("fit")
-        fastnn.saving.from_bytes(fastnn.saving.to_bytes(model))
+        fastnn._stored.from_bytes(fastnn._stored.to_bytes(model), fastnn.Sequential)
         model.set_weights(model.get_weights())
         model.summary(print_fn=str)
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 import fastnn
 from fastnn import _file, layers
 from fastnn._foreign import kind_of_file
-from fastnn.saving import from_bytes, to_bytes
+from fastnn._stored import from_bytes, to_bytes
 
 
 def small(**compiled):
@@ -294,7 +294,7 @@ def load_within(data):
     """Load the bytes, or get the error; nothing may take much more memory than they do."""
     tracemalloc.start()
     try:
-        from_bytes(data)
+        from_bytes(data, fastnn.Sequential)
     except fastnn.ModelFileError as error:
         return str(error)
     finally:
@@ -371,7 +371,7 @@ def test_brackets_are_counted_before_anything_is_made_of_them(unit, part, monkey
         else b"".join([len(header).to_bytes(8, "little"), header])
     )
     with pytest.raises(fastnn.ModelFileError) as refused:
-        from_bytes(data)
+        from_bytes(data, fastnn.Sequential)
     assert ("more than 100 lists and dicts" in str(refused.value)) == (unit != '"[",')
     assert part != "header" or not made or unit == '"[",'
 
@@ -386,7 +386,7 @@ def test_refused_memory_is_no_bad_file(tmp_path, monkeypatch):
     for place in ("fastnn.network.Engine", "fastnn._file.np.frombuffer"):
         with monkeypatch.context() as patch:
             patch.setattr(place, refuse)
-            for load in (fastnn.load_model, lambda path: from_bytes(path.read_bytes())):
+            for load in (fastnn.load_model, lambda path: from_bytes(path.read_bytes(), fastnn.Sequential)):
                 with pytest.raises(MemoryError, match="no memory"):
                     load(path)
 

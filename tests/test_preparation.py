@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastnn
-from fastnn import layers, saving
+from fastnn import _stored, layers
 
 MODES = ["one_hot", "multi_hot", "count"]
 
@@ -449,7 +449,7 @@ def test_hostile_files(kind, changes, tmp_path, monkeypatch):
     entry = next(e for e in config["layers"] if e["class_name"] == kind)
     entry["config"].update(changes)
     monkeypatch.setattr(model, "get_config", lambda: config)
-    monkeypatch.setattr(saving, "_check_description", lambda model: None)  # which would not write such a file
+    monkeypatch.setattr(_stored, "_check_description", lambda model: None)  # which would not write such a file
     model.save(tmp_path / "model.fastnn")
     with pytest.raises(fastnn.ModelFileError):
         fastnn.load_model(tmp_path / "model.fastnn")

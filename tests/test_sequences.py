@@ -17,7 +17,7 @@ from hypothesis.stateful import (
 )
 
 import fastnn
-from fastnn import layers, optimizers, saving
+from fastnn import layers, optimizers
 
 GENERATOR = np.random.default_rng(0)
 X, Y = GENERATOR.normal(size=(20, 3)).astype("f"), GENERATOR.random((20, 2)).astype("f")
@@ -156,7 +156,7 @@ class Sequences(RuleBasedStateMachine):
         self.model.save(self.path)
         other = copy.deepcopy(self.model)
         other.reset()
-        saving.restore(other, self.path)
+        other._restore(self.path)
         self.model = other
 
     @rule()

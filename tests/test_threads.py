@@ -76,12 +76,11 @@ def swap_the_average(model, value, folder):
 
 
 def restore_a_backup(model, value, folder):
-    from fastnn import saving
 
     if not (folder / "backup").exists():
         model.save(folder / "backup")
     train_on_batch(model, value, folder)
-    saving.restore(model, folder / "backup")
+    model._restore(folder / "backup")
 
 
 WRITERS = [set_weights, set_weights_of_the_layer, load_weights, train_on_batch, swap_the_average, restore_a_backup]

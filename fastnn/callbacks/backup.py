@@ -147,7 +147,7 @@ class BackupAndRestore(Callback):
         for _, path in backups:
             try:
                 state = _read_state(path.with_suffix(".state"))
-                self._restore(path)
+                self.model._restore(path)
             except ModelFileError:
                 if path == backups[-1][1]:
                     raise
@@ -163,16 +163,11 @@ class BackupAndRestore(Callback):
             raise RuntimeError("BackupAndRestore backs up a fit: its hooks cannot be called outside one")
         return self.model._run
 
-    def _restore(self, path: Path) -> None:
-        from fastnn import saving
-
-        saving.restore(self.model, path)
-
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Take back what hooks have done at the beginning of an epoch that had begun: a new learning rate, say."""
         if self._within:
             path, state = self._within
-            self._restore(path)
+            self.model._restore(path)
             self._run().resume_callbacks(state)
         self._within = None
 

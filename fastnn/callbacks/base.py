@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from fastnn._model import Model
 from fastnn._public import Described, counted
 from fastnn._registry import nearest_names
 from fastnn._settings import flag
@@ -62,13 +63,13 @@ class Callback(Described):
             Not empty.
         """
 
-    def _check_logs(self, model: Sequential, of_epochs: Sequence[str], of_batches: Sequence[str]) -> None:
+    def _check_logs(self, model: Model, of_epochs: Sequence[str], of_batches: Sequence[str]) -> None:
         """Raise or warn, before the first step, where it needs a log that no epoch or batch will have."""
 
     def _interrupted(self) -> None:
         """Called where an error or Ctrl-C ends a training, of which Keras's hooks hear nothing."""
 
-    def set_model(self, model: Sequential) -> None:
+    def set_model(self, model: Any) -> None:
         """Called first, with the model."""
         self.model = model
 
@@ -152,7 +153,7 @@ class History(Callback):
     def _facts(self) -> str:
         return f"{', '.join([counted(len(self.epoch), 'epoch'), *self.history])}"
 
-    def set_model(self, model: Sequential) -> None:
+    def set_model(self, model: Any) -> None:
         """Keep no reference: the model keeps its history, and the two would outlive each other's use."""
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
@@ -320,18 +321,18 @@ class CallbackList:
     def __init__(self, callbacks: Callback | Iterable[Any] | None) -> None:
         self.callbacks = sorted(_flat(callbacks), key=lambda callback: callback._comes_last)
 
-    def attach(self, model: Sequential, params: dict[str, Any]) -> None:
+    def attach(self, model: Model, params: dict[str, Any]) -> None:
         """Tell every callback the model and the parameters of the call."""
         for callback in self.callbacks:
             callback.set_model(model)
             callback.set_params(params)
 
-    def check_logs(self, model: Sequential, validated: bool) -> None:
+    def check_logs(self, model: Model, validated: bool) -> None:
         """Let the callbacks say which log they need in vain, unless a user's own one may add any.
 
         Parameters
         ----------
-        model : Sequential
+        model : Model
             Compiled; the callbacks need not have been told of it.
         validated : bool
             Whether there is a validation, whose logs have ``val_`` before the names of the others.

@@ -6,20 +6,18 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from fastnn._foreign import check_suffix
+from fastnn._model import Model
 from fastnn._registry import nearest_names
 from fastnn._settings import count, flag, number
 from fastnn._terminal import say
 from fastnn.callbacks._logs import number_of
 from fastnn.callbacks.base import Logs
 from fastnn.callbacks.monitor import Monitor
-
-if TYPE_CHECKING:
-    from fastnn.models import Sequential
 
 
 def _frequency(save_freq: Any) -> int | None:
@@ -113,7 +111,7 @@ class ModelCheckpoint(Monitor):
 
         self.on_train_batch_end = on_train_batch_end  # type: ignore[method-assign]  # else epochs run in one call
 
-    def _check_logs(self, model: Sequential, of_epochs: Sequence[str], of_batches: Sequence[str]) -> None:
+    def _check_logs(self, model: Model, of_epochs: Sequence[str], of_batches: Sequence[str]) -> None:
         """Raise where the path needs a log that will not be there, or one to compare is not as it must be."""
         if self.save_freq == "epoch":
             self._path(0, None, dict.fromkeys(of_epochs, 0.5))

@@ -5,20 +5,18 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from fastnn._model import Model
 from fastnn._registry import nearest_names
 from fastnn._settings import count, flag, number
 from fastnn._terminal import say
 from fastnn._warnings import warn
 from fastnn.callbacks._logs import better, number_of
 from fastnn.callbacks.base import Callback, Logs
-
-if TYPE_CHECKING:
-    from fastnn.models import Sequential
 
 
 class Monitor(Callback):
@@ -46,7 +44,7 @@ class Monitor(Callback):
         self.min_delta = abs(number("min_delta", min_delta, -math.inf))
         self.best: float | None = None
 
-    def _check_logs(self, model: Sequential, of_epochs: Sequence[str], of_batches: Sequence[str]) -> None:
+    def _check_logs(self, model: Model, of_epochs: Sequence[str], of_batches: Sequence[str]) -> None:
         """Warn where the log that is watched will not be there; raise where nobody can tell what is better of it."""
         self._warned = self.monitor not in of_epochs
         if not self._warned:
@@ -57,7 +55,7 @@ class Monitor(Callback):
             near = "no validation comes before them"
         warn(f"{type(self).__name__} watches {self.monitor!r}, which will not be in the logs; {near}")
 
-    def _sign(self, model: Sequential) -> int:
+    def _sign(self, model: Model) -> int:
         """1 where more is better, -1 where less is."""
         if self.mode != "auto":
             return 1 if self.mode == "max" else -1
