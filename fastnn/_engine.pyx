@@ -2,17 +2,16 @@
 
 import numpy as np
 
-from fastnn._sparse_rows import SparseRows
+cimport cython
 cimport numpy as cnp
 from cpython.pycapsule cimport PyCapsule_New
 from libc.stdint cimport int64_t
-from libc.string cimport memset
 
 from fastnn._c cimport (
     FNN_BACKWARD, FNN_CHECK, FNN_INPUT_GRADIENT, FNN_LABEL, FNN_LOSS, FNN_NOT_FINITE, FNN_OUTSIDE, FNN_ROW,
-    FNN_STOPPED, FNN_TRAINING, FNN_UPDATE, fnn_apply_gradients, fnn_data, fnn_freeze, fnn_infer, fnn_large_side,
-    fnn_op, fnn_outside, fnn_penalty, fnn_penalty_bytes, fnn_predictor, fnn_run, fnn_scratch_bytes,
-    fnn_stores_gradients, fnn_takes_long, fnn_tile_sums, fnn_train, fnn_workspace_bytes,
+    FNN_STOPPED, FNN_TRAINING, FNN_UPDATE, fnn_apply_gradients, fnn_data, fnn_freeze, fnn_infer, fnn_model,
+    fnn_outside, fnn_penalty, fnn_penalty_bytes, fnn_predictor, fnn_run, fnn_stores_gradients, fnn_takes_long,
+    fnn_tile_sums, fnn_train,
 )
 
 cnp.import_array()
@@ -52,6 +51,340 @@ cdef int _raise_outside(const fnn_outside *outside) except -1:
     raise ValueError(f"x's indices must lie between 0 and {last}, but one became {outside.value}{changed}")
 
 
+# ---- one run of C ----
+
+cdef class _Run:
+    """One run of C on an engine: what it is given, and what it leaves.
+
+    Engine._perform enters, lets it :meth:`perform`, and leaves.
+    """
+
+    cdef fnn_data data
+    cdef fnn_run run
+    cdef void *memory  # of the engine: its workspace or its scratch
+    cdef object x
+    cdef bint reads  # and changes nothing
+    cdef _Reporter reporter
+
+    def __reduce__(self):
+        raise TypeError("a run of an engine cannot be pickled")
+
+    cdef object perform(self, _Memory engine):
+        """Prepare, run C with the GIL released, and take what it has left; for whoever has entered."""
+        cdef int status
+        self.prepare(engine)
+        with nogil:
+            status = self.go(&engine.model)
+        return self.finish(engine, status)
+
+    cdef int prepare(self, _Memory engine) except -1:
+        """Check what is given, and take memory: after an error here the model is as it was."""
+        raise NotImplementedError
+
+    cdef int go(self, const fnn_model *model) noexcept nogil:
+        """Run C, whose status this is."""
+        return fnn_train(model, &self.data, &self.run, self.memory)
+
+    cdef object finish(self, _Memory engine, int status):
+        """Take what the run has left; the answer to the caller."""
+        self.check(status)
+
+    cdef int tell(self, _Memory engine, hyperparameters, int passes) except -1:
+        """What every run is told: the passes, and where training stands."""
+        self.run.passes = passes
+        self.run.iterations = engine.iterations
+        self.run.momentum_product = engine.momentum_product
+        self.run.seed = engine.seed
+        if hyperparameters is not None:
+            _set_hyperparameters(&self.run.optimizer, engine._optimizer, hyperparameters)
+        return 0
+
+    cdef int report(self, progress, size_t sums) except -1:
+        """Let Python look in while C runs."""
+        self.reporter = _Reporter(progress, sums)
+        self.run.progress = self.reporter.pointer()
+        return 0
+
+    cdef int take_workspace(self, _Memory engine) except -1:
+        """The engine's memory for a step of so many rows."""
+        engine._need_workspace(self.run.batch)
+        self.run.threads = min(_threads, engine._workspace_threads)
+        self.memory = _data(engine._workspace)
+        return 0
+
+    cdef int hand_back(self, _Memory engine) except -1:
+        """Tell the engine where training stands; what a forward pass had left is gone."""
+        engine.iterations, engine.momentum_product = self.run.iterations, self.run.momentum_product
+        engine._last_rows = 0
+        return 0
+
+    cdef int check(self, int status) except -1:
+        """Raise what the run met with."""
+        if self.reporter is not None:
+            self.reporter.raise_kept()
+        if status == FNN_OUTSIDE:
+            _raise_outside(&self.run.outside)
+        if status == FNN_NOT_FINITE:
+            raise NotFiniteError("x must be finite")
+        if status == FNN_STOPPED:
+            raise RuntimeError("the run was stopped")
+        return 0
+
+
+@cython.final
+@cython.freelist(4)
+cdef class _Training(_Run):
+    """Steps over batches of rows, as `passes` says; without FNN_UPDATE they change no weight."""
+
+    cdef object y, weights, order, hyperparameters, progress
+    cdef size_t batch_size
+    cdef int passes
+    cdef cnp.ndarray sums
+    cdef _Caller caller
+
+    cdef int prepare(self, _Memory engine) except -1:
+        self.lay_out(engine)
+        self.report(self.progress, engine.model.sum_size)
+        self.run.pace = &engine.pace
+        if engine.functions is not None:
+            self.caller = _Caller(engine.functions, engine.lock, self.y, self.weights, self.order, self.sums)
+            self.caller.typenum, self.caller.outputs = engine._form.typenum, engine._form.outputs
+            self.caller.heads, self.caller.memory = engine._form.heads, engine._workspace
+            self.run.functions = &self.caller.pointer
+        return 0
+
+    cdef int lay_out(self, _Memory engine) except -1:
+        """Check the rows, and make the engine ready for batches of them."""
+        engine._check_compiled()
+        engine._form.check(self.x, self.y, self.weights, self.order, &self.data)
+        self.tell(engine, self.hyperparameters, self.passes)
+        if self.batch_size < 1:
+            raise ValueError("batch_size must be at least 1, got 0")
+        self.run.batch = min(self.batch_size, max(self.data.rows, 1))
+        self.sums = np.zeros(engine.model.sum_size)
+        self.run.sums = <double *>_data(self.sums)
+        engine._take_form(self.x, self.run.batch)
+        self.take_workspace(engine)
+        # Gradients go nowhere if each is used up as soon as it is there.
+        engine.model.gradients = NULL
+        if not self.passes & FNN_UPDATE or fnn_stores_gradients(&self.run.optimizer) \
+                or fnn_takes_long(&engine.model, self.run.batch):
+            engine.model.gradients = _data(engine.gradients)
+        return 0
+
+    cdef object finish(self, _Memory engine, int status):
+        self.hand_back(engine)
+        if self.caller is not None:
+            self.caller.raise_kept()
+        self.check(status)
+        return self.sums, self.run.first_nonfinite
+
+
+cdef _Training _training(x, y, weights, order, size_t batch_size, hyperparameters, progress, int passes):
+    cdef _Training run = _Training.__new__(_Training)
+    run.x, run.y, run.weights, run.order, run.batch_size = x, y, weights, order, batch_size
+    run.hyperparameters, run.progress, run.passes = hyperparameters, progress, passes
+    return run
+
+
+cdef class _Inference(_Run):
+    """The network over rows, as one batch, with nothing kept of it."""
+
+    cdef object progress
+
+    cdef int take_scratch(self, _Memory engine, size_t sums) except -1:
+        """The engine's memory for rows that pass through, and a look from Python where there are many."""
+        cdef size_t rows = self.data.rows
+        if engine._is_long(rows):
+            self.report(self.progress, sums)
+        engine._take_form(self.x, 0)
+        self.run.threads = _threads if rows > 16 else 1
+        engine._need_scratch(rows, self.run.threads)
+        self.memory = _data(engine._scratch)
+        return 0
+
+    cdef int go(self, const fnn_model *model) noexcept nogil:
+        return fnn_infer(model, &self.data, &self.run, self.memory)
+
+
+@cython.final
+@cython.freelist(4)
+cdef class _Prediction(_Inference):
+    """The network's output for each row."""
+
+    cdef cnp.ndarray out
+
+    cdef int prepare(self, _Memory engine) except -1:
+        cdef cnp.ndarray out = self.out
+        engine._check_wanted()
+        engine._form.check(self.x, None, None, None, &self.data)
+        _check_matrix(out, "out", engine._form.typenum, engine._form.outputs)
+        if not cnp.PyArray_IS_C_CONTIGUOUS(out) or not cnp.PyArray_ISWRITEABLE(out) \
+                or <size_t>cnp.PyArray_DIM(out, 0) != self.data.rows:
+            raise ValueError(f"out must be writable, C-contiguous and have {self.data.rows} rows, got shape "
+                             f"{_shape(out)}")
+        self.tell(engine, None, 0)
+        self.run.output = _data(out)
+        return self.take_scratch(engine, 0)
+
+
+@cython.final
+@cython.freelist(4)
+cdef class _Measurement(_Inference):
+    """The sums of the losses and the metrics over rows."""
+
+    cdef object y, weights
+    cdef int passes
+    cdef cnp.ndarray sums
+
+    cdef int prepare(self, _Memory engine) except -1:
+        engine._check_compiled()
+        engine._form.check(self.x, self.y, self.weights, None, &self.data)
+        self.tell(engine, None, self.passes)
+        self.sums = np.zeros(engine.model.sum_size)
+        self.run.sums = <double *>_data(self.sums)
+        if engine._tile_sums is None:
+            engine._tile_sums = np.empty(fnn_tile_sums(&engine.model))
+        self.run.tile_sums = <double *>_data(engine._tile_sums)
+        return self.take_scratch(engine, engine.model.sum_size)
+
+    cdef object finish(self, _Memory engine, int status):
+        self.check(status)
+        return self.sums, -1
+
+
+@cython.final
+@cython.freelist(4)
+cdef class _Penalty(_Run):
+    """The penalties of all parameters."""
+
+    cdef double penalty
+    cdef cnp.ndarray scratch
+
+    cdef int prepare(self, _Memory engine) except -1:
+        size = fnn_penalty_bytes(&engine.model)
+        if size:
+            self.scratch = aligned_zeros(size, np.uint8)
+            self.memory = _data(self.scratch)
+            self.report(None, 0)
+        return 0
+
+    cdef int go(self, const fnn_model *model) noexcept nogil:
+        return fnn_penalty(model, self.memory, self.run.progress, &self.penalty)
+
+    cdef object finish(self, _Memory engine, int status):
+        self.check(status)
+        return self.penalty
+
+
+@cython.final
+@cython.freelist(4)
+cdef class _Evaluation(_Run):
+    """The sums over rows, and to the loss the penalties of the parameters: several runs, one after the other."""
+
+    cdef object y, weights, progress
+    cdef size_t batch_size
+    cdef int passes
+
+    cdef object perform(self, _Memory engine):
+        cdef _Measurement run
+        cdef _Run penalty = _Penalty.__new__(_Penalty)
+        if engine.functions is not None:  # which are shown batches
+            sums, _ = _training(self.x, self.y, self.weights, None, self.batch_size, None, self.progress,
+                                self.passes).perform(engine)
+        else:
+            run = _Measurement.__new__(_Measurement)
+            run.x, run.y, run.weights, run.progress = self.x, self.y, self.weights, self.progress
+            run.passes = self.passes
+            sums, _ = run.perform(engine)
+        sums[0] += penalty.perform(engine) * len(self.x)
+        return sums
+
+
+cdef class _ForwardPass(_Run):
+    """The outputs for rows, whose activations stay for a backward pass."""
+
+    cdef bint training
+    cdef cnp.ndarray out
+
+    cdef int prepare(self, _Memory engine) except -1:
+        engine._form.check(self.x, None, None, None, &self.data)
+        self.tell(engine, None, FNN_TRAINING if self.training else 0)
+        self.out = np.empty((self.data.rows, engine._form.outputs), engine._form.dtype)
+        self.run.batch = max(self.data.rows, 1)
+        self.run.output = _data(self.out)
+        engine._take_form(self.x, self.run.batch)
+        self.take_workspace(engine)
+        if engine._is_long(self.data.rows):
+            self.report(None, 0)
+        engine._last_rows = 0
+        return 0
+
+    cdef object finish(self, _Memory engine, int status):
+        self.check(status)
+        engine._last_x, engine._last_rows = self.x, self.data.rows  # the workspace points at the rows of x
+        engine._last_passes, engine._last_changes = self.run.passes, engine.lock.changes
+        return self.out
+
+
+cdef class _BackwardPass(_Run):
+    """The gradients of what the last forward pass has left."""
+
+    cdef cnp.ndarray output_gradient, input_gradient
+
+    cdef int prepare(self, _Memory engine) except -1:
+        if engine._last_rows == 0 or engine._last_changes != engine.lock.changes:
+            raise RuntimeError("backward needs a forward pass with the weights as they are now: call forward again "
+                               "after anything that trains, or changes the weights")
+        _check_matrix(self.output_gradient, "grad", engine._form.typenum, engine._form.outputs)
+        if <size_t>cnp.PyArray_DIM(self.output_gradient, 0) != engine._last_rows \
+                or not cnp.PyArray_IS_C_CONTIGUOUS(self.output_gradient):
+            raise ValueError(f"grad must be C-contiguous with the {engine._last_rows} rows of the last "
+                             f"forward pass, got shape {_shape(self.output_gradient)}")
+        self.tell(engine, None, FNN_BACKWARD | engine._last_passes)
+        self.run.batch = engine._last_rows
+        self.run.output_gradient = _data(self.output_gradient)
+        if not engine.model.ops[0].sparse:
+            self.input_gradient = np.empty((engine._last_rows, engine._form.inputs), engine._form.dtype)
+            self.run.passes |= FNN_INPUT_GRADIENT
+            self.run.input_gradient = _data(self.input_gradient)
+        engine.model.gradients = _data(engine.gradients)
+        self.run.threads = min(_threads, engine._workspace_threads)
+        self.memory = _data(engine._workspace)
+        if engine._is_long(self.run.batch):
+            self.report(None, 0)
+        return 0
+
+    cdef int go(self, const fnn_model *model) noexcept nogil:
+        return fnn_train(model, NULL, &self.run, self.memory)
+
+    cdef object finish(self, _Memory engine, int status):
+        self.check(status)
+        return self.input_gradient
+
+
+cdef class _Update(_Run):
+    """One optimizer step from the gradients that are there."""
+
+    cdef object hyperparameters
+
+    cdef int prepare(self, _Memory engine) except -1:
+        if engine._trained is None:
+            raise RuntimeError("the engine must be given an optimizer first")
+        self.tell(engine, self.hyperparameters, FNN_UPDATE)
+        self.run.batch = max(engine._last_rows, 1)
+        self.take_workspace(engine)
+        engine.model.gradients = _data(engine.gradients)
+        return 0
+
+    cdef int go(self, const fnn_model *model) noexcept nogil:
+        fnn_apply_gradients(model, &self.run, self.memory)
+        return 0
+
+    cdef object finish(self, _Memory engine, int status):
+        self.hand_back(engine)
+
+
 # ---- the engine ----
 
 cdef class Engine(_Memory):
@@ -80,233 +413,48 @@ cdef class Engine(_Memory):
 
         With `check_finite` a NaN or an infinity among dense x raises NotFiniteError some steps later; see restore.
         """
-        cdef int passes = FNN_LOSS | FNN_BACKWARD | FNN_UPDATE | FNN_TRAINING
-        if check_finite:
-            passes |= FNN_CHECK
-        self._enter()
-        try:
-            return self._train(x, y, weights, order, batch_size, hyperparameters, progress, passes)
-        finally:
-            self._leave()
+        cdef int passes = FNN_LOSS | FNN_BACKWARD | FNN_UPDATE | FNN_TRAINING | (FNN_CHECK if check_finite else 0)
+        return self._perform(_training(x, y, weights, order, batch_size, hyperparameters, progress, passes))
 
     def batch_gradient(self, x, y, bint training=True, weights=None):
         """The sums of one batch; `gradients` gets the gradient of its loss."""
         cdef int passes = FNN_LOSS | FNN_BACKWARD | (FNN_TRAINING if training else 0)
-        self._enter()
-        try:
-            return self._train(x, y, weights, None, max(1, len(x)), None, None, passes)[0]
-        finally:
-            self._leave()
-
-    cdef _train(self, x, y, weights, order, size_t batch_size, hyperparameters, progress, int passes):
-        """For whoever has entered."""
-        cdef fnn_data data
-        cdef fnn_run run
-        cdef int status
-        cdef void *memory
-        self._check_compiled()
-        self._form.check(x, y, weights, order, &data)
-        self._prepare_run(&run, hyperparameters, passes)
-        cdef cnp.ndarray sums = self._new_sums(&run)
-        if batch_size < 1:
-            raise ValueError("batch_size must be at least 1, got 0")
-        run.batch = min(batch_size, max(data.rows, 1))
-        cdef _Reporter reporter = _Reporter(progress, self.model.sum_size)
-        run.progress = reporter.pointer()
-        run.pace = &self.pace
-        cdef _Caller caller = None
-        if self.functions is not None:
-            caller = _Caller(self.functions, self.lock, y, weights, order, sums)
-            caller.typenum, caller.outputs = self._form.typenum, self._form.outputs
-            caller.heads = self._form.heads
-            run.functions = &caller.pointer
-        self._take_form(x, run.batch)
-        self._need_workspace(run.batch)
-        if caller is not None:
-            caller.memory = self._workspace
-        self._place_gradients(&run)
-        run.threads = min(_threads, self._workspace_threads)
-        memory = _data(self._workspace)
-        with nogil:
-            status = fnn_train(&self.model, &data, &run, memory)
-        self._take_state(&run)
-        self._last_rows = 0
-        if caller is not None:
-            caller.raise_kept()
-        self._finish(reporter, status, &run)
-        return sums, run.first_nonfinite
+        return self._perform(_training(x, y, weights, None, max(1, len(x)), None, None, passes))[0]
 
     def evaluate(self, x, y, progress=None, weights=None, size_t batch_size=32, bint check_finite=False):
         """The sums (float64) over all rows, as one batch, or with `functions` in batches; see :meth:`train`."""
-        cdef int passes = FNN_LOSS
-        cdef fnn_data data
-        cdef fnn_run run
-        cdef cnp.ndarray sums
-        if check_finite:
-            passes |= FNN_CHECK
-        self._enter()
-        try:
-            if self.functions is not None:
-                sums = self._train(x, y, weights, None, batch_size, None, progress, passes)[0]
-                sums[0] += self._penalty() * len(x)
-                return sums
-            self._check_compiled()
-            self._form.check(x, y, weights, None, &data)
-            self._prepare_run(&run, None, passes)
-            sums = self._new_sums(&run)
-            if self._tile_sums is None:
-                self._tile_sums = np.empty(fnn_tile_sums(&self.model))
-            run.tile_sums = <double *>_data(self._tile_sums)
-            self._infer(x, &data, &run, progress)
-            sums[0] += self._penalty() * data.rows
-            return sums
-        finally:
-            self._leave()
+        cdef int passes = FNN_LOSS | (FNN_CHECK if check_finite else 0)
+        cdef _Evaluation run = _Evaluation.__new__(_Evaluation)
+        run.x, run.y, run.weights, run.progress = x, y, weights, progress
+        run.batch_size, run.passes = batch_size, passes
+        return self._perform(run)
 
     def predict(self, x, cnp.ndarray out not None, progress=None):
         """Write the network's output for every row of x to `out`, (rows, outputs) and C-contiguous."""
-        cdef fnn_data data
-        cdef fnn_run run
-        self._enter_to_read(x)
-        try:
-            self._check_wanted()
-            self._form.check(x, None, None, None, &data)
-            _check_matrix(out, "out", self._form.typenum, self._form.outputs)
-            if not cnp.PyArray_IS_C_CONTIGUOUS(out) or not cnp.PyArray_ISWRITEABLE(out) \
-                    or <size_t>cnp.PyArray_DIM(out, 0) != data.rows:
-                raise ValueError(f"out must be writable, C-contiguous and have {data.rows} rows, got shape "
-                                 f"{_shape(out)}")
-            self._prepare_run(&run, None, 0)
-            run.output = _data(out)
-            self._infer(x, &data, &run, progress)
-        finally:
-            self.lock.leave()
-
-    cdef _infer(self, x, fnn_data *data, fnn_run *run, progress):
-        """For whoever has entered."""
-        cdef int status
-        cdef void *memory
-        cdef _Reporter reporter = None
-        if self._is_long(data.rows):
-            reporter = _Reporter(progress, self.model.sum_size if run.passes & FNN_LOSS else 0)
-            run.progress = reporter.pointer()
-        self._take_form(x, 0)
-        run.threads = _threads if data.rows > 16 else 1
-        if self._scratch is None or self._scratch_threads < run.threads or self._scratch_rows < data.rows:
-            self._make_scratch(data.rows, run.threads)
-        memory = _data(self._scratch)
-        with nogil:
-            status = fnn_infer(&self.model, data, run, memory)
-        self._finish(reporter, status, run)
-
-    cdef bint _is_long(self, size_t rows):
-        return <double>rows * (self.model.parameter_size + self.model.inputs) > _LONG
-
-    cdef int _make_scratch(self, size_t rows, int threads) except -1:
-        """Room for so many rows, or for some more, as the next call may have them."""
-        cdef size_t room = 1, size
-        while room < rows and room < <size_t>1 << 30:
-            room *= 2
-        size = fnn_scratch_bytes(&self.model, room, threads)
-        if size > (<size_t>-1) // 2:
-            raise MemoryError("the network is too wide for this machine's memory")
-        self._scratch = None
-        self._scratch = aligned_zeros(size, np.uint8)
-        self._scratch_threads, self._scratch_rows = threads, room if room >= rows else <size_t>-1
-        return 0
+        cdef _Prediction run = _Prediction.__new__(_Prediction)
+        run.x, run.out, run.progress, run.reads = x, out, progress, True
+        self._perform(run)
 
     def forward(self, x, bint training=False):
         """The outputs for the rows of x, (rows, outputs); the activations stay for :meth:`backward`."""
-        cdef fnn_data data
-        cdef fnn_run run
-        cdef int status
-        cdef void *memory
-        cdef cnp.ndarray out
-        cdef _Reporter reporter = None
-        self._enter()
-        try:
-            self._form.check(x, None, None, None, &data)
-            self._prepare_run(&run, None, FNN_TRAINING if training else 0)
-            out = np.empty((data.rows, self._form.outputs), self._form.dtype)
-            run.batch = max(data.rows, 1)
-            run.output = _data(out)
-            self._take_form(x, run.batch)
-            self._need_workspace(run.batch)
-            run.threads = min(_threads, self._workspace_threads)
-            memory = _data(self._workspace)
-            if self._is_long(data.rows):
-                reporter = _Reporter(None, 0)
-                run.progress = reporter.pointer()
-            self._last_rows = 0
-            with nogil:
-                status = fnn_train(&self.model, &data, &run, memory)
-            self._finish(reporter, status, &run)
-            self._last_x, self._last_rows = x, data.rows  # the workspace points at the rows of x
-            self._last_passes, self._last_changes = run.passes, self.lock.changes
-            return out
-        finally:
-            self._leave()
+        cdef _ForwardPass run = _ForwardPass.__new__(_ForwardPass)
+        run.x, run.training = x, training
+        return self._perform(run)
 
     def backward(self, cnp.ndarray output_gradient not None):
         """Gradients from the gradient of some loss by the outputs of the last :meth:`forward`.
 
         Fills `gradients`; returns the gradient by the inputs, (rows, inputs), or None where they were sparse.
         """
-        cdef fnn_run run
-        cdef int status
-        cdef void *memory
-        cdef cnp.ndarray input_gradient = None
-        cdef _Reporter reporter = None
-        self._enter()
-        try:
-            if self._last_rows == 0 or self._last_changes != self.lock.changes:
-                raise RuntimeError("backward needs a forward pass with the weights as they are now: call forward again "
-                                   "after anything that trains, or changes the weights")
-            _check_matrix(output_gradient, "grad", self._form.typenum, self._form.outputs)
-            if <size_t>cnp.PyArray_DIM(output_gradient, 0) != self._last_rows \
-                    or not cnp.PyArray_IS_C_CONTIGUOUS(output_gradient):
-                raise ValueError(f"grad must be C-contiguous with the {self._last_rows} rows of the last "
-                                 f"forward pass, got shape {_shape(output_gradient)}")
-            self._prepare_run(&run, None, FNN_BACKWARD | self._last_passes)
-            run.batch = self._last_rows
-            run.output_gradient = _data(output_gradient)
-            if not self.model.ops[0].sparse:
-                input_gradient = np.empty((self._last_rows, self._form.inputs), self._form.dtype)
-                run.passes |= FNN_INPUT_GRADIENT
-                run.input_gradient = _data(input_gradient)
-            self.model.gradients = _data(self.gradients)
-            run.threads = min(_threads, self._workspace_threads)
-            memory = _data(self._workspace)
-            if self._is_long(run.batch):
-                reporter = _Reporter(None, 0)
-                run.progress = reporter.pointer()
-            with nogil:
-                status = fnn_train(&self.model, NULL, &run, memory)
-            self._finish(reporter, status, &run)
-            return input_gradient
-        finally:
-            self._leave()
+        cdef _BackwardPass run = _BackwardPass.__new__(_BackwardPass)
+        run.output_gradient = output_gradient
+        return self._perform(run)
 
     def apply_gradients(self, hyperparameters):
         """One optimizer step from `gradients`."""
-        cdef fnn_run run
-        cdef void *memory
-        self._enter()
-        try:
-            if self._trained is None:
-                raise RuntimeError("the engine must be given an optimizer first")
-            self._prepare_run(&run, hyperparameters, FNN_UPDATE)
-            run.batch = max(self._last_rows, 1)
-            self._need_workspace(run.batch)
-            self.model.gradients = _data(self.gradients)
-            run.threads = min(_threads, self._workspace_threads)
-            memory = _data(self._workspace)
-            with nogil:
-                fnn_apply_gradients(&self.model, &run, memory)
-            self._take_state(&run)
-            self._last_rows = 0
-        finally:
-            self._leave()
+        cdef _Update run = _Update.__new__(_Update)
+        run.hyperparameters = hyperparameters
+        self._perform(run)
 
     def freeze(self):
         """A copy that nothing can change any more, and a capsule of the C predictor that runs it."""
@@ -320,104 +468,19 @@ cdef class Engine(_Memory):
         fnn_freeze(&frozen.model, &_threads, <fnn_predictor *>_data(frozen._predictor))
         return frozen, PyCapsule_New(_data(frozen._predictor), "fastnn.fnn_predictor", NULL)
 
-    # ---- what the calls share ----
-
-    cdef double _penalty(self) except? -1:
-        """The penalties of all parameters, for whoever has entered."""
-        cdef double penalty
-        cdef int status
-        cdef _Reporter reporter = None
-        cdef const fnn_progress *progress = NULL
-        cdef cnp.ndarray scratch = None
-        cdef void *memory = NULL
-        size = fnn_penalty_bytes(&self.model)
-        if size:
-            scratch = aligned_zeros(size, np.uint8)
-            memory = _data(scratch)
-            reporter = _Reporter(None, 0)
-            progress = reporter.pointer()
-        with nogil:
-            status = fnn_penalty(&self.model, memory, progress, &penalty)
-        if status == FNN_STOPPED:
-            reporter.raise_kept()
-        return penalty
-
-    cdef int _check_compiled(self) except -1:
-        if not self._compiled:
-            raise RuntimeError("the engine must be compiled with a loss and an optimizer first")
-        return 0
-
-    cdef int _prepare_run(self, fnn_run *run, hyperparameters, int passes) except -1:
-        memset(run, 0, sizeof(fnn_run))
-        run.passes = passes
-        run.iterations = self.iterations
-        run.momentum_product = self.momentum_product
-        run.seed = self.seed
-        if hyperparameters is not None:
-            _set_hyperparameters(&run.optimizer, self._optimizer, hyperparameters)
-        return 0
-
-    cdef int _place_gradients(self, const fnn_run *run) except -1:
-        """Where a run puts gradients: nowhere, if each is used up as soon as it is there."""
-        if run.passes & FNN_UPDATE and not fnn_stores_gradients(&run.optimizer) \
-                and not fnn_takes_long(&self.model, run.batch):
-            self.model.gradients = NULL
+    cdef object _perform(self, _Run run):
+        """A run, while no other thread runs or changes the model; for one that reads, none that changes it."""
+        if run.reads:
+            self._enter_to_read(run.x)
         else:
-            self.model.gradients = _data(self.gradients)
-        return 0
-
-    cdef int _take_state(self, const fnn_run *run) except -1:
-        self.iterations = run.iterations
-        self.momentum_product = run.momentum_product
-        return 0
-
-    cdef int _need_workspace(self, size_t batch) except -1:
-        """Room for a batch; grown when it must be: a smaller batch may need more than a larger one."""
-        cdef size_t size, side
-        cdef int threads = _threads  # another Python thread may change it at any time
-        if self._workspace is None or batch != self._workspace_batch or threads > self._workspace_threads:
-            self._last_rows = 0  # what a forward pass left may lie elsewhere now
-            threads = max(threads, 0 if self._workspace is None else self._workspace_threads)
-            self._workspace_batch = 0  # if what follows fails, the next call measures again
-            side = fnn_large_side(&self.model, batch)
-            if self.model.large_side != side:
-                self._list_stripes(side)
-            size = fnn_workspace_bytes(&self.model, batch, threads)
-            if size > (<size_t>-1) // 4:
-                raise MemoryError(f"a batch of {batch} rows needs more memory than can be addressed")
-            if self._workspace is None or size > <size_t>cnp.PyArray_SIZE(self._workspace):
-                self._workspace = None  # so that there are never two
-                self._workspace = aligned_zeros(size, np.uint8)
-            self._workspace_batch, self._workspace_threads = batch, threads
-        return 0
-
-    cdef int _enter_to_read(self, x) except -1:
-        """The same for whoever changes nothing: in the middle of another thread's step too, while that calls Python.
-
-        Unless x or those of the step are sparse: the ops are set for one or the other. Then it waits for the run's end.
-        """
-        self.lock.read()
-        if self.lock._lent and ((<fnn_op *>_data(self._ops))[0].sparse or isinstance(x, SparseRows)):
-            self.lock.leave()
-            self.lock.change()
-        return 0
-
-    cdef int _finish(self, _Reporter reporter, int status, const fnn_run *run) except -1:
-        if reporter is not None:
-            reporter.raise_kept()
-        if status == FNN_OUTSIDE:
-            _raise_outside(&run.outside)
-        if status == FNN_NOT_FINITE:
-            raise NotFiniteError("x must be finite")
-        if status == FNN_STOPPED:
-            raise RuntimeError("the run was stopped")
-        return 0
-
-    cdef cnp.ndarray _new_sums(self, fnn_run *run):
-        """An array for the sums of a run."""
-        cdef cnp.ndarray sums = np.zeros(self.model.sum_size)
-        run.sums = <double *>_data(sums)
-        return sums
+            self._enter()
+        try:
+            return run.perform(self)
+        finally:
+            if run.reads:
+                self.lock.leave()
+            else:
+                self._leave()
 
 
 include "_many.pxi"

@@ -20,14 +20,13 @@ def train_many(list engines not None, list arrays not None, list shuffles not No
     cdef size_t count = len(engines), most_rows = 0, k
     cdef int status, threads = _threads
     cdef Engine engine
-    if batch_size < 1:
-        raise ValueError("batch_size must be at least 1, got 0")
     cdef cnp.ndarray memory = np.zeros(max(count, 1) * sizeof(fnn_member), np.uint8)
     cdef fnn_member *members = <fnn_member *>_data(memory)
     cdef cnp.ndarray orders
     cdef int64_t *order
     cdef _Reporter reporter = _Reporter(None, 1)
-    sums, entered = [], []
+    cdef _Training run
+    runs, entered = [], []
     try:
         for engine in sorted(engines, key=id):  # one order for all, so that no two calls wait for each other
             engine._enter()
@@ -35,33 +34,28 @@ def train_many(list engines not None, list arrays not None, list shuffles not No
         for k in range(count):
             engine = engines[k]
             x, y = arrays[k]
-            engine._check_compiled()
-            engine._form.check(x, y, None, None, &members[k].data)
-            engine._prepare_run(&members[k].run, rates[k],
-                                FNN_LOSS | FNN_BACKWARD | FNN_UPDATE | FNN_TRAINING)
+            run = _training(x, y, None, None, batch_size, rates[k], None,
+                            FNN_LOSS | FNN_BACKWARD | FNN_UPDATE | FNN_TRAINING)
+            runs.append(run)
+            run.lay_out(engine)
+            members[k].model, members[k].data, members[k].workspace = &engine.model, run.data, run.memory
+            members[k].run = run.run
+            members[k].run.threads = 1
             if shuffles[k] is not None:
                 members[k].shuffles = 1
                 members[k].seed, members[k].epoch = shuffles[k]
                 if members[k].data.rows > most_rows:
                     most_rows = members[k].data.rows
-            members[k].run.threads = 1
-            members[k].run.batch = min(batch_size, max(members[k].data.rows, 1))
-            members[k].model = &engine.model
-            sums.append(engine._new_sums(&members[k].run))
-            engine._take_form(x, members[k].run.batch)
-            engine._need_workspace(members[k].run.batch)
-            engine._place_gradients(&members[k].run)
-            members[k].workspace = _data(engine._workspace)
         orders = aligned_zeros(most_rows * threads, np.int64)
         order = <int64_t *>_data(orders)
         with nogil:
             status = fnn_train_many(members, count, threads, order, most_rows, &reporter.progress)
         results = []
         for k in range(count):
-            engine = engines[k]
-            engine._take_state(&members[k].run)
-            engine._last_rows = 0
-            results.append((sums[k], members[k].run.first_nonfinite))
+            run = runs[k]
+            run.run = members[k].run
+            run.hand_back(engines[k])
+            results.append((run.sums, run.run.first_nonfinite))
         for k in range(count):
             if members[k].status == FNN_OUTSIDE and reporter.type == NULL:
                 _raise_outside(&members[k].run.outside)

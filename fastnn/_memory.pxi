@@ -13,8 +13,8 @@ from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memset
 
 from fastnn._c cimport (
-    FNN_SLOTS, fnn_head, fnn_large_side, fnn_link, fnn_measure, fnn_model, fnn_op, fnn_pace, fnn_rule, fnn_stripe,
-    fnn_stripes, fnn_wants_unit,
+    FNN_SLOTS, fnn_head, fnn_large_side, fnn_link, fnn_measure, fnn_model, fnn_op, fnn_pace, fnn_rule,
+    fnn_scratch_bytes, fnn_stripe, fnn_stripes, fnn_wants_unit, fnn_workspace_bytes,
 )
 
 
@@ -328,4 +328,59 @@ cdef class _Memory:
     cdef int _leave(self) except -1:
         self.lock._running = False
         self.lock.leave()
+        return 0
+
+    cdef int _enter_to_read(self, x) except -1:
+        """The same for whoever changes nothing: in the middle of another thread's step too, while that calls Python.
+
+        Unless x or those of the step are sparse: the ops are set for one or the other. Then it waits for the run's end.
+        """
+        self.lock.read()
+        if self.lock._lent and ((<fnn_op *>_data(self._ops))[0].sparse or isinstance(x, SparseRows)):
+            self.lock.leave()
+            self.lock.change()
+        return 0
+
+    cdef int _check_compiled(self) except -1:
+        if not self._compiled:
+            raise RuntimeError("the engine must be compiled with a loss and an optimizer first")
+        return 0
+
+    cdef bint _is_long(self, size_t rows):
+        """Whether a pass over so many rows takes long enough for Python to look in."""
+        return <double>rows * (self.model.parameter_size + self.model.inputs) > _LONG
+
+    cdef int _need_workspace(self, size_t batch) except -1:
+        """Room for a batch; grown when it must be: a smaller batch may need more than a larger one."""
+        cdef size_t size, side
+        cdef int threads = _threads  # another Python thread may change it at any time
+        if self._workspace is None or batch != self._workspace_batch or threads > self._workspace_threads:
+            self._last_rows = 0  # what a forward pass left may lie elsewhere now
+            threads = max(threads, 0 if self._workspace is None else self._workspace_threads)
+            self._workspace_batch = 0  # if what follows fails, the next call measures again
+            side = fnn_large_side(&self.model, batch)
+            if self.model.large_side != side:
+                self._list_stripes(side)
+            size = fnn_workspace_bytes(&self.model, batch, threads)
+            if size > (<size_t>-1) // 4:
+                raise MemoryError(f"a batch of {batch} rows needs more memory than can be addressed")
+            if self._workspace is None or size > <size_t>cnp.PyArray_SIZE(self._workspace):
+                self._workspace = None  # so that there are never two
+                self._workspace = aligned_zeros(size, np.uint8)
+            self._workspace_batch, self._workspace_threads = batch, threads
+        return 0
+
+    cdef int _need_scratch(self, size_t rows, int threads) except -1:
+        """Room for so many rows that pass through; where it is new, for some more, as the next call may have them."""
+        cdef size_t room = 1, size
+        if self._scratch is not None and threads <= self._scratch_threads and rows <= self._scratch_rows:
+            return 0
+        while room < rows and room < <size_t>1 << 30:
+            room *= 2
+        size = fnn_scratch_bytes(&self.model, room, threads)
+        if size > (<size_t>-1) // 2:
+            raise MemoryError("the network is too wide for this machine's memory")
+        self._scratch = None
+        self._scratch = aligned_zeros(size, np.uint8)
+        self._scratch_threads, self._scratch_rows = threads, room if room >= rows else <size_t>-1
         return 0
