@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/ops/traits.h"
 #include "engine/sizes.h"
 #include "tuning.h"
 #include "fastnn.h"
@@ -23,10 +24,7 @@
 #include "engine/run/job.inc"
 #include "engine/run/batch.inc"
 #include "engine/run/loss.inc"
-#include "engine/ops/chains.inc"
-#include "engine/ops/common.inc"
-#include "engine/ops/dense.inc"
-#include "engine/ops/ops.inc"
+#include "engine/ops/table.inc"
 #include "engine/update/cosines.inc"
 #include "engine/update/update.inc"
 #include "engine/update/rest.inc"
@@ -51,10 +49,7 @@
 #include "engine/run/job.inc"
 #include "engine/run/batch.inc"
 #include "engine/run/loss.inc"
-#include "engine/ops/chains.inc"
-#include "engine/ops/common.inc"
-#include "engine/ops/dense.inc"
-#include "engine/ops/ops.inc"
+#include "engine/ops/table.inc"
 #include "engine/update/cosines.inc"
 #include "engine/update/update.inc"
 #include "engine/update/rest.inc"
@@ -70,6 +65,11 @@
 #include "engine/run/predict.inc"
 #undef FNN_REAL_IS_DOUBLE
 #undef FN_TABLE
+
+/* They are the same for both element types. */
+const fnn_traits *fnn_traits_of(const fnn_op *op) {
+    return &fnn_row_of_f32(op)->traits;
+}
 
 /* ---- the interface: one branch on the element type ---- */
 
@@ -161,7 +161,8 @@ fnn_status fnn_infer(const fnn_model *model, const fnn_data *data, fnn_run *run,
 static int is_chain(const fnn_model *model) {
     for (size_t k = 0; k < model->op_count; k++) {
         const fnn_op *op = &model->ops[k];
-        if (op->code == FNN_OP_ADD || op->code == FNN_OP_JOIN || op->input != (ptrdiff_t)k - 1 || op->first > 0) {
+        if (fnn_traits_of(op)->adds_source || fnn_traits_of(op)->is_join || op->input != (ptrdiff_t)k - 1 ||
+            op->first > 0) {
             return 0;
         }
     }

@@ -16,7 +16,7 @@ enum { FNN_LARGE_SIZE = 1 << 18 };
  * where the variance is 0. */
 typedef enum { FNN_SCALE = 0, FNN_DIVIDE_BY_ROOT = 1, FNN_DIVIDE = 2, FNN_MULTIPLY = 3 } fnn_column_rule;
 
-/* What FNN_OP_ENCODE makes of categories; see categories.inc. */
+/* What an encoding makes of categories; see categories.inc. */
 typedef enum { FNN_ONE_HOT = 0, FNN_MULTI_HOT = 1, FNN_COUNT = 2 } fnn_encoding;
 
 /* Where random numbers come from: a key for the layer, and the optimizer's step. */

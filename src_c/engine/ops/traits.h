@@ -1,0 +1,44 @@
+/* What the engine asks about an op, whatever the element type: the first half of the op's row in the table of ops (table.inc).
+ *
+ * Nobody but the files of ops/ names an op code. Sizes, checks, the walk over a network, stripes and inference ask the row. */
+
+#ifndef FASTNN_TRAITS_H
+#define FASTNN_TRAITS_H
+
+#include "fastnn.h"
+
+/* The axes of an op's kernel. Its bias is a vector of as many numbers as there are outputs. */
+typedef enum {
+    FNN_NO_KERNEL,
+    FNN_VECTOR, /* (outputs): one number for each column of the result */
+    FNN_MATRIX, /* (inputs, outputs): the op is a product, x W, which has many ways to be computed */
+    FNN_TABLE,  /* (entries, outputs / inputs): numbers[0] rows, which the inputs number */
+} fnn_kernel_form;
+
+/* Where the activation stands in the formula of an op. */
+typedef enum {
+    FNN_OF_RESULT, /* y = f(z), z what the op makes of x: backward, the walk goes from y to z first */
+    FNN_OF_INPUT,  /* y = f(x) is all that the op does: its gradient by x has the derivative */
+    FNN_OF_PART,   /* f is within the formula: the same, and no loss computes it together with its own gradient */
+} fnn_activation_place;
+
+/* What training keeps of the forward pass for the backward one, two numbers each. */
+typedef enum {
+    FNN_NO_STATISTICS,
+    FNN_OF_ROWS,    /* of every row of the batch */
+    FNN_OF_COLUMNS, /* of every output */
+} fnn_statistics;
+
+typedef struct {
+    fnn_kernel_form kernel;
+    fnn_activation_place activation;
+    fnn_statistics statistics;
+    int is_noise;    /* outside training the result is the input: inference leaves the op out */
+    int uses_batch;  /* unless frozen, training takes statistics of all rows of the batch, and moves averages of them */
+    int is_join;     /* the ops that it joins write its rows: it reads nothing, and there is nothing to compute */
+    int adds_source; /* it reads what the op `source` reads as well, whose gradient is its own */
+} fnn_traits;
+
+const fnn_traits *fnn_traits_of(const fnn_op *op);
+
+#endif
