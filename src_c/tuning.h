@@ -1,72 +1,246 @@
-/* The tuned constants of the engine and of the host. */
+/* The tuned constants of the engine and of the host: what each is, its unit, and how it was found.
+ *
+ * "Measured" names the network (inputs-units-...-outputs) whose steps or calls took another time since the constant
+ * has this value, two builds in turn on one machine; numbers are shares of the time before. The processor is named
+ * where the record names it. "Reasoned" says why, "no record" that nobody wrote it down; of neither is there a
+ * measurement of the constant alone. Kernels know one more, FNN_LARGE_SIZE (kernels/table.h), and the heights of their
+ * own tiles. */
 #ifndef FNN_TUNING_H
 #define FNN_TUNING_H
 
+/* ---- which products are packed, and which go to the matrix unit ---- */
+
 enum {
-    FNN_PACKED_ROWS = 24,        /* for so many rows at least a large kernel is worth packing */
-    FNN_UNIT_SIZE = 1 << 13,     /* elements of a kernel, */
-    FNN_UNIT_SIDE = 32,          /* its inputs and its outputs, */
-    FNN_MANY_ROWS = 128,         /* and rows of a call, from which inference is worth it for the matrix unit; */
-    FNN_UNIT_ROWS = 256,         /* of a tile there */
-    FNN_UNIT_TRAINS = 64,        /* inputs and outputs from which training with as many rows takes a kernel as large, */
-    FNN_UNIT_TRAINS_FEW = 192,   /* with half of them, */
-    FNN_PACKED_TRAINS = 256,     /* and where there is no such unit */
-    FNN_LARGE_INFER_ROWS = 512,  /* of a tile of inference through one */
-    FNN_INFER_ROWS = 48,         /* rows that one thread carries through the network at a time */
-    FNN_STREAM_BYTES = 1 << 15,  /* of x that are fetched at a time */
-    FNN_NEAR_BYTES = 1 << 19,    /* of parameters, or of a batch of x, that stay in a second-level cache */
-    FNN_ROUND_TILES = 64,        /* the most tiles between two sums of an evaluation */
-    FNN_ROUND_NUMBERS = 1 << 20, /* and the most numbers that wait for one */
-    FNN_WIDE_SIZE = 1 << 15,     /* elements from which a kernel is shared out among the threads */
-    FNN_WIDE_BATCH = 96,        /* largest batch for which that pays: more rows are worth reading a whole kernel for, */
-    FNN_WIDE_BYTES = 1 << 20,   /* and of a packed one that reads x the largest x */
-    FNN_SHORT_ROW = 512,        /* bytes of a row of x that no processor foresees: of longer ones it does the most */
-    FNN_PART_DEPTH = 192,       /* about the inputs of a part: 192 x 128 bytes stay in the first-level cache */
-    FNN_PACKED_PARTS = 2,       /* of a packed product: fewer parts are less to sum up */
-    FNN_TILE_BYTES = 128,       /* a tile of columns is whole pairs of cache lines, which processors fetch together */
-    FNN_STRIPE = 4096,          /* elements of a stripe: a few microseconds of work for a small batch */
-    FNN_LARGE_STRIPE = 1 << 19, /* of a large kernel, at most: an update finds its gradient in a second-level cache; */
-    FNN_PACKED_STRIPES = 1 << 17, /* of several stripes whose gradients are one product; */
-    FNN_FEW_STRIPES = 1 << 20,    /* of a kernel from which on four stripes are enough of them; */
-    FNN_MOST_STRIPES = 64,        /* of a smaller one, whose rows */
-    FNN_STRIPE_TILE = 16,         /* are a multiple of this, so that tiles of the matrix unit are whole */
-    FNN_COLUMN_STRIPE = 512,      /* columns of a stripe of a normalization */
-    FNN_REST_STEPS = 32,          /* that a row of a sparse kernel may miss and make up for later (rest.inc) */
-    FNN_REST_WIDTH = 16,          /* elements of a row for which that is worth its bookkeeping */
-    FNN_REST_BLOCK = 1024,        /* elements that make up for missed steps together: with two slots half a cache */
-    FNN_SPARSE_STRIPES = 64,      /* at most, of a kernel for sparse rows: each looks into every row of the batch */
-    FNN_CHUNK = 4096,             /* elements of a gradient chunk: stays in the first-level cache until it is used */
-    FNN_CHUNK_ROWS = 12,          /* at least, of a chunk: a multiple of every micro-kernel's */
-    FNN_STACK_BYTES = 1 << 16,    /* of activations that a predictor keeps on the stack */
-    FNN_SWEEP = 1 << 14,          /* elements of a tile of a search for what is not finite */
-    FNN_ORTHOGONAL_LINES = 96,    /* of a matrix that a tile of Muon's takes through an iteration */
-    FNN_COSINE_ROWS = 48,         /* vectors of a tile of a penalty of cosines */
-    FNN_UPDATE_PHASES = 72,       /* of an optimizer, at most: three for each of Muon's iterations */
-    FNN_UPDATE_BLOCK = 4096,      /* elements of an update of more than one sweep: they stay in the first-level cache */
-    FNN_POLLED_WORK = 1
-        << 22, /* multiply-adds of a step from which each tile may be its last: well over its phases' price */
+    /* Rows of a batch from which a large kernel is packed: the product with fewer does not pay for it. Measured:
+     * 512-512-10 with 32 rows 0.77, with 8 rows 1.25. */
+    FNN_PACKED_ROWS = 24,
+
+    /* Elements of a kernel from which calls of FNN_MANY_ROWS rows go to the matrix unit. Measured: since kernels of
+     * 2^12 elements and calls of 100 rows stay out of it, 32-64-64-1 with 1,000 rows takes 0.89 and 64-64-64-8 with
+     * 100 rows 1.05. */
+    FNN_UNIT_SIZE = 1 << 13,
+
+    /* Inputs, and outputs, of such a kernel at least. Reasoned: a tile of the unit's product is 32 by 32. */
+    FNN_UNIT_SIDE = 32,
+
+    /* Rows of a batch, or of a call, from which smaller kernels than large ones are worth packing. Measured with
+     * FNN_UNIT_SIZE and, in training, with FNN_UNIT_TRAINS. */
+    FNN_MANY_ROWS = 128,
+
+    /* Inputs, and outputs, from which training with FNN_MANY_ROWS rows takes a kernel as a large one, where there is a
+     * matrix unit. Measured with AMX, two threads: 784-128-128-10 with 256 rows 0.88, with 1,024 0.75; layers of 256
+     * with 256 rows 0.73. */
+    FNN_UNIT_TRAINS = 64,
+
+    /* The same with half as many rows. Measured with AMX, two threads: layers of 256 with 64 rows 0.89. */
+    FNN_UNIT_TRAINS_FEW = 192,
+
+    /* The same as FNN_UNIT_TRAINS where there is no such unit. Measured with AVX-512: layers of 384 with 128 rows
+     * 0.73, with 1,024 0.56. */
+    FNN_PACKED_TRAINS = 256,
 };
 
-/* Multiply-adds of a product that are a long wait for whoever has asked to stop: a tenth of a second of two slow cores. */
+/* ---- rows that a thread takes through the network at a time ---- */
+
+enum {
+    /* Rows of a tile, at most, where kernels are not packed. Reasoned: a multiple of what every micro-kernel
+     * multiplies at once, and few enough for the activations of usual layers to stay in the second-level cache. */
+    FNN_INFER_ROWS = 48,
+
+    /* The same in inference with large kernels, each of which is packed once a tile. Reasoned: the more rows share it
+     * the better, as long as all threads have some. */
+    FNN_LARGE_INFER_ROWS = 512,
+
+    /* The same in inference with smaller ones that go to the matrix unit. Reasoned, as above. */
+    FNN_UNIT_ROWS = 256,
+
+    /* The same where losses are summed by tile; the last bits of such a sum depend on it. No record. */
+    FNN_EVALUATED_ROWS = 128,
+
+    /* Rows of a tile of inference or of a part, at least, and of one of training. No record. */
+    FNN_LEAST_ROWS = 8,
+    FNN_LEAST_TRAINED_ROWS = 4,
+
+    /* Bytes of x that a tile of predictions fetches for the next one, about. Measured: 784-128-128-10 on one thread,
+     * 1,024 rows 0.77, 32 rows 0.86: only the first tile waits for memory, and the fetched rows stay in the
+     * first-level cache. */
+    FNN_STREAM_BYTES = 1 << 15,
+
+    /* Bytes of parameters, or of a batch of x, that count as near: tiles of predictions are low, and short rows of the
+     * next batch are fetched, only below. Reasoned: they stay in a second-level cache. */
+    FNN_NEAR_BYTES = 1 << 19,
+
+    /* Bytes of a row of x, at most, that training fetches for the next batch in shuffled order; of longer rows the
+     * processor fetches most itself after the first lines. Measured: rows of 30 and 128 inputs 0.90 to 0.94, of 256
+     * 1.05, of 784 1.00 to 1.03. */
+    FNN_SHORT_ROW = 512,
+
+    /* Tiles between two sums of an evaluation, at most, and the numbers that wait for one, at most. Reasoned: the
+     * second is 8 MB. */
+    FNN_ROUND_TILES = 64,
+    FNN_ROUND_NUMBERS = 1 << 20,
+};
+
+/* ---- kernels that the threads share out by their inputs (is_wide) ---- */
+
+enum {
+    /* Elements of a kernel from which it is shared out. Measured with FNN_STRIPE: 784-128-128-10 with 32 rows, two
+     * threads, 0.975. */
+    FNN_WIDE_SIZE = 1 << 15,
+
+    /* Rows of a batch, at most, for which that pays: for more it is worth reading a whole kernel. Measured with
+     * FNN_WIDE_SIZE and other changes: 784-128-128-10 with 256 rows 0.88, on one thread and on two. */
+    FNN_WIDE_BATCH = 96,
+
+    /* Bytes of a batch of x, at most, for which a packed kernel that reads it is shared out: then each thread reads
+     * its columns of x a second time from its own cache. Measured, two threads: 784-128-128-10 with 128 and 256 rows
+     * 0.90, with 512 0.97. */
+    FNN_WIDE_BYTES = 1 << 20,
+
+    /* Inputs of a part, about. Reasoned: 192 x 128 bytes of the kernel stay in the first-level cache. */
+    FNN_PART_DEPTH = 192,
+
+    /* Parts of a packed product. Measured with FNN_WIDE_BYTES, on two threads; more parts are more to sum up. */
+    FNN_PACKED_PARTS = 2,
+
+    /* Bytes by which the columns of a tile of a split op are rounded up. Reasoned: processors fetch pairs of cache
+     * lines together. */
+    FNN_TILE_BYTES = 128,
+};
+
+/* ---- stripes: the weight gradient and the update of some rows of a kernel ---- */
+
+enum {
+    /* Elements of a stripe of a small kernel: a few microseconds of work for a small batch. Measured with
+     * FNN_WIDE_SIZE: smaller ones let the threads end more evenly. */
+    FNN_STRIPE = 4096,
+
+    /* The same of a large kernel, at most. Measured: the two benchmarks of large networks, T5 0.95 to 0.97 and T4 0.99
+     * to 1.00, as the update finds the gradient in the second-level cache. */
+    FNN_LARGE_STRIPE = 1 << 19,
+
+    /* Elements of several stripes whose gradients are one product. Measured with FNN_UNIT_TRAINS: dz is packed once a
+     * product, and the gradients stay in the second-level cache. */
+    FNN_PACKED_STRIPES = 1 << 17,
+
+    /* Elements of a kernel from which on its stripes are a fourth of it, up to FNN_LARGE_STRIPE; and the most stripes
+     * of a smaller one that is packed. Reasoned: several stripes share a product there. */
+    FNN_FEW_STRIPES = 1 << 20,
+    FNN_MOST_STRIPES = 64,
+
+    /* Rows of which the height of such a stripe is a multiple. Measured: together with FNN_WIDE_BYTES; no tile of the
+     * matrix unit is half empty. */
+    FNN_STRIPE_TILE = 16,
+
+    /* Columns of a stripe of a vector, such as the factors of a normalization. No record. */
+    FNN_COLUMN_STRIPE = 512,
+
+    /* Stripes of a kernel for sparse rows, at most. Reasoned: each looks into every row of the batch. */
+    FNN_SPARSE_STRIPES = 64,
+
+    /* Elements of a chunk, the piece of a stripe whose gradient is used at once. Measured: as high as a stripe, where
+     * chunks of 24 rows left 8 over, alone 0.98 for 784-128-128-10 with 256 rows. It stays in the first-level cache. */
+    FNN_CHUNK = 4096,
+
+    /* Rows of a chunk at least. Not tuned: a multiple of the rows of every micro-kernel. */
+    FNN_CHUNK_ROWS = 12,
+};
+
+/* ---- updates ---- */
+
+enum {
+    /* Elements of a block of an update that sweeps over memory more than once. Reasoned: they stay in the first-level
+     * cache. */
+    FNN_UPDATE_BLOCK = 4096,
+
+    /* Steps that a row of a sparse kernel may miss and make up for later (rest.inc). Measured: 100,000 columns by 64
+     * with Adam, 32 rows of about 100 entries, 3.2 ms a step without rest and 1.5 with it. */
+    FNN_REST_STEPS = 32,
+
+    /* Elements of a row for which rest is worth its bookkeeping, and elements that make up for missed steps together.
+     * Reasoned: the second, with two slots, are half of a first-level cache. */
+    FNN_REST_WIDTH = 16,
+    FNN_REST_BLOCK = 1024,
+
+    /* Rows or columns of a matrix that a tile of Muon takes through an iteration. Reasoned: whole tiles of the
+     * micro-kernels, and enough of them for all threads. */
+    FNN_ORTHOGONAL_LINES = 96,
+
+    /* Columns of a tile of Muon's square products, of matrices whose shorter side is less than FNN_ORTHOGONAL_SIDE and
+     * of others. Reasoned: so few that there are tiles for all threads. */
+    FNN_ORTHOGONAL_SIDE = 512,
+    FNN_NARROW_SQUARE = 32,
+    FNN_WIDE_SQUARE = 64,
+
+    /* Vectors of a tile of a penalty of cosines. Reasoned: each tile computes all norms anew, a 48th of its work. */
+    FNN_COSINE_ROWS = 48,
+};
+
+/* ---- other work, and what it may take ---- */
+
+enum {
+    /* Bytes of activations that a predictor keeps on the stack. Reasoned: little beside the stacks that threads have. */
+    FNN_STACK_BYTES = 1 << 16,
+
+    /* Elements of a tile of a search for what is not finite, and the tiles from which it has several threads. No
+     * record. */
+    FNN_SWEEP = 1 << 14,
+    FNN_SWEEP_TILES = 8,
+
+    /* Multiply-adds of a step from which it asks whether to go on after each tile. Reasoned: well over the price of
+     * its phases. */
+    FNN_POLLED_WORK = 1 << 22,
+
+    /* Phases of an optimizer, at most. Not tuned: three for each of Muon's iterations, of which Python allows 20, and
+     * the others. */
+    FNN_UPDATE_PHASES = 72,
+};
+
+/* Multiply-adds of a step that are a long wait for whoever has asked to stop: gradients are kept until the last one is
+ * there, so that the step can end before a weight has changed. Reasoned: a tenth of a second of two slow cores. */
 static const double long_work = 4294967296.0;
 
-/* Floating-point operations that are worth waking another thread for: about 20 microseconds of them. */
+/* Floating-point operations that are worth waking another thread for. Reasoned: about 20 microseconds of them. */
 static const double work_per_thread = 1.5e6;
+
+/* Floating-point operations whose time an element takes that is not part of a product: of an activation, an update. No
+ * record. */
+static const double element_work = 20;
 
 /* ---- the host's threads (team.c) ---- */
 
 enum {
-    FNN_SPINS = 2000,     /* about 30 microseconds of pauses */
-    FNN_PATIENCE = 1000,  /* pauses before a thread takes over what another one has not begun */
-    FNN_PACED_CALLS = 16, /* kinds of calls whose pace a thread remembers (pace.c) */
+    /* Pauses for which a thread spins at a wait before it sleeps: about 30 microseconds. Reasoned: a thread that was
+     * taken off its core then costs the others their sleep, not their core. */
+    FNN_SPINS = 2000,
+
+    /* Pauses for which a thread without tiles waits before it takes over one that another thread has not begun.
+     * Measured: 784-128-128-10 with 32 rows, two threads: taking over early cost more in cache lines than it won. */
+    FNN_PATIENCE = 1000,
+
+    /* Kinds of calls (a model, its passes, about so many rows) whose pace a thread remembers. No record. */
+    FNN_PACED_CALLS = 16,
 };
 
-/* ---- the host's trials with fewer threads or more (pace.c) ---- */
+/* ---- the host's trials with fewer threads or more (pace.c) ----
+ *
+ * Measured beside one busy process a core: 784-128-128-10 with 40,000 rows, two threads over one thread, took 1.09 to
+ * 1.43 of the time where a trial of 10 ms was believed, 0.92 to 1.06 since it has to last 60 ms. Alone nothing
+ * changes. */
 
-static const double trial_seconds = 0.01, sure_seconds = 0.06, first_patience = 0.1, most_patience = 0.5;
-static const double look_seconds = 0.05; /* from one look at the time of a step to the next */
-static const double lost_share = 0.02;   /* of the time that trials may lose */
-static const double gain = 0.95;         /* of the time of a step: what a trial must stay below */
-static const double change_ratio = 1.25; /* of two looks at it */
+static const double trial_seconds = 0.01; /* that a trial lasts */
+static const double sure_seconds = 0.06;  /* that one which looks better goes on */
+
+/* Seconds between two trials: at first, and at most. Measured beside a BLAS whose threads go on spinning for 26 ms:
+ * with an earlier first trial one run in three went on with one thread. */
+static const double first_patience = 0.1, most_patience = 0.5;
+
+/* Seconds from one look at the time of a step to the next. Measured: beside a spinning neighbour, longer ones kept a
+ * small network on one thread for 3 s in one run of three. */
+static const double look_seconds = 0.05;
+
+static const double lost_share = 0.02;   /* of the time: what trials may lose. Reasoned. */
+static const double gain = 0.95;         /* of the time of a step: what a trial must stay below. Reasoned. */
+static const double change_ratio = 1.25; /* of two looks: more is a change of the load. Reasoned. */
 
 #endif

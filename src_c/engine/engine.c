@@ -114,8 +114,7 @@ fnn_status fnn_train(const fnn_model *model, const fnn_data *data, fnn_run *run,
 }
 
 void fnn_apply_gradients(const fnn_model *model, fnn_run *run, void *workspace) {
-    const double most =
-        (double)model->parameter_size * 20.0 / work_per_thread; /* about 20 operations' time an element */
+    const double most = (double)model->parameter_size * element_work / work_per_thread;
     run->passes = FNN_UPDATE;
     const fnn_paced_call call = fnn_begin_call(model, run->passes, 1,
                                                most < 2              ? 1

@@ -56,7 +56,7 @@ fnn_status fnn_all_finite(const fnn_kernels *kernels, int is_double, const void 
                       .watch = watch_with(progress)};
     job.tile_rows = at_least((size_t)FNN_SWEEP / at_least(columns, 1), 1);
     const size_t tiles = blocks(rows, job.tile_rows);
-    const fnn_paced_call call = fnn_begin_call(NULL, is_double, tiles, tiles < 8 ? 1 : threads);
+    const fnn_paced_call call = fnn_begin_call(NULL, is_double, tiles, tiles < FNN_SWEEP_TILES ? 1 : threads);
     fnn_team_run(&job.team, call.threads, start_finite, finite_worker, &job);
     fnn_end_call(&call);
     return (fnn_status)atomic_load(&job.end);
