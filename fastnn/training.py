@@ -335,7 +335,8 @@ class Trainer(Compiled):
             engine, _, optimizer = self._ready("fit")
             state = engine.parameters.nbytes * (1 + len(engine.slots))
             waits = may_wait and loop.check_later(engine, feed, state)
-            hooks.check_logs(self, validation is not None)
+            validated = validation is not None and any(map(due, range(first, epochs)))
+            hooks.check_logs(self, validated)
             if isinstance(optimizer, optimizers.LBFGS):
                 self._check_lbfgs(optimizer, feed, batch_size, steps, hooks)
 

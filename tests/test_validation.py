@@ -76,3 +76,75 @@ def test_early_stopping_compares_the_same_rows():
         validation_batch_size=2, callbacks=callbacks.EarlyStopping(patience=1),
     )  # fmt: skip
     assert history.history["val_loss"] == [9.5, 9.5]
+
+
+# ---- callbacks, where not each epoch is followed by a validation ----
+
+
+def tensor_board(folder):
+    pytest.importorskip("tensorboardX")
+    return callbacks.TensorBoard(folder / "logs")
+
+
+WATCHERS = {
+    "early stopping": lambda folder: callbacks.EarlyStopping(patience=1),
+    "plateau": lambda folder: callbacks.ReduceLROnPlateau(patience=1),
+    "best checkpoint": lambda folder: callbacks.ModelCheckpoint(folder / "best.fastnn", save_best_only=True),
+    "named checkpoint": lambda folder: callbacks.ModelCheckpoint(folder / "{epoch}-{val_loss:.1f}.fastnn"),
+    "named weights": lambda folder: callbacks.ModelCheckpoint(
+        folder / "{val_loss:.1f}-{epoch}.fastnn", save_weights_only=True, save_best_only=True
+    ),
+    "CSV": lambda folder: callbacks.CSVLogger(folder / "log.csv"),
+    "TensorBoard": tensor_board,
+}
+
+
+def fit_rarely(hooks, **arguments):
+    """A model whose weight is the number of the epoch, and the loss of its validation 5.5 times as much."""
+    model = fastnn.Sequential([layers.Dense(1, use_bias=False, input_shape=(1,))])
+    model.compile(fastnn.optimizers.SGD(0.0), "mae")
+    setter = callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: model.set_weights([[[epoch + 1]]]))
+    held = {"validation_data": (ROWS, ZEROS), "verbose": 0}
+    model.fit(ROWS, ZEROS, callbacks=[setter, *hooks], **(held | arguments))
+    return model
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("beside", [[], [callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: None)]])
+@pytest.mark.parametrize(("frequency", "validated"), [(2, [2, 4]), ({1, 4}, [1, 4]), ([3], [3])])
+@pytest.mark.parametrize("kind", WATCHERS)
+def test_callbacks_wait_for_the_next_validation(kind, frequency, validated, beside, tmp_path):
+    watcher = WATCHERS[kind](tmp_path)
+    model = fit_rarely([watcher, *beside], epochs=4, validation_freq=frequency)
+    assert model.history.history["val_loss"] == [5.5 * k for k in validated]
+    files = sorted(path.name for path in tmp_path.iterdir())
+    if kind == "early stopping":  # epochs between validations are no epochs without improvement
+        assert watcher.stopped_epoch == (3 if len(validated) > 1 else 0)
+    elif kind == "plateau":
+        assert watcher.wait == len(validated) - 1
+        assert watcher.best == 5.5 * validated[0]
+    elif kind == "best checkpoint":
+        assert fastnn.load_model(tmp_path / files[0]).get_weights()[0] == validated[0]
+    elif kind == "named checkpoint":
+        assert files == [f"{k}-{5.5 * k:.1f}.fastnn" for k in validated]
+    elif kind == "named weights":
+        assert files == [f"{5.5 * validated[0]:.1f}-{validated[0]}.fastnn"]
+    elif kind == "CSV":
+        lines = (tmp_path / "log.csv").read_text().splitlines()
+        assert [line.split(",")[-1] for line in lines[1:]] == [
+            str(5.5 * k) if k in validated else "NA" for k in range(1, 5)
+        ]
+
+
+@pytest.mark.parametrize("never", [{"validation_freq": 9}, {"validation_freq": [1], "initial_epoch": 1}])
+@pytest.mark.parametrize("kind", list(WATCHERS)[:5])
+def test_a_validation_that_never_comes_is_named_before_the_first_step(kind, never, tmp_path):
+    begun = []
+    hooks = [WATCHERS[kind](tmp_path), callbacks.LambdaCallback(on_train_begin=begun.append)]
+    if kind.startswith("named"):
+        with pytest.raises(KeyError, match="names 'val_loss', which is not in the logs"):
+            fit_rarely(hooks, epochs=4, **never)
+        assert not begun
+    else:
+        with pytest.warns(UserWarning, match="'val_loss', which will not be in the logs; no validation comes before"):
+            fit_rarely(hooks, epochs=4, **never)

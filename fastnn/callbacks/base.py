@@ -42,6 +42,7 @@ class Callback(Described):
     params: dict[str, Any]
     _comes_last = False  # of all callbacks, so that it sees what the others have done
     _warned = False  # whether a log that it needs is known not to come
+    _validated = False  # whether a validation follows some epoch of this training
     _adds_logs: tuple[str, ...] = ()  # the names that it gives to logs of its own
 
     def get_state(self) -> dict[str, Any]:
@@ -65,6 +66,10 @@ class Callback(Described):
 
     def _check_logs(self, model: Model, of_epochs: Sequence[str], of_batches: Sequence[str]) -> None:
         """Raise or warn, before the first step, where it needs a log that no epoch or batch will have."""
+
+    def _between_validations(self, logs: Logs) -> bool:
+        """Whether these are the logs of an epoch without a validation, in a training that has some."""
+        return self._validated and not any(name.startswith("val_") for name in logs)
 
     def _interrupted(self) -> None:
         """Called where an error or Ctrl-C ends a training, of which Keras's hooks hear nothing."""
@@ -335,11 +340,11 @@ class CallbackList:
         model : Model
             Compiled; the callbacks need not have been told of it.
         validated : bool
-            Whether there is a validation, whose logs have ``val_`` before the names of the others.
+            Whether a validation follows some epoch; its logs have ``val_`` before the names of the others.
         """
         names = model.metrics_names
         for callback in self.callbacks:
-            callback._warned = False
+            callback._warned, callback._validated = False, validated
         if any(_may_add_any_log(callback) for callback in self.callbacks):
             return
         of_epochs = [*names, *(f"val_{name}" for name in names if validated)]

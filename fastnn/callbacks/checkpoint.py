@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from string import Formatter
 from typing import Any
 
 import numpy as np
@@ -64,7 +65,8 @@ class ModelCheckpoint(Monitor):
         ``"{epoch:02d}-{val_loss:.3f}.fastnn"``; of a log with a value for each class, their mean. Folders that do
         not exist are made. :func:`fastnn.load_model` reads the files.
     monitor : str, default "val_loss"
-        For `save_best_only`.
+        For `save_best_only`. No file is written after an epoch without a validation (``validation_freq``) where this
+        or `filepath` names a log of one.
     verbose : {0, 1}, default 0
     save_best_only : bool, default False
         Write only what is better than what was written before; NaN never is.
@@ -138,6 +140,14 @@ class ModelCheckpoint(Monitor):
         if self.save_freq == "epoch":
             self._save(epoch, None, logs)
 
+    def _between_validations(self, logs: Logs) -> bool:
+        """The same, for logs of batches never."""
+        return self.save_freq == "epoch" and super()._between_validations(logs)
+
+    def _names_a_validation(self) -> bool:
+        """Whether the path has a field of a validation's logs."""
+        return any((field or "").startswith("val_") for _, field, _, _ in Formatter().parse(self.filepath))
+
     def _path(self, epoch: int, batch: int | None, logs: Logs) -> Path:
         fields: Logs = {"epoch": epoch + 1} | ({} if batch is None else {"batch": batch + 1})
         fields |= {key: number_of(value) if np.ndim(value) else value for key, value in logs.items()}
@@ -152,8 +162,11 @@ class ModelCheckpoint(Monitor):
             ) from None
 
     def _save(self, epoch: int, batch: int | None, logs: Logs | None) -> None:
-        path = self._path(epoch, batch, logs or {})
-        if not self._wanted(epoch, path, logs or {}):
+        logs = logs or {}
+        if self._names_a_validation() and self._between_validations(logs):
+            return
+        path = self._path(epoch, batch, logs)
+        if not self._wanted(epoch, path, logs):
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         (self.model.save_weights if self.save_weights_only else self.model.save)(path)
@@ -166,8 +179,8 @@ class ModelCheckpoint(Monitor):
                 say(f"\nEpoch {epoch + 1}: saving model to {path}")
             return True
         current = self.value(logs)
-        if current is None:  # as in Keras: better saved than lost
-            return True
+        if current is None:  # as in Keras: better saved than lost, but not over what was better at a validation
+            return not self._waits_for_validation(logs)
         was = "None" if self.best is None else f"{self.best:.5f}"
         better = self.better(current, self.best)
         if self.verbose > 0:

@@ -73,17 +73,23 @@ class Monitor(Callback):
         return better(value, than, self._sign(self.model), self.min_delta)
 
     def value(self, logs: Logs | None) -> float | None:
-        """The log that is watched, of one with a value for each class their mean; or None and a warning."""
-        found = (logs or {}).get(self.monitor)
-        if found is None and self._warned:
-            return None
-        if found is None:
+        """The log that is watched, of one with a value for each class their mean.
+
+        None where it is not there, with a warning, but for a log of validations in an epoch between them.
+        """
+        logs = logs or {}
+        found = logs.get(self.monitor)
+        if found is not None:
+            return number_of(found)
+        if not self._warned and not self._waits_for_validation(logs):
             warn(
-                f"{type(self).__name__} watches {self.monitor!r}, which is not in the logs; there are "
-                f"{', '.join(logs or ())}"
+                f"{type(self).__name__} watches {self.monitor!r}, which is not in the logs; there are {', '.join(logs)}"
             )
-            return None
-        return number_of(found)
+        return None
+
+    def _waits_for_validation(self, logs: Logs) -> bool:
+        """Whether the log that is watched is one of validations, and these are the logs of an epoch between them."""
+        return self.monitor.startswith("val_") and self._between_validations(logs)
 
 
 class EarlyStopping(Monitor):
