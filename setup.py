@@ -9,6 +9,7 @@ Everything that is not code is in pyproject.toml. Environment variables for peop
 """
 
 import os
+import re
 import shlex
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +21,8 @@ from setuptools.errors import CompileError, LinkError
 
 SOURCES = Path("src_c")
 KERNELS = SOURCES / "kernels"  # a file an instruction set, with its flags
-INCLUDES = [str(SOURCES), "fastnn/include"]  # what embedders see, and the rest
+GENERATED = Path("build/generated")
+INCLUDES = [str(SOURCES), "fastnn/include", str(GENERATED)]  # what embedders see is in the second
 
 # No -ffast-math (linking with it changes the floating-point mode of the whole process, and it drops NaN checks) and no
 # -march=native (the wheel runs on any processor of its architecture). What we can promise safely: nobody reads errno
@@ -65,6 +67,29 @@ void probe(const float *a) { _tile_loadd(0, a, 64); _tile_dpbf16ps(0, 1, 2); _ti
 X86_64_PROBE = "#if !defined(__x86_64__)\n#error another architecture\n#endif\nint probe;\n"
 
 
+def write_names():
+    """Writes fnn_names.h: the members of each `typedef enum {...} fnn_<list>;` of the headers, as Python names them.
+
+    FNN_OP_DENSE of fnn_op_code is ("op", "dense"), FNN_RELU of fnn_activation ("activation", "relu").
+    """
+    lines = []
+    for header in (SOURCES / "fastnn.h", KERNELS / "table.h"):
+        text = re.sub(r"/\*.*?\*/", "", header.read_text(encoding="utf-8"), flags=re.DOTALL)
+        for members, kind in re.findall(r"typedef enum \{([^}]*)\} fnn_(\w+);", text):
+            kind = kind.removesuffix("_code")
+            for member in re.findall(r"\bFNN_\w+", members):
+                name = member.removeprefix("FNN_").lower().removeprefix(f"{kind}_")
+                lines.append(f'    {{"{kind}", "{name}", {member}}},\n')
+    GENERATED.mkdir(parents=True, exist_ok=True)
+    (GENERATED / "fnn_names.h").write_text(
+        "/* Written by setup.py from the enums of fastnn.h and kernels/table.h. */\n"
+        "typedef struct {\n    const char *list, *name;\n    int number;\n} fnn_name;\n\n"
+        f"static const fnn_name fnn_names[] = {{\n{''.join(lines)}}};\n"
+        "static const size_t fnn_name_count = sizeof fnn_names / sizeof fnn_names[0];\n",
+        encoding="utf-8",
+    )
+
+
 class BuildEngine(build_ext):
     """build_ext with flags by file, and with the generated C under build/, out of the source tree and the wheel."""
 
@@ -81,6 +106,7 @@ class BuildEngine(build_ext):
         sanitize = [f"-fsanitize={names}"] if (names := os.environ.get("FASTNN_SANITIZE")) else []
         flags = [*COMMON_FLAGS, *(SANITIZE_FLAGS if sanitize else RELEASE_FLAGS), *sanitize]
         openmp = self.openmp_flags()
+        write_names()
 
         # cythonize returns a copy without the attributes that build_ext has set: keep ours, take its sources.
         ext.sources = cythonize(

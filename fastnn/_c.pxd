@@ -8,7 +8,6 @@ cdef extern from "fastnn.h" nogil:
         FNN_ALIGNMENT, FNN_PADDING, FNN_MAX_THREADS, FNN_SLOTS
         FNN_LOSS, FNN_BACKWARD, FNN_UPDATE, FNN_INPUT_GRADIENT, FNN_TRAINING, FNN_CHECK
         FNN_STOPPED, FNN_NOT_FINITE, FNN_OUTSIDE, FNN_LABEL, FNN_ROW, FNN_NUMBERS, FNN_KERNEL, FNN_BIAS
-        FNN_FUNCTION_METRIC
     ctypedef struct fnn_product_f32:
         const float *const *a
         int by_depth
@@ -47,7 +46,7 @@ cdef extern from "fastnn.h" nogil:
         const fnn_kernels_f64 *f64
         const fnn_bf16_kernels *bf16
     ctypedef struct fnn_op:
-        int32_t code, activation
+        int32_t code, activation, mode
         size_t inputs, outputs
         ptrdiff_t kernel, bias
         double numbers[4]
@@ -219,3 +218,12 @@ cdef extern from "fastnn.h" nogil:
     unsigned long fnn_forking_thread()
     int fnn_allowed_threads(int threads)
     const char *fnn_compiler()
+
+
+cdef extern from "fnn_names.h" nogil:
+    ctypedef struct fnn_name:
+        const char *list
+        const char *name
+        int number
+    const fnn_name fnn_names[1]
+    size_t fnn_name_count

@@ -18,6 +18,7 @@ cnp.import_array()
 
 # No list is written as a comprehension here that makes objects: where it cannot grow for want of memory, Cython (3.3)
 # drops the last of them twice.
+include "_names.pxi"
 include "_lock.pxi"
 include "_machine.pxi"
 include "_progress.pxi"

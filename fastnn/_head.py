@@ -1,11 +1,13 @@
-"""Losses and metrics as the engine knows them: codes, constants and columns."""
+"""Losses and metrics as the engine knows them: names, constants and columns.
+
+Names of rules are those of the enums in src_c: ``"huber"`` is FNN_HUBER. The engine alone knows their numbers.
+"""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 DENSE, LABELS = 0, 1  # targets: a row of numbers like the output, or one class label
-SUM_OVER_BATCH_SIZE, SUM, MEAN_WITH_SAMPLE_WEIGHT = 0, 1, 2
 MAX_NUMBERS = 4
 
 
@@ -14,23 +16,23 @@ class Measure(NamedTuple):
 
     Attributes
     ----------
-    metric : int
-        The code of its rule.
+    metric : str
+        The name of its rule (fnn_metric).
     weighted : bool
         Whether rows count with their weights.
     numbers : tuple of float
         At most four constants of the rule.
     vector : tuple of float
         More of them.
-    loss : int
-        The code of the loss whose mean it is, with the loss's numbers and vector.
+    loss : str
+        The name of the loss whose mean it is, with the loss's numbers and vector; empty where it is none.
     """
 
-    metric: int
+    metric: str
     weighted: bool = False
     numbers: tuple[float, ...] = ()
     vector: tuple[float, ...] = ()
-    loss: int = 0
+    loss: str = ""
 
 
 class Head(NamedTuple):
@@ -40,16 +42,16 @@ class Head(NamedTuple):
 
     Attributes
     ----------
-    loss : int
-        The code of its rule.
+    loss : str
+        The name of its rule (fnn_loss).
     columns : int
         Of the output.
     target_columns : int
         Of the targets; 0: one label a row instead.
     weight : float
         Of its loss in the sum of all heads'.
-    reduction : int
-        How the losses of a batch's rows become one.
+    reduction : str
+        How the losses of a batch's rows become one (fnn_reduction).
     numbers, vector : tuple of float
         Constants of the rule, as for a metric.
     op : int
@@ -57,11 +59,11 @@ class Head(NamedTuple):
     measures : tuple of Measure
     """
 
-    loss: int
+    loss: str
     columns: int
     target_columns: int
     weight: float = 1.0
-    reduction: int = SUM_OVER_BATCH_SIZE
+    reduction: str = "sum_over_batch_size"
     numbers: tuple[float, ...] = ()
     vector: tuple[float, ...] = ()
     op: int = -1

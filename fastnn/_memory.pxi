@@ -5,8 +5,6 @@ from operator import attrgetter
 
 import numpy as np
 
-from fastnn._op import OP_ADD as _OP_ADD
-from fastnn._op import OP_DENSE as _OP_DENSE
 from fastnn._sparse_rows import SparseRows
 cimport numpy as cnp
 from libc.stdint cimport int64_t, uint64_t
@@ -59,9 +57,9 @@ cdef class _Memory:
         self.plan = plan
         reads_x = []
         for op in plan.ops:
-            if op.input < 0 or (op.code == _OP_ADD and plan.ops[op.source].input < 0):
-                reads_x.append(op.code)
-        self._form = _Form(plan, reads_x == [_OP_DENSE])
+            if op.input < 0 or (op.name == "add" and plan.ops[op.source].input < 0):
+                reads_x.append(op.name)
+        self._form = _Form(plan, reads_x == ["dense"])
         self.model.is_double = self._form.typenum == cnp.NPY_FLOAT64
         self.model.bfloat16 = plan.bfloat16
         self.model.kernels = _kernels
@@ -158,24 +156,26 @@ cdef class _Memory:
         finally:
             self._leave()
 
-    def set_optimizer(self, int code, slots, rules, bint goes_on=False):
-        """Set the optimizer by its code; slots and the step counter start anew.
+    def set_optimizer(self, str name not None, slots, rules, bint goes_on=False):
+        """Set the optimizer by its name; slots and the step counter start anew.
 
         Without memory for it all stays as it was.
 
         Parameters
         ----------
-        code : int
+        name : str
+            That of its rule (fnn_optimizer).
         slots : sequence of fastnn.optimizers.Slot
             Those of the rule, then perhaps ``average`` and ``gradient_accumulator``.
         rules : sequence of fastnn._op.Rule
             How each of the plan's parameters is trained.
         goes_on : bool, default False
-            The code and the slots are those there are, and keep their state.
+            The name and the slots are those there are, and keep their state.
         """
         cdef cnp.ndarray memory = self._rules.copy(), array
         cdef fnn_rule *target = <fnn_rule *>_data(memory)
         cdef Py_ssize_t k, average = -1, accumulated = -1, own = 0
+        cdef int number = _number("optimizer", name)
         self._enter()
         try:
             arrays, names, trained = list(self.slots), list(map(attrgetter("name"), slots)), []
@@ -207,7 +207,7 @@ cdef class _Memory:
                 elif own < FNN_SLOTS:
                     self.model.slots[own] = _data(array)
                     own += 1
-            self._optimizer = self.model.optimizer = code
+            self._optimizer = self.model.optimizer = number
             self._workspace = None  # its layout depends on the rules
             self._last_rows = 0
             if not goes_on:

@@ -172,7 +172,7 @@ class Registry(Generic[T]):
             instead = f": derive from {_public_name(self.custom)}" if self.custom else ""
             for method in self.computed:
                 check_known_method(member, method, argument, instead)
-        if self.custom is not None and not hasattr(member, "code"):
+        if self.custom is not None and not hasattr(member, "engine_name"):
             raise self._without_rule(argument, type(member))
 
     def _without_rule(self, argument: str, given: type) -> TypeError:

@@ -10,17 +10,17 @@ from libc.stdint cimport int64_t
 from libc.string cimport memset
 
 from fastnn._c cimport (
-    FNN_BIAS, FNN_FUNCTION_METRIC, FNN_KERNEL, FNN_NUMBERS, fnn_fuses, fnn_head, fnn_hyperparameters,
+    FNN_BIAS, FNN_KERNEL, FNN_NUMBERS, fnn_fuses, fnn_head, fnn_hyperparameters,
     fnn_learning_rate, fnn_measure, fnn_op, fnn_rule, fnn_schedule, fnn_state_size,
 )
 
 MAX_STATE = 2**27  # numbers of a metric: a gibibyte
 
 
-cdef int _set_schedule(fnn_schedule *schedule, int code, tuple numbers, cnp.ndarray boundaries,
+cdef int _set_schedule(fnn_schedule *schedule, str name, tuple numbers, cnp.ndarray boundaries,
                        cnp.ndarray values) except -1:
     """The arrays, float64, must outlive the schedule."""
-    schedule.code = code
+    schedule.code = _number("schedule", name)
     for k, number in enumerate(numbers):
         schedule.numbers[k] = number
     schedule.boundaries, schedule.values = <const double *>_data(boundaries), <const double *>_data(values)
@@ -44,12 +44,12 @@ cdef int _set_hyperparameters(fnn_hyperparameters *optimizer, int code, hyperpar
     return 0
 
 
-def learning_rate(int code, tuple numbers not None, cnp.ndarray boundaries not None, cnp.ndarray values not None,
-                  int64_t step):
+def learning_rate(str name not None, tuple numbers not None, cnp.ndarray boundaries not None,
+                  cnp.ndarray values not None, int64_t step):
     """The learning rate of a schedule at `step`, see :mod:`fastnn.optimizers.schedules`."""
     cdef fnn_schedule schedule
     memset(&schedule, 0, sizeof(fnn_schedule))
-    _set_schedule(&schedule, code, numbers, boundaries, values)
+    _set_schedule(&schedule, name, numbers, boundaries, values)
     return fnn_learning_rate(&schedule, step)
 
 
@@ -59,7 +59,9 @@ cdef int _set_ops(fnn_op *ops, plan_ops, const double *vector) except -1:
         if op.inputs < 1 or op.outputs < 1:  # which sizes are divided by
             raise ValueError(f"ops[{k}] must have at least 1 input and 1 output, got {op.inputs} and {op.outputs}")
         # Field by field: a struct made as one would hold whatever the stack held in the fields not named.
-        ops[k].code, ops[k].activation, ops[k].kernel, ops[k].bias = op.code, op.activation, op.kernel, op.bias
+        ops[k].code, ops[k].activation = _number("op", op.name), _number("activation", op.activation)
+        ops[k].mode = _number("column_rule" if op.name == "columns" else "encoding", op.mode) if op.mode else 0
+        ops[k].kernel, ops[k].bias = op.kernel, op.bias
         ops[k].inputs, ops[k].outputs = op.inputs, op.outputs
         for j, number in enumerate(op.numbers):
             ops[k].numbers[j] = number
@@ -89,7 +91,7 @@ cdef int _set_rules(fnn_rule *target, plan, rules) except -1:
         if place >= 0:  # else statistics, which no optimizer changes
             low, high, rate = rule.norm
             target[place] = fnn_rule(rule.multiplier, rule.l1, rule.l2, rule.cosines[0], rule.cosines[1], rule.decays,
-                                     rule.second, rule.constraint, low, high, rate)
+                                     rule.second, _number("constraint", rule.constraint), low, high, rate)
     return 0
 
 
@@ -110,7 +112,7 @@ cdef int _set_heads(fnn_head *target, fnn_op *ops, size_t op_count, heads, const
     """From fastnn._head.Heads; `vector` is _constants_of them, which must outlive the model's use of them."""
     cdef size_t column = 0, target_column = 0, label = 0, h, op
     for head in heads:
-        measured = any(measure.metric != FNN_FUNCTION_METRIC for measure in head.measures)
+        measured = any(measure.metric != "function_metric" for measure in head.measures)
         if measured and head.target_columns not in (0, head.columns):
             raise ValueError(f"metrics need targets shaped like the output, but this loss takes "
                              f"{head.target_columns} target columns for {head.columns} outputs")
@@ -118,10 +120,11 @@ cdef int _set_heads(fnn_head *target, fnn_op *ops, size_t op_count, heads, const
         ops[op].fused = 0
     for h, head in enumerate(heads):
         op = head.op if head.op >= 0 else op_count - 1
-        target[h].loss, target[h].reduction, target[h].weight = head.loss, head.reduction, head.weight
+        target[h].loss, target[h].reduction = _number("loss", head.loss), _number("reduction", head.reduction)
+        target[h].weight = head.weight
         target[h].first, target[h].columns, target[h].label = column, head.columns, label
         target[h].target_first, target[h].target_columns = target_column, head.target_columns
-        target[h].fused = ops[op].fused = fnn_fuses(&ops[op], head.loss)
+        target[h].fused = ops[op].fused = fnn_fuses(&ops[op], target[h].loss)
         for k, number in enumerate(head.numbers):
             target[h].numbers[k] = number
         target[h].vector, target[h].vector_size = vector, len(head.vector)
@@ -140,9 +143,11 @@ cdef tuple _set_measures(fnn_measure *target, const fnn_head *c_heads, heads, co
     states = []
     for h, head in enumerate(heads):
         for measure in head.measures:
-            target[m].metric, target[m].weighted, target[m].head = measure.metric, measure.weighted, h
+            target[m].metric = _number("metric", measure.metric)
+            target[m].weighted, target[m].head = measure.weighted, h
             target[m].rule = c_heads[h]
-            target[m].rule.loss, target[m].rule.fused = measure.loss, 0
+            target[m].rule.loss = _number("loss", measure.loss) if measure.loss else 0
+            target[m].rule.fused = 0
             memset(target[m].rule.numbers, 0, sizeof(target[m].rule.numbers))
             for k, number in enumerate(measure.numbers):
                 target[m].rule.numbers[k] = number

@@ -59,8 +59,8 @@ class ActivationFunction(Description, Configured):
     ----------
     name : str
         The name it is looked up by.
-    code : int
-        The engine's number for it.
+    engine_name : str
+        The engine's name for it: fnn_activation in src_c.
     numbers : tuple of float
         Its constants, as the engine takes them (src_c/kernels/activation.inc).
     elementwise : bool
@@ -76,7 +76,7 @@ class ActivationFunction(Description, Configured):
     """
 
     name: str
-    code: int
+    engine_name: str
     numbers: tuple[float, ...] = ()
     elementwise: ClassVar[bool] = True
 
@@ -114,9 +114,13 @@ class _Fixed(ActivationFunction):
     """An activation without constants that a user could set."""
 
     def __init__(
-        self, name: str, code: int, formula: Callable[[FloatArray], FloatArray], numbers: tuple[float, ...] = ()
+        self,
+        name: str,
+        formula: Callable[[FloatArray], FloatArray],
+        numbers: tuple[float, ...] = (),
+        engine_name: str | None = None,
     ) -> None:
-        self.name, self.code, self.numbers = name, code, numbers
+        self.name, self.engine_name, self.numbers = name, engine_name or name, numbers
         self._function = formula
 
     def __call__(self, x: npt.ArrayLike, *arguments: Any, **constants: Any) -> FloatArray:
@@ -164,9 +168,9 @@ class ReLU(ActivationFunction):
         self.max_value = None if max_value is None else number("max_value", max_value, 0)
         self.threshold = number("threshold", threshold, 0)
         plain = self.max_value is None and self.threshold == 0
-        self.code = 7 if not plain else 6 if self.negative_slope else 1
+        self.engine_name = "clipped_relu" if not plain else "leaky_relu" if self.negative_slope else "relu"
         highest = math.inf if self.max_value is None else self.max_value
-        self.numbers = (self.negative_slope, self.threshold, highest) if self.code != 1 else ()
+        self.numbers = (self.negative_slope, self.threshold, highest) if self.engine_name != "relu" else ()
 
     def _formula(self, x: FloatArray) -> FloatArray:
         below = self.negative_slope * (x - self.threshold) if self.negative_slope else np.zeros_like(x)
@@ -191,7 +195,7 @@ class LeakyReLU(ActivationFunction):
     array([-0.1,  2. ])
     """
 
-    name, code = "leaky_relu", 6
+    name = engine_name = "leaky_relu"
 
     def __init__(self, negative_slope: float = 0.2) -> None:
         self.negative_slope = number("negative_slope", negative_slope, 0)
@@ -219,7 +223,7 @@ class ELU(ActivationFunction):
     array([-0.3161,  2.    ])
     """
 
-    name, code = "elu", 8
+    name = engine_name = "elu"
 
     def __init__(self, alpha: float = 1.0) -> None:
         self.alpha = number("alpha", alpha, 0)
@@ -247,7 +251,7 @@ class CELU(ActivationFunction):
     array([-0.4323,  2.    ])
     """
 
-    name, code = "celu", 8
+    name, engine_name = "celu", "elu"
 
     def __init__(self, alpha: float = 1.0) -> None:
         self.alpha = number("alpha", alpha, 0)
@@ -281,7 +285,7 @@ class GELU(ActivationFunction):
 
     def __init__(self, approximate: bool = False) -> None:
         self.approximate = flag("approximate", approximate)
-        self.code = 15 if self.approximate else 14
+        self.engine_name = "gelu_tanh" if self.approximate else "gelu"
 
     def _formula(self, x: FloatArray) -> FloatArray:
         if self.approximate:
@@ -321,27 +325,27 @@ def _hard_sigmoid(x: FloatArray) -> FloatArray:
 # The fixed point of mean 0 and variance 1 (Klambauer, Unterthiner, Mayr and Hochreiter 2017, eq. 14).
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
 
-linear = _Fixed("linear", 0, lambda x: x.copy())
+linear = _Fixed("linear", lambda x: x.copy())
 relu = ReLU()
-sigmoid = _Fixed("sigmoid", 2, _sigmoid)
-tanh = _Fixed("tanh", 3, np.tanh)
-softmax = _OfRows("softmax", 4, _softmax)
-log_softmax = _OfRows("log_softmax", 5, _log_softmax)
+sigmoid = _Fixed("sigmoid", _sigmoid)
+tanh = _Fixed("tanh", np.tanh)
+softmax = _OfRows("softmax", _softmax)
+log_softmax = _OfRows("log_softmax", _log_softmax)
 leaky_relu = LeakyReLU()
-relu6 = _Fixed("relu6", 7, lambda x: np.clip(x, 0, 6), (0.0, 0.0, 6.0))
+relu6 = _Fixed("relu6", lambda x: np.clip(x, 0, 6), (0.0, 0.0, 6.0), "clipped_relu")
 elu = ELU()
-selu = _Fixed("selu", 8, _selu, (SELU_SCALE, SELU_SCALE * SELU_ALPHA, 1.0))
+selu = _Fixed("selu", _selu, (SELU_SCALE, SELU_SCALE * SELU_ALPHA, 1.0), "elu")
 celu = CELU()
-softplus = _Fixed("softplus", 9, lambda x: np.logaddexp(x, np.zeros_like(x)))
-hard_sigmoid = _Fixed("hard_sigmoid", 10, _hard_sigmoid)
-exponential = _Fixed("exponential", 11, np.exp)
-hard_tanh = _Fixed("hard_tanh", 12, lambda x: np.clip(x, -1, 1))
-log_sigmoid = _Fixed("log_sigmoid", 13, lambda x: -np.logaddexp(-x, np.zeros_like(x)))
+softplus = _Fixed("softplus", lambda x: np.logaddexp(x, np.zeros_like(x)))
+hard_sigmoid = _Fixed("hard_sigmoid", _hard_sigmoid)
+exponential = _Fixed("exponential", np.exp)
+hard_tanh = _Fixed("hard_tanh", lambda x: np.clip(x, -1, 1))
+log_sigmoid = _Fixed("log_sigmoid", lambda x: -np.logaddexp(-x, np.zeros_like(x)))
 gelu = GELU()
-silu = swish = _Fixed("silu", 16, lambda x: x * _sigmoid(x))
-mish = _Fixed("mish", 17, lambda x: x * np.tanh(np.logaddexp(x, np.zeros_like(x))))
-hard_silu = hard_swish = _Fixed("hard_silu", 18, lambda x: x * _hard_sigmoid(x))
-softsign = _Fixed("softsign", 19, lambda x: x / (1 + np.abs(x)))
+silu = swish = _Fixed("silu", lambda x: x * _sigmoid(x))
+mish = _Fixed("mish", lambda x: x * np.tanh(np.logaddexp(x, np.zeros_like(x))))
+hard_silu = hard_swish = _Fixed("hard_silu", lambda x: x * _hard_sigmoid(x))
+softsign = _Fixed("softsign", lambda x: x / (1 + np.abs(x)))
 
 _registry: Registry[ActivationFunction] = Registry("activation", ActivationFunction)
 for _member, *_names in (

@@ -25,7 +25,7 @@ class Compiled(Network):
         self._optimizer: optimizers.Optimizer | None = None
         self._goals: tuple[Goal, ...] = ()
         self._layout = goals.Layout([], [])  # of the engine's sums, as it is set up
-        self._state_of: tuple[optimizers.Optimizer, Any] | None = None  # whose state the engine holds, and its code
+        self._state_of: tuple[optimizers.Optimizer, Any] | None = None  # whose state the engine holds, and its rule
         self._looked_at: goals.Layout | None = None  # whose metrics have seen the first rows of the run
         self._set_up_for: tuple[Any, ...] = ()  # the heads, rules and names of logs that the engine has
         self._steps_per_execution = 1
@@ -171,7 +171,7 @@ class Compiled(Network):
         engine.compile(heads)
         engine.functions = Functions(self._goals, heads, measured, engine.states) or None
         goes_on, state_of = self._has_state_of(optimizer), (optimizer, optimizer.setup[:2])
-        engine.set_optimizer(optimizer.code, optimizer.slots, rules, goes_on)  # as in Keras
+        engine.set_optimizer(optimizer.engine_name, optimizer.slots, rules, goes_on)  # as in Keras
         self._state_of = state_of
         optimizer.attach(engine)
         states = [(metric, engine.states[index]) for metric, index in measured]

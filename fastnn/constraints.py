@@ -27,7 +27,6 @@ __all__ = [
 ]
 
 EPSILON = 1e-7  # added to a norm before dividing by it
-_NON_NEGATIVE, _COLUMN_NORM, _ROW_NORM, _WHOLE_NORM = 1, 2, 3, 4  # the engine's numbers
 
 
 class Constraint(Description, Configured):
@@ -43,8 +42,8 @@ class Constraint(Description, Configured):
         """`w`, changed as the constraint asks."""
         raise NotImplementedError
 
-    def code(self, shape: tuple[int, ...]) -> int:
-        """The engine's number for the constraint on a parameter of this shape."""
+    def engine_name(self, shape: tuple[int, ...]) -> str:
+        """The engine's name for the constraint on a parameter of this shape: fnn_constraint in src_c."""
         raise NotImplementedError
 
     @property
@@ -71,9 +70,9 @@ class NonNeg(Constraint):
         """``max(w, 0)``."""
         return np.maximum(np.asarray(w), 0)
 
-    def code(self, shape: tuple[int, ...]) -> int:
-        """The engine's number."""
-        return _NON_NEGATIVE
+    def engine_name(self, shape: tuple[int, ...]) -> str:
+        """The same for every shape."""
+        return "non_negative"
 
 
 class _Norm(Constraint):
@@ -106,10 +105,10 @@ class _Norm(Constraint):
         desired = rate * np.clip(norms, low, high) + (1 - rate) * norms
         return np.asarray(array * (desired / (EPSILON + norms)))
 
-    def code(self, shape: tuple[int, ...]) -> int:
-        """The engine's number: which norms."""
+    def engine_name(self, shape: tuple[int, ...]) -> str:
+        """Which norms."""
         axes = self._axes(len(shape))
-        return _WHOLE_NORM if len(axes) == len(shape) else _COLUMN_NORM if axes == (0,) else _ROW_NORM
+        return "whole_norm" if len(axes) == len(shape) else "column_norm" if axes == (0,) else "row_norm"
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastnn import activations, config, plan, utils
+from fastnn import config, plan, utils
 from fastnn._engine import Engine, Lock
 from fastnn._public import Described, ListsWhatIsThere, counted
 from fastnn._registry import nearest_names
@@ -327,7 +327,7 @@ class Network(Described, Stackable, metaclass=ListsWhatIsThere):
             view = engine.parameters[spec.offset : spec.offset + size].reshape(spec.shape)
             view[...] = initializer(spec.shape, dtype)
             views[spec.layer, spec.name] = view
-        if any(op.outputs == 1 and op.activation == activations.softmax.code for op in lowered.ops):
+        if any(op.outputs == 1 and op.activation == "softmax" for op in lowered.ops):
             warn("softmax over one unit is always 1: use sigmoid, or two units")
         self._engine, self._compiled_code = engine, None
         self._home.built, self._home.views = True, views

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastnn import config
-from fastnn._op import OP_ACTIVATION, OP_ADD, OP_DENSE, OP_DISCRETIZE, OP_EMBEDDING, OP_JOIN, Op, Rule
+from fastnn._op import Op, Rule
 from fastnn.layers.base import NotYetError, check_preparation
 from fastnn.layers.input import InputLayer
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from fastnn.optimizers import Optimizer
 
 ALIGNMENT = 64  # bytes: every parameter starts on a cache line
-LINEAR = 0
 _LARGEST = 2**62  # elements of all parameters together, so that sizes in bytes fit 64 bits
 
 
@@ -76,7 +75,7 @@ def _link(ops: Sequence[Op]) -> list[Op]:
     linked = []
     for k, op in enumerate(ops):
         join = k + op.join if op.join else -1
-        source = k - op.source if op.code == OP_ADD else -1
+        source = k - op.source if op.name == "add" else -1
         linked.append(op._replace(input=max(k - 1 - op.input, -1), source=source, join=join))
     return linked
 
@@ -92,17 +91,17 @@ def _fuse(ops: Sequence[Op]) -> list[Op]:
     A result that is read by others as well stays as it is, and so does one with a penalty. The penalty of a result that
     is dropped becomes one of the result that it equals.
     """
-    readers = Counter(op.input for op in ops if op.code != OP_JOIN)
-    readers.update(ops[op.source].input for op in ops if op.code == OP_ADD)
+    readers = Counter(op.input for op in ops if op.name != "join")
+    readers.update(ops[op.source].input for op in ops if op.name == "add")
     fused: list[Op] = []
     index = {-1: -1}  # of the fused op that holds the result of each op
     place = {-1: -1}  # of the first fused op that is not before each op
     for k, op in enumerate(ops):
         place[k] = len(fused)
-        follows = op.code == OP_ACTIVATION and op.input >= 0 and not op.first
+        follows = op.name == "activation" and op.input >= 0 and not op.first
         before = fused[index[op.input]] if follows else op
-        alone = before.code == OP_DENSE and before.activation == LINEAR and before.activity is None
-        if follows and op.activation == LINEAR and op.join < 0:
+        alone = before.name == "dense" and before.activation == "linear" and before.activity is None
+        if follows and op.activation == "linear" and op.join < 0:
             index[k] = index[op.input]
             fused[index[k]] = before._replace(activity=_sum(before.activity, op.activity))
         elif follows and alone and readers[op.input] == 1:
@@ -179,9 +178,9 @@ def lower(layers: Sequence[Layer], inputs: int | Mapping[str, int], policy: str)
     if len(axes) > 1:
         raise NotYetError(f"the model's last layer must give rows of one axis, got {axes}: add a Flatten")
     if not ops:  # each layer leaves rows as they are, and so does the engine
-        ops.append(Op(OP_ACTIVATION, LINEAR, columns, features))
+        ops.append(Op("activation", "linear", columns, features))
     linked = _link(ops)
-    if any(op.code == OP_EMBEDDING and op.input >= 0 and linked[op.input].code != OP_DISCRETIZE for op in linked):
+    if any(op.name == "embedding" and op.input >= 0 and linked[op.input].name != "discretize" for op in linked):
         raise ValueError(
             "Embedding must be the first layer of the model, or follow a Discretization: it takes whole numbers"
         )

@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from fastnn._op import OP_DENSE as _OP_DENSE
 cimport numpy as cnp
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.stddef cimport size_t
@@ -76,7 +75,7 @@ cdef class Predictor:
         self._typenum, self._itemsize = self._dtype.num, self._dtype.itemsize
         self._inputs, self._outputs = plan.inputs, plan.outputs
         # An op that is no product takes the time of about ten multiply-adds for each output, as in useful_threads.
-        self._row_work = sum((op.inputs if op.code == _OP_DENSE else 10) * op.outputs for op in plan.ops)
+        self._row_work = sum((op.inputs if op.name == "dense" else 10) * op.outputs for op in plan.ops)
         self._reads, self._heads = RowReader() if reads is None else reads, heads
 
     @property

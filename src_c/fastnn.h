@@ -34,33 +34,33 @@ typedef struct {
 } fnn_outside;
 
 typedef enum {
-    FNN_OP_DENSE = 0,
-    FNN_OP_ACTIVATION = 1,
-    FNN_OP_DROPOUT = 2,             /* numbers: see dropout.inc; the input itself outside training */
-    FNN_OP_GAUSSIAN = 3,            /* the same */
-    FNN_OP_LAYER_NORMALIZATION = 4, /* numbers: epsilon, centered; kernel is gamma, bias is beta, or -1 */
-    FNN_OP_BATCH_NORMALIZATION = 5, /* numbers: epsilon, momentum; the same, and mean and variance */
-    FNN_OP_ADD = 6,                 /* adds what the op `source`, the first of a block, reads */
-    FNN_OP_COLUMNS = 7,             /* numbers: rule, epsilon, scale, offset; mean and variance */
-    FNN_OP_PRELU = 8,               /* kernel is alpha */
-    FNN_OP_EMBEDDING = 9,           /* numbers: entries; kernel is (entries, outputs / inputs) */
-    FNN_OP_JOIN = 10,               /* the outputs of the ops whose `join` it is, side by side; reads nothing itself */
-    FNN_OP_DISCRETIZE = 12,         /* vector: the boundaries of bins, which rise */
-    FNN_OP_ENCODE = 13, /* numbers: fnn_encoding, tokens, skips -1; inputs * tokens outputs if one-hot, else tokens */
-    FNN_OP_GLU = 14,    /* y = a f(b), x = (a, b); f is the activation, which is not applied to y */
-    FNN_OP_IMPUTE = 15, /* vector: what NaN becomes, by column; of 2 * inputs outputs the others say where it was */
+    FNN_OP_DENSE,
+    FNN_OP_ACTIVATION,
+    FNN_OP_DROPOUT,             /* numbers: see dropout.inc; the input itself outside training */
+    FNN_OP_GAUSSIAN,            /* the same */
+    FNN_OP_LAYER_NORMALIZATION, /* numbers: epsilon, centered; kernel is gamma, bias is beta, or -1 */
+    FNN_OP_BATCH_NORMALIZATION, /* numbers: epsilon, momentum; the same, and mean and variance */
+    FNN_OP_ADD,                 /* adds what the op `source`, the first of a block, reads */
+    FNN_OP_COLUMNS,             /* mode, numbers: epsilon, scale, offset; mean and variance */
+    FNN_OP_PRELU,               /* kernel is alpha */
+    FNN_OP_EMBEDDING,           /* numbers: entries; kernel is (entries, outputs / inputs) */
+    FNN_OP_JOIN,                /* the outputs of the ops whose `join` it is, side by side; reads nothing itself */
+    FNN_OP_DISCRETIZE,          /* vector: the boundaries of bins, which rise */
+    FNN_OP_ENCODE,              /* mode, numbers: tokens, skips -1; inputs * tokens outputs if one-hot, else tokens */
+    FNN_OP_GLU,                 /* y = a f(b), x = (a, b); f is the activation, which is not applied to y */
+    FNN_OP_IMPUTE, /* vector: what NaN becomes, by column; of 2 * inputs outputs the others say where it was */
 } fnn_op_code;
 
 /* How the learning rate depends on the step; step.c has the formulas. */
 typedef enum {
-    FNN_CONSTANT = 0,
-    FNN_EXPONENTIAL_DECAY = 1,
-    FNN_INVERSE_TIME_DECAY = 2,
-    FNN_PIECEWISE_CONSTANT_DECAY = 3,
-    FNN_POLYNOMIAL_DECAY = 4,
-    FNN_COSINE_DECAY = 5,
-    FNN_COSINE_DECAY_RESTARTS = 6,
-    FNN_ONE_CYCLE = 7,
+    FNN_CONSTANT,
+    FNN_EXPONENTIAL_DECAY,
+    FNN_INVERSE_TIME_DECAY,
+    FNN_PIECEWISE_CONSTANT_DECAY,
+    FNN_POLYNOMIAL_DECAY,
+    FNN_COSINE_DECAY,
+    FNN_COSINE_DECAY_RESTARTS,
+    FNN_ONE_CYCLE,
 } fnn_schedule_code;
 
 typedef struct {
@@ -115,6 +115,7 @@ const char *fnn_compiler(void); /* the compiler that built this, with its versio
  * joins write straight into its rows, and take their gradients from there. */
 typedef struct {
     int32_t code, activation; /* fnn_op_code; fnn_activation, applied to the op's result */
+    int32_t mode;             /* fnn_column_rule of FNN_OP_COLUMNS, fnn_encoding of FNN_OP_ENCODE; else 0 */
     size_t inputs, outputs;
     ptrdiff_t kernel;         /* (inputs, outputs), row-major */
     ptrdiff_t bias;           /* (outputs) */

@@ -13,7 +13,7 @@ X = np.random.default_rng(0).normal(size=(40, 6))
 def test_names_classes_instances_and_configs(member):
     instance = member() if isinstance(member, type) else member
     for identifier in (member, instance, instance.name, instance.name.upper(), activations.serialize(instance)):
-        assert activations.get(identifier).code == instance.code
+        assert activations.get(identifier).engine_name == instance.engine_name
         assert layers.Dense(3, identifier).get_config()["activation"] == instance.name
     assert activations.serialize(instance) == instance.name  # as Keras writes it
     y = getattr(activations, instance.name)(X.astype(np.float32))
@@ -34,8 +34,8 @@ def test_names_classes_instances_and_configs(member):
 def test_constants_go_there_and_back(activation, tmp_path):
     config = activations.serialize(activation)
     copy = activations.deserialize(config)
-    assert (copy.code, copy.numbers, copy.get_config()) == (
-        activation.code,
+    assert (copy.engine_name, copy.numbers, copy.get_config()) == (
+        activation.engine_name,
         activation.numbers,
         activation.get_config(),
     )

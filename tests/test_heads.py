@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import fastnn
-from fastnn import _head, layers, losses, metrics, optimizers
+from fastnn import layers, losses, metrics, optimizers
 
 ROWS, FEATURES = 50, 5
 GENERATOR = np.random.default_rng(7)
@@ -54,7 +54,7 @@ def test_two_heads_are_the_weighted_sum_of_both():
         np.testing.assert_allclose(error, [np.abs(z[:, 3:] - TARGETS).mean(axis=1).sum(), ROWS], rtol=1e-12)
 
 
-@pytest.mark.parametrize("reduction", [_head.SUM_OVER_BATCH_SIZE, _head.SUM, _head.MEAN_WITH_SAMPLE_WEIGHT])
+@pytest.mark.parametrize("reduction", ["sum_over_batch_size", "sum", "mean_with_sample_weight"])
 @pytest.mark.parametrize("shape", ["rows", "heads"])
 def test_the_gradient_of_weighted_heads_is_that_of_their_loss(reduction, shape):
     engine = engine_of(*two_heads(reduction=reduction))
@@ -75,7 +75,7 @@ def test_the_gradient_of_weighted_heads_is_that_of_their_loss(reduction, shape):
 
 @pytest.mark.parametrize(
     ("reduction", "divisor"),
-    [(_head.SUM_OVER_BATCH_SIZE, ROWS), (_head.SUM, 1), (_head.MEAN_WITH_SAMPLE_WEIGHT, WEIGHTS[:, 0].sum())],
+    [("sum_over_batch_size", ROWS), ("sum", 1), ("mean_with_sample_weight", WEIGHTS[:, 0].sum())],
 )
 def test_weights_and_reduction(reduction, divisor):
     head = losses.MeanSquaredError().head(2, [metrics.get("mae").measure(weighted) for weighted in (False, True)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fastnn import activations
-from fastnn._op import OP_ACTIVATION, OP_GLU, Op
+from fastnn._op import Op
 from fastnn.activations import ActivationFunction
 from fastnn.layers.base import Layer
 
@@ -56,8 +56,8 @@ class Activation(Layer):
         """One activation op."""
         return [
             Op(
-                OP_ACTIVATION,
-                self.activation.code,
+                "activation",
+                self.activation.engine_name,
                 self._features,
                 self._features,
                 numbers=self.activation.numbers,
@@ -281,7 +281,7 @@ class GLU(Layer):
     def lower(self, offsets: dict[str, int]) -> list[Op]:
         """One op."""
         f = self.activation
-        return [Op(OP_GLU, f.code, 2 * self._outputs, self._outputs, numbers=f.numbers)]
+        return [Op("glu", f.engine_name, 2 * self._outputs, self._outputs, numbers=f.numbers)]
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

@@ -468,7 +468,7 @@ class Layer(Description):
             l1=penalty.l1 if penalty else 0.0,
             l2=penalty.l2 if penalty else 0.0,
             cosines=penalty.cosines(shape, f"{parameter} of layer {self.name!r}") if penalty else (0.0, False),
-            constraint=constraint.code(shape) if constraint else 0,
+            constraint=constraint.engine_name(shape) if constraint else "unconstrained",
             norm=constraint.norm if constraint else (0.0, 0.0, 0.0),
         )
 

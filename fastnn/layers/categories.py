@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastnn._op import ENCODINGS, OP_DISCRETIZE, OP_ENCODE, Op
+from fastnn._op import Op
 from fastnn._registry import nearest_names
 from fastnn._settings import listed
 from fastnn.data.frames import real_array, row_pieces
 from fastnn.layers.base import Layer, NotYetError, check_width
 
+ENCODINGS = ("one_hot", "multi_hot", "count")  # the engine's names: fnn_encoding in src_c
 LARGEST = 2**24  # float32 holds every whole number up to it
 PIECE = 2**20  # numbers that adapt sorts in memory
 RANKS = 4096  # numbers that it finds among more without that
@@ -36,8 +37,8 @@ def encoded_width(output_mode: str, features: int, tokens: int) -> int:
 
 def encode_op(output_mode: str, features: int, tokens: int, *, skips: bool = False) -> Op:
     """The op that writes categories as columns; `skips`: the category -1 has none."""
-    numbers = (float(ENCODINGS[output_mode]), float(tokens), float(skips))
-    return Op(OP_ENCODE, 0, features, encoded_width(output_mode, features, tokens), numbers=numbers)
+    width = encoded_width(output_mode, features, tokens)
+    return Op("encode", "linear", features, width, mode=output_mode, numbers=(float(tokens), float(skips)))
 
 
 class CategoryEncoding(Layer):
@@ -211,7 +212,7 @@ class Discretization(Layer):
     def lower(self, offsets: dict[str, int]) -> list[Op]:
         """One op, and one more where bins become columns."""
         bounds = self._bounds()
-        ops = [Op(OP_DISCRETIZE, 0, self._features, self._features, vector=bounds)]
+        ops = [Op("discretize", "linear", self._features, self._features, vector=bounds)]
         if self.output_mode != "int":
             ops.append(encode_op(self.output_mode, self._features, len(bounds) + 1))
         return ops

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
-from fastnn._op import OP_ACTIVATION, OP_JOIN, Op, Rule
+from fastnn._op import Op, Rule
 from fastnn.initializers import Initializer
 from fastnn.layers.base import Layer, Names, check_preparation, first_to_compute, last_of
 from fastnn.layers.input import InputLayer
@@ -321,12 +321,12 @@ class Parallel(Container):
         ends: list[int] = []
         for stack, inner, start in zip(self._layers, self.lower_inner(offsets), starts, strict=True):
             width = stack._widths[1]
-            for k, op in enumerate(inner or [Op(OP_ACTIVATION, 0, width, width)]):
-                reads_input = op.input == k and op.code != OP_JOIN
+            for k, op in enumerate(inner or [Op("activation", "linear", width, width)]):
+                reads_input = op.input == k and op.name != "join"
                 ops.append(op._replace(input=len(ops), first=op.first + start) if reads_input else op)
             ends.append(len(ops) - 1)
         column = 0
         for stack, end in zip(self._layers, ends, strict=True):
             ops[end] = ops[end]._replace(join=len(ops) - end, column=column)
             column += stack._widths[1]
-        return [*ops, Op(OP_JOIN, 0, column, column)]
+        return [*ops, Op("join", "linear", column, column)]

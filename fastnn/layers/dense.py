@@ -7,7 +7,7 @@ from typing import Any
 import numpy.typing as npt
 
 from fastnn import activations, initializers
-from fastnn._op import OP_DENSE, Op
+from fastnn._op import Op
 from fastnn._settings import flag
 from fastnn.constraints import Constraint
 from fastnn.initializers import Initializer
@@ -110,8 +110,8 @@ class Dense(Layer):
         """One dense op with its activation."""
         return [
             Op(
-                OP_DENSE,
-                self.activation.code,
+                "dense",
+                self.activation.engine_name,
                 self._inputs,
                 self.units,
                 offsets["kernel"],

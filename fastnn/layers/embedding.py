@@ -7,7 +7,7 @@ from typing import Any
 import numpy.typing as npt
 
 from fastnn import initializers
-from fastnn._op import OP_EMBEDDING, Op
+from fastnn._op import Op
 from fastnn.constraints import Constraint
 from fastnn.initializers import Initializer
 from fastnn.layers.base import Layer, check_width
@@ -82,7 +82,7 @@ class Embedding(Layer):
         """One op."""
         width = self._features * self.output_dim
         return [
-            Op(OP_EMBEDDING, 0, self._features, width, offsets["embeddings"], numbers=(float(self.input_dim),)),
+            Op("embedding", "linear", self._features, width, offsets["embeddings"], numbers=(float(self.input_dim),)),
         ]
 
     def check_rows(self, rows: npt.NDArray[Any], name: str, first: int = 0) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastnn._op import OP_IMPUTE, Op
+from fastnn._op import Op
 from fastnn._registry import nearest_names
 from fastnn._settings import flag, listed
 from fastnn.data.frames import real_array, row_pieces
@@ -149,7 +149,7 @@ class Impute(Layer):
         """One op."""
         features = self._features
         fill = self._fill_for(features)
-        return [Op(OP_IMPUTE, 0, features, 2 * features if self.add_indicator else features, vector=fill)]
+        return [Op("impute", "linear", features, 2 * features if self.add_indicator else features, vector=fill)]
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments; `fill_value` is the one in use."""

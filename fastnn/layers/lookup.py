@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastnn._op import ENCODINGS, Op
+from fastnn._op import Op
 from fastnn._settings import count, flag, listed
 from fastnn.data.frames import as_array, column_names, columns, is_frame, is_null, row_pieces
 from fastnn.layers.base import Layer, NotYetError, check_width
-from fastnn.layers.categories import LARGEST, check_output_mode, encode_op, encoded_width
+from fastnn.layers.categories import ENCODINGS, LARGEST, check_output_mode, encode_op, encoded_width
 
 Indices = npt.NDArray[np.int64]
 MASKED = -1  # among indices for columns: no column is set

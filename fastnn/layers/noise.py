@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fastnn._op import OP_ACTIVATION, OP_DROPOUT, OP_GAUSSIAN, Op
+from fastnn._op import Op
 from fastnn._settings import number
 from fastnn.activations import SELU_ALPHA, SELU_SCALE
 from fastnn.layers.base import Layer
@@ -42,13 +42,13 @@ class Noise(Layer):
         self._features = inputs
         return inputs
 
-    def _op(self, code: int, *numbers: float, noisy: float) -> list[Op]:
+    def _op(self, name: str, *numbers: float, noisy: float) -> list[Op]:
         """One op; without noise none, but where a penalty needs one to stand at."""
         if not noisy:
             kept = self.activity_regularizer is not None
-            return [Op(OP_ACTIVATION, 0, self._features, self._features)] if kept else []
+            return [Op("activation", "linear", self._features, self._features)] if kept else []
         seed = -1 if self.seed is None else self.seed
-        return [Op(code, 0, self._features, self._features, numbers=numbers, seed=seed)]
+        return [Op(name, "linear", self._features, self._features, numbers=numbers, seed=seed)]
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -99,7 +99,7 @@ class Dropout(_Rate):
 
     def lower(self, offsets: dict[str, int]) -> list[Op]:
         """One op, or none at rate 0."""
-        return self._op(OP_DROPOUT, self.rate, 1 / (1 - self.rate), 0.0, 0.0, noisy=self.rate)
+        return self._op("dropout", self.rate, 1 / (1 - self.rate), 0.0, 0.0, noisy=self.rate)
 
 
 class AlphaDropout(_Rate):
@@ -130,7 +130,7 @@ class AlphaDropout(_Rate):
         low = -SELU_ALPHA * SELU_SCALE
         a = ((1 - self.rate) * (1 + self.rate * low * low)) ** -0.5
         b = -a * low * self.rate
-        return self._op(OP_DROPOUT, self.rate, a, b, a * low + b, noisy=self.rate)
+        return self._op("dropout", self.rate, a, b, a * low + b, noisy=self.rate)
 
 
 class GaussianDropout(_Rate):
@@ -156,7 +156,7 @@ class GaussianDropout(_Rate):
 
     def lower(self, offsets: dict[str, int]) -> list[Op]:
         """One op, or none at rate 0."""
-        return self._op(OP_GAUSSIAN, 0.0, math.sqrt(self.rate / (1 - self.rate)), noisy=self.rate)
+        return self._op("gaussian", 0.0, math.sqrt(self.rate / (1 - self.rate)), noisy=self.rate)
 
 
 class GaussianNoise(Noise):
@@ -194,7 +194,7 @@ class GaussianNoise(Noise):
 
     def lower(self, offsets: dict[str, int]) -> list[Op]:
         """One op, or none without noise."""
-        return self._op(OP_GAUSSIAN, self.stddev, 0.0, noisy=self.stddev)
+        return self._op("gaussian", self.stddev, 0.0, noisy=self.stddev)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

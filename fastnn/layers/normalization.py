@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastnn import initializers
-from fastnn._op import OP_BATCH_NORMALIZATION, OP_LAYER_NORMALIZATION, Op
+from fastnn._op import Op
 from fastnn._settings import flag, number
 from fastnn.constraints import Constraint
 from fastnn.initializers import Initializer
@@ -46,9 +46,9 @@ class _Scaled(Layer):
         beta = [("beta", shape, self.beta_initializer)] if self.center else []
         return [*gamma, *beta]
 
-    def _op(self, code: int, offsets: dict[str, int], second: float) -> Op:
+    def _op(self, name: str, offsets: dict[str, int], second: float) -> Op:
         features, gamma, beta = self._features, offsets.get("gamma", -1), offsets.get("beta", -1)
-        return Op(code, 0, features, features, gamma, beta, (self.epsilon, second))
+        return Op(name, "linear", features, features, gamma, beta, (self.epsilon, second))
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -126,7 +126,7 @@ class LayerNormalization(_Scaled):
 
     def lower(self, offsets: dict[str, int]) -> list[Op]:
         """One op."""
-        return [self._op(OP_LAYER_NORMALIZATION, offsets, 1.0)]
+        return [self._op("layer_normalization", offsets, 1.0)]
 
 
 class RMSNormalization(_Scaled):
@@ -171,7 +171,7 @@ class RMSNormalization(_Scaled):
 
     def lower(self, offsets: dict[str, int]) -> list[Op]:
         """One op."""
-        return [self._op(OP_LAYER_NORMALIZATION, offsets, 0.0)]
+        return [self._op("layer_normalization", offsets, 0.0)]
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -267,7 +267,7 @@ class BatchNormalization(_Scaled):
 
     def lower(self, offsets: dict[str, int]) -> list[Op]:
         """One op."""
-        op = self._op(OP_BATCH_NORMALIZATION, offsets, self.momentum)
+        op = self._op("batch_normalization", offsets, self.momentum)
         return [op._replace(mean=offsets["moving_mean"], variance=offsets["moving_variance"])]
 
     def get_config(self) -> dict[str, Any]:

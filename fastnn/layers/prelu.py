@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastnn import initializers
-from fastnn._op import OP_PRELU, Op
+from fastnn._op import Op
 from fastnn.constraints import Constraint
 from fastnn.initializers import Initializer
 from fastnn.layers.base import Layer
@@ -65,7 +65,7 @@ class PReLU(Layer):
 
     def lower(self, offsets: dict[str, int]) -> list[Op]:
         """One op."""
-        return [Op(OP_PRELU, 0, self._features, self._features, offsets["alpha"])]
+        return [Op("prelu", "linear", self._features, self._features, offsets["alpha"])]
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

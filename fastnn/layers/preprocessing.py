@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastnn._op import OP_COLUMNS, RULE_DIVIDE, RULE_MULTIPLY, RULE_SCALE, Op
+from fastnn._op import Op
 from fastnn._settings import flag, number
 from fastnn.data.frames import real_array, row_pieces
 from fastnn.initializers import Initializer
@@ -198,8 +198,9 @@ class Normalization(Layer):
 
     def lower(self, offsets: dict[str, int]) -> list[Op]:
         """One op."""
-        numbers = (float(RULE_MULTIPLY if self.invert else RULE_DIVIDE), SMALLEST_DEVIATION, 1.0, 0.0)
-        op = Op(OP_COLUMNS, 0, self._features, self._features, numbers=numbers, variance=offsets["variance"])
+        mode = "multiply" if self.invert else "divide"
+        numbers, variance = (SMALLEST_DEVIATION, 1.0, 0.0), offsets["variance"]
+        op = Op("columns", "linear", self._features, self._features, mode=mode, numbers=numbers, variance=variance)
         # Inverted, the mean is added at the end, as a bias is.
         return [op._replace(bias=offsets["mean"]) if self.invert else op._replace(mean=offsets["mean"])]
 
@@ -244,8 +245,8 @@ class Rescaling(Layer):
 
     def lower(self, offsets: dict[str, int]) -> list[Op]:
         """One op."""
-        numbers = (float(RULE_SCALE), 0.0, self.scale, self.offset)
-        return [Op(OP_COLUMNS, 0, self._features, self._features, numbers=numbers)]
+        numbers = (0.0, self.scale, self.offset)
+        return [Op("columns", "linear", self._features, self._features, mode="scale", numbers=numbers)]
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

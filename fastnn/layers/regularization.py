@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastnn._op import OP_ACTIVATION, Op
+from fastnn._op import Op
 from fastnn.layers.base import Layer
 from fastnn.regularizers import L1L2
 
@@ -65,7 +65,7 @@ class ActivityRegularization(Layer):
 
     def lower(self, offsets: dict[str, int]) -> list[Op]:
         """An activation that does nothing, for the penalty to stand at."""
-        return [Op(OP_ACTIVATION, 0, self._features, self._features)]
+        return [Op("activation", "linear", self._features, self._features)]
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

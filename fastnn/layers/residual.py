@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from fastnn._op import OP_ADD, OP_EMBEDDING, Op
+from fastnn._op import Op
 from fastnn.layers.base import Layer
 from fastnn.layers.container import Stack
 
@@ -62,7 +62,7 @@ class Residual(Stack):
     def lower(self, offsets: dict[str, int]) -> list[Op]:
         """The ops of the block's layers, then the addition."""
         ops = super().lower(offsets)
-        if any(op.code == OP_EMBEDDING for op in ops):
+        if any(op.name == "embedding" for op in ops):
             raise ValueError(f"layer {self.name!r} holds an Embedding, which must be the first layer of a model")
         width = self._widths[0]
-        return [*ops, Op(OP_ADD, 0, width, width, source=len(ops))]
+        return [*ops, Op("add", "linear", width, width, source=len(ops))]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastnn._head import DENSE, LABELS, MEAN_WITH_SAMPLE_WEIGHT, SUM, SUM_OVER_BATCH_SIZE, Head, Measure
+from fastnn._head import DENSE, LABELS, Head, Measure
 from fastnn._public import Configured
 from fastnn._registry import nearest_names
 from fastnn._settings import Description
@@ -19,11 +19,11 @@ from fastnn.data.frames import TEXT_IN_Y, real_array
 Rows = npt.NDArray[np.float64]
 
 EPSILON = 1e-7  # Keras's: probabilities are clipped to [EPSILON, 1 - EPSILON]
-_REDUCTIONS = {
-    "sum_over_batch_size": SUM_OVER_BATCH_SIZE,
-    "mean": SUM_OVER_BATCH_SIZE,
-    "sum": SUM,
-    "mean_with_sample_weight": MEAN_WITH_SAMPLE_WEIGHT,
+_REDUCTIONS = {  # the engine's names for them
+    "sum_over_batch_size": "sum_over_batch_size",
+    "mean": "sum_over_batch_size",
+    "sum": "sum",
+    "mean_with_sample_weight": "mean_with_sample_weight",
 }
 
 
@@ -50,8 +50,8 @@ class Loss(Description, Configured):
         Keras's name.
     targets : int
         ``DENSE``: y has the shape of the output. ``LABELS``: y holds one integer class a row.
-    code : int
-        The engine's number for the rule.
+    engine_name : str
+        The engine's name for the rule: fnn_loss in src_c.
 
     Examples
     --------
@@ -65,7 +65,7 @@ class Loss(Description, Configured):
     name: str
     targets: int = DENSE
     other_targets = ""  # the end of a message on targets of another shape: what to do
-    code: int
+    engine_name: str
 
     def __init__(self, reduction: str = "sum_over_batch_size", name: str | None = None) -> None:
         if not isinstance(reduction, str) or reduction not in _REDUCTIONS:
@@ -99,7 +99,7 @@ class Loss(Description, Configured):
         values = self._rows(t, y)
         counts = np.ones(len(y)) if self.target_columns(y.shape[1]) else self._counts(t)
         weights = counts if given is None else counts * given
-        divisor = {SUM: 1.0, SUM_OVER_BATCH_SIZE: counts.sum(), MEAN_WITH_SAMPLE_WEIGHT: weights.sum()}
+        divisor = {"sum": 1.0, "sum_over_batch_size": counts.sum(), "mean_with_sample_weight": weights.sum()}
         total, by = float((values * weights).sum()), float(divisor[_REDUCTIONS[self.reduction]])
         return total / by if by else 0.0
 
@@ -133,7 +133,7 @@ class Loss(Description, Configured):
         """What the engine minimises over that many columns of the output."""
         numbers, vector = self._constants()
         return Head(
-            self.code,
+            self.engine_name,
             outputs,
             self.target_columns(outputs),
             reduction=_REDUCTIONS[self.reduction],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,14 +14,12 @@ from fastnn.losses._base import EPSILON, Loss, Rows
 
 
 class _Crossentropy(Loss):
-    codes: ClassVar[tuple[int, int]]
-
     def __init__(
         self, from_logits: bool = False, reduction: str = "sum_over_batch_size", name: str | None = None
     ) -> None:
         super().__init__(reduction, name)
         self.from_logits = flag("from_logits", from_logits)
-        self.code = self.codes[self.from_logits]
+        self.engine_name = type(self).name + "_logits" * self.from_logits
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -87,7 +85,7 @@ class BinaryCrossentropy(_SmoothedCrossentropy):
     0.4987
     """
 
-    name, codes = "binary_crossentropy", (2, 5)
+    name = "binary_crossentropy"
 
     def _rows(self, t: npt.NDArray[Any], y: Rows) -> Rows:
         t = self._smooth(t, 2)
@@ -118,7 +116,7 @@ class CategoricalCrossentropy(_SmoothedCrossentropy):
 
     compares_outputs = True
 
-    name, codes = "categorical_crossentropy", (3, 6)
+    name = "categorical_crossentropy"
 
     def _rows(self, t: npt.NDArray[Any], y: Rows) -> Rows:
         t = self._smooth(t, y.shape[1])
@@ -150,7 +148,7 @@ class SparseCategoricalCrossentropy(_Crossentropy):
 
     compares_outputs = True
 
-    name, codes, targets = "sparse_categorical_crossentropy", (4, 7), LABELS
+    name, targets = "sparse_categorical_crossentropy", LABELS
 
     def __init__(
         self,
@@ -216,7 +214,7 @@ class BinaryFocalCrossentropy(_SmoothedCrossentropy):
     0.2338
     """
 
-    name, codes = "binary_focal_crossentropy", (19, 20)
+    name = "binary_focal_crossentropy"
 
     def __init__(
         self,
@@ -275,7 +273,7 @@ class CategoricalFocalCrossentropy(_SmoothedCrossentropy):
 
     compares_outputs = True
 
-    name, codes = "categorical_focal_crossentropy", (21, 22)
+    name = "categorical_focal_crossentropy"
 
     def __init__(
         self,

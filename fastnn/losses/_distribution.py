@@ -40,7 +40,7 @@ class Quantile(Loss):
     >>> model.compile("adam", fastnn.losses.Quantile([0.05, 0.5, 0.95]))
     """
 
-    name, code = "quantile", 23
+    name = engine_name = "quantile"
 
     def __init__(
         self,
@@ -106,7 +106,7 @@ class GaussianNLL(Loss):
     >>> model.compile("adam", fastnn.losses.GaussianNLL())
     """
 
-    name, code = "gaussian_nll", 24
+    name, engine_name = "gaussian_nll", "gaussian_likelihood"
 
     def __init__(
         self,

@@ -27,7 +27,7 @@ class MeanSquaredError(Loss):
     0.125
     """
 
-    name, code = "mean_squared_error", 0
+    name = engine_name = "mean_squared_error"
 
     def _rows(self, t: npt.NDArray[Any], y: Rows) -> Rows:
         return np.square(y - t).mean(axis=1)
@@ -48,7 +48,7 @@ class HalfMeanSquaredError(Loss):
     0.0625
     """
 
-    name, code = "half_mean_squared_error", 1
+    name = engine_name = "half_mean_squared_error"
 
     def _rows(self, t: npt.NDArray[Any], y: Rows) -> Rows:
         return np.square(y - t).sum(axis=1) / 2
@@ -69,7 +69,7 @@ class MeanAbsoluteError(Loss):
     0.25
     """
 
-    name, code = "mean_absolute_error", 8
+    name = engine_name = "mean_absolute_error"
 
     def _rows(self, t: npt.NDArray[Any], y: Rows) -> Rows:
         return np.abs(y - t).mean(axis=1)
@@ -90,7 +90,7 @@ class MeanAbsolutePercentageError(Loss):
     25.0
     """
 
-    name, code = "mean_absolute_percentage_error", 9
+    name = engine_name = "mean_absolute_percentage_error"
 
     def _rows(self, t: npt.NDArray[Any], y: Rows) -> Rows:
         return 100 * (np.abs(y - t) / np.maximum(np.abs(t), EPSILON)).mean(axis=1)
@@ -111,7 +111,7 @@ class MeanSquaredLogarithmicError(Loss):
     0.0249
     """
 
-    name, code = "mean_squared_logarithmic_error", 10
+    name = engine_name = "mean_squared_logarithmic_error"
 
     def _rows(self, t: npt.NDArray[Any], y: Rows) -> Rows:
         return np.square(np.log1p(np.maximum(y, EPSILON)) - np.log1p(np.maximum(t, EPSILON))).mean(axis=1)
@@ -138,7 +138,7 @@ class Huber(Loss):
     0.04
     """
 
-    name, code = "huber_loss", 11
+    name, engine_name = "huber_loss", "huber"
 
     def __init__(self, delta: float = 1.0, reduction: str = "sum_over_batch_size", name: str | None = None) -> None:
         super().__init__(reduction, name)
@@ -173,7 +173,7 @@ class LogCosh(Loss):
     0.0601
     """
 
-    name, code = "log_cosh", 12
+    name = engine_name = "log_cosh"
 
     def _rows(self, t: npt.NDArray[Any], y: Rows) -> Rows:
         e = np.abs(y - t)
@@ -195,7 +195,7 @@ class Poisson(Loss):
     0.8541
     """
 
-    name, code = "poisson", 13
+    name = engine_name = "poisson"
 
     def _rows(self, t: npt.NDArray[Any], y: Rows) -> Rows:
         return (y - t * np.log(y + EPSILON)).mean(axis=1)
@@ -216,7 +216,7 @@ class KLDivergence(Loss):
     0.5108
     """
 
-    name, code = "kl_divergence", 14
+    name = engine_name = "kl_divergence"
 
     def _rows(self, t: npt.NDArray[Any], y: Rows) -> Rows:
         p, q = np.clip(t, EPSILON, 1), np.clip(y, EPSILON, 1)
@@ -238,7 +238,7 @@ class Hinge(Loss):
     0.7
     """
 
-    name, code = "hinge", 15
+    name = engine_name = "hinge"
 
     def _rows(self, t: npt.NDArray[Any], y: Rows) -> Rows:
         return np.maximum(1 - np.where(t == 0, -1, t) * y, 0).mean(axis=1)
@@ -264,7 +264,7 @@ class SquaredHinge(Hinge):
     0.63
     """
 
-    name, code = "squared_hinge", 16
+    name = engine_name = "squared_hinge"
 
     def _rows(self, t: npt.NDArray[Any], y: Rows) -> Rows:
         return np.square(np.maximum(1 - np.where(t == 0, -1, t) * y, 0)).mean(axis=1)
@@ -285,7 +285,7 @@ class CategoricalHinge(Loss):
     0.8
     """
 
-    name, code = "categorical_hinge", 17
+    name = engine_name = "categorical_hinge"
 
     def _rows(self, t: npt.NDArray[Any], y: Rows) -> Rows:
         return np.maximum(1 + ((1 - t) * y).max(axis=1) - (t * y).sum(axis=1), 0)
@@ -308,7 +308,7 @@ class CosineSimilarity(Loss):
 
     compares_outputs = True
 
-    name, code = "cosine_similarity", 18
+    name = engine_name = "cosine_similarity"
 
     def _rows(self, t: npt.NDArray[Any], y: Rows) -> Rows:
         units = [

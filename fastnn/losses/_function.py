@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastnn._head import DENSE, LABELS, MEAN_WITH_SAMPLE_WEIGHT, SUM
+from fastnn._head import DENSE, LABELS
 from fastnn._settings import count
-from fastnn.losses._base import _REDUCTIONS, Loss
+from fastnn.losses._base import Loss
 
 Array = npt.NDArray[Any]
 
@@ -76,7 +76,7 @@ class CustomLoss(Loss):
     1.0
     """
 
-    code = 25
+    engine_name = "function_loss"
 
     other_targets = "; other targets need target_columns=..., of FunctionLoss or CustomLoss, 0 for integer labels"
 
@@ -149,7 +149,7 @@ class CustomLoss(Loss):
         if values.ndim == 0:
             return float(values)
         weights = np.ones(len(y)) if weights is None else weights
-        divisor = {SUM: 1.0, MEAN_WITH_SAMPLE_WEIGHT: float(weights.sum())}.get(_REDUCTIONS[self.reduction], len(y))
+        divisor = {"sum": 1.0, "mean_with_sample_weight": float(weights.sum())}.get(self.reduction, len(y))
         return float((values * weights).sum()) / divisor if divisor else 0.0
 
     def target_columns(self, outputs: int) -> int:

@@ -37,8 +37,8 @@ class Metric(Description, Configured):
         Keras's name, unless another was given.
     targets : int
         ``losses.DENSE`` or ``losses.LABELS``, as for losses, or ``EITHER``.
-    code : int
-        The engine's number for the rule.
+    engine_name : str
+        The engine's name for the rule: fnn_metric in src_c.
     direction : {"down", "up"}
         Whether less or more of it is better; None where that is not known.
 
@@ -52,7 +52,7 @@ class Metric(Description, Configured):
 
     _area = "Metric"
     name: str
-    code: ClassVar[int]
+    engine_name: ClassVar[str]
     targets: ClassVar[int] = DENSE
     direction: ClassVar[str | None] = "down"
     compares_outputs = False  # with each other: over one output it is the same for all rows
@@ -161,7 +161,7 @@ class Metric(Description, Configured):
             Whether rows count with their weights.
         """
         numbers, vector = self._constants()
-        return Measure(self.code, weighted, numbers, vector)
+        return Measure(self.engine_name, weighted, numbers, vector)
 
     def check_outputs(self, outputs: int) -> None:
         """Raise ValueError where the metric does not fit that many outputs."""

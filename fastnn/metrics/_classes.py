@@ -42,7 +42,7 @@ class FBetaScore(Metric):
     0.2778
     """
 
-    name, code, targets = "fbeta_score", 5, EITHER
+    name, engine_name, targets = "fbeta_score", "class_counts", EITHER
     direction = "up"
 
     def __init__(
@@ -139,7 +139,7 @@ class IoU(Metric):
     0.75
     """
 
-    name, code, targets = "io_u", 7, EITHER
+    name, engine_name, targets = "io_u", "class_matrix", EITHER
     direction = "up"
 
     def __init__(

@@ -39,7 +39,7 @@ class CustomMetric(Metric):
     0.5
     """
 
-    code = 8
+    engine_name = "function_metric"
     targets = EITHER
     direction: ClassVar[str | None] = None
 

@@ -48,7 +48,7 @@ class BinaryAccuracy(MeanMetric):
     0.6667
     """
 
-    name, code = "binary_accuracy", 0
+    name = engine_name = "binary_accuracy"
     direction = "up"
 
     def __init__(self, name: str | None = None, threshold: float = 0.5) -> None:
@@ -84,7 +84,7 @@ class CategoricalAccuracy(MeanMetric):
 
     compares_outputs = True
 
-    name, code = "categorical_accuracy", 1
+    name = engine_name = "categorical_accuracy"
     direction = "up"
 
     def _rows(self, t: Array, y: State) -> Array:
@@ -109,7 +109,7 @@ class SparseCategoricalAccuracy(MeanMetric):
 
     compares_outputs = True
 
-    name, code, targets = "sparse_categorical_accuracy", 1, LABELS
+    name, engine_name, targets = "sparse_categorical_accuracy", "categorical_accuracy", LABELS
     direction = "up"
 
     def _rows(self, t: Array, y: State) -> Array:
@@ -135,7 +135,7 @@ class TopKCategoricalAccuracy(MeanMetric):
 
     compares_outputs = True
 
-    name, code = "top_k_categorical_accuracy", 2
+    name, engine_name = "top_k_categorical_accuracy", "top_k_accuracy"
     direction = "up"
 
     def __init__(self, k: int = 5, name: str | None = None) -> None:
@@ -179,7 +179,7 @@ class SparseTopKCategoricalAccuracy(TopKCategoricalAccuracy):
 class LossMetric(MeanMetric):
     """The mean over rows of a loss, without the loss's reduction."""
 
-    code = 3
+    engine_name = "mean_loss"
     loss_class: ClassVar[type[losses.Loss]]
 
     def __init__(self, name: str | None = None, **arguments: Any) -> None:
@@ -199,7 +199,7 @@ class LossMetric(MeanMetric):
     def measure(self, weighted: bool = False) -> Measure:
         """What the engine computes."""
         numbers, vector = self.loss._constants()
-        return Measure(self.code, weighted, numbers, vector, self.loss.code)
+        return Measure(self.engine_name, weighted, numbers, vector, self.loss.engine_name)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -541,7 +541,7 @@ class R2Score(Metric):
     0.875
     """
 
-    name, code = "r2_score", 6
+    name, engine_name = "r2_score", "squares"
     direction = "up"
 
     def __init__(

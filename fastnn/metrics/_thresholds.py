@@ -33,7 +33,7 @@ class ThresholdMetric(Metric):
     a number is assigned by one multiplication, as Keras does.
     """
 
-    code, targets = 4, EITHER
+    engine_name, targets = "threshold_counts", EITHER
     multi_label = False
     from_logits = False
     top_k: int | None = None

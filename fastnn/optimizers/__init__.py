@@ -52,7 +52,7 @@ def get(identifier: Any) -> Optimizer:
     0.001
     """
     optimizer = _registry.get(identifier)
-    if type(optimizer).code is Optimizer.code:
+    if type(optimizer).engine_name is Optimizer.engine_name:
         raise TypeError(
             f"optimizer must have one of the rules that the engine knows; {type(optimizer).__name__} has none: derive "
             f"from one of fastnn.optimizers, or change the weights by a loop of your own"

@@ -79,9 +79,9 @@ class Adam(_Moments):
         self.amsgrad = amsgrad
 
     @property
-    def code(self) -> int:
-        """The engine's number for the rule."""
-        return 4 if self.amsgrad else 3
+    def engine_name(self) -> str:
+        """The engine's name for the rule."""
+        return "adam_amsgrad" if self.amsgrad else "adam"
 
     def rule_slots(self) -> tuple[Slot, ...]:
         """First and second moment, and the largest second one with `amsgrad`."""
@@ -141,9 +141,9 @@ class Nadam(_Moments):
     """
 
     @property
-    def code(self) -> int:
-        """The engine's number for the rule."""
-        return 5
+    def engine_name(self) -> str:
+        """The engine's name for the rule."""
+        return "nadam"
 
 
 class Adamax(_Moments):
@@ -167,6 +167,6 @@ class Adamax(_Moments):
     _SECOND = "norm"
 
     @property
-    def code(self) -> int:
-        """The engine's number for the rule."""
-        return 6
+    def engine_name(self) -> str:
+        """The engine's name for the rule."""
+        return "adamax"

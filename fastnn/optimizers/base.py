@@ -45,7 +45,7 @@ class Hyperparameters(NamedTuple):
     """What the engine needs of an optimizer for a run: fnn_hyperparameters in src_c/fastnn.h."""
 
     numbers: tuple[float, ...]
-    schedule: int
+    schedule: str
     schedule_numbers: tuple[float, ...]
     schedule_table: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
     weight_decay: float
@@ -220,8 +220,8 @@ class Optimizer(Description):
     # ---- what the engine asks ----
 
     @property
-    def code(self) -> int:
-        """The engine's number for the rule."""
+    def engine_name(self) -> str:
+        """The engine's name for the rule: fnn_optimizer in src_c."""
         raise NotImplementedError
 
     def rule_slots(self) -> tuple[Slot, ...]:
@@ -231,7 +231,7 @@ class Optimizer(Description):
     @property
     def setup(self) -> tuple[Any, ...]:
         """What an engine is set up for: the rule and its slots, which are its state, and how parameters differ."""
-        return (self.code, self.slots, *(getattr(self, name) for name in self._RULES))
+        return (self.engine_name, self.slots, *(getattr(self, name) for name in self._RULES))
 
     @property
     def slots(self) -> tuple[Slot, ...]:
@@ -248,7 +248,7 @@ class Optimizer(Description):
         """All numbers that the engine needs."""
         return Hyperparameters(
             numbers=self.numbers(),
-            schedule=self._schedule.code,
+            schedule=self._schedule.engine_name,
             schedule_numbers=self._schedule.numbers,
             schedule_table=self._schedule.table,
             weight_decay=self.weight_decay or 0.0,

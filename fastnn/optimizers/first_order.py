@@ -47,9 +47,9 @@ class SGD(Optimizer):
         self.nesterov = nesterov
 
     @property
-    def code(self) -> int:
-        """The engine's number for the rule."""
-        return 0 if not self.momentum else 2 if self.nesterov else 1
+    def engine_name(self) -> str:
+        """The engine's name for the rule."""
+        return "sgd" if not self.momentum else "sgd_nesterov" if self.nesterov else "sgd_momentum"
 
     def rule_slots(self) -> tuple[Slot, ...]:
         """``momentum`` where there is momentum."""
@@ -102,9 +102,9 @@ class RMSprop(Optimizer):
         self.rho, self.momentum, self.epsilon, self.centered = rho, momentum, epsilon, centered
 
     @property
-    def code(self) -> int:
-        """The engine's number for the rule."""
-        return 7 + int(self.momentum > 0) + 2 * int(self.centered)
+    def engine_name(self) -> str:
+        """The engine's name for the rule."""
+        return "rmsprop" + "_centered" * self.centered + "_momentum" * (self.momentum > 0)
 
     def rule_slots(self) -> tuple[Slot, ...]:
         """The mean square; the momentum and the mean where there are."""
@@ -151,9 +151,9 @@ class Adagrad(Optimizer):
         self.initial_accumulator_value, self.epsilon = initial_accumulator_value, epsilon
 
     @property
-    def code(self) -> int:
-        """The engine's number for the rule."""
-        return 11
+    def engine_name(self) -> str:
+        """The engine's name for the rule."""
+        return "adagrad"
 
     def rule_slots(self) -> tuple[Slot, ...]:
         """The sum of squares."""
@@ -199,9 +199,9 @@ class Adadelta(Optimizer):
         self.rho, self.epsilon = rho, epsilon
 
     @property
-    def code(self) -> int:
-        """The engine's number for the rule."""
-        return 12
+    def engine_name(self) -> str:
+        """The engine's name for the rule."""
+        return "adadelta"
 
     def rule_slots(self) -> tuple[Slot, ...]:
         """Mean squares of the gradients and of the steps."""
@@ -247,9 +247,9 @@ class Lion(Optimizer):
         self.beta_1, self.beta_2 = beta_1, beta_2
 
     @property
-    def code(self) -> int:
-        """The engine's number for the rule."""
-        return 13
+    def engine_name(self) -> str:
+        """The engine's name for the rule."""
+        return "lion"
 
     def rule_slots(self) -> tuple[Slot, ...]:
         """The momentum."""

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from fastnn._op import OP_BATCH_NORMALIZATION, OP_DROPOUT, OP_GAUSSIAN
 from fastnn._settings import Setting
 from fastnn.optimizers.base import Hyperparameters, Optimizer
 
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from fastnn.plan import ParameterSpec
 
 Array = npt.NDArray[Any]
-_NON_NEGATIVE = 1
 
 
 class LBFGS(Optimizer):
@@ -71,9 +69,9 @@ class LBFGS(Optimizer):
         self.function_tolerance, self.gradient_tolerance = function_tolerance, gradient_tolerance
 
     @property
-    def code(self) -> int:
+    def engine_name(self) -> str:
         """That of gradient descent, of which the engine never takes a step here."""
-        return 0
+        return "sgd"
 
     @property
     def learning_rate(self) -> float:
@@ -95,12 +93,12 @@ class LBFGS(Optimizer):
     def check(self, ops: Iterable[Op], parameters: Iterable[ParameterSpec], rules: Iterable[Rule]) -> None:
         """Raise where a layer's loss is another one at each call, or where a parameter asks for what L-BFGS lacks."""
         for op in ops:
-            if op.code in (OP_DROPOUT, OP_GAUSSIAN):
+            if op.name in ("dropout", "gaussian"):
                 raise ValueError("LBFGS needs a loss that is the same at each call: the model has a layer of noise")
-            if op.code == OP_BATCH_NORMALIZATION and not op.frozen:
+            if op.name == "batch_normalization" and not op.frozen:
                 raise ValueError("LBFGS cannot train a BatchNormalization: its moving statistics follow single steps")
         for spec, rule in zip(parameters, rules, strict=True):
-            if rule.constraint not in (0, _NON_NEGATIVE):
+            if rule.constraint not in ("unconstrained", "non_negative"):
                 raise ValueError(f"LBFGS knows no constraint but NonNeg, and {spec.layer}/{spec.name} has another")
             if rule.multiplier != 1:
                 raise ValueError(f"LBFGS knows no learning_rate_multiplier, and layer {spec.layer!r} has one")
@@ -157,7 +155,7 @@ class _Search:
         self._engine, self._samples = engine, samples
         self._before, self._ready, self._after = before, ready, after
         self._trained = [
-            (slice(spec.offset, spec.offset + math.prod(spec.shape)), rule.constraint == _NON_NEGATIVE)
+            (slice(spec.offset, spec.offset + math.prod(spec.shape)), rule.constraint == "non_negative")
             for spec, rule in zip(engine.plan.parameters, rules, strict=True)
             if rule.trainable
         ]

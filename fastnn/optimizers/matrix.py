@@ -67,9 +67,9 @@ class Adafactor(Optimizer):
         self.clip_threshold, self.relative_step = clip_threshold, relative_step
 
     @property
-    def code(self) -> int:
-        """The engine's number for the rule."""
-        return 14
+    def engine_name(self) -> str:
+        """The engine's name for the rule."""
+        return "adafactor"
 
     def rule_slots(self) -> tuple[Slot, ...]:
         """Means of rows and of columns; the second moment of a vector."""
@@ -183,9 +183,9 @@ class Muon(Optimizer):
         self.exclude_layers, self.exclude_embeddings = names, exclude_embeddings
 
     @property
-    def code(self) -> int:
-        """The engine's number for the rule."""
-        return 15
+    def engine_name(self) -> str:
+        """The engine's name for the rule."""
+        return "muon"
 
     def uses_second_rule(self, path: str, shape: tuple[int, ...]) -> bool:
         """Whether the parameter ``layer/name`` follows Adam."""

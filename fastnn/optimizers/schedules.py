@@ -46,7 +46,7 @@ class LearningRateSchedule(Description, Configured):
     >>> optimizer = fastnn.optimizers.SGD(rate)
     """
 
-    code: ClassVar[int] = 0
+    engine_name: ClassVar[str] = "constant"
     _fields: ClassVar[tuple[str, ...]] = ()
     # Of a schedule of pieces: the last step of each piece but the last, and the rate of each.
     table: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] = (_NO_TABLE, _NO_TABLE)
@@ -61,7 +61,7 @@ class LearningRateSchedule(Description, Configured):
         """The learning rate at `step`, counted from 0."""
         from fastnn import _engine
 
-        return _engine.learning_rate(self.code, self.numbers, *self.table, count("step", step, 0, 2**62))
+        return _engine.learning_rate(self.engine_name, self.numbers, *self.table, count("step", step, 0, 2**62))
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -127,7 +127,7 @@ class ExponentialDecay(_Decay):
     0.025
     """
 
-    code = 1
+    engine_name = "exponential_decay"
 
 
 class InverseTimeDecay(_Decay):
@@ -149,7 +149,7 @@ class InverseTimeDecay(_Decay):
     0.05
     """
 
-    code = 2
+    engine_name = "inverse_time_decay"
 
 
 class PiecewiseConstantDecay(LearningRateSchedule):
@@ -171,7 +171,7 @@ class PiecewiseConstantDecay(LearningRateSchedule):
     (0.1, 0.01, 0.001)
     """
 
-    code = 3
+    engine_name = "piecewise_constant_decay"
     _fields = ("boundaries", "values")
 
     def __init__(self, boundaries: Sequence[int], values: Sequence[float], name: str = "PiecewiseConstant") -> None:
@@ -215,7 +215,7 @@ class PolynomialDecay(LearningRateSchedule):
     0.05
     """
 
-    code = 4
+    engine_name = "polynomial_decay"
     _fields = ("initial_learning_rate", "decay_steps", "end_learning_rate", "power", "cycle")
     initial_learning_rate: float
     end_learning_rate: float
@@ -268,7 +268,7 @@ class CosineDecay(LearningRateSchedule):
     0.05
     """
 
-    code = 5
+    engine_name = "cosine_decay"
     _fields = ("initial_learning_rate", "decay_steps", "alpha", "warmup_target", "warmup_steps")
     initial_learning_rate: float
     alpha: float
@@ -316,7 +316,7 @@ class CosineDecayRestarts(LearningRateSchedule):
     (0.1, 0.1)
     """
 
-    code = 6
+    engine_name = "cosine_decay_restarts"
     _fields = ("initial_learning_rate", "first_decay_steps", "t_mul", "m_mul", "alpha")
     initial_learning_rate: float
     m_mul: float
@@ -365,7 +365,7 @@ class OneCycle(LearningRateSchedule):
     0.1
     """
 
-    code = 7
+    engine_name = "one_cycle"
     _fields = ("max_learning_rate", "total_steps", "warmup_fraction", "initial_divisor", "final_divisor")
     max_learning_rate: float
 

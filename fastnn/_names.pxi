@@ -1,0 +1,23 @@
+# The names that Python has for what C numbers. Part of _engine.pyx.
+
+from fastnn._c cimport fnn_name_count, fnn_names
+
+
+def _read_names():
+    enums = {}
+    for k in range(fnn_name_count):
+        enums.setdefault(fnn_names[k].list.decode(), {})[fnn_names[k].name.decode()] = fnn_names[k].number
+    return enums
+
+
+_ENUMS = _read_names()  # by list, as "loss" or "optimizer": the number of each name
+
+
+cdef int _number(str list_name, name) except -1:
+    """The number that C has for a name of one of the enums in src_c."""
+    try:
+        return _ENUMS[list_name][name]
+    except KeyError:
+        from fastnn._registry import nearest_names
+        near = nearest_names(str(name), list(_ENUMS[list_name]))
+        raise ValueError(f"the engine has no {list_name} named {name!r}; {near}") from None

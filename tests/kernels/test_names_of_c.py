@@ -1,0 +1,85 @@
+"""The names by which Python and C mean the same: each description has one of src_c's, and each of those is used."""
+
+import numpy as np
+import pytest
+
+import fastnn
+from fastnn import _engine, activations, constraints, layers, losses, metrics, optimizers
+from fastnn._op import Rule
+from fastnn.losses._base import _REDUCTIONS
+from fastnn.optimizers import schedules
+
+LAYERS = [
+    [layers.Activation("softmax"), layers.Dense(4), layers.PReLU(), layers.Dropout(0.5), layers.GaussianNoise(0.5)],
+    [layers.LayerNormalization(), layers.BatchNormalization(), layers.Residual([layers.Dense(4)]), layers.GLU()],
+    [layers.Discretization([0.5]), layers.Embedding(2, 3)],
+    [layers.Impute("constant"), layers.Rescaling(2.0), layers.Normalization(mean=0.0, variance=1.0)],
+    [layers.Normalization(mean=0.0, variance=1.0, invert=True)],
+    [layers.Branches({"a": [layers.Dense(2, input_shape=(3,))], "b": [layers.Dense(2, input_shape=(1,))]})],
+    *([layers.CategoryEncoding(4, output_mode=mode)] for mode in ("one_hot", "multi_hot", "count")),
+]
+ACTIVATIONS = [activations.GELU(True), activations.ReLU(0.1), activations.ReLU(max_value=1.0)]
+LOSSES = [losses.CustomLoss(), losses.Quantile([0.1])]
+OPTIMIZERS = [
+    *(optimizers.SGD(momentum=0.5, nesterov=nesterov) for nesterov in (False, True)),
+    *(optimizers.RMSprop(momentum=m, centered=c) for m in (0.0, 0.5) for c in (False, True)),
+    optimizers.Adam(amsgrad=True),
+]
+NORMS = [constraints.MaxNorm(axis=0), constraints.UnitNorm(axis=1), constraints.MinMaxNorm(axis=[0, 1])]
+OF_C_ALONE = {"divide_by_root"}  # what a batch normalization does to columns
+
+
+def members(registry):
+    """One of each registered kind that needs no argument."""
+    kinds = [kind for kind in registry._registry.members() if kind is not losses.Quantile]
+    return [kind() if isinstance(kind, type) else kind for kind in kinds]
+
+
+def with_logits(loss):
+    return [loss, type(loss)(from_logits=True)] if hasattr(loss, "from_logits") else [loss]
+
+
+def lowered():
+    for stack in LAYERS:
+        inputs = [] if isinstance(stack[0], layers.Branches) else [fastnn.Input((4,))]
+        yield from fastnn.Sequential([*inputs, *stack])._engine.plan.ops
+
+
+def names_in_python():
+    ops = list(lowered())
+    return {
+        "op": {op.name for op in ops},
+        "column_rule": {op.mode for op in ops if op.name == "columns"},
+        "encoding": {op.mode for op in ops if op.name == "encode"},
+        "activation": {f.engine_name for f in members(activations) + ACTIVATIONS},
+        "loss": {found.engine_name for loss in members(losses) + LOSSES for found in with_logits(loss)},
+        "metric": {metric.engine_name for metric in {*metrics._registry.members(), metrics.CustomMetric}},
+        "reduction": set(_REDUCTIONS.values()),
+        "optimizer": {optimizer.engine_name for optimizer in members(optimizers) + OPTIMIZERS},
+        "schedule": {schedules.LearningRateSchedule.engine_name}
+        | {schedule.engine_name for schedule in schedules._registry.members()},
+        "constraint": {Rule().constraint, constraints.NonNeg().engine_name((2, 2))}
+        | {norm.engine_name((2, 2)) for norm in NORMS},
+    }
+
+
+def test_python_and_c_have_the_same_names():
+    c = {enum: names.keys() - OF_C_ALONE for enum, names in _engine._ENUMS.items()}
+    del c["status"], c["sparse_form"]  # what the engine answers
+    assert names_in_python() == c
+
+
+@pytest.mark.parametrize("enum", _engine._ENUMS)
+def test_every_name_has_a_number_of_its_own(enum):
+    numbers = list(_engine._ENUMS[enum].values())
+    assert sorted(numbers) == list(range(len(numbers)))
+
+
+def test_a_name_that_c_has_not_is_one_sentence():
+    model = fastnn.Sequential([fastnn.Input((2,)), layers.Dense(1)])
+    plan = model._engine.plan
+    op = plan.ops[0]._replace(name="dence")
+    with pytest.raises(ValueError, match=r"^the engine has no op named 'dence'; did you mean 'dense'"):
+        _engine.Engine(type(plan)(**plan.__dict__ | {"ops": (op,)}))
+    with pytest.raises(ValueError, match=r"^the engine has no schedule named 'one_cycel'; did you mean 'one_cycle'"):
+        _engine.learning_rate("one_cycel", (), np.zeros(0), np.zeros(0), 0)
