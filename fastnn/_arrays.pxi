@@ -166,13 +166,15 @@ def _packed_product(cnp.ndarray a not None, cnp.ndarray b not None, cnp.ndarray 
     cdef fnn_product_f64 double_
     if is_double:
         double_ = fnn_product_f64(
-            <const double *const *>a_rows, by_depth, first, <const double *>b_data, transposed, b_stride,
-            <const double *>bias_data, relu, <double *>c_data, c_stride, bottom - top, back - front, right - left)
+            a=<const double *const *>a_rows, by_depth=by_depth, first=first, b=<const double *>b_data, transposed=transposed,
+            b_stride=b_stride, bias=<const double *>bias_data, relu=relu, c=<double *>c_data, c_stride=c_stride,
+            rows=bottom - top, depth=back - front, columns=right - left)
         _kernels.f64.multiply_packed(&double_, <double *>_data(scratch))
         return
     single = fnn_product_f32(
-        <const float *const *>a_rows, by_depth, first, <const float *>b_data, transposed, b_stride,
-        <const float *>bias_data, relu, <float *>c_data, c_stride, bottom - top, back - front, right - left)
+        a=<const float *const *>a_rows, by_depth=by_depth, first=first, b=<const float *>b_data, transposed=transposed,
+        b_stride=b_stride, bias=<const float *>bias_data, relu=relu, c=<float *>c_data, c_stride=c_stride,
+        rows=bottom - top, depth=back - front, columns=right - left)
     cdef bint enters = (bf16 or unit) and _kernels.bf16.enter_unit != NULL
     if enters and not _allows_unit():
         raise RuntimeError(_REFUSED)

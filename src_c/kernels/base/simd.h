@@ -46,7 +46,7 @@
 /* Register tiles that pass over a panel of b, from which the first leaves a copy of it: 32 KB of rows at most. */
 #define FNN_COPY_BLOCKS 4
 #define FNN_COPY_DEPTH (32768 / (FNN_TILE_VECTORS * FNN_VECTOR_BYTES))
-/* Rows for which multiply_rows reads a kernel from a second-level cache as fast as it multiplies: those of a register tile, or
+/* Rows for which `multiply` reads a kernel from a second-level cache as fast as it multiplies: those of a register tile, or
  * so many that it copies panels. */
 #if defined(__AVX512F__)
 #define FNN_ENOUGH_ROWS FNN_TILE_ROWS
