@@ -1,4 +1,4 @@
-"""Validation: each one looks at the same rows, so that its numbers can be compared."""
+"""Validation: each one looks at the same rows; what callbacks need of it, or of the optimizer, is known beforehand."""
 
 import numpy as np
 import pytest
@@ -148,3 +148,31 @@ def test_a_validation_that_never_comes_is_named_before_the_first_step(kind, neve
     else:
         with pytest.warns(UserWarning, match="'val_loss', which will not be in the logs; no validation comes before"):
             fit_rarely(hooks, epochs=4, **never)
+
+
+# ---- what else is known before the first step ----
+
+SCHEDULE = fastnn.optimizers.schedules.ExponentialDecay(0.1, 10, 0.9)
+IMPOSSIBLE = {
+    "plateau of a schedule": (lambda: callbacks.ReduceLROnPlateau("loss"), fastnn.optimizers.SGD(SCHEDULE), TypeError),
+    "plateau of L-BFGS": (lambda: callbacks.ReduceLROnPlateau("loss"), "lbfgs", AttributeError),
+    "scheduler": (
+        lambda: callbacks.LearningRateScheduler(lambda epoch: 0.1),
+        fastnn.optimizers.SGD(SCHEDULE),
+        TypeError,
+    ),
+    "no average": (callbacks.SwapEMAWeights, "sgd", ValueError),
+    "no folder": (lambda: callbacks.CSVLogger("missing/log.csv"), "sgd", FileNotFoundError),
+    "no folder to go on in": (lambda: callbacks.CSVLogger("missing/log.csv", append=True), "sgd", FileNotFoundError),
+}
+
+
+@pytest.mark.parametrize(("make", "optimizer", "error"), IMPOSSIBLE.values(), ids=IMPOSSIBLE)
+def test_what_a_callback_cannot_do_is_said_before_the_first_step(make, optimizer, error):
+    model = fastnn.Sequential([layers.Dense(1, input_shape=(1,))])
+    model.compile(optimizer, "mse")
+    before = model.get_weights()
+    with pytest.raises(error):
+        model.fit(ROWS, ZEROS, verbose=0, callbacks=make())
+    for ours, was in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(ours, was)

@@ -39,8 +39,10 @@ class CSVLogger(Callback):
         self._begins = False  # with the next line, and without what the file holds
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        """Start anew; the file of a training that goes on is not emptied."""
+        """Start anew; the file of a training that goes on is not emptied, but must be one that can be written."""
         self.keys, self._begins = None, not self.append
+        with self.filename.open("a", encoding="utf-8"):
+            pass
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Start the file."""

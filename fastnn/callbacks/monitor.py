@@ -239,7 +239,9 @@ class ReduceLROnPlateau(Monitor):
         self.wait = self.cooldown_counter = 0
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        """Forget what an earlier training has seen."""
+        """Forget what an earlier training has seen; raise where the rate cannot be set, as with a schedule."""
+        optimizer: Any = self.model.optimizer
+        optimizer.learning_rate = _rate(optimizer)
         self.best, self.wait, self.cooldown_counter = None, 0, 0
 
     def get_state(self) -> dict[str, Any]:
