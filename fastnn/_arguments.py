@@ -26,3 +26,12 @@ def validation_due(frequency: Any) -> Callable[[int], bool]:
         return lambda epoch: epoch + 1 in frequency
     every = count("validation_freq", frequency, 1)
     return lambda epoch: (epoch + 1) % every == 0
+
+
+def verbosity(verbose: Any) -> int:
+    """What is printed: nothing (0), a bar (1) or a line an epoch (2); ``"auto"`` is a bar."""
+    if verbose == "auto":
+        return 1
+    if verbose not in (0, 1, 2):
+        raise ValueError(f"verbose must be 'auto', 0, 1 or 2, got {verbose!r}")
+    return int(verbose)

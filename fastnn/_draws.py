@@ -8,14 +8,15 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from fastnn import utils
+from fastnn._engine import _packed_product
+from fastnn._seeds import next_seed
 
 PIECE = 2**20  # numbers that are drawn at a time: some milliseconds
 
 
 def generator(seed: int | None) -> np.random.Generator:
     """The source of one initializer's numbers; None: with the next seed of the process."""
-    return np.random.Generator(np.random.Philox(utils.next_seed() if seed is None else seed))
+    return np.random.Generator(np.random.Philox(next_seed() if seed is None else seed))
 
 
 def filled(shape: tuple[int, ...], draw: Callable[[int], npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
@@ -46,10 +47,9 @@ def truncated_normal(generator: np.random.Generator, shape: tuple[int, ...]) -> 
 def make_orthonormal(vectors: npt.NDArray[np.float64], block: int = 64) -> None:
     """Gram and Schmidt in place, a block of rows at a time, each twice, which is enough (Giraud et al. 2005).
 
-    LAPACK's QR would be the same up to rounding, but its bits change with the number of BLAS threads.
+    LAPACK's QR would be the same up to rounding, but its bits change with the number of BLAS threads; those of the
+    engine's product do not.
     """
-    from fastnn._engine import _packed_product  # a product whose bits do not
-
     for start in range(0, len(vectors), block):
         done, panel = vectors[:start], vectors[start : start + block]
         for _ in range(2):

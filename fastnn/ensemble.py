@@ -9,7 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastnn import _engine, goals
+from fastnn import goals
+from fastnn._arguments import verbosity
+from fastnn._engine import train_many
+from fastnn._model import Member
 from fastnn._public import Described, counted
 from fastnn._settings import count, flag
 from fastnn._terminal import say
@@ -94,27 +97,28 @@ class Ensemble(Described):
         """
         batch = 32 if batch_size is None else count("batch_size", batch_size, 1)
         epochs = count("epochs", epochs, 0)
-        shown, shuffle = Sequential._verbosity(verbose), flag("shuffle", shuffle)
-        for model in self.models:
+        shown, shuffle = verbosity(verbose), flag("shuffle", shuffle)
+        members: Sequence[Member] = self.models
+        for model in members:
             if name := goals.called(model._goals):
                 raise ValueError(
                     f"Ensemble trains in one engine call an epoch, which cannot call the Python function {name!r}: "
                     f"train a model with one by its own fit"
                 )
         pairs = self._convert(x, y, check_finite)
-        histories = [History() for _ in self.models]
+        histories = [History() for _ in members]
         for epoch in range(epochs):
-            shuffles = [(model._seed, model._epochs_done) if shuffle else None for model in self.models]
+            shuffles = [(model._seed, model._epochs_done) if shuffle else None for model in members]
             with ExitStack() as running:
                 # In one order for all ensembles, so that no two of them wait for each other.
-                each = {id(m): running.enter_context(m._running("fit")) for m in sorted(self.models, key=id)}
-                ready = [each[id(model)] for model in self.models]
-                for model, one, pair in zip(self.models, ready, pairs, strict=True):
+                each = {id(m): running.enter_context(m._running("fit")) for m in sorted(members, key=id)}
+                ready = [each[id(model)] for model in members]
+                for model, one, pair in zip(members, ready, pairs, strict=True):
                     model._look_at_first_rows(one, Samples(*pair), batch)
                 engines = [one.engine for one in ready]
                 rates = [one.optimizer.hyperparameters() for one in ready]
-                results = _engine.train_many(engines, pairs, shuffles, batch, rates)
-            for k, model in enumerate(self.models):
+                results = train_many(engines, pairs, shuffles, batch, rates)
+            for k, model in enumerate(members):
                 model._epochs_done += int(shuffle)
                 histories[k].on_epoch_end(epoch, ready[k].layout.logs(results[k][0], len(pairs[k][0])))
             if shown:
@@ -126,10 +130,11 @@ class Ensemble(Described):
         """X and y for each member; those that want the same share one conversion and one check."""
         done: dict[Any, tuple[Rows, npt.NDArray[Any]]] = {}
         pairs = []
+        members: Sequence[Member] = self.models
         with ExitStack() as kept:
-            for model in sorted(self.models, key=id):
+            for model in sorted(members, key=id):
                 kept.enter_context(model._as_it_was_on_error())
-            for model in self.models:
+            for model in members:
                 engine = model._engine
                 key = None
                 if engine is not None and model._goals:

@@ -13,7 +13,8 @@ from fastnn._head import Head
 from fastnn._registry import by_name
 from fastnn._settings import known_class
 from fastnn._warnings import warn
-from fastnn.data import arrays, frames, row_weights
+from fastnn.data import frames, row_weights
+from fastnn.losses import _targets
 
 Array = npt.NDArray[Any]
 
@@ -221,12 +222,12 @@ def targets(
     beside, name = names
     told: dict[str, Any] = {"check_finite": check_finite, "beside": beside}
     if not goals[0].name:
-        return arrays.targets(y, rows, outputs[0], goals[0].loss, dtype, name=name, **told)
+        return _targets.targets(y, rows, outputs[0], goals[0].loss, dtype, name=name, **told)
     if y is None:
         raise ValueError(f"{name} is missing: it must be a dict with {', '.join(repr(goal.name) for goal in goals)}")
     heads, found = [goal.name for goal in goals], []
     for goal, one, columns in zip(goals, by_name(frames.by_column(y, heads, name), heads, name), outputs, strict=True):
-        found.append(arrays.targets(one, rows, columns, goal.loss, dtype, name=f"{name}[{goal.name!r}]", **told))
+        found.append(_targets.targets(one, rows, columns, goal.loss, dtype, name=f"{name}[{goal.name!r}]", **told))
     dense = [array for goal, array in zip(goals, found, strict=True) if goal.loss.targets != losses.LABELS]
     labels = [array for goal, array in zip(goals, found, strict=True) if goal.loss.targets == losses.LABELS]
     if not labels:

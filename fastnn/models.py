@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from fastnn import _stored, goals, layers, loop, utils
-from fastnn._arguments import no_arguments_of_arrays, optional_count
+from fastnn import _stored, goals, layers, loop
+from fastnn._arguments import no_arguments_of_arrays, optional_count, verbosity
 from fastnn._public import name_methods, publish
+from fastnn._seeds import next_seed
 from fastnn._settings import changes, flag
 from fastnn.callbacks import Callback, CallbackList
 from fastnn.callbacks.reporter import Reporter
@@ -96,7 +97,7 @@ class Sequential(Trainer):
         if engine is None:
             engine = self._need_engine("predict")
         batch = optional_count("batch_size", batch_size)
-        shown = 0 if verbose == "auto" else self._verbosity(verbose)
+        shown = 0 if verbose == "auto" else verbosity(verbose)
         if callbacks is None and steps is None and not shown and (type(x) is np.ndarray or not gives_batches(x)):
             return self._outputs(loop.predict_rows(self, self._rows_to_predict(x, check_finite)))
 
@@ -240,7 +241,7 @@ class Sequential(Trainer):
             for view, values in zip(self._home.views.values(), fresh, strict=True):
                 view[...] = values
             engine.forget()
-            self._seed, self._epochs_done, self.history = utils.next_seed(), 0, None
+            self._seed, self._epochs_done, self.history = next_seed(), 0, None
             if self._optimizer is not None:
                 self._optimizer.detach()
                 self._compiled_code = None

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastnn import config, plan, utils
+from fastnn import config, plan
 from fastnn._engine import Engine, Lock
 from fastnn._public import Described, ListsWhatIsThere, counted
 from fastnn._registry import nearest_names
+from fastnn._seeds import next_seed
 from fastnn._settings import changes, flag
 from fastnn._sparse_rows import SparseRows
 from fastnn._terminal import printable, say
@@ -56,7 +57,7 @@ class Network(Described, Stackable, metaclass=ListsWhatIsThere):
         self._changes_seen = changes.last
         self._described = ""  # what is known to be a description that a model can be made of
         self._first: Layer | None = None
-        self._seed = utils.next_seed()
+        self._seed = next_seed()
         self._given_names: list[str | None] = []  # of layers that are being appended
         names = Names((), "model")
         with self._appending():

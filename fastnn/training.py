@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn import config, goals, loop, losses, optimizers, plan
-from fastnn._arguments import no_arguments_of_arrays, optional_count, validation_due
+from fastnn._arguments import no_arguments_of_arrays, optional_count, validation_due, verbosity
 from fastnn._engine import epoch_order
 from fastnn._settings import count, flag
 from fastnn.callbacks import Callback, CallbackList, History
@@ -317,7 +317,7 @@ class Trainer(Compiled):
         steps = optional_count("steps_per_epoch", steps_per_epoch)
         validation_steps = optional_count("validation_steps", validation_steps)
         due = validation_due(validation_freq)
-        shown = self._verbosity(verbose)
+        shown = verbosity(verbose)
         shuffle = flag("shuffle", shuffle)
         hooks = CallbackList(callbacks)
         before = self.history, self.stop_training
@@ -373,14 +373,6 @@ class Trainer(Compiled):
             raise ValueError("LBFGS has no batches: a callback has a hook for them")
         lowered = self._need_engine("fit").plan
         optimizer.check(lowered.ops, lowered.parameters, self._rules())
-
-    @staticmethod
-    def _verbosity(verbose: str | int) -> int:
-        if verbose == "auto":
-            return 1
-        if verbose not in (0, 1, 2):
-            raise ValueError(f"verbose must be 'auto', 0, 1 or 2, got {verbose!r}")
-        return int(verbose)
 
     def _result(self, logs: Logs, return_dict: bool) -> Any:
         if return_dict:
@@ -461,7 +453,7 @@ class Trainer(Compiled):
         -------
         float, list of float or dict
         """
-        shown = self._verbosity(verbose)
+        shown = verbosity(verbose)
         wanted = optional_count("steps", steps)
         hooks = CallbackList(callbacks)
         self._need_engine("evaluate")

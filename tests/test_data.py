@@ -9,6 +9,7 @@ import pytest
 import fastnn
 from fastnn import layers
 from fastnn.data import arrays
+from fastnn.losses._targets import targets
 
 GENERATOR = np.random.default_rng(0)
 X = GENERATOR.integers(-8, 9, (12, 3)) / 4  # exact in float16
@@ -393,10 +394,10 @@ def test_rows_that_are_all_the_same_memory_are_looked_at_once(dtype, monkeypatch
         arrays.inputs(missing, 3, "float32", check_finite=True, defer=True)
     y = np.broadcast_to(np.float32(0.5), (2**40, 1))
     loss = fastnn.losses.BinaryCrossentropy()
-    assert arrays.targets(y, 2**40, 1, loss, "float32", check_finite=True).shape == (2**40, 1)
+    assert targets(y, 2**40, 1, loss, "float32", check_finite=True).shape == (2**40, 1)
     outside = np.broadcast_to(np.float32(2), (2**40, 1))
     with pytest.raises(ValueError, match="y must lie between 0 and 1 for binary_crossentropy, but row 0 is"):
-        arrays.targets(outside, 2**40, 1, loss, "float32", check_finite=True)
+        targets(outside, 2**40, 1, loss, "float32", check_finite=True)
 
 
 # ---- names of arguments ----

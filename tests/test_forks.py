@@ -245,7 +245,7 @@ def test_seeds_of_threads_are_all_different():
     seeds = []
 
     def draw():
-        seeds.extend([fastnn.utils.next_seed() for _ in range(200)])
+        seeds.extend([fastnn._seeds.next_seed() for _ in range(200)])
 
     threads = [threading.Thread(target=draw) for _ in range(4)]
     for thread in threads:
@@ -253,7 +253,7 @@ def test_seeds_of_threads_are_all_different():
     for thread in threads:
         thread.join()
     fastnn.utils.set_random_seed(0)
-    assert sorted(seeds) == sorted([fastnn.utils.next_seed() for _ in range(800)])
+    assert sorted(seeds) == sorted([fastnn._seeds.next_seed() for _ in range(800)])
 
 
 NO_THREADS = {

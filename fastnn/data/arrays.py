@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from fastnn._engine import all_finite
-from fastnn._head import LABELS
 from fastnn._registry import nearest_names
 from fastnn._sparse_rows import SparseRows
 from fastnn.data import sparse
 from fastnn.data.frames import (
-    TEXT_IN_Y,
     RowAxes,
     as_array,
     called,
@@ -26,9 +24,6 @@ from fastnn.data.frames import (
     is_frame,
     real_array,
 )
-
-if TYPE_CHECKING:
-    from fastnn import losses
 
 Array = npt.NDArray[Any]
 LARGE = 2**28  # bytes: what would take more once it is converted is converted piece by piece, whenever it is read
@@ -73,7 +68,7 @@ class Deferred:
 
     def distinct(self) -> Deferred:
         """One row where all rows are the same memory; else all of them."""
-        return Deferred(_distinct(self._array), self.dtype.name)
+        return Deferred(distinct(self._array), self.dtype.name)
 
 
 def pieces(rows: Any) -> Iterator[tuple[int, Any]]:
@@ -100,7 +95,7 @@ def looked_at(rows: Array | Deferred) -> Iterator[tuple[int, Array]]:
     if isinstance(rows, np.ndarray) and 0 < rows.nbytes <= _PIECE:
         yield 0, rows
         return
-    rows = rows.distinct() if isinstance(rows, Deferred) else _distinct(rows)
+    rows = rows.distinct() if isinstance(rows, Deferred) else distinct(rows)
     for some in _slices(rows):
         yield some.start, rows.read(some) if isinstance(rows, Deferred) else rows[some]
 
@@ -111,12 +106,12 @@ def _slices(rows: Array | Deferred) -> Iterator[slice]:
     return (slice(start, start + step) for start in range(0, len(rows), step))
 
 
-def _distinct(array: Array) -> Array:
+def distinct(array: Array) -> Array:
     """One row of an array in which all are the same memory, as numpy.broadcast_to makes it; else the array."""
     return array if len(array) == 0 or array.strides[0] else array[:1]
 
 
-def _copied(array: Array, dtype: Any) -> Array:
+def copied(array: Array, dtype: Any) -> Array:
     """A copy of contiguous, aligned elements of `dtype`."""
     if array.nbytes <= _PIECE:  # which takes a microsecond
         return np.array(array, dtype, order="C")
@@ -160,7 +155,7 @@ def as_rows(array: Array, dtype: str, *, defer: bool = False) -> Any:
     if defer and array.size * np.dtype(dtype).itemsize > LARGE:
         return Deferred(array, dtype)
     with np.errstate(all="ignore"):  # a float64 beyond float32's range becomes infinite, and is reported as such
-        return _copied(array, dtype)
+        return copied(array, dtype)
 
 
 def _not_finite(name: str, row: int, dtype: Any, *, missing: bool = False) -> ValueError:
@@ -436,94 +431,6 @@ class RowReader(NamedTuple):
             x = x[None, :] if one_row else x[:, None]
         rows = inputs(x, features, dtype, check_finite=False, missing=self.missing)
         return np.asarray(rows[0] if one_row else rows)
-
-
-def _labels(y: Array, classes: int, loss: losses.Loss, name: str) -> npt.NDArray[np.int32]:
-    if y.ndim == 2 and y.shape[1] == 1:
-        y = y[:, 0]
-    if y.ndim != 1:
-        raise ValueError(
-            f"{name} must hold one integer class a row, shape (rows,), for sparse_categorical_crossentropy, got shape "
-            f"{y.shape}; one-hot rows need categorical_crossentropy"
-        )
-    for start, some in looked_at(y):
-        check_labels(some, classes, name, loss._counts, start)
-    if y.dtype == np.int32 and y.flags.c_contiguous and y.flags.aligned:
-        return y
-    return _copied(y, np.int32)
-
-
-def check_labels(
-    y: Array, classes: int, name: str, counts: Callable[[Array], Array] = np.ones_like, first: int = 0
-) -> None:
-    """Raise ValueError where a label is no class; `first` is the number of the first row.
-
-    Parameters
-    ----------
-    y : ndarray, shape (rows,)
-    classes : int
-        Labels are whole numbers from 0 to `classes` - 1.
-    name : str
-        What the message calls `y`.
-    counts : callable, optional
-        Gives 0 for each label that is ignored, which may be any whole number.
-    first : int, default 0
-    """
-    if not y.size:
-        return
-    if y.dtype.kind == "f":
-        whole = np.isfinite(y) & (y == np.floor(y))
-        if not whole.all():
-            row = int(np.argmin(whole))
-            raise ValueError(f"{name} must hold integer class labels, but row {first + row} is {y[row]}")
-    if y.min() < 0 or y.max() >= classes:
-        outside = ((y < 0) | (y >= classes)) & (counts(y) != 0)
-        if outside.any():
-            row = int(np.argmax(outside))
-            raise ValueError(f"{name} must hold labels from 0 to {classes - 1}, but row {first + row} is {y[row]}")
-
-
-def targets(
-    y: Any,
-    rows: int,
-    outputs: int,
-    loss: losses.Loss,
-    dtype: str,
-    *,
-    check_finite: bool,
-    name: str = "y",
-    beside: str = "x",
-) -> Array:
-    """Y as the loss needs it: int32 labels, or rows of `dtype` like the output. `beside` has the rows, for messages.
-
-    Raises
-    ------
-    TypeError, ValueError
-        In one sentence, before anything changes.
-    """
-    if y is None:
-        raise ValueError(f"{name} is missing: the loss {loss.name} needs targets")
-    array = real_array(y, name, TEXT_IN_Y)
-    if array.ndim == 0 or len(array) != rows:
-        given = "a scalar" if array.ndim == 0 else f"{len(array)} rows"
-        raise ValueError(f"{beside} and {name} must have the same number of rows, got {rows} rows and {given}")
-    if loss.targets == LABELS:
-        return _labels(array, outputs, loss, name)
-    columns = loss.target_columns(outputs)
-    if array.ndim == 1 and columns == 1:
-        array = array[:, None]
-    if array.shape != (rows, columns):
-        like = "like the model's output" if columns == outputs else f"for {loss.name} and {outputs} outputs"
-        hint = "; integer labels need sparse_categorical_crossentropy" if array.ndim == 1 else ""
-        raise ValueError(
-            f"{name} must have shape ({rows}, {columns}) {like}, got {array.shape}{loss.other_targets or hint}"
-        )
-    converted = as_rows(array, dtype)
-    if check_finite and array.dtype.kind == "f":
-        require_finite(converted, name, source=y)
-    if rows:
-        loss.check_targets(_distinct(converted), name)
-    return converted
 
 
 def gradient(grad: Any, outputs: int, dtype: str) -> Array:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from fastnn._op import Op, Rule
 from fastnn.initializers import Initializer
+from fastnn.layers._configurations import deserialize, serialize
 from fastnn.layers.base import Layer, Names, check_preparation, first_to_compute, last_of
 from fastnn.layers.input import InputLayer
 from fastnn.layers.preprocessing import Values
@@ -172,8 +173,6 @@ class Stack(Container):
 
     def _put(self, given: Any) -> None:
         """Make a layer the last one, or its configuration, or a model."""
-        from fastnn.layers import deserialize
-
         layer = deserialize(given) if isinstance(given, dict) else given
         if isinstance(layer, Stackable):
             layer = Stack(layer, self._names.free(layer.name))
@@ -250,15 +249,11 @@ class Stack(Container):
 
     def serialized(self, width: int | None) -> list[dict[str, Any]]:
         """The layers' configurations, with an Input of this width before them unless that is None."""
-        from fastnn.layers import serialize
-
         known = [] if width is None else [InputLayer((width,))]
         return [serialize(layer) for layer in (*known, *self._layers)]
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        from fastnn.layers import serialize
-
         return super().get_config() | {"layers": [serialize(layer) for layer in self._layers]}
 
 

@@ -13,8 +13,9 @@ from fastnn._head import DENSE, LABELS, Head, Measure
 from fastnn._public import Configured
 from fastnn._registry import nearest_names
 from fastnn._settings import Description
-from fastnn.data import arrays, row_weights
+from fastnn.data import row_weights
 from fastnn.data.frames import TEXT_IN_Y, real_array
+from fastnn.losses._targets import targets
 
 Rows = npt.NDArray[np.float64]
 
@@ -108,7 +109,7 @@ class Loss(Description, Configured):
         y = flat_rows(real_array(y_pred, "y_pred"), "y_pred").astype(np.float64)
         t = real_array(y_true, "y_true", TEXT_IN_Y)
         t = flat_rows(t, "y_true") if t.ndim > 2 else t
-        t = arrays.targets(t, len(y), y.shape[1], self, "float64", check_finite=False, name="y_true", beside="y_pred")
+        t = targets(t, len(y), y.shape[1], self, "float64", check_finite=False, name="y_true", beside="y_pred")
         return t, y, row_weights.sample_weights(sample_weight, len(y), "float64", check_finite=False)
 
     def _rows(self, t: npt.NDArray[Any], y: Rows) -> Rows:

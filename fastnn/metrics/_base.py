@@ -10,9 +10,10 @@ import numpy.typing as npt
 from fastnn._head import DENSE, LABELS, Measure
 from fastnn._public import Configured
 from fastnn._settings import Description
-from fastnn.data import arrays, row_weights
+from fastnn.data import row_weights
 from fastnn.data.frames import TEXT_IN_Y, real_array
 from fastnn.losses._base import flat_rows
+from fastnn.losses._targets import check_labels
 
 Array = npt.NDArray[Any]
 State = npt.NDArray[np.float64]
@@ -119,7 +120,7 @@ class Metric(Description, Configured):
         if t.ndim == 0 or len(t) != len(y) or (not labels and t.size != y.size):
             raise ValueError(f"y_true must have the shape of y_pred, {y.shape}, got {t.shape}")
         if labels:
-            arrays.check_labels(t, y.shape[1], "y_true", self._label_counts)
+            check_labels(t, y.shape[1], "y_true", self._label_counts)
         if labels and self.targets == EITHER:
             return np.asarray(t[:, None] == np.arange(y.shape[1]), np.float64)
         return t if labels else t.reshape(y.shape)

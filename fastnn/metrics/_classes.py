@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastnn._settings import flag, listed, number
-from fastnn.data import arrays
+from fastnn.losses._targets import check_labels
 from fastnn.metrics._base import EITHER, Array, Metric, State, Value, plain, ratio
 
 _EPSILON = 1e-7
@@ -184,7 +184,7 @@ class IoU(Metric):
             return t.argmax(axis=1)
         if t.size != len(y):
             raise ValueError(f"y_true must hold a class for each of the {len(y)} rows, got shape {t.shape}")
-        arrays.check_labels(t.reshape(-1), self.num_classes, "y_true", self._label_counts)
+        check_labels(t.reshape(-1), self.num_classes, "y_true", self._label_counts)
         return t.reshape(-1)
 
     def _label_counts(self, labels: Array) -> Array:

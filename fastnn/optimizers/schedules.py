@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from fastnn._engine import learning_rate as rate_at
 from fastnn._public import Configured, publish
 from fastnn._registry import Registry
 from fastnn._settings import Description, count, flag, listed, number
@@ -59,9 +60,7 @@ class LearningRateSchedule(Description, Configured):
 
     def __call__(self, step: int) -> float:
         """The learning rate at `step`, counted from 0."""
-        from fastnn import _engine
-
-        return _engine.learning_rate(self.engine_name, self.numbers, *self.table, count("step", step, 0, 2**62))
+        return rate_at(self.engine_name, self.numbers, *self.table, count("step", step, 0, 2**62))
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
