@@ -13,7 +13,10 @@
 #include "host/team.h"
 #include "host/watch.h"
 
+#include "engine/ops/traits.inc"
 #include "engine/shapes.inc"
+#include "engine/parameters.inc"
+#include "engine/update/tiles.inc"
 #include "engine/run/threads.inc"
 
 #define FNN_REAL_IS_DOUBLE 0
