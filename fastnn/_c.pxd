@@ -200,6 +200,7 @@ cdef extern from "fastnn.h" nogil:
                        const fnn_progress *progress)
     void fnn_epoch_order(uint64_t seed, uint64_t epoch, size_t rows, int64_t *order)
     int fnn_train(const fnn_model *model, const fnn_data *data, fnn_run *run, void *workspace)
+    const char *fnn_phase_name(const fnn_model *model, const void *workspace, size_t index)
     void fnn_apply_gradients(const fnn_model *model, fnn_run *run, void *workspace)
     double fnn_learning_rate(const fnn_schedule *schedule, int64_t step)
     int fnn_stores_gradients(const fnn_hyperparameters *optimizer)

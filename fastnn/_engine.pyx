@@ -10,8 +10,8 @@ from libc.stdint cimport int64_t
 from fastnn._c cimport (
     FNN_BACKWARD, FNN_CHECK, FNN_INPUT_GRADIENT, FNN_LABEL, FNN_LOSS, FNN_NOT_FINITE, FNN_OUTSIDE, FNN_ROW,
     FNN_STOPPED, FNN_TRAINING, FNN_UPDATE, fnn_apply_gradients, fnn_data, fnn_freeze, fnn_infer, fnn_model,
-    fnn_outside, fnn_penalty, fnn_penalty_bytes, fnn_predictor, fnn_run, fnn_stores_gradients, fnn_takes_long,
-    fnn_tile_sums, fnn_train,
+    fnn_outside, fnn_penalty, fnn_penalty_bytes, fnn_phase_name, fnn_predictor, fnn_run, fnn_stores_gradients,
+    fnn_takes_long, fnn_tile_sums, fnn_train,
 )
 
 cnp.import_array()
@@ -468,6 +468,18 @@ cdef class Engine(_Memory):
         frozen._predictor = np.zeros(sizeof(fnn_predictor), np.uint8)
         fnn_freeze(&frozen.model, &_threads, <fnn_predictor *>_data(frozen._predictor))
         return frozen, PyCapsule_New(_data(frozen._predictor), "fastnn.fnn_predictor", NULL)
+
+    def _phases(self):
+        """The names of the phases of a step of the last training run, for tests."""
+        cdef const char *name
+        names = []
+        with self.lock:
+            while self._workspace is not None:
+                name = fnn_phase_name(&self.model, _data(self._workspace), len(names))
+                if name == NULL:
+                    break
+                names.append(name.decode())
+        return names
 
     cdef object _perform(self, _Run run):
         """A run, while no other thread runs or changes the model; for one that reads, none that changes it."""

@@ -263,6 +263,9 @@ size_t fnn_state_size(const fnn_measure *measure);
  * later call without data (data == NULL) goes on to FNN_BACKWARD. */
 fnn_status fnn_train(const fnn_model *model, const fnn_data *data, fnn_run *run, void *workspace);
 
+/* The name of a phase of each step of the last fnn_train with this workspace; NULL past the last phase. For tests. */
+const char *fnn_phase_name(const fnn_model *model, const void *workspace, size_t index);
+
 /* One member of many that are trained at once: what fnn_train is given, with run.threads = 1, and what it returned. */
 typedef struct {
     const fnn_model *model;

@@ -84,7 +84,7 @@ size_t fnn_workspace_bytes(const fnn_model *model, size_t batch, int threads) {
     fnn_workspace_f64 w64;
     const size_t bytes = model->is_double ? fnn_lay_out_f64(model, batch, threads, 1, bump, &w64)
                                           : fnn_lay_out_f32(model, batch, threads, 1, bump, &w32);
-    return fnn_add(bytes, sizeof(size_t[8]));
+    return fnn_add(bytes, sizeof(fnn_remains));
 }
 
 /* Of what one thread needs to take `rows` rows through the network. */
@@ -116,6 +116,10 @@ fnn_status fnn_train(const fnn_model *model, const fnn_data *data, fnn_run *run,
         model->is_double ? fnn_train_f64(model, data, run, workspace) : fnn_train_f32(model, data, run, workspace);
     fnn_end_call(&call);
     return status;
+}
+
+const char *fnn_phase_name(const fnn_model *model, const void *workspace, size_t index) {
+    return model->is_double ? fnn_phase_name_f64(workspace, index) : fnn_phase_name_f32(workspace, index);
 }
 
 void fnn_apply_gradients(const fnn_model *model, fnn_run *run, void *workspace) {
