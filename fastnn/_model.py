@@ -46,6 +46,30 @@ class Ready(NamedTuple):
     optimizer: Optimizer
 
 
+class Progress(NamedTuple):
+    """Where training stands, besides the weights and the optimizer's slots.
+
+    Attributes
+    ----------
+    iterations : int
+        The optimizer's steps.
+    momentum_product : float
+        Of Nadam's momenta so far.
+    seed : int
+        The model's, of which orders of rows and noise are made.
+    epochs_done : int
+        The number of the next order of rows.
+    average_swapped : bool
+        Whether the model shows the average of its weights, and keeps the weights themselves in its place.
+    """
+
+    iterations: int
+    momentum_product: float
+    seed: int
+    epochs_done: int
+    average_swapped: bool
+
+
 class Model(Protocol):
     """A model that can be run: what the loops over batches ask of it, and the callbacks.
 
@@ -135,9 +159,12 @@ class Kept(Model, Protocol):
     ----------
     _described : str
         A description that is known to be one of which a model can be made.
+    _progress : Progress
+        To set it, of a compiled model that is set up, is to go on from there.
     """
 
     _described: str
+    _progress: Progress
 
     @property
     def built(self) -> bool:

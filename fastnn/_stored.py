@@ -21,7 +21,7 @@ from fastnn import config as config_module
 from fastnn._engine import fill_all
 from fastnn._file import ModelFileError
 from fastnn._foreign import check_suffix
-from fastnn._model import Kept
+from fastnn._model import Kept, Progress
 from fastnn.layers.base import NotYetError
 
 AnyModel = TypeVar("AnyModel", bound=Kept)
@@ -92,21 +92,14 @@ def _parts(model: Kept, training: bool) -> list[Any]:
     engine, arrays = model._engine, _tensors(model, training)
     compiled = model._compile_config() if training else None
     _check_asked_for(compiled, sum(array.nbytes for array in arrays.values()))
-    state: dict[str, Any] = {
-        "built": None if engine is None else [engine.plan.inputs, engine.plan.dtype],
-        "iterations": 0,
-        "momentum_product": 1.0,
-        "seed": model._seed,
-        "epochs_done": model._epochs_done,
-        "average_swapped": False,
-    }
-    if engine is not None and training and model.optimizer is not None and model._has_state_of(model.optimizer):
-        state |= {"iterations": int(engine.iterations), "momentum_product": float(engine.momentum_product)}
-        state["average_swapped"] = engine.average_swapped
+    progress = model._progress
+    if not training:
+        progress = progress._replace(iterations=0, momentum_product=1.0, average_swapped=False)
+    built = None if engine is None else [engine.plan.inputs, engine.plan.dtype]
     metadata = {
         "config": json.dumps(model.get_config()),
         "compile": json.dumps(compiled),
-        "training": json.dumps(state),
+        "training": json.dumps({"built": built} | progress._asdict()),
     }
     return _file.parts(metadata, arrays)
 
@@ -192,10 +185,7 @@ def restore(model: AnyModel, path: str | os.PathLike[str], kind: type[AnyModel])
     with model._home.setting_weights():
         model._ready("restore")
         _fill(_tensors(model), _tensors(saved), str(path))
-        model._seed, model._epochs_done = saved._seed, saved._epochs_done
-        model._engine.iterations = saved._engine.iterations
-        model._engine.momentum_product = saved._engine.momentum_product
-        model._engine.average_swapped = saved._engine.average_swapped
+        model._progress = saved._progress
 
 
 def _fill(wanted: dict[str, npt.NDArray[Any]], arrays: dict[str, npt.NDArray[Any]], path: str) -> None:
@@ -298,19 +288,19 @@ def _restore(
             raise ModelFileError(f"{name} has shape {array.shape}, its configuration says {wanted[name].shape}")
     for name, array in arrays.items():
         wanted[name][...] = array
-    _restore_state(model, training, compiled is not None)
+    model._progress = _progress_of(training)
     return model
 
 
-def _restore_state(model: Kept, training: dict[str, Any], compiled: bool) -> None:
-    """Where training stood."""
-    model._seed = _file.size(training["seed"], "the seed")
-    model._epochs_done = _file.size(training["epochs_done"], "epochs_done")
-    iterations = _file.size(training["iterations"], "iterations")
-    if model._engine is not None and compiled:
-        model._engine.iterations = iterations
-        product = training.get("momentum_product", 1.0)
-        if not isinstance(product, float) or not 0 <= product <= 1:
-            raise ModelFileError(f"momentum_product must be a number from 0 to 1, got {str(product)[:40]}")
-        model._engine.momentum_product = product
-        model._engine.average_swapped = training.get("average_swapped") is True
+def _progress_of(training: dict[str, Any]) -> Progress:
+    """Where training stood, as a file says it."""
+    product = training.get("momentum_product", 1.0)
+    if not isinstance(product, float) or not 0 <= product <= 1:
+        raise ModelFileError(f"momentum_product must be a number from 0 to 1, got {str(product)[:40]}")
+    return Progress(
+        _file.size(training["iterations"], "iterations"),
+        product,
+        _file.size(training["seed"], "the seed"),
+        _file.size(training["epochs_done"], "epochs_done"),
+        training.get("average_swapped") is True,
+    )

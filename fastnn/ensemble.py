@@ -21,6 +21,27 @@ from fastnn.data.arrays import Rows
 from fastnn.data.feeds import Samples
 from fastnn.models import Sequential
 
+Pair = tuple[Rows, npt.NDArray[Any]]  # x and y as the engine reads them
+
+
+def _train_epoch(
+    members: Sequence[Member], pairs: Sequence[Pair], shuffles: list[tuple[int, int] | None], batch: int
+) -> list[dict[str, float]]:
+    """Train every member for an epoch, in one call into the engine; returns the logs of each.
+
+    `shuffles`: for each member the seed and the number of its order of rows; None: as they lie.
+    """
+    with ExitStack() as running:
+        # In one order for all ensembles, so that no two of them wait for each other.
+        each = {id(m): running.enter_context(m._running("fit")) for m in sorted(members, key=id)}
+        ready = [each[id(model)] for model in members]
+        for model, one, pair in zip(members, ready, pairs, strict=True):
+            model._look_at_first_rows(one, Samples(*pair), batch)
+        engines = [one.engine for one in ready]
+        rates = [one.optimizer.hyperparameters() for one in ready]
+        results = train_many(engines, pairs, shuffles, batch, rates)
+    return [one.layout.logs(sums, len(rows)) for one, (sums, _), (rows, _) in zip(ready, results, pairs, strict=True)]
+
 
 class Ensemble(Described):
     """Compiled models that are trained on the same rows in one engine call an epoch.
@@ -109,26 +130,18 @@ class Ensemble(Described):
         histories = [History() for _ in members]
         for epoch in range(epochs):
             shuffles = [(model._seed, model._epochs_done) if shuffle else None for model in members]
-            with ExitStack() as running:
-                # In one order for all ensembles, so that no two of them wait for each other.
-                each = {id(m): running.enter_context(m._running("fit")) for m in sorted(members, key=id)}
-                ready = [each[id(model)] for model in members]
-                for model, one, pair in zip(members, ready, pairs, strict=True):
-                    model._look_at_first_rows(one, Samples(*pair), batch)
-                engines = [one.engine for one in ready]
-                rates = [one.optimizer.hyperparameters() for one in ready]
-                results = train_many(engines, pairs, shuffles, batch, rates)
-            for k, model in enumerate(members):
+            for history, logs in zip(histories, _train_epoch(members, pairs, shuffles, batch), strict=True):
+                history.on_epoch_end(epoch, logs)
+            for model in members:
                 model._epochs_done += int(shuffle)
-                histories[k].on_epoch_end(epoch, ready[k].layout.logs(results[k][0], len(pairs[k][0])))
             if shown:
                 mean = float(np.mean([history.history["loss"][-1] for history in histories]))
                 say(f"Epoch {epoch + 1}/{epochs} - mean loss of {len(self.models)} models: {mean:.4f}")
         return histories
 
-    def _convert(self, x: Any, y: Any, check_finite: bool) -> list[tuple[Rows, npt.NDArray[Any]]]:
+    def _convert(self, x: Any, y: Any, check_finite: bool) -> list[Pair]:
         """X and y for each member; those that want the same share one conversion and one check."""
-        done: dict[Any, tuple[Rows, npt.NDArray[Any]]] = {}
+        done: dict[Any, Pair] = {}
         pairs = []
         members: Sequence[Member] = self.models
         with ExitStack() as kept:

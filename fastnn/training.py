@@ -12,6 +12,7 @@ import numpy.typing as npt
 from fastnn import config, goals, loop, losses, optimizers, plan
 from fastnn._arguments import no_arguments_of_arrays, optional_count, validation_due, verbosity
 from fastnn._engine import epoch_order
+from fastnn._model import Progress
 from fastnn._settings import count, flag
 from fastnn.callbacks import Callback, CallbackList, History
 from fastnn.callbacks.base import TRAIN_BATCH_HOOKS, Logs
@@ -33,6 +34,23 @@ class Trainer(Compiled):
         self._epochs_done = 0
         self._run: loop.Epochs | None = None  # of fit, within it: what a callback can save, and go on from
         super().__init__(layers, name)
+
+    @property
+    def _progress(self) -> Progress:
+        """Where training stands, without what an optimizer keeps where the engine has no state of one."""
+        engine, optimizer = self._engine, self.optimizer
+        if engine is None or optimizer is None or not self._has_state_of(optimizer):
+            return Progress(0, 1.0, self._seed, self._epochs_done, average_swapped=False)
+        kept = int(engine.iterations), float(engine.momentum_product)
+        return Progress(*kept, self._seed, self._epochs_done, engine.average_swapped)
+
+    @_progress.setter
+    def _progress(self, value: Progress) -> None:
+        self._seed, self._epochs_done = value.seed, value.epochs_done
+        engine, optimizer = self._engine, self.optimizer
+        if engine is not None and optimizer is not None and self._has_state_of(optimizer):
+            engine.iterations, engine.momentum_product = value.iterations, value.momentum_product
+            engine.average_swapped = value.average_swapped
 
     # ---- what a call is given ----
 
