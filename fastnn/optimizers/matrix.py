@@ -1,4 +1,4 @@
-"""Rules that look at a kernel as a matrix; see src_c/engine/update/matrix_rules.inc."""
+"""Rules that look at a kernel as a matrix; see src_c/engine/update/adafactor.inc and muon.inc."""
 
 from __future__ import annotations
 
@@ -197,7 +197,7 @@ class Muon(Optimizer):
         return (Slot("momentum"), Slot("velocity"))
 
     def numbers(self) -> tuple[float, ...]:
-        """Those of matrix_rules.inc, then Adam's."""
+        """Those of muon.inc, then Adam's."""
         rate = -1.0 if self.rms_rate is None else self.rms_rate
         own = (self.momentum, float(self.nesterov), self.muon_a, self.muon_b, self.muon_c, rate, float(self.ns_steps))
         adam = (self.adam_beta_1, self.adam_beta_2, self.epsilon, self.adam_lr_ratio, self.adam_weight_decay or 0.0)

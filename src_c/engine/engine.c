@@ -1,4 +1,4 @@
-/* The walk over a network: what does not depend on the element type, then memory.inc for each of them. */
+/* The engine's interface (fastnn.h), with a branch on the element type where the walk over a network begins. */
 
 #include <float.h>
 #include <math.h>
@@ -22,52 +22,14 @@
 #define FNN_REAL_IS_DOUBLE 0
 #define FN_TABLE f32
 #include "real.h"
-#include "engine/run/phase.inc"
-#include "engine/memory.inc"
-#include "engine/products.inc"
-#include "engine/run/job.inc"
-#include "engine/run/batch.inc"
-#include "engine/run/loss.inc"
-#include "engine/ops/table.inc"
-#include "engine/update/cosines.inc"
-#include "engine/update/update.inc"
-#include "engine/update/rest.inc"
-#include "engine/run/paths.inc"
-#include "engine/run/check.inc"
-#include "engine/run/walk.inc"
-#include "engine/run/split.inc"
-#include "engine/run/rows.inc"
-#include "engine/run/stripes.inc"
-#include "engine/run/phases.inc"
-#include "engine/run/train.inc"
-#include "engine/run/infer.inc"
-#include "engine/run/predict.inc"
+#include "engine/of_type.inc"
 #undef FNN_REAL_IS_DOUBLE
 #undef FN_TABLE
 
 #define FNN_REAL_IS_DOUBLE 1
 #define FN_TABLE f64
 #include "real.h"
-#include "engine/run/phase.inc"
-#include "engine/memory.inc"
-#include "engine/products.inc"
-#include "engine/run/job.inc"
-#include "engine/run/batch.inc"
-#include "engine/run/loss.inc"
-#include "engine/ops/table.inc"
-#include "engine/update/cosines.inc"
-#include "engine/update/update.inc"
-#include "engine/update/rest.inc"
-#include "engine/run/paths.inc"
-#include "engine/run/check.inc"
-#include "engine/run/walk.inc"
-#include "engine/run/split.inc"
-#include "engine/run/rows.inc"
-#include "engine/run/stripes.inc"
-#include "engine/run/phases.inc"
-#include "engine/run/train.inc"
-#include "engine/run/infer.inc"
-#include "engine/run/predict.inc"
+#include "engine/of_type.inc"
 #undef FNN_REAL_IS_DOUBLE
 #undef FN_TABLE
 

@@ -143,7 +143,7 @@ typedef enum {
     FNN_ADAGRAD = 11,
     FNN_ADADELTA = 12,
     FNN_LION = 13,
-    FNN_ADAFACTOR = 14, /* this and the next: matrix_rules.inc */
+    FNN_ADAFACTOR = 14, /* adafactor.inc; the next: muon.inc */
     FNN_MUON = 15,
 } fnn_optimizer;
 

@@ -162,7 +162,7 @@ static void adafactor(fnn_step *step, const double *h, double t) {
     step->rate = fmin(step->rate, 1 / sqrt(t));
 }
 
-/* h: the seven constants of matrix_rules.inc, then beta_1, beta_2, epsilon, rate ratio and decay of Adam. */
+/* h: the seven constants of muon.inc, then beta_1, beta_2, epsilon, rate ratio and decay of Adam. */
 static void muon(fnn_step *step, const double *h, double t) {
     (void)t;
     for (int k = 0; k < 7; k++) {
