@@ -133,7 +133,6 @@ cdef class _Run:
 
 
 @cython.final
-@cython.freelist(4)
 cdef class _Training(_Run):
     """Steps over batches of rows, as `passes` says; without FNN_UPDATE they change no weight."""
 
@@ -209,7 +208,6 @@ cdef class _Inference(_Run):
 
 
 @cython.final
-@cython.freelist(4)
 cdef class _Prediction(_Inference):
     """The network's output for each row."""
 
@@ -230,7 +228,6 @@ cdef class _Prediction(_Inference):
 
 
 @cython.final
-@cython.freelist(4)
 cdef class _Measurement(_Inference):
     """The sums of the losses and the metrics over rows."""
 
@@ -255,7 +252,6 @@ cdef class _Measurement(_Inference):
 
 
 @cython.final
-@cython.freelist(4)
 cdef class _Penalty(_Run):
     """The penalties of all parameters."""
 
@@ -279,7 +275,6 @@ cdef class _Penalty(_Run):
 
 
 @cython.final
-@cython.freelist(4)
 cdef class _Evaluation(_Run):
     """The sums over rows, and to the loss the penalties of the parameters: several runs, one after the other."""
 

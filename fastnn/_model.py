@@ -190,8 +190,8 @@ class Kept(Model, Protocol):
     def _build(self, features: Any) -> None:
         """Create the weights."""
 
-    def _build_if_waiting(self) -> None:
-        """Create them where the width of x has become known since."""
+    def _catch_up(self) -> None:
+        """Create them where the width of x has become known since; let the engine run the layers as they are now."""
 
     def _heed_changes(self) -> bool:
         """Let the engine run the layers as they are now."""

@@ -86,7 +86,7 @@ def _check_description(model: Kept) -> None:
 
 def _parts(model: Kept, training: bool) -> list[Any]:
     """The bytes of a file, one buffer after the other."""
-    model._build_if_waiting()
+    model._catch_up()
     if training:
         _check_description(model)
     engine, arrays = model._engine, _tensors(model, training)

@@ -52,9 +52,11 @@ class Network(Described, Stackable, metaclass=ListsWhatIsThere):
         self.name = name or "sequential"
         self._layers: list[Layer] = []
         self._engine: Engine | None = None
-        self._home = Home(Lock(), self._renew)
+        self._home = Home(Lock(), self._heed)
+        self._placed: dict[int, plan.Placed] = {}  # by the ids of the layers of a built model: as they were lowered
+        self._stale = False  # whether one of them is another since, so that the engine is to get another plan
         self._compiled_code: Any = None  # what the engine is set up for
-        self._changes_seen = changes.last
+        self._changes_seen = self._lowered_at = changes.last
         self._described = ""  # what is known to be a description that a model can be made of
         self._first: Layer | None = None
         self._seed = next_seed()
@@ -123,12 +125,13 @@ class Network(Described, Stackable, metaclass=ListsWhatIsThere):
     def _building_anew(self) -> Iterator[None]:
         """The model has no weights within until it is built; after an error those it had."""
         with self._home.lock:
-            before = self._engine, self._home.views, self._compiled_code, self._first
+            self._catch_up()
+            before = self._engine, self._home.views, self._compiled_code, self._first, self._placed
             self._forget_weights()
             try:
                 yield
             except BaseException:
-                self._engine, self._home.views, self._compiled_code, self._first = before
+                self._engine, self._home.views, self._compiled_code, self._first, self._placed = before
                 self._home.built = self._engine is not None
                 raise
 
@@ -183,14 +186,19 @@ class Network(Described, Stackable, metaclass=ListsWhatIsThere):
     def _forget_weights(self) -> None:
         self._engine = None
         self._home.built, self._home.views = False, {}
-        self._compiled_code = None
+        self._compiled_code, self._placed, self._stale = None, {}, False
 
-    def _build_if_waiting(self) -> None:
-        """Build what could not be built when its last layer was added: a vocabulary may be there now."""
-        if self._engine is None:
+    def _catch_up(self) -> None:
+        """Build what could not be built when its last layer was added: a vocabulary may be there now.
+
+        Of a model that is built, let the engine run its layers as they are now.
+        """
+        if self._engine is None or self._stale:
             with self._home.lock:
                 if self._engine is None:  # another thread may have been faster
                     self._build_if_known()
+                elif self._stale:
+                    self._renew("a layer")
 
     def _build_if_known(self) -> None:
         """Build where the width of x is known, unless the model is on its way to one that can be built."""
@@ -314,14 +322,12 @@ class Network(Described, Stackable, metaclass=ListsWhatIsThere):
 
     def _build(self, features: Any) -> None:
         with self._home.lock:
-            self._build_for(features)
+            self._build_as(plan.lower(self._layers, features, self._policy()))
 
-    def _build_for(self, features: Any) -> None:
-        policy = self._policy()
-        dtype = config.variable_dtype(policy)
-        lowered = plan.lower(self._layers, features, policy)
-        vars(self._layers[0])["dtype"] = policy  # so that a file does not depend on the default of the day
-        engine = Engine(lowered, self._home.lock)
+    def _build_as(self, lowered: plan.Plan) -> None:
+        """Create the weights of the layers as they have just been lowered; for whoever holds the lock."""
+        vars(self._layers[0])["dtype"] = self._policy()  # so that a file does not depend on the default of the day
+        engine, dtype = Engine(lowered, self._home.lock), lowered.dtype
         views = {}
         for spec, initializer in zip(lowered.parameters, self._initializers(), strict=True):
             size = math.prod(spec.shape)
@@ -332,11 +338,49 @@ class Network(Described, Stackable, metaclass=ListsWhatIsThere):
             warn("softmax over one unit is always 1: use sigmoid, or two units")
         self._engine, self._compiled_code = engine, None
         self._home.built, self._home.views = True, views
-        self._first = self._first_layer()
+        self._take_note(lowered)
+
+    def _take_note(self, lowered: plan.Plan) -> None:
+        """Know how the layers were lowered last: the engine runs them so."""
+        self._placed = {id(layer): placed for layer, placed in zip(self._layers, lowered.layers, strict=True)}
+        self._stale, self._first = False, self._first_layer()
 
     def _initializers(self) -> list[Initializer]:
         """The initializer of each parameter, in the order of the layers."""
         return [initializer for layer in self._layers for _, _, initializer in layer.parameters()]
+
+    def _heed(self, layer: Layer, attribute: str, name: Any) -> None:
+        """Take note that an attribute of a layer, which had this name, is another now: see :meth:`Home.heed`.
+
+        Where the other layers cannot tell the difference this one alone is lowered, to find what it may lack.
+        """
+        if attribute in ("name", ""):
+            self._check_names()
+        outer = layer._outermost
+        before = self._placed.get(id(outer))
+        if self._engine is not None:
+            told = self._layers[0].input_features
+            if before is None or not attribute or told not in (None, self._engine.plan.inputs):
+                self._renew(f"{attribute} of layer {name!r}")
+                return
+            now = plan.place(outer, before.inputs, before.axes, before.offset, self._engine.plan.dtype)
+            if now.outline != before.outline:
+                self._renew(f"{attribute} of layer {name!r}")
+                return
+            if now != before:
+                self._rename_views(before, now)
+                self._placed[id(outer)], self._stale = now, True
+
+    def _check_names(self) -> None:
+        for name, count in Counter(str(layer.name) for layer in self._layers).items():
+            if count > 1 or name == "optimizer":
+                raise ValueError(f"name {name!r} is taken: layer names must be unique in a model")
+
+    def _rename_views(self, before: plan.Placed, now: plan.Placed) -> None:
+        """Give the parameters of a layer the names that they have now."""
+        names = {(a.layer, a.name): (b.layer, b.name) for a, b in zip(before.parameters, now.parameters, strict=True)}
+        if any(old != new for old, new in names.items()):
+            self._home.views = {names.get(key, key): view for key, view in self._home.views.items()}
 
     def _renew(self, changed: str) -> None:
         """Let the engine run the layers as they are now, with the weights it has.
@@ -346,32 +390,32 @@ class Network(Described, Stackable, metaclass=ListsWhatIsThere):
         ValueError
             Naming what has `changed`, where those weights or this output do not fit any more.
         """
-        for name, count in Counter(str(layer.name) for layer in self._layers).items():
-            if count > 1 or name == "optimizer":
-                raise ValueError(f"name {name!r} is taken: layer names must be unique in a model")
-        engine = self._engine
-        if engine is None:
-            return
-        before = engine.plan
-        lowered = plan.lower(self._layers, before.inputs, self._policy())
-        if lowered.form != before.form or self._layers[0].input_features not in (None, before.inputs):
-            raise ValueError(
-                f"{changed} cannot be set once the model is built: its weights or its output would have another "
-                f"shape; make a new model from get_config"
-            )
-        if lowered != before:
-            engine.set_plan(lowered)
-            views = self._home.views.values()
-            self._home.views = {(s.layer, s.name): v for s, v in zip(lowered.parameters, views, strict=True)}
-            self._compiled_code = None
-        self._first = self._first_layer()
+        with self._home.lock:
+            engine, seen = self._engine, changes.last
+            if engine is None:
+                return
+            before = engine.plan
+            lowered = plan.lower(self._layers, before.inputs, self._policy())
+            if lowered.form != before.form or self._layers[0].input_features not in (None, before.inputs):
+                raise ValueError(
+                    f"{changed} cannot be set once the model is built: its weights or its output would have another "
+                    f"shape; make a new model from get_config"
+                )
+            if lowered != before:
+                engine.set_plan(lowered)
+                views = self._home.views.values()
+                self._home.views = {(s.layer, s.name): v for s, v in zip(lowered.parameters, views, strict=True)}
+                self._compiled_code = None
+            self._take_note(lowered)
+            self._lowered_at = seen
 
     def _heed_changes(self) -> bool:
         """Let the engine run the layers as they are now, if any description has changed since it looked; whether so."""
         seen = changes.last
         if self._changes_seen is seen:
             return False
-        self._renew("a description")
+        if self._lowered_at is not seen:
+            self._renew("a description")
         self._changes_seen = seen
         return True
 
@@ -409,9 +453,10 @@ class Network(Described, Stackable, metaclass=ListsWhatIsThere):
         return (None, engine.plan.outputs)
 
     def _need_engine(self, action: str) -> Engine:
-        self._build_if_waiting()
-        if self._engine is None:
-            raise ValueError(f"{action} needs a built model: {self._why_not_built()}")
+        if self._engine is None or self._stale:
+            self._catch_up()
+            if self._engine is None:
+                raise ValueError(f"{action} needs a built model: {self._why_not_built()}")
         return self._engine
 
     def _why_not_built(self) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastnn import config
@@ -30,6 +31,44 @@ class ParameterSpec(NamedTuple):
     trainable: bool
 
 
+class Placed(NamedTuple):
+    """One layer in a plan: what it gets, what it gives, where its parameters lie and what it does to a row.
+
+    Attributes
+    ----------
+    inputs : int or Mapping
+        Features of a row that it gets; of the first layer by branch, where it has some.
+    axes : tuple of int
+        Of such a row.
+    offset : int
+        Where its parameters begin in the flat buffer.
+    outputs : int
+        Features of a row that it gives.
+    axes_after : tuple of int
+        Of such a row.
+    parameters : tuple of ParameterSpec
+    end : int
+        Where the parameters of the next layer begin.
+    ops : tuple of Op
+        As the layer counts them: those of a plan have other indices, and some of them are one.
+    """
+
+    inputs: int | Mapping[str, int]
+    axes: tuple[int, ...]
+    offset: int
+    outputs: int
+    axes_after: tuple[int, ...]
+    parameters: tuple[ParameterSpec, ...]
+    end: int
+    ops: tuple[Op, ...]
+
+    @property
+    def outline(self) -> tuple[Any, ...]:
+        """What the other layers depend on, and the memory: a layer that keeps it may change otherwise."""
+        shapes = [spec.shape for spec in self.parameters]
+        return self.outputs, self.axes_after, shapes, [op.name for op in self.ops]
+
+
 @dataclass(frozen=True)
 class Plan:
     """A network as the engine runs it.
@@ -48,6 +87,8 @@ class Plan:
         Elements of that buffer, with the padding between parameters.
     bfloat16 : bool
         Whether large products round their operands to bfloat16.
+    layers : tuple of Placed
+        What each layer has to do with it, in their order; no part of what the engine runs.
     """
 
     dtype: str
@@ -57,6 +98,7 @@ class Plan:
     parameters: tuple[ParameterSpec, ...]
     size: int
     bfloat16: bool = False
+    layers: tuple[Placed, ...] = field(default=(), compare=False)
 
     @property
     def form(self) -> tuple[Any, ...]:
@@ -115,6 +157,35 @@ def _fuse(ops: Sequence[Op]) -> list[Op]:
     return [op._replace(source=place[op.source], join=index[op.join]) for op in fused]
 
 
+def place(layer: Layer, inputs: int | Mapping[str, int], axes: tuple[int, ...], offset: int, dtype: str) -> Placed:
+    """Lower one layer: settle its shapes, lay its parameters out from `offset` on, and turn it into ops.
+
+    Raises
+    ------
+    ValueError
+        When its rows would be empty, or the parameters up to its last are more than can be addressed; what the layer
+        itself raises.
+    """
+    line = ALIGNMENT // (8 if dtype == "float64" else 4)
+    outputs = layer.build(inputs)  # type: ignore[arg-type]
+    if not 1 <= outputs < _LARGEST:
+        needed = "at least 1 feature" if outputs < 1 else "fewer than 2**62 features"
+        raise ValueError(f"layer {layer.name!r} must give {needed} a row, got {outputs}")
+    axes_after = layer.axes_after(axes, outputs)
+    parameters, end = [], offset
+    fixed = layer.non_trainable()
+    for name, shape, _ in layer.parameters():
+        parameters.append(ParameterSpec(str(layer.name), name, shape, end, name not in fixed))
+        end += -(-math.prod(shape) // line) * line
+        if end > _LARGEST:
+            raise ValueError(
+                f"layer {layer.name!r} needs {name} of shape {shape}: all parameters together would be more than "
+                f"2**62 elements, which cannot be addressed"
+            )
+    ops = layer.lower_for_training({spec.name: spec.offset for spec in parameters})
+    return Placed(inputs, axes, offset, outputs, axes_after, tuple(parameters), end, tuple(ops))
+
+
 def lower(layers: Sequence[Layer], inputs: int | Mapping[str, int], policy: str) -> Plan:
     """Lay the parameters of built layers out and turn the layers into ops.
 
@@ -140,11 +211,6 @@ def lower(layers: Sequence[Layer], inputs: int | Mapping[str, int], policy: str)
     if all(isinstance(layer, InputLayer) for layer in layers):
         raise NotYetError(f"the model has no layer{' beside its Input' if layers else ''}: add one")
     dtype = config.variable_dtype(policy)
-    line = ALIGNMENT // (8 if dtype == "float64" else 4)
-    parameters: list[ParameterSpec] = []
-    ops: list[Op] = []
-    offset = 0
-    features: Any = inputs
     widths = dict(inputs) if isinstance(inputs, Mapping) else {"": inputs}
     if min(widths.values()) < 1:
         raise ValueError(f"inputs must be at least 1 feature a row, got {inputs}")
@@ -152,39 +218,25 @@ def lower(layers: Sequence[Layer], inputs: int | Mapping[str, int], policy: str)
     if columns >= _LARGEST:
         raise ValueError(f"inputs must be fewer than 2**62 features a row, got {columns}")
     check_preparation(layers, raw=True)
-    axes = (layers[0].input_axes if layers else None) or (columns,)
+    placed: list[Placed] = []
+    features, axes, offset = inputs, layers[0].input_axes or (columns,), 0
     for layer in layers:
-        outputs = layer.build(features)
-        if not 1 <= outputs < _LARGEST:
-            needed = "at least 1 feature" if outputs < 1 else "fewer than 2**62 features"
-            raise ValueError(f"layer {layer.name!r} must give {needed} a row, got {outputs}")
-        axes = layer.axes_after(axes, outputs)
-        offsets: dict[str, int] = {}
-        fixed = layer.non_trainable()
-        for name, shape, _ in layer.parameters():
-            count = 1
-            for length in shape:
-                count *= length
-            parameters.append(ParameterSpec(str(layer.name), name, shape, offset, name not in fixed))
-            offsets[name] = offset
-            offset += -(-count // line) * line
-            if offset > _LARGEST:
-                raise ValueError(
-                    f"layer {layer.name!r} needs {name} of shape {shape}: all parameters together would be more than "
-                    f"2**62 elements, which cannot be addressed"
-                )
-        ops += layer.lower_for_training(offsets)
-        features = outputs
+        placed.append(place(layer, features, axes, offset, dtype))
+        features, axes, offset = placed[-1].outputs, placed[-1].axes_after, placed[-1].end
     if len(axes) > 1:
         raise NotYetError(f"the model's last layer must give rows of one axis, got {axes}: add a Flatten")
+    outputs = placed[-1].outputs
+    ops = [op for one in placed for op in one.ops]
     if not ops:  # each layer leaves rows as they are, and so does the engine
-        ops.append(Op("activation", "linear", columns, features))
+        ops.append(Op("activation", "linear", columns, outputs))
     linked = _link(ops)
     if any(op.name == "embedding" and op.input >= 0 and linked[op.input].name != "discretize" for op in linked):
         raise ValueError(
             "Embedding must be the first layer of the model, or follow a Discretization: it takes whole numbers"
         )
-    return Plan(dtype, columns, features, tuple(_fuse(linked)), tuple(parameters), offset, policy == config.MIXED)
+    parameters = tuple(spec for one in placed for spec in one.parameters)
+    fused = tuple(_fuse(linked))
+    return Plan(dtype, columns, outputs, fused, parameters, offset, policy == config.MIXED, tuple(placed))
 
 
 def training_rules(

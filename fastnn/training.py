@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from fastnn import config, goals, loop, losses, optimizers, plan
 from fastnn._arguments import no_arguments_of_arrays, optional_count, validation_due, verbosity
-from fastnn._engine import epoch_order
+from fastnn._engine import Engine, epoch_order
 from fastnn._model import Progress
 from fastnn._settings import count, flag
 from fastnn.callbacks import Callback, CallbackList, History
@@ -72,18 +72,32 @@ class Trainer(Compiled):
         self._need_goals(action)
         with self._home.lock:  # an engine that another thread may yet give up is not seen
             engine = self._engine if action in ("fit", "train_on_batch") else self._need_engine(action)
-        dtype = engine.plan.dtype if engine else config.variable_dtype(self._policy())
-        rows, features = self._inputs(x, dtype, check_finite=check_finite and check_x, name=names[0], defer=defer)
+            if engine is None:  # and no other thread builds one meanwhile
+                return self._converted(None, x, y, check_x and check_finite, check_finite, names, defer)
+        return self._converted(engine, x, y, check_x and check_finite, check_finite, names, defer)
+
+    def _converted(
+        self,
+        engine: Engine | None,
+        x: Any,
+        y: Any,
+        check_x: bool,
+        check_y: bool,
+        names: tuple[str, str],
+        defer: bool,
+    ) -> tuple[Any, Any]:
+        """X and y for this engine, or for the one that is built here."""
+        policy = self._policy()
+        dtype = engine.plan.dtype if engine else config.variable_dtype(policy)
+        rows, features = self._inputs(x, dtype, check_finite=check_x, name=names[0], defer=defer)
         if not len(rows):
             raise ValueError(f"{names[0]} must have at least one row, got shape {rows.shape}")
-        outputs = engine.plan.outputs if engine else plan.lower(self._layers, features, dtype).outputs
+        lowered = engine.plan if engine else plan.lower(self._layers, features, policy)
         self._checked(rows, names[0])
-        widths = self._widths(outputs)
-        wanted = goals.targets(y, len(rows), self._goals, widths, dtype, check_finite=check_finite, names=names)
+        widths = self._widths(lowered.outputs)
+        wanted = goals.targets(y, len(rows), self._goals, widths, dtype, check_finite=check_y, names=names)
         if engine is None:
-            with self._home.lock:
-                if self._engine is None:  # another thread may have been faster
-                    self._build(features)
+            self._build_as(lowered)
         return rows, wanted
 
     def _form(self) -> tuple[Any, ...]:

@@ -2,6 +2,7 @@
 
 import copy
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -227,4 +228,91 @@ def test_four_times_the_parts_are_four_times_the_work(kind):
         model.summary(print_fn=str)
 
     few, many = (calls(lambda n=n: whole(n)) for n in (40, 160))
+    assert many < 4.05 * few
+
+
+@pytest.fixture
+def lowered(monkeypatch):
+    """The layers of each lowering so far."""
+    seen, lower = [], fastnn.plan.lower
+
+    def look(layers, *arguments):
+        seen.append(list(layers))
+        return lower(layers, *arguments)
+
+    monkeypatch.setattr(fastnn.plan, "lower", look)
+    return seen
+
+
+FIRST_USES = {
+    "fit": lambda model, x, y: model.fit(x, y, verbose=0, validation_data=(x, y)),
+    "train_on_batch": lambda model, x, y: model.train_on_batch(x, y),
+    "train_on_batch with weights": lambda model, x, y: model.train_on_batch(x, y, np.ones(len(x))),
+    "fit of batches": lambda model, x, y: model.fit(iter([(x, y)]), verbose=0),
+    "an ensemble's fit": lambda model, x, y: fastnn.Ensemble([model]).fit(x, y, verbose=0),
+}
+
+
+@pytest.mark.thread_unsafe(reason="counts the lowerings of one thread")
+@pytest.mark.parametrize("use", FIRST_USES)
+@pytest.mark.parametrize("first", [[], [fastnn.Input((4,))]], ids=["from x", "from Input"])
+def test_a_model_is_lowered_once(use, first, lowered):
+    model = fastnn.Sequential([*copy.deepcopy(first), layers.Dense(3, "relu"), layers.Dense(1)])
+    model.compile("adam", "mse", metrics=["mae"])
+    x, y = np.ones((8, 4)), np.ones((8, 1))
+    FIRST_USES[use](model, x, y)
+    model.evaluate(x, y, verbose=0)
+    model.predict(x)
+    model.fit(x, y, verbose=0)
+    assert len(lowered) == 1
+
+
+SETTINGS = {
+    "activation": ("activation", "tanh", None),
+    "use of a regularizer": ("kernel_regularizer", "l2", None),
+    "initializer": ("kernel_initializer", "ones", None),
+    "name": ("name", "other_{}", None),
+    "of a layer in a block": ("activation", "tanh", lambda layer: layer.layers[0]),
+    "name of a layer in a block": ("name", "inner_{}", lambda layer: layer.layers[0]),
+}
+
+
+def set_of_all(model, setting):
+    name, value, within = SETTINGS[setting]
+    for k, layer in enumerate(model.layers[1:]):
+        setattr(within(layer) if within else layer, name, value.format(k))
+
+
+def of_many_layers(n, setting):
+    within = SETTINGS[setting][2]
+    made = [layers.Residual([layers.Dense(4)]) if within else layers.Dense(4) for _ in range(n)]
+    model = fastnn.Sequential([fastnn.Input((4,)), *made])
+    model.compile("sgd", "mse")
+    return model
+
+
+@pytest.mark.thread_unsafe(reason="counts the lowerings of one thread")
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_attributes_of_all_layers_are_lowered_at_the_next_use(setting, lowered):
+    model, x = of_many_layers(6, setting), np.ones((2, 4))
+    model.fit(x, x, verbose=0)
+    lowered.clear()
+    set_of_all(model, setting)
+    assert not lowered
+    answers = model.predict(x)
+    assert len(lowered) <= 1
+    again = fastnn.Sequential.from_config(model.get_config())
+    again.set_weights(model.get_weights())
+    np.testing.assert_array_equal(again.predict(x), answers)
+    lowered.clear()
+    model.fit(x, x, verbose=0)
+    assert len(lowered) <= 1
+    names = [f"{layer.name}/{name}" for layer in model.layers for name, _, _ in layer.parameters()]
+    assert ["/".join(key) for key in model._home.views] == names
+
+
+@pytest.mark.thread_unsafe(reason="counts the calls of one thread")
+@pytest.mark.parametrize("setting", ["activation", "use of a regularizer", "initializer", "of a layer in a block"])
+def test_attributes_of_four_times_the_layers_are_four_times_the_work(setting):
+    few, many = (calls(partial(set_of_all, of_many_layers(n, setting), setting)) for n in (10, 40))
     assert many < 4.05 * few

@@ -48,8 +48,8 @@ class Home:
 
     Parameters
     ----------
-    renew : method, optional
-        Of the model: lets the engine run the layers as they are now. Held weakly.
+    heed : method, optional
+        Of the model: takes note that a layer in it is another now. Held weakly.
 
     Attributes
     ----------
@@ -60,17 +60,23 @@ class Home:
         The parameters, by layer and name, once built.
     """
 
-    def __init__(self, lock: Lock, renew: Callable[[str], None] | None = None) -> None:
+    def __init__(self, lock: Lock, heed: Callable[[Layer, str, Any], None] | None = None) -> None:
         self.lock = lock
-        self._renew = None if renew is None else weakref.WeakMethod(renew)
+        self._heed = None if heed is None else weakref.WeakMethod(heed)
         self.built = False
         self.views: dict[tuple[str, str], npt.NDArray[Any]] = {}
 
-    def renew(self, changed: str) -> None:
-        """Let the engine run the layers as they are now; an error names what has `changed`."""
-        renew = None if self._renew is None else self._renew()
-        if renew is not None:
-            renew(changed)
+    def heed(self, layer: Layer, attribute: str, name: Any) -> None:
+        """Let the engine run the layer as it is now, from its next use on; an error says which attribute of which name.
+
+        Raises
+        ------
+        ValueError
+            Where the weights that there are, or another layer, do not go with it.
+        """
+        heed = None if self._heed is None else self._heed()
+        if heed is not None:
+            heed(layer, attribute, name)
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
         return type(None), ()
@@ -305,6 +311,11 @@ class Layer(Description):
         return self._home is not None and self._home.built
 
     @property
+    def _outermost(self) -> Layer:
+        """The layer, or the block of the model that it lies in, however deep."""
+        return self if self._parent is None else self._parent._outermost
+
+    @property
     def _called(self) -> str:
         """What messages call the layer, which has no name before it is in a model."""
         return f"this {type(self).__name__}" if self.name is None else f"layer {self.name!r}"
@@ -333,19 +344,19 @@ class Layer(Description):
     # ---- changes of a layer that is made ----
 
     def _change(self, name: str, value: Any) -> None:
-        """Set an attribute as if the layer had been made with it: at once, in its model too, or not at all."""
+        """Set an attribute as if the layer had been made with it, in its model too, or not at all."""
         home = self._home
         with home.lock if home else nullcontext():
             before = vars(self).copy()
             self._take_change(name, value)
             try:
                 if home is not None and name not in _OF_TRAINING:
-                    home.renew(f"{name} of layer {before['name']!r}")
+                    home.heed(self, name, before["name"])
             except BaseException:
                 vars(self).clear()
                 vars(self).update(before)
                 if home is not None:
-                    home.renew("")  # the layers after this one may have been built for another width
+                    home.heed(self, "", None)  # it, and the layers after it, may have been built for another width
                 raise
             if home is not None:  # else no model has read it
                 changes.note()
