@@ -55,9 +55,10 @@ const fnn_kernels *fnn_isa_kernels(int isa) {
 }
 
 #if defined(FNN_BUILT_AMX_BF16)
-enum { ARCH_GET_XCOMP_SUPP = 0x1021, ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18 }; /* Linux 5.16 */
+/* Of arch_prctl in Linux, from 5.16 on. */
+enum { ARCH_GET_XCOMP_SUPP = 0x1021, ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18 };
 
-/* The processor has tiles of bfloat16 (CPUID 7, EDX bits 24 and 22), and the system would hand them out. */
+/* 1 if the processor has a matrix unit for bfloat16 (CPUID 7, EDX bits 24 and 22) and the system lets processes use it. */
 static int has_matrix_unit(void) {
     unsigned eax, ebx, ecx, edx;
     unsigned long features = 0;
@@ -77,7 +78,7 @@ int fnn_isa_allows_unit(int isa) {
 #endif
 }
 
-/* __builtin_cpu_supports also asks whether the system saves the wide registers (XGETBV). */
+/* __builtin_cpu_supports asks the processor, and by XGETBV whether the system saves its wide registers. */
 int fnn_isa_available(int isa) {
 #if defined(FNN_BUILT_AVX2)
     __builtin_cpu_init();

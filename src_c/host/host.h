@@ -1,5 +1,5 @@
-/* What the host of a network offers: threads and how many of them are worth their price, whoever asks a long call to stop, the
- * order of an epoch's rows. Nothing here knows a model or a kernel. */
+/* What the engine asks of the machine and the process that it runs in: threads, how many of them a call is worth, a way to
+ * stop a long call, and the order of an epoch's rows. Nothing here knows a model or a kernel. */
 #ifndef FNN_HOST_H
 #define FNN_HOST_H
 
@@ -10,25 +10,26 @@
 
 int fnn_openmp(void); /* 1 if built with OpenMP */
 
-/* Once, at import: notes how many threads OpenMP would use, and sees to it that a forked child can use them, in whatever way
- * it was forked: *threads, the number that the process has chosen, is 1 in a child. Returns the processors that OpenMP found,
- * before it bound any thread. */
+/* Called once, at import. Notes how many threads OpenMP would use. Makes every later fork, whoever asks for it, leave a child
+ * that can use threads: the child starts with 1 in *threads, the number of threads that the process has chosen. Returns the
+ * number of processors that OpenMP found before it bound any thread to one. */
 int fnn_prepare_threads(int *threads);
 
-/* How many forks lie between the process that loaded this and the calling one: another number says that the threads that were
- * there, and so the owners of locks, are gone. */
+/* How many forks lie between the process that loaded this library and the calling one. If the number has changed, all threads
+ * but one are gone, and with them the owners of locks. */
 unsigned fnn_forks(void);
 
-/* The thread that made the last of these forks, and that alone lived on in this process, as Python numbers threads; 0 before. */
+/* The thread that made the last of these forks, the only one that lives on in this process, as Python numbers threads; 0 if
+ * there was no fork. */
 unsigned long fnn_forking_thread(void);
 
-/* So many threads, or fewer if OpenMP's limit has been lowered since, as threadpoolctl does. */
+/* `threads`, or fewer where OpenMP's limit has been lowered since the import, as threadpoolctl does. */
 int fnn_allowed_threads(int threads);
 
-/* ---- whoever may ask to stop ---- */
+/* ---- a call that can be stopped ---- */
 
-/* Called by the calling thread between steps, and between tiles where these are long, at most every `interval` seconds; a
- * non-zero answer stops the run. sums: those of the run so far. */
+/* The function is called by the thread that made the call, between steps, and between tiles where steps are long, at most
+ * every `interval` seconds; a non-zero answer stops the run. sums: the sums of losses and metrics of the run so far. */
 typedef struct {
     int (*function)(void *context, size_t steps_done, const double *sums);
     void *context;
@@ -37,42 +38,43 @@ typedef struct {
 
 /* ---- how many threads: measured (pace.c) ---- */
 
-/* How fast steps were with this many threads and with fewer: what a run learns of the machine's load, and goes on from
- * in the next run. All zero at first. */
+/* A pace: how long a step took with the number of threads in use, and what is to be tried next. A run learns it from the
+ * machine's load, and the next run goes on from it. All zero at first. */
 typedef struct {
-    size_t batch; /* what the figures belong to: another batch or number of threads starts anew */
+    size_t batch; /* the figures below belong to this batch and number of threads: others start a new pace */
     int threads;
-    int level;       /* in use: threads >> level */
-    int direction;   /* of the next trial: 1 fewer threads, -1 more */
-    int warm;        /* the first step is over */
-    int trial;       /* 1: under way; 2: it looks better and goes on */
+    int level;       /* the number of threads in use is threads >> level */
+    int direction;   /* the next trial has half (1) or double (-1) as many threads */
+    int warm;        /* whether the first step is over */
+    int trial;       /* 0: none; 1: a trial is under way; 2: it looks better and goes on until that is sure */
     double step;     /* seconds of a step at this level */
     double patience; /* seconds between two trials */
-    double spent;    /* seconds and steps of the turn under way */
-    double steps;
-    int changes; /* looks in a row at which steps took another time than before */
+    double spent;    /* seconds that the turn under way has taken */
+    double steps;    /* and steps that it has done */
+    int changes;     /* consecutive looks at which a step took longer or shorter than `step` */
 } fnn_pace;
 
-/* Some steps with one number of threads. */
+/* A turn: consecutive steps with one number of threads. */
 typedef struct {
     int threads;
-    double seconds; /* it may take; at least one step is done */
+    double seconds; /* the turn ends after the step in which they run out */
 } fnn_turn;
 
-/* The next turn of steps of `batch` rows on up to `threads` threads, and what became of it: they change *pace alone. NULL: always
- * as many threads. */
+/* The first function says with how many of `threads` threads the next steps of `batch` rows are done; the second is told how
+ * many steps there were and what time they took. Both change *pace alone; where pace is NULL, every turn has all threads. */
 fnn_turn fnn_next_turn(fnn_pace *pace, int threads, size_t batch);
 void fnn_end_turn(fnn_pace *pace, int threads, double steps, double seconds);
 
-/* A call that is no run of steps. */
+/* A call that is no run of steps, such as a prediction, between fnn_begin_call and fnn_end_call. */
 typedef struct {
-    int threads; /* for this call */
-    int most;    /* that it is worth */
-    size_t key;
+    int threads; /* that this call is to use */
+    int most;    /* threads that its work is worth */
+    size_t key;  /* of its owner, kind and size: calls with one key share a pace */
     double started;
 } fnn_paced_call;
 
-/* Before and after a call of a kind for so many rows, on what `owner` points at, worth up to `threads` threads. */
+/* Stand before and after a call of the given kind for so many rows, on the model that `owner` points at, whose work is worth
+ * up to `threads` threads. */
 fnn_paced_call fnn_begin_call(const void *owner, int kind, size_t rows, int threads);
 void fnn_end_call(const fnn_paced_call *call);
 

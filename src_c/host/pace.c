@@ -1,10 +1,12 @@
-/* How many of the threads that its work is worth a run has: measured, since only the machine's load says what they are worth.
+/* How many threads a run has, of those that its work is worth: measured, since what a thread is worth depends on the load of
+ * the machine.
  *
- * Steps run in turns. Most keep the number of threads; now and then one tries half or double as many for a moment, and the
- * faster number stays. A trial that changes nothing doubles the time to the next one. One that looks better goes on until
- * it is sure: beside busy neighbours a few milliseconds show which of us had a core, not which number is faster. Where steps
- * take longer or shorter than they did, for two looks in a row, neighbours have come or gone, and the next trial is due at
- * once. A look is longer than the few hundredths of a second for which the threads of a BLAS go on spinning. */
+ * Steps run in turns. Most turns keep the number of threads; now and then a turn is a trial with half or double as many, and
+ * the faster number stays. A trial that is not faster doubles the time to the next trial. A trial that looks faster goes on
+ * for longer: beside busy processes a few milliseconds show who had a core, not which number is faster. Where steps take
+ * longer or shorter than before at two consecutive looks, other processes have come or gone, and the next trial is due at
+ * once. The time between two looks is longer than the few hundredths of a second for which the threads of a BLAS go on
+ * spinning. */
 
 #include <math.h>
 
@@ -23,7 +25,7 @@ fnn_turn fnn_next_turn(fnn_pace *pace, int threads, size_t batch) {
         *pace = (fnn_pace){.batch = batch, .threads = threads, .direction = 1, .patience = first_patience};
     }
     if (!pace->warm) {
-        return (fnn_turn){threads, 0}; /* one step, which meets memory for the first time and tells nothing */
+        return (fnn_turn){threads, 0}; /* one step: it meets cold memory, so its time tells nothing */
     }
     const int level = pace->level + (pace->trial ? pace->direction : 0);
     return (fnn_turn){threads >> level, fmin(turn_length(pace) - pace->spent, look_seconds)};
@@ -46,9 +48,9 @@ void fnn_end_turn(fnn_pace *pace, int threads, double steps, double seconds) {
     if (pace->changes == 2) {
         pace->changes = 0;
     } else if (pace->steps < 1 || pace->spent < turn_length(pace)) {
-        return; /* it goes on in the next run */
+        return; /* the turn goes on, if need be in the next run */
     }
-    /* After a change, and after the first steps, which meet cold memory, what was before the last look is history. */
+    /* After a change of the load, and after the first steps, which meet cold memory, the last look alone counts. */
     const int anew = look > 0 && (changed || pace->step == 0);
     const double step = anew ? look : pace->spent / pace->steps, spent = pace->spent;
     if (pace->trial == 1 && step < gain * pace->step) {
@@ -76,19 +78,19 @@ void fnn_end_turn(fnn_pace *pace, int threads, double steps, double seconds) {
 
 /* ---- calls that are no run of steps ----
  *
- * A turn of them is several calls of about the same size. What was learned belongs to the calling thread: many of them may
- * use one predictor at once. */
+ * A turn is here several calls of about the same size. Each calling thread has paces of its own, as several threads may use
+ * one predictor at once. */
 
 typedef struct {
     fnn_pace pace;
-    fnn_turn turn; /* under way, unless its threads are 0; with what it has seen: */
-    double calls, seconds;
+    fnn_turn turn;         /* the one under way; none where its number of threads is 0 */
+    double calls, seconds; /* that it has had so far */
 } call_pace;
 
 static _Thread_local call_pace call_paces[FNN_PACED_CALLS];
 
 fnn_paced_call fnn_begin_call(const void *owner, int kind, size_t rows, int threads) {
-    size_t size = 0; /* rows up to twice as many are alike */
+    size_t size = 0; /* floor(log2(rows)): calls whose numbers of rows share it count as alike */
     while (threads > 1 && rows >> size > 1) {
         size++;
     }

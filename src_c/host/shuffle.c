@@ -2,7 +2,7 @@
 
 #include "host/host.h"
 
-enum { FNN_WORDS = 4 }; /* of a block of Philox */
+enum { FNN_WORDS = 4 }; /* words of a block of Philox */
 
 __extension__ typedef unsigned __int128 uint128;
 
@@ -25,8 +25,9 @@ static void philox_block(uint64_t counter, uint64_t key0, uint64_t key1, uint64_
     words[3] = c3;
 }
 
-/* Fisher and Yates, from the last place down to the second: place i changes with floor(word (i + 1) / 2^64). That favours no
- * place by more than n / 2^64, so no word is thrown away, and no branch depends on one. */
+/* Fisher and Yates's shuffle, from the last place down to the second: the row at place i changes places with the one at
+ * floor(word (i + 1) / 2^64). This favours no place by more than rows / 2^64, so no word is thrown away, and no branch
+ * depends on a word. */
 void fnn_epoch_order(uint64_t seed, uint64_t epoch, size_t rows, int64_t *order) {
     for (size_t i = 0; i < rows; i++) {
         order[i] = (int64_t)i;

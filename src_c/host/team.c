@@ -29,7 +29,8 @@ static inline void pause_briefly(void) {
 #endif
 }
 
-/* Denormals are flushed while a worker runs: Adam's slots and dead units drift into them, and each costs ~100 cycles. */
+/* Denormal numbers count as zero while a worker runs: Adam's slots and the outputs of dead units drift into their range,
+ * where each operation takes about 100 cycles. */
 #if defined(__x86_64__)
 unsigned long fnn_flush_denormals(void) {
     const unsigned mode = _mm_getcsr();
@@ -38,7 +39,7 @@ unsigned long fnn_flush_denormals(void) {
 }
 
 void fnn_restore_mode(unsigned long mode) {
-    /* Keep the exception flags that were raised meanwhile out of the caller's sight: its mode is as it was. */
+    /* The exception flags are restored too: the caller does not see which the worker raised. */
     _mm_setcsr((unsigned)mode);
 }
 #elif defined(__aarch64__)
@@ -64,18 +65,18 @@ void fnn_restore_mode(unsigned long mode) {
 
 /* ---- processes: what a fork leaves of threads ---- */
 
-static atomic_uint forks; /* between the first process and this one */
+static atomic_uint forks; /* between the process that loaded the library and this one */
 static atomic_ulong forking_thread;
 static int *chosen_threads;
 
 #if defined(_OPENMP)
-static int usual_threads = 0;               /* OpenMP's limit at import: a lower one now is somebody's wish */
-static _Thread_local int ready_threads = 1; /* of OpenMP's, that wait for the next parallel region of this one */
+static int usual_threads = 0; /* OpenMP's limit at import: where it is lower now, somebody has lowered it on purpose */
+static _Thread_local int ready_threads = 1; /* threads of OpenMP that wait for this thread's next parallel region */
 #endif
 
-/* Before a thread forks: ends the threads that wait for its next parallel region. They would not live on in the child, which
- * would wait for them for ever (GNU OpenMP; others look after themselves). What other threads have is of no concern: they
- * are not in the child. */
+/* Before a thread forks: ends the threads that wait for its next parallel region. They would not exist in the child, and GNU
+ * OpenMP would wait for them for ever (other runtimes look after themselves). Threads that wait for another thread's region
+ * do not matter: that thread does not exist in the child either. */
 static void before_fork(void) {
 #if defined(_OPENMP)
 #if defined(__GNUC__) && __GNUC__ >= 9 && !defined(__clang__)
@@ -130,7 +131,7 @@ int fnn_allowed_threads(int threads) {
 typedef struct {
     pthread_mutex_t *gate;
     pthread_t thread;
-    long number; /* the system's, where it has one */
+    long number; /* the thread's number in the system, on Linux */
 } trial_thread;
 
 static void *wait_at_gate(void *context) {
@@ -143,7 +144,8 @@ static void *wait_at_gate(void *context) {
     return NULL;
 }
 
-/* A thread that was waited for still counts against the limits of its process for a moment. */
+/* Waits until the system has forgotten the thread: for a moment after pthread_join it still counts against the limits of its
+ * process. */
 static void wait_until_gone(const trial_thread *trial) {
 #if defined(__linux__)
     for (int k = 0; k < 1000 && syscall(SYS_tgkill, getpid(), trial->number, 0) == 0; k++) {
@@ -154,9 +156,10 @@ static void wait_until_gone(const trial_thread *trial) {
 #endif
 }
 
-/* As many of `threads` threads as there can be now, the calling one among them. OpenMP ends the process where it cannot make
- * one; so where it would have to, as many are made before it and all at once. Nothing is tried where they are there already. A
- * frame of its own, as its room is not needed while the team works. */
+/* The number of threads that the system grants now, at most `threads`, the calling one among them. OpenMP ends the process
+ * where it cannot make a thread; so before it has to make some, as many threads as it needs are made and ended here. Where
+ * all of them wait for the next region already, nothing is tried. Not inlined, so that the array of trials takes room on the
+ * stack only while they run. */
 static __attribute__((noinline)) int obtainable_threads(int threads) {
     trial_thread trials[FNN_MAX_THREADS];
     pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
@@ -209,13 +212,14 @@ void fnn_team_run(fnn_team *team, int threads, void (*start)(void *context), voi
         pthread_mutex_init(&team->mutex, NULL);
         pthread_cond_init(&team->woken, NULL);
         if (threads > omp_get_num_procs()) {
-            team->spins = 0; /* the one waited for may need this core */
+            team->spins = 0; /* the thread that is waited for may need this core */
         }
         team->count = threads;
-        start(context); /* before the region, which would need a barrier after it */
+        start(context); /* before the region: inside it, a barrier would have to follow */
 #pragma omp parallel num_threads(threads)
         {
-            if (omp_get_num_threads() != threads) { /* as few as the runtime can spare: on all of them alike */
+            if (omp_get_num_threads() !=
+                threads) { /* the runtime gave fewer; all of its threads see that and come here */
 #pragma omp single
                 {
                     team->count = omp_get_num_threads();
@@ -303,7 +307,8 @@ void fnn_team_wait(fnn_team *team, void (*between)(void *context), void *context
     if (atomic_fetch_add_explicit(&team->arrived, 1, memory_order_acq_rel) == team->count - 1) {
         between(context);
         atomic_store_explicit(&team->arrived, 0, memory_order_relaxed);
-        /* Sequentially consistent with the sleeper's pair below: either it sees the new generation, or we see it. */
+        /* This store and load, and the sleeper's addition and load below, are sequentially consistent: either the sleeper
+         * sees the new generation, or this thread sees the sleeper. */
         atomic_store(&team->generation, generation + 1);
         if (atomic_load(&team->sleepers) > 0) {
             pthread_mutex_lock(&team->mutex);
@@ -342,6 +347,6 @@ double fnn_seconds(void) {
 }
 
 void fnn_doze(void) {
-    const struct timespec moment = {0, 50000}; /* and about as much again until the system wakes us */
+    const struct timespec moment = {0, 50000}; /* the system takes about as much again to wake the thread */
     nanosleep(&moment, NULL);
 }

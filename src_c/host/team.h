@@ -1,10 +1,10 @@
-/* A team of threads that works through phases of numbered tiles: inside one OpenMP parallel region, with no barrier but
- * the one between two phases.
+/* A team of threads that works through phases of numbered tiles, inside one OpenMP parallel region; the only barriers are
+ * between two phases.
  *
- * Each thread has its own range of tiles (so it meets the same weights, in its own cache, step after step) and helps the
- * others only when they are late: a tile taken over brings its weights from another core's cache, and costs that core the
- * same in the next step. A wait spins for about FNN_SPINS pauses, then sleeps: under a busy neighbour a thread that was taken
- * off its core costs the others their sleep, not their core. */
+ * Each thread has a range of tiles of its own, so step after step it meets the same weights, which are in its own cache. It
+ * helps other threads only when they are late: a tile taken over brings its weights from another core's cache, and in the
+ * next step they have to come back. A wait spins for about FNN_SPINS pauses, then sleeps: if a busy process has taken a
+ * thread off its core, the others wait for it without keeping their cores busy. */
 #ifndef FNN_TEAM_H
 #define FNN_TEAM_H
 
@@ -18,7 +18,7 @@
 typedef struct {
     _Alignas(64) atomic_size_t next;
     size_t end;
-    int patience; /* pauses its thread still waits before it helps others */
+    int patience; /* pauses for which the range's own thread still waits before it helps others */
 } fnn_range;
 
 typedef struct {
@@ -32,26 +32,27 @@ typedef struct {
     fnn_range ranges[FNN_MAX_THREADS];
 } fnn_team;
 
-/* Runs worker(context, thread) on up to `threads` threads; team->count says how many there are. start(context) runs on
- * one thread before any worker does, and once more if there are fewer threads than it was told. */
+/* Runs worker(context, thread) on up to `threads` threads; team->count says on how many. start(context) runs on one thread
+ * before any worker does, and a second time if there turn out to be fewer threads than team->count said at the first. */
 void fnn_team_run(fnn_team *team, int threads, void (*start)(void *context), void (*worker)(void *context, int thread),
                   void *context);
 
-/* Sets the tiles 0 ... tiles - 1 of the next phase. Only from `start` and from the `between` of a wait. */
+/* Shares out the tiles 0 ... tiles - 1 of the next phase. Called only by `start` and by the `between` of a wait. */
 void fnn_team_set_tiles(fnn_team *team, size_t tiles);
 
-/* The next tile for this thread; SIZE_MAX when the phase has none left. */
+/* The number of the tile that this thread is to work on next; SIZE_MAX when the phase has none left. */
 size_t fnn_team_claim(fnn_team *team, int thread);
 
-/* Waits until every thread is here; the last one to come runs between(context) before any leaves. */
+/* Waits until every thread of the team has called this; the last one runs between(context) before any of them returns. */
 void fnn_team_wait(fnn_team *team, void (*between)(void *context), void *context);
 
-double fnn_seconds(void); /* a monotonic clock */
+double fnn_seconds(void); /* of a monotonic clock */
 
 /* Sleeps for about a tenth of a millisecond. */
 void fnn_doze(void);
 
-/* Denormals count as zero on this thread until its mode, which the first returns, is restored. */
+/* From fnn_flush_denormals on, denormal numbers count as zero on this thread; it returns the floating-point mode that was
+ * there before, which fnn_restore_mode takes. */
 unsigned long fnn_flush_denormals(void);
 void fnn_restore_mode(unsigned long mode);
 

@@ -1,4 +1,5 @@
-/* Long loops that are no run of batches ask now and then whether to go on: the calling thread alone, through its progress. */
+/* A long loop that is no run of batches asks now and then whether it is to go on. The thread that made the call asks, by
+ * calling the fnn_progress that it was given. */
 
 #ifndef FNN_WATCH_H
 #define FNN_WATCH_H
@@ -6,15 +7,15 @@
 #include "host/team.h"
 
 typedef struct {
-    const fnn_progress *progress; /* NULL: nobody is asked */
-    double next;                  /* when */
+    const fnn_progress *progress; /* NULL: the loop cannot be stopped */
+    double next;                  /* the time of the next question, by fnn_seconds */
 } fnn_watch;
 
 static inline fnn_watch watch_with(const fnn_progress *progress) {
     return (fnn_watch){progress, progress ? fnn_seconds() + progress->interval : 0};
 }
 
-/* 1 if it has been time to ask, and the answer was to stop. */
+/* 1 if it was time to ask and the answer was to stop; 0 if the loop is to go on. */
 static inline int asks_to_stop(fnn_watch *watch) {
     if (!watch->progress || fnn_seconds() < watch->next) {
         return 0;
