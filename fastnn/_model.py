@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from fastnn.callbacks import History
     from fastnn.data.feeds import Samples
     from fastnn.layers.base import Home
-    from fastnn.loop import Epochs
     from fastnn.optimizers import Optimizer
 
     Array = npt.NDArray[np.float32 | np.float64]
@@ -70,6 +69,19 @@ class Progress(NamedTuple):
     average_swapped: bool
 
 
+class Run(Protocol):
+    """A ``fit`` that is going on."""
+
+    def state(self) -> dict[str, Any]:
+        """Where it is, in JSON's types and arrays."""
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Go on from such a state."""
+
+    def resume_callbacks(self, state: dict[str, Any]) -> None:
+        """Give the callbacks what they knew then."""
+
+
 class Model(Protocol):
     """A model that can be run: what the loops over batches ask of it, and the callbacks.
 
@@ -89,7 +101,7 @@ class Model(Protocol):
         Batch hooks are called once for so many batches.
     _seed, _epochs_done : int
         Of the orders of rows: the model's number, and which of its orders is the next.
-    _run : Epochs or None
+    _run : Run or None
         The ``fit`` that is going on.
     """
 
@@ -104,7 +116,7 @@ class Model(Protocol):
     _steps_per_execution: int
     _seed: int
     _epochs_done: int
-    _run: Epochs | None
+    _run: Run | None
 
     @property
     def optimizer(self) -> Optimizer | None:
@@ -139,8 +151,8 @@ class Model(Protocol):
 class Member(Model, Protocol):
     """A model that is trained together with others: what an ensemble asks of it."""
 
-    def _form(self) -> tuple[Any, ...]:
-        """What the conversion of x and y depends on, of a model that is built and compiled."""
+    def _form(self) -> tuple[Any, ...] | None:
+        """What the conversion of x and y depends on; None where the model is not built, or has no loss."""
 
     def _convert(self, action: str, x: Any, y: Any, *, check_finite: bool) -> tuple[Any, Any]:
         """X and y as the engine reads them, building the model from x where that is still to be done."""

@@ -148,10 +148,7 @@ class Ensemble(Described):
             for model in sorted(members, key=id):
                 kept.enter_context(model._as_it_was_on_error())
             for model in members:
-                engine = model._engine
-                key = None
-                if engine is not None and model._goals:
-                    key = (engine.plan.dtype, engine.plan.inputs, model._form())
+                key = model._form()
                 pair = done.get(key) if key else None
                 if pair is not None:
                     model._checked(pair[0])

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from fastnn import config, goals, loop, losses, optimizers, plan
 from fastnn._arguments import no_arguments_of_arrays, optional_count, validation_due, verbosity
 from fastnn._engine import Engine, epoch_order
-from fastnn._model import Progress
+from fastnn._model import Progress, Run
 from fastnn._settings import count, flag
 from fastnn.callbacks import Callback, CallbackList, History
 from fastnn.callbacks.base import TRAIN_BATCH_HOOKS, Logs
@@ -32,7 +32,7 @@ class Trainer(Compiled):
         self.stop_training = self.stop_evaluating = self.stop_predicting = False
         self.history: History | None = None
         self._epochs_done = 0
-        self._run: loop.Epochs | None = None  # of fit, within it: what a callback can save, and go on from
+        self._run: Run | None = None  # of fit, within it: what a callback can save, and go on from
         super().__init__(layers, name)
 
     @property
@@ -100,13 +100,15 @@ class Trainer(Compiled):
             self._build_as(lowered)
         return rows, wanted
 
-    def _form(self) -> tuple[Any, ...]:
-        """What the conversion of x and y depends on, of a model that is built and compiled."""
-        branches = self._branches
+    def _form(self) -> tuple[Any, ...] | None:
+        """What the conversion of x and y depends on; None where the model is not built, or has no loss."""
+        engine, branches = self._engine, self._branches
+        if engine is None or not self._goals:
+            return None
         taken = [] if branches is None else [str(branches.columns), str(branches.built_widths)]
-        outputs = self._widths(self._need_engine("fit").plan.outputs)
+        outputs = self._widths(engine.plan.outputs)
         wanted = [(goal.name, str(losses.serialize(goal.loss))) for goal in self._goals]
-        return (*taken, *outputs, *wanted)
+        return (engine.plan.dtype, engine.plan.inputs, *taken, *outputs, *wanted)
 
     def _samples(
         self,

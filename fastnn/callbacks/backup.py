@@ -6,19 +6,17 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from fastnn import _file
 from fastnn._file import ModelFileError
+from fastnn._model import Run
 from fastnn._settings import flag
 from fastnn.callbacks.base import Callback, Logs
 from fastnn.callbacks.checkpoint import _Counter, _frequency
-
-if TYPE_CHECKING:
-    from fastnn.loop import Epochs
 
 _ARRAY = "__array__"  # the key under which JSON names an array of the file
 
@@ -158,7 +156,7 @@ class BackupAndRestore(Callback):
         self.backup_dir.mkdir(parents=True, exist_ok=True)
         _parts_of(self._run().state())  # what it cannot hold it had better say now than after an epoch
 
-    def _run(self) -> Epochs:
+    def _run(self) -> Run:
         if self.model._run is None:
             raise RuntimeError("BackupAndRestore backs up a fit: its hooks cannot be called outside one")
         return self.model._run
