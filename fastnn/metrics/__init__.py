@@ -1,4 +1,4 @@
-"""Metrics: what tells people how good a model is. The engine computes them; the formulas are for users and tests."""
+"""Metrics tell people how good a model is. The engine computes them; the formulas in Python are for users and tests."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ __all__ = [
     "serialize",
 ]
 
-_BY_LOSS = ("accuracy", "acc")  # stand for the kind that fits the loss
+_BY_LOSS = ("accuracy", "acc")  # names of the kind of accuracy that fits the loss
 _registry: Registry[Metric] = Registry(
     "metric", Metric, _BY_LOSS, computed=("update_state", "result", "_update"), custom=CustomMetric
 )
@@ -111,13 +111,13 @@ _ALIASES = {
 }
 _UNNAMED = (Metric, CustomMetric, FunctionMetric)
 for _name in __all__:
-    _member = globals().get(_name)  # functions come later
+    _member = globals().get(_name)  # None for the functions of __all__, which are defined below
     if isinstance(_member, type) and issubclass(_member, Metric) and _member not in _UNNAMED:
         _registry.register(_member, _member.name, *_ALIASES.get(_member, ()))
 
 
 def get(identifier: Any, loss: losses.Loss | None = None, outputs: int = 0) -> Metric:
-    """The metric of that name; ``"accuracy"`` becomes the one that fits loss and outputs, as in Keras.
+    """Return the metric that `identifier` means; ``"accuracy"`` is the one that fits loss and outputs, as in Keras.
 
     A Python function (y_true, y_pred) -> value becomes a :class:`FunctionMetric`.
 
@@ -126,8 +126,9 @@ def get(identifier: Any, loss: losses.Loss | None = None, outputs: int = 0) -> M
     identifier : str, Metric, class, dict or callable
         A name, as ``"auc"``; an instance; what :func:`serialize` made; a function.
     loss : Loss, optional
+        Only ``"accuracy"`` needs it.
     outputs : int
-        Columns of the output; both for ``"accuracy"`` alone.
+        The number of the model's output columns; only ``"accuracy"`` needs it.
 
     Examples
     --------
@@ -149,17 +150,17 @@ def get(identifier: Any, loss: losses.Loss | None = None, outputs: int = 0) -> M
 
 
 def fit_to(identifier: Any, loss: losses.Loss, outputs: int | None) -> Metric:
-    """The metric of that name or instance for a model with this loss, once it is sure that they fit each other.
+    """Return the metric that `identifier` means for a model with this loss; raise ValueError where the two do not fit.
 
     Parameters
     ----------
     identifier : str, Metric or dict
     loss : Loss
     outputs : int or None
-        None where the model has not been built.
+        The number of the model's output columns; None where the model has not been built.
     """
     metric = get(identifier, loss, 2 if outputs is None else outputs)
-    if isinstance(metric, CustomMetric):  # whatever the loss takes, it gets
+    if isinstance(metric, CustomMetric):  # it gets the targets that the loss takes
         return metric
     if metric.targets not in (EITHER, loss.targets):
         needs = "integer labels" if metric.targets == losses.LABELS else "targets shaped like the output"
@@ -176,14 +177,14 @@ def fit_to(identifier: Any, loss: losses.Loss, outputs: int | None) -> Metric:
 
 
 def log_key(identifier: Any) -> str:
-    """The name under which logs show the metric: the string the user gave, or the metric's own."""
+    """Return the name under which logs show the metric: the string the user gave, or the metric's own name."""
     return identifier if isinstance(identifier, str) else str(get(identifier).name)
 
 
 def log_keys(identifiers: Iterable[Any]) -> list[str]:
-    """The names of several metrics; the second of the same name has ``_1`` after it, and so on."""
+    """Return the names of several metrics; the second metric of a name gets ``_1`` after it, the third ``_2``."""
     keys: dict[str, None] = {}
-    numbers: dict[str, int] = {}  # by name, below which none is free
+    numbers: dict[str, int] = {}  # for each name, the least number after it that may be free
     for identifier in identifiers:
         key = log_key(identifier)
         for k in itertools.count(numbers.get(key, 0)):
@@ -195,7 +196,7 @@ def log_keys(identifiers: Iterable[Any]) -> list[str]:
 
 
 def serialize(metric: Metric) -> dict[str, Any]:
-    """A JSON-able dict from which :func:`get` makes an equal metric; for one in Python it has no more than its name.
+    """Return a JSON-able dict from which :func:`get` makes an equal metric; it does not hold the code of one in Python.
 
     Parameters
     ----------

@@ -19,29 +19,29 @@ Array = npt.NDArray[Any]
 State = npt.NDArray[np.float64]
 Value = float | npt.NDArray[np.float64]
 
-EITHER = 2  # targets like the output, or one label a row, which stands for a one-hot row
+EITHER = 2  # targets are rows like the output, or one label a row, which stands for a one-hot row
 
 
 class Metric(Description, Configured):
-    """Numbers that grow with each row, and a value computed from them.
+    """A metric: numbers that grow with each row, and a value that is computed from them.
 
-    In a model the engine keeps the numbers of each epoch; by itself a metric keeps its own, as in Keras.
+    In a model the engine keeps the numbers of each epoch; a metric that is called alone keeps its own, as in Keras.
 
     Parameters
     ----------
     name : str, optional
-        Under which logs show it.
+        The name under which logs show the metric.
 
     Attributes
     ----------
     name : str
-        Keras's name, unless another was given.
+        Keras's name for the metric, unless another one was given.
     targets : int
-        ``losses.DENSE`` or ``losses.LABELS``, as for losses, or ``EITHER``.
+        What y_true holds: ``losses.DENSE``, ``losses.LABELS``, or ``EITHER`` of them.
     engine_name : str
-        The engine's name for the rule: fnn_metric in src_c.
+        The engine's name for the metric: fnn_metric in src_c.
     direction : {"down", "up"}
-        Whether less or more of it is better; None where that is not known.
+        Whether a lower or a higher value is better; None where that is not known.
 
     Examples
     --------
@@ -56,7 +56,7 @@ class Metric(Description, Configured):
     engine_name: ClassVar[str]
     targets: ClassVar[int] = DENSE
     direction: ClassVar[str | None] = "down"
-    compares_outputs = False  # with each other: over one output it is the same for all rows
+    compares_outputs = False  # whether it compares a row's outputs, so that one output alone tells nothing
     may_refuse = False  # whether its value raises for some outputs or targets
 
     def __init__(self, name: str | None = None) -> None:
@@ -68,12 +68,12 @@ class Metric(Description, Configured):
         self._state: State | None = None
 
     def add_weight(self, *arguments: Any, **named: Any) -> Any:
-        """Raise: a metric in Python keeps no variables here.
+        """Raise TypeError: a metric in Python keeps no variables here.
 
         Parameters
         ----------
         arguments, named : ignored
-            What Keras's takes.
+            The arguments that the method has in Keras.
         """
         raise TypeError(
             f"{type(self).__name__} keeps variables with add_weight, as a Metric of Keras: derive from "
@@ -83,7 +83,7 @@ class Metric(Description, Configured):
     def __call__(
         self, y_true: npt.ArrayLike, y_pred: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None
     ) -> Value:
-        """Update with these rows, and the value of all rows so far."""
+        """Update with these rows, and return the value of all rows so far."""
         self.update_state(y_true, y_pred, sample_weight)
         return self.result()
 
@@ -102,7 +102,7 @@ class Metric(Description, Configured):
         Raises
         ------
         TypeError, ValueError
-            When shapes do not fit together, or they hold no real numbers; nothing has changed then.
+            When shapes do not fit together, or an argument holds no real numbers; the metric has not changed then.
         """
         y = flat_rows(real_array(y_pred, "y_pred", ""), "y_pred")
         y = y if y.dtype.kind == "f" else y.astype(np.float64)
@@ -126,11 +126,11 @@ class Metric(Description, Configured):
         return t if labels else t.reshape(y.shape)
 
     def _label_counts(self, labels: Array) -> Array:
-        """1 where a row counts, 0 where its label is ignored."""
+        """Return 1 for each row that counts, 0 for each row whose label is ignored."""
         return np.ones(len(labels))
 
     def result(self) -> Value:
-        """The value of all rows since the last reset; 0 for none."""
+        """Return the value of all rows since the last reset; 0 where there were none."""
         return 0.0 if self._state is None else self.value(self._state)
 
     def reset_state(self) -> None:
@@ -138,28 +138,28 @@ class Metric(Description, Configured):
         self._state = None
 
     def _update(self, t: Array, y: Array, w: State) -> State:
-        """What the numbers grow by: the formula of what the engine does."""
+        """Return what the numbers grow by for these rows: the formula of what the engine computes."""
         raise NotImplementedError
 
     def merged(self, state: State, more: State) -> State:
-        """The numbers of rows that were counted apart, as ones."""
+        """Return the numbers of all rows from the numbers of two sets of rows."""
         return state + more
 
     def value(self, state: State) -> Value:
-        """The metric from its numbers."""
+        """Return the metric's value, computed from its numbers."""
         raise NotImplementedError
 
     def _constants(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Numbers and vector of the engine's rule; `metric.inc` says which."""
+        """Return the constants and the vector of the engine's metric; src_c/kernels/metric.inc says what they mean."""
         return (), ()
 
     def measure(self, weighted: bool = False) -> Measure:
-        """What the engine computes.
+        """Return the description of what the engine computes.
 
         Parameters
         ----------
         weighted : bool, default False
-            Whether rows count with their weights.
+            Whether each row counts with its weight.
         """
         numbers, vector = self._constants()
         return Measure(self.engine_name, weighted, numbers, vector)
@@ -173,10 +173,10 @@ class Metric(Description, Configured):
 
 
 def ratio(a: Any, b: Any) -> Any:
-    """A / b, and 0 where b is 0."""
+    """Return ``a / b``, and 0 where b is 0."""
     return np.divide(a, b, out=np.zeros(np.broadcast(a, b).shape), where=np.asarray(b) != 0)
 
 
 def plain(values: npt.NDArray[np.float64]) -> Value:
-    """One value as a float, several as an array."""
+    """Return one value as a float, several as an array."""
     return float(values.reshape(-1)[0]) if values.size == 1 else values

@@ -12,7 +12,7 @@ from fastnn.losses._targets import check_labels
 from fastnn.metrics._base import EITHER, Array, Metric, State, Value, plain, ratio
 
 _EPSILON = 1e-7
-_MOST = 2**13  # classes whose pairs are counted: half a gibibyte
+_MOST = 2**13  # most classes: the counts of all their pairs take half a gibibyte
 
 
 class FBetaScore(Metric):
@@ -21,8 +21,8 @@ class FBetaScore(Metric):
     Parameters
     ----------
     average : {None, "micro", "macro", "weighted"}, default None
-        None: an array of all outputs' scores; the score of all counts together; the mean of the scores; their mean with
-        the numbers of targets as weights.
+        None gives an array of each output's score, ``"micro"`` the score of the counts of all outputs together,
+        ``"macro"`` the mean of the scores, ``"weighted"`` their mean weighted by each output's number of targets.
     beta : float, default 1.0
         How much more recall is worth than precision; more than 0.
     threshold : float, optional
@@ -31,7 +31,7 @@ class FBetaScore(Metric):
 
     Notes
     -----
-    Targets are like the output, or labels, which stand for one-hot rows.
+    Targets are rows like the output, or labels, which stand for one-hot rows.
 
     Examples
     --------
@@ -71,7 +71,7 @@ class FBetaScore(Metric):
         return np.stack([w @ (positive * t), w @ positive, w @ t], axis=1).reshape(-1)
 
     def value(self, state: State) -> Value:
-        """One score, or an array of them."""
+        """Return one score, or an array of each output's score."""
         counts = state.reshape(-1, 3)
         right, positives, targets = (counts.sum(axis=0, keepdims=True) if self.average == "micro" else counts).T
         precision, recall = right / (positives + _EPSILON), right / (targets + _EPSILON)
@@ -121,14 +121,14 @@ class IoU(Metric):
     ----------
     num_classes : int
     target_class_ids : sequence of int
-        The classes of the mean.
+        The classes whose values are averaged.
     name : str, default "io_u"
     ignore_class : int, optional
-        Rows of this class count for nothing.
+        Rows whose target is this class are left out.
     sparse_y_true : bool, default True
-        Targets are the class; else one-hot rows.
+        Whether a target is the number of a class, rather than a one-hot row.
     sparse_y_pred : bool, default True
-        The output is the class; else the largest output is.
+        Whether the one output is the number of a class; else the class is the place of the largest output.
 
     Examples
     --------
@@ -166,7 +166,7 @@ class IoU(Metric):
         self.target_class_ids = tuple(int(number("target_class_ids", k, 0, num_classes - 1)) for k in target_class_ids)
 
     def check_outputs(self, outputs: int) -> None:
-        """One output that is the class, or one for each class."""
+        """Raise ValueError unless there is one output, the class, or one for each class, as sparse_y_pred says."""
         wanted = 1 if self.sparse_y_pred else self.num_classes
         if outputs != wanted:
             raise ValueError(
@@ -202,7 +202,7 @@ class IoU(Metric):
     may_refuse = True
 
     def value(self, state: State) -> float:
-        """The mean over the classes that occur."""
+        """Return the mean over those of the classes that occur."""
         if state[-1]:
             raise ValueError(
                 f"metric {self.name!r} needs classes from 0 to {self.num_classes - 1}; some rows have others"
@@ -223,7 +223,7 @@ class IoU(Metric):
 
 
 class MeanIoU(IoU):
-    """Intersection over union, the mean over all classes; arguments as for :class:`IoU`, without target_class_ids.
+    """Intersection over union, averaged over all classes; arguments as for :class:`IoU`, without target_class_ids.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Metrics that are Python: a function of y_true and y_pred, called once a batch."""
+"""Metrics that are written in Python: a function of y_true and y_pred, called once a batch."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class CustomMetric(Metric):
 
     Notes
     -----
-    Set the class's `direction` to ``"up"`` or ``"down"`` to say where the metric is better; callbacks that compare ask
-    for a mode where it is None.
+    Set the class's `direction` to ``"up"`` or ``"down"`` to say which values are better; where it is None, callbacks
+    that compare values ask for a mode.
 
     Examples
     --------
@@ -49,7 +49,7 @@ class CustomMetric(Metric):
             self.name = type(self).__name__
 
     def call(self, y_true: Array, y_pred: Array) -> Any:
-        """The value of each row, or one of the batch.
+        """Return the value of each row, or one number for the batch.
 
         Parameters
         ----------
@@ -61,17 +61,17 @@ class CustomMetric(Metric):
         -------
         array-like, shape (rows,), or a number
             The metric is the mean over rows, for which each row counts with its weight in ``weighted_metrics``; one
-            number counts as that of all rows of the batch, and cannot be weighted.
+            number counts as the value of every row of the batch, and cannot be weighted.
         """
         raise NotImplementedError(f"{type(self).__name__} must define call(y_true, y_pred)")
 
     def grown(self, y_true: Array, y_pred: Array, weights: Array | None) -> State:
-        """Sum of weight x value and sum of weights of these rows.
+        """Return the sum of weight x value and the sum of weights over these rows.
 
         Raises
         ------
         TypeError, ValueError
-            In one sentence, where `call` gives something else, or one number for rows with weights.
+            Where `call` gives something else, or one number for rows with weights; the message is one sentence.
         """
         rows = len(y_pred)
         values = checked_values(self.call(y_true, y_pred), rows, f"what metric {self.name!r} returns")
@@ -98,7 +98,7 @@ class CustomMetric(Metric):
         self._state = grown if self._state is None else self._state + grown
 
     def value(self, state: State) -> float:
-        """Sum of weight x value over sum of weights; 0 without a row."""
+        """Return the sum of weight x value, divided by the sum of weights; 0 without a row."""
         return float(state[0] / state[1]) if state[1] else 0.0
 
 
@@ -130,9 +130,9 @@ class FunctionMetric(CustomMetric):
             self.name = name_of(function)
 
     def call(self, y_true: Array, y_pred: Array) -> Any:
-        """What the function returns."""
+        """Return what the function returns."""
         return self.function(y_true, y_pred)
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments, with the name of the function in its place."""
+        """Return the constructor's arguments, with the name of the function in place of the function."""
         return {"function": name_of(self.function), **super().get_config()}

@@ -1,4 +1,4 @@
-"""Metrics that are the mean of a value a row: accuracies, and the values of losses."""
+"""Metrics that are the mean over rows of one value a row: accuracies, and the values of losses."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fastnn.metrics._base import Array, Metric, State, ratio
 
 
 class MeanMetric(Metric):
-    """The (weighted) mean over rows of a value a row."""
+    """The (weighted) mean over rows of one value a row."""
 
     def _rows(self, t: Array, y: State) -> Array:
         raise NotImplementedError
@@ -27,12 +27,12 @@ class MeanMetric(Metric):
         return np.array([(counts * self._rows(t, y)).sum(), counts.sum()])
 
     def value(self, state: State) -> float:
-        """Sum of weight x value over sum of weights; 0 without a row."""
+        """Return the sum of weight x value, divided by the sum of weights; 0 without a row."""
         return float(state[0] / state[1]) if state[1] else 0.0
 
 
 class BinaryAccuracy(MeanMetric):
-    """Share of outputs whose side of the threshold is the target's.
+    """Share of outputs for which (output > threshold) equals the target, 0 or 1.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ class BinaryAccuracy(MeanMetric):
 
 
 class CategoricalAccuracy(MeanMetric):
-    """Share of rows whose largest output is where the one-hot target is.
+    """Share of rows whose largest output stands where the one-hot target has its 1.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ class CategoricalAccuracy(MeanMetric):
 
 
 class SparseCategoricalAccuracy(MeanMetric):
-    """Share of rows whose largest output is the label.
+    """Share of rows whose largest output stands at the label.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ class SparseCategoricalAccuracy(MeanMetric):
 
 
 class TopKCategoricalAccuracy(MeanMetric):
-    """Share of rows with fewer than k outputs larger than that of the one-hot target.
+    """Share of rows with fewer than k outputs larger than the output where the one-hot target has its 1.
 
     Parameters
     ----------
@@ -157,7 +157,7 @@ class TopKCategoricalAccuracy(MeanMetric):
 
 
 class SparseTopKCategoricalAccuracy(TopKCategoricalAccuracy):
-    """Share of rows with fewer than k outputs larger than that of the label.
+    """Share of rows with fewer than k outputs larger than the output at the label.
 
     Parameters
     ----------
@@ -197,7 +197,7 @@ class LossMetric(MeanMetric):
         return self.loss._counts(labels)
 
     def measure(self, weighted: bool = False) -> Measure:
-        """What the engine computes."""
+        """Return the description of what the engine computes."""
         numbers, vector = self.loss._constants()
         return Measure(self.engine_name, weighted, numbers, vector, self.loss.engine_name)
 
@@ -244,7 +244,7 @@ class RootMeanSquaredError(LossMetric):
     name, loss_class = "root_mean_squared_error", losses.MeanSquaredError
 
     def value(self, state: State) -> float:
-        """The root of the mean."""
+        """Return the root of the mean."""
         return math.sqrt(super().value(state))
 
 
@@ -346,7 +346,7 @@ class CosineSimilarity(LossMetric):
     direction = "up"
 
     def value(self, state: State) -> float:
-        """The mean; the engine's numbers are those of the loss."""
+        """Return minus the mean of the loss, whose values are minus the cosines."""
         return -super().value(state)
 
 
@@ -389,7 +389,7 @@ class KLDivergence(LossMetric):
 
 
 class Hinge(LossMetric):
-    """Mean of max(1 - s y, 0); see :class:`fastnn.losses.Hinge`.
+    """Mean of max(1 - s y, 0), where s is -1 or 1 for the target; see :class:`fastnn.losses.Hinge`.
 
     Parameters
     ----------
@@ -408,7 +408,7 @@ class Hinge(LossMetric):
 
 
 class SquaredHinge(LossMetric):
-    """Mean of max(1 - s y, 0)².
+    """Mean of max(1 - s y, 0)², where s is -1 or 1 for the target; see :class:`fastnn.losses.Hinge`.
 
     Parameters
     ----------
@@ -527,9 +527,9 @@ class R2Score(Metric):
     Parameters
     ----------
     class_aggregation : {"uniform_average", "variance_weighted_average", None}, default "uniform_average"
-        How the scores of several outputs become one; None: an array of them.
+        How the scores of several outputs become one; None gives an array of the scores.
     num_regressors : int, default 0
-        For the adjusted score, the number of features.
+        The number of features, for the adjusted score; 0 gives the score that is not adjusted.
     name : str, default "r2_score"
 
     Examples
@@ -559,13 +559,13 @@ class R2Score(Metric):
 
     def _update(self, t: Array, y: Array, w: State) -> State:
         first, t, y = (a.astype(np.float64) for a in (t[:1].sum(axis=0), t, y))
-        apart, error = t - first, y - t  # what is large beside its differences loses no digits so
+        apart, error = t - first, y - t  # targets far larger than their differences lose no digits so
         mean = ratio(w @ apart, w.sum())
         sums = np.stack([first, mean, w @ (apart - mean) ** 2, w @ (error * error)], axis=1)
         return np.r_[sums.reshape(-1), w.sum(), len(y)]
 
     def merged(self, state: State, more: State) -> State:
-        """The means by their weights; the sums of squares about them grow by how far those lie apart."""
+        """Merge means by their weights; the sums of squares about them grow by the squared distance of the means."""
         if not state[-1] or not more[-1]:
             return state if state[-1] else more
         both, old, new = state + more, state[:-2].reshape(-1, 4), more[:-2].reshape(-1, 4)
@@ -577,7 +577,7 @@ class R2Score(Metric):
         return both
 
     def value(self, state: State) -> Any:
-        """The score; of an output whose targets are all the same 1 where it always meets them, else 0."""
+        """Return the score; an output whose targets are all equal scores 1 where it always meets them, else 0."""
         if not state[-2]:
             return 0.0
         _, _, variation, errors = state[:-2].reshape(-1, 4).T

@@ -13,12 +13,12 @@ from fastnn._settings import flag, listed, number
 from fastnn.metrics._base import EITHER, Array, Metric, State, Value, plain, ratio
 
 _EPSILON = 1e-7
-_MOST = 2**20  # thresholds
-_BELOW_ALL = -1e10  # what stands for an output outside the largest k, and for "no threshold" then
+_MOST = 2**20  # most thresholds
+_BELOW_ALL = -1e10  # the value of an output outside the largest k; as a threshold, it has only the largest k above it
 
 
 class Counts(NamedTuple):
-    """Right and wrong answers at each threshold, shape (..., thresholds)."""
+    """How many targets are 1 above, 0 above, 0 below and 1 below each threshold: arrays of shape (..., thresholds)."""
 
     true_positives: State
     false_positives: State
@@ -27,10 +27,10 @@ class Counts(NamedTuple):
 
 
 class ThresholdMetric(Metric):
-    """How many targets 0 and 1 passed how many thresholds: all that its values need.
+    """Counts, for targets 0 and for targets 1, how many outputs passed how many of the thresholds.
 
-    `thresholds` is the sorted list; `even` says that it is steps of the same length from (just below) 0 to 1, to which
-    a number is assigned by one multiplication, as Keras does.
+    `thresholds` is the sorted list. `even` says that its steps have the same length, from 0 (or just below it) to 1, so
+    that one multiplication finds the last threshold an output passed, as in Keras.
     """
 
     engine_name, targets = "threshold_counts", EITHER
@@ -41,7 +41,7 @@ class ThresholdMetric(Metric):
 
     @property
     def may_refuse(self) -> bool:  # type: ignore[override]
-        """Where thresholds are steps from 0 to 1, outputs must lie there."""
+        """Whether outputs outside of 0 to 1 raise: they do where thresholds are even steps from 0 to 1."""
         return self._even and not self.from_logits
 
     def _set_thresholds(self, thresholds: Sequence[float], even: bool) -> None:
@@ -55,7 +55,7 @@ class ThresholdMetric(Metric):
             setattr(self, name, None if value is None else int(value))
 
     def check_outputs(self, outputs: int) -> None:
-        """class_id must be one of the outputs, and top_k no more than there are."""
+        """Raise ValueError where class_id is none of the outputs, or top_k is more than there are."""
         if self.class_id is not None and self.class_id >= outputs:
             raise ValueError(f"class_id must be below the number of outputs, {outputs}, got {self.class_id}")
         if self.top_k is not None and self.top_k > outputs:
@@ -68,7 +68,7 @@ class ThresholdMetric(Metric):
         return (even, column, float(self.top_k or 0), flags), () if self._even else self._thresholds
 
     def _passed(self, y: Array) -> Array:
-        """How many thresholds each output is above."""
+        """Return how many thresholds each output is above."""
         if not self._even:
             return np.searchsorted(np.array(self._thresholds, y.dtype), y, side="left")
         return np.maximum(np.ceil(y * y.dtype.type(len(self._thresholds) - 1)), 1).astype(np.int64)
@@ -95,7 +95,7 @@ class ThresholdMetric(Metric):
         return np.r_[counts, np.where(np.isnan(y), np.nan, weights)[outside].sum()]
 
     def _counts(self, state: State) -> Counts:
-        """Of each threshold; with several labels, of each label."""
+        """Return the counts at each threshold; with several labels, for each of the labels."""
         if state[-1] > 0:
             raise ValueError(
                 f"metric {self.name!r} needs predictions from 0 to 1, got {state[-1]:g} outside: end the model with a "
@@ -135,7 +135,7 @@ class _AtThresholds(ThresholdMetric):
         raise NotImplementedError
 
     def value(self, state: State) -> Value:
-        """A number for one threshold, an array for several."""
+        """Return a number for one threshold, an array for several."""
         return plain(self._of(self._counts(state))[self._order])
 
     def get_config(self) -> dict[str, Any]:
@@ -145,21 +145,21 @@ class _AtThresholds(ThresholdMetric):
 
 
 class Precision(_AtThresholds):
-    """True positives / all positives.
+    """True positives / (true positives + false positives).
 
     Parameters
     ----------
     thresholds : float or sequence of float, default 0.5
-        From 0 to 1; an output above one is a positive. For several, the value is an array.
+        Numbers from 0 to 1; an output above a threshold is a positive. For several, the value is an array.
     top_k : int, optional
-        Only the k largest outputs of a row can be positives; all of them are, if `thresholds` is None.
+        Only the k largest outputs of a row can be positives; if `thresholds` is None, these k are.
     class_id : int, optional
-        Only this output counts.
+        The only output that counts; default: all do.
     name : str, default "precision"
 
     Notes
     -----
-    Targets are like the output, or labels, which stand for one-hot rows.
+    Targets are rows like the output, or labels, which stand for one-hot rows.
 
     Examples
     --------
@@ -178,7 +178,7 @@ class Precision(_AtThresholds):
 
 
 class Recall(_AtThresholds):
-    """True positives / all targets that are 1; arguments as for :class:`Precision`.
+    """True positives / (true positives + false negatives); arguments as for :class:`Precision`.
 
     Parameters
     ----------
@@ -304,15 +304,15 @@ def _count_of_thresholds(value: Any, least: int) -> int:
 
 
 def _steps(count: int) -> list[float]:
-    """The even thresholds inside (0, 1)."""
+    """Return the even thresholds inside (0, 1)."""
     return [(k + 1) / (count - 1) for k in range(count - 2)]
 
 
 class _BestUnder(ThresholdMetric):
-    """The best of one rate over the thresholds where another reaches a bound."""
+    """The best value of one rate over those thresholds where another rate reaches a bound."""
 
     argument: str
-    rates: tuple[str, str]  # the one that is bounded, the one that is reported
+    rates: tuple[str, str]  # the name of the bounded rate, and of the reported rate
 
     def __init__(
         self, bound: float, num_thresholds: int = 200, class_id: int | None = None, name: str | None = None
@@ -327,7 +327,7 @@ class _BestUnder(ThresholdMetric):
             self._set_thresholds([0.0, *_steps(self.num_thresholds), 1.0], True)
 
     def value(self, state: State) -> float:
-        """The rate, 0 where the bound is never reached."""
+        """Return the reported rate; 0 where the bound is never reached."""
         c = self._counts(state)
         rates = {
             "sensitivity": ratio(c.true_positives, c.true_positives + c.false_negatives),
@@ -344,7 +344,7 @@ class _BestUnder(ThresholdMetric):
 
 
 class SensitivityAtSpecificity(_BestUnder):
-    """The best share of found positives where at least this share of negatives is left alone.
+    """The largest TP / (TP + FN) over thresholds where TN / (TN + FP) is at least `specificity`.
 
     Parameters
     ----------
@@ -372,7 +372,7 @@ class SensitivityAtSpecificity(_BestUnder):
 
 
 class SpecificityAtSensitivity(_BestUnder):
-    """The best share of negatives left alone where at least this share of positives is found.
+    """The largest TN / (TN + FP) over thresholds where TP / (TP + FN) is at least `sensitivity`.
 
     Parameters
     ----------
@@ -400,7 +400,7 @@ class SpecificityAtSensitivity(_BestUnder):
 
 
 class PrecisionAtRecall(_BestUnder):
-    """The best precision where recall is at least this.
+    """The largest precision over thresholds where recall is at least `recall`.
 
     Parameters
     ----------
@@ -428,7 +428,7 @@ class PrecisionAtRecall(_BestUnder):
 
 
 class RecallAtPrecision(_BestUnder):
-    """The best recall where precision is at least this.
+    """The largest recall over thresholds where precision is at least `precision`.
 
     Parameters
     ----------
@@ -456,27 +456,28 @@ class RecallAtPrecision(_BestUnder):
 
 
 class AUC(ThresholdMetric):
-    """The area under a curve over thresholds.
+    """The area under a curve that has a point for each threshold.
 
     Parameters
     ----------
     num_thresholds : int, default 200
-        Even steps; more come closer to the exact area, which :func:`fastnn.metrics.from_function` can give.
+        The number of thresholds, in even steps; more of them come closer to the exact area.
     curve : {"ROC", "PR"}, default "ROC"
-        False positive rate and recall, or recall and precision.
+        Recall against the rate of false positives, or precision against recall.
     summation_method : {"interpolation", "minoring", "majoring"}, default "interpolation"
-        The height of a strip: the mean, the lower or the higher end; of PR, the interpolation of true positives.
+        The height of a strip between two thresholds: the mean of its ends, the lower or the higher one. For ``"PR"``,
+        ``"interpolation"`` interpolates the true positives.
     name : str, default "auc"
     thresholds : sequence of float, optional
-        From 0 to 1, instead of even steps.
+        Thresholds from 0 to 1, instead of even steps.
     multi_label : bool, default False
-        The mean of the areas of all outputs, instead of one area of all of them together.
+        Whether the value is the mean of the areas of all outputs, instead of one area of all outputs together.
     num_labels : int, optional
-        Accepted with `multi_label` as in Keras: the number of outputs.
+        The number of outputs, accepted with `multi_label` as in Keras.
     label_weights : sequence of float, optional
-        With `multi_label`, weights of the outputs in that mean.
+        The weights of the outputs in the mean that `multi_label` asks for.
     from_logits : bool, default False
-        Predictions are logits of probabilities.
+        Whether predictions are logits, of which the metric takes the sigmoid.
 
     References
     ----------
@@ -531,7 +532,7 @@ class AUC(ThresholdMetric):
         self._set_thresholds([-_EPSILON, *inside, 1 + _EPSILON], self.thresholds is None)
 
     def check_outputs(self, outputs: int) -> None:
-        """num_labels and label_weights must fit the outputs."""
+        """Raise ValueError where num_labels or label_weights do not fit the outputs."""
         given = self.num_labels if self.num_labels is not None else outputs
         weights = outputs if self.label_weights is None else len(self.label_weights)
         if given != outputs or weights != outputs:
@@ -539,7 +540,7 @@ class AUC(ThresholdMetric):
             raise ValueError(f"{wrong} must fit the {outputs} outputs, got {given if given != outputs else weights}")
 
     def value(self, state: State) -> float:
-        """The area, of several labels their mean."""
+        """Return the area; for several labels, the mean of their areas."""
         counts = self._counts(state)
         if self.curve == "PR" and self.summation_method == "interpolation":
             areas = self._interpolated(counts)
@@ -560,7 +561,7 @@ class AUC(ThresholdMetric):
 
     @staticmethod
     def _interpolated(counts: Counts) -> State:
-        """Between two thresholds true positives are a line over all positives p: the area of a + b p over p."""
+        """Return the area of precision (a + b p) / p over recall: true positives a + b p are linear in positives p."""
         tp, p = counts.true_positives, counts.true_positives + counts.false_positives
         steps, widths = tp[..., :-1] - tp[..., 1:], p[..., :-1] - p[..., 1:]
         slope = ratio(steps, np.maximum(widths, 0))
