@@ -1,4 +1,4 @@
-"""What parameters are held to after each step. The engine does so; see src_c/engine/update/update.inc."""
+"""Constraints that parameters are held to after each step; the engine applies them (src_c/engine/update/update.inc)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = [
     "unit_norm",
 ]
 
-EPSILON = 1e-7  # added to a norm before dividing by it
+EPSILON = 1e-7  # a norm is divided by after this is added to it
 
 
 class Constraint(Description, Configured):
@@ -39,16 +39,16 @@ class Constraint(Description, Configured):
     """
 
     def __call__(self, w: npt.ArrayLike) -> npt.NDArray[Any]:
-        """`w`, changed as the constraint asks."""
+        """Return `w` changed so that it satisfies the constraint."""
         raise NotImplementedError
 
     def engine_name(self, shape: tuple[int, ...]) -> str:
-        """The engine's name for the constraint on a parameter of this shape: fnn_constraint in src_c."""
+        """Return the engine's name for the constraint on a parameter of this shape: fnn_constraint in src_c."""
         raise NotImplementedError
 
     @property
     def norm(self) -> tuple[float, float, float]:
-        """The least and the greatest norm and the rate, for the engine."""
+        """The least norm, the greatest norm and the rate, as the engine takes them."""
         return (0.0, 0.0, 0.0)
 
     def get_config(self) -> dict[str, Any]:
@@ -71,12 +71,12 @@ class NonNeg(Constraint):
         return np.maximum(np.asarray(w), 0)
 
     def engine_name(self, shape: tuple[int, ...]) -> str:
-        """The same for every shape."""
+        """Return the engine's name, which does not depend on the shape."""
         return "non_negative"
 
 
 class _Norm(Constraint):
-    """A norm along `axis` is drawn to a range: w * desired / (1e-7 + norm)."""
+    """w * desired / (1e-7 + norm), where a norm along `axis` is drawn into a range: base of constraints of norms."""
 
     _FIELDS: ClassVar[tuple[str, ...]] = ()
 
@@ -96,17 +96,18 @@ class _Norm(Constraint):
         return tuple(sorted({a % dimensions for a in given}))
 
     def __call__(self, w: npt.ArrayLike) -> npt.NDArray[Any]:
-        """`w` with its norms in the range."""
+        """Return `w` with its norms drawn into the range."""
         array = np.asarray(w)
         low, high, rate = self.norm
         axes = self._axes(array.ndim)
-        largest = np.max(np.abs(array), axis=axes, keepdims=True, initial=EPSILON)  # in units of which all have squares
+        # Squares of array / largest are finite.
+        largest = np.max(np.abs(array), axis=axes, keepdims=True, initial=EPSILON)
         norms = largest * np.sqrt(np.sum(np.square(array / largest), axis=axes, keepdims=True))
         desired = rate * np.clip(norms, low, high) + (1 - rate) * norms
         return np.asarray(array * (desired / (EPSILON + norms)))
 
     def engine_name(self, shape: tuple[int, ...]) -> str:
-        """Which norms."""
+        """Return the engine's name for norms of the whole parameter, of its columns or of its rows."""
         axes = self._axes(len(shape))
         return "whole_norm" if len(axes) == len(shape) else "column_norm" if axes == (0,) else "row_norm"
 
@@ -122,7 +123,7 @@ class MaxNorm(_Norm):
     ----------
     max_value : float, default 2
     axis : int or sequence of int, default 0
-        Along which norms are taken: of a kernel (inputs, units), 0 is the weights that lead to one unit.
+        The axis or axes along which a norm is taken: 0 in a kernel of shape (inputs, units) takes one norm a unit.
 
     Examples
     --------
@@ -140,7 +141,7 @@ class MaxNorm(_Norm):
 
     @property
     def norm(self) -> tuple[float, float, float]:
-        """From 0 to `max_value`."""
+        """The norm lies between 0 and `max_value`."""
         return (0.0, self.max_value, 1.0)
 
 
@@ -165,7 +166,7 @@ class UnitNorm(_Norm):
 
     @property
     def norm(self) -> tuple[float, float, float]:
-        """1."""
+        """The norm is 1."""
         return (1.0, 1.0, 1.0)
 
 
@@ -176,7 +177,7 @@ class MinMaxNorm(_Norm):
     ----------
     min_value, max_value : float, default 0 and 1
     rate : float, default 1
-        The share of the way that is gone at each step.
+        The share of its distance to the range that a norm moves at each step.
     axis : int or sequence of int, default 0
         As for :class:`MaxNorm`.
 
@@ -202,11 +203,11 @@ class MinMaxNorm(_Norm):
 
     @property
     def norm(self) -> tuple[float, float, float]:
-        """The range and the rate."""
+        """The norm lies between `min_value` and `max_value`, and moves there at `rate`."""
         return (self.min_value, self.max_value, self.rate)
 
 
-# Keras's other names.
+# Names that Keras has for the same classes.
 max_norm, min_max_norm, non_neg, unit_norm = MaxNorm, MinMaxNorm, NonNeg, UnitNorm
 
 _registry: Registry[Constraint] = Registry("constraint", Constraint, computed=("__call__",))
@@ -217,14 +218,14 @@ _registry.register(MinMaxNorm, "min_max_norm")
 
 
 def get(identifier: Any, argument: str = "constraint") -> Constraint | None:
-    """The constraint of that name; None for None.
+    """Return the constraint that `identifier` means; None for None.
 
     Parameters
     ----------
     identifier : str, Constraint, class, dict or None
         A name, as ``"non_neg"``; an instance; what :func:`serialize` made.
     argument : str
-        What messages call it.
+        The name of the argument in error messages.
 
     Examples
     --------

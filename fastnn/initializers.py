@@ -1,4 +1,4 @@
-"""How parameters start: Keras's initializers, drawn from NumPy's Philox generator, so independent of threads."""
+"""Initializers draw a parameter's first values from NumPy's Philox generator: they do not depend on threads."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = [
     "random_normal", "random_uniform", "serialize", "truncated_normal", "variance_scaling", "zeros",
 ]  # fmt: skip
 
-# Standard deviation of a unit normal cut off at two: the factor by which Keras widens its truncated normals.
+# The standard deviation of a standard normal cut off at -2 and 2; drawn numbers are divided by it, as in Keras.
 TRUNCATED_STDDEV = 0.87962566103423978
 
 
@@ -50,7 +50,7 @@ class Initializer(Description, Configured):
         self.seed = None if seed is None else int(seed)
 
     def __call__(self, shape: tuple[int, ...], dtype: str = "float32") -> npt.NDArray[Any]:
-        """An array of this shape and dtype; values are drawn in float64 and rounded."""
+        """Return an array of this shape and dtype; values are drawn in float64 and rounded."""
         return self._draw(tuple(shape), _draws.generator(self.seed) if self.random else None).astype(dtype)
 
     def _draw(self, shape: tuple[int, ...], generator: Any) -> npt.NDArray[np.float64]:
@@ -62,7 +62,7 @@ class Initializer(Description, Configured):
 
 
 def _finite(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """A copy of an array of finite numbers, as float64 that cannot be written to, or an error."""
+    """Return a read-only float64 copy of an array; raise where its elements are not finite numbers."""
     if values.dtype.kind not in "fiu":
         raise TypeError(f"value must be a number or an array of numbers, got dtype {values.dtype}")
     if not np.isfinite(values).all():
@@ -144,7 +144,7 @@ class Ones(Zeros):
 
 
 class RandomNormal(Initializer):
-    """Normal with the given mean (0) and standard deviation (0.05).
+    """Draws from the normal distribution with the given mean (0) and standard deviation (0.05).
 
     Parameters
     ----------
@@ -173,7 +173,7 @@ class RandomNormal(Initializer):
 
 
 class RandomUniform(Initializer):
-    """Uniform between `minval` (-0.05) and `maxval` (0.05).
+    """Draws from the uniform distribution between `minval` (-0.05) and `maxval` (0.05).
 
     Parameters
     ----------
@@ -203,9 +203,10 @@ class RandomUniform(Initializer):
 
 
 class TruncatedNormal(Initializer):
-    """Normal with the given mean (0) and standard deviation (0.05), drawn anew beyond two deviations from the mean.
+    """Draws from the normal distribution with the given mean (0) and standard deviation (0.05), cut off.
 
-    As in Keras the deviation is that of the normal before it is cut off; afterwards it is 0.88 of it.
+    A number more than two deviations from the mean is drawn anew. As in Keras, `stddev` is the deviation before this
+    cut; the drawn numbers have a deviation of 0.88 `stddev`.
 
     Parameters
     ----------
@@ -234,9 +235,9 @@ class TruncatedNormal(Initializer):
 
 
 class Identity(Initializer):
-    """The identity matrix times `gain` (1); with fewer rows than columns, or more, ones on the main diagonal.
+    """The identity matrix times `gain` (1); a parameter that is not square has `gain` on its main diagonal, else 0.
 
-    Raises ValueError where the parameter has not two axes.
+    Raises ValueError where the parameter does not have two axes.
 
     Parameters
     ----------
@@ -269,9 +270,9 @@ class Identity(Initializer):
 class Orthogonal(Initializer):
     """A random matrix, times `gain` (1), whose rows or columns, whichever are fewer, are orthonormal.
 
-    Every such matrix is as likely as another: Q of the QR decomposition of a normal matrix, with R's diagonal positive
-    (Saxe, McClelland and Ganguli 2014; Mezzadri 2007). Axes before the last count as one. Raises ValueError where the
-    parameter has fewer than two axes.
+    The matrix is Q of the QR decomposition of a normal matrix, with R's diagonal positive, so that every such matrix is
+    equally likely (Saxe, McClelland and Ganguli 2014; Mezzadri 2007). Axes before the last count as one. Raises
+    ValueError where the parameter has fewer than two axes.
 
     Parameters
     ----------
@@ -313,26 +314,28 @@ def _axes(value: Any, argument: str) -> list[int] | None:
 
 
 class VarianceScaling(Initializer):
-    """Zero mean and a variance of `scale` / n, so that signals keep their size from layer to layer.
+    """Elements have mean 0 and variance `scale` / n, so that signals keep their size from layer to layer.
 
     Parameters
     ----------
     scale : float, default 1.0
         Positive.
     mode : {"fan_in", "fan_out", "fan_avg"}, default "fan_in"
-        n: the inputs of a unit, its outputs, or the mean of the two.
+        What n is: the inputs of a unit, its outputs, or the mean of these two numbers.
     distribution : {"truncated_normal", "untruncated_normal", "uniform"}, default "truncated_normal"
-        ``"normal"`` is the first. A truncated normal has no values beyond two deviations, and is widened so that its
-        variance is the one wanted. Uniform is from -sqrt(3 scale / n) to sqrt(3 scale / n).
+        ``"normal"`` is another name of ``"truncated_normal"``. A truncated normal has no values beyond two deviations,
+        and is widened so that its variance is the one wanted. A uniform one goes from
+        -sqrt(3 scale / n) to sqrt(3 scale / n).
     seed : int, optional
     input_axes, output_axes : list of int, optional
-        The axes of the parameter that count as inputs and as outputs, both or neither; default the last axis but one
-        and the last, each times all axes before; the only one of a parameter with one axis counts as both.
+        The axes of the parameter that count as inputs and as outputs; give both or neither. By default the inputs are
+        the last axis but one and the outputs the last, each times all axes before these two; of a parameter with one
+        axis, this counts as both.
 
     Raises
     ------
     ValueError
-        When an argument is none of these.
+        When an argument is outside of what is listed here, or one of `input_axes` and `output_axes` lacks the other.
 
     Examples
     --------
@@ -395,7 +398,7 @@ class VarianceScaling(Initializer):
 
 
 class _Preset(VarianceScaling):
-    """A :class:`VarianceScaling` that has a name: its scale, mode and distribution are the class's."""
+    """A :class:`VarianceScaling` with a name of its own: its class sets scale, mode and distribution."""
 
     preset: ClassVar[tuple[float, str, str]]
 
@@ -410,7 +413,7 @@ class _Preset(VarianceScaling):
 
 
 class GlorotUniform(_Preset):
-    """Uniform, variance 2 / (fan_in + fan_out) (Glorot and Bengio 2010, eq. 16).
+    """Uniform distribution with variance 2 / (fan_in + fan_out) (Glorot and Bengio 2010, eq. 16).
 
     Parameters
     ----------
@@ -427,7 +430,7 @@ class GlorotUniform(_Preset):
 
 
 class GlorotNormal(_Preset):
-    """Truncated normal, variance 2 / (fan_in + fan_out) (Glorot and Bengio 2010, eq. 12).
+    """Truncated normal with variance 2 / (fan_in + fan_out) (Glorot and Bengio 2010, eq. 12).
 
     Parameters
     ----------
@@ -444,7 +447,7 @@ class GlorotNormal(_Preset):
 
 
 class HeUniform(_Preset):
-    """Uniform, variance 2 / fan_in (He et al. 2015, eq. 10).
+    """Uniform distribution with variance 2 / fan_in (He et al. 2015, eq. 10).
 
     Parameters
     ----------
@@ -461,7 +464,7 @@ class HeUniform(_Preset):
 
 
 class HeNormal(_Preset):
-    """Truncated normal, variance 2 / fan_in (He et al. 2015, eq. 10).
+    """Truncated normal with variance 2 / fan_in (He et al. 2015, eq. 10).
 
     Parameters
     ----------
@@ -478,7 +481,7 @@ class HeNormal(_Preset):
 
 
 class LecunUniform(_Preset):
-    """Uniform, variance 1 / fan_in (LeCun et al. 1998, section 4.6).
+    """Uniform distribution with variance 1 / fan_in (LeCun et al. 1998, section 4.6).
 
     Parameters
     ----------
@@ -495,7 +498,7 @@ class LecunUniform(_Preset):
 
 
 class LecunNormal(_Preset):
-    """Truncated normal, variance 1 / fan_in (LeCun et al. 1998, section 4.6).
+    """Truncated normal with variance 1 / fan_in (LeCun et al. 1998, section 4.6).
 
     Parameters
     ----------
@@ -512,7 +515,7 @@ class LecunNormal(_Preset):
 
 
 class _Function(Initializer):
-    """A Python function (shape, dtype) -> array of that shape. It cannot be written to a model file."""
+    """A Python function (shape, dtype) -> array of that shape; a model file cannot hold it."""
 
     random = False
 
@@ -531,7 +534,7 @@ class _Function(Initializer):
         return values.astype(dtype)
 
     def get_config(self) -> dict[str, Any]:
-        """Raises: code is not kept."""
+        """Raise TypeError: the function's code cannot be written to a configuration."""
         name = getattr(self._function, "__name__", type(self._function).__name__)
         raise TypeError(
             f"{self._argument} is the Python function {name!r}, which has no configuration to save or clone: "
@@ -539,7 +542,7 @@ class _Function(Initializer):
         )
 
 
-# Keras's other names.
+# Names that Keras has for the same classes.
 zeros, ones, constant = Zeros, Ones, Constant
 random_normal, random_uniform, truncated_normal = RandomNormal, RandomUniform, TruncatedNormal
 glorot_normal, glorot_uniform, he_normal, he_uniform = GlorotNormal, GlorotUniform, HeNormal, HeUniform
@@ -549,7 +552,7 @@ identity = IdentityInitializer = Identity
 
 _registry: Registry[Initializer] = Registry("initializer", Initializer)
 for _name in __all__:
-    _member = globals().get(_name)  # functions come later
+    _member = globals().get(_name)  # None for the functions of __all__, which are defined below
     if isinstance(_member, type) and _member is not Initializer:
         _registry.register(_member, _name)
 for _class, _name in ((Zeros, "zero"), (Ones, "one"), (RandomNormal, "normal"), (RandomUniform, "uniform")):
@@ -557,14 +560,14 @@ for _class, _name in ((Zeros, "zero"), (Ones, "one"), (RandomNormal, "normal"), 
 
 
 def get(identifier: Any, argument: str = "initializer") -> Initializer:
-    """The initializer of that name, class or config; a Python function (shape, dtype) -> array becomes one.
+    """Return the initializer that a name, class or config means; a Python function (shape, dtype) -> array becomes one.
 
     Parameters
     ----------
     identifier : str, Initializer, class, dict or callable
         A name, as ``"he_normal"``; an instance; what :func:`serialize` made; a function.
     argument : str
-        What messages call it.
+        The name of the argument in error messages.
 
     Examples
     --------

@@ -57,9 +57,9 @@ class Regularizer(Description, Configured):
         raise NotImplementedError
 
     def cosines(self, shape: tuple[int, ...], parameter: str) -> tuple[float, bool]:
-        """The weight of each absolute cosine between two vectors of a parameter, and whether those are its columns.
+        """Return the weight of each absolute cosine between two vectors, and whether the vectors are the columns.
 
-        An error of the shape calls the parameter by that name.
+        An error about the shape calls the parameter `parameter`.
         """
         return (0.0, False)
 
@@ -130,15 +130,16 @@ class L1L2(Regularizer):
         return {"l1": self.l1, "l2": self.l2}
 
 
-_LEAST_SQUARE = 1e-14  # of a norm: shorter vectors are divided by its root, as in Keras
+# The least squared norm: a shorter vector is divided by the root of this, 1e-7, as in Keras.
+_LEAST_SQUARE = 1e-14
 
 
 class OrthogonalRegularizer(Regularizer):
     """``factor * mean(abs(cos(u, v)))`` over all pairs u, v of rows (or columns): draws them to right angles.
 
-    For parameters with two axes, as kernels: the rows of one of shape (inputs, units) are the weights of an input, its
-    columns those of a unit. There must be at least two of them. A vector shorter than 1e-7 is divided by that in the
-    place of its norm.
+    The parameter must have two axes, as a kernel has: in one of shape (inputs, units) a row holds the weights of an
+    input, a column the weights of a unit. There must be at least two vectors. A vector shorter than 1e-7 is divided by
+    1e-7 instead of its norm.
 
     Parameters
     ----------
@@ -148,12 +149,13 @@ class OrthogonalRegularizer(Regularizer):
     Raises
     ------
     ValueError
-        Of a bad argument; and when a model is built with it on a parameter of another shape, or called with one.
+        When an argument is out of its range; when the parameter of a model that is built, or the array that the
+        regularizer is called with, has another shape.
 
     Notes
     -----
-    Each step costs two products of the matrix with one of as many rows and columns as there are vectors, in the
-    engine. As in Keras.
+    With n vectors of d elements, the engine computes two matrix products of n * n * d multiplications at each step. The
+    penalty is the one that Keras has.
 
     Examples
     --------
@@ -181,7 +183,7 @@ class OrthogonalRegularizer(Regularizer):
         return float(weight * products.sum())
 
     def cosines(self, shape: tuple[int, ...], parameter: str) -> tuple[float, bool]:
-        """The weight of each absolute cosine between two vectors of a parameter, and whether those are its columns."""
+        """Return the weight of each absolute cosine between two vectors, and whether the vectors are the columns."""
         if len(shape) != 2:
             raise ValueError(
                 f"OrthogonalRegularizer needs a parameter with two axes, as a kernel; {parameter} has shape {shape}: "
@@ -200,7 +202,7 @@ class OrthogonalRegularizer(Regularizer):
         return {"factor": self.factor, "mode": self.mode}
 
 
-# Keras's other names.
+# Names that Keras has for the same classes.
 l1, l2, l1_l2, orthogonal_regularizer = L1, L2, L1L2, OrthogonalRegularizer
 
 _registry: Registry[Regularizer] = Registry("regularizer", Regularizer, computed=("__call__",))
@@ -211,14 +213,14 @@ _registry.register(OrthogonalRegularizer, "orthogonal_regularizer")
 
 
 def get(identifier: Any, argument: str = "regularizer") -> Regularizer | None:
-    """The regularizer of that name; None for None.
+    """Return the regularizer that `identifier` means; None for None.
 
     Parameters
     ----------
     identifier : str, Regularizer, class, dict or None
         A name, as ``"l2"``; an instance; what :func:`serialize` made.
     argument : str
-        What messages call it.
+        The name of the argument in error messages.
 
     Examples
     --------
