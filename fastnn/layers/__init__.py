@@ -1,4 +1,4 @@
-"""The layers of a network. Each describes itself and lowers to the engine's ops; none holds numbers of its own."""
+"""The layers of a network. Each describes itself and lowers to ops of the engine; the model holds all numbers."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ for _layer in (
     GLU,
 ):
     _registry.register(_layer)
-_registry.register(Stack, "Sequential")  # Keras's name of a model within a model
+_registry.register(Stack, "Sequential")  # The name that Keras has for a model within a model.
 
 
 publish(__name__, __all__)

@@ -9,7 +9,7 @@ from fastnn.layers._of_keras import arguments_of
 from fastnn.layers.base import Layer
 
 _registry: Registry[Layer] = Registry("layer", Layer)
-_ATTRIBUTES = ("trainable", "learning_rate_multiplier")  # in configurations, but no arguments of constructors
+_ATTRIBUTES = ("trainable", "learning_rate_multiplier")  # keys of configurations that are no arguments of constructors
 
 
 def serialize(layer: Layer) -> dict[str, Any]:
@@ -29,13 +29,13 @@ def serialize(layer: Layer) -> dict[str, Any]:
 
 
 def deserialize(config: dict[str, Any]) -> Layer:
-    """The layer that :func:`serialize` described, or that Keras did, where it is one that there is here.
+    """Return the layer that :func:`serialize` described, or that Keras described, where fastnn has that layer.
 
     Parameters
     ----------
     config : dict
-        Also as Keras 2 and 3 write it: ``batch_shape``, policies as dicts, and what a layer has not here, as long as
-        it says what the layer does anyway.
+        Configurations of Keras 2 and 3 are taken too, with ``batch_shape``, policies as dicts, and arguments that the
+        layer lacks here, as long as their values mean what the layer does anyway.
 
     Examples
     --------
@@ -52,6 +52,6 @@ def deserialize(config: dict[str, Any]) -> Layer:
     attributes = {key: arguments[key] for key in _ATTRIBUTES if key in arguments}
     layer = _registry.get(config | {"config": {k: v for k, v in arguments.items() if k not in attributes}})
     for name, value in attributes.items():
-        if value is not getattr(layer, name):  # of a container it would be that of all its layers
+        if value is not getattr(layer, name):  # setting a container's attribute sets it for all its layers
             setattr(layer, name, value)
     return layer

@@ -1,4 +1,4 @@
-"""Configurations of layers as Keras writes them, in the arguments that the same layers have here."""
+"""Configurations of layers as Keras writes them, turned into the arguments that the same layers have here."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from fastnn._registry import nearest_names
 # Arguments of Keras that no layer here has, with the values that mean what the layer does here anyway.
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "autocast": (True,),
-    "axis": (-1, 1),  # the features, of rows of one axis
+    "axis": (-1, 1),  # the axis of the features, in rows of one axis
     "batch_input_shape": (None,),
     "batch_shape": (None,),
     "batch_size": (None,),
     "build_input_shape": (None,),
-    "epsilon": (0.01,),  # of a Discretization, for bins that adapt finds
+    "epsilon": (0.01,),  # of a Discretization: the precision of the boundaries that adapt finds
     "fused": (True, False, None),
     "idf_weights": (None,),
     "input_length": (None,),
@@ -45,7 +45,7 @@ _PREPARING = ("CategoryEncoding", "Discretization", "IntegerLookup", "StringLook
 
 
 def _plain(value: Any) -> Any:
-    """A value without the wrappers that Keras puts around tuples, arrays, dtype policies and functions."""
+    """Return a value without the wrappers that Keras puts around tuples, arrays, dtype policies and functions."""
     if isinstance(value, (list, tuple)):
         return [_plain(one) for one in value]
     if not isinstance(value, dict):
@@ -63,21 +63,21 @@ def _plain(value: Any) -> Any:
 
 
 def _without_rows(shape: Any) -> Any:
-    """A shape of Keras, whose first axis is that of the rows, as the shape of a row."""
+    """Return the shape of a row from a shape of Keras, whose first axis counts the rows."""
     return shape[1:] if isinstance(shape, list) and len(shape) > 1 and shape[0] in (None, 1) else shape
 
 
 def arguments_of(kind: type, given: dict[str, Any], attributes: Iterable[str]) -> dict[str, Any]:
-    """The arguments of a layer's constructor from its configuration, which may be Keras's.
+    """Return the arguments of a layer's constructor from its configuration, which may be one of Keras.
 
     Parameters
     ----------
     kind : type
         The layer's class.
     given : dict
-        The configuration: of fastnn, which comes back as it is, of Keras 3 or of Keras 2.
+        The configuration: one of fastnn, which is returned as it is, of Keras 3 or of Keras 2.
     attributes : iterable of str
-        Keys that are no arguments, but may be there.
+        Keys that are no arguments of the constructor, but may be in the configuration.
 
     Raises
     ------
@@ -87,16 +87,16 @@ def arguments_of(kind: type, given: dict[str, Any], attributes: Iterable[str]) -
     known = defaults_of(kind)
     found = {key: _plain(value) for key, value in given.items()}
     if kind.__name__ in _PREPARING and found.get("dtype") in ("int32", "int64", "string"):
-        del found["dtype"]  # of what the layer gives; here all numbers have the model's
-    found.pop("vocabulary_size", None)  # of a vocabulary that lies in another file
-    if isinstance(found.get("axis"), list) and len(found["axis"]) == 1:  # as a Normalization has it
+        del found["dtype"]  # the dtype of the layer's output; here all numbers have the model's dtype
+    found.pop("vocabulary_size", None)  # the size of a vocabulary that lies in another file
+    if isinstance(found.get("axis"), list) and len(found["axis"]) == 1:  # a Normalization has its axis in a list
         found["axis"] = found["axis"][0]
     for key in ("batch_shape", "batch_input_shape", "build_input_shape"):
         if found.get(key) is not None:
             shape = _without_rows(found.pop(key))
             found["shape" if "shape" in known else "input_shape"] = shape
             if "shape" in known:
-                found.pop("dtype", None)  # that of x, not of the layers
+                found.pop("dtype", None)  # the dtype of x, which is not the layers' dtype
     if found.get("input_length") is not None and "input_shape" not in found:
         found["input_shape"] = [found.pop("input_length")]
     for key in [key for key in found if key not in known and key not in attributes]:

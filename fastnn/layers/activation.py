@@ -44,16 +44,16 @@ class Activation(Layer):
 
     @property
     def keeps_axes(self) -> bool:  # type: ignore[override]
-        """Whether each number is a matter of its own; a softmax is one of whole rows."""
+        """Whether each number is mapped by itself, so that rows may have several axes; a softmax needs whole rows."""
         return "softmax" not in self.activation.name
 
     def build(self, inputs: int) -> int:
-        """As many outputs as inputs."""
+        """Return the number of outputs, which is the number of inputs."""
         self._features = inputs
         return inputs
 
     def lower(self, offsets: dict[str, int]) -> list[Op]:
-        """One activation op."""
+        """Return one activation op."""
         return [
             Op(
                 "activation",
@@ -70,12 +70,12 @@ class Activation(Layer):
 
 
 class _Named(Activation):
-    """A layer of one activation, whose constants are its arguments."""
+    """A layer of one activation; its own arguments are the activation's constants."""
 
-    if not TYPE_CHECKING:  # a type checker would take it for leave to use any name
+    if not TYPE_CHECKING:  # seeing __getattr__, a type checker would allow any name
 
         def __getattr__(self, name: str) -> Any:
-            """One of the constants."""
+            """Return one of the activation's constants."""
             constants = vars(self)["activation"].get_config() if "activation" in vars(self) else {}
             if name not in constants:
                 raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
@@ -194,7 +194,7 @@ class Softmax(_Named):
     Parameters
     ----------
     axis : {-1, 1}, default -1
-        The features; a sum over the rows of a batch is refused.
+        The axis of the features; a softmax over the rows of a batch is refused.
     name : str, optional
     dtype : {"float32", "float64", "mixed_bfloat16"}, optional
     input_shape : tuple of int, optional
@@ -227,16 +227,16 @@ class Softmax(_Named):
 
 
 class GLU(Layer):
-    """y = a f(b), a and b the first and the second half of x: a gated linear unit, half as wide as its input.
+    """y = a f(b), where a and b are the first and the second half of x: a gated linear unit, half as wide as its input.
 
     f is ``"sigmoid"`` in the gated linear unit of Dauphin et al. 2017 (as in ``keras.activations.glu``), ``"silu"`` in
     SwiGLU, ``"gelu"`` in GEGLU, ``"relu"`` in ReGLU and ``"linear"`` in the bilinear unit (Shazeer 2020). The layer
-    before it makes both halves: ``Dense(2 * width)``.
+    before the GLU makes both halves: ``Dense(2 * width)``.
 
     Parameters
     ----------
     activation : str, ActivationFunction or config, default "sigmoid"
-        f; one that works element by element.
+        The function f, which must work element by element.
     name : str, optional
     dtype : {"float32", "float64", "mixed_bfloat16"}, optional
     input_shape : tuple of int, optional
@@ -245,7 +245,7 @@ class GLU(Layer):
     Raises
     ------
     ValueError
-        When f needs whole rows, as softmax does, or the layer before it has an odd number of outputs.
+        When f needs whole rows, as softmax does, or the layer before the GLU has an odd number of outputs.
 
     Examples
     --------
@@ -272,14 +272,14 @@ class GLU(Layer):
         self._outputs = 0
 
     def build(self, inputs: int) -> int:
-        """Half as many outputs as inputs."""
+        """Return the number of outputs, half the number of inputs."""
         if inputs % 2:
             raise ValueError(f"layer {self.name!r} halves the width of its input, which must be even, got {inputs}")
         self._outputs = inputs // 2
         return self._outputs
 
     def lower(self, offsets: dict[str, int]) -> list[Op]:
-        """One op."""
+        """Return one glu op."""
         f = self.activation
         return [Op("glu", f.engine_name, 2 * self._outputs, self._outputs, numbers=f.numbers)]
 

@@ -1,4 +1,4 @@
-"""What every layer has."""
+"""What all layers share: their base class, the home and the names a model gives them, and checks of their input."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from fastnn.regularizers import Regularizer
 
 
-# Between the words of a class name: BatchNormalization, RMSNormalization, PReLU (Keras counts "Re" as a word).
+# Matches between the words of a class name: BatchNormalization, RMSNormalization, PReLU (Keras: "Re" is a word).
 _WORDS = re.compile("(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
@@ -35,29 +35,30 @@ class NotYetError(ValueError):
     """A stack of layers cannot run as it is, but with more layers, or once a layer is adapted, it may."""
 
 
-_OF_TRAINING = ("trainable", "learning_rate_multiplier")  # what models look at before they train
+_OF_TRAINING = ("trainable", "learning_rate_multiplier")  # attributes that models read before they train
 
 
 class Home:
-    """What layers know of the model they belong to: its parameters, and whom to tell of a change.
+    """What layers know of the model they belong to: its parameters, and the method that takes a change over.
 
-    The copy of a layer belongs to none.
+    The copy of a layer belongs to no model.
 
-    A reference to the model would be a circle: the memory of a model that nobody needs any more would stay until the
-    garbage collector comes by.
+    A layer holds no reference to the model itself: that would be a circle, and the memory of a model that nobody needs
+    any more would stay until the garbage collector runs.
 
     Parameters
     ----------
     heed : method, optional
-        Of the model: takes note that a layer in it is another now. Held weakly.
+        The model's method that takes note of a change of a layer; a weak reference to it is held.
 
     Attributes
     ----------
     lock : fastnn._engine.Lock
-        Held by whoever runs the engine, or reads or changes the parameters as a whole.
+        The lock of whoever runs the engine, or reads or changes the parameters as a whole.
     built : bool
+        Whether the parameters exist.
     views : dict of (str, str) to numpy.ndarray
-        The parameters, by layer and name, once built.
+        The parameters, by layer and name, once the model is built.
     """
 
     def __init__(self, lock: Lock, heed: Callable[[Layer, str, Any], None] | None = None) -> None:
@@ -83,7 +84,7 @@ class Home:
 
     @contextmanager
     def setting_weights(self) -> Iterator[None]:
-        """Hold the lock to change weights, after which what a forward pass has left is of no use any more."""
+        """Hold the lock to change weights; afterwards, what a forward pass left in the engine counts as outdated."""
         with self.lock:
             self.lock.changed()
             yield
@@ -95,18 +96,19 @@ class Names:
     Parameters
     ----------
     layers : iterable of Layer
-        Those that are there.
+        The layers that the model or the block has from the start.
     place : str
-        Where they are, for messages: ``"model"`` or ``"block"``.
+        What messages call the model or the block: ``"model"`` or ``"block"``.
     """
 
     def __init__(self, layers: Iterable[Layer], place: str) -> None:
         self._taken = {layer.name for layer in layers}
         self._place = place
-        self._numbers: dict[str, int] = {}  # by class, below which none is free: a thousand layers need no search each
+        # for each class, the least number that may be free: no search from 0 for each layer
+        self._numbers: dict[str, int] = {}
 
     def free(self, base: str) -> str:
-        """`base`, or that with the first number with which nobody has it."""
+        """Return `base` where no layer has that name, else `base` with the first number that is free."""
         for k in itertools.count(self._numbers.get(base, 0)):
             name = f"{base}_{k}" if k else base
             if name not in self._taken:
@@ -115,12 +117,12 @@ class Names:
         raise AssertionError  # names do not end
 
     def give(self, layer: Layer) -> None:
-        """Name a layer without a name as Keras does: its class in snake case, ``_1`` after the second, and so on.
+        """Give a layer without a name the one Keras would: its class in snake case, ``_1`` for the second, and so on.
 
         Raises
         ------
         ValueError
-            When the layer has a name that another one has.
+            When another layer has the name.
         """
         if layer.name is None:
             vars(layer)["name"] = self.free(_WORDS.sub("_", type(layer).__name__).lower())
@@ -130,13 +132,13 @@ class Names:
 
 
 def check_name(name: Any) -> None:
-    """Raise where a layer cannot be called so."""
+    """Raise where `name` cannot be the name of a layer."""
     if not isinstance(name, str) or not name or "/" in name:
         raise ValueError(f"name must be a non-empty string without '/', got {name!r}")
 
 
 def check_width(name: str, value: Any) -> int:
-    """A positive integer, or an error that names the argument."""
+    """Return a positive integer; raise an error that names the argument where `value` is none."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise TypeError(f"{name} must be an integer, got {type(value).__name__}")
     if not 1 <= value < 2**62:
@@ -145,14 +147,14 @@ def check_width(name: str, value: Any) -> int:
 
 
 def check_axis(axis: Any) -> None:
-    """Raise unless `axis`, which may be a list of one as in Keras's configurations, is that of the features."""
+    """Raise unless `axis`, or the one in a list of one as Keras's configurations have it, is that of the features."""
     given = axis[0] if isinstance(axis, (list, tuple)) and len(axis) == 1 else axis
     if isinstance(given, (bool, float)) or given not in (-1, 1):
         raise ValueError(f"axis must be -1 or 1, the features of a row, got {axis!r}")
 
 
 def axes_of(shape: Any, argument: str) -> tuple[int, ...]:
-    """The axes of an input shape: ``(features,)``, ``features``, or several, which a Flatten makes one."""
+    """Return the axes of an input shape: ``(features,)``, ``features``, or several axes, which a Flatten makes one."""
     axes = tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
     if not axes:
         raise ValueError(f"{argument} must be (features,), got ()")
@@ -160,13 +162,13 @@ def axes_of(shape: Any, argument: str) -> tuple[int, ...]:
 
 
 def row_axes(layers: Iterable[Layer], told: tuple[int, ...] | None) -> RowAxes:
-    """The axes of the rows that these layers read; `told`: what their Input says of a row."""
+    """Return the axes of the rows that these layers read; `told` is the shape of a row that their Input gives."""
     reader = next((layer for layer in in_line(layers) if not layer.keeps_axes), None)
     return RowAxes(told, reader is not None and reader.takes_axes)
 
 
 def raw_reader(layers: Iterable[Layer]) -> Layer | None:
-    """A layer among these, or within them, that reads raw data."""
+    """Return a layer among these, or within them, that reads raw data; None where there is none."""
     for layer in layers:
         found = layer if layer.prepares else raw_reader(getattr(layer, "layers", ()))
         if found is not None:
@@ -175,7 +177,7 @@ def raw_reader(layers: Iterable[Layer]) -> Layer | None:
 
 
 def in_line(layers: Iterable[Layer]) -> Iterator[Layer]:
-    """The layers one after the other, with those of a model in their midst in its place."""
+    """Yield the layers one after the other; a model in their midst yields its own layers in its place."""
     for layer in layers:
         if layer.in_line:
             yield from in_line(layer._layers)
@@ -184,13 +186,13 @@ def in_line(layers: Iterable[Layer]) -> Iterator[Layer]:
 
 
 def last_of(layers: Sequence[Layer]) -> Layer | None:
-    """The last of them, which may lie within a model in the last place."""
+    """Return the last layer, which may lie within a model in the last place; None where there is none."""
     last = layers[-1] if layers else None
     return last_of(last._layers) if last is not None and last.in_line else last
 
 
 def first_to_compute(layers: Iterable[Layer]) -> Layer | None:
-    """The layer that gets x once it has been prepared."""
+    """Return the layer that gets x once x has been prepared; None where there is none."""
     for layer in layers:
         found = first_to_compute(layer._layers) if layer.in_line else None if layer.idle else layer
         if found is not None:
@@ -199,7 +201,7 @@ def first_to_compute(layers: Iterable[Layer]) -> Layer | None:
 
 
 def prepared(layers: Iterable[Layer], values: Any, name: str) -> Any:
-    """Raw data as the first of the layers that computes gets them."""
+    """Return raw data as the first layer that computes gets them."""
     for layer in layers:
         if layer.in_line:
             values = prepared(layer._layers, values, name)
@@ -211,7 +213,7 @@ def prepared(layers: Iterable[Layer], values: Any, name: str) -> Any:
 
 
 def check_preparation(layers: Iterable[Layer], *, raw: bool) -> None:
-    """Raise where a layer that reads raw data does not get them; `raw`: the first of the layers does."""
+    """Raise where a layer that reads raw data does not get them; `raw` says that the first of the layers does."""
     for layer in in_line(layers):
         if layer.prepares and not raw:
             raise ValueError(f"layer {layer.name!r} must be the first of a model or of a branch: it reads raw data")
@@ -219,7 +221,7 @@ def check_preparation(layers: Iterable[Layer], *, raw: bool) -> None:
 
 
 def set_arrays(views: dict[str, npt.NDArray[Any]], arrays: Sequence[npt.ArrayLike]) -> None:
-    """Copy arrays into views, all or none."""
+    """Copy arrays into views: all of them, or none where one does not fit."""
     from fastnn._engine import fill_all
 
     given = list(arrays)
@@ -231,7 +233,7 @@ def set_arrays(views: dict[str, npt.NDArray[Any]], arrays: Sequence[npt.ArrayLik
         if array.shape != view.shape:
             raise ValueError(f"weights for {name} must have shape {view.shape}, got {array.shape}")
         with np.errstate(over="ignore"):
-            converted.append(array.astype(view.dtype, "C"))  # a copy: the array may be another of the views
+            converted.append(array.astype(view.dtype, "C"))  # copied, as the array may be another of the views
         if array.dtype != view.dtype and np.isinf(converted[-1]).sum() > np.isinf(array).sum():
             raise ValueError(f"weights for {name} must lie in the range of {view.dtype}")
     fill_all(list(views.values()), converted)
@@ -240,30 +242,30 @@ def set_arrays(views: dict[str, npt.NDArray[Any]], arrays: Sequence[npt.ArrayLik
 class Layer(Description):
     """One stage of a :class:`fastnn.Sequential`.
 
-    What its constructor takes may be set later as well, and counts from the next call on. What would give its weights
-    or its output another shape raises once the model is built.
+    A constructor's arguments are attributes that may be set later, which counts from the next call on. Setting one that
+    would give the weights or the output another shape raises once the model is built.
 
     Parameters
     ----------
     name : str, optional
     dtype : {"float32", "float64", "mixed_bfloat16"}, optional
     input_shape : tuple of int, optional
-        ``(features,)`` of a row, where the layer is the first.
+        The shape ``(features,)`` of a row, where the layer is the first.
     activity_regularizer : str or Regularizer, optional
-        Of its outputs, where the layer takes one.
+        The penalty of the layer's outputs, where the layer takes one.
 
     Attributes
     ----------
     name : str or None
-        Unique within its model or block; given by that where the user gave none. May be set.
+        Unique within the layer's model or block, which gives a name where the user gave none. May be set.
     dtype : str or None
         ``"float32"``, ``"float64"`` or ``"mixed_bfloat16"``; None follows the model.
     trainable : bool
-        Whether training changes its parameters.
+        Whether training changes the layer's parameters.
     learning_rate_multiplier : float
         Factor on the optimizer's learning rate for this layer; default 1.
     input_axes : tuple of int or None
-        Shape of a row of its input, where it was told (`input_shape`).
+        The shape of a row of the layer's input, where `input_shape` gave one.
 
     Examples
     --------
@@ -272,17 +274,17 @@ class Layer(Description):
     >>> layer.trainable = False
     """
 
-    takes_sparse = False  # whether its input may be sparse rows
-    prepares = False  # whether it reads raw data, before the engine: see Lookup.prepare
-    reads_raw = False  # whether its own layers may read raw data
-    idle = False  # whether it does no more than prepare the data or pass them on
-    takes_missing = False  # whether a NaN in its input is a missing value
-    takes_axes = False  # whether rows may have several axes, which it changes
-    keeps_axes = False  # whether rows may have several axes, which it leaves as they are
+    takes_sparse = False  # whether the layer's input may be sparse rows
+    prepares = False  # whether the layer reads raw data, before the engine runs: see Lookup.prepare
+    reads_raw = False  # whether the layers within this layer may read raw data
+    idle = False  # whether the layer only prepares the data or passes them on
+    takes_missing = False  # whether a NaN in the layer's input is a missing value
+    takes_axes = False  # whether rows may have several axes, which the layer changes
+    keeps_axes = False  # whether rows may have several axes, which the layer leaves as they are
     learning_rate_multiplier = Setting()
-    must_be_last = False  # whether no layer may follow it
-    in_line = False  # whether its own layers stand one after the other with those around it
-    _layers: Sequence[Layer] = ()  # its own
+    must_be_last = False  # whether no layer may follow this one
+    in_line = False  # whether the layers within this one stand in line with those around it
+    _layers: Sequence[Layer] = ()  # the layers within this one
     takes_activity_regularizer = False
     _area = "Layer"
     _KEPT: ClassVar[frozenset[str]] = frozenset({"_home", "_parent", "trainable", "learning_rate_multiplier"})
@@ -294,37 +296,38 @@ class Layer(Description):
             check_name(name)
         check_known_method(self, "call", "layers")
         self.name = name
-        self._penalties: tuple[str, ...] = ()  # names of arguments
+        # names of the constructor's arguments that hold penalties and constraints
+        self._penalties: tuple[str, ...] = ()
         self.trainable = True
         self.learning_rate_multiplier = 1.0
         self.dtype = None if dtype is None else check_policy(dtype)
         self.input_axes: tuple[int, ...] | None = None if input_shape is None else axes_of(input_shape, "input_shape")
         self._home: Home | None = None
-        self._parent: Layer | None = None  # the block it is a layer of
+        self._parent: Layer | None = None  # the block that this layer is part of
         self._activity: Regularizer | None = None
         if self.takes_activity_regularizer:
             self._set_penalties(activity_regularizer=activity_regularizer)
 
     @property
     def _built(self) -> bool:
-        """Whether it has parameters, as it is in a model that has been built."""
+        """Whether the layer has parameters, as it has in a model that is built."""
         return self._home is not None and self._home.built
 
     @property
     def _outermost(self) -> Layer:
-        """The layer, or the block of the model that it lies in, however deep."""
+        """The block of the model that the layer lies in, however deep; the layer itself where it lies in none."""
         return self if self._parent is None else self._parent._outermost
 
     @property
     def _called(self) -> str:
-        """What messages call the layer, which has no name before it is in a model."""
+        """What messages call the layer, whose name may still be None before the layer is in a model."""
         return f"this {type(self).__name__}" if self.name is None else f"layer {self.name!r}"
 
     @property
     def activity_regularizer(self) -> Regularizer | None:
         """The penalty of the layer's outputs, divided by the rows of the batch.
 
-        None where the layer takes none: an :class:`ActivityRegularization` may follow it.
+        None where the layer takes no such penalty; an :class:`ActivityRegularization` may follow that layer.
         """
         return self._activity
 
@@ -341,10 +344,10 @@ class Layer(Description):
             )
         self._activity = penalty
 
-    # ---- changes of a layer that is made ----
+    # ---- changes after construction ----
 
     def _change(self, name: str, value: Any) -> None:
-        """Set an attribute as if the layer had been made with it, in its model too, or not at all."""
+        """Set an attribute as if the layer had been made with it, in the layer's model too, or not at all."""
         home = self._home
         with home.lock if home else nullcontext():
             before = vars(self).copy()
@@ -356,13 +359,13 @@ class Layer(Description):
                 vars(self).clear()
                 vars(self).update(before)
                 if home is not None:
-                    home.heed(self, "", None)  # it, and the layers after it, may have been built for another width
+                    home.heed(self, "", None)  # this layer and those after it may have been built for another width
                 raise
-            if home is not None:  # else no model has read it
+            if home is not None:  # without a home no model has read the layer
                 changes.note()
 
     def _take_change(self, name: str, value: Any) -> None:
-        """Hold what was set, once it is checked."""
+        """Check a value that is set, and hold it."""
         found = getattr(type(self), name, None)
         if name == "trainable":
             vars(self)[name] = flag(name, value)
@@ -379,7 +382,7 @@ class Layer(Description):
         return super()._not_settable(name)
 
     def _check_change(self, name: str, value: Any) -> None:
-        """Raise where the layer's place stands in the way of another name or dtype."""
+        """Raise where the layer's model or block rules out this name or dtype."""
         if name == "dtype" and (self._home or self._parent):
             raise ValueError(f"dtype of {self._called} must be set before the layer is in a model or a block")
         if name == "name":
@@ -388,11 +391,11 @@ class Layer(Description):
                 self._parent.check_name_within(self, value)
 
     def check_name_within(self, layer: Layer, name: Any) -> None:
-        """Raise where one of this layer's own layers cannot be called so."""
+        """Raise where `layer`, one of the layers within this one, cannot have this name."""
 
     @property
     def input_features(self) -> int | None:
-        """Width of its input, where it was told (`input_shape`)."""
+        """The width of the layer's input, where `input_shape` gave one."""
         return None if self.input_axes is None else math.prod(self.input_axes)
 
     @input_features.setter
@@ -400,7 +403,7 @@ class Layer(Description):
         self.input_axes = None if features is None else (features,)
 
     def axes_after(self, axes: tuple[int, ...], outputs: int) -> tuple[int, ...]:
-        """The axes of its output's rows, of `outputs` features, for such ones of its input."""
+        """Return the axes of a row of the output, which has `outputs` features, where a row of the input has `axes`."""
         if self.keeps_axes:
             return axes
         if len(axes) > 1:
@@ -408,16 +411,16 @@ class Layer(Description):
         return (outputs,)
 
     def attach(self, home: Home | None) -> None:
-        """Make the layer part of the model with these parameters, or of none."""
+        """Make the layer part of the model whose home this is, or of no model for None."""
         self._home = home
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
-        """Raise: a layer by itself computes nothing.
+        """Raise TypeError: a layer by itself computes nothing.
 
         Parameters
         ----------
         inputs, options : ignored
-            What Keras's takes.
+            The arguments that the call has in Keras.
         """
         kind = type(self).__name__
         raise TypeError(
@@ -426,36 +429,36 @@ class Layer(Description):
         )
 
     def build(self, inputs: int) -> int:
-        """Settle the shapes for `inputs` features; returns the number of outputs."""
+        """Settle the parameters' shapes for `inputs` features, and return the number of outputs."""
         raise TypeError(f"layers must be fastnn's own, which the engine computes; {type(self).__name__} is none")
 
     def parameters(self) -> list[tuple[str, tuple[int, ...], Initializer]]:
-        """Name, shape and initializer of each parameter, once built."""
+        """Return name, shape and initializer of each parameter, once the layer is built."""
         return []
 
     def check_sparse(self, name: str) -> None:
-        """Raise where the layer, the first to get x, cannot read sparse rows."""
+        """Raise where sparse rows reach the layer, the first to get x, and it cannot read them."""
         if not self.takes_sparse:
             kind = type(self).__name__
             raise TypeError(f"{name} is sparse, which needs a Dense first layer, got {kind} {self.name!r}")
 
     def check_rows(self, rows: npt.NDArray[Any], name: str, first: int = 0) -> None:
-        """Raise where dense rows of x, counted from `first`, are not what this layer, the first to get them, needs."""
+        """Raise where dense rows of x, the first of which has number `first`, are not what the first layer needs."""
 
     def missing_columns(self, inputs: int) -> Any:
-        """Whether a NaN is a missing value, in all of its input or (an array of bool) by column."""
+        """Return whether a NaN is a missing value: one bool for the whole input, or an array of bool, one a column."""
         return self.takes_missing
 
     def prepare(self, values: Any, name: str) -> npt.NDArray[Any]:
-        """Numbers of the raw data that a layer which `prepares` gets."""
+        """Return the numbers that a layer which `prepares` makes of raw data."""
         raise NotImplementedError
 
     def lower(self, offsets: dict[str, int]) -> list[Op]:
-        """The engine's ops, given where the parameters lie."""
+        """Return the engine's ops; `offsets` says where each parameter lies."""
         raise NotImplementedError
 
     def lower_for_training(self, offsets: dict[str, int]) -> list[Op]:
-        """As :meth:`lower`, marked as frozen where the layer is not trained, and with the penalty of its outputs."""
+        """Return the ops of :meth:`lower`, frozen where the layer is not trained, with the penalty of the outputs."""
         if self._penalties:
             self.training_rules()  # raises where a penalty or a constraint does not fit its parameter
         ops = self.lower(offsets)
@@ -464,11 +467,11 @@ class Layer(Description):
         return ops if self.trainable else [op._replace(frozen=True) for op in ops]
 
     def non_trainable(self) -> frozenset[str]:
-        """The names of the parameters that training leaves alone or changes in a way of its own."""
+        """Return the names of the parameters that training leaves alone or changes in a way of its own."""
         return frozenset() if self.trainable else frozenset(name for name, _, _ in self.parameters())
 
     def training_rules(self) -> dict[str, Rule]:
-        """How training changes each parameter, by its name."""
+        """Return how training changes each parameter, by the parameter's name."""
         return {name: self._training_rule(name, shape) for name, shape, _ in self.parameters()}
 
     def _training_rule(self, parameter: str, shape: tuple[int, ...]) -> Rule:
@@ -484,14 +487,14 @@ class Layer(Description):
         )
 
     def _set_penalties(self, **given: Any) -> None:
-        """Keep what is given for ``<parameter>_regularizer``, ``<parameter>_constraint`` and `activity_regularizer`."""
+        """Hold the arguments ``<parameter>_regularizer``, ``<parameter>_constraint`` and `activity_regularizer`."""
         for argument, value in given.items():
             known: Any = regularizers if argument.endswith("_regularizer") else constraints
             setattr(self, argument, known.get(value, argument))
         self._penalties += tuple(given)
 
     def _penalty_config(self) -> dict[str, Any]:
-        """Those arguments, where they are not None."""
+        """Return the configurations of the penalties and constraints that are not None, by argument."""
         held = {argument: getattr(self, argument) for argument in self._penalties}
         return {
             argument: (regularizers if argument.endswith("_regularizer") else constraints).serialize(value)
@@ -500,7 +503,7 @@ class Layer(Description):
         }
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments, JSON-able."""
+        """Return the constructor's arguments, JSON-able."""
         config: dict[str, Any] = {"name": self.name, "dtype": self.dtype}
         if self.input_axes is not None:
             config["input_shape"] = list(self.input_axes)
@@ -511,7 +514,7 @@ class Layer(Description):
         return config | self._penalty_config()
 
     def get_weights(self) -> list[npt.NDArray[Any]]:
-        """Copies of the layer's parameters, in the order of :meth:`parameters`."""
+        """Return copies of the layer's parameters, in the order of :meth:`parameters`."""
         if self._home is None:
             return []
         with self._home.lock.reading():
@@ -524,12 +527,12 @@ class Layer(Description):
 
     @property
     def trainable_weights(self) -> list[npt.NDArray[Any]]:
-        """Views of those that training changes by their gradients."""
+        """Views of the parameters that training changes by their gradients."""
         return self._weights_that(trainable=True)
 
     @property
     def non_trainable_weights(self) -> list[npt.NDArray[Any]]:
-        """Views of the others."""
+        """Views of the parameters that training leaves alone or changes in a way of its own."""
         return self._weights_that(trainable=False)
 
     variables, trainable_variables, non_trainable_variables = weights, trainable_weights, non_trainable_weights
@@ -540,22 +543,22 @@ class Layer(Description):
         return [view for name, view in zip(names, self.weights, strict=False) if (name not in fixed) == trainable]
 
     def set_weights(self, weights: Sequence[npt.ArrayLike]) -> None:
-        """Set the layer's parameters, as :meth:`get_weights` gives them; errors as for the model's."""
+        """Set the layer's parameters from arrays as :meth:`get_weights` gives them; errors are the model's."""
         with self._home.setting_weights() if self._home else nullcontext():
             set_arrays({f"{self.name}/{name}": self._weight(name) for name, _, _ in self.parameters()}, weights)
 
     def count_params(self) -> int:
-        """The number of the layer's parameters, once its model is built."""
+        """Return the number of the layer's parameters, once its model is built."""
         if self._is_open():
             raise ValueError(f"layer {self.name!r} has no number of parameters yet: build the model first")
         return sum(math.prod(shape) for _, shape, _ in self.parameters())
 
     def _is_open(self) -> bool:
-        """Whether the shapes of its parameters are not known yet."""
+        """Whether the shapes of the layer's parameters are not known yet."""
         return bool(self.parameters()) and not self._built
 
     def summary_count(self) -> str:
-        """The number of its parameters for the summary, where it is known."""
+        """Return the number of the layer's parameters for the summary, ``"?"`` where it is not known."""
         return "?" if self._is_open() else f"{self.count_params():,}"
 
     def _weight(self, name: str) -> npt.NDArray[Any]:

@@ -16,7 +16,7 @@ from fastnn.layers.container import Parallel
 
 
 class Branches(Parallel):
-    """The first layer of a model with several inputs: a small stack of layers for each, joined side by side.
+    """The first layer of a model with several inputs: a small stack of layers for each input, joined side by side.
 
     The model takes x as a dict of arrays or a data frame, and copies it into one matrix; see `columns`. An array of
     shape (rows, features) is taken as well: the branches' columns side by side, in their order.
@@ -25,12 +25,11 @@ class Branches(Parallel):
     ----------
     branches : dict
         A list of layers, which may be empty, or a Sequential under the name of each input. An ``Input`` at the start of
-        a list says how wide the input is; else the data do. Of a Sequential the branch holds a copy, with its weights.
-        A tuple of names is one branch that takes all of those, side by side; it is called by the names, with ``_``
-        between them.
+        a list says how wide the input is; else the data do. The branch holds a copy of a Sequential, with its weights.
+        A tuple of names makes one branch that takes all of these inputs, side by side; its name joins them with ``_``.
     columns : dict, optional
-        Under the name of a branch the list of names in x whose columns it takes, side by side; default: the one that
-        is called like the branch. The names of pandas' columns on several levels are tuples.
+        For each branch the list of names in x whose columns it takes, side by side; by default a branch takes the input
+        that has its name. Names in a pandas frame with several levels of columns are tuples.
     name : str, optional
     dtype : {"float32", "float64", "mixed_bfloat16"}, optional
 
@@ -81,7 +80,7 @@ class Branches(Parallel):
             listed = isinstance(names, (list, tuple)) and len(names) > 0
             if not listed or not all(isinstance(name, (str, int, tuple, list)) for name in names):
                 raise TypeError(f"columns[{branch!r}] must be a list of names, got {names!r}")
-        # In a file of JSON the tuples of names on several levels are lists.
+        # In a JSON file, tuples of names on several levels are lists.
         return {
             branch: [tuple(name) if isinstance(name, list) else name for name in names]
             for branch, names in columns.items()
@@ -95,12 +94,12 @@ class Branches(Parallel):
 
     @property
     def widths(self) -> dict[str, int | None]:
-        """How many columns each branch takes, where that is known before there are data."""
+        """The number of columns that each branch takes, None where only the data will tell."""
         return {str(stack.name): stack.input_features for stack in self._layers}
 
     @property
     def built_widths(self) -> dict[str, int | None]:
-        """The same, once built."""
+        """The number of columns that each branch takes, once the layer is built."""
         return {str(stack.name): stack._widths[0] for stack in self._layers}
 
     @property
@@ -109,7 +108,7 @@ class Branches(Parallel):
         return {str(stack.name): row_axes(stack._layers, stack.input_axes) for stack in self._layers}
 
     def build(self, inputs: int | Mapping[str, int]) -> int:
-        """Settle the shapes for rows of `inputs` features, or of so many for each branch."""
+        """Settle the shapes for rows of `inputs` features in all, or for the width that `inputs` gives each branch."""
         given = dict(inputs) if isinstance(inputs, Mapping) else self._shared_out(inputs)
         outputs = 0
         for stack in self._layers:
@@ -120,7 +119,7 @@ class Branches(Parallel):
         return outputs
 
     def _shared_out(self, inputs: int) -> dict[str, int]:
-        """The widths of the branches of a row of `inputs` features: the one that is not known gets the rest."""
+        """Return each branch's width in a row of `inputs` features; the one branch without a width gets the rest."""
         known = self.widths
         if self._built:
             known = self.built_widths
@@ -135,7 +134,7 @@ class Branches(Parallel):
         return {name: width if width is not None else inputs - total for name, width in known.items()}
 
     def prepared(self, branch: str, values: Any, name: str) -> Any:
-        """Raw data of a branch as its first layer that computes gets them, with one axis a row."""
+        """Return raw data of a branch as its first layer that computes gets them, with one axis a row."""
         stack = next(stack for stack in self._layers if stack.name == branch)
         return row_axes(stack._layers, stack.input_axes).one_axis(prepared(stack._layers, values, name), name)
 
@@ -146,16 +145,16 @@ class Branches(Parallel):
 
     @property
     def takes_missing(self) -> bool:  # type: ignore[override]
-        """Whether some branch does."""
+        """Whether a NaN is a missing value for at least one branch."""
         return bool(self.with_missing)
 
     def missing_columns(self, inputs: int) -> Any:
-        """By column, in the order of the branches."""
+        """Return whether a NaN is a missing value, for each column in the order of the branches."""
         widths = self._shared_out(inputs)
         return np.repeat([name in self.with_missing for name in widths], list(widths.values()))
 
     def check_rows(self, rows: npt.NDArray[Any], name: str, first: int = 0) -> None:
-        """What the first layer of each branch says of its columns."""
+        """Raise where the first layer of a branch cannot read that branch's columns."""
         start = 0
         for stack in self._layers:
             end = start + stack._widths[0]
@@ -163,7 +162,7 @@ class Branches(Parallel):
             start = end
 
     def lower(self, offsets: dict[str, int]) -> list[Op]:
-        """The ops of the branches, each reading columns of its own, and the join."""
+        """Return the ops of the branches, each of which reads columns of its own, and the op that joins them."""
         starts, start = [], 0
         for stack in self._layers:
             starts.append(start)
@@ -180,7 +179,7 @@ class Branches(Parallel):
 
 
 def _named(branches: Mapping[Any, Any], columns: Mapping[str, Any]) -> tuple[dict[Any, Any], dict[str, Any]]:
-    """Branches under names alone, and the columns they take: of a tuple of columns that is what joins their names."""
+    """Return branches by name, and the columns that each takes: a tuple of columns becomes one name that joins them."""
     named, taken = {}, dict(columns)
     for key, stack in branches.items():
         several = isinstance(key, tuple) and len(key) > 0 and all(isinstance(name, (str, int)) for name in key)

@@ -1,4 +1,4 @@
-"""Numbers as categories, and categories as columns."""
+"""Layers that turn numbers into categories, and categories into columns."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from fastnn.data.frames import real_array, row_pieces
 from fastnn.layers.base import Layer, NotYetError, check_width
 
 ENCODINGS = ("one_hot", "multi_hot", "count")  # the engine's names: fnn_encoding in src_c
-LARGEST = 2**24  # float32 holds every whole number up to it
-PIECE = 2**20  # numbers that adapt sorts in memory
-RANKS = 4096  # numbers that it finds among more without that
+LARGEST = 2**24  # float32 holds every whole number up to this one
+PIECE = 2**20  # up to this many numbers, adapt sorts a copy in memory
+RANKS = 4096  # up to this many ranks, adapt finds the numbers of a larger array without sorting it
 
 
 def check_output_mode(value: Any, *, whole_numbers: bool) -> str:
-    """The name of a way to write categories; `whole_numbers`: "int" is one."""
+    """Return the name of a way to write categories; "int" is one where `whole_numbers` says so."""
     known = [*(["int"] if whole_numbers else []), *ENCODINGS]
     if not isinstance(value, str) or value not in known:
         near = nearest_names(value, known) if isinstance(value, str) else f"known are {', '.join(known)}"
@@ -31,35 +31,35 @@ def check_output_mode(value: Any, *, whole_numbers: bool) -> str:
 
 
 def encoded_width(output_mode: str, features: int, tokens: int) -> int:
-    """Columns that `features` categories take."""
+    """Return the number of columns that `features` categories take."""
     return {"int": features, "one_hot": features * tokens}.get(output_mode, tokens)
 
 
 def encode_op(output_mode: str, features: int, tokens: int, *, skips: bool = False) -> Op:
-    """The op that writes categories as columns; `skips`: the category -1 has none."""
+    """Return the op that writes categories as columns; with `skips` the category -1 sets no column."""
     width = encoded_width(output_mode, features, tokens)
     return Op("encode", "linear", features, width, mode=output_mode, numbers=(float(tokens), float(skips)))
 
 
 class CategoryEncoding(Layer):
-    """Categories (whole numbers from 0 to num_tokens - 1) as columns of zeros and ones.
+    """Turns categories (whole numbers from 0 to num_tokens - 1) into columns of zeros and ones.
 
     Parameters
     ----------
     num_tokens : int
         The number of categories, at most 2**24.
     output_mode : {"multi_hot", "one_hot", "count"}
-        ``"one_hot"``: `num_tokens` columns for each column of the input, side by side (Keras puts those of several
-        columns on an axis of their own). ``"multi_hot"``: `num_tokens` columns, which say whether the row holds the
-        category at all. ``"count"``: how often.
+        ``"one_hot"`` gives `num_tokens` columns for each column of the input, side by side (Keras puts those of several
+        columns on an axis of their own). ``"multi_hot"`` gives `num_tokens` columns, which say whether the row holds
+        the category at all; ``"count"`` gives columns that say how often it does.
     name : str, optional
     dtype : {"float32", "float64", "mixed_bfloat16"}, optional
     input_shape : tuple of int, optional
 
     Notes
     -----
-    As a first layer it raises for a number that is no category. Elsewhere, and in the frozen predictor, the columns of
-    such a number become NaN. For many categories an :class:`Embedding` is faster.
+    The first layer of a model raises for a number that is no category. Elsewhere, and in the frozen predictor, all
+    columns that stand for such a number become NaN. For many categories an :class:`Embedding` is faster.
 
     Examples
     --------
@@ -86,16 +86,16 @@ class CategoryEncoding(Layer):
         self._features = 0
 
     def build(self, inputs: int) -> int:
-        """`num_tokens` outputs, or that many for each input."""
+        """Return the number of outputs: `num_tokens`, or `num_tokens` for each input."""
         self._features = inputs
         return encoded_width(self.output_mode, inputs, self.num_tokens)
 
     def lower(self, offsets: dict[str, int]) -> list[Op]:
-        """One op."""
+        """Return the one op of the layer."""
         return [encode_op(self.output_mode, self._features, self.num_tokens)]
 
     def check_rows(self, rows: npt.NDArray[Any], name: str, first: int = 0) -> None:
-        """One sentence where a number is no category."""
+        """Raise one sentence where a number is no category."""
         check_categories(rows, self.num_tokens, self, name, first)
 
     def get_config(self) -> dict[str, Any]:
@@ -115,27 +115,26 @@ def check_categories(rows: npt.NDArray[Any], count: int, layer: Layer, name: str
 
 
 class Discretization(Layer):
-    """The number of the bin that a number lies in: bin k goes from boundary k - 1 to below boundary k.
+    """Turns a number into the number of its bin: bin k goes from boundary k - 1 to below boundary k.
 
     Parameters
     ----------
     bin_boundaries : sequence of float, optional
-        They rise; n boundaries make n + 1 bins, the outer ones without end.
+        Boundaries in rising order; n boundaries make n + 1 bins, of which the first and the last have no end.
     num_bins : int, optional
         The number of bins that :meth:`adapt` makes, instead of `bin_boundaries`.
     epsilon : float, default 0.01
         How far the share of the data in a bin may be from 1 / num_bins: adapt looks at about 1 / epsilon quantiles.
     output_mode : {"int", "one_hot", "multi_hot", "count"}
-        The number of the bin itself, or columns as of :class:`CategoryEncoding`.
+        Whether the output is the number of the bin, or columns as those of :class:`CategoryEncoding`.
     name : str, optional
     dtype : {"float32", "float64", "mixed_bfloat16"}, optional
     input_shape : tuple of int, optional
 
     Notes
     -----
-    All columns share the boundaries. A NaN has no bin: its number is NaN, and so are all columns that it might be
-    counted in, as those of :class:`CategoryEncoding` are. (Keras puts it in the last bin.) An :class:`Embedding` may
-    follow.
+    All columns share the boundaries. A NaN has no bin: the output is NaN, in each column that could count it where bins
+    become columns. (Keras puts NaN in the last bin.) An :class:`Embedding` may follow.
 
     Examples
     --------
@@ -166,7 +165,7 @@ class Discretization(Layer):
         self.epsilon = float(epsilon)
         self.output_mode = check_output_mode(output_mode, whole_numbers=True)
         self.bin_boundaries: tuple[float, ...] | None = None if bin_boundaries is None else _boundaries(bin_boundaries)
-        # Both: a layer that was adapted, from its configuration.
+        # A configuration of a layer that was adapted has both arguments.
         if self.num_bins is not None and bin_boundaries is not None and len(self._bounds()) >= self.num_bins:
             raise ValueError(f"bin_boundaries must be fewer than num_bins={num_bins}, got {len(self._bounds())}")
         self._features = 0
@@ -182,17 +181,17 @@ class Discretization(Layer):
         Parameters
         ----------
         data : array-like
-            Finite numbers, at least one; all of them count as one column. It is read some rows at a time.
+            Finite numbers, at least one; all of them count as one column. The data are read some rows at a time.
 
         Raises
         ------
         ValueError, TypeError
-            In one sentence; the layer is as it was then.
+            When `data` cannot be used, in one sentence; the layer is as it was then.
 
         Notes
         -----
-        The boundaries are those that Keras finds in one array: of the numbers in order, each (epsilon n)-th stands for
-        those before it, and a boundary lies where the line through their shares of the data reaches k / num_bins.
+        The boundaries are those that Keras finds in one array: of the sorted numbers, each (epsilon n)-th stands for
+        the numbers before it, and boundary k lies where the line through their shares of the data reaches k / num_bins.
         """
         if self.num_bins is None:
             raise ValueError(f"{self._called} was given its bin_boundaries: adapt() would have no effect")
@@ -205,12 +204,12 @@ class Discretization(Layer):
         vars(self)["bin_boundaries"] = tuple(_quantiles(array, self.num_bins, self.epsilon))
 
     def build(self, inputs: int) -> int:
-        """As many outputs as inputs, or the columns of the bins."""
+        """Return the number of outputs: one for each input, or the columns of the bins."""
         self._features = inputs
         return encoded_width(self.output_mode, inputs, len(self._bounds()) + 1)
 
     def lower(self, offsets: dict[str, int]) -> list[Op]:
-        """One op, and one more where bins become columns."""
+        """Return the op that finds bins, and one more where bins become columns."""
         bounds = self._bounds()
         ops = [Op("discretize", "linear", self._features, self._features, vector=bounds)]
         if self.output_mode != "int":
@@ -218,7 +217,7 @@ class Discretization(Layer):
         return ops
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments; `bin_boundaries` are those in use."""
+        """Return the constructor's arguments; `bin_boundaries` are the boundaries in use."""
         return super().get_config() | {
             "bin_boundaries": listed(self.bin_boundaries),
             "num_bins": self.num_bins,
@@ -237,7 +236,7 @@ def _boundaries(values: Any) -> tuple[float, ...]:
 def _compressed(
     values: npt.NDArray[Any], weights: npt.NDArray[Any], share: float
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """Values at each `share` of the total weight, between those given, and the weight from one to the next."""
+    """Return values interpolated at each `share` of the total weight, and the weight from one value to the next."""
     if len(values) * share < 1:
         return values, weights
     sums = np.cumsum(weights)
@@ -247,17 +246,17 @@ def _compressed(
 
 
 def _ordered(array: npt.NDArray[Any]) -> Iterator[npt.NDArray[np.uint64]]:
-    """The numbers of an array, piece by piece, as the bits of a float32 that are in the order of the numbers."""
+    """Yield, piece by piece, uint64 keys made of the array's float32 bits; keys compare as the numbers do."""
     for _, piece in row_pieces(array):
         bits = piece.astype(np.float32).reshape(-1).view(np.uint32)
         yield np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31)).astype(np.uint64)
 
 
 def _in_order(array: npt.NDArray[Any], ranks: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-    """The numbers of an array that have these ranks, from 0 on in rising order: ``sort(array)[ranks]`` in float32.
+    """Return ``sort(array)[ranks]`` in float32, where ranks count from 0, without a sorted copy of the array.
 
-    Three looks at the array find the bits of each, the upper ones first, where a sorted copy of it would not fit: each
-    look counts what next bits follow those that are known.
+    Three passes over the array find the 32 bits of each number: the upper 11, the next 11, the last 10. Each pass
+    counts which next bits follow the bits known so far, and the rank says which of them the number has.
     """
     known, left = np.zeros(len(ranks), np.uint64), ranks.copy()
     for width, shift in ((11, 21), (11, 10), (10, 0)):
@@ -279,7 +278,7 @@ def _in_order(array: npt.NDArray[Any], ranks: npt.NDArray[np.int64]) -> npt.NDAr
 
 
 def _quantiles(array: npt.NDArray[Any], bins: int, epsilon: float) -> list[float]:
-    """The inner boundaries of `bins` bins."""
+    """Return the bins - 1 boundaries between `bins` bins."""
     step = max(array.size * epsilon, 1.0)
     ranks = np.arange(math.floor(step - 1), array.size, math.floor(step))
     few = array.size <= PIECE or len(ranks) > RANKS

@@ -1,4 +1,4 @@
-"""What layers that are made of layers share."""
+"""What layers that are made of other layers share."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ if TYPE_CHECKING:
 
 
 class Stackable(ABC):
-    """What a stack can be made of besides a list of layers: a model, of which this module need not know more."""
+    """What a stack can be made of besides a list of layers: a model, of which this module needs to know no more."""
 
     name: str
 
     @abstractmethod
     def _copied(self) -> tuple[list[Layer], list[npt.NDArray[Any]]]:
-        """Copies of the layers, of which the first alone may be an Input, and of their weights where there are any."""
+        """Return copies of the layers, of which only the first may be an Input, and copies of the weights, if any."""
 
 
 class Container(Layer):
-    """A layer that holds others, each under a name of its own.
+    """A layer that holds other layers, each under a name of its own.
 
     Attributes
     ----------
     layers : list of Layer
-        A list of its own: which layers there are is settled when the container is made.
+        A new list: which layers there are is settled when the container is made.
     """
 
     def __init__(self, name: str | None = None, dtype: Any = None, input_shape: Any = None) -> None:
@@ -45,15 +45,15 @@ class Container(Layer):
 
     @property
     def layers(self) -> list[Layer]:
-        """The layers, in a list of its own."""
+        """The layers, as a new list."""
         return list(self._layers)
 
     def _facts(self) -> str:
         return ", ".join([*([] if self.name is None else [repr(self.name)]), *map(repr, self._layers)])
 
     def _take_change(self, name: str, value: Any) -> None:
-        """Hold another name, or what every layer has: which layers there are is settled."""
-        if name == "trainable":  # of all its layers, as in Keras
+        """Hold a new value of an attribute that every layer has; which layers there are is settled."""
+        if name == "trainable":  # sets it for all layers within, as in Keras
             super()._take_change(name, value)
             for layer in self._layers:
                 layer._take_change(name, value)
@@ -66,7 +66,7 @@ class Container(Layer):
             raise self._not_settable(name)
 
     def check_name_within(self, layer: Layer, name: Any) -> None:
-        """Raise where another of the layers has the name."""
+        """Raise where another of the container's layers has the name."""
         if any(other is not layer and other.name == name for other in self._layers):
             raise ValueError(f"name {name!r} is taken: layer names must be unique in a block")
 
@@ -88,13 +88,13 @@ class Container(Layer):
         layer._parent = self
 
     def attach(self, home: Home | None) -> None:
-        """Make the container and its layers part of a model."""
+        """Make the container and the layers within part of a model."""
         super().attach(home)
         for layer in self._layers:
             layer.attach(home)
 
     def parameters(self) -> list[tuple[str, tuple[int, ...], Initializer]]:
-        """Those of the layers, as layer/parameter."""
+        """Return the parameters of the layers within, named layer/parameter."""
         return [
             (f"{layer.name}/{name}", shape, initializer)
             for layer in self._layers
@@ -102,12 +102,12 @@ class Container(Layer):
         ]
 
     def non_trainable(self) -> frozenset[str]:
-        """Those of the layers; all while the container is not trained."""
+        """Return the names that the layers within report; all names while the container is not trained."""
         inner = {f"{layer.name}/{name}" for layer in self._layers for name in layer.non_trainable()}
         return super().non_trainable() | inner
 
     def training_rules(self) -> dict[str, Rule]:
-        """Those of the layers, whose multipliers are multiplied by the container's."""
+        """Return the rules of the layers within, with multipliers that are multiplied by the container's."""
         return {
             f"{layer.name}/{name}": rule._replace(multiplier=rule.multiplier * self.learning_rate_multiplier)
             for layer in self._layers
@@ -115,7 +115,7 @@ class Container(Layer):
         }
 
     def lower_inner(self, offsets: dict[str, int]) -> list[list[Op]]:
-        """The ops of each of the layers."""
+        """Return the ops of each of the layers, a list a layer."""
         own: dict[str, dict[str, int]] = {str(layer.name): {} for layer in self._layers}
         for path, at in offsets.items():
             layer_name, _, name = path.partition("/")
@@ -131,8 +131,8 @@ class Stack(Container):
     Parameters
     ----------
     layers : iterable of Layer, or Sequential
-        An Input may come first. Of a Sequential the stack holds a copy, with copies of its weights where it is built:
-        to train the one does not change the other.
+        An Input may come first. The stack holds a copy of a Sequential, with copies of its weights where it is built:
+        to train one of the two does not change the other.
     name : str, optional
     dtype : {"float32", "float64", "mixed_bfloat16"}, optional
     input_shape : tuple of int, optional
@@ -140,7 +140,7 @@ class Stack(Container):
     Attributes
     ----------
     layers : list of Layer
-        Each with a name of its own in the stack.
+        The layers, each with a name of its own in the stack.
 
     Examples
     --------
@@ -161,9 +161,9 @@ class Stack(Container):
         input_shape: Any = None,
     ) -> None:
         super().__init__(name, dtype, input_shape)
-        self._initial: list[npt.NDArray[Any]] = []  # of the parameters, in their order
+        self._initial: list[npt.NDArray[Any]] = []  # initial values of the parameters, in their order
         self._widths: tuple[int, int] = (0, 0)
-        self._inner_widths: list[int] = []  # of what each of the layers gives
+        self._inner_widths: list[int] = []  # the number of outputs of each of the layers
         if isinstance(layers, Stackable):
             layers, self._initial = layers._copied()
         elif isinstance(layers, Layer) or not isinstance(layers, Iterable):
@@ -172,7 +172,7 @@ class Stack(Container):
             self._put(layer)
 
     def _put(self, given: Any) -> None:
-        """Make a layer the last one, or its configuration, or a model."""
+        """Append a layer, the layer that a configuration describes, or a model as a Stack."""
         layer = deserialize(given) if isinstance(given, dict) else given
         if isinstance(layer, Stackable):
             layer = Stack(layer, self._names.free(layer.name))
@@ -196,7 +196,7 @@ class Stack(Container):
         return bool(self._layers) and self._layers[-1].must_be_last
 
     def build(self, inputs: int) -> int:
-        """Settle the shapes of the layers, one after the other."""
+        """Settle the shapes of the layers, one after the other, and return the number of outputs."""
         features, self._inner_widths = inputs, []
         if self.input_features not in (None, inputs):
             raise ValueError(f"{self._called} was made for {self.input_features} features, got {inputs}")
@@ -207,7 +207,7 @@ class Stack(Container):
         return features
 
     def build_alone(self, inputs: int) -> int:
-        """Settle the shapes of layers that have no neighbours, as those of a branch; raise where they need some."""
+        """Settle the shapes of layers without neighbours, as a branch has them; raise where the layers need some."""
         check_preparation(self._layers, raw=self._parent is not None and self._parent.reads_raw)
         features = Stack.build(self, inputs)
         axes = Stack.axes_after(self, self.input_axes or (inputs,), features)
@@ -216,13 +216,13 @@ class Stack(Container):
         return features
 
     def axes_after(self, axes: tuple[int, ...], outputs: int) -> tuple[int, ...]:
-        """The axes of a row after the last of the layers."""
+        """Return the axes of a row after the last of the layers."""
         for layer, width in zip(self._layers, self._inner_widths, strict=True):
             axes = layer.axes_after(axes, width)
         return axes
 
     def parameters(self) -> list[tuple[str, tuple[int, ...], Initializer]]:
-        """Those of the layers, as layer/parameter."""
+        """Return the parameters of the layers, named layer/parameter, with values where a built model was given."""
         found = super().parameters()
         if not self._initial:
             return found
@@ -233,22 +233,22 @@ class Stack(Container):
 
     @property
     def takes_missing(self) -> bool:  # type: ignore[override]
-        """Whether the first layer does."""
+        """Whether a NaN is a missing value for the first layer that computes."""
         first = first_to_compute(self.layers)
         return first is not None and first.takes_missing
 
     def check_rows(self, rows: npt.NDArray[Any], name: str, first: int = 0) -> None:
-        """What the first layer says of them."""
+        """Raise where the first layer that computes cannot read the rows."""
         layer = first_to_compute(self._layers)
         if layer is not None:
             layer.check_rows(rows, name, first)
 
     def lower(self, offsets: dict[str, int]) -> list[Op]:
-        """The ops of the layers."""
+        """Return the ops of the layers, in their order."""
         return [op for ops in self.lower_inner(offsets) for op in ops]
 
     def serialized(self, width: int | None) -> list[dict[str, Any]]:
-        """The layers' configurations, with an Input of this width before them unless that is None."""
+        """Return the layers' configurations, after an Input of this width unless that is None."""
         known = [] if width is None else [InputLayer((width,))]
         return [serialize(layer) for layer in (*known, *self._layers)]
 
@@ -258,14 +258,14 @@ class Stack(Container):
 
 
 class Parallel(Container):
-    """Named stacks side by side, whose outputs are joined: what branches and heads share.
+    """Named stacks side by side, whose outputs are joined: the base of branches and heads.
 
     Parameters
     ----------
     stacks : dict
-        A list of layers or a Sequential under each name.
+        A list of layers or a Sequential under the name of each stack.
     argument : str
-        What error messages call them.
+        What error messages call `stacks`.
     name, dtype
         As for every layer.
     """
@@ -291,15 +291,15 @@ class Parallel(Container):
 
     @property
     def outputs(self) -> dict[str, int]:
-        """How many columns each stack gives, in their order, once built."""
+        """The number of columns that each stack gives, in the order of the stacks, once the layer is built."""
         return {str(stack.name): stack._widths[1] for stack in self._layers}
 
     def check_name_within(self, layer: Layer, name: Any) -> None:
-        """Raise: data and losses go by these names."""
+        """Raise: a stack keeps its name, by which data and losses find it."""
         raise ValueError(f"name of {layer.name!r} in {self._called} cannot be set: make a new {type(self).__name__}")
 
     def summary_rows(self) -> list[tuple[str, str, str, str]]:
-        """A line of the summary for each stack."""
+        """Return a line of the summary for each stack."""
         return [
             (
                 f"  {stack.name} ({', '.join(type(layer).__name__ for layer in stack._layers) or 'as it is'})",
@@ -311,7 +311,7 @@ class Parallel(Container):
         ]
 
     def _lower_joined(self, offsets: dict[str, int], starts: list[int]) -> list[Op]:
-        """The ops of the stacks, each reading the layer's input from its column of `starts` on, then the join."""
+        """Return the ops of the stacks, each reading the layer's input from its column of `starts` on, and the join."""
         ops: list[Op] = []
         ends: list[int] = []
         for stack, inner, start in zip(self._layers, self.lower_inner(offsets), starts, strict=True):

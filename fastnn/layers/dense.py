@@ -16,7 +16,7 @@ from fastnn.regularizers import Regularizer
 
 
 class Dense(Layer):
-    """y = f(x W + b): every output sees every input.
+    """y = f(x W + b), with x of shape (rows, inputs), W (inputs, units) and b (units,): every output sees every input.
 
     Parameters
     ----------
@@ -32,20 +32,20 @@ class Dense(Layer):
     activity_regularizer : str or Regularizer, optional
         A penalty of the outputs, which is divided by the rows of the batch and added to the loss.
     kernel_constraint, bias_constraint : str or Constraint, optional
-        What the parameter is held to after each step.
+        What the engine holds the parameter to after each step.
     name : str, optional
     dtype : {"float32", "float64", "mixed_bfloat16"}, optional
     input_shape : tuple of int, optional
         ``(features,)`` of x, for the first layer of a model.
     input_dim : int, optional
-        The same as ``input_shape=(input_dim,)``.
+        Another way to write ``input_shape=(input_dim,)``.
 
     Attributes
     ----------
     kernel : ndarray, shape (inputs, units)
         A view of the model's parameters: writing to it changes the model.
     bias : ndarray, shape (units,)
-        The same; None without a bias.
+        A view like `kernel`; None without a bias.
 
     Examples
     --------
@@ -96,18 +96,18 @@ class Dense(Layer):
         self._inputs = 0
 
     def build(self, inputs: int) -> int:
-        """Settle the kernel's shape, (inputs, units)."""
+        """Settle the kernel's shape, (inputs, units), and return `units`."""
         self._inputs = inputs
         return self.units
 
     def parameters(self) -> list[tuple[str, tuple[int, ...], Initializer]]:
-        """The kernel, and the bias if there is one."""
+        """Return the kernel, and the bias if there is one."""
         kernel = [("kernel", (self._inputs, self.units), self.kernel_initializer)]
         bias = [("bias", (self.units,), self.bias_initializer)] if self.use_bias else []
         return [*kernel, *bias]
 
     def lower(self, offsets: dict[str, int]) -> list[Op]:
-        """One dense op with its activation."""
+        """Return one dense op with its activation."""
         return [
             Op(
                 "dense",

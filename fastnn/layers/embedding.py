@@ -1,4 +1,4 @@
-"""Rows of a table in the place of whole numbers."""
+"""A layer that puts rows of a table in the place of whole numbers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fastnn.regularizers import Regularizer
 
 
 class Embedding(Layer):
-    """The first layer for columns of whole numbers: each number becomes that row of a table, side by side.
+    """The first layer for columns of whole numbers: each number k becomes row k of a table, side by side.
 
     Parameters
     ----------
@@ -34,8 +34,8 @@ class Embedding(Layer):
 
     Notes
     -----
-    The columns share the table. A number outside the table is an error in fit, evaluate and predict; the frozen
-    predictor, which checks nothing, gives NaN for it.
+    All columns share the table. A number outside the table is an error in fit, evaluate and predict; the frozen
+    predictor, which checks nothing, gives NaN for such a number.
 
     Examples
     --------
@@ -70,23 +70,23 @@ class Embedding(Layer):
         self._features = 0
 
     def build(self, inputs: int) -> int:
-        """`output_dim` outputs for each input."""
+        """Return the number of outputs: `output_dim` for each input."""
         self._features = inputs
         return inputs * self.output_dim
 
     def parameters(self) -> list[tuple[str, tuple[int, ...], Initializer]]:
-        """The table, of shape (input_dim, output_dim)."""
+        """Return the table, of shape (input_dim, output_dim)."""
         return [("embeddings", (self.input_dim, self.output_dim), self.embeddings_initializer)]
 
     def lower(self, offsets: dict[str, int]) -> list[Op]:
-        """One op."""
+        """Return the one op of the layer."""
         width = self._features * self.output_dim
         return [
             Op("embedding", "linear", self._features, width, offsets["embeddings"], numbers=(float(self.input_dim),)),
         ]
 
     def check_rows(self, rows: npt.NDArray[Any], name: str, first: int = 0) -> None:
-        """One sentence where a number is not one of the table's rows."""
+        """Raise one sentence where a number is not the place of a row of the table."""
         check_categories(rows, self.input_dim, self, name, first)
 
     def get_config(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Several named outputs."""
+"""The layer of a model with several named outputs."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from fastnn.layers.container import Parallel
 
 
 class Heads(Parallel):
-    """The last layer of a model with several outputs: a small stack of layers for each, all on the same input.
+    """The last layer of a model with several outputs: a small stack of layers for each output, all on the same input.
 
     Parameters
     ----------
     heads : dict
-        A list of layers or a Sequential under the name of each output. Of a Sequential the head holds a copy, with its
+        A list of layers or a Sequential under the name of each output. The head holds a copy of a Sequential, with its
         weights.
     name : str, optional
     dtype : {"float32", "float64", "mixed_bfloat16"}, optional
@@ -46,19 +46,19 @@ class Heads(Parallel):
         super().__init__(heads, "heads", name, dtype)
 
     def build(self, inputs: int) -> int:
-        """Settle the shapes of the heads; as many outputs as they have together."""
+        """Settle the shapes of the heads, and return the sum of their numbers of outputs."""
         for stack in self._layers:
             if stack.input_features not in (None, inputs):
                 raise ValueError(f"head {stack.name!r} was made for {stack.input_features} features, got {inputs}")
         return sum(stack.build_alone(inputs) for stack in self._layers)
 
     def split(self, rows: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
-        """The columns of each head, as views."""
+        """Return the columns of each head, as views of `rows`."""
         ends = list(itertools.accumulate(self.outputs.values()))
         return {name: rows[:, end - width : end] for (name, width), end in zip(self.outputs.items(), ends, strict=True)}
 
     def joined(self, values: Any, argument: str) -> npt.NDArray[Any]:
-        """The other way round: one matrix from an array for each head."""
+        """Return one matrix from an array for each head: the inverse of :meth:`split`."""
         names = list(self.outputs)
         given = zip(names, by_name(values, names, argument), strict=True)
         arrays = [real_array(array, f"{argument}[{name!r}]", "") for name, array in given]
@@ -68,7 +68,7 @@ class Heads(Parallel):
         return np.concatenate(arrays, axis=1)
 
     def lower(self, offsets: dict[str, int]) -> list[Op]:
-        """The ops of the heads, each reading what the layer gets, and the join."""
+        """Return the ops of the heads, each of which reads the layer's input, and the op that joins them."""
         return self._lower_joined(offsets, [0] * len(self._layers))
 
     def get_config(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Values for those that are missing."""
+"""A layer that fills in missing values."""
 
 from __future__ import annotations
 
@@ -14,23 +14,24 @@ from fastnn.data.frames import real_array, row_pieces
 from fastnn.layers.base import Layer, NotYetError
 
 STRATEGIES = ("median", "mean", "most_frequent", "constant")
-_TOGETHER = 2**23  # numbers of whole columns that are looked at at a time
+_TOGETHER = 2**23  # at most this many numbers of whole columns are looked at at a time
 
 
 class Impute(Layer):
     """Fills in missing values: y = x, or the value of its column where x is NaN.
 
-    Where it is the first layer that computes, of a model or of a branch, x may hold NaN, and None among its objects.
+    Where the layer is the first one to compute, in a model or a branch, x may hold NaN, and None among objects.
 
     Parameters
     ----------
     strategy : {"median", "mean", "most_frequent", "constant"}, default "median"
-        What :meth:`adapt` finds for each column, of the values that are there; of those that are as frequent the
-        smallest. With ``"constant"`` nothing is looked for.
+        The statistic of a column's present values that :meth:`adapt` finds; of several values that are most frequent,
+        it takes the smallest. With ``"constant"`` nothing is looked for.
     fill_value : float or sequence of float, optional
-        With ``"constant"``: of all columns, or of each; default 0. Else in place of a call of adapt.
+        With ``"constant"`` the value for all columns, or a value for each column; default 0. With another strategy it
+        takes the place of a call of adapt.
     add_indicator : bool, default False
-        Adds to the columns of y one for each of x, which is 1 where that was missing, else 0.
+        Whether y gets one more column for each column of x, which is 1 where x is missing a value, else 0.
     name : str, optional
     dtype : {"float32", "float64", "mixed_bfloat16"}, optional
     input_shape : tuple of int, optional
@@ -38,12 +39,13 @@ class Impute(Layer):
     Attributes
     ----------
     fill_value : tuple of float, or None
-        One for all columns or one for each; None before adapt.
+        One value for all columns, or a value for each; None before adapt.
 
     Notes
     -----
-    The values are constants of the model: they are not trained, and lie in its configuration, in files too. Names are
-    those of scikit-learn's SimpleImputer; there indicators are of the columns alone that lack values in the data seen.
+    The values are constants of the model: they are not trained, and are part of its configuration, in files too. The
+    arguments' names are those of scikit-learn's SimpleImputer, which adds indicators only for columns that lack values
+    in the data it has seen.
 
     Examples
     --------
@@ -78,7 +80,7 @@ class Impute(Layer):
         self._features = 0
 
     def adapt(self, data: Any) -> None:
-        """Find the value of each column that missing ones get.
+        """Find the value that takes the place of missing values in each column.
 
         Parameters
         ----------
@@ -88,7 +90,7 @@ class Impute(Layer):
         Raises
         ------
         ValueError, TypeError
-            In one sentence; the layer is as it was then.
+            When `data` cannot be used, in one sentence; the layer is as it was then.
         """
         if self.strategy == "constant":
             raise ValueError(f"{self._called} fills in a constant: adapt() would have no effect")
@@ -113,7 +115,7 @@ class Impute(Layer):
         vars(self)["fill_value"] = tuple(found)
 
     def __call__(self, values: Any) -> npt.NDArray[np.float64]:
-        """The layer's output for these numbers, without a model: what a layer after it is adapted to.
+        """Return the layer's output for these numbers, without a model: what a layer after it can be adapted to.
 
         Parameters
         ----------
@@ -132,7 +134,7 @@ class Impute(Layer):
         return np.hstack([filled, ~there]) if self.add_indicator else filled
 
     def _fill_for(self, inputs: int) -> tuple[float, ...]:
-        """A value for each of so many columns."""
+        """Return a value for each of `inputs` columns."""
         if self.fill_value is None:
             raise NotYetError(f"{self._called} has no fill_value yet: call adapt before the model is built")
         if len(self.fill_value) not in (1, inputs):
@@ -140,19 +142,19 @@ class Impute(Layer):
         return self.fill_value if len(self.fill_value) == inputs else self.fill_value * inputs
 
     def build(self, inputs: int) -> int:
-        """As many outputs as inputs, or with indicators twice as many."""
+        """Return the number of outputs: as many as inputs, or twice as many with indicators."""
         self._fill_for(inputs)
         self._features = inputs
         return 2 * inputs if self.add_indicator else inputs
 
     def lower(self, offsets: dict[str, int]) -> list[Op]:
-        """One op."""
+        """Return the one op of the layer."""
         features = self._features
         fill = self._fill_for(features)
         return [Op("impute", "linear", features, 2 * features if self.add_indicator else features, vector=fill)]
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments; `fill_value` is the one in use."""
+        """Return the constructor's arguments; `fill_value` is the value in use."""
         return super().get_config() | {
             "strategy": self.strategy,
             "fill_value": listed(self.fill_value),
@@ -170,7 +172,7 @@ def _fill_values(values: Any) -> tuple[float, ...]:
 
 
 def _center(column: npt.NDArray[Any], strategy: str) -> float:
-    """The median, the mean or the most frequent one of the numbers in a column; NaN where there is none."""
+    """Return the median, the mean or the most frequent of the numbers in a column; NaN where it holds none."""
     there = column[~np.isnan(column)].astype(np.float64)
     if not there.size:
         return float("nan")

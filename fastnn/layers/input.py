@@ -1,4 +1,4 @@
-"""Says how wide the rows of x are."""
+"""The entry of a model that says how wide the rows of x are."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ class InputLayer(Layer):
     Parameters
     ----------
     shape : tuple of int
-        ``(features,)``, without the rows; several axes, as of images, before a :class:`Flatten`.
+        The shape ``(features,)`` of a row, without the axis of rows; several axes, as of images, before a
+        :class:`Flatten`.
     name : str, optional
     dtype : {"float32", "float64", "mixed_bfloat16"}, optional
     input_shape : tuple of int, optional
@@ -34,21 +35,21 @@ class InputLayer(Layer):
         super().__init__(name, dtype, axes_of(shape, "shape"))
 
     def build(self, inputs: int) -> int:
-        """Passes the width on."""
+        """Return the number of outputs: as many as inputs."""
         return inputs
 
     def lower(self, offsets: dict[str, int]) -> list[Op]:
-        """Nothing to do."""
+        """Return no op: the engine has nothing to compute."""
         return []
 
 
 def Input(shape: Any, name: str | None = None, dtype: Any = None) -> InputLayer:  # noqa: N802 (Keras's name)
-    """The :class:`InputLayer` for rows of ``shape = (features,)``.
+    """Return the :class:`InputLayer` for rows of ``shape = (features,)``.
 
     Parameters
     ----------
     shape : tuple of int
-        ``(features,)``, without the rows; several axes before a :class:`Flatten`.
+        The shape ``(features,)`` of a row, without the axis of rows; several axes before a :class:`Flatten`.
     name : str, optional
     dtype : {"float32", "float64", "mixed_bfloat16"}, optional
 

@@ -1,4 +1,4 @@
-"""Tokens as whole numbers: what raw columns of text or of codes become before the engine sees them."""
+"""Layers that turn tokens (text or codes in raw columns) into whole numbers before the engine runs."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from fastnn.layers.base import Layer, NotYetError, check_width
 from fastnn.layers.categories import ENCODINGS, LARGEST, check_output_mode, encode_op, encoded_width
 
 Indices = npt.NDArray[np.int64]
-MASKED = -1  # among indices for columns: no column is set
+MASKED = -1  # an index that sets no column, where indices become columns
 
 
 def as_columns(values: Any, name: str) -> npt.NDArray[Any]:
-    """An array of rows and columns; values of shape (rows,) are one column."""
+    """Return an array of rows and columns; values of shape (rows,) become one column."""
     array = as_array(values, name)
     if array.ndim not in (1, 2):
         raise ValueError(f"{name} must have shape (rows,) or (rows, columns), got {array.shape}")
@@ -30,10 +30,10 @@ def as_columns(values: Any, name: str) -> npt.NDArray[Any]:
 
 
 class Lookup(Layer):
-    """What :class:`StringLookup` and :class:`IntegerLookup` share: a vocabulary, whose first entries are special.
+    """The base of :class:`StringLookup` and :class:`IntegerLookup`: a vocabulary whose first entries are special.
 
-    With ``output_mode="int"`` the indices are: the mask token, where there is one; then `num_oov_indices` for tokens
-    out of the vocabulary; then the tokens. In the other modes a masked token has no column.
+    With ``output_mode="int"`` the indices count the mask token, where there is one; then `num_oov_indices` indices for
+    tokens out of the vocabulary; then the tokens of the vocabulary. In the other modes a masked token has no column.
     """
 
     prepares = True
@@ -73,34 +73,35 @@ class Lookup(Layer):
         if vocabulary is not None:
             self.set_vocabulary(vocabulary)
 
-    # ---- what the two kinds of tokens differ in ----
+    # ---- what each kind of tokens implements ----
 
     def _token(self, value: Any, argument: str) -> Any:
-        """A token as Python holds it, or an error that names the argument."""
+        """Return a token as Python holds it; raise an error that names the argument where `value` is none."""
         raise NotImplementedError
 
     def _index(self, tokens: list[Any]) -> None:
-        """Make ready to find these tokens."""
+        """Build the index that :meth:`_find` uses to look these tokens up."""
         raise NotImplementedError
 
     def _tokens_in(self, array: npt.NDArray[Any], name: str, first: int = 0) -> Any:
-        """The tokens of an array of two axes, row by row: a list of text, or an array of numbers.
+        """Return the tokens of an array of two axes, row by row: a list of text, or an array of numbers.
 
-        `first` is the number of its first row, for messages.
+        `first` is the number of the array's first row in error messages.
         """
         raise NotImplementedError
 
     def _find(self, tokens: Any) -> Indices:
-        """The place of each token in the vocabulary; - 1 - (its out-of-vocabulary number) where it has none."""
+        """Return each token's place in the vocabulary; -1 - k for one outside that gets out-of-vocabulary index k."""
         raise NotImplementedError
 
     def _flat(self, values: Any, name: str) -> tuple[Any, tuple[int, int]]:
-        """The tokens of what is called `name`, one after the other, and the rows and columns that they make."""
+        """Return the tokens of `values`, one after the other, and how many rows and columns they make."""
         if not is_frame(values) or not column_names(values):
             array = as_columns(values, name)
             return self._tokens_in(array, name), array.shape
         each = []
-        for it, column in columns(values, name):  # NumPy may turn dates into numbers, and numbers into others, of all
+        # one column at a time: NumPy may change values on their way into one array, such as dates
+        for it, column in columns(values, name):
             array = as_columns(column, it)
             if array.shape[1] != 1:
                 raise ValueError(f"{it} must hold one token a row, got rows of shape {array.shape[1:]}")
@@ -114,12 +115,12 @@ class Lookup(Layer):
 
     @property
     def _masks(self) -> list[Any]:
-        """The mask token, where it has an index."""
+        """The mask token in a list, empty where it has no index."""
         return [self.mask_token] if self.mask_token is not None and self.output_mode == "int" else []
 
     @property
     def _specials(self) -> int:
-        """How many tokens come before those of the vocabulary; a list of them could be long."""
+        """Return how many indices come before the vocabulary's; their tokens are not listed, as there may be many."""
         return len(self._masks) + self.num_oov_indices
 
     def _start_with_special(self, tokens: list[Any]) -> bool:
@@ -137,17 +138,18 @@ class Lookup(Layer):
             raise ValueError(f"{self._called} belongs to a model that is built: call {action} before")
 
     def set_vocabulary(self, vocabulary: Any) -> None:
-        """Use these tokens, in their order.
+        """Use these tokens as the vocabulary, in their order.
 
         Parameters
         ----------
         vocabulary : sequence of tokens
-            Each once, at least one. The special tokens may stand before them, as :meth:`get_vocabulary` gives them.
+            At least one token, each of them once. The special tokens may stand first, as :meth:`get_vocabulary` gives
+            them.
 
         Raises
         ------
         ValueError, TypeError
-            In one sentence; the layer is as it was then.
+            When a token cannot be used, in one sentence; the layer is as it was then.
         """
         self._may_change("set_vocabulary")
         if isinstance(vocabulary, (str, bytes)) or not hasattr(vocabulary, "__iter__"):
@@ -171,33 +173,34 @@ class Lookup(Layer):
         self._index(tokens)
 
     def get_vocabulary(self, include_special_tokens: bool = True) -> list[Any]:
-        """The tokens in the order of their indices.
+        """Return the tokens in the order of their indices.
 
         Parameters
         ----------
         include_special_tokens : bool, default True
-            With those for masked and unknown tokens, which come first.
+            Whether the tokens for masked and for unknown values, which have the first indices, are included.
         """
         special = [*self._masks, *([self.oov_token] * self.num_oov_indices)] if include_special_tokens else []
         return [*special, *self._tokens()]
 
     def vocabulary_size(self) -> int:
-        """The number of indices, those of special tokens included."""
+        """Return the number of indices, with those of the special tokens."""
         return self._specials + len(self._tokens())
 
     def adapt(self, data: Any) -> None:
-        """Take the tokens of `data` for the vocabulary, the most frequent ones first.
+        """Make a vocabulary of the tokens of `data`, the most frequent ones first.
 
         Parameters
         ----------
         data : array-like, shape (rows,) or (rows, columns)
-            At least one token. Of tokens that are as frequent the last one by value comes first, as in Keras. An array
-            is read some rows at a time, so that it may be a file that is larger than memory (numpy.memmap).
+            At least one token. Of tokens that are equally frequent, the one with the larger value comes first, as in
+            Keras. An array is read some rows at a time, so that it may be a file that is larger than memory
+            (numpy.memmap).
 
         Raises
         ------
         ValueError, TypeError
-            In one sentence; the layer is as it was then.
+            When `data` cannot be used, in one sentence; the layer is as it was then.
         """
         if self._given:
             raise ValueError(f"{self._called} was given its vocabulary: adapt() would have no effect")
@@ -219,18 +222,18 @@ class Lookup(Layer):
     # ---- lookups ----
 
     def prepare(self, values: Any, name: str = "x") -> Indices:
-        """The index of each token, as the next layer gets it.
+        """Return the index of each token, as the next layer gets it.
 
         Parameters
         ----------
         values : array-like, shape (rows,) or (rows, columns)
         name : str
-            What error messages call it.
+            What error messages call `values`.
 
         Returns
         -------
         ndarray of int64, shape (rows, columns)
-            -1 for a masked token where indices become columns.
+            The index is -1 for a masked token where indices become columns.
         """
         self._tokens()
         tokens, shape = self._flat(values, name)
@@ -252,17 +255,18 @@ class Lookup(Layer):
         return found.reshape(shape)
 
     def __call__(self, values: Any) -> npt.NDArray[Any]:
-        """The layer's output for these tokens, without a model; with ``invert`` the tokens of these indices.
+        """Return the output for these tokens, without a model; with ``invert`` the tokens that indices stand for.
 
         Parameters
         ----------
         values : array-like
-            Of tokens, shape (rows,) or (rows, columns); with ``invert`` of whole numbers, of any shape.
+            Tokens, shape (rows,) or (rows, columns); with ``invert`` whole numbers, of any shape.
 
         Returns
         -------
         ndarray
-            Indices in the shape of `values`, columns of shape (rows, outputs), or tokens.
+            Indices in the shape of `values`, or columns of shape (rows, outputs); with ``invert`` tokens in the shape
+            of `values`.
         """
         if self.invert:
             return self._tokens_of(np.asarray(values))
@@ -288,28 +292,28 @@ class Lookup(Layer):
 
     @property
     def idle(self) -> bool:  # type: ignore[override]
-        """Whether indices are all it gives; else an op makes columns of them."""
+        """Whether the layer only prepares indices; in other output modes an op turns them into columns."""
         return self.output_mode == "int"
 
     def _depth(self) -> int:
-        """Columns of one encoded token."""
+        """Return the number of columns of one encoded token."""
         return self.max_tokens if self.pad_to_max_tokens and self.max_tokens is not None else self.vocabulary_size()
 
     def build(self, inputs: int) -> int:
-        """An index for each token, or the columns of the vocabulary."""
+        """Return the number of outputs: one index for each input, or the columns of the vocabulary."""
         if self.invert:
             raise ValueError(f"{self._called} gives tokens (invert=True), which no layer can read: call it alone")
         self._features = inputs
         return encoded_width(self.output_mode, inputs, self._depth())
 
     def lower(self, offsets: dict[str, int]) -> list[Op]:
-        """Nothing for indices, which x holds already; else the op that makes columns of them."""
+        """Return no op for indices, which x holds already; else the op that turns them into columns."""
         if self.output_mode not in ENCODINGS:
             return []
         return [encode_op(self.output_mode, self._features, self._depth(), skips=True)]
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments, the vocabulary in use among them."""
+        """Return the constructor's arguments, with the vocabulary in use."""
         return super().get_config() | {
             "max_tokens": self.max_tokens,
             "num_oov_indices": self.num_oov_indices,
@@ -323,43 +327,43 @@ class Lookup(Layer):
 
 
 def _bytes(token: Any) -> Any:
-    """Text as bytes, whose order is that of Keras."""
+    """Return text as bytes, by whose order Keras sorts tokens."""
     return token.encode("utf-8", "surrogatepass") if isinstance(token, str) else token
 
 
 def _instead_of_text(token: Any) -> str:
-    """The end of a sentence on what is no text: what to do."""
+    """Return the end of a sentence about a value that is no text: what to do with it."""
     if is_null(token) or (isinstance(token, float) and math.isnan(token)):
         return ': fill it first, as with fillna("")'
     return ": for whole numbers there is IntegerLookup" if isinstance(token, (int, np.integer)) else ""
 
 
 class StringLookup(Lookup):
-    """Text as whole numbers: the index of each token in a vocabulary.
+    """Turns text into whole numbers: the index of each token in a vocabulary.
 
-    It must be the first layer of a model or of a branch, and runs once on the data, before the engine.
+    The layer must be the first of a model or of a branch, and runs once on the data, before the engine.
 
     Parameters
     ----------
     max_tokens : int, optional
-        The most entries that :meth:`adapt` makes, the special ones included; default: no limit.
+        The most entries that :meth:`adapt` makes, with the special ones; default: no limit.
     num_oov_indices : int, default 1
-        Indices for tokens that the vocabulary does not hold; with 0 such a token is an error. With several a token
-        gets one by its checksum (another one than Keras's hash gives).
+        The number of indices for tokens that the vocabulary does not hold; with 0 such a token is an error. Among
+        several indices the token's checksum chooses, which is another function than Keras's hash.
     mask_token : str, optional
-        Has index 0, and no column in the other modes.
+        The token that has index 0, and in the other output modes no column.
     oov_token : str, default "[UNK]"
-        What indices out of the vocabulary stand for with `invert`.
+        The token that `invert` gives for an index out of the vocabulary.
     vocabulary : sequence of str, optional
-        Instead of :meth:`adapt`.
+        The tokens in the order of their indices, instead of :meth:`adapt`.
     invert : bool, default False
-        Text of indices; such a layer is called alone, on predicted classes for example.
+        Whether the layer turns indices into text; such a layer is called alone, on predicted classes for example.
     output_mode : {"int", "one_hot", "multi_hot", "count"}
-        Indices, or columns as of :class:`CategoryEncoding`.
+        Whether the output is an index, or columns as those of :class:`CategoryEncoding`.
     pad_to_max_tokens : bool, default False
-        `max_tokens` columns even where the vocabulary is smaller.
+        Whether there are `max_tokens` columns even where the vocabulary is smaller.
     encoding : str, default "utf-8"
-        Of tokens that are bytes.
+        The encoding of tokens that are bytes.
     name : str, optional
     dtype : {"float32", "float64", "mixed_bfloat16"}, optional
     input_shape : tuple of int, optional
@@ -391,7 +395,7 @@ class StringLookup(Lookup):
             raise TypeError(f"encoding must be a string such as 'utf-8', got {type(encoding).__name__}")
         try:
             "a".encode(encoding)
-        except (LookupError, ValueError):  # unknown, or a codec of bytes or of nothing, such as hex
+        except (LookupError, ValueError):  # an unknown codec, or one that does not decode bytes to text, such as hex
             raise ValueError(f"encoding must be that of a text, such as 'utf-8', got {encoding!r}") from None
         self.encoding = encoding
         self._places: dict[str, int] = {}
@@ -441,34 +445,34 @@ class StringLookup(Lookup):
         return np.array(found, np.int64)
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments, the vocabulary in use among them."""
+        """Return the constructor's arguments, with the vocabulary in use."""
         return super().get_config() | {"encoding": self.encoding}
 
 
 class IntegerLookup(Lookup):
-    """Whole numbers of any size as indices: the place of each in a vocabulary.
+    """Turns whole numbers of any size into indices: the place of each number in a vocabulary.
 
-    It must be the first layer of a model or of a branch, and runs once on the data, before the engine.
+    The layer must be the first of a model or of a branch, and runs once on the data, before the engine.
 
     Parameters
     ----------
     max_tokens : int, optional
-        The most entries that :meth:`adapt` makes, the special ones included; default: no limit.
+        The most entries that :meth:`adapt` makes, with the special ones; default: no limit.
     num_oov_indices : int, default 1
-        Indices for numbers that the vocabulary does not hold; with 0 such a number is an error. With n of them a number
-        x gets x mod n.
+        The number of indices for numbers that the vocabulary does not hold; with 0 such a number is an error. With n
+        indices, number x gets index x mod n of them.
     mask_token : int, optional
-        Has index 0, and no column in the other modes.
+        The number that has index 0, and in the other output modes no column.
     oov_token : int, default -1
-        What indices out of the vocabulary stand for with `invert`.
+        The number that `invert` gives for an index out of the vocabulary.
     vocabulary : sequence of int, optional
-        Instead of :meth:`adapt`.
+        The numbers in the order of their indices, instead of :meth:`adapt`.
     invert : bool, default False
-        Numbers of indices; such a layer is called alone.
+        Whether the layer turns indices into numbers; such a layer is called alone.
     output_mode : {"int", "one_hot", "multi_hot", "count"}
-        Indices, or columns as of :class:`CategoryEncoding`.
+        Whether the output is an index, or columns as those of :class:`CategoryEncoding`.
     pad_to_max_tokens : bool, default False
-        `max_tokens` columns even where the vocabulary is smaller.
+        Whether there are `max_tokens` columns even where the vocabulary is smaller.
     name : str, optional
     dtype : {"float32", "float64", "mixed_bfloat16"}, optional
     input_shape : tuple of int, optional
@@ -533,7 +537,7 @@ class IntegerLookup(Lookup):
         return array.ravel().astype(np.int64)
 
     def _of_objects(self, array: npt.NDArray[Any], name: str) -> Indices:
-        """Python's integers, exactly as they are."""
+        """Return an array of Python's integers, exactly as they are."""
         objects = array.ravel().tolist()
         for at, value in enumerate(objects):
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not -(2**63) <= value < 2**63:

@@ -14,7 +14,7 @@ from fastnn.layers.base import Layer
 
 
 class Noise(Layer):
-    """What the layers of noise share: a seed, and rows that keep their width.
+    """The base of the layers of noise: a seed, and rows that keep their width.
 
     The numbers are drawn by Philox4x32-10 (Salmon et al. 2011) from the seed, the optimizer's step, the row in the
     batch and the column, so the same training gives the same bits on any number of threads.
@@ -38,12 +38,12 @@ class Noise(Layer):
         self._features = 0
 
     def build(self, inputs: int) -> int:
-        """As many outputs as inputs."""
+        """Return the number of outputs, as many as inputs."""
         self._features = inputs
         return inputs
 
     def _op(self, name: str, *numbers: float, noisy: float) -> list[Op]:
-        """One op; without noise none, but where a penalty needs one to stand at."""
+        """Return one op; at no noise none, unless a penalty of the outputs needs an op to stand at."""
         if not noisy:
             kept = self.activity_regularizer is not None
             return [Op("activation", "linear", self._features, self._features)] if kept else []
@@ -56,7 +56,7 @@ class Noise(Layer):
 
 
 class _Rate(Noise):
-    """A layer of noise with a rate."""
+    """A layer of noise that has a rate."""
 
     def __init__(
         self,
@@ -83,9 +83,9 @@ class Dropout(_Rate):
     Parameters
     ----------
     rate : float
-        From 0 to below 1.
+        The share of elements that are set to zero, from 0 to below 1.
     seed : int, optional
-        Default: one made from the model's seed and the place of the layer.
+        Default: a seed made from the model's seed and the place of the layer.
     name : str, optional
     dtype : {"float32", "float64", "mixed_bfloat16"}, optional
     input_shape : tuple of int, optional
@@ -98,7 +98,7 @@ class Dropout(_Rate):
     """
 
     def lower(self, offsets: dict[str, int]) -> list[Op]:
-        """One op, or none at rate 0."""
+        """Return one op, or none at rate 0."""
         return self._op("dropout", self.rate, 1 / (1 - self.rate), 0.0, 0.0, noisy=self.rate)
 
 
@@ -110,7 +110,7 @@ class AlphaDropout(_Rate):
     Parameters
     ----------
     rate : float
-        From 0 to below 1: the share of elements set to the value that ``selu`` saturates at.
+        The share of elements that are set to the value ``selu`` saturates at, from 0 to below 1.
     seed : int, optional
     name : str, optional
     dtype : {"float32", "float64", "mixed_bfloat16"}, optional
@@ -126,7 +126,7 @@ class AlphaDropout(_Rate):
     """
 
     def lower(self, offsets: dict[str, int]) -> list[Op]:
-        """One op, or none at rate 0."""
+        """Return one op, or none at rate 0."""
         low = -SELU_ALPHA * SELU_SCALE
         a = ((1 - self.rate) * (1 + self.rate * low * low)) ** -0.5
         b = -a * low * self.rate
@@ -134,12 +134,12 @@ class AlphaDropout(_Rate):
 
 
 class GaussianDropout(_Rate):
-    """Multiplies each element by a normal number of mean 1 and variance rate / (1 - rate) while training.
+    """Multiplies each element by a normal number with mean 1 and variance rate / (1 - rate) while training.
 
     Parameters
     ----------
     rate : float
-        From 0 to below 1.
+        From 0 to below 1, as for :class:`Dropout`.
     seed : int, optional
     name : str, optional
     dtype : {"float32", "float64", "mixed_bfloat16"}, optional
@@ -155,17 +155,17 @@ class GaussianDropout(_Rate):
     """
 
     def lower(self, offsets: dict[str, int]) -> list[Op]:
-        """One op, or none at rate 0."""
+        """Return one op, or none at rate 0."""
         return self._op("gaussian", 0.0, math.sqrt(self.rate / (1 - self.rate)), noisy=self.rate)
 
 
 class GaussianNoise(Noise):
-    """Adds a normal number of mean 0 to each element while training.
+    """Adds a normal number with mean 0 to each element while training.
 
     Parameters
     ----------
     stddev : float
-        Its standard deviation, at least 0.
+        The standard deviation of that number, at least 0.
     seed : int, optional
     name : str, optional
     dtype : {"float32", "float64", "mixed_bfloat16"}, optional
@@ -193,7 +193,7 @@ class GaussianNoise(Noise):
         self.stddev = number("stddev", stddev, 0)
 
     def lower(self, offsets: dict[str, int]) -> list[Op]:
-        """One op, or none without noise."""
+        """Return one op, or none at standard deviation 0."""
         return self._op("gaussian", self.stddev, 0.0, noisy=self.stddev)
 
     def get_config(self) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from fastnn.regularizers import Regularizer
 
 
 class _Scaled(Layer):
-    """A normalization followed by y gamma + beta."""
+    """The base of normalizations, which are followed by y gamma + beta."""
 
     takes_activity_regularizer = True
 
@@ -35,12 +35,12 @@ class _Scaled(Layer):
         self.beta_initializer = initializers.get(beta_initializer, "beta_initializer")
 
     def build(self, inputs: int) -> int:
-        """As many outputs as inputs."""
+        """Return the number of outputs, as many as inputs."""
         self._features = inputs
         return inputs
 
     def parameters(self) -> list[tuple[str, tuple[int, ...], Initializer]]:
-        """Gamma and beta, where there are."""
+        """Return gamma and beta, as far as the layer has them."""
         shape = (self._features,)
         gamma = [("gamma", shape, self.gamma_initializer)] if self.scale else []
         beta = [("beta", shape, self.beta_initializer)] if self.center else []
@@ -69,9 +69,9 @@ class LayerNormalization(_Scaled):
     Parameters
     ----------
     axis : int, default -1
-        The features; the only axis of a row there is.
+        The axis of the features; a row has no other axis.
     epsilon : float, default 1e-3
-        Added to the variance. (In PyTorch 1e-5.)
+        Added to the variance. (PyTorch's default is 1e-5.)
     center : bool, default True
         Whether there is a beta, of shape (features,).
     scale : bool, default True
@@ -125,21 +125,21 @@ class LayerNormalization(_Scaled):
         )
 
     def lower(self, offsets: dict[str, int]) -> list[Op]:
-        """One op."""
+        """Return the one op of the layer."""
         return [self._op("layer_normalization", offsets, 1.0)]
 
 
 class RMSNormalization(_Scaled):
-    """Divides each row by the root of its mean square, then scales its columns.
+    """y = gamma x / sqrt(mean(x²) + epsilon), where the mean is over the features of a row.
 
     Zhang and Sennrich, Root mean square layer normalization, 2019.
 
     Parameters
     ----------
     axis : int, default -1
-        The features; the only axis of a row there is.
+        The axis of the features; a row has no other axis.
     epsilon : float, default 1e-6
-        Added to the mean square.
+        Added to the mean of the squares.
     name : str, optional
     dtype : {"float32", "float64", "mixed_bfloat16"}, optional
     input_shape : tuple of int, optional
@@ -147,7 +147,7 @@ class RMSNormalization(_Scaled):
 
     Notes
     -----
-    Its parameter is called ``scale`` in Keras and ``gamma`` here.
+    The parameter is called ``scale`` in Keras and ``gamma`` here.
 
     Examples
     --------
@@ -170,7 +170,7 @@ class RMSNormalization(_Scaled):
         self.center = False
 
     def lower(self, offsets: dict[str, int]) -> list[Op]:
-        """One op."""
+        """Return the one op of the layer."""
         return [self._op("layer_normalization", offsets, 0.0)]
 
     def get_config(self) -> dict[str, Any]:
@@ -179,16 +179,16 @@ class RMSNormalization(_Scaled):
 
 
 class BatchNormalization(_Scaled):
-    """Gives each column mean 0 and variance 1 over the batch, then scales and shifts it.
+    """Gives each column mean 0 and variance 1 over the batch, then scales and shifts the columns.
 
-    Outside training (and while the layer is not trainable) the moving statistics take the place of those of the batch:
-    ``moving = moving * momentum + statistic * (1 - momentum)`` at each step, with the biased variance, as in Keras.
-    Ioffe and Szegedy, Batch normalization, 2015.
+    Outside of training (and while the layer is not trainable) moving statistics take the place of the batch's: at each
+    step ``moving = moving * momentum + statistic * (1 - momentum)``, with the biased variance, as in Keras. Ioffe and
+    Szegedy, Batch normalization, 2015.
 
     Parameters
     ----------
     axis : int, default -1
-        The features; the only axis of a row there is.
+        The axis of the features; a row has no other axis.
     momentum : float, default 0.99
     epsilon : float, default 1e-3
         Added to the variance.
@@ -253,7 +253,7 @@ class BatchNormalization(_Scaled):
         self.moving_variance_initializer = initializers.get(moving_variance_initializer, "moving_variance_initializer")
 
     def parameters(self) -> list[tuple[str, tuple[int, ...], Initializer]]:
-        """Gamma and beta where there are, then the moving mean and variance."""
+        """Return gamma and beta, as far as the layer has them, then the moving mean and variance."""
         shape = (self._features,)
         return [
             *super().parameters(),
@@ -262,11 +262,11 @@ class BatchNormalization(_Scaled):
         ]
 
     def non_trainable(self) -> frozenset[str]:
-        """The moving statistics, and the rest while the layer is not trained."""
+        """Return the names of the moving statistics; all names while the layer is not trained."""
         return super().non_trainable() | {"moving_mean", "moving_variance"}
 
     def lower(self, offsets: dict[str, int]) -> list[Op]:
-        """One op."""
+        """Return the one op of the layer."""
         op = self._op("batch_normalization", offsets, self.momentum)
         return [op._replace(mean=offsets["moving_mean"], variance=offsets["moving_variance"])]
 

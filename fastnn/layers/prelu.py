@@ -55,16 +55,16 @@ class PReLU(Layer):
         self._features = 0
 
     def build(self, inputs: int) -> int:
-        """As many outputs as inputs."""
+        """Return the number of outputs, as many as inputs."""
         self._features = inputs
         return inputs
 
     def parameters(self) -> list[tuple[str, tuple[int, ...], Initializer]]:
-        """Alpha, of shape (features,)."""
+        """Return alpha, of shape (features,)."""
         return [("alpha", (self._features,), self.alpha_initializer)]
 
     def lower(self, offsets: dict[str, int]) -> list[Op]:
-        """One op."""
+        """Return the one op of the layer."""
         return [Op("prelu", "linear", self._features, self._features, offsets["alpha"])]
 
     def get_config(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Layers that prepare columns of numbers, without anything that is trained."""
+"""Layers that prepare columns of numbers, without parameters that are trained."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from fastnn.data.frames import real_array, row_pieces
 from fastnn.initializers import Initializer
 from fastnn.layers.base import Layer, check_axis
 
-SMALLEST_DEVIATION = 1e-7  # Keras's: what a column is divided by at least
+SMALLEST_DEVIATION = 1e-7  # the least number that a column is divided by, as in Keras
 
 
 class Values(Initializer):
-    """Given numbers, for the statistics of a column; one number stands for all columns."""
+    """Given numbers as the initializer of a column's statistics; one number stands for all columns."""
 
     random = False
 
@@ -30,7 +30,7 @@ class Values(Initializer):
 
 
 def _statistic(name: str, values: Any) -> npt.NDArray[np.float64]:
-    """Numbers given as `mean` or `variance`, or an error that names the argument."""
+    """Return the numbers given as `mean` or `variance`; raise an error that names the argument where they are none."""
     array = np.atleast_1d(np.squeeze(real_array(values, name, "").astype(np.float64)))
     if array.ndim != 1 or not np.isfinite(array).all() or (name == "variance" and (array < 0).any()):
         kind = "finite numbers of at least 0" if name == "variance" else "finite numbers"
@@ -39,10 +39,11 @@ def _statistic(name: str, values: Any) -> npt.NDArray[np.float64]:
 
 
 def _moments(array: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """The mean and the (biased) variance of each column of finite numbers.
+    """Return the mean and the (biased) variance of each column of finite numbers.
 
-    Numbers are counted from those of the first row of a piece, so that what is large beside its differences loses no
-    digits and equal numbers have variance 0. Pieces are merged as Chan, Golub and LeVeque do (1983).
+    In each piece of rows, numbers are taken relative to the first row, so that numbers far larger than their
+    differences lose no digits, and equal numbers have variance 0. Pieces are merged as Chan, Golub and LeVeque do
+    (1983).
     """
     mean = squares = np.zeros(array.shape[1])
     for first, piece in row_pieces(array):
@@ -66,16 +67,16 @@ def _moments(array: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float64], npt.NDAr
 
 
 class Normalization(Layer):
-    """y = (x - mean) / deviation, column by column, with the statistics of data seen before: :meth:`adapt`.
+    """y = (x - mean) / deviation, column by column, with statistics that :meth:`adapt` takes from data.
 
     Parameters
     ----------
     axis : int, default -1
-        The features; the only axis of a row there is.
+        The axis of the features; a row has no other axis.
     mean, variance : float or array-like of shape (features,), optional
-        Both or neither; default: 0 and 1 until :meth:`adapt`.
+        The statistics; give both or neither. Default: 0 and 1 until :meth:`adapt` is called.
     invert : bool, default False
-        y = mean + x deviation instead.
+        Whether the layer computes y = mean + x deviation instead.
     name : str, optional
     dtype : {"float32", "float64", "mixed_bfloat16"}, optional
     input_shape : tuple of int, optional
@@ -83,13 +84,13 @@ class Normalization(Layer):
     Attributes
     ----------
     mean, variance : ndarray of shape (1, features), or None
-        What it computes with; of a layer that has not been built in float64, None before :meth:`adapt`.
+        The statistics in use, None before :meth:`adapt`; float64 as long as the layer has not been built.
 
     Notes
     -----
-    The deviation of a column that is always the same, of variance 0, counts as 1, as in scikit-learn: such a column
-    becomes 0, and later changes of it are passed on as they are. (Keras divides them by 1e-7.) Else it is at least
-    1e-7, as in Keras.
+    A column whose values are all equal has variance 0; its deviation counts as 1, as in scikit-learn: the column
+    becomes 0, and later changes of it are passed on as they are. (Keras divides them by 1e-7.) Any other deviation is
+    at least 1e-7, as in Keras.
 
     Examples
     --------
@@ -128,12 +129,12 @@ class Normalization(Layer):
 
     @property
     def mean(self) -> npt.NDArray[Any] | None:
-        """The mean of each feature in use, a copy of shape (1, features) as in Keras; None before there is one."""
+        """The mean of each feature in use, a copy of shape (1, features) as in Keras; None before there is a mean."""
         return self._in_use("mean", self._mean)
 
     @property
     def variance(self) -> npt.NDArray[Any] | None:
-        """The variance of each feature in use, as :attr:`mean`."""
+        """The variance of each feature in use, a copy of shape (1, features); None before there is a variance."""
         return self._in_use("variance", self._variance)
 
     def _in_use(self, name: str, found: npt.NDArray[np.float64]) -> npt.NDArray[Any] | None:
@@ -142,24 +143,24 @@ class Normalization(Layer):
         return found[None, :].copy() if self._adapted or self._given else None
 
     def get_weights(self) -> list[npt.NDArray[Any]]:
-        """Copies of mean and variance: before the model is built those that :meth:`adapt` found, or none."""
+        """Return copies of mean and variance; before the model is built those that :meth:`adapt` found, or none."""
         if self._built:
             return super().get_weights()
         return [self._mean.copy(), self._variance.copy()] if self._adapted else []
 
     def adapt(self, data: Any) -> None:
-        """Take mean and (biased) variance of each column of `data`, forgetting those it had.
+        """Take mean and (biased) variance of each column of `data`, in place of the statistics so far.
 
         Parameters
         ----------
         data : array-like, shape (rows, features), or (rows,) of one feature
-            At least one row of finite numbers. (In Keras a NaN makes its whole column NaN.) It is read some rows at a
-            time, so that it may be a file that is larger than memory (numpy.memmap).
+            At least one row of finite numbers. (In Keras a NaN makes its whole column NaN.) The data are read some rows
+            at a time, so that they may be a file that is larger than memory (numpy.memmap).
 
         Raises
         ------
         ValueError, TypeError
-            In one sentence; the layer is as it was then.
+            When `data` cannot be used, in one sentence; the layer is as it was then.
         """
         if self._given:
             raise ValueError(f"{self._called} was given its mean and variance: adapt() would have no effect")
@@ -180,7 +181,7 @@ class Normalization(Layer):
             self._weight("variance")[...] = self._variance
 
     def build(self, inputs: int) -> int:
-        """As many outputs as inputs, for which there must be statistics."""
+        """Return the number of outputs, as many as inputs; raise where statistics are of another number."""
         for name, values in (("mean", self._mean), ("variance", self._variance)):
             if len(values) not in (1, inputs):
                 raise ValueError(f"{self._called} has a {name} for {len(values)} features, its input has {inputs}")
@@ -188,30 +189,30 @@ class Normalization(Layer):
         return inputs
 
     def parameters(self) -> list[tuple[str, tuple[int, ...], Initializer]]:
-        """Mean and variance, which are not trained."""
+        """Return mean and variance, which are not trained."""
         shape = (self._features,)
         return [("mean", shape, Values(self._mean)), ("variance", shape, Values(self._variance))]
 
     def non_trainable(self) -> frozenset[str]:
-        """Both."""
+        """Return the names of mean and variance."""
         return frozenset({"mean", "variance"})
 
     def lower(self, offsets: dict[str, int]) -> list[Op]:
-        """One op."""
+        """Return the one op of the layer."""
         mode = "multiply" if self.invert else "divide"
         numbers, variance = (SMALLEST_DEVIATION, 1.0, 0.0), offsets["variance"]
         op = Op("columns", "linear", self._features, self._features, mode=mode, numbers=numbers, variance=variance)
-        # Inverted, the mean is added at the end, as a bias is.
+        # An inverted layer adds the mean at the end, as a bias is added.
         return [op._replace(bias=offsets["mean"]) if self.invert else op._replace(mean=offsets["mean"])]
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments; what was adapted is kept with the weights."""
+        """Return the constructor's arguments; statistics that adapt found are kept with the weights."""
         given = {"mean": self._mean.tolist(), "variance": self._variance.tolist()} if self._given else {}
         return super().get_config() | {"axis": -1, "invert": self.invert} | given
 
 
 class Rescaling(Layer):
-    """y = x scale + offset.
+    """y = x scale + offset, for each element x.
 
     Parameters
     ----------
@@ -239,12 +240,12 @@ class Rescaling(Layer):
         self._features = 0
 
     def build(self, inputs: int) -> int:
-        """As many outputs as inputs."""
+        """Return the number of outputs, as many as inputs."""
         self._features = inputs
         return inputs
 
     def lower(self, offsets: dict[str, int]) -> list[Op]:
-        """One op."""
+        """Return the one op of the layer."""
         numbers = (0.0, self.scale, self.offset)
         return [Op("columns", "linear", self._features, self._features, mode="scale", numbers=numbers)]
 

@@ -1,4 +1,4 @@
-"""A layer whose outputs cost something."""
+"""A layer that adds a penalty of its outputs to the loss."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ActivityRegularization(Layer):
 
     Notes
     -----
-    The same as ``activity_regularizer=L1L2(l1, l2)`` of the layer before it, and at the same cost.
+    The penalty is that of ``activity_regularizer=L1L2(l1, l2)`` of the layer before it, at the same cost.
 
     Examples
     --------
@@ -59,12 +59,12 @@ class ActivityRegularization(Layer):
         self.activity_regularizer = L1L2(self.l1, value)
 
     def build(self, inputs: int) -> int:
-        """As many outputs as inputs."""
+        """Return the number of outputs, as many as inputs."""
         self._features = inputs
         return inputs
 
     def lower(self, offsets: dict[str, int]) -> list[Op]:
-        """An activation that does nothing, for the penalty to stand at."""
+        """Return an activation op that changes nothing, for the penalty to stand at."""
         return [Op("activation", "linear", self._features, self._features)]
 
     def get_config(self) -> dict[str, Any]:

@@ -11,14 +11,14 @@ from fastnn.layers.container import Stack
 
 
 class Residual(Stack):
-    """y = x + f(x), f a stack of layers: deep networks of such blocks train well.
+    """y = x + f(x), where f is a stack of layers: deep networks of such blocks train well.
 
     He, Zhang, Ren and Sun, Deep residual learning for image recognition, 2015.
 
     Parameters
     ----------
     layers : iterable of Layer
-        f; its output must be as wide as its input.
+        The layers of f, whose output must be as wide as its input.
     name : str, optional
     dtype : {"float32", "float64", "mixed_bfloat16"}, optional
     input_shape : tuple of int, optional
@@ -26,7 +26,7 @@ class Residual(Stack):
     Attributes
     ----------
     layers : list of Layer
-        Each with a name of its own in the block.
+        The layers of f, each with a name of its own in the block.
 
     Examples
     --------
@@ -46,7 +46,7 @@ class Residual(Stack):
             raise ValueError("layers must hold at least one layer")
 
     def build(self, inputs: int) -> int:
-        """Settle the shapes of the block's layers; their last must give as many features as came in."""
+        """Settle the shapes of the block's layers, the last of which must give as many features as the block reads."""
         features = self.build_alone(inputs)
         if features != inputs:
             raise ValueError(
@@ -56,11 +56,11 @@ class Residual(Stack):
         return inputs
 
     def axes_after(self, axes: tuple[int, ...], outputs: int) -> tuple[int, ...]:
-        """One: what comes in is added to what goes out."""
+        """Return one axis: the output is the sum of two rows of one axis."""
         return Layer.axes_after(self, axes, outputs)
 
     def lower(self, offsets: dict[str, int]) -> list[Op]:
-        """The ops of the block's layers, then the addition."""
+        """Return the ops of the block's layers, then the addition."""
         ops = super().lower(offsets)
         if any(op.name == "embedding" for op in ops):
             raise ValueError(f"layer {self.name!r} holds an Embedding, which must be the first layer of a model")

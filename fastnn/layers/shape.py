@@ -1,4 +1,4 @@
-"""Rows of several axes, and of one: the numbers stay where they are."""
+"""Layers that change the axes of a row; the numbers stay where they are."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from fastnn.layers.base import Layer
 
 
 class Flatten(Layer):
-    """Rows of several axes as rows of one, the last axis moving fastest. Costs nothing.
+    """Turns rows of several axes into rows of one, the last axis moving fastest. Costs nothing.
 
     Parameters
     ----------
     data_format : {None, "channels_last"}
-        As in Keras; the order of the numbers is that in memory.
+        Accepted as in Keras; the numbers stay in the order in which they lie in memory.
     name : str, optional
     dtype : {"float32", "float64", "mixed_bfloat16"}, optional
     input_shape : tuple of int, optional
@@ -39,27 +39,27 @@ class Flatten(Layer):
             raise ValueError(f"data_format must be None or 'channels_last', got {data_format!r}")
 
     def build(self, inputs: int) -> int:
-        """As many outputs as inputs."""
+        """Return the number of outputs, as many as inputs."""
         return inputs
 
     def axes_after(self, axes: tuple[int, ...], outputs: int) -> tuple[int, ...]:
-        """One."""
+        """Return one axis, of all features."""
         return (outputs,)
 
     def lower(self, offsets: dict[str, int]) -> list[Op]:
-        """Nothing to do."""
+        """Return no op: the engine has nothing to compute."""
         return []
 
 
 class Reshape(Layer):
-    """Rows of other axes, with the numbers in the same order. Costs nothing.
+    """Gives rows other axes, with the numbers in the same order. Costs nothing.
 
     Parameters
     ----------
     target_shape : tuple of int
-        Without the rows; one length may be -1, which stands for what is left. Only layers that know nothing of axes
-        (:class:`Activation`, dropout and noise, :class:`Rescaling`) may follow rows of several, before a
-        :class:`Flatten` or another Reshape.
+        The axes of a row, without the axis of rows; one length may be -1, which stands for what is left. Only layers
+        that treat each number by itself (:class:`Activation`, dropout and noise, :class:`Rescaling`) may follow rows of
+        several axes, before a :class:`Flatten` or another Reshape.
     name : str, optional
     dtype : {"float32", "float64", "mixed_bfloat16"}, optional
     input_shape : tuple of int, optional
@@ -85,7 +85,7 @@ class Reshape(Layer):
         self._axes: tuple[int, ...] = target
 
     def build(self, inputs: int) -> int:
-        """As many outputs as inputs, which the axes must hold."""
+        """Return the number of outputs, as many as inputs, which the axes must hold."""
         known = math.prod(length for length in self.target_shape if length != -1)
         if inputs % known or (-1 not in self.target_shape and known != inputs):
             raise ValueError(f"layer {self.name!r} cannot make {self.target_shape} of {inputs} features")
@@ -93,11 +93,11 @@ class Reshape(Layer):
         return inputs
 
     def axes_after(self, axes: tuple[int, ...], outputs: int) -> tuple[int, ...]:
-        """Those of `target_shape`."""
+        """Return the axes of `target_shape`."""
         return self._axes
 
     def lower(self, offsets: dict[str, int]) -> list[Op]:
-        """Nothing to do."""
+        """Return no op: the engine has nothing to compute."""
         return []
 
     def get_config(self) -> dict[str, Any]:
