@@ -68,12 +68,12 @@ class Home:
         self.views: dict[tuple[str, str], npt.NDArray[Any]] = {}
 
     def heed(self, layer: Layer, attribute: str, name: Any) -> None:
-        """Let the engine run the layer as it is now, from its next use on; an error says which attribute of which name.
+        """Let the engine run the layer as it is now, from its next use on; errors name `attribute` of layer `name`.
 
         Raises
         ------
         ValueError
-            Where the weights that there are, or another layer, do not go with it.
+            When the model's weights, or another layer, do not fit the layer as it is now.
         """
         heed = None if self._heed is None else self._heed()
         if heed is not None:
