@@ -1,8 +1,11 @@
-"""What a layer lowers to: one step of the network as the engine sees it."""
+"""What a layer lowers to: steps of the network and parameters, as the engine sees them."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import math
+from typing import Any, NamedTuple
+
+import numpy.typing as npt
 
 
 class Op(NamedTuple):
@@ -45,6 +48,25 @@ class Op(NamedTuple):
     seed: int = -1
     frozen: bool = False
     activity: tuple[float, float] | None = None
+
+
+class ParameterSpec(NamedTuple):
+    """Where one parameter of a layer lies in the flat buffer."""
+
+    layer: str
+    name: str
+    shape: tuple[int, ...]
+    offset: int
+    trainable: bool
+
+    @property
+    def place(self) -> slice:
+        """Its elements of the buffer."""
+        return slice(self.offset, self.offset + math.prod(self.shape))
+
+    def view(self, flat: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Its view of the buffer of weights, or of another one of the same layout."""
+        return flat[self.place].reshape(self.shape)
 
 
 class Rule(NamedTuple):

@@ -34,10 +34,6 @@ _EACH = 200  # what a metric makes that says nothing of it: the default of num_t
 # ---- writing ----
 
 
-def _view(flat: npt.NDArray[Any], offset: int, shape: tuple[int, ...]) -> npt.NDArray[Any]:
-    return flat[offset : offset + math.prod(shape)].reshape(shape)
-
-
 def _tensors(model: Kept, training: bool = True) -> dict[str, npt.NDArray[Any]]:
     """Every array of the file under its name: weights, then optimizer slots where the file is for training."""
     engine = model._engine
@@ -45,13 +41,13 @@ def _tensors(model: Kept, training: bool = True) -> dict[str, npt.NDArray[Any]]:
     if engine is None:
         return tensors
     for spec in engine.plan.parameters:
-        tensors[f"{spec.layer}/{spec.name}"] = _view(engine.parameters, spec.offset, spec.shape)
+        tensors[f"{spec.layer}/{spec.name}"] = spec.view(engine.parameters)
     optimizer = model.optimizer
     if optimizer is not None and training and model._has_state_of(optimizer):
         for slot, flat in zip(optimizer.slots, engine.slots, strict=True):
             for spec in engine.plan.parameters:
-                shape = optimizer.slot_shape(slot.name, spec.shape)
-                tensors[f"optimizer/{slot.name}/{spec.layer}/{spec.name}"] = _view(flat, spec.offset, shape)
+                kept = spec._replace(shape=optimizer.slot_shape(slot.name, spec.shape))
+                tensors[f"optimizer/{slot.name}/{spec.layer}/{spec.name}"] = kept.view(flat)
     return tensors
 
 

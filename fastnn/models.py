@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -219,10 +218,7 @@ class Sequential(Trainer):
         """Views of the gradients, like :attr:`weights`."""
         engine = self._need_engine("gradients")
         flat = engine.gradients
-        return [
-            flat[spec.offset : spec.offset + math.prod(spec.shape)].reshape(spec.shape)
-            for spec in engine.plan.parameters
-        ]
+        return [spec.view(flat) for spec in engine.plan.parameters]
 
     def apply_gradients(self) -> None:
         """One optimizer step from :attr:`gradients`."""

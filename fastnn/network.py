@@ -330,8 +330,7 @@ class Network(Described, Stackable, metaclass=ListsWhatIsThere):
         engine, dtype = Engine(lowered, self._home.lock), lowered.dtype
         views = {}
         for spec, initializer in zip(lowered.parameters, self._initializers(), strict=True):
-            size = math.prod(spec.shape)
-            view = engine.parameters[spec.offset : spec.offset + size].reshape(spec.shape)
+            view = spec.view(engine.parameters)
             view[...] = initializer(spec.shape, dtype)
             views[spec.layer, spec.name] = view
         if any(op.outputs == 1 and op.activation == "softmax" for op in lowered.ops):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastnn import config
-from fastnn._op import Op, Rule
+from fastnn._op import Op, ParameterSpec, Rule
 from fastnn.layers.base import NotYetError, check_preparation
 from fastnn.layers.input import InputLayer
 
@@ -19,16 +19,6 @@ if TYPE_CHECKING:
 
 ALIGNMENT = 64  # bytes: every parameter starts on a cache line
 _LARGEST = 2**62  # elements of all parameters together, so that sizes in bytes fit 64 bits
-
-
-class ParameterSpec(NamedTuple):
-    """Where one parameter of a layer lies in the flat buffer."""
-
-    layer: str
-    name: str
-    shape: tuple[int, ...]
-    offset: int
-    trainable: bool
 
 
 class Placed(NamedTuple):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +13,8 @@ from fastnn.optimizers.base import Hyperparameters, Optimizer
 
 if TYPE_CHECKING:
     from fastnn._engine import Engine
-    from fastnn._op import Op, Rule
+    from fastnn._op import Op, ParameterSpec, Rule
     from fastnn.data.feeds import Samples
-    from fastnn.plan import ParameterSpec
 
 Array = npt.NDArray[Any]
 
@@ -155,7 +153,7 @@ class _Search:
         self._engine, self._samples = engine, samples
         self._before, self._ready, self._after = before, ready, after
         self._trained = [
-            (slice(spec.offset, spec.offset + math.prod(spec.shape)), rule.constraint == "non_negative")
+            (spec.place, rule.constraint == "non_negative")
             for spec, rule in zip(engine.plan.parameters, rules, strict=True)
             if rule.trainable
         ]
