@@ -36,7 +36,7 @@ typedef struct {
 typedef enum {
     FNN_OP_DENSE,
     FNN_OP_ACTIVATION,
-    FNN_OP_DROPOUT,             /* numbers: see dropout.inc; the input itself outside training */
+    FNN_OP_DROPOUT,             /* numbers: see noise.inc; the input itself outside training */
     FNN_OP_GAUSSIAN,            /* the same */
     FNN_OP_LAYER_NORMALIZATION, /* numbers: epsilon, centered; kernel is gamma, bias is beta, or -1 */
     FNN_OP_BATCH_NORMALIZATION, /* numbers: epsilon, momentum; the same, and mean and variance */
