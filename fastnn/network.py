@@ -19,7 +19,8 @@ from fastnn._registry import nearest_names
 from fastnn._seeds import next_seed
 from fastnn._settings import changes, flag
 from fastnn._sparse_rows import SparseRows
-from fastnn._terminal import printable, say
+from fastnn._summary import table
+from fastnn._terminal import say
 from fastnn._warnings import warn
 from fastnn.data import arrays, frames
 from fastnn.initializers import Initializer
@@ -585,18 +586,6 @@ class Network(Described, Stackable, metaclass=ListsWhatIsThere):
             activation = getattr(getattr(layer, "activation", None), "name", "")
             rows.append((f"{layer.name} ({type(layer).__name__})", shape, activation, layer.summary_count()))
             rows += layer.summary_rows() if isinstance(layer, Parallel) else []
-        rows = [tuple(map(printable, row)) for row in rows]
-        titles = ("Layer (type)", "Output shape", "Activation", "Parameters")
-        widths = [max(len(row[k]) for row in [titles, *rows]) for k in range(4)]
-
-        def line(cells: Sequence[str]) -> str:
-            left = [cell.ljust(width) for cell, width in zip(cells[:3], widths[:3], strict=True)]
-            return "  ".join([*left, cells[3].rjust(widths[3])])
-
-        rule = "─" * (sum(widths) + 6)
-        total = sum(view.size for view in self._home.views.values())
-        size = sum(view.nbytes for view in self._home.views.values())
-        closing = f"Parameters: {total:,} ({size / 1024:,.1f} KiB)" if self._engine else "Not built yet"
         out = print_fn or say
-        for text in (f"Model: {printable(self.name)}", rule, line(titles), rule, *map(line, rows), rule, closing):
+        for text in table(self.name, rows, list(self._home.views.values()) if self._engine else None):
             out(text)

@@ -1,0 +1,41 @@
+"""The table that ``summary`` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy.typing as npt
+
+from fastnn._terminal import printable
+
+_TITLES = ("Layer (type)", "Output shape", "Activation", "Parameters")
+
+
+def table(name: str, rows: Sequence[Sequence[str]], weights: Sequence[npt.NDArray[Any]] | None) -> Iterator[str]:
+    """The lines of a model's table.
+
+    Parameters
+    ----------
+    name : str
+        The model's.
+    rows : sequence of sequence of str
+        A row a layer, with what the titles say.
+    weights : sequence of ndarray, or None
+        None: the model has none yet.
+    """
+    shown = [tuple(map(printable, row)) for row in rows]
+    widths = [max(len(row[k]) for row in [_TITLES, *shown]) for k in range(len(_TITLES))]
+
+    def line(cells: Sequence[str]) -> str:
+        *left, last = cells
+        padded = [cell.ljust(width) for cell, width in zip(left, widths, strict=False)]
+        return "  ".join([*padded, last.rjust(widths[-1])])
+
+    rule = "─" * (sum(widths) + 2 * (len(widths) - 1))
+    yield from (f"Model: {printable(name)}", rule, line(_TITLES), rule, *map(line, shown), rule)
+    if weights is None:
+        yield "Not built yet"
+    else:
+        total, size = sum(array.size for array in weights), sum(array.nbytes for array in weights)
+        yield f"Parameters: {total:,} ({size / 1024:,.1f} KiB)"
