@@ -170,11 +170,11 @@ cdef extern from "fastnn.h" nogil:
         const void *output_gradient
         void *output
         void *input_gradient
-    ctypedef struct fnn_turn:
+    ctypedef struct fnn_stretch:
         int threads
         double seconds
-    fnn_turn fnn_next_turn(fnn_pace *pace, int threads, size_t batch)
-    void fnn_end_turn(fnn_pace *pace, int threads, double steps, double seconds)
+    fnn_stretch fnn_next_stretch(fnn_pace *pace, int threads, size_t batch)
+    void fnn_end_stretch(fnn_pace *pace, int threads, double steps, double seconds)
     const char *fnn_isa_name(int isa)
     int fnn_isa_available(int isa)
     const fnn_kernels *fnn_isa_kernels(int isa)

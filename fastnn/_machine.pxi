@@ -9,9 +9,9 @@ from libc.math cimport ceil
 from libc.string cimport memset
 
 from fastnn._c cimport (
-    FNN_MAX_THREADS, fnn_allowed_threads, fnn_compiler, fnn_end_turn, fnn_forks, fnn_isa_allows_unit,
-    fnn_isa_available, fnn_isa_kernels, fnn_isa_name, fnn_kernels, fnn_next_turn, fnn_openmp, fnn_pace,
-    fnn_prepare_threads, fnn_turn,
+    FNN_MAX_THREADS, fnn_allowed_threads, fnn_compiler, fnn_end_stretch, fnn_forks, fnn_isa_allows_unit,
+    fnn_isa_available, fnn_isa_kernels, fnn_isa_name, fnn_kernels, fnn_next_stretch, fnn_openmp, fnn_pace,
+    fnn_prepare_threads, fnn_stretch,
 )
 
 
@@ -169,22 +169,22 @@ def build_info():
     }
 
 
-def _paced_turns(int threads, step_seconds, double seconds):
+def _paced_stretches(int threads, step_seconds, double seconds):
     """How a training run of that length shares its time among numbers of threads, for tests.
 
-    step_seconds(threads, start) is the time of a step in the turn that begins then; returns the turns as tuples of
-    start, seconds and threads.
+    step_seconds(threads, start) is the time of a step in the stretch that begins then; returns the stretches as tuples
+    of start, seconds and threads.
     """
     cdef fnn_pace pace
-    cdef fnn_turn turn
+    cdef fnn_stretch stretch
     cdef double start = 0, step, steps
     memset(&pace, 0, sizeof(fnn_pace))
-    turns = []
+    stretches = []
     while start < seconds:
-        turn = fnn_next_turn(&pace, threads, 1)
-        step = step_seconds(turn.threads, start)
-        steps = max(1.0, ceil(min(turn.seconds, seconds - start) / step))
-        fnn_end_turn(&pace, threads, steps, steps * step)
-        turns.append((start, steps * step, turn.threads))
+        stretch = fnn_next_stretch(&pace, threads, 1)
+        step = step_seconds(stretch.threads, start)
+        steps = max(1.0, ceil(min(stretch.seconds, seconds - start) / step))
+        fnn_end_stretch(&pace, threads, steps, steps * step)
+        stretches.append((start, steps * step, stretch.threads))
         start += steps * step
-    return turns
+    return stretches

@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "fastnn_predictor.h"
+#include "host/cpu.h"
 #include "host/host.h"
 #include "kernels/table.h"
 
@@ -96,15 +97,6 @@ typedef struct {
 
 enum { FNN_KERNEL = 0, FNN_BIAS = 1 }; /* fnn_model.rules holds one of each for every op */
 
-/* Instruction sets in rising order; a name for each, NULL past the last one that was built. */
-const char *fnn_isa_name(int isa);
-int fnn_isa_available(int isa);              /* built, and this processor and its system have it */
-const fnn_kernels *fnn_isa_kernels(int isa); /* its table; NULL where it was not built */
-/* Before the first product in it: asks the system for the matrix unit where the set has one. 1 if it may be used. A process
- * that never needs it does not ask, and keeps the small signal frames it had. */
-int fnn_isa_allows_unit(int isa);
-
-const char *fnn_compiler(void); /* the compiler that built this, with its version */
 /* ---- a network and its memory ---- */
 
 /* One step of the network. Offsets count elements in the parameter buffer; -1 where the op has no such parameter.

@@ -15,7 +15,7 @@ from bits import same_on_any_threads
 
 import fastnn
 from fastnn import layers
-from fastnn._engine import Engine, _paced_turns, _quotas, build_info
+from fastnn._engine import Engine, _paced_stretches, _quotas, build_info
 from fastnn.plan import lower
 
 
@@ -409,9 +409,9 @@ def test_backward_belongs_to_the_weights_and_rows_of_its_forward(inputs):
         np.testing.assert_array_equal(gradient, before)
 
 
-def share(turns, threads, first=0.0, end=float("inf")):
+def share(stretches, threads, first=0.0, end=float("inf")):
     """Of the time from `first` to `end`, that spent on this number of threads."""
-    spent = [(seconds, number) for start, seconds, number in turns if first <= start < end]
+    spent = [(seconds, number) for start, seconds, number in stretches if first <= start < end]
     return sum(seconds for seconds, number in spent if number == threads) / sum(seconds for seconds, _ in spent)
 
 
@@ -421,24 +421,24 @@ def share(turns, threads, first=0.0, end=float("inf")):
         ({2: 100e-6, 1: 140e-6}, 2),
         ({2: 150e-6, 1: 140e-6}, 1),
         ({2: 5e-3, 1: 9e-3}, 2),  # a trial is two steps
-        ({2: 0.9, 1: 0.5}, 1),  # each turn is one
+        ({2: 0.9, 1: 0.5}, 1),  # each stretch is one
         ({8: 60e-6, 4: 50e-6, 2: 70e-6, 1: 130e-6}, 4),
         ({8: 90e-6, 4: 70e-6, 2: 60e-6, 1: 50e-6}, 1),
     ],
 )
 def test_the_fastest_number_of_threads_is_found_and_kept(steps, best):
-    turns = _paced_turns(max(steps), lambda threads, start: steps[threads], 60.0 if best == 1 else 20.0)
-    assert share(turns, best, first=3.0) > 0.95
-    done = sum(seconds / steps[threads] for _, seconds, threads in turns)
-    assert done > 0.95 * sum(seconds for _, seconds, _ in turns) / steps[best]  # what trials cost in all
+    stretches = _paced_stretches(max(steps), lambda threads, start: steps[threads], 60.0 if best == 1 else 20.0)
+    assert share(stretches, best, first=3.0) > 0.95
+    done = sum(seconds / steps[threads] for _, seconds, threads in stretches)
+    assert done > 0.95 * sum(seconds for _, seconds, _ in stretches) / steps[best]  # what trials cost in all
 
 
 def test_neighbours_that_come_and_go_are_noticed():
     quiet, busy = {2: 100e-6, 1: 140e-6}, {2: 600e-6, 1: 250e-6}
-    turns = _paced_turns(2, lambda threads, start: (busy if 4 <= start < 8 else quiet)[threads], 12.0)
-    assert share(turns, 2, 1, 4) > 0.95
-    assert share(turns, 1, 4.4, 8) > 0.9
-    assert share(turns, 2, 8.6, 12) > 0.9
+    stretches = _paced_stretches(2, lambda threads, start: (busy if 4 <= start < 8 else quiet)[threads], 12.0)
+    assert share(stretches, 2, 1, 4) > 0.95
+    assert share(stretches, 1, 4.4, 8) > 0.9
+    assert share(stretches, 2, 8.6, 12) > 0.9
 
 
 @pytest.mark.parametrize("slow", [(1, 2), (2,)], ids=["all", "two threads"])
@@ -448,11 +448,11 @@ def test_one_slow_moment_does_not_decide(slow):
     def step(threads, start):
         return {2: 100e-6, 1: 140e-6}[threads] * (3 if start < 0.15 and threads in slow else 1)
 
-    assert share(_paced_turns(2, step, 6.0), 2, first=1.0) > 0.95
+    assert share(_paced_stretches(2, step, 6.0), 2, first=1.0) > 0.95
 
 
 def test_one_thread_has_nothing_to_try():
-    assert _paced_turns(1, lambda threads, start: 1e-3, 2.0) == [(0.0, pytest.approx(2.0), 1)]
+    assert _paced_stretches(1, lambda threads, start: 1e-3, 2.0) == [(0.0, pytest.approx(2.0), 1)]
 
 
 @pytest.mark.parametrize("layer", [layers.Dense(2, name="dense"), layers.Embedding(3, 2, name="embedding")])

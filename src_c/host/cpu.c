@@ -3,7 +3,7 @@
 #if defined(__linux__) && !defined(_GNU_SOURCE)
 #define _GNU_SOURCE /* syscall */
 #endif
-#include "fastnn.h"
+#include "host/cpu.h"
 
 #if defined(FNN_BUILT_AMX_BF16)
 #include <cpuid.h>

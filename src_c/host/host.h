@@ -49,21 +49,21 @@ typedef struct {
     int trial;       /* 0: none; 1: a trial is under way; 2: it looks better and goes on until that is sure */
     double step;     /* seconds of a step at this level */
     double patience; /* seconds between two trials */
-    double spent;    /* seconds that the turn under way has taken */
+    double spent;    /* seconds that the stretch under way has taken */
     double steps;    /* and steps that it has done */
     int changes;     /* consecutive looks at which a step took longer or shorter than `step` */
 } fnn_pace;
 
-/* A turn: consecutive steps with one number of threads. */
+/* A stretch: consecutive steps with one number of threads. */
 typedef struct {
     int threads;
-    double seconds; /* the turn ends after the step in which they run out */
-} fnn_turn;
+    double seconds; /* the stretch ends after the step in which they run out */
+} fnn_stretch;
 
 /* The first function says with how many of `threads` threads the next steps of `batch` rows are done; the second is told how
- * many steps there were and what time they took. Both change *pace alone; where pace is NULL, every turn has all threads. */
-fnn_turn fnn_next_turn(fnn_pace *pace, int threads, size_t batch);
-void fnn_end_turn(fnn_pace *pace, int threads, double steps, double seconds);
+ * many steps there were and what time they took. Both change *pace alone; where pace is NULL, every stretch has all threads. */
+fnn_stretch fnn_next_stretch(fnn_pace *pace, int threads, size_t batch);
+void fnn_end_stretch(fnn_pace *pace, int threads, double steps, double seconds);
 
 /* A call that is no run of steps, such as a prediction, between fnn_begin_call and fnn_end_call. */
 typedef struct {

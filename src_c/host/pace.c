@@ -1,7 +1,7 @@
 /* How many threads a run has, of those that its work is worth: measured, since what a thread is worth depends on the load of
  * the machine.
  *
- * Steps run in turns. Most turns keep the number of threads; now and then a turn is a trial with half or double as many, and
+ * Steps run in stretches. Most stretches keep the number of threads; now and then a stretch is a trial with half or double as many, and
  * the faster number stays. A trial that is not faster doubles the time to the next trial. A trial that looks faster goes on
  * for longer: beside busy processes a few milliseconds show who had a core, not which number is faster. Where steps take
  * longer or shorter than before at two consecutive looks, other processes have come or gone, and the next trial is due at
@@ -13,25 +13,25 @@
 #include "tuning.h"
 #include "host/team.h"
 
-static double turn_length(const fnn_pace *pace) {
+static double stretch_length(const fnn_pace *pace) {
     return pace->trial == 0 ? pace->patience : pace->trial == 1 ? trial_seconds : sure_seconds;
 }
 
-fnn_turn fnn_next_turn(fnn_pace *pace, int threads, size_t batch) {
+fnn_stretch fnn_next_stretch(fnn_pace *pace, int threads, size_t batch) {
     if (!pace || threads == 1) {
-        return (fnn_turn){threads, INFINITY};
+        return (fnn_stretch){threads, INFINITY};
     }
     if (pace->threads != threads || pace->batch != batch) {
         *pace = (fnn_pace){.batch = batch, .threads = threads, .direction = 1, .patience = first_patience};
     }
     if (!pace->warm) {
-        return (fnn_turn){threads, 0}; /* one step: it meets cold memory, so its time tells nothing */
+        return (fnn_stretch){threads, 0}; /* one step: it meets cold memory, so its time tells nothing */
     }
     const int level = pace->level + (pace->trial ? pace->direction : 0);
-    return (fnn_turn){threads >> level, fmin(turn_length(pace) - pace->spent, look_seconds)};
+    return (fnn_stretch){threads >> level, fmin(stretch_length(pace) - pace->spent, look_seconds)};
 }
 
-void fnn_end_turn(fnn_pace *pace, int threads, double steps, double seconds) {
+void fnn_end_stretch(fnn_pace *pace, int threads, double steps, double seconds) {
     if (!pace || threads == 1) {
         return;
     }
@@ -47,8 +47,8 @@ void fnn_end_turn(fnn_pace *pace, int threads, double steps, double seconds) {
     pace->changes = changed ? pace->changes + 1 : 0;
     if (pace->changes == 2) {
         pace->changes = 0;
-    } else if (pace->steps < 1 || pace->spent < turn_length(pace)) {
-        return; /* the turn goes on, if need be in the next run */
+    } else if (pace->steps < 1 || pace->spent < stretch_length(pace)) {
+        return; /* the stretch goes on, if need be in the next run */
     }
     /* After a change of the load, and after the first steps, which meet cold memory, the last look alone counts. */
     const int anew = look > 0 && (changed || pace->step == 0);
@@ -78,12 +78,12 @@ void fnn_end_turn(fnn_pace *pace, int threads, double steps, double seconds) {
 
 /* ---- calls that are no run of steps ----
  *
- * A turn is here several calls of about the same size. Each calling thread has paces of its own, as several threads may use
+ * A stretch is here several calls of about the same size. Each calling thread has paces of its own, as several threads may use
  * one predictor at once. */
 
 typedef struct {
     fnn_pace pace;
-    fnn_turn turn;         /* the one under way; none where its number of threads is 0 */
+    fnn_stretch stretch;   /* the one under way; none where its number of threads is 0 */
     double calls, seconds; /* that it has had so far */
 } call_pace;
 
@@ -98,11 +98,11 @@ fnn_paced_call fnn_begin_call(const void *owner, int kind, size_t rows, int thre
     fnn_paced_call call = {.threads = threads, .most = threads, .key = key % 1000003};
     if (threads > 1) {
         call_pace *own = &call_paces[call.key % FNN_PACED_CALLS];
-        if (own->turn.threads == 0 || own->pace.batch != call.key || own->pace.threads != threads) {
-            own->turn = fnn_next_turn(&own->pace, threads, call.key);
+        if (own->stretch.threads == 0 || own->pace.batch != call.key || own->pace.threads != threads) {
+            own->stretch = fnn_next_stretch(&own->pace, threads, call.key);
             own->calls = own->seconds = 0;
         }
-        call.threads = own->turn.threads;
+        call.threads = own->stretch.threads;
         call.started = fnn_seconds();
     }
     return call;
@@ -110,12 +110,12 @@ fnn_paced_call fnn_begin_call(const void *owner, int kind, size_t rows, int thre
 
 void fnn_end_call(const fnn_paced_call *call) {
     call_pace *own = &call_paces[call->key % FNN_PACED_CALLS];
-    if (call->most > 1 && own->pace.batch == call->key && own->turn.threads == call->threads) {
+    if (call->most > 1 && own->pace.batch == call->key && own->stretch.threads == call->threads) {
         own->calls++;
         own->seconds += fnn_seconds() - call->started;
-        if (own->seconds >= own->turn.seconds) {
-            fnn_end_turn(&own->pace, call->most, own->calls, own->seconds);
-            own->turn.threads = 0;
+        if (own->seconds >= own->stretch.seconds) {
+            fnn_end_stretch(&own->pace, call->most, own->calls, own->seconds);
+            own->stretch.threads = 0;
         }
     }
 }

@@ -1,0 +1,17 @@
+/* Which kernels there are, and which of them this processor and its system can run (cpu.c). */
+#ifndef FNN_CPU_H
+#define FNN_CPU_H
+
+#include "kernels/table.h"
+
+/* Instruction sets in rising order; a name for each, NULL past the last one that was built. */
+const char *fnn_isa_name(int isa);
+int fnn_isa_available(int isa);              /* built, and this processor and its system have it */
+const fnn_kernels *fnn_isa_kernels(int isa); /* its table; NULL where it was not built */
+/* Before the first product in it: asks the system for the matrix unit where the set has one. 1 if it may be used. A process
+ * that never needs it does not ask, and keeps the small signal frames it had. */
+int fnn_isa_allows_unit(int isa);
+
+const char *fnn_compiler(void); /* the compiler that built this, with its version */
+
+#endif
