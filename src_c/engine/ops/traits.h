@@ -33,10 +33,10 @@ typedef struct {
     fnn_kernel_form kernel;
     fnn_activation_place activation;
     fnn_statistics statistics;
-    int is_noise;    /* outside training the result is the input: inference leaves the op out */
-    int uses_batch;  /* unless frozen, training takes statistics of all rows of the batch, and moves averages of them */
-    int is_join;     /* the ops that it joins write its rows: it reads nothing, and there is nothing to compute */
-    int adds_source; /* it reads what the op `source` reads as well, whose gradient is its own */
+    int is_noise; /* outside training the result is the input, and inference leaves the op out */
+    int uses_batch; /* unless the op is frozen, training normalizes by statistics of all rows, and keeps averages of them */
+    int is_join;     /* the op reads nothing and computes nothing: the ops that it joins write its rows */
+    int adds_source; /* the op adds what `source` reads to its own input: the gradient by its result is that by both */
 } fnn_traits;
 
 const fnn_traits *fnn_traits_of(const fnn_op *op);
