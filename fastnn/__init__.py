@@ -60,7 +60,4 @@ __all__ = [
     "utils",
 ]
 
-# Keras has them in models; saving, which stands on models, has them here.
-models.load_model, models.save_model = load_model, saving.save_model
-
 _publish(__name__, __all__, later=("keras",))

@@ -98,7 +98,7 @@ PACKAGES = (
 # Public names of those modules that are no part of the interface.
 INTERNAL = {
     "ActivationFunction", "CallbackList", "check_dtype", "check_policy", "fit_to",
-    "from_bytes", "next_seed", "restore", "to_bytes", "variable_dtype",
+    "variable_dtype",
 }  # fmt: skip
 
 

@@ -51,10 +51,8 @@ def test_dir_of_a_module_is_what_is_public(path):
         "check_policy",
         "variable_dtype",
         "fit_to",
-        "from_bytes",
-        "restore",
     }
-    internal |= {"to_bytes", "next_seed", "log_key", "log_keys"}
+    internal |= {"log_key", "log_keys"}
     assert own - listed - internal == set()
     assert not any(
         isinstance(getattr(module, name), types.ModuleType) for name in listed - set(fastnn.__all__) - {"schedules"}
