@@ -121,6 +121,21 @@ class Setting(_Checked):
         return number(self.name, value, self.low, self.high, open_low=self.open_low, open_high=self.open_high)
 
 
+def _spelled_out(kind: type, function: Any, parameters: list[inspect.Parameter]) -> list[inspect.Parameter]:
+    """The parameters of a constructor, with those that ``**shared: Unpack[Shared]`` stands for in its place.
+
+    Those are the keys of Shared, as the base of all such classes takes them: help and completion show them.
+    """
+    told = str(parameters[-1].annotation) if parameters else ""
+    if not told.startswith("Unpack["):
+        return parameters
+    keys = function.__globals__[told.removeprefix("Unpack[").removesuffix("]")].__optional_keys__
+    base: Any = next(c for c in reversed(kind.__mro__) if issubclass(c, Description) and "__init__" in vars(c))
+    own = {parameter.name for parameter in parameters}
+    shared = [p for p in inspect.signature(base.__init__).parameters.values() if p.name in keys - own]
+    return [*parameters[:-1], *(p.replace(kind=p.KEYWORD_ONLY) for p in shared)]
+
+
 class _Making(type):
     """The class of descriptions: an object is marked as made once its constructor has ended, a user's class's too."""
 
@@ -133,8 +148,9 @@ class _Making(type):
 
         @property
         def __signature__(cls) -> inspect.Signature:
-            signature = inspect.signature(cls.__init__ if cls.__init__ is not object.__init__ else lambda self: None)
-            return signature.replace(parameters=list(signature.parameters.values())[1:])
+            function = cls.__init__ if cls.__init__ is not object.__init__ else lambda self: None
+            signature = inspect.signature(function)
+            return signature.replace(parameters=_spelled_out(cls, function, list(signature.parameters.values())[1:]))
 
 
 class Description(Described, metaclass=_Making):
@@ -210,5 +226,5 @@ def known_class(kind: type) -> type:
 @functools.cache
 def arguments_of(kind: type) -> tuple[str, ...]:
     """The names of the arguments of a class's constructor."""
-    named = inspect.signature(kind.__init__).parameters.values()  # type: ignore[misc]
-    return tuple(p.name for p in named if p.name != "self" and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD))
+    named = inspect.signature(kind).parameters.values()
+    return tuple(p.name for p in named if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD))

@@ -153,7 +153,7 @@ class Network(Described, Stackable, metaclass=ListsWhatIsThere):
 
     def _append(self, layer: Layer | Network, names: Names) -> None:
         if isinstance(layer, Network):
-            layer = Stack(layer, names.free(layer.name))
+            layer = Stack(layer, name=names.free(layer.name))
         if not isinstance(layer, Layer):
             raise TypeError(f"layers must be fastnn layers, got {type(layer).__name__}")
         if layer._home is not None or layer._parent is not None:

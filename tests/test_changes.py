@@ -253,14 +253,9 @@ UNFIT = [
 ]
 
 
-def arguments_with_those_shared(kind):
-    shared = arguments_of(optimizers.Optimizer) if issubclass(kind, optimizers.Optimizer) else ()
-    return dict.fromkeys((*arguments_of(kind), *shared))
-
-
 @pytest.mark.parametrize(
     ("kind", "name"),
-    [(kind, name) for kind in KINDS for name in arguments_with_those_shared(kind)],
+    [(kind, name) for kind in KINDS for name in arguments_of(kind)],
     ids=lambda value: getattr(value, "__name__", value),
 )
 def test_an_attribute_of_what_a_model_was_given_counts_at_once_or_raises(kind, name, tmp_path):

@@ -18,6 +18,8 @@ import pytest
 import fastnn
 from fastnn._absent import AREAS as AREAS_OF_ERRORS
 from fastnn._absent import Row
+from fastnn.layers.base import SharedWithPenalty
+from fastnn.optimizers.base import Shared
 
 ROOT = Path(__file__).parent.parent
 NAMES = json.loads((Path(__file__).parent / "reference" / "names.json").read_text())["names"]
@@ -113,6 +115,9 @@ def interface():
                 yield f"{module.__name__}.{name}", member
 
 
+SHARED = [*SharedWithPenalty.__optional_keys__, *Shared.__optional_keys__]  # which the base class describes
+
+
 def test_docstrings_name_every_argument_and_give_an_example():
     gaps = set()
     for name, member in interface():
@@ -123,6 +128,7 @@ def test_docstrings_name_every_argument_and_give_an_example():
             arguments = ()
         named = [a.name for a in arguments if a.kind != a.VAR_KEYWORD]
         described = " ".join(re.findall(r"^([\w, *]+?)(?: :.*)?$", text, re.MULTILINE)).replace(",", " ").split()
+        described += SHARED if "**shared" in described else []
         gaps |= {f"{name}: {argument}" for argument in named if argument not in described}
         gaps |= {f"{name}: example"} if ">>>" not in text else set()
     assert sorted(gaps) == []
@@ -167,8 +173,6 @@ def missing_arguments(area, name):
     if arguments is None or not callable(member):
         return set()
     taken = set(inspect.signature(member).parameters)
-    if "shared" in taken:
-        taken |= set(inspect.signature(fastnn.optimizers.Optimizer).parameters)
     if "constants" in taken:
         taken |= set(inspect.signature(type(member)).parameters)
     return set(arguments) - taken

@@ -353,6 +353,34 @@ def test_messages_of_python_name_the_class_that_was_called(member):
         member(*copy.deepcopy(ARGUMENTS.get(member.__name__, ())), no_such_argument=1)
 
 
+@pytest.mark.parametrize("kind", [*layers._registry.members(), *optimizers._registry.members()])
+def test_help_and_completion_show_what_a_class_shares_with_others(kind):
+    parameters = inspect.signature(kind).parameters
+    assert not any(parameter.kind == parameter.VAR_KEYWORD for parameter in parameters.values())
+    shared = {"name", "dtype"} if issubclass(kind, layers.Layer) else {"name"}
+    assert shared <= {*parameters}
+    assert ("activity_regularizer" in parameters) == (
+        issubclass(kind, layers.Layer) and kind.takes_activity_regularizer and kind is not layers.ActivityRegularization
+    )
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: layers.Flatten(activity_regularizer="l2"),
+            "Flatten has no argument 'activity_reg",
+        ),
+        (lambda: layers.Heads({"a": []}, input_shape=(3,)), "Heads has no argument 'input_shape'; known are"),
+        (lambda: layers.Dropout(0.5, nam="a"), "Dropout has no argument 'nam'; did you mean 'name'"),
+        (lambda: optimizers.AdamW(clipnorms=1.0), "AdamW has no argument 'clipnorms'; did you mean 'clipnorm'"),
+    ],
+)
+def test_what_a_class_does_not_share_is_refused(make, message):
+    with pytest.raises(TypeError, match=message):
+        make()
+
+
 def test_messages_of_python_name_sequential():
     for name in [name for name in dir(fastnn.Sequential) if not name.startswith("_")]:
         method = getattr(fastnn.Sequential, name, None)

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any
 from fastnn import activations
 from fastnn._op import Op
 from fastnn.activations import ActivationFunction
-from fastnn.layers.base import Layer
+from fastnn.layers.base import Layer, SharedWithPenalty
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class Activation(Layer):
@@ -16,10 +19,8 @@ class Activation(Layer):
     Parameters
     ----------
     activation : str, ActivationFunction or config
-    name : str, optional
-    dtype : {"float32", "float64", "mixed_bfloat16"}, optional
-    input_shape : tuple of int, optional
-    activity_regularizer : str or Regularizer, optional
+    **shared
+        See :class:`Layer`.
 
     Examples
     --------
@@ -33,12 +34,9 @@ class Activation(Layer):
     def __init__(
         self,
         activation: Any,
-        name: str | None = None,
-        dtype: Any = None,
-        input_shape: Any = None,
-        activity_regularizer: Any = None,
+        **shared: Unpack[SharedWithPenalty],
     ) -> None:
-        super().__init__(name, dtype, input_shape, activity_regularizer)
+        super().__init__(**shared)
         self.activation = activations.get(activation)
         self._features = 0
 
@@ -98,10 +96,8 @@ class ReLU(_Named):
     negative_slope : float, default 0.0
     threshold : float, default 0.0
         None of the three is negative.
-    name : str, optional
-    dtype : {"float32", "float64", "mixed_bfloat16"}, optional
-    input_shape : tuple of int, optional
-    activity_regularizer : str or Regularizer, optional
+    **shared
+        See :class:`Layer`.
 
     Examples
     --------
@@ -116,14 +112,9 @@ class ReLU(_Named):
         max_value: float | None = None,
         negative_slope: float = 0.0,
         threshold: float = 0.0,
-        name: str | None = None,
-        dtype: Any = None,
-        input_shape: Any = None,
-        activity_regularizer: Any = None,
+        **shared: Unpack[SharedWithPenalty],
     ) -> None:
-        super().__init__(
-            activations.ReLU(negative_slope, max_value, threshold), name, dtype, input_shape, activity_regularizer
-        )
+        super().__init__(activations.ReLU(negative_slope, max_value, threshold), **shared)
 
 
 class LeakyReLU(_Named):
@@ -133,10 +124,8 @@ class LeakyReLU(_Named):
     ----------
     negative_slope : float, default 0.3
         Not negative. As in Keras, the activation ``"leaky_relu"`` has another default, 0.2.
-    name : str, optional
-    dtype : {"float32", "float64", "mixed_bfloat16"}, optional
-    input_shape : tuple of int, optional
-    activity_regularizer : str or Regularizer, optional
+    **shared
+        See :class:`Layer`.
 
     Examples
     --------
@@ -149,12 +138,9 @@ class LeakyReLU(_Named):
     def __init__(
         self,
         negative_slope: float = 0.3,
-        name: str | None = None,
-        dtype: Any = None,
-        input_shape: Any = None,
-        activity_regularizer: Any = None,
+        **shared: Unpack[SharedWithPenalty],
     ) -> None:
-        super().__init__(activations.LeakyReLU(negative_slope), name, dtype, input_shape, activity_regularizer)
+        super().__init__(activations.LeakyReLU(negative_slope), **shared)
 
 
 class ELU(_Named):
@@ -164,10 +150,8 @@ class ELU(_Named):
     ----------
     alpha : float, default 1.0
         Not negative.
-    name : str, optional
-    dtype : {"float32", "float64", "mixed_bfloat16"}, optional
-    input_shape : tuple of int, optional
-    activity_regularizer : str or Regularizer, optional
+    **shared
+        See :class:`Layer`.
 
     Examples
     --------
@@ -180,12 +164,9 @@ class ELU(_Named):
     def __init__(
         self,
         alpha: float = 1.0,
-        name: str | None = None,
-        dtype: Any = None,
-        input_shape: Any = None,
-        activity_regularizer: Any = None,
+        **shared: Unpack[SharedWithPenalty],
     ) -> None:
-        super().__init__(activations.ELU(alpha), name, dtype, input_shape, activity_regularizer)
+        super().__init__(activations.ELU(alpha), **shared)
 
 
 class Softmax(_Named):
@@ -195,10 +176,8 @@ class Softmax(_Named):
     ----------
     axis : {-1, 1}, default -1
         The axis of the features; a softmax over the rows of a batch is refused.
-    name : str, optional
-    dtype : {"float32", "float64", "mixed_bfloat16"}, optional
-    input_shape : tuple of int, optional
-    activity_regularizer : str or Regularizer, optional
+    **shared
+        See :class:`Layer`.
 
     Examples
     --------
@@ -211,14 +190,11 @@ class Softmax(_Named):
     def __init__(
         self,
         axis: int = -1,
-        name: str | None = None,
-        dtype: Any = None,
-        input_shape: Any = None,
-        activity_regularizer: Any = None,
+        **shared: Unpack[SharedWithPenalty],
     ) -> None:
         if axis not in (-1, 1):
             raise ValueError(f"axis must be -1 or 1, the features of a row, got {axis!r}")
-        super().__init__("softmax", name, dtype, input_shape, activity_regularizer)
+        super().__init__("softmax", **shared)
         self.axis = int(axis)
 
     def get_config(self) -> dict[str, Any]:
@@ -237,10 +213,8 @@ class GLU(Layer):
     ----------
     activation : str, ActivationFunction or config, default "sigmoid"
         The function f, which must work element by element.
-    name : str, optional
-    dtype : {"float32", "float64", "mixed_bfloat16"}, optional
-    input_shape : tuple of int, optional
-    activity_regularizer : str or Regularizer, optional
+    **shared
+        See :class:`Layer`.
 
     Raises
     ------
@@ -260,12 +234,9 @@ class GLU(Layer):
     def __init__(
         self,
         activation: Any = "sigmoid",
-        name: str | None = None,
-        dtype: Any = None,
-        input_shape: Any = None,
-        activity_regularizer: Any = None,
+        **shared: Unpack[SharedWithPenalty],
     ) -> None:
-        super().__init__(name, dtype, input_shape, activity_regularizer)
+        super().__init__(**shared)
         self.activation: ActivationFunction = activations.get(activation)
         if not self.activation.elementwise:
             raise ValueError(f"activation must work element by element in a GLU, got {self.activation.name!r}")

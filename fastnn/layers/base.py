@@ -8,14 +8,14 @@ import re
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 
 from fastnn import constraints, regularizers
 from fastnn._op import Op, Rule
-from fastnn._registry import check_known_method
+from fastnn._registry import check_known_method, nearest_names
 from fastnn._settings import Description, Setting, changes, flag
 from fastnn.config import check_policy
 from fastnn.data.frames import RowAxes, real_array
@@ -29,6 +29,25 @@ if TYPE_CHECKING:
 
 # Matches between the words of a class name: BatchNormalization, RMSNormalization, PReLU (Keras: "Re" is a word).
 _WORDS = re.compile("(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+
+
+class NameAndType(TypedDict, total=False):
+    """The keyword arguments of every layer; :class:`Layer` describes them."""
+
+    name: str | None
+    dtype: Any
+
+
+class Shared(NameAndType, total=False):
+    """Those of a layer that may be the first one."""
+
+    input_shape: Any
+
+
+class SharedWithPenalty(Shared, total=False):
+    """Those of a layer whose outputs may cost something."""
+
+    activity_regularizer: Any
 
 
 class NotYetError(ValueError):
@@ -250,9 +269,10 @@ class Layer(Description):
     name : str, optional
     dtype : {"float32", "float64", "mixed_bfloat16"}, optional
     input_shape : tuple of int, optional
-        The shape ``(features,)`` of a row, where the layer is the first.
+        The shape ``(features,)`` of a row, where the layer is the first; several axes before a :class:`Flatten`.
     activity_regularizer : str or Regularizer, optional
-        The penalty of the layer's outputs, where the layer takes one.
+        A penalty of the layer's outputs, where the layer takes one, which is divided by the rows of the batch and added
+        to the loss.
 
     Attributes
     ----------
@@ -286,12 +306,24 @@ class Layer(Description):
     in_line = False  # whether the layers within this one stand in line with those around it
     _layers: Sequence[Layer] = ()  # the layers within this one
     takes_activity_regularizer = False
+    takes_input_shape = True
     _area = "Layer"
     _KEPT: ClassVar[frozenset[str]] = frozenset({"_home", "_parent", "trainable", "learning_rate_multiplier"})
 
     def __init__(
-        self, name: str | None = None, dtype: Any = None, input_shape: Any = None, activity_regularizer: Any = None
+        self,
+        *,
+        name: str | None = None,
+        dtype: Any = None,
+        input_shape: Any = None,
+        activity_regularizer: Any = None,
+        **unknown: Any,
     ) -> None:
+        given = {"input_shape": input_shape, "activity_regularizer": activity_regularizer}
+        unknown |= {name: v for name, v in given.items() if v is not None and not getattr(self, f"takes_{name}")}
+        for argument in unknown:
+            near = nearest_names(argument, self._argument_names())
+            raise TypeError(f"{type(self).__name__} has no argument {argument!r}; {near}")
         if name is not None:
             check_name(name)
         check_known_method(self, "call", "layers")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,8 +11,11 @@ import numpy.typing as npt
 from fastnn._op import Op
 from fastnn._registry import nearest_names
 from fastnn.data.frames import RowAxes
-from fastnn.layers.base import prepared, row_axes
+from fastnn.layers.base import NameAndType, prepared, row_axes
 from fastnn.layers.container import Parallel
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class Branches(Parallel):
@@ -30,8 +33,8 @@ class Branches(Parallel):
     columns : dict, optional
         For each branch the list of names in x whose columns it takes, side by side; by default a branch takes the input
         that has its name. Names in a pandas frame with several levels of columns are tuples.
-    name : str, optional
-    dtype : {"float32", "float64", "mixed_bfloat16"}, optional
+    **shared
+        See :class:`Layer`.
 
     Notes
     -----
@@ -59,11 +62,11 @@ class Branches(Parallel):
 
     reads_raw = True
 
-    def __init__(self, branches: Any, columns: Any = None, name: str | None = None, dtype: Any = None) -> None:
+    def __init__(self, branches: Any, columns: Any = None, **shared: Unpack[NameAndType]) -> None:
         columns = {} if columns is None else columns
         if isinstance(branches, Mapping) and isinstance(columns, Mapping):
             branches, columns = _named(branches, columns)
-        super().__init__(branches, "branches", name, dtype)
+        super().__init__(branches, "branches", **shared)
         self._given_columns = self._check_columns(columns)
         widths = [stack.input_features for stack in self._layers]
         self.input_features = None if None in widths else sum(w or 0 for w in widths)

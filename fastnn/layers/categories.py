@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,11 @@ from fastnn._op import Op
 from fastnn._registry import nearest_names
 from fastnn._settings import listed
 from fastnn.data.frames import real_array, row_pieces
-from fastnn.layers.base import Layer, NotYetError, check_width
+from fastnn.layers.base import Layer, NotYetError, Shared, check_width
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
 
 ENCODINGS = ("one_hot", "multi_hot", "count")  # the engine's names: fnn_encoding in src_c
 LARGEST = 2**24  # float32 holds every whole number up to this one
@@ -52,9 +56,8 @@ class CategoryEncoding(Layer):
         ``"one_hot"`` gives `num_tokens` columns for each column of the input, side by side (Keras puts those of several
         columns on an axis of their own). ``"multi_hot"`` gives `num_tokens` columns, which say whether the row holds
         the category at all; ``"count"`` gives columns that say how often it does.
-    name : str, optional
-    dtype : {"float32", "float64", "mixed_bfloat16"}, optional
-    input_shape : tuple of int, optional
+    **shared
+        See :class:`Layer`.
 
     Notes
     -----
@@ -74,11 +77,9 @@ class CategoryEncoding(Layer):
         self,
         num_tokens: int,
         output_mode: str = "multi_hot",
-        name: str | None = None,
-        dtype: Any = None,
-        input_shape: Any = None,
+        **shared: Unpack[Shared],
     ) -> None:
-        super().__init__(name, dtype, input_shape)
+        super().__init__(**shared)
         self.num_tokens = check_width("num_tokens", num_tokens)
         if self.num_tokens > LARGEST:
             raise ValueError(f"num_tokens must be at most 2**24, got {num_tokens}")
@@ -127,9 +128,8 @@ class Discretization(Layer):
         How far the share of the data in a bin may be from 1 / num_bins: adapt looks at about 1 / epsilon quantiles.
     output_mode : {"int", "one_hot", "multi_hot", "count"}
         Whether the output is the number of the bin, or columns as those of :class:`CategoryEncoding`.
-    name : str, optional
-    dtype : {"float32", "float64", "mixed_bfloat16"}, optional
-    input_shape : tuple of int, optional
+    **shared
+        See :class:`Layer`.
 
     Notes
     -----
@@ -150,11 +150,9 @@ class Discretization(Layer):
         num_bins: int | None = None,
         epsilon: float = 0.01,
         output_mode: str = "int",
-        name: str | None = None,
-        dtype: Any = None,
-        input_shape: Any = None,
+        **shared: Unpack[Shared],
     ) -> None:
-        super().__init__(name, dtype, input_shape)
+        super().__init__(**shared)
         if bin_boundaries is None and num_bins is None:
             raise ValueError("Discretization needs bin_boundaries, or num_bins and a call of adapt")
         self.num_bins = None if num_bins is None else check_width("num_bins", num_bins)

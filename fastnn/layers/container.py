@@ -11,11 +11,13 @@ import numpy.typing as npt
 from fastnn._op import Op, Rule
 from fastnn.initializers import Initializer
 from fastnn.layers._configurations import deserialize, serialize
-from fastnn.layers.base import Layer, Names, check_preparation, first_to_compute, last_of
+from fastnn.layers.base import Layer, NameAndType, Names, Shared, check_preparation, first_to_compute, last_of
 from fastnn.layers.input import InputLayer
 from fastnn.layers.preprocessing import Values
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from fastnn.layers.base import Home
 
 
@@ -38,8 +40,8 @@ class Container(Layer):
         A new list: which layers there are is settled when the container is made.
     """
 
-    def __init__(self, name: str | None = None, dtype: Any = None, input_shape: Any = None) -> None:
-        super().__init__(name, dtype, input_shape)
+    def __init__(self, **shared: Unpack[Shared]) -> None:
+        super().__init__(**shared)
         self._layers: list[Layer] = []
         self._names = Names((), "block")
 
@@ -133,9 +135,8 @@ class Stack(Container):
     layers : iterable of Layer, or Sequential
         An Input may come first. The stack holds a copy of a Sequential, with copies of its weights where it is built:
         to train one of the two does not change the other.
-    name : str, optional
-    dtype : {"float32", "float64", "mixed_bfloat16"}, optional
-    input_shape : tuple of int, optional
+    **shared
+        See :class:`Layer`.
 
     Attributes
     ----------
@@ -156,11 +157,9 @@ class Stack(Container):
     def __init__(
         self,
         layers: Iterable[Layer] | Stackable,
-        name: str | None = None,
-        dtype: Any = None,
-        input_shape: Any = None,
+        **shared: Unpack[Shared],
     ) -> None:
-        super().__init__(name, dtype, input_shape)
+        super().__init__(**shared)
         self._initial: list[npt.NDArray[Any]] = []  # initial values of the parameters, in their order
         self._widths: tuple[int, int] = (0, 0)
         self._inner_widths: list[int] = []  # the number of outputs of each of the layers
@@ -175,7 +174,7 @@ class Stack(Container):
         """Append a layer, the layer that a configuration describes, or a model as a Stack."""
         layer = deserialize(given) if isinstance(given, dict) else given
         if isinstance(layer, Stackable):
-            layer = Stack(layer, self._names.free(layer.name))
+            layer = Stack(layer, name=self._names.free(layer.name))
         if not isinstance(layer, Layer) or (isinstance(layer, InputLayer) and self._layers):
             raise TypeError(f"layers must hold fastnn layers, Input only at the start, got {type(layer).__name__}")
         if isinstance(layer, InputLayer):
@@ -266,14 +265,15 @@ class Parallel(Container):
         A list of layers or a Sequential under the name of each stack.
     argument : str
         What error messages call `stacks`.
-    name, dtype
-        As for every layer.
+    **shared
+        See :class:`Layer`.
     """
 
+    takes_input_shape = False
     _layers: list[Stack]  # type: ignore[assignment]
 
-    def __init__(self, stacks: Any, argument: str, name: str | None, dtype: Any) -> None:
-        super().__init__(name, dtype)
+    def __init__(self, stacks: Any, argument: str, **shared: Unpack[NameAndType]) -> None:
+        super().__init__(**shared)
         if not isinstance(stacks, dict) or not stacks:
             raise TypeError(
                 f"{argument} must be a dict with a list of layers under each name, got {type(stacks).__name__}"

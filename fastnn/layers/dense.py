@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
@@ -11,8 +11,11 @@ from fastnn._op import Op
 from fastnn._settings import flag
 from fastnn.constraints import Constraint
 from fastnn.initializers import Initializer
-from fastnn.layers.base import Layer, check_width
+from fastnn.layers.base import Layer, Shared, check_width
 from fastnn.regularizers import Regularizer
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class Dense(Layer):
@@ -33,10 +36,8 @@ class Dense(Layer):
         A penalty of the outputs, which is divided by the rows of the batch and added to the loss.
     kernel_constraint, bias_constraint : str or Constraint, optional
         What the engine holds the parameter to after each step.
-    name : str, optional
-    dtype : {"float32", "float64", "mixed_bfloat16"}, optional
-    input_shape : tuple of int, optional
-        ``(features,)`` of x, for the first layer of a model.
+    **shared
+        See :class:`Layer`.
     input_dim : int, optional
         Another way to write ``input_shape=(input_dim,)``.
 
@@ -72,16 +73,15 @@ class Dense(Layer):
         activity_regularizer: Any = None,
         kernel_constraint: Any = None,
         bias_constraint: Any = None,
-        name: str | None = None,
-        dtype: Any = None,
-        input_shape: Any = None,
+        *,
         input_dim: int | None = None,
+        **shared: Unpack[Shared],
     ) -> None:
         if input_dim is not None:
-            if input_shape is not None:
+            if shared.get("input_shape") is not None:
                 raise ValueError("input_dim means input_shape=(input_dim,): only one of the two may be given")
-            input_shape = (check_width("input_dim", input_dim),)
-        super().__init__(name, dtype, input_shape, activity_regularizer)
+            shared["input_shape"] = (check_width("input_dim", input_dim),)
+        super().__init__(activity_regularizer=activity_regularizer, **shared)
         self.units = check_width("units", units)
         self.activation = activations.get(activation)
         self.use_bias = flag("use_bias", use_bias)

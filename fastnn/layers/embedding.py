@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
@@ -10,9 +10,12 @@ from fastnn import initializers
 from fastnn._op import Op
 from fastnn.constraints import Constraint
 from fastnn.initializers import Initializer
-from fastnn.layers.base import Layer, check_width
+from fastnn.layers.base import Layer, SharedWithPenalty, check_width
 from fastnn.layers.categories import LARGEST, check_categories
 from fastnn.regularizers import Regularizer
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class Embedding(Layer):
@@ -27,10 +30,8 @@ class Embedding(Layer):
     embeddings_initializer : str or Initializer, default "uniform"
     embeddings_regularizer : str or Regularizer, optional
     embeddings_constraint : str or Constraint, optional
-    name : str, optional
-    dtype : {"float32", "float64", "mixed_bfloat16"}, optional
-    input_shape : tuple of int, optional
-    activity_regularizer : str or Regularizer, optional
+    **shared
+        See :class:`Layer`.
 
     Notes
     -----
@@ -56,12 +57,9 @@ class Embedding(Layer):
         embeddings_initializer: Any = "uniform",
         embeddings_regularizer: Any = None,
         embeddings_constraint: Any = None,
-        name: str | None = None,
-        dtype: Any = None,
-        input_shape: Any = None,
-        activity_regularizer: Any = None,
+        **shared: Unpack[SharedWithPenalty],
     ) -> None:
-        super().__init__(name, dtype, input_shape, activity_regularizer)
+        super().__init__(**shared)
         self.input_dim, self.output_dim = check_width("input_dim", input_dim), check_width("output_dim", output_dim)
         if self.input_dim > LARGEST:
             raise ValueError(f"input_dim must be at most 2**24, got {input_dim}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +11,11 @@ import numpy.typing as npt
 from fastnn._op import Op
 from fastnn._registry import by_name
 from fastnn.data.frames import real_array
+from fastnn.layers.base import NameAndType
 from fastnn.layers.container import Parallel
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class Heads(Parallel):
@@ -22,8 +26,8 @@ class Heads(Parallel):
     heads : dict
         A list of layers or a Sequential under the name of each output. The head holds a copy of a Sequential, with its
         weights.
-    name : str, optional
-    dtype : {"float32", "float64", "mixed_bfloat16"}, optional
+    **shared
+        See :class:`Layer`.
 
     Notes
     -----
@@ -42,8 +46,8 @@ class Heads(Parallel):
 
     must_be_last = True
 
-    def __init__(self, heads: Any, name: str | None = None, dtype: Any = None) -> None:
-        super().__init__(heads, "heads", name, dtype)
+    def __init__(self, heads: Any, **shared: Unpack[NameAndType]) -> None:
+        super().__init__(heads, "heads", **shared)
 
     def build(self, inputs: int) -> int:
         """Settle the shapes of the heads, and return the sum of their numbers of outputs."""

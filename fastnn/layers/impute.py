@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +11,11 @@ from fastnn._op import Op
 from fastnn._registry import nearest_names
 from fastnn._settings import flag, listed
 from fastnn.data.frames import real_array, row_pieces
-from fastnn.layers.base import Layer, NotYetError
+from fastnn.layers.base import Layer, NotYetError, Shared
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
 
 STRATEGIES = ("median", "mean", "most_frequent", "constant")
 _TOGETHER = 2**23  # at most this many numbers of whole columns are looked at at a time
@@ -32,9 +36,8 @@ class Impute(Layer):
         takes the place of a call of adapt.
     add_indicator : bool, default False
         Whether y gets one more column for each column of x, which is 1 where x is missing a value, else 0.
-    name : str, optional
-    dtype : {"float32", "float64", "mixed_bfloat16"}, optional
-    input_shape : tuple of int, optional
+    **shared
+        See :class:`Layer`.
 
     Attributes
     ----------
@@ -64,11 +67,9 @@ class Impute(Layer):
         strategy: str = "median",
         fill_value: Any = None,
         add_indicator: bool = False,
-        name: str | None = None,
-        dtype: Any = None,
-        input_shape: Any = None,
+        **shared: Unpack[Shared],
     ) -> None:
-        super().__init__(name, dtype, input_shape)
+        super().__init__(**shared)
         if not isinstance(strategy, str) or strategy not in STRATEGIES:
             near = nearest_names(strategy, list(STRATEGIES)) if isinstance(strategy, str) else f"known are {STRATEGIES}"
             raise ValueError(f"strategy {strategy!r} is unknown; {near}")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastnn._op import Op
-from fastnn.layers.base import Layer, axes_of
+from fastnn.layers.base import Layer, Shared, axes_of
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class InputLayer(Layer):
@@ -16,10 +19,8 @@ class InputLayer(Layer):
     shape : tuple of int
         The shape ``(features,)`` of a row, without the axis of rows; several axes, as of images, before a
         :class:`Flatten`.
-    name : str, optional
-    dtype : {"float32", "float64", "mixed_bfloat16"}, optional
-    input_shape : tuple of int, optional
-        Another name of `shape`.
+    **shared
+        See :class:`Layer`.
 
     Examples
     --------
@@ -30,9 +31,9 @@ class InputLayer(Layer):
 
     idle = keeps_axes = True
 
-    def __init__(self, shape: Any = None, name: str | None = None, dtype: Any = None, input_shape: Any = None) -> None:
-        shape = input_shape if shape is None else shape
-        super().__init__(name, dtype, axes_of(shape, "shape"))
+    def __init__(self, shape: Any = None, **shared: Unpack[Shared]) -> None:
+        shared["input_shape"] = axes_of(shared.get("input_shape") if shape is None else shape, "shape")
+        super().__init__(**shared)
 
     def build(self, inputs: int) -> int:
         """Return the number of outputs: as many as inputs."""
@@ -59,4 +60,4 @@ def Input(shape: Any, name: str | None = None, dtype: Any = None) -> InputLayer:
     >>> fastnn.Sequential([fastnn.Input((4,)), fastnn.layers.Dense(2)]).built
     True
     """
-    return InputLayer(shape, name, dtype)
+    return InputLayer(shape, name=name, dtype=dtype)

@@ -6,7 +6,7 @@ import math
 import zlib
 from collections import Counter
 from collections.abc import Callable, Hashable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +14,12 @@ import numpy.typing as npt
 from fastnn._op import Op
 from fastnn._settings import count, flag, listed
 from fastnn.data.frames import as_array, column_names, columns, is_frame, is_null, row_pieces
-from fastnn.layers.base import Layer, NotYetError, check_width
+from fastnn.layers.base import Layer, NotYetError, Shared, check_width
 from fastnn.layers.categories import ENCODINGS, LARGEST, check_output_mode, encode_op, encoded_width
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
 
 Indices = npt.NDArray[np.int64]
 MASKED = -1  # an index that sets no column, where indices become columns
@@ -50,11 +54,9 @@ class Lookup(Layer):
         invert: bool,
         output_mode: str,
         pad_to_max_tokens: bool,
-        name: str | None,
-        dtype: Any,
-        input_shape: Any,
+        **shared: Unpack[Shared],
     ) -> None:
-        super().__init__(name, dtype, input_shape)
+        super().__init__(**shared)
         self.max_tokens = None if max_tokens is None else check_width("max_tokens", max_tokens)
         if self.max_tokens is not None and not 1 < self.max_tokens <= LARGEST:
             raise ValueError(f"max_tokens must lie between 2 and 2**24, got {max_tokens}")
@@ -364,9 +366,8 @@ class StringLookup(Lookup):
         Whether there are `max_tokens` columns even where the vocabulary is smaller.
     encoding : str, default "utf-8"
         The encoding of tokens that are bytes.
-    name : str, optional
-    dtype : {"float32", "float64", "mixed_bfloat16"}, optional
-    input_shape : tuple of int, optional
+    **shared
+        See :class:`Layer`.
 
     Examples
     --------
@@ -387,9 +388,7 @@ class StringLookup(Lookup):
         output_mode: str = "int",
         pad_to_max_tokens: bool = False,
         encoding: str = "utf-8",
-        name: str | None = None,
-        dtype: Any = None,
-        input_shape: Any = None,
+        **shared: Unpack[Shared],
     ) -> None:
         if not isinstance(encoding, str):
             raise TypeError(f"encoding must be a string such as 'utf-8', got {type(encoding).__name__}")
@@ -401,7 +400,7 @@ class StringLookup(Lookup):
         self._places: dict[str, int] = {}
         super().__init__(
             max_tokens, num_oov_indices, mask_token, oov_token, vocabulary, invert, output_mode, pad_to_max_tokens,
-            name, dtype, input_shape,
+            **shared,
         )  # fmt: skip
 
     def _token(self, value: Any, argument: str) -> str:
@@ -473,9 +472,8 @@ class IntegerLookup(Lookup):
         Whether the output is an index, or columns as those of :class:`CategoryEncoding`.
     pad_to_max_tokens : bool, default False
         Whether there are `max_tokens` columns even where the vocabulary is smaller.
-    name : str, optional
-    dtype : {"float32", "float64", "mixed_bfloat16"}, optional
-    input_shape : tuple of int, optional
+    **shared
+        See :class:`Layer`.
 
     Examples
     --------
@@ -495,14 +493,12 @@ class IntegerLookup(Lookup):
         invert: bool = False,
         output_mode: str = "int",
         pad_to_max_tokens: bool = False,
-        name: str | None = None,
-        dtype: Any = None,
-        input_shape: Any = None,
+        **shared: Unpack[Shared],
     ) -> None:
         self._sorted = self._order = np.zeros(0, np.int64)
         super().__init__(
             max_tokens, num_oov_indices, mask_token, oov_token, vocabulary, invert, output_mode, pad_to_max_tokens,
-            name, dtype, input_shape,
+            **shared,
         )  # fmt: skip
 
     def _token(self, value: Any, argument: str) -> int:

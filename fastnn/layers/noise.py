@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastnn._op import Op
 from fastnn._settings import number
 from fastnn.activations import SELU_ALPHA, SELU_SCALE
-from fastnn.layers.base import Layer
+from fastnn.layers.base import Layer, SharedWithPenalty
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class Noise(Layer):
@@ -25,12 +28,9 @@ class Noise(Layer):
     def __init__(
         self,
         seed: Any = None,
-        name: str | None = None,
-        dtype: Any = None,
-        input_shape: Any = None,
-        activity_regularizer: Any = None,
+        **shared: Unpack[SharedWithPenalty],
     ) -> None:
-        super().__init__(name, dtype, input_shape, activity_regularizer)
+        super().__init__(**shared)
         whole = isinstance(seed, (int, np.integer)) and not isinstance(seed, bool)
         if seed is not None and not (whole and 0 <= seed < 2**63):
             raise ValueError(f"seed must be an integer from 0 to 2**63 - 1 or None, got {seed!r}")
@@ -62,12 +62,9 @@ class _Rate(Noise):
         self,
         rate: float,
         seed: int | None = None,
-        name: str | None = None,
-        dtype: Any = None,
-        input_shape: Any = None,
-        activity_regularizer: Any = None,
+        **shared: Unpack[SharedWithPenalty],
     ) -> None:
-        super().__init__(seed, name, dtype, input_shape, activity_regularizer)
+        super().__init__(seed, **shared)
         self.rate = number("rate", rate, 0, 1, open_high=True)
 
     def get_config(self) -> dict[str, Any]:
@@ -86,10 +83,8 @@ class Dropout(_Rate):
         The share of elements that are set to zero, from 0 to below 1.
     seed : int, optional
         Default: a seed made from the model's seed and the place of the layer.
-    name : str, optional
-    dtype : {"float32", "float64", "mixed_bfloat16"}, optional
-    input_shape : tuple of int, optional
-    activity_regularizer : str or Regularizer, optional
+    **shared
+        See :class:`Layer`.
 
     Examples
     --------
@@ -112,10 +107,8 @@ class AlphaDropout(_Rate):
     rate : float
         The share of elements that are set to the value ``selu`` saturates at, from 0 to below 1.
     seed : int, optional
-    name : str, optional
-    dtype : {"float32", "float64", "mixed_bfloat16"}, optional
-    input_shape : tuple of int, optional
-    activity_regularizer : str or Regularizer, optional
+    **shared
+        See :class:`Layer`.
 
     Examples
     --------
@@ -141,10 +134,8 @@ class GaussianDropout(_Rate):
     rate : float
         From 0 to below 1, as for :class:`Dropout`.
     seed : int, optional
-    name : str, optional
-    dtype : {"float32", "float64", "mixed_bfloat16"}, optional
-    input_shape : tuple of int, optional
-    activity_regularizer : str or Regularizer, optional
+    **shared
+        See :class:`Layer`.
 
     Examples
     --------
@@ -167,10 +158,8 @@ class GaussianNoise(Noise):
     stddev : float
         The standard deviation of that number, at least 0.
     seed : int, optional
-    name : str, optional
-    dtype : {"float32", "float64", "mixed_bfloat16"}, optional
-    input_shape : tuple of int, optional
-    activity_regularizer : str or Regularizer, optional
+    **shared
+        See :class:`Layer`.
 
     Examples
     --------
@@ -184,12 +173,9 @@ class GaussianNoise(Noise):
         self,
         stddev: float,
         seed: int | None = None,
-        name: str | None = None,
-        dtype: Any = None,
-        input_shape: Any = None,
-        activity_regularizer: Any = None,
+        **shared: Unpack[SharedWithPenalty],
     ) -> None:
-        super().__init__(seed, name, dtype, input_shape, activity_regularizer)
+        super().__init__(seed, **shared)
         self.stddev = number("stddev", stddev, 0)
 
     def lower(self, offsets: dict[str, int]) -> list[Op]:

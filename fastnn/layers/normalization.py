@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastnn import initializers
 from fastnn._op import Op
 from fastnn._settings import flag, number
 from fastnn.constraints import Constraint
 from fastnn.initializers import Initializer
-from fastnn.layers.base import Layer, check_axis
+from fastnn.layers.base import Layer, SharedWithPenalty, check_axis
 from fastnn.regularizers import Regularizer
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class _Scaled(Layer):
@@ -19,9 +22,12 @@ class _Scaled(Layer):
     takes_activity_regularizer = True
 
     def __init__(
-        self, axis: Any, epsilon: Any, name: str | None, dtype: Any, input_shape: Any, activity_regularizer: Any
+        self,
+        axis: Any,
+        epsilon: Any,
+        **shared: Unpack[SharedWithPenalty],
     ) -> None:
-        super().__init__(name, dtype, input_shape, activity_regularizer)
+        super().__init__(**shared)
         check_axis(axis)
         self.epsilon = number("epsilon", epsilon, 0)
         self.center = self.scale = True
@@ -80,10 +86,8 @@ class LayerNormalization(_Scaled):
     gamma_initializer : str or Initializer, default "ones"
     beta_regularizer, gamma_regularizer : str or Regularizer, optional
     beta_constraint, gamma_constraint : str or Constraint, optional
-    name : str, optional
-    dtype : {"float32", "float64", "mixed_bfloat16"}, optional
-    input_shape : tuple of int, optional
-    activity_regularizer : str or Regularizer, optional
+    **shared
+        See :class:`Layer`.
 
     Examples
     --------
@@ -110,12 +114,9 @@ class LayerNormalization(_Scaled):
         gamma_regularizer: Any = None,
         beta_constraint: Any = None,
         gamma_constraint: Any = None,
-        name: str | None = None,
-        dtype: Any = None,
-        input_shape: Any = None,
-        activity_regularizer: Any = None,
+        **shared: Unpack[SharedWithPenalty],
     ) -> None:
-        super().__init__(axis, epsilon, name, dtype, input_shape, activity_regularizer)
+        super().__init__(axis, epsilon, **shared)
         self._set(center, scale, gamma_initializer, beta_initializer)
         self._set_penalties(
             beta_regularizer=beta_regularizer,
@@ -140,10 +141,8 @@ class RMSNormalization(_Scaled):
         The axis of the features; a row has no other axis.
     epsilon : float, default 1e-6
         Added to the mean of the squares.
-    name : str, optional
-    dtype : {"float32", "float64", "mixed_bfloat16"}, optional
-    input_shape : tuple of int, optional
-    activity_regularizer : str or Regularizer, optional
+    **shared
+        See :class:`Layer`.
 
     Notes
     -----
@@ -161,12 +160,9 @@ class RMSNormalization(_Scaled):
         self,
         axis: int = -1,
         epsilon: float = 1e-6,
-        name: str | None = None,
-        dtype: Any = None,
-        input_shape: Any = None,
-        activity_regularizer: Any = None,
+        **shared: Unpack[SharedWithPenalty],
     ) -> None:
-        super().__init__(axis, epsilon, name, dtype, input_shape, activity_regularizer)
+        super().__init__(axis, epsilon, **shared)
         self.center = False
 
     def lower(self, offsets: dict[str, int]) -> list[Op]:
@@ -202,10 +198,8 @@ class BatchNormalization(_Scaled):
     beta_constraint, gamma_constraint : str or Constraint, optional
     moving_mean_initializer : str or Initializer, default "zeros"
     moving_variance_initializer : str or Initializer, default "ones"
-    name : str, optional
-    dtype : {"float32", "float64", "mixed_bfloat16"}, optional
-    input_shape : tuple of int, optional
-    activity_regularizer : str or Regularizer, optional
+    **shared
+        See :class:`Layer`.
 
     Examples
     --------
@@ -235,12 +229,9 @@ class BatchNormalization(_Scaled):
         gamma_regularizer: Any = None,
         beta_constraint: Any = None,
         gamma_constraint: Any = None,
-        name: str | None = None,
-        dtype: Any = None,
-        input_shape: Any = None,
-        activity_regularizer: Any = None,
+        **shared: Unpack[SharedWithPenalty],
     ) -> None:
-        super().__init__(axis, epsilon, name, dtype, input_shape, activity_regularizer)
+        super().__init__(axis, epsilon, **shared)
         self.momentum = number("momentum", momentum, 0, 1)
         self._set(center, scale, gamma_initializer, beta_initializer)
         self._set_penalties(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastnn import initializers
 from fastnn._op import Op
 from fastnn.constraints import Constraint
 from fastnn.initializers import Initializer
-from fastnn.layers.base import Layer
+from fastnn.layers.base import Layer, SharedWithPenalty
 from fastnn.regularizers import Regularizer
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class PReLU(Layer):
@@ -22,10 +25,8 @@ class PReLU(Layer):
     alpha_initializer : str or Initializer, default "zeros"
     alpha_regularizer : str or Regularizer, optional
     alpha_constraint : str or Constraint, optional
-    name : str, optional
-    dtype : {"float32", "float64", "mixed_bfloat16"}, optional
-    input_shape : tuple of int, optional
-    activity_regularizer : str or Regularizer, optional
+    **shared
+        See :class:`Layer`.
 
     Examples
     --------
@@ -44,12 +45,9 @@ class PReLU(Layer):
         alpha_initializer: Any = "zeros",
         alpha_regularizer: Any = None,
         alpha_constraint: Any = None,
-        name: str | None = None,
-        dtype: Any = None,
-        input_shape: Any = None,
-        activity_regularizer: Any = None,
+        **shared: Unpack[SharedWithPenalty],
     ) -> None:
-        super().__init__(name, dtype, input_shape, activity_regularizer)
+        super().__init__(**shared)
         self.alpha_initializer = initializers.get(alpha_initializer, "alpha_initializer")
         self._set_penalties(alpha_regularizer=alpha_regularizer, alpha_constraint=alpha_constraint)
         self._features = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +11,11 @@ from fastnn._op import Op
 from fastnn._settings import flag, number
 from fastnn.data.frames import real_array, row_pieces
 from fastnn.initializers import Initializer
-from fastnn.layers.base import Layer, check_axis
+from fastnn.layers.base import Layer, Shared, check_axis
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
 
 SMALLEST_DEVIATION = 1e-7  # the least number that a column is divided by, as in Keras
 
@@ -77,9 +81,8 @@ class Normalization(Layer):
         The statistics; give both or neither. Default: 0 and 1 until :meth:`adapt` is called.
     invert : bool, default False
         Whether the layer computes y = mean + x deviation instead.
-    name : str, optional
-    dtype : {"float32", "float64", "mixed_bfloat16"}, optional
-    input_shape : tuple of int, optional
+    **shared
+        See :class:`Layer`.
 
     Attributes
     ----------
@@ -111,11 +114,9 @@ class Normalization(Layer):
         mean: Any = None,
         variance: Any = None,
         invert: bool = False,
-        name: str | None = None,
-        dtype: Any = None,
-        input_shape: Any = None,
+        **shared: Unpack[Shared],
     ) -> None:
-        super().__init__(name, dtype, input_shape)
+        super().__init__(**shared)
         check_axis(axis)
         if (mean is None) != (variance is None):
             missing = "variance" if variance is None else "mean"
@@ -218,9 +219,8 @@ class Rescaling(Layer):
     ----------
     scale : float
     offset : float, default 0
-    name : str, optional
-    dtype : {"float32", "float64", "mixed_bfloat16"}, optional
-    input_shape : tuple of int, optional
+    **shared
+        See :class:`Layer`.
 
     Examples
     --------
@@ -232,9 +232,12 @@ class Rescaling(Layer):
     keeps_axes = True
 
     def __init__(
-        self, scale: float, offset: float = 0.0, name: str | None = None, dtype: Any = None, input_shape: Any = None
+        self,
+        scale: float,
+        offset: float = 0.0,
+        **shared: Unpack[Shared],
     ) -> None:
-        super().__init__(name, dtype, input_shape)
+        super().__init__(**shared)
         self.scale = number("scale", scale, -np.inf, np.inf)
         self.offset = number("offset", offset, -np.inf, np.inf)
         self._features = 0

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastnn._op import Op
-from fastnn.layers.base import Layer
+from fastnn.layers.base import Layer, Shared
 from fastnn.regularizers import L1L2
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class ActivityRegularization(Layer):
@@ -15,9 +18,8 @@ class ActivityRegularization(Layer):
     Parameters
     ----------
     l1, l2 : float, default 0
-    name : str, optional
-    dtype : {"float32", "float64", "mixed_bfloat16"}, optional
-    input_shape : tuple of int, optional
+    **shared
+        See :class:`Layer`.
 
     Notes
     -----
@@ -35,9 +37,12 @@ class ActivityRegularization(Layer):
     takes_activity_regularizer = keeps_axes = True
 
     def __init__(
-        self, l1: float = 0.0, l2: float = 0.0, name: str | None = None, dtype: Any = None, input_shape: Any = None
+        self,
+        l1: float = 0.0,
+        l2: float = 0.0,
+        **shared: Unpack[Shared],
     ) -> None:
-        super().__init__(name, dtype, input_shape, L1L2(l1, l2))
+        super().__init__(activity_regularizer=L1L2(l1, l2), **shared)
         self._features = 0
 
     @property

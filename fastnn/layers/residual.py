@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING
 
 from fastnn._op import Op
-from fastnn.layers.base import Layer
+from fastnn.layers.base import Layer, Shared
 from fastnn.layers.container import Stack
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class Residual(Stack):
@@ -19,9 +22,8 @@ class Residual(Stack):
     ----------
     layers : iterable of Layer
         The layers of f, whose output must be as wide as its input.
-    name : str, optional
-    dtype : {"float32", "float64", "mixed_bfloat16"}, optional
-    input_shape : tuple of int, optional
+    **shared
+        See :class:`Layer`.
 
     Attributes
     ----------
@@ -39,9 +41,11 @@ class Residual(Stack):
     in_line = idle = must_be_last = False
 
     def __init__(
-        self, layers: Iterable[Layer], name: str | None = None, dtype: Any = None, input_shape: Any = None
+        self,
+        layers: Iterable[Layer],
+        **shared: Unpack[Shared],
     ) -> None:
-        super().__init__(layers, name, dtype, input_shape)
+        super().__init__(layers, **shared)
         if not self._layers:
             raise ValueError("layers must hold at least one layer")
 

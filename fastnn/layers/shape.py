@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastnn._op import Op
-from fastnn.layers.base import Layer
+from fastnn.layers.base import Layer, Shared
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class Flatten(Layer):
@@ -16,9 +19,8 @@ class Flatten(Layer):
     ----------
     data_format : {None, "channels_last"}
         Accepted as in Keras; the numbers stay in the order in which they lie in memory.
-    name : str, optional
-    dtype : {"float32", "float64", "mixed_bfloat16"}, optional
-    input_shape : tuple of int, optional
+    **shared
+        See :class:`Layer`.
 
     Examples
     --------
@@ -32,9 +34,11 @@ class Flatten(Layer):
     idle = takes_axes = True
 
     def __init__(
-        self, data_format: str | None = None, name: str | None = None, dtype: Any = None, input_shape: Any = None
+        self,
+        data_format: str | None = None,
+        **shared: Unpack[Shared],
     ) -> None:
-        super().__init__(name, dtype, input_shape)
+        super().__init__(**shared)
         if data_format not in (None, "channels_last"):
             raise ValueError(f"data_format must be None or 'channels_last', got {data_format!r}")
 
@@ -60,9 +64,8 @@ class Reshape(Layer):
         The axes of a row, without the axis of rows; one length may be -1, which stands for what is left. Only layers
         that treat each number by itself (:class:`Activation`, dropout and noise, :class:`Rescaling`) may follow rows of
         several axes, before a :class:`Flatten` or another Reshape.
-    name : str, optional
-    dtype : {"float32", "float64", "mixed_bfloat16"}, optional
-    input_shape : tuple of int, optional
+    **shared
+        See :class:`Layer`.
 
     Examples
     --------
@@ -75,8 +78,8 @@ class Reshape(Layer):
 
     idle = takes_axes = True
 
-    def __init__(self, target_shape: Any, name: str | None = None, dtype: Any = None, input_shape: Any = None) -> None:
-        super().__init__(name, dtype, input_shape)
+    def __init__(self, target_shape: Any, **shared: Unpack[Shared]) -> None:
+        super().__init__(**shared)
         target = tuple(target_shape) if isinstance(target_shape, (tuple, list)) else (target_shape,)
         whole = all(isinstance(length, int) and not isinstance(length, bool) for length in target)
         if not target or not whole or min(target) < -1 or 0 in target or target.count(-1) > 1:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from fastnn._settings import Flag, Setting
-from fastnn.optimizers.base import Optimizer, Shared, Slot
+from fastnn.optimizers.base import Optimizer, Shared, SharedWithoutDecay, Slot
 from fastnn.optimizers.schedules import LearningRateSchedule
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class AdamW(Adam):
         beta_2: float = 0.999,
         epsilon: float = 1e-7,
         amsgrad: bool = False,
-        **shared: Any,
+        **shared: Unpack[SharedWithoutDecay],
     ) -> None:
         if weight_decay is None:
             raise ValueError("weight_decay must be a number, got None: use Adam")

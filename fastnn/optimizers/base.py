@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn._public import hint
-from fastnn._settings import Description, Flag, Setting, arguments_of, known_class, listed, number
+from fastnn._settings import Description, Flag, Setting, known_class, listed, number
 from fastnn.optimizers import schedules
 from fastnn.optimizers.schedules import LearningRateSchedule, _Constant
 
@@ -18,10 +18,9 @@ if TYPE_CHECKING:
     from fastnn._engine import Engine
 
 
-class Shared(TypedDict, total=False):
-    """The keyword arguments that all optimizers share; :class:`Optimizer` describes them."""
+class SharedWithoutDecay(TypedDict, total=False):
+    """The keyword arguments that all optimizers share, but one; :class:`Optimizer` describes them."""
 
-    weight_decay: float | None
     clipnorm: float | None
     clipvalue: float | None
     global_clipnorm: float | None
@@ -32,6 +31,12 @@ class Shared(TypedDict, total=False):
     gradient_accumulation_steps: int | None
     weight_decay_exclusions: Sequence[str]
     name: str | None
+
+
+class Shared(SharedWithoutDecay, total=False):
+    """The keyword arguments that all optimizers share."""
+
+    weight_decay: float | None
 
 
 class Slot(NamedTuple):
@@ -156,11 +161,6 @@ class Optimizer(Description):
             )
         self.gradient_accumulation_steps = gradient_accumulation_steps
         self.weight_decay_exclusions = self._checked_exclusions(weight_decay_exclusions)
-
-    @classmethod
-    def _argument_names(cls) -> list[str]:
-        """The names of the constructor's arguments, and of those that it shares with all optimizers."""
-        return list(dict.fromkeys((*super()._argument_names(), *arguments_of(Optimizer))))
 
     def _change(self, name: str, value: Any) -> None:
         """Set what counts from the next call on, where an optimizer could be made so.

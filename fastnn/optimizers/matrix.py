@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fastnn._settings import Flag, Setting
-from fastnn.optimizers.base import Optimizer, Shared, Slot
+from fastnn.optimizers.base import Optimizer, Shared, SharedWithoutDecay, Slot
 from fastnn.optimizers.schedules import LearningRateSchedule
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ class Muon(Optimizer):
         ns_steps: int = 5,
         nesterov: bool = True,
         rms_rate: float | None = 0.2,
-        **shared: Any,
+        **shared: Unpack[SharedWithoutDecay],
     ) -> None:
         super().__init__(learning_rate, weight_decay=weight_decay, **shared)
         self.adam_beta_1, self.adam_beta_2, self.epsilon = adam_beta_1, adam_beta_2, epsilon

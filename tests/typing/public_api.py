@@ -38,6 +38,11 @@ count: int = model.count_params()
 dense = fastnn.layers.Dense(2, kernel_regularizer="l2", activity_regularizer=fastnn.regularizers.L1(0.1))
 penalties: list[fastnn.regularizers.Regularizer | None] = [dense.kernel_regularizer, dense.activity_regularizer]
 constraint: fastnn.constraints.Constraint | None = dense.bias_constraint
+fastnn.layers.LayerNormalization(name="norm", dtype="float32", input_shape=(4,), activity_regularizer="l2")
+fastnn.layers.LayerNormalization(nam="norm")  # type: ignore[call-arg]
+fastnn.layers.Flatten(activity_regularizer="l2")  # type: ignore[call-arg]
+fastnn.layers.Heads({"a": []}, input_shape=(4,))  # type: ignore[call-arg]
+fastnn.optimizers.AdamW(0.1, clipnorms=1.0)  # type: ignore[call-arg]
 config: dict[str, Any] = model.get_config()
 same: fastnn.Sequential = fastnn.Sequential.from_config(config)
 model.save("model.fastnn")
