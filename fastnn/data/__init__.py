@@ -1,1 +1,1 @@
-"""What users have, as checked rows: arrays, data frames, sparse matrices, weights of rows, and feeds of batches."""
+"""What users give as data becomes checked rows: arrays, data frames, sparse matrices, weights of rows, batches."""

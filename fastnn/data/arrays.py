@@ -1,4 +1,4 @@
-"""The user's arrays, checked and brought into the form the engine reads. What is right already is used as it is."""
+"""The user's arrays, checked and brought into the form that the engine reads; an array in that form is not copied."""
 
 from __future__ import annotations
 
@@ -26,19 +26,20 @@ from fastnn.data.frames import (
 )
 
 Array = npt.NDArray[Any]
-LARGE = 2**28  # bytes: what would take more once it is converted is converted piece by piece, whenever it is read
-_PIECE = 2**24  # bytes of rows that are looked at or converted at a time: Ctrl-C comes through in between
+# bytes: rows that would take more after their conversion are converted piece by piece, whenever they are read
+LARGE = 2**28
+_PIECE = 2**24  # bytes of rows that are looked at or converted at a time, so that Ctrl-C is heard in between
 
 
 class Deferred:
-    """Rows that are converted when they are read: an array, perhaps in a file, that is too large to be held twice.
+    """Rows that are converted whenever they are read: those of an array, perhaps in a file, too large to be held twice.
 
     Parameters
     ----------
     array : ndarray, shape (rows, features)
-        Of any real dtype, byte order and strides.
+        An array of any real dtype, byte order and strides.
     dtype : str
-        What :meth:`read` gives.
+        The dtype of the rows that :meth:`read` returns.
     """
 
     ndim = 2
@@ -48,12 +49,12 @@ class Deferred:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Rows and features."""
+        """The numbers of rows and of features."""
         return self._array.shape
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of a converted row."""
+        """The number of bytes of a converted row."""
         return self.shape[1] * self.dtype.itemsize
 
     def __len__(self) -> int:
@@ -63,16 +64,16 @@ class Deferred:
         return Deferred(self._array[rows], self.dtype.name)
 
     def read(self, rows: slice | npt.NDArray[np.int64]) -> Array:
-        """The rows, converted; a copy unless they are right as they are."""
+        """Return these rows, converted; a copy unless they have the dtype and the layout already."""
         return as_rows(self._array[rows], self.dtype.name)
 
     def distinct(self) -> Deferred:
-        """One row where all rows are the same memory; else all of them."""
+        """Return one row where all rows share the same memory; else all of them."""
         return Deferred(distinct(self._array), self.dtype.name)
 
 
 def pieces(rows: Any) -> Iterator[tuple[int, Any]]:
-    """The rows as the engine reads them, with the number of the first: at once, or bit by bit where they are deferred.
+    """Yield rows as the engine reads them, with the number of the first: deferred rows in pieces, others whole.
 
     Parameters
     ----------
@@ -86,7 +87,7 @@ def pieces(rows: Any) -> Iterator[tuple[int, Any]]:
 
 
 def looked_at(rows: Array | Deferred) -> Iterator[tuple[int, Array]]:
-    """All rows piece by piece, with the number of the first, for whoever looks at each; equal ones of no memory once.
+    """Yield all rows piece by piece, each time with the number of the first; rows that share their memory only once.
 
     Parameters
     ----------
@@ -101,19 +102,19 @@ def looked_at(rows: Array | Deferred) -> Iterator[tuple[int, Array]]:
 
 
 def _slices(rows: Array | Deferred) -> Iterator[slice]:
-    """Pieces of the rows."""
+    """Return slices of the rows, of 16 MiB each, or of one row where a row is larger."""
     step = max(1, _PIECE // max(1, math.prod(rows.shape[1:]) * rows.dtype.itemsize))
     return (slice(start, start + step) for start in range(0, len(rows), step))
 
 
 def distinct(array: Array) -> Array:
-    """One row of an array in which all are the same memory, as numpy.broadcast_to makes it; else the array."""
+    """Return one row of an array whose rows share the same memory, as numpy.broadcast_to makes it; else the array."""
     return array if len(array) == 0 or array.strides[0] else array[:1]
 
 
 def copied(array: Array, dtype: Any) -> Array:
-    """A copy of contiguous, aligned elements of `dtype`."""
-    if array.nbytes <= _PIECE:  # which takes a microsecond
+    """Return a copy with contiguous, aligned elements of `dtype`."""
+    if array.nbytes <= _PIECE:  # a small array is copied at once, in a microsecond
         return np.array(array, dtype, order="C")
     copy = np.empty(array.shape, dtype)
     _fill(copy, array)
@@ -121,16 +122,16 @@ def copied(array: Array, dtype: Any) -> Array:
 
 
 def _fill(out: Array, array: Array) -> None:
-    """Copy elements, converting them."""
+    """Copy elements into `out`, which converts them to its dtype."""
     for some in _slices(out) if out.nbytes > _PIECE else (slice(None),):
         out[some] = array[some]
 
 
-Rows = Array | SparseRows  # as the engine reads them
+Rows = Array | SparseRows  # rows as the engine reads them
 
 
 def as_rows(array: Array, dtype: str, *, defer: bool = False) -> Any:
-    """The array with contiguous, aligned rows of `dtype`; itself where it is that already.
+    """Return the array with contiguous, aligned rows of `dtype`; the array itself where it has them.
 
     Parameters
     ----------
@@ -154,7 +155,8 @@ def as_rows(array: Array, dtype: str, *, defer: bool = False) -> Any:
         return array
     if defer and array.size * np.dtype(dtype).itemsize > LARGE:
         return Deferred(array, dtype)
-    with np.errstate(all="ignore"):  # a float64 beyond float32's range becomes infinite, and is reported as such
+    # a float64 beyond float32's range becomes infinite, and is reported as infinite later
+    with np.errstate(all="ignore"):
         return copied(array, dtype)
 
 
@@ -177,9 +179,9 @@ def require_finite(rows: Any, name: str, first: int = 0, source: Any = None, mis
     first : int, default 0
         The number that the first of the rows has in the argument.
     source : optional
-        What they were made of: the columns of a frame have names.
+        What the rows were made of; where it is a frame, the message names the column.
     missing : bool or ndarray of bool, shape (features,), default False
-        Where a NaN is a missing value, which is no fault.
+        Where a NaN is a missing value, and no fault.
     """
     if isinstance(rows, SparseRows):
         begin, end = rows.starts[0], rows.starts[-1]
@@ -208,14 +210,14 @@ def inputs(
     defer: bool = False,
     missing: bool = False,
 ) -> Any:
-    """X as rows of `dtype`.
+    """Return X as rows of `dtype`.
 
     Parameters
     ----------
     x : array-like, shape (rows, features)
-        Any real dtype, order and stride; a data frame of numbers works as well, and a scipy.sparse matrix.
+        An array of any real dtype, order and strides, a data frame of numbers, or a scipy.sparse matrix.
     features : int or None
-        What the model needs; None where it has not been told.
+        The number of features that the model needs; None where it has not been told.
     dtype : str
     check_finite : bool
     name : str
@@ -232,7 +234,7 @@ def inputs(
     Raises
     ------
     TypeError, ValueError
-        In one sentence, before anything changes.
+        When x cannot be used; the message is one sentence, and nothing has changed.
     """
     array = sparse.from_scipy(x, dtype, name) if sparse.is_sparse(x) else real_array(x, name, missing=missing)
     if array.ndim != 2:
@@ -255,7 +257,7 @@ def inputs(
 
 
 def is_row(x: Any) -> bool:
-    """Whether x is one row: a dict with a scalar under each name."""
+    """Return whether x is one row: a dict with a scalar under each name."""
     return isinstance(x, Mapping) and bool(x) and all(map(_is_scalar, x.values()))
 
 
@@ -277,34 +279,34 @@ def named_inputs(
     prepare: Callable[[str, Any, str], Any] | None = None,
     missing: Collection[str] = (),
 ) -> tuple[Array, dict[str, int]]:
-    """The arrays of a dict, or the columns of a data frame, side by side in one matrix, the one copy made of them.
+    """Return the arrays of a dict, or the columns of a frame, side by side in one matrix: the only copy made of them.
 
     Parameters
     ----------
     x : Mapping of array-likes of shape (rows,) or (rows, features), or a data frame
         A Mapping of scalars is one row.
     columns : Mapping
-        For each branch the names in x that it takes.
+        For each branch the names in x that the branch takes.
     widths : Mapping
-        For each branch the features that it needs; None where the data decide.
+        For each branch the number of features that it needs; None where the data decide.
     dtype : str
     check_finite : bool
     name : str
         The argument's name, for messages.
     prepare : callable, optional
-        Of the name of a branch, raw data of its and what to call those: the numbers that it computes with.
+        Returns a branch's numbers, called with the branch's name, its raw data and what messages call these data.
     missing : collection of str
-        The branches that take NaN for a missing value, and None among objects.
+        The branches in which NaN, and None among objects, are missing values.
 
     Returns
     -------
     (ndarray of shape (rows, features), dict)
-        The branches' columns in their order, and how many each has.
+        The branches' columns in the branches' order, and the number of columns of each branch.
 
     Raises
     ------
     TypeError, ValueError
-        In one sentence, before anything changes.
+        When x cannot be used; the message is one sentence, and nothing has changed.
     """
     parts = _parts({key: [value] for key, value in x.items()} if is_row(x) else x, columns, name, prepare, missing)
     found = {branch: sum(array.shape[1] for array, *_ in arrays) for branch, arrays in parts.items()}
@@ -316,7 +318,8 @@ def named_inputs(
     start = 0
     for array, values, it, may_miss in each:
         block = matrix[:, start : start + array.shape[1]]
-        with np.errstate(all="ignore"):  # as in as_rows
+        # a float64 beyond float32's range becomes infinite, and is reported as infinite later
+        with np.errstate(all="ignore"):
             _fill(block, array)
         if check_finite and array.dtype.kind == "f":
             require_finite(block, it, source=values, missing=may_miss)
@@ -331,12 +334,12 @@ def _parts(
     prepare: Callable[[str, Any, str], Any] | None,
     missing: Collection[str],
 ) -> dict[str, list[tuple[Array, Any, str]]]:
-    """What each branch takes of a dict or a frame: arrays of two axes, what they were made of, what those are called.
+    """Return for each branch its arrays of two axes, each with the data it was made of and what messages call these.
 
     Parameters
     ----------
     x, columns, name, prepare, missing
-        As for :func:`named_inputs`.
+        These are the arguments of :func:`named_inputs`.
     """
     there, get = dict.fromkeys(column_names(x)), getter(x, name)
     wanted = {key for keys in columns.values() for key in keys}
@@ -365,13 +368,13 @@ def _parts(
 
 
 def check_names(x: Any, columns: Mapping[str, Sequence[Any]] | None, name: str) -> None:
-    """Raise for a query, for a dict where nothing has a name (`columns` is None), for a list of arrays where all have.
+    """Raise where x is a query, a dict for a model without names (`columns` is None), or a list for one with names.
 
     Parameters
     ----------
     x : object
     columns : Mapping or None
-        For each branch the names that it takes.
+        For each branch the names that the branch takes; None where the model's input has no names.
     name : str
         The argument's name, for messages.
     """
@@ -384,20 +387,20 @@ def check_names(x: Any, columns: Mapping[str, Sequence[Any]] | None, name: str) 
 
 
 class RowReader(NamedTuple):
-    """How a frozen model reads what it is given.
+    """What a frozen model knows of its input, and how it reads it.
 
     Attributes
     ----------
     axes : RowAxes
-        Of an array's rows.
+        The axes of a row where x is an array.
     columns, widths : Mapping or None
-        For each branch the names that it takes, and how many features; None where nothing has a name.
+        For each branch the names that it takes, and its number of features; None where the input has no names.
     branch_axes : Mapping or None
-        For each branch the axes of its rows.
+        For each branch the axes of a row of its input.
     missing : bool
-        Whether None among objects, as NaN, is a missing value somewhere.
+        Whether NaN, and None among objects, is a missing value in any column.
     with_missing : collection of str
-        The branches where it is.
+        The branches in which NaN, and None among objects, are missing values.
     """
 
     axes: RowAxes = RowAxes()
@@ -408,7 +411,7 @@ class RowReader(NamedTuple):
     with_missing: Collection[str] = ()
 
     def __call__(self, x: Any, features: int, dtype: str) -> Array:
-        """X as rows of `dtype`, shape (rows, features); of shape (features,) where it is one row without an axis."""
+        """Return X as rows of `dtype`, shape (rows, features), or (features,) where x is one row without more axes."""
         if sparse.is_sparse(x):
             raise TypeError("x is sparse, which a frozen Predictor cannot read: use the model's predict")
         check_names(x, self.columns, "x")
@@ -434,7 +437,7 @@ class RowReader(NamedTuple):
 
 
 def gradient(grad: Any, outputs: int, dtype: str) -> Array:
-    """The gradient of a loss by a model's outputs, as `dtype`.
+    """Return the gradient of a loss with respect to a model's outputs, as `dtype`.
 
     Parameters
     ----------
@@ -445,7 +448,7 @@ def gradient(grad: Any, outputs: int, dtype: str) -> Array:
     Raises
     ------
     TypeError, ValueError
-        In one sentence.
+        When grad cannot be used; the message is one sentence.
     """
     array = real_array(grad, "grad", "")
     if array.ndim != 2:
@@ -454,7 +457,7 @@ def gradient(grad: Any, outputs: int, dtype: str) -> Array:
 
 
 def split_at(rows: int, fraction: Any) -> int:
-    """The number of rows that are left for training, as Keras splits (before shuffling)."""
+    """Return the number of rows that are left for training; the split is Keras's, before shuffling."""
     if isinstance(fraction, bool) or not isinstance(fraction, (int, float, np.number)) or not 0 < fraction < 1:
         raise ValueError(f"validation_split must lie between 0 and 1, got {fraction!r}")
     kept = math.floor(rows * (1 - float(fraction)))

@@ -1,4 +1,4 @@
-"""Where the rows of a run come from: arrays in memory or on disk, or an iterable of batches."""
+"""Feeds of a run: its rows come from arrays in memory or on disk, or from an iterable of batches."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PIECE = 2**25  # bytes of rows that are read and converted at a time
 
 
 def gives_batches(x: Any) -> bool:
-    """Whether x is a generator, a loader or another source of batches, rather than an array, a frame or a dict."""
+    """Return whether x is a generator, a loader or another source of batches, not an array, a frame or a dict."""
     if isinstance(x, (np.ndarray, Sequence, Mapping)):
         return False
     if hasattr(x, "shape") or hasattr(x, "__array__") or hasattr(x, "__dlpack__"):
@@ -28,7 +28,7 @@ def gives_batches(x: Any) -> bool:
 
 
 def rows_of_a_batch(rows: int, batch: int | None, steps: int | None) -> int:
-    """What `batch` says; without it so many that `steps` batches hold all rows, as in Keras; without both 32."""
+    """Return `batch`; without it as many rows as let `steps` batches hold all rows, as in Keras; without both 32."""
     return batch or (32 if steps is None else max(1, -(-rows // steps)))
 
 
@@ -40,9 +40,9 @@ class Samples:
     ----------
     x : ndarray, Deferred or other rows, shape (rows, features)
     y : ndarray, or tuple of ndarray, or None
-        Targets; None for a prediction.
+        The targets; None for a prediction.
     weights : ndarray or None
-        Of the rows; None: all 1.
+        The rows' weights; None where all are 1.
     """
 
     x: Any
@@ -53,11 +53,11 @@ class Samples:
         return len(self.x)
 
     def part(self, rows: slice) -> Samples:
-        """Some of the rows, as views."""
+        """Return some of the rows, as views."""
         return Samples(self.x[rows], _taken(self.y, rows), None if self.weights is None else self.weights[rows])
 
     def read(self, rows: slice | Order) -> Samples:
-        """Some of the rows of deferred x, converted."""
+        """Return some of the rows of a deferred x, converted."""
         return Samples(self.x.read(rows), _taken(self.y, rows), None if self.weights is None else self.weights[rows])
 
 
@@ -69,7 +69,7 @@ def _taken(y: Any, rows: slice | Order) -> Any:
 class Chunk:
     """The rows of one call into the engine: `steps` batches of `batch` rows, the last perhaps shorter.
 
-    `order` says which of the samples' rows, and in which order; None: all as they lie.
+    `order` says which of the samples' rows are taken, and in which order; None takes all rows as they lie.
     """
 
     samples: Samples
@@ -86,25 +86,25 @@ class ArrayFeed:
     ----------
     samples : Samples
     batch : int
-        Rows of a step.
+        The number of rows of a step.
     order : callable, optional
-        Gives the order of rows of the next pass over the data; without it they are taken as they lie.
+        Returns the order of rows for the next pass over the data; without it rows are taken as they lie.
     """
 
     def __init__(self, samples: Samples, batch: int, order: Callable[[], Order] | None = None) -> None:
         self.samples, self.batch, self._next_order = samples, batch, order
         self.shuffled = order is not None
         self.steps = -(-len(samples) // batch)
-        self.passes = 0  # over the data, to their end
-        self._at = 0  # the next step of this pass
+        self.passes = 0  # passes over the data that have reached their end
+        self._at = 0  # the number of the next step within this pass
         self._order: Order | None = None
         self._resumed = False
 
     def epoch(self, steps: int | None = None, most: int | None = None) -> Iterator[Chunk]:
-        """The next `steps` batches (default: a pass from the first to the last), at most `most` a chunk.
+        """Yield the next `steps` batches (default: one pass from the first to the last), in chunks of at most `most`.
 
-        As in Keras, a pass goes on in the next epoch where `steps` ended the last one before its end, and the end of
-        the data ends an epoch.
+        As in Keras, an epoch of `steps` batches that ended before the end of the data is followed by one that goes on
+        from there, and the end of the data ends an epoch.
         """
         begins = not self._resumed and (steps is None or self._at == 0)
         self._at = 0 if begins else self._at
@@ -125,15 +125,15 @@ class ArrayFeed:
             warn_of_end(wanted)
 
     def rewind(self) -> None:
-        """Let the next epoch begin with the first batch, wherever the last one ended."""
+        """Let the next epoch begin with the first batch, wherever the last epoch ended."""
         self._at, self._resumed = 0, False
 
     def position(self) -> dict[str, int]:
-        """Where the next batch comes from, for :meth:`resume`."""
+        """Return where the next batch comes from, as :meth:`resume` takes it."""
         return {"at": self._at}
 
     def resume(self, position: dict[str, int]) -> None:
-        """Let the next epoch go on from there; the order of its pass must be the one that it had."""
+        """Let the next epoch go on from that position; `order` must return the order of the interrupted pass again."""
         self._at, self._resumed = position["at"], True
 
     def _steps_of_a_piece(self) -> int:
@@ -153,21 +153,22 @@ class ArrayFeed:
 
 
 class BatchFeed:
-    """Batches that an iterable gives: a generator, a loader, or an object with ``__len__`` and ``__getitem__``.
+    """Batches of an iterable: a generator, a loader, or an object with ``__len__`` and ``__getitem__``.
 
     Parameters
     ----------
     source : iterable
-        Of x, (x, y) or (x, y, sample_weight). Its ``on_epoch_begin`` and ``on_epoch_end`` are called where it has them.
+        It gives x, (x, y) or (x, y, sample_weight). Its ``on_epoch_begin`` and ``on_epoch_end`` are called where it has
+        them.
     convert : callable
-        Makes Samples of a batch, given what to call it.
+        Returns the Samples of a batch, called with the batch and what messages call it.
     order : callable, optional
-        Gives the order of so many batches, for a source that has ``__getitem__``.
+        Returns an order of batches, called with their number, for a source that has ``__getitem__``.
 
     Raises
     ------
     ValueError
-        When it gives no batch, or when its first is not as it must be.
+        When the source gives no batch, or when its first batch cannot be used.
     """
 
     def __init__(
@@ -178,7 +179,8 @@ class BatchFeed:
         self._indexed = hasattr(source, "__getitem__")
         self.steps = self._count()
         self.passes = 0
-        self._taken = self._drawn = self._epochs = 0  # batches of this pass, and of all; epochs that have ended
+        # batches drawn in this pass, batches drawn in all, and epochs that have ended
+        self._taken = self._drawn = self._epochs = 0
         self._resumed = False
         self._iterator: Iterator[Any] | None = None if self._indexed else iter(source)
         first = source[0] if self._indexed and self.steps != 0 else next(self._iterator or iter(()), None)
@@ -186,21 +188,22 @@ class BatchFeed:
             raise ValueError(f"x must give at least one batch, but the {type(source).__name__} gives none")
         self.first = convert(first, "the first batch")
         self._held: list[Samples] = [] if self._indexed else [self.first]
-        self._goes_back = self._indexed or self._iterator is not source  # else a generator
+        # False for a generator, which cannot start again
+        self._goes_back = self._indexed or self._iterator is not source
 
     def _count(self) -> int | None:
-        """The number of batches, where it is known."""
+        """Return the number of batches; None where it is not known."""
         if hasattr(self._source, "num_batches"):
             count = self._source.num_batches
         else:
             try:
                 count = len(self._source)
-            except TypeError:  # a generator, or a loader that cannot tell
+            except TypeError:  # a generator, or a loader that does not know its length
                 return None
         return None if count is None else int(count)
 
     def _batches(self, start: int = 0) -> Iterator[Any]:
-        """The batches of one pass over the source, from batch number `start` on."""
+        """Return an iterator over one pass, from batch number `start` on."""
         if not self._indexed:
             return itertools.islice(self._source, start, None) if start else iter(self._source)
         if self.steps is None:
@@ -209,7 +212,7 @@ class BatchFeed:
         return (self._source[int(k)] for k in order[start:])
 
     def epoch(self, steps: int | None = None, most: int | None = None) -> Iterator[Chunk]:
-        """The next `steps` batches (default: all), one a chunk; as for :meth:`ArrayFeed.epoch`."""
+        """Yield the next `steps` batches (default: all), one a chunk; passes go on as in :meth:`ArrayFeed.epoch`."""
         self._tell("on_epoch_begin")
         if self._resumed:
             self._go_on()
@@ -239,19 +242,19 @@ class BatchFeed:
             warn_of_end(None if steps is None else steps - done)
 
     def rewind(self) -> None:
-        """Let the next epoch begin with the first batch, wherever the last one ended; a generator only goes on."""
+        """Let the next epoch begin with the first batch, wherever the last epoch ended; a generator only goes on."""
         if self._goes_back and (self._taken or self._resumed):
             self._iterator, self._held, self._taken, self._resumed = None, [], 0, False
 
     def position(self) -> dict[str, int]:
-        """Where the next batch comes from, for :meth:`resume`."""
+        """Return where the next batch comes from, as :meth:`resume` takes it."""
         return {"taken": self._taken, "drawn": self._drawn, "epochs": self._epochs}
 
     def resume(self, position: dict[str, int]) -> None:
-        """Let the next epoch of a new source go on from there.
+        """Let the next epoch of a new source go on from that position.
 
-        The source is told of the epochs that have ended. A generator is read up to the next batch, any other source in
-        its pass alone.
+        The source is told of the epochs that have ended. A generator is read from its start to the next batch, any
+        other source from the start of the pass.
         """
         self._taken, self._drawn, self._epochs = position["taken"], position["drawn"], position["epochs"]
         for _ in range(self._epochs):
@@ -264,7 +267,7 @@ class BatchFeed:
         if self._goes_back:
             self._held, self._iterator = [], self._batches(self._taken)
         elif self._drawn:
-            self._held = []  # which was the first of them
+            self._held = []  # held was the source's first batch
             self._iterator = itertools.islice(self._source, self._drawn - 1, None)
 
     def _tell(self, hook: str) -> None:
@@ -274,6 +277,6 @@ class BatchFeed:
 
 
 def warn_of_end(missing: int | None) -> None:
-    """Say that an epoch is shorter than it was to be, because the data ended."""
+    """Warn that an epoch is shorter than asked for, because the data ended."""
     short = "" if missing is None else f", {missing} steps before the end of the epoch"
     warn(f"the data ran out{short}: give a source that yields steps_per_epoch * epochs batches, or fewer steps")

@@ -1,7 +1,8 @@
-"""Data frames of any library: what has columns under names, and what any array-like is as an array of numbers.
+"""Data frames of any library, which have columns under names, and any array-like as an array of numbers.
 
-Nothing is imported for a frame and nothing else is asked of one than its `columns` (an Arrow table's `column_names`),
-``frame[name]`` (``frame.iloc`` of pandas, where a name may be there twice), and that NumPy can read it.
+No library is imported for a frame. A frame is asked for nothing but its `columns` (an Arrow table for its
+`column_names`) and for ``frame[name]`` (``frame.iloc`` of pandas, where a name may occur twice); NumPy must be able to
+read a column.
 """
 
 from __future__ import annotations
@@ -20,49 +21,50 @@ import numpy.typing as npt
 from fastnn.data import sparse
 
 Array = npt.NDArray[Any]
-REAL = "fiub"  # kinds of dtypes
+REAL = "fiub"  # kinds of dtypes that hold real numbers
 
 
 def is_query(x: Any) -> bool:
-    """Whether x is a frame that its library has not computed yet, as a LazyFrame of polars."""
+    """Return whether x is a frame that its library has not computed yet, such as a LazyFrame of polars."""
     return hasattr(type(x), "collect") and not hasattr(type(x), "__array__")
 
 
 def is_frame(x: Any) -> bool:
-    """Whether x is a data frame."""
+    """Return whether x is a data frame."""
     if isinstance(x, (np.ndarray, Mapping)) or sparse.is_sparse(x) or is_query(x):
         return False
     return _has(x, "columns")
 
 
 def _has(x: Any, attribute: str) -> bool:
-    """Whether x or its class has an attribute, which is no label of a Series or a column of a frame, as in pandas."""
+    """Return whether x or its class has an attribute; labels of a Series and columns of a frame do not count."""
     return hasattr(type(x), attribute) or attribute in getattr(x, "__dict__", ())
 
 
 def has_names(x: Any) -> bool:
-    """Whether x is a dict of arrays or a data frame."""
-    return is_frame(x) or (isinstance(x, Mapping) and not sparse.is_sparse(x))  # one of whose formats is a dict
+    """Return whether x is a dict of arrays or a data frame."""
+    # one of scipy's sparse formats is a Mapping
+    return is_frame(x) or (isinstance(x, Mapping) and not sparse.is_sparse(x))
 
 
 def _is_table(frame: Any) -> bool:
-    """Whether it is one of Arrow's, which have the columns themselves as `columns`."""
+    """Return whether a frame is a table of Arrow, whose `columns` are the columns themselves."""
     return _has(frame, "column_names")
 
 
 def column_names(x: Any) -> list[Any]:
-    """The names in a dict of arrays or a data frame."""
+    """Return the names in a dict of arrays or a data frame."""
     return list(x) if isinstance(x, Mapping) else list(x.column_names if _is_table(x) else x.columns)
 
 
 class _Columns:
-    """The columns of a frame by their place: in frames of pandas and Arrow several may have one name.
+    """The columns of a frame by their place: in frames of pandas and Arrow several columns may share a name.
 
     Parameters
     ----------
     frame : data frame
     name : str
-        What messages call it.
+        What messages call the frame.
     """
 
     def __init__(self, frame: Any, name: str) -> None:
@@ -71,47 +73,47 @@ class _Columns:
         self._counts = Counter(self.names)
 
     def called(self, place: int) -> str:
-        """What messages call a column."""
+        """Return what messages call the column at a place."""
         key = self.names[place]
         return f"{self._name}[{key!r}]" if self._counts[key] == 1 else f"column {place} of {self._name} ({key!r})"
 
     def at(self, place: int) -> Any:
-        """The column at a place."""
+        """Return the column at a place."""
         key = self.names[place]
-        if isinstance(key, str) and self._counts[key] == 1:  # which is faster
+        if isinstance(key, str) and self._counts[key] == 1:  # the faster way where the name occurs once
             return self._frame[key]
         if _has(self._frame, "iloc"):
             return self._frame.iloc[:, place]
         return self._frame.columns[place] if _is_table(self._frame) else self._frame[key]
 
     def of(self, key: Any) -> Any:
-        """The column of a name; ValueError where several have it."""
+        """Return the column of a name; raise ValueError where several columns have the name."""
         if self._counts[key] > 1:
             raise ValueError(f"{self._name} has {self._counts[key]} columns named {key!r}: give each a name of its own")
         return self._frame[key] if isinstance(key, str) else self.at(self.names.index(key))
 
 
 def columns(frame: Any, name: str) -> Iterator[tuple[str, Any]]:
-    """The columns of a frame that is called `name`, each after what messages call it."""
+    """Yield what messages call each column of a frame, and the column; messages call the frame `name`."""
     those = _Columns(frame, name)
     return ((those.called(place), those.at(place)) for place in range(len(those.names)))
 
 
 def called(values: Any, name: str, place: int) -> str:
-    """What messages call a column: by its name where `values`, which are called `name`, is a frame; else the whole."""
+    """Return what messages call a column of `values`: by its own name where they are a frame, else by `name`."""
     return _Columns(values, name).called(place) if is_frame(values) else name
 
 
 def getter(values: Any, name: str) -> Callable[[Any], Any]:
-    """What gives the column of a name in a dict of arrays or a data frame.
+    """Return a function that returns the column of a name in a dict of arrays or a data frame.
 
-    It raises ValueError where a frame has several columns of the name.
+    The function raises ValueError where several columns of a frame have the name.
     """
     return values.__getitem__ if isinstance(values, Mapping) else _Columns(values, name).of
 
 
 def by_column(values: Any, names: Sequence[str], name: str) -> Any:
-    """The columns of a data frame that have one of the names, as a dict; what is no frame as it is."""
+    """Return those columns of a data frame that have one of the names, as a dict; anything but a frame as it is."""
     if not is_frame(values):
         return values
     get = getter(values, name)
@@ -119,19 +121,19 @@ def by_column(values: Any, names: Sequence[str], name: str) -> Any:
 
 
 def check_collected(values: Any, name: str) -> None:
-    """Raise for a query."""
+    """Raise where `values` are a query, which its library has yet to compute."""
     if is_query(values):
         kind = type(values).__name__
         raise TypeError(f"{name} is a {kind}, whose rows are not there yet: pass what its collect() gives")
 
 
 def as_array(values: Any, name: str) -> Array:
-    """An ndarray of any kind, or one sentence on why `values` cannot become one.
+    """Return an ndarray of any kind; raise one sentence on why `values` cannot become one.
 
     Raises
     ------
     TypeError, ValueError
-        For a query, for sparse and for masked values, for lists of several lengths, and for what NumPy cannot read.
+        For a query, for sparse and masked values, for lists of several lengths, and for what NumPy cannot read.
     """
     check_collected(values, name)
     if sparse.is_sparse(values):
@@ -145,7 +147,7 @@ def as_array(values: Any, name: str) -> Array:
         return np.asarray(values if codes is None else codes.cast(codes.type.value_type))
     except MemoryError:
         raise
-    except Exception as error:  # of the library that the values are of
+    except Exception as error:  # the library that the values are from may raise anything
         if isinstance(values, (list, tuple)):
             _check_lengths(values, name)
         kind = type(values).__name__
@@ -153,13 +155,13 @@ def as_array(values: Any, name: str) -> Array:
 
 
 def _dictionary(values: Any) -> Any:
-    """The column of an Arrow table that holds places in a dictionary, of which NumPy gets some value for each null."""
-    native = values.to_native() if hasattr(type(values), "to_native") else values  # narwhals shows it as its own
+    """Return the Arrow column that holds places in a dictionary, or None; NumPy reads its nulls as some value."""
+    native = values.to_native() if hasattr(type(values), "to_native") else values  # narwhals wraps the column
     return native if hasattr(getattr(native, "type", None), "index_type") else None
 
 
 def _check_lengths(values: Any, name: str) -> None:
-    """Raise where the rows of nested lists have several lengths."""
+    """Raise where the rows of nested lists have different lengths."""
     lengths = [len(row) if hasattr(row, "__len__") and not isinstance(row, str) else None for row in values]
     for row, length in enumerate(lengths):
         if length != lengths[0]:
@@ -171,21 +173,21 @@ def _check_lengths(values: Any, name: str) -> None:
 
 
 class RowAxes(NamedTuple):
-    """The axes that rows may have where a model, or a branch of it, reads them.
+    """The axes that a row may have where a model, or a branch of one, reads rows.
 
     Attributes
     ----------
     told : tuple of int or None
-        What an Input says of a row.
+        The shape of a row that an Input gives; None without one.
     taken : bool
-        Whether rows of several axes are read, as by a Flatten.
+        Whether rows of several axes are taken, as a Flatten takes them.
     """
 
     told: tuple[int, ...] | None = None
     taken: bool = False
 
     def check(self, axes: tuple[int, ...], name: str) -> None:
-        """Raise where rows cannot have these, which are several."""
+        """Raise where rows cannot have these axes, which are more than one."""
         if self.told is not None and len(self.told) > 1 and self.told != axes:
             raise ValueError(f"{name} must have rows of shape {self.told}, got {axes}")
         if not self.taken:
@@ -194,7 +196,7 @@ class RowAxes(NamedTuple):
             )
 
     def one_axis(self, values: Any, name: str) -> Any:
-        """Rows of several axes as rows of one, a view where they are contiguous; others as they are."""
+        """Return rows of several axes as rows of one, a view where they are contiguous; other rows as they are."""
         if is_frame(values) or sparse.is_sparse(values):
             return values
         array = values if hasattr(values, "ndim") else as_array(values, name)
@@ -213,9 +215,9 @@ TEXT_IN_Y = (
 
 
 def row_pieces(array: Array, numbers: int = 2**20) -> Iterator[tuple[int, Array]]:
-    """Some rows after the other, about so many `numbers` of them, each time with the number of the first row.
+    """Yield an array in pieces of rows, of about `numbers` numbers each, with the number of each piece's first row.
 
-    What looks at an array in pieces needs no memory for another one, such as a converted copy of a large file.
+    Code that looks at an array in pieces needs no memory for a second array, such as a converted copy of a large file.
     """
     step = max(1, numbers // max(1, array[:1].size))
     for first in range(0, len(array), step):
@@ -223,10 +225,10 @@ def row_pieces(array: Array, numbers: int = 2**20) -> Iterator[tuple[int, Array]
 
 
 def real_array(values: Any, name: str, text: str = TEXT_IN_X, *, missing: bool = False) -> Array:
-    """An ndarray of a real kind, or one sentence on what `values` is instead.
+    """Return an ndarray of a real kind; raise one sentence on what `values` are instead.
 
-    Objects become float64 where all of them are numbers, and so do the missing values of a column that has a dtype for
-    its values (NaN), such as one of nullable bools; with `missing` they do everywhere.
+    Objects become float64 where all of them are numbers. In a column whose own dtype allows for missing values, such as
+    one of nullable bools, these become NaN; with `missing` they do in any array of objects.
 
     Parameters
     ----------
@@ -234,11 +236,12 @@ def real_array(values: Any, name: str, text: str = TEXT_IN_X, *, missing: bool =
     name : str
         The argument's name, for messages.
     text : str
-        What to do with text, for the message.
+        What the message says to do with text.
     missing : bool, default False
-        Whether None, and what pandas has in its place, is NaN among any objects.
+        Whether None, and what pandas puts in its place, becomes NaN in any array of objects.
     """
-    if type(values) is np.ndarray and values.dtype.kind in REAL:  # a row to predict takes microseconds
+    # the shortest way, as a row to predict takes microseconds
+    if type(values) is np.ndarray and values.dtype.kind in REAL:
         return values
     check_collected(values, name)
     framed = is_frame(values)
@@ -261,10 +264,11 @@ def real_array(values: Any, name: str, text: str = TEXT_IN_X, *, missing: bool =
 
 
 def _is_plain(frame: Any, name: str) -> bool:
-    """Whether each column holds a real number a row: a whole frame may turn others, such as dates, into numbers.
+    """Return whether each column holds a real number a row, so that NumPy may read the frame as a whole.
 
-    Of a frame that knows its dtypes one column of each is looked at. Integers of 64 bits without a sign beside some
-    with a sign are left to NumPy, column by column: polars may make integers of 128 bits of them, which NumPy lacks.
+    NumPy might turn other columns, such as dates, into numbers. Where a frame knows its dtypes, one column of each is
+    looked at. A frame that has both unsigned integers of 64 bits and signed ones is not plain: polars may make integers
+    of 128 bits of them, which NumPy lacks.
     """
     those, found = _Columns(frame, name), set()
     places = range(len(those.names))
@@ -272,7 +276,8 @@ def _is_plain(frame: Any, name: str) -> bool:
     for dtype, place in kinds.items():
         few = those.at(place)[:0]
         probe = as_array(few, those.called(place))
-        coded = hasattr(dtype, "categories") or _dictionary(few) is not None  # whose nulls become some number
+        # nulls in such a column become some number
+        coded = hasattr(dtype, "categories") or _dictionary(few) is not None
         if coded or probe.dtype.kind not in REAL or probe.ndim != 1:
             return False
         found.add(probe.dtype.kind if probe.dtype != np.uint64 else "uint64")
@@ -280,7 +285,7 @@ def _is_plain(frame: Any, name: str) -> bool:
 
 
 def _column_by_column(frame: Any, name: str, text: str, missing: bool) -> Array:
-    """The columns of a frame, side by side."""
+    """Return the columns of a frame side by side, each of them converted by itself."""
     arrays = []
     for it, values in columns(frame, name):
         array = real_array(values, it, text, missing=missing)
@@ -294,12 +299,12 @@ def _column_by_column(frame: Any, name: str, text: str, missing: bool) -> Array:
 
 
 def _real_objects(array: Array, values: Any, name: str, text: str, missing: bool) -> Array:
-    """The array as float64, or one sentence on the first object of it that is no number."""
-    if array.dtype.kind != "O" and isinstance(values, (list, tuple)):  # NumPy makes text of numbers beside text
+    """Return the array as float64; raise one sentence on its first object that is no number."""
+    if array.dtype.kind != "O" and isinstance(values, (list, tuple)):  # beside text, NumPy makes text of numbers
         array = np.asarray(values, object)
     objects = array.ravel().tolist()
     dtype = getattr(values, "dtype", getattr(values, "type", array.dtype))
-    if missing or not isinstance(dtype, np.dtype):  # a column whose dtype (Arrow's type) allows for nulls
+    if missing or not isinstance(dtype, np.dtype):  # the column's own dtype (Arrow's type) allows for nulls
         objects = [np.nan if is_null(value) else value for value in objects]
     numbers = {kind for kind in set(map(type, objects)) if issubclass(kind, (Real, Decimal, np.bool_))}
     at = next((at for at, value in enumerate(objects) if type(value) not in numbers), None)
@@ -323,5 +328,5 @@ def _real_objects(array: Array, values: Any, name: str, text: str, missing: bool
 
 
 def is_null(value: Any) -> bool:
-    """Whether it stands for a missing value: None, or what pandas has in its place."""
+    """Return whether a value stands for a missing one: None, or what pandas puts in its place."""
     return value is None or type(value).__name__ in ("NAType", "NaTType")

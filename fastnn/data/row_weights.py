@@ -1,4 +1,4 @@
-"""The weights that rows have in a loss: the user's, a number for each row or for each class, checked and converted."""
+"""Weights of rows in a loss, from the user's number for each row or each class, checked and converted."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fastnn.data.frames import real_array
 def sample_weights(
     weights: Any, rows: int, dtype: str, *, check_finite: bool, name: str = "sample_weight"
 ) -> Array | None:
-    """A weight for each row, as `dtype`; None stays None.
+    """Return a weight for each row, as `dtype`; None stays None.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ def sample_weights(
     Raises
     ------
     TypeError, ValueError
-        In one sentence.
+        When the weights cannot be used; the message is one sentence.
     """
     if weights is None:
         return None
@@ -45,23 +45,23 @@ def sample_weights(
 
 
 def class_weights(weights: Any, y: Any, outputs: int, dtype: str) -> Array:
-    """The weight of each row, from those of the classes; a class that is not named weighs 1, as in Keras.
+    """Return the weight of each row from the weights of classes; a class that is not named weighs 1, as in Keras.
 
     Parameters
     ----------
     weights : dict of int to float, or "balanced"
-        Classes may be bools or whole floats as well. ``"balanced"``: rows / (classes * rows of the class), of the
-        classes that y holds, as in scikit-learn.
+        Classes may be bools or whole floats as well. ``"balanced"`` gives a class the weight rows / (classes * rows of
+        the class), counting the classes that y holds, as in scikit-learn.
     y : ndarray
-        Converted targets: labels (rows,), one-hot (rows, classes), or (rows, 1) of 0 and 1. It may lack classes.
+        Converted targets: labels (rows,), one-hot (rows, classes), or (rows, 1) of 0 and 1. Some classes may not occur.
     outputs : int
-        Columns of the model's output.
+        The number of columns of the model's output.
     dtype : str
 
     Raises
     ------
     TypeError, ValueError
-        In one sentence.
+        When the weights cannot be used; the message is one sentence.
     """
     if not isinstance(weights, Mapping) and weights != "balanced":
         given = repr(weights) if isinstance(weights, str) else type(weights).__name__
@@ -86,7 +86,7 @@ def class_weights(weights: Any, y: Any, outputs: int, dtype: str) -> Array:
 
 
 def warn_of_negative(weights: Array, name: str) -> None:
-    """Say so where rows that train have negative weights: their loss has no bound below."""
+    """Warn where rows that train have negative weights: their loss has no bound below."""
     if weights.size and weights.min() < 0:
         at = int(np.argmax(weights.min(axis=tuple(range(1, weights.ndim))) < 0))
         warn(

@@ -16,13 +16,13 @@ MAX_COLUMNS = 2**31 - 1
 
 
 def is_sparse(x: Any) -> bool:
-    """Whether x is one of scipy.sparse's matrices or arrays, without importing scipy.sparse."""
+    """Return whether x is a matrix or an array of scipy.sparse, without importing scipy.sparse."""
     module = sys.modules.get("scipy.sparse")
     return module is not None and bool(module.issparse(x))
 
 
 def _arrays(matrix: Any, name: str) -> tuple[Array, Array, Array]:
-    """Starts, columns and values of a CSR matrix, of the right kinds and lengths."""
+    """Return starts, columns and values of a CSR matrix, with the right kinds and lengths."""
     starts, columns, values = (np.asarray(getattr(matrix, key)) for key in ("indptr", "indices", "data"))
     one_axis = starts.ndim == columns.ndim == values.ndim == 1
     if not one_axis or starts.dtype.kind not in "iu" or columns.dtype.kind not in "iu":
@@ -33,17 +33,17 @@ def _arrays(matrix: Any, name: str) -> tuple[Array, Array, Array]:
         raise ValueError(f"{name}'s indptr must hold {matrix.shape[0] + 1} numbers, one more than rows")
     if columns.dtype.itemsize > 4 and len(columns) and not 0 <= columns.min() <= columns.max() <= MAX_COLUMNS:
         raise ValueError(f"{name}'s indices must lie between 0 and {matrix.shape[1] - 1}")
-    # Starts are a copy: nobody changes them under the engine, which looks at columns again wherever it reads them.
+    # Starts are copied, so that nobody changes them while the engine runs; columns are checked again by the engine.
     return np.array(starts, np.int64), _in_place(columns, np.int32), values
 
 
 def _in_place(array: Array, dtype: Any) -> Array:
-    """The array where the engine can read it as it is, else a copy."""
+    """Return the array where the engine can read it as it is, else a copy."""
     return np.require(array, dtype, ["C_CONTIGUOUS", "ALIGNED"])
 
 
 def _check_places(x: Any, name: str) -> None:
-    """Raise where the entries lie outside the matrix: scipy converts it without a look, and out of bounds of memory."""
+    """Raise where entries lie outside the matrix: scipy converts without a check, and out of bounds of memory."""
     rows, columns = x.shape
     if x.format == "coo":
         _check_bounds(x.row, rows, f"{name}'s row")
@@ -65,12 +65,12 @@ def _check_bounds(places: Any, length: int, name: str) -> None:
 
 
 def from_scipy(x: Any, dtype: str, name: str) -> SparseRows:
-    """The rows of a scipy.sparse matrix; its own arrays where they are CSR, sorted and of `dtype`.
+    """Return the rows of a scipy.sparse matrix; they are its own arrays where these are CSR, sorted and of `dtype`.
 
     Parameters
     ----------
     x : scipy.sparse matrix or array, shape (rows, features)
-        Another format than CSR is converted once; entries of one place are added up.
+        A matrix in another format than CSR is converted once; entries at the same place are added up.
     dtype : str
     name : str
         The argument's name, for messages.
@@ -78,7 +78,7 @@ def from_scipy(x: Any, dtype: str, name: str) -> SparseRows:
     Raises
     ------
     TypeError, ValueError
-        When it holds no real numbers, or its arrays contradict each other.
+        When x holds no real numbers, or its arrays contradict each other.
     """
     if x.dtype.kind not in "fiub":
         raise TypeError(f"{name} must hold real numbers, got a sparse matrix of dtype {x.dtype}")
@@ -101,5 +101,6 @@ def from_scipy(x: Any, dtype: str, name: str) -> SparseRows:
         matrix = csr_matrix((values, columns, starts), x.shape, copy=True)
         matrix.sum_duplicates()
         starts, columns, values = _arrays(matrix, name)
-    with np.errstate(over="ignore"):  # a float64 beyond float32's range becomes infinite, and is reported as such
+    # a float64 beyond float32's range becomes infinite, and is reported as infinite later
+    with np.errstate(over="ignore"):
         return SparseRows(starts, columns, _in_place(values, dtype), x.shape[1])
