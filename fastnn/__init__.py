@@ -27,7 +27,7 @@ from fastnn.models import Sequential, clone_model
 from fastnn.predictor import Predictor
 from fastnn.saving import ModelFileError, load_model
 
-if _TYPE_CHECKING:  # imported once it is asked for: `import fastnn as tf; tf.keras.Sequential`
+if _TYPE_CHECKING:  # at run time imported when it is asked for: `import fastnn as tf; tf.keras.Sequential`
     from fastnn import keras
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""``python -m fastnn demo`` trains on real digits; ``python -m fastnn info`` says what was built and found."""
+"""``python -m fastnn demo`` trains on real digits; ``python -m fastnn info`` prints what was built and found."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def info() -> None:
 
 
 def confusion_matrix(labels: npt.NDArray[np.integer], guesses: npt.NDArray[np.integer]) -> str:
-    """A table of how often each digit (row) was taken for which (column)."""
+    """Return a table of how often each digit (row) was taken for each digit (column)."""
     counts = np.zeros((10, 10), int)
     np.add.at(counts, (labels, guesses), 1)
     head = "true \\ taken for " + "".join(f"{k:>5}" for k in range(10))
@@ -40,7 +40,7 @@ def confusion_matrix(labels: npt.NDArray[np.integer], guesses: npt.NDArray[np.in
 
 
 def plot_curves(history: History, path: Path) -> str:
-    """Draw loss and accuracy against epochs into a PNG; returns what to tell the user."""
+    """Draw loss and accuracy against epochs into a PNG; return what to tell the user."""
     try:
         import matplotlib as mpl
     except ImportError:
@@ -104,7 +104,7 @@ def demo(epochs: int, seed: int, batch_size: int, folder: Path) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Parse the command line and run."""
+    """Parse the command line and run the command."""
     parser = argparse.ArgumentParser(prog="python -m fastnn", description="Dense neural networks on CPUs, fast.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("info", help="what was built, and what it found on this machine")

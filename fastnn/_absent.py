@@ -1,4 +1,4 @@
-"""What Keras has and fastnn has not, with what to do instead: the sentences of errors, and rows of docs/keras.md."""
+"""Names of Keras that fastnn lacks, with what to do instead: for sentences of errors, and rows of docs/keras.md."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import NamedTuple
 
 
 class Row(NamedTuple):
-    """Names of Keras that mean nothing here.
+    """Names of Keras that have no meaning here.
 
     Attributes
     ----------
     names : str
-        Separated by blanks; of modules ``*`` stands for any characters. Names of older versions and of TensorFlow
-        are among them.
+        The names, separated by blanks; in names of modules ``*`` stands for any characters. Names of older versions and
+        of TensorFlow are among them.
     instead : str
-        What stands for them here, in Markdown, ``"—"`` for nothing. Where there are as many as names, each is for its
-        own.
+        What takes the place of the names here, in Markdown, ``"—"`` where nothing does. Where it lists as many items as
+        there are names, the n-th item is for the n-th name.
     note : str
-        In Markdown.
+        A remark, in Markdown.
     """
 
     names: str
@@ -38,7 +38,7 @@ _FUNCTIONS = (
 )
 _NO_TENSORS = "no symbolic tensors here: arrays are NumPy's, gradients come from `forward` and `backward`"
 
-# By area: a module without the name of the package (the package itself is "keras"), or a class.
+# The rows by area: a module without the name of the package (the package itself is "keras"), or a class.
 AREAS: dict[str, tuple[Row, ...]] = {
     "keras": (
         Row(
@@ -383,7 +383,7 @@ AREAS: dict[str, tuple[Row, ...]] = {
 
 
 def instead_of(area: str, name: str) -> str:
-    """What to do instead of a name of Keras, as the end of a message; empty where nothing is known."""
+    """Return what to do instead of a name of Keras, as the end of a message; empty where nothing is known."""
     for names, instead, note in AREAS.get(area, ()):
         words = names.split()
         place = next((k for k, word in enumerate(words) if fnmatchcase(name, word)), None)

@@ -9,19 +9,19 @@ from fastnn._settings import count
 
 
 def optional_count(name: str, value: Any) -> int | None:
-    """As :func:`fastnn._settings.count`, from 1 on; None stays None."""
+    """Return a count as :func:`fastnn._settings.count` checks it, from 1 on; None stays None."""
     return None if value is None else count(name, value, 1)
 
 
 def no_arguments_of_arrays(x: Any, **given: Any) -> None:
-    """Raise where arguments are given that go with arrays, while x gives whole batches."""
+    """Raise where arguments that go with arrays are given, while x gives whole batches."""
     for name, value in given.items():
         if value is not None:
             raise ValueError(f"{name} must not be given where x gives batches, as a {type(x).__name__} does")
 
 
 def validation_due(frequency: Any) -> Callable[[int], bool]:
-    """Whether an epoch (counted from 0) is followed by a validation."""
+    """Return a function that says whether a validation follows an epoch, counted from 0."""
     if isinstance(frequency, (list, tuple, set, frozenset, range)):
         return lambda epoch: epoch + 1 in frequency
     every = count("validation_freq", frequency, 1)
@@ -29,7 +29,7 @@ def validation_due(frequency: Any) -> Callable[[int], bool]:
 
 
 def verbosity(verbose: Any) -> int:
-    """What is printed: nothing (0), a bar (1) or a line an epoch (2); ``"auto"`` is a bar."""
+    """Return what is printed: nothing (0), a bar (1) or a line an epoch (2); ``"auto"`` means a bar."""
     if verbose == "auto":
         return 1
     if verbose not in (0, 1, 2):

@@ -1,4 +1,4 @@
-"""Random numbers for parameters: from NumPy's Philox generator, so independent of threads, some at a time."""
+"""Random numbers for parameters, drawn some at a time from NumPy's Philox generator: they do not depend on threads."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import numpy.typing as npt
 from fastnn._engine import _packed_product
 from fastnn._seeds import next_seed
 
-PIECE = 2**20  # numbers that are drawn at a time: some milliseconds
+PIECE = 2**20  # numbers that are drawn at a time, which takes some milliseconds
 
 
 def generator(seed: int | None) -> np.random.Generator:
-    """The source of one initializer's numbers; None: with the next seed of the process."""
+    """Return the source of one initializer's numbers; for None its seed is the next seed of the process."""
     return np.random.Generator(np.random.Philox(next_seed() if seed is None else seed))
 
 
 def filled(shape: tuple[int, ...], draw: Callable[[int], npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
-    """As many numbers as the shape holds, some at a time, so that Ctrl-C need not wait for all of them.
+    """Return as many numbers as the shape holds, drawn some at a time, so that Ctrl-C need not wait for all of them.
 
-    `draw` gives the next n; how many it is asked for at once does not change them.
+    `draw(n)` returns the next n numbers, which do not depend on how many are drawn at once.
     """
     values = np.empty(shape)
     flat = values.reshape(-1)
@@ -33,7 +33,7 @@ def filled(shape: tuple[int, ...], draw: Callable[[int], npt.NDArray[np.float64]
 
 
 def truncated_normal(generator: np.random.Generator, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
-    """Unit normals, of which those beyond two are drawn again."""
+    """Return standard normal numbers; those beyond two are drawn again."""
     values = filled(shape, generator.standard_normal)
     flat = values.reshape(-1)
     beyond = [start + np.flatnonzero(np.abs(flat[start : start + PIECE]) > 2) for start in range(0, flat.size, PIECE)]
@@ -45,10 +45,10 @@ def truncated_normal(generator: np.random.Generator, shape: tuple[int, ...]) -> 
 
 
 def make_orthonormal(vectors: npt.NDArray[np.float64], block: int = 64) -> None:
-    """Gram and Schmidt in place, a block of rows at a time, each twice, which is enough (Giraud et al. 2005).
+    """Make the rows orthonormal in place, as Gram and Schmidt do, a block of rows at a time.
 
-    LAPACK's QR would be the same up to rounding, but its bits change with the number of BLAS threads; those of the
-    engine's product do not.
+    Each block is made orthogonal twice, which is enough (Giraud et al. 2005). LAPACK's QR would give the same numbers
+    up to rounding, but its bits change with the number of BLAS threads; the bits of the engine's product do not.
     """
     for start in range(0, len(vectors), block):
         done, panel = vectors[:start], vectors[start : start + block]

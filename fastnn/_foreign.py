@@ -1,4 +1,4 @@
-"""Files of others: what they are by name and by content, so that messages can say what to do with them."""
+"""Files of other programs, recognized by name and by content, so that messages can say what to do with them."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ _ADVICE = {
 
 
 def suffix_of(path: str) -> str:
-    """The last suffix of a file's name, in lower case, where it is one of those that others use."""
+    """Return the last suffix of a file's name, in lower case, where another program's format uses it; else ""."""
     suffix = Path(path).suffix.lower()
     return suffix if suffix in _SUFFIXES else ""
 
 
 def check_suffix(filepath: str | os.PathLike[str], argument: str = "filepath") -> None:
-    """Raise where a file that fastnn is to write has the name of another's format.
+    """Raise where a file that fastnn is to write has the suffix of another program's format.
 
     Raises
     ------
     ValueError
-        With the name to use.
+        When the suffix is one of these; the message has the name to use.
     """
     path = os.fsdecode(filepath)
     suffix = suffix_of(path)
@@ -57,7 +57,7 @@ def check_suffix(filepath: str | os.PathLike[str], argument: str = "filepath") -
 
 
 def _owner_by_content(start: bytes) -> str:
-    """Whose format these first bytes of a file are; empty where that is not known."""
+    """Return whose format the first bytes of a file have; empty where that is not known."""
     if start.startswith(b"\x89HDF\r\n\x1a\n"):
         return "Keras"
     if start.startswith(b"PK\x03\x04"):
@@ -73,19 +73,19 @@ def _owner_by_content(start: bytes) -> str:
     if start[:1] == b"\x80" and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
         return "pickle"
     if start[:1] == b"\x08" and b"\x03" <= start[1:2] <= b"\x14" and start[2:3] in (b"\x12", b"\x1a", b":", b"B"):
-        return "ONNX"  # the version of its format, then one of the fields that follow it
+        return "ONNX"  # the version of its format, then one of the fields that follow the version
     return ""
 
 
 def kind_of_file(start: bytes, path: str) -> str:
-    """What a file that is not fastnn's is, and what to do with it; empty where nothing tells.
+    """Return what a file that is not fastnn's is, and what to do with it; empty where neither content nor name tells.
 
     Parameters
     ----------
     start : bytes
-        Its first bytes, as many as tell: 512 are enough.
+        The first bytes of the file; 512 are enough.
     path : str
-        Its name counts where its content does not tell.
+        The path of the file, whose name counts where its content does not tell.
     """
     owner = _owner_by_content(start)
     named = _SUFFIXES.get(suffix_of(path), "")

@@ -1,4 +1,4 @@
-"""Losses and metrics that are Python functions: what happens between the forward and the backward pass of a batch."""
+"""Losses and metrics that are Python functions, which are called between a batch's forward and backward pass."""
 
 from __future__ import annotations
 
@@ -18,21 +18,22 @@ Array = npt.NDArray[Any]
 
 
 class Batch(NamedTuple):
-    """A batch on its way through the engine, whose memory the arrays show.
+    """A batch on its way through the engine; the arrays are views of the engine's memory.
 
     Attributes
     ----------
     rows : slice or ndarray of int64
-        Which rows of the data it has.
+        The rows of the data that are in the batch.
     output : ndarray, shape (rows, outputs)
     gradient : ndarray, shape (rows, outputs), or None
-        Of the loss by the output, where it is wanted; that of the engine's own losses is there already.
+        The gradient of the loss with respect to the output, where it is wanted; the engine's own losses have filled
+        theirs.
     losses : ndarray of float64, shape (heads, rows)
-        With the rows' weights.
+        The loss of each row, times the row's weight.
     divisors : ndarray of float64, shape (heads,)
-        Of the sums of those.
+        What the sum of each head's losses is divided by.
     sums : ndarray of float64
-        Those of the run so far, see :meth:`fastnn._engine.Engine.compile`.
+        The sums of the run so far, as :meth:`fastnn._engine.Engine.compile` lays them out.
     """
 
     rows: slice | npt.NDArray[np.int64]
@@ -44,7 +45,7 @@ class Batch(NamedTuple):
 
 
 class Place(NamedTuple):
-    """A head with functions: its number, its columns of the output, and its columns of targets or its one of labels."""
+    """A head with functions: its number, its columns of the output, and its columns of targets or of labels."""
 
     head: int
     columns: slice
@@ -58,11 +59,11 @@ class Functions:
     ----------
     goals : sequence of Goal
     heads : sequence of Head
-        What the engine knows of them.
+        What the engine knows of the heads.
     measured : sequence of (Metric, int)
-        The metrics, each with the index of its state.
+        Metrics in Python, each with the number of its state.
     states : sequence of slice
-        Where the states lie among the sums.
+        Where each state lies in the sums.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class Functions:
         measured: Sequence[tuple[Metric, int]],
         states: Sequence[slice],
     ) -> None:
-        self._checked = False  # the gradients of the losses, at the first batch
+        self._checked = False  # whether the gradients of the losses were checked, as they are at the first batch
         metrics = {index: metric for metric, index in measured}
         column = target = label = index = 0
         self._pair = len({head.target_columns == 0 for head in heads}) == 2
@@ -94,14 +95,14 @@ class Functions:
         return bool(self._losses or self._metrics)
 
     def __call__(self, y: Any, weights: Array | None, *parts: Any) -> None:
-        """Put the losses and gradients of the batch where they belong, and let the metrics grow.
+        """Write the losses and gradients of the batch into the engine's memory, and let the metrics grow.
 
         Parameters
         ----------
         y, weights
-            Of all rows, as for :meth:`fastnn._engine.Engine.train`.
+            Targets and weights of all rows, as :meth:`fastnn._engine.Engine.train` takes them.
         parts
-            Of a :class:`Batch`.
+            The fields of a :class:`Batch`.
         """
         batch = Batch(*parts)
         for place, loss, weight in self._losses:
@@ -117,7 +118,7 @@ class Functions:
     def _check(
         self, y: Any, place: Place, batch: Batch, loss: CustomLoss, found: tuple[npt.NDArray[np.float64], Array]
     ) -> None:
-        """Warn of a gradient that is not the loss's."""
+        """Warn where a gradient is not the gradient of its loss."""
         warn_of_wrong_gradient(
             loss, lambda: (self._targets(y, place, batch), self._outputs(place, batch)), (found[0], found[1].copy())
         )
@@ -131,14 +132,14 @@ class Functions:
         found: tuple[npt.NDArray[np.float64], Array],
         rows: Array | None,
     ) -> None:
-        """The loss and the gradient of one head."""
+        """Write the loss and the gradient of one head."""
         values, gradient = found
         divisor = float(batch.divisors[place.head])
         factors: Any
         if values.ndim == 0:
             if rows is not None:
                 loss.check_weights(values)
-            batch.losses[place.head] = 0  # whose sum, by the divisor, is the loss of the batch
+            batch.losses[place.head] = 0  # the sum of these, divided by divisor, is the loss of the batch
             batch.losses[place.head, 0] = values * divisor
             factors = weight
         else:
@@ -151,7 +152,7 @@ class Functions:
             np.multiply(gradient, factors, out=batch.gradient[:, place.columns], casting="unsafe")
 
     def _targets(self, y: Any, place: Place, batch: Batch) -> Array:
-        """A copy of what the head's y holds for the batch."""
+        """Return a copy of what a head's y holds for the batch."""
         if isinstance(place.targets, slice):
             return np.array((y[0] if self._pair else y)[batch.rows, place.targets])
         labels = y[1] if self._pair else y
@@ -163,7 +164,7 @@ class Functions:
 
 
 def _weights_of(weights: Array | None, place: Place, batch: Batch) -> Array | None:
-    """The weights of the batch's rows for a head."""
+    """Return the weights of the batch's rows for a head; None where all are 1."""
     if weights is None:
         return None
     several = weights.ndim == 2 and weights.shape[1] > 1

@@ -1,13 +1,14 @@
-"""Whether this folder holds fastnn alone. Another project of the public index, called fastnn as well, installs into it.
+"""Checks whether this folder holds fastnn alone: another project called fastnn in the public index installs into it.
 
-Whichever of the two came last has its ``__init__.py`` here, and an uninstalled one takes that away. So every way in
-imports this module, not the package's ``__init__.py`` alone, and gets one sentence in the place of what breaks later.
+Of the two projects, the one installed last has its ``__init__.py`` here, and uninstalling it takes that file away. So
+every module that users import first imports this module, and raises one sentence instead of what would break later.
 """
 
 import sys
 from pathlib import Path
 
-_THEIRS = ("client.py", "exporting.py", "nn", "processors")  # names in the other project's folder, never in ours
+# names in the other project's folder that ours does not have
+_THEIRS = ("client.py", "exporting.py", "nn", "processors")
 
 
 def check_folder(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""What every public module and object has: names that can be listed, a sentence for others, and a repr."""
+"""What every public module and object has: a list of its names, sentences for names it lacks, and a repr."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ Self = TypeVar("Self", bound="Configured")
 
 
 def hint(area: str, name: str, known: Sequence[str]) -> str:
-    """The end of a message on a name that is not there: what Keras's name is here, or the nearest names.
+    """Return the end of a message about a name that is not there: the name for Keras's name here, or the nearest names.
 
     Parameters
     ----------
     area : str
-        A module or a class of Keras, as :data:`fastnn._absent.AREAS` has them.
+        A module or a class of Keras, one of the keys of :data:`fastnn._absent.AREAS`.
     name : str
     known : sequence of str
-        The names that there are.
+        The names that are there.
     """
     return instead_of(area, name) or nearest_names(name, list(known))
 
 
 class AbsentNameError(AttributeError):
-    """Nothing is there under a name. The sentence is made when it is read: hasattr need not wait for a search.
+    """Says that nothing is there under a name; the message is made when it is read, so that hasattr need not wait.
 
     Parameters
     ----------
     what : str
-        The beginning of the sentence.
+        The beginning of the message.
     area, name, known
-        See :func:`hint`.
+        The arguments of :func:`hint`, which returns the end of the message.
     """
 
     def __init__(self, what: str, area: str, name: str, known: Sequence[str]) -> None:
-        # With obj set Python adds no "Did you mean" of its own to the traceback.
+        # With obj set, Python would add a "Did you mean" of its own to the traceback.
         super().__init__(what, area, name, known, name=name, obj=None)
 
     def __str__(self) -> str:
@@ -60,31 +60,32 @@ class AbsentNameError(AttributeError):
 
 
 def _imports_a_name() -> bool:
-    """Whether a module's ``__getattr__``, which calls this, was called by a ``from module import name``."""
+    """Return whether the module's ``__getattr__`` that calls this was called by ``from module import name``."""
     frame = sys._getframe(2)
     code, place = frame.f_code.co_code, frame.f_lasti
-    while 0 <= place < len(code) and code[place] == opmap["EXTENDED_ARG"]:  # Python 3.10 points at the first of these
+    # Python 3.10 points at the first EXTENDED_ARG
+    while 0 <= place < len(code) and code[place] == opmap["EXTENDED_ARG"]:
         place += 2
     return 0 <= place < len(code) and code[place] == opmap["IMPORT_FROM"]
 
 
 def publish(module: str, names: Sequence[str], later: Sequence[str] = ()) -> None:
-    """Let a module list its public names alone, and raise a sentence for one that it has not.
+    """Make a module list only its public names, and raise a sentence for a name that it lacks.
 
     Parameters
     ----------
     module : str
-        Its ``__name__``.
+        The module's ``__name__``.
     names : sequence of str
-        Its ``__all__``.
+        The module's ``__all__``.
     later : sequence of str
-        Modules of the package among them that are imported once they are asked for.
+        Those of the names that are modules of the package and are imported when they are asked for.
 
     Notes
     -----
-    The functions are put into the module from here (PEP 562): a type checker that saw a ``__getattr__`` in the source
-    would take it for leave to use any name. Where ``from module import name`` meets an AttributeError, CPython raises
-    "cannot import name" in its place and drops the sentence; an ImportError it passes on.
+    The functions are set on the module from here (PEP 562): seeing a ``__getattr__`` in the source, a type checker
+    would allow any name. Where ``from module import name`` meets an AttributeError, CPython raises "cannot import name"
+    in its place and drops the sentence; it passes an ImportError on.
     """
     area = module.removeprefix("fastnn").removeprefix(".").removeprefix("keras").removeprefix(".") or "keras"
     namespace = vars(sys.modules[module])
@@ -107,18 +108,18 @@ def publish(module: str, names: Sequence[str], later: Sequence[str] = ()) -> Non
 
 
 def counted(number: int, what: str) -> str:
-    """``"1 layer"``, ``"2 layers"``."""
+    """Return the number with the noun: ``"1 layer"``, ``"2 layers"``."""
     return f"{number:,} {what}{'s' * (number != 1)}"
 
 
 def _class_name(given: str) -> str:
-    """A name of a class without case and underscores: ``"glorot_uniform"`` is ``"glorotuniform"``."""
+    """Return the name of a class without case and underscores: ``"glorot_uniform"`` gives ``"glorotuniform"``."""
     return given.replace("_", "").lower()
 
 
 @cache
 def defaults_of(kind: type) -> dict[str, Any]:
-    """The constructor's arguments with their defaults, its own first, then what it passes on to its base classes."""
+    """Return a constructor's arguments with their defaults: the class's own first, then those of its base classes."""
     found: dict[str, Any] = {}
     for ancestor in kind.__mro__:
         if "__init__" in vars(ancestor) and ancestor is not object:
@@ -130,7 +131,7 @@ def defaults_of(kind: type) -> dict[str, Any]:
 
 
 def _shown(value: Any) -> str:
-    """An argument of a constructor in a repr, shortened where it is long."""
+    """Return an argument of a constructor as a repr shows it, shortened where it is long."""
     if isinstance(value, Mapping) and isinstance(value.get("class_name"), str):
         name = value["class_name"]
         return f"{name}({arguments(value.get('config') or {}, {'name': name})})"
@@ -138,12 +139,12 @@ def _shown(value: Any) -> str:
 
 
 def arguments(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
-    """Arguments of a constructor as they would be written, without those that are None or the default."""
+    """Return arguments of a constructor as one would write them, without those that are None or the default."""
     parts = []
     for name in [name for name in defaults if name in values] + [name for name in values if name not in defaults]:
         value, default, text = values[name], defaults.get(name), _shown(values[name])
         same = isinstance(value, (str, int, float)) and value == default
-        if isinstance(default, str):  # "glorot_uniform" means the class, "adam" the name of Adam
+        if isinstance(default, str):  # a string may name the class that the value is of: "glorot_uniform", "adam"
             same = same or _class_name(default) in (_class_name(text.removesuffix("()")), _class_name(text[1:-1]))
         if value is not None and not same and text != repr(default):
             parts.append(f"{name}={text}")
@@ -151,16 +152,16 @@ def arguments(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
 
 
 def name_methods(kind: type, *bases: type) -> None:
-    """Let Python's own messages on methods of these bases, as on a missing argument, name the class that users know."""
+    """Make Python's own messages about methods of these bases, as of a missing argument, name the class users know."""
     for base in bases:
         for name, member in vars(base).items():
-            function = getattr(member, "__func__", member)  # of a class method
+            function = getattr(member, "__func__", member)  # the function of a class method
             if isinstance(function, FunctionType):
                 function.__qualname__ = f"{kind.__name__}.{name}"
 
 
 def _constructor_of(kind: type, inherited: FunctionType) -> FunctionType:
-    """A copy of the constructor that a class inherits, for its name in those messages: bases are not public."""
+    """Return a copy of an inherited constructor, which messages name after the class, as its bases are not public."""
     code, globals_, closure = inherited.__code__, inherited.__globals__, inherited.__closure__
     copy = FunctionType(code, globals_, "__init__", inherited.__defaults__, closure)
     copy.__kwdefaults__, copy.__annotations__ = inherited.__kwdefaults__, inherited.__annotations__
@@ -169,10 +170,10 @@ def _constructor_of(kind: type, inherited: FunctionType) -> FunctionType:
 
 
 class _Absent:
-    """In the place of a name of Keras that a class has not: whoever asks for it gets the sentence.
+    """Stands for a name of Keras that a class lacks: whoever asks for the name gets the sentence.
 
-    A ``__getattr__`` would do for all of them, but CPython looks up all attributes of such a class in a slower way,
-    those that are there too: a row through :meth:`fastnn.Sequential.predict` took an eighth longer.
+    One ``__getattr__`` could stand for all these names, but CPython looks up every attribute of a class that has one in
+    a slower way, attributes that exist too: a row through :meth:`fastnn.Sequential.predict` took an eighth longer.
     """
 
     def __init__(self, area: str, name: str) -> None:
@@ -191,9 +192,10 @@ def _is_there(kind: type, name: str) -> bool:
 
 
 class ListsWhatIsThere(ABCMeta):
-    """The class of a class whose dir() leaves out absent names, for the one that shells complete most: the model's.
+    """The metaclass of the class of models, whose dir() leaves out names that only Keras has, as shells complete them.
 
-    It is an ABCMeta, so that an abstract base may stand beside the class. Layers would feel its slower isinstance.
+    The metaclass is an ABCMeta, so that an abstract base may stand beside the class. Layers do not use it, as they
+    would feel its slower isinstance.
     """
 
     def __dir__(cls) -> list[str]:
@@ -201,7 +203,7 @@ class ListsWhatIsThere(ABCMeta):
 
 
 class Described:
-    """Base of every public object: a repr, sentences for names that Keras alone has, a constructor of its own name."""
+    """The base of public objects: a repr, sentences for names that only Keras has, constructors named by the class."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -217,7 +219,7 @@ class Described:
         return [name for name in super().__dir__() if name in vars(self) or _is_there(type(self), name)]
 
     def _facts(self) -> str | None:
-        """What the repr says of the object; None: the arguments of its constructor say it."""
+        """Return what the repr says of the object; None lets the arguments of the constructor say it."""
         return None
 
     def __repr__(self) -> str:
@@ -228,16 +230,16 @@ class Described:
             return f"<{kind.__name__}: {facts}>"
         get_config = getattr(kind, "get_config", None)
         values = {name: held[name] for name in own if name in held} if get_config is None else dict(get_config(self))
-        for name, value in values.items():  # an object says less of itself than its configuration does
+        for name, value in values.items():  # an object's repr is shorter than its configuration
             if isinstance(value, Mapping) and isinstance(held.get(name), Described):
                 values[name] = held[name]
         return f"{kind.__name__}({arguments(values, own | {'name': kind.__name__})})"
 
 
 class Configured(Described):
-    """Base of the small descriptions, which their configuration makes again."""
+    """The base of the small descriptions, which :meth:`from_config` makes again from their configuration."""
 
     @classmethod
     def from_config(cls: type[Self], config: Mapping[str, Any]) -> Self:
-        """An equal object from what ``get_config`` gave."""
+        """Return an equal object from what ``get_config`` returned."""
         return cls(**config)

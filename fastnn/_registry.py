@@ -1,4 +1,4 @@
-"""One way to look things up: by instance, class, name or saved config."""
+"""Registries find a description by instance, class, name or saved config."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 def nearest_names(name: str, known: list[str]) -> str:
-    """A closing phrase for an error message: the nearest known names (learning_rate of lr too), or all of them."""
+    """Return the end of a message: the nearest known names (for lr also learning_rate), or all known names."""
     import difflib
 
     near = [full for full in known if "_" in full and "".join(word[:1] for word in full.split("_")) == name.lower()]
@@ -20,21 +20,21 @@ def nearest_names(name: str, known: list[str]) -> str:
 
 
 def by_name(values: Any, names: Sequence[str], argument: str, default: Any = None) -> list[Any]:
-    """One value for each name, from a dict by name or a list in order.
+    """Return one value for each name, from a dict by name or a list in order.
 
     Parameters
     ----------
     values : Mapping, list, tuple or None
     names : sequence of str
     argument : str
-        For messages.
+        The name of the argument in error messages.
     default : optional
-        Of a name that a dict leaves out; without one that is an error.
+        The value of a name that a dict leaves out; without a default that is an error.
 
     Raises
     ------
     TypeError, ValueError
-        With the nearest known name.
+        When values and names do not fit; the message has the nearest known name.
     """
     if values is None:
         values = {}
@@ -54,9 +54,9 @@ def by_name(values: Any, names: Sequence[str], argument: str, default: Any = Non
 
 
 def check_known_method(member: object, method: str, argument: str, instead: str = "") -> None:
-    """Raise where the member's class has another `method` than fastnn's: the engine runs its own rule, not Python's.
+    """Raise where the member's class overrides `method`, as the engine would run its own formula and not that method.
 
-    `instead` ends the sentence: what to do.
+    `instead` is the end of the message: what to do.
     """
     own = getattr(type(member), method, None)
     if own is not None and not str(own.__module__).startswith("fastnn."):
@@ -67,7 +67,7 @@ def check_known_method(member: object, method: str, argument: str, instead: str 
 
 
 def _public_name(kind: type) -> str:
-    """Where the user finds a class: fastnn.losses.CustomLoss, whose file is _function.py."""
+    """Return where users find a class: fastnn.losses.CustomLoss for the class in losses/_function.py."""
     return f"{kind.__module__.split('._')[0]}.{kind.__name__}"
 
 
@@ -81,11 +81,11 @@ class Registry(Generic[T]):
     base : type
         The class of every member.
     others : sequence of str
-        Names that the module's own ``get`` knows beside the registered ones, for error messages.
+        Names that the module's own ``get`` knows besides the registered ones, for error messages.
     computed : sequence of str
-        Methods whose rule the engine computes: an instance of a class with another one is refused.
+        Methods whose formulas the engine computes: an instance whose class overrides one is refused.
     custom : type, optional
-        The class to derive from for a rule in Python.
+        The class to derive from to compute a formula in Python.
     """
 
     def __init__(
@@ -104,40 +104,40 @@ class Registry(Generic[T]):
         self._members: dict[str, type[T] | T] = {}
 
     def register(self, member: type[T] | T, *names: str) -> None:
-        """Make a class (or a ready instance) known under its own name and the names given."""
+        """Make a class (or an instance) known under its own name and the names given."""
         own = member.__name__ if isinstance(member, type) else str(getattr(member, "name", ""))
         for name in (own, *names):
             self._members[name.lower()] = member
 
     def members(self) -> list[type[T] | T]:
-        """Every member once, in the order in which they were registered."""
+        """Return every member once, in the order in which they were registered."""
         return list(dict.fromkeys(self._members.values()))
 
     def __contains__(self, name: str) -> bool:
         return name.lower() in self._members
 
     def kind_of(self, config: Mapping[str, Any]) -> type[T] | None:
-        """The class that a dict names, or None where it is none of these."""
+        """Return the class that a dict names; None where no member has that name."""
         name = config.get("class_name")
         member = self._members.get(name.lower()) if isinstance(name, str) else None
         return member if isinstance(member, type) else None
 
     def get(self, identifier: Any, argument: str | None = None) -> T:
-        """The member that `identifier` means.
+        """Return the member that `identifier` means.
 
         Parameters
         ----------
         identifier : instance, class, str or dict
             A dict is ``{"class_name": ..., "config": ...}``, as :meth:`serialize` makes it.
         argument : str, optional
-            The name of the user's argument, for the error message; default the kind.
+            The name of the user's argument in error messages; default: the kind.
 
         Raises
         ------
         ValueError
             When nothing is registered under the name.
         TypeError
-            When the identifier is none of the above, has no rule, or computes in Python what the engine does.
+            When the identifier is none of the above, has no formula, or overrides one that the engine computes.
         """
         argument = argument or self.kind
         config: dict[str, Any] = {}
@@ -182,7 +182,7 @@ class Registry(Generic[T]):
         )
 
     def serialize(self, member: T) -> dict[str, Any]:
-        """A JSON-able dict from which :meth:`get` makes an equal member."""
+        """Return a JSON-able dict from which :meth:`get` makes an equal member."""
         name = (
             str(getattr(member, "name", ""))
             if not isinstance(self._members.get(type(member).__name__.lower()), type)

@@ -1,4 +1,4 @@
-"""The process-wide source of seeds: of initial weights, of orders of rows, of noise."""
+"""The process-wide source of seeds for initial weights, orders of rows and noise."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ import numpy as np
 
 
 class _Source(NamedTuple):
-    """Seeds: the n-th is a function of the entropy and of n. It needs no lock, as counting on is one step to Python."""
+    """Seeds, the n-th a function of the entropy and n; no lock is needed, as Python takes the next n in one step."""
 
     entropy: Any
     numbers: Iterator[int]
-    process: int | None  # whose entropy it is; None: every process that inherits it goes on with the same seeds
+    # the process that the entropy is for; None: any process that inherits it goes on with the same seeds
+    process: int | None
 
 
 def _fresh_source() -> _Source:
@@ -26,15 +27,15 @@ _source = _fresh_source()
 
 
 def set_random_seed(seed: int) -> None:
-    """Start the process-wide source of seeds anew: models built after it start, and shuffle, the same way every time.
+    """Start the process-wide source of seeds anew: models built later start, and shuffle, in the same way every time.
 
-    Without it every process draws seeds of its own, a forked one too. With it a process that is forked afterwards goes
-    on from where its parent was: so do all children of one parent, whose models are then alike.
+    Without this call every process draws its own seeds, a forked one too. After it, a process that is forked goes on
+    from where its parent was: so do all children of one parent, whose models are then alike.
 
     Parameters
     ----------
     seed : int
-        Not negative.
+        A whole number, not negative.
 
     Examples
     --------
@@ -48,9 +49,9 @@ def set_random_seed(seed: int) -> None:
 
 
 def next_seed() -> int:
-    """The next 62-bit seed of the process-wide source."""
+    """Return the next 62-bit seed of the process-wide source."""
     global _source
-    if _source.process not in (None, os.getpid()):  # forked: not the parent's seeds once more
+    if _source.process not in (None, os.getpid()):  # in a forked process, which must not draw its parent's seeds again
         _source = _fresh_source()
     source = _source
     child = np.random.SeedSequence(source.entropy, spawn_key=(next(source.numbers),))

@@ -1,4 +1,4 @@
-"""What a user sets of a description: numbers and flags are checked, and what is made already changes by one rule."""
+"""What a user sets of a description: numbers and flags are checked, and objects that are made change in one way."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fastnn._public import Described, hint
 def number(
     name: str, value: Any, low: float, high: float = math.inf, *, open_low: bool = False, open_high: bool = False
 ) -> float:
-    """`value` as a finite float from `low` to `high`, but not an end that is open, or an error that says so."""
+    """Return `value` as a finite float from `low` to `high`, without an open end; raise an error that says so."""
     if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise TypeError(f"{name} must be a number, got {type(value).__name__}")
     outside = not low <= value <= high or not math.isfinite(value)
@@ -25,7 +25,7 @@ def number(
 
 
 def _range(low: float, high: float, open_low: bool, open_high: bool) -> str:
-    """A range in words."""
+    """Return the words for a range of numbers."""
     above = "" if math.isinf(low) else f"{'greater than' if open_low else 'at least'} {low:g}"
     below = "" if math.isinf(high) else f"{'below' if open_high else 'at most'} {high:g}"
     if above and below and not open_low:
@@ -34,14 +34,14 @@ def _range(low: float, high: float, open_low: bool, open_high: bool) -> str:
 
 
 def flag(name: str, value: Any) -> bool:
-    """`value` as a bool, or an error: what is merely true, as the string "False" is, is no answer."""
+    """Return `value` as a bool; raise an error where it is only truthy, as the string "False" is."""
     if not isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name} must be True or False, got {value!r}")
     return bool(value)
 
 
 def count(name: str, value: Any, low: int, limit: int = 2**31) -> int:
-    """`value` as an integer within [low, limit), or an error that says what is needed."""
+    """Return `value` as an integer within [low, limit); raise an error that says what is needed."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise TypeError(f"{name} must be an integer, got {type(value).__name__}")
     if not low <= value < limit:
@@ -50,15 +50,15 @@ def count(name: str, value: Any, low: int, limit: int = 2**31) -> int:
 
 
 def listed(value: Any) -> Any:
-    """A sequence that a description holds, as a list of its own: what ``get_config`` gives; anything else as it is.
+    """Return a sequence that a description holds as a new list, for ``get_config``; anything else as it is.
 
-    Descriptions hold tuples and read-only arrays: what is changed within a list would go unnoticed.
+    Descriptions hold tuples and read-only arrays, as a change within a list would go unnoticed.
     """
     return list(value) if isinstance(value, tuple) else value.tolist() if isinstance(value, np.ndarray) else value
 
 
 class _Checked:
-    """An attribute that is checked whenever it is set."""
+    """An attribute whose value is checked whenever it is set."""
 
     name: str
 
@@ -72,7 +72,7 @@ class _Checked:
         instance.__dict__[self.name] = self.checked(value)
 
     def checked(self, value: Any) -> Any:
-        """The value as it is held, or an error that names the attribute."""
+        """Return the value as it is held; raise an error that names the attribute."""
         raise NotImplementedError
 
 
@@ -80,7 +80,7 @@ class Flag(_Checked):
     """An attribute that is True or False."""
 
     def checked(self, value: Any) -> bool:
-        """The flag, or an error that names the attribute."""
+        """Return the flag; raise an error that names the attribute."""
         return flag(self.name, value)
 
 
@@ -92,11 +92,11 @@ class Setting(_Checked):
     low, high : float, default 0 and infinity
         The number lies from `low` to `high`.
     open_low, open_high : bool, default False
-        It is not that end itself.
+        Whether the number must not be that end itself.
     optional : bool, default False
-        None is allowed too.
+        Whether None is allowed too.
     whole : bool, default False
-        It is an integer.
+        Whether the number must be an integer.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class Setting(_Checked):
         self.optional, self.whole = optional, whole
 
     def checked(self, value: Any) -> float | None:
-        """The number, or an error that names the attribute."""
+        """Return the number; raise an error that names the attribute."""
         if value is None and self.optional:
             return None
         if self.whole:
@@ -122,9 +122,10 @@ class Setting(_Checked):
 
 
 def _spelled_out(kind: type, function: Any, parameters: list[inspect.Parameter]) -> list[inspect.Parameter]:
-    """The parameters of a constructor, with those that ``**shared: Unpack[Shared]`` stands for in its place.
+    """Return a constructor's parameters, with those that ``**shared: Unpack[Shared]`` stands for in its place.
 
-    Those are the keys of Shared, as the base of all such classes takes them: help and completion show them.
+    These parameters are the keys of Shared, with the defaults that the common base of the classes gives them, so that
+    help and completion show them.
     """
     told = str(parameters[-1].annotation) if parameters else ""
     if not told.startswith("Unpack["):
@@ -137,7 +138,7 @@ def _spelled_out(kind: type, function: Any, parameters: list[inspect.Parameter])
 
 
 class _Making(type):
-    """The class of descriptions: an object is marked as made once its constructor has ended, a user's class's too."""
+    """The metaclass of descriptions, also of a user's: it marks an object as made once the constructor has ended."""
 
     if not TYPE_CHECKING:  # type checkers and help look at the constructor, as for every class
 
@@ -154,14 +155,14 @@ class _Making(type):
 
 
 class Description(Described, metaclass=_Making):
-    """What tells the engine what to do: a layer, a loss, a regularizer, ...
+    """The base of what tells the engine what to do: layers, losses, regularizers, ...
 
-    What its constructor takes may be set later as well. It is checked, and counts, as if the object had been made with
-    it, from the next call of a model on: so a file, which holds the description, never says anything else than what the
-    engine does.
+    A constructor's arguments are attributes that may be set later. A new value is checked, and counts from the next
+    call of a model on, as if the object had been made with it: so a file, which holds the description, always says what
+    the engine does.
     """
 
-    _area = ""  # of names that Keras has and fastnn has not
+    _area = ""  # the area of fastnn._absent with the names that only Keras has
     _made = False
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -171,12 +172,12 @@ class Description(Described, metaclass=_Making):
             self._change(name, value)
 
     def _change(self, name: str, value: Any) -> None:
-        """Set a public attribute of an object that is made."""
+        """Set a public attribute after the constructor has ended."""
         vars(self).update(vars(self._made_with(name, value)))
         changes.note()
 
     def _made_with(self, name: str, value: Any) -> Any:
-        """Another object like this one, but for one argument of its constructor, which checks and converts it."""
+        """Return an object like this one but for one constructor argument, which the constructor has checked."""
         kind: Any = known_class(type(self))
         arguments, config = arguments_of(kind), kind.get_config(self)
         if name not in arguments or isinstance(getattr(kind, name, None), property):
@@ -192,26 +193,26 @@ class Description(Described, metaclass=_Making):
 
     @classmethod
     def _argument_names(cls) -> list[str]:
-        """The names of the constructor's arguments, for messages."""
+        """Return the names of the constructor's arguments, for messages."""
         return list(arguments_of(known_class(cls)))
 
     def _is_users(self, name: str) -> bool:
-        """Whether a user's class adds the attribute to those that fastnn's classes know."""
+        """Return whether the attribute is one that a user's class adds to those of fastnn's classes."""
         known = known_class(type(self))
         return known is not type(self) and not hasattr(known, name) and name not in arguments_of(known)
 
 
 class _Changes:
-    """The last change of a description that was made already: a model looks whether it has seen that one.
+    """The last change of any description after it was made; a model compares it with the last change it has seen.
 
-    The mark of a change is an object of its own, as a number that several threads count up could come twice.
+    Each change is marked by a new object, as a number that several threads count up could come twice.
     """
 
     def __init__(self) -> None:
         self.last = object()
 
     def note(self) -> None:
-        """There was a change."""
+        """Note that a description has changed."""
         self.last = object()
 
 
@@ -219,12 +220,12 @@ changes = _Changes()
 
 
 def known_class(kind: type) -> type:
-    """The class itself where it is fastnn's, else the nearest one that it is derived from."""
+    """Return the class itself where it is fastnn's, else the nearest of its bases that is."""
     return next(parent for parent in kind.__mro__ if parent.__module__.startswith("fastnn."))
 
 
 @functools.cache
 def arguments_of(kind: type) -> tuple[str, ...]:
-    """The names of the arguments of a class's constructor."""
+    """Return the names of the arguments of a class's constructor."""
     named = inspect.signature(kind).parameters.values()
     return tuple(p.name for p in named if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD))

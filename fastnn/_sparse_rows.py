@@ -1,4 +1,4 @@
-"""Rows of which only the entries that are not zero are stored, as the engine reads them."""
+"""Rows of which only the nonzero entries are stored, as the engine reads them."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ Array = npt.NDArray[Any]
 
 
 class SparseRows:
-    """The rows of a matrix of which only the entries that are not zero are stored (CSR).
+    """The rows of a matrix of which only the nonzero entries are stored (CSR).
 
     Parameters
     ----------
     starts : ndarray of int64, shape (rows + 1,)
         Row i has the entries ``starts[i]`` to ``starts[i + 1] - 1``.
     columns : ndarray of int32, shape (entries,)
-        Of each entry; they rise within a row.
+        The column of each entry; columns rise within a row.
     values : ndarray of float32 or float64, shape (entries,)
     features : int
 
     Notes
     -----
-    Made by :func:`fastnn.data.sparse.from_scipy` alone, which has checked the arrays and has copied `starts`: the
-    engine trusts these.
+    Only :func:`fastnn.data.sparse.from_scipy` makes these rows: it has checked the arrays and has copied `starts`, and
+    the engine trusts both.
     """
 
     __slots__ = ("_most", "columns", "features", "starts", "values")
@@ -45,23 +45,23 @@ class SparseRows:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Rows and features."""
+        """The numbers of rows and of features."""
         return len(self), self.features
 
     ndim = 2
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of the values."""
+        """The dtype of the values."""
         return self.values.dtype
 
     @property
     def entries(self) -> int:
-        """The number of values stored for these rows."""
+        """The number of values that are stored for these rows."""
         return int(self.starts[-1] - self.starts[0])
 
     def most_entries(self, rows: int) -> int:
-        """The most entries that any `rows` of the rows have together."""
+        """Return the largest number of entries that any `rows` of the rows have together."""
         if self._most[0] != rows:
             counts = np.diff(self.starts)
             if rows < len(counts):

@@ -1,4 +1,4 @@
-"""Lines for people: on any standard output, or none, over forks, and never a command to a terminal."""
+"""Output for people, on a standard output of any kind or none; forks are safe, and text holds no terminal commands."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _PLAIN = str.maketrans({"─": "-", "━": "-", "│": "|", "█": "#", "…": "
 
 
 def printable(text: str) -> str:
-    r"""The text with what is no printable character as an escape: ``\x1b`` of a name would be obeyed by a terminal.
+    r"""Return the text with each unprintable character as an escape: a terminal would obey the ``\x1b`` in a name.
 
     Examples
     --------
@@ -22,8 +22,8 @@ def printable(text: str) -> str:
 
 
 def encodable(text: str, encoding: str | None) -> str:
-    """The text in characters that this encoding has: lines and bars in ASCII, others as escapes."""
-    encoding = encoding or "utf-8"  # a stream in memory keeps the text as it is
+    """Return the text in characters that this encoding has: lines and bars become ASCII, other characters escapes."""
+    encoding = encoding or "utf-8"  # a stream without an encoding, in memory, keeps the text as it is
     try:
         text.encode(encoding)
     except UnicodeEncodeError:
@@ -32,17 +32,17 @@ def encodable(text: str, encoding: str | None) -> str:
 
 
 class Drawing(Protocol):
-    """Rows of a terminal that are overwritten by what is written next."""
+    """Rows on a terminal that the next output overwrites."""
 
     def erased(self) -> str:
-        """What takes them away."""
+        """Return the text that takes the rows away."""
 
 
 class _Writing:
-    """The lock of whoever writes, which a fork waits for; and what is drawn.
+    """The lock of the thread that writes, for which a fork waits, and the rows that are drawn.
 
-    A process that is forked while another thread writes would have the stream's buffer locked for ever. Where a write
-    does not end, as nobody reads the pipe, the fork goes on after a second all the same.
+    In a process forked while another thread writes, the stream's buffer would stay locked for ever. Where a write does
+    not end, as nobody reads the pipe, the fork goes on after a second all the same.
     """
 
     def __init__(self) -> None:
@@ -60,22 +60,23 @@ class _Writing:
 
     def _renew(self) -> None:
         self.lock = threading.RLock()
-        self.drawn: tuple[Drawing, Any] | None = None  # and on which stream
+        self.drawn: tuple[Drawing, Any] | None = None  # the rows, and the stream on which they are drawn
 
 
 writing = _Writing()
 
 
 def put(text: str, drawing: Drawing | None = None) -> None:
-    """Write to standard output what it can show, in the place of rows that are drawn there.
+    """Write what standard output can show of a text, in place of rows that are drawn there.
 
-    Where there is none, where it is closed, or nobody reads it any more, the text is lost: it must not end a training.
+    Where there is no standard output, where it is closed, or nobody reads it any more, the text is lost: this must not
+    end a training.
 
     Parameters
     ----------
     text : str
     drawing : Drawing, optional
-        Of which the text is the rows.
+        Given where the text is rows that the next output overwrites.
     """
     stream = sys.stdout
     if stream is None:
@@ -86,14 +87,14 @@ def put(text: str, drawing: Drawing | None = None) -> None:
         writing.drawn = (drawing, stream) if drawing else None
         try:
             stream.write(encodable(text, getattr(stream, "encoding", None)))
-            if hasattr(stream, "flush"):  # not so what a user has put there, which only writes
+            if hasattr(stream, "flush"):  # a user's own stream may have nothing but write
                 stream.flush()
-        except (OSError, ValueError):  # a broken pipe, a full disk; a closed file
+        except (OSError, ValueError):  # a broken pipe or a full disk; a closed file
             return
 
 
 def say(text: str) -> None:
-    """Print a line on standard output; nowhere where there is none, as in a service or under pythonw.
+    """Print a line on standard output; print nothing where there is none, as in a service or under pythonw.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""How OpenMP's threads wait, and how many of them there may be for a while."""
+"""How OpenMP's threads wait, and the number of threads that are allowed for a while."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def _bounded_waiting() -> Iterator[None]:
-    """Let GNU OpenMP, if it is loaded in here, spin for about 0.1 ms before its threads sleep, instead of several ms.
+    """Let GNU OpenMP, if it gets loaded in here, spin for about 0.1 ms before its threads sleep, instead of several ms.
 
-    It reads its settings when it is loaded. A thread that spins for long under busy neighbours uses up its share of the
-    core, and the next call waits until it gets another one. What the user has set stays.
+    GNU OpenMP reads its settings when it is loaded. A thread that spins for long beside busy processes uses up its
+    share of the core, and the next call waits for another share. Settings of the user are left as they are.
     """
     if any(name in os.environ for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")):
         yield
@@ -32,20 +32,20 @@ with _bounded_waiting():
 
 @contextmanager
 def num_threads(n: int) -> Iterator[None]:
-    """Allow the engine at most `n` threads within a ``with`` block, for the whole process; then as many as before.
+    """Allow the engine at most `n` threads within a ``with`` block, in the whole process; then as many as before.
 
-    Where several are open, one in another or in several Python threads, the one that was opened last counts, until it
-    ends; after all of them the number is the one before the first. In a forked child none is open.
+    Where several blocks are open, one within another or in several Python threads, the one opened last counts until it
+    ends; after all of them the number is the one before the first. In a forked child no block is open.
 
     Parameters
     ----------
     n : int
-        1 to 256.
+        The number of threads, from 1 to 256.
 
     Raises
     ------
     ValueError
-        When n is something else.
+        When n is no number of threads.
 
     Examples
     --------

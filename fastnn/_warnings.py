@@ -12,7 +12,7 @@ _PACKAGE = f"{Path(__file__).parent}{os.sep}"
 
 
 def warn(message: str, category: type[Warning] = UserWarning) -> None:
-    """Warn of the line that called into the package, however deep the call is by now."""
+    """Warn about the user's line that called into the package, however deep the call is by now."""
     level = 1
     caller: FrameType | None = sys._getframe()
     while caller is not None and caller.f_code.co_filename.startswith(_PACKAGE):
@@ -20,5 +20,5 @@ def warn(message: str, category: type[Warning] = UserWarning) -> None:
     try:
         warnings.warn(message, category, stacklevel=level)
     except ValueError:
-        if not getattr(sys.stderr, "closed", False):  # else nobody could read it, which must not end a training
+        if not getattr(sys.stderr, "closed", False):  # a closed stream shows no warning, and must not end a training
             raise

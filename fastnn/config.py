@@ -1,4 +1,4 @@
-"""Process-wide defaults."""
+"""Defaults of the whole process: the element type and the dtype policy of models that name none."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _policy = "float32"
 
 
 def check_dtype(dtype: object, argument: str = "dtype") -> str:
-    """The name of a supported element type, or a ValueError that says which there are."""
+    """Return the name of a supported element type; raise ValueError with the supported ones for another name."""
     name = str(getattr(dtype, "__name__", dtype))
     if name not in _DTYPES:
         raise ValueError(f"{argument} must be 'float32' or 'float64', got {dtype!r}")
@@ -20,7 +20,7 @@ def check_dtype(dtype: object, argument: str = "dtype") -> str:
 
 
 def check_policy(policy: object, argument: str = "dtype") -> str:
-    """The name of a supported dtype policy, or a ValueError that says which there are."""
+    """Return the name of a supported dtype policy; raise ValueError with the supported ones for another name."""
     name = str(getattr(policy, "__name__", policy))
     if name not in (*_DTYPES, MIXED):
         raise ValueError(f"{argument} must be 'float32', 'float64' or {MIXED!r}, got {policy!r}")
@@ -28,12 +28,12 @@ def check_policy(policy: object, argument: str = "dtype") -> str:
 
 
 def variable_dtype(policy: str) -> str:
-    """The element type in which a model of this policy keeps its weights and takes its data."""
+    """Return the element type in which a model of this policy keeps its weights and takes its data."""
     return "float32" if policy == MIXED else policy
 
 
 def floatx() -> str:
-    """The element type of models that name none: ``"float32"`` unless changed.
+    """Return the element type of models that name none: ``"float32"`` unless it was changed.
 
     Examples
     --------
@@ -61,7 +61,7 @@ def set_floatx(value: str) -> None:
 
 
 def dtype_policy() -> str:
-    """The policy of models that name none: ``"float32"`` unless changed.
+    """Return the policy of models that name none: ``"float32"`` unless it was changed.
 
     Examples
     --------
@@ -73,7 +73,7 @@ def dtype_policy() -> str:
 
 
 def set_dtype_policy(policy: str) -> None:
-    """Set the policy of models that name none; a layer's ``dtype=`` goes before it.
+    """Set the policy of models that name none; a layer's own ``dtype=`` takes precedence.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Seeds, label encodings, and a check of losses."""
+"""Public helpers: seeds, one-hot encodings of labels, and a check of losses that are written in Python."""
 
 from __future__ import annotations
 
@@ -25,23 +25,25 @@ def check_gradient(
     ----------
     loss : callable (y_true, y_pred) -> (loss, gradient), or CustomLoss
     y_true : array-like, shape (rows, columns), or (rows,) of classes, optional
-        Given together with `y_pred`. Default: a few targets from 0.1 to 0.9, or classes where the loss wants those.
+        Targets, given together with `y_pred`. Default: a few targets from 0.1 to 0.9, or classes where the loss wants
+        classes.
     y_pred : array-like, shape (rows, outputs), optional
-        Where the loss has a derivative: not at a kink, as the absolute error has where y_pred equals y_true. The loss
+        Predictions at which the loss has a derivative; the absolute error has none where y_pred equals y_true. The loss
         is called twice for each element.
     tolerance : float, default 1e-3
-        The largest relative error that is right. A loss that rounds to float32 inside needs more.
+        The largest relative error that passes. A loss that rounds to float32 inside needs more.
 
     Returns
     -------
     float
-        The largest relative error of an element; those below a thousandth of the largest are compared with that.
+        The largest relative error of an element; an element below a thousandth of the largest one is compared with
+        that.
 
     Raises
     ------
     ValueError
-        When it is above `tolerance`, with the element and both numbers; and as for
-        :class:`fastnn.losses.CustomLoss`, when the loss returns no loss and gradient.
+        When the error is above `tolerance`, with the element and both numbers; when the loss returns no loss and
+        gradient, as for :class:`fastnn.losses.CustomLoss`.
 
     Examples
     --------
@@ -55,27 +57,27 @@ def check_gradient(
 
 
 def to_categorical(x: npt.ArrayLike, num_classes: int | None = None) -> npt.NDArray[np.float32]:
-    """One-hot rows from class labels.
+    """Return one-hot rows of class labels.
 
     Parameters
     ----------
     x : array-like of int, of any shape
-        Labels from 0 to `num_classes` - 1; whole floats are taken too. A last axis of length 1, behind others, is left
-        out: (rows, 1) is (rows,).
+        Labels from 0 to `num_classes` - 1; whole floats are taken too. A last axis of length 1, behind other axes, is
+        left out: (rows, 1) is read as (rows,).
     num_classes : int, optional
-        Default: the largest label + 1.
+        The number of classes; default: the largest label + 1.
 
     Returns
     -------
     ndarray of float32, shape (rows, num_classes)
-        Of x of more axes, all of them and then the classes.
+        For x of more axes, the shape has all of these axes and then the classes.
 
     Raises
     ------
     TypeError
         When labels or `num_classes` are no whole numbers.
     ValueError
-        When a label is negative or not below `num_classes`, or that is below 1.
+        When a label is negative or not below `num_classes`, or when `num_classes` is below 1.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Callbacks that write the logs down elsewhere."""
+"""Callbacks that write the logs to a file or to another tool."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class CSVLogger(Callback):
     ----------
     filename : path-like
     separator : str, default ","
-        One character.
+        One character, which stands between cells.
     append : bool, default False
-        Go on at the end of a file that exists, without a second header, instead of replacing it.
+        Whether to go on at the end of an existing file, without a second header, instead of replacing it.
 
     Examples
     --------
@@ -36,20 +36,20 @@ class CSVLogger(Callback):
             raise ValueError(f"separator must be one character, got {separator!r}")
         self.filename, self.separator, self.append = Path(filename), separator, flag("append", append)
         self.keys: list[str] | None = None
-        self._begins = False  # with the next line, and without what the file holds
+        self._begins = False  # whether the file is to be emptied before the next line
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        """Start anew; the file of a training that goes on is not emptied, but must be one that can be written."""
+        """Prepare to start the file anew; a training that is resumed keeps the file, which must be writable."""
         self.keys, self._begins = None, not self.append
         with self.filename.open("a", encoding="utf-8"):
             pass
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
-        """Start the file."""
+        """Empty the file before the first line, unless lines are appended or the training is resumed."""
         self._start()
 
     def on_train_end(self, logs: Logs | None = None) -> None:
-        """Start the file where there was no epoch."""
+        """Empty the file likewise where there was no epoch."""
         self._start()
 
     def _start(self) -> None:
@@ -58,17 +58,17 @@ class CSVLogger(Callback):
         self._begins = False
 
     def get_state(self) -> dict[str, Any]:
-        """The columns, and the length of the file."""
+        """Return the columns, and the length of the file."""
         return {"keys": self.keys, "size": self.filename.stat().st_size if self.filename.exists() else 0}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Go on after the lines of the epochs that are not trained anew."""
+        """Cut the file after the lines of the epochs that are not trained anew."""
         self.keys, self._begins = state["keys"], False
         if self.filename.exists() and self.filename.stat().st_size > state["size"]:
             os.truncate(self.filename, state["size"])
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """Write the line; the columns are those of the first epoch, with ``val_`` twins for validations to come."""
+        """Write a line; its columns are the first epoch's logs, and ``val_`` columns if it had no validation."""
         logs = logs or {}
         if self.keys is None:
             self.keys = sorted(logs)
@@ -90,10 +90,10 @@ class TensorBoard(Callback):
     ----------
     log_dir : path-like, default "logs"
     histogram_freq : int, default 0
-        Write a histogram of each parameter every so many epochs; 0: never.
+        Write a histogram of each parameter after every `histogram_freq` epochs; 0: never.
     write_steps_per_second : bool, default False
     update_freq : {"epoch", "batch"} or int, default "epoch"
-        Write the loss and the metrics every so many batches too, which makes ``fit`` run batch by batch.
+        ``"batch"``, or a number of batches, also writes loss and metrics that often; ``fit`` then runs batch by batch.
 
     Notes
     -----
@@ -137,16 +137,16 @@ class TensorBoard(Callback):
         self._batches = 0
 
     def get_state(self) -> dict[str, Any]:
-        """The number of batches so far."""
+        """Return the number of batches so far."""
         return {"batches": self._batches}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Go on counting batches; files are new ones."""
+        """Go on counting batches from the saved number; files are new ones."""
         self._batches = state["batches"]
 
     def _writer(self, kind: str) -> Any:
         if kind not in self._writers:
-            # Writers name their file after the second and the host, and a second one in that second would overwrite it.
+            # Writers name a file after the second and the host: another file of that second would overwrite it.
             suffix = f".{secrets.token_hex(8)}"
             self._writers[kind] = self._writer_class(str(self.log_dir / kind), filename_suffix=suffix)
         return self._writers[kind]
@@ -156,7 +156,7 @@ class TensorBoard(Callback):
             self._writer(kind).add_scalar(f"{prefix}_{name}", value, step)
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
-        """Note the time."""
+        """Note the time at which the epoch starts."""
         self._started, self._steps = time.perf_counter(), self._iterations()
 
     def _iterations(self) -> int:
@@ -167,7 +167,7 @@ class TensorBoard(Callback):
         """Write the scalars, and the histograms where they are due."""
         logs = logs or {}
         train = {key: value for key, value in logs.items() if not key.startswith("val_")}
-        rate = getattr(self.model.optimizer, "learning_rate", None)  # L-BFGS has none
+        rate = getattr(self.model.optimizer, "learning_rate", None)  # L-BFGS has no learning rate
         if rate is not None:
             train["learning_rate"] = float(rate)
         if self.write_steps_per_second:
@@ -223,7 +223,7 @@ class MLflowLogger(Callback):
         self._own_run = False
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        """Write what the training is: the optimizer's arguments, the loss, epochs and steps."""
+        """Write the training's parameters: the optimizer's arguments, the loss, epochs and steps."""
         self._own_run = self._mlflow.active_run() is None
         if self._own_run:
             self._mlflow.start_run()
@@ -237,11 +237,11 @@ class MLflowLogger(Callback):
         )
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """Write the logs as metrics of the step `epoch`; a value for each class as ``f1_score_0`` and so on."""
+        """Write the logs as metrics of step `epoch`; values for the classes are named ``f1_score_0`` and so on."""
         self._mlflow.log_metrics(dict(scalars(logs or {})), step=epoch)
 
     def on_train_end(self, logs: Logs | None = None) -> None:
-        """Attach the model, and end the run where it was started here."""
+        """Attach the model, and end the run where this callback started it."""
         if self.log_model:
             import tempfile
 

@@ -1,4 +1,4 @@
-"""Real data that travel with the package."""
+"""Real data sets that are part of the package."""
 
 from __future__ import annotations
 
@@ -17,23 +17,26 @@ Array = npt.NDArray[Any]
 
 
 def load_digits(*, by_writer: bool = False) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-    """Handwritten digits, 8 × 8 pixels: 5,620 rows.
+    """Load handwritten digits, 8 × 8 pixels: 5,620 rows.
 
     Parameters
     ----------
     by_writer : bool, default False
-        True gives the original split: 3,823 rows of 30 writers to train on, 1,797 of 13 others to test on, the harder
-        task (about two points of accuracy). False holds every fifth row of all back, so both parts know all writers.
+        True gives the original split: 3,823 rows of 30 writers to train on, 1,797 rows of 13 other writers to test on,
+        which is harder (about two points of accuracy). False holds back every fifth row of all, so that both parts have
+        all writers.
 
     Returns
     -------
     (x_train, y_train), (x_test, y_test)
-        x: uint8 from 0 to 16, shape (rows, 64), pixels row by row. y: uint8 from 0 to 9, shape (rows,).
+        x has dtype uint8, values from 0 to 16 and shape (rows, 64), pixels row by row; y has dtype uint8, values from 0
+        to 9 and shape (rows,).
 
     Notes
     -----
-    From E. Alpaydin and C. Kaynak, *Optical Recognition of Handwritten Digits*, UCI Machine Learning Repository (1998),
-    https://doi.org/10.24432/C50P49, licence CC BY 4.0. ``datasets/README.md`` says how the file was made.
+    The data are from E. Alpaydin and C. Kaynak, *Optical Recognition of Handwritten Digits*, UCI Machine Learning
+    Repository (1998), https://doi.org/10.24432/C50P49, licence CC BY 4.0. ``datasets/README.md`` says how the file was
+    made.
 
     Examples
     --------
