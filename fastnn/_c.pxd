@@ -228,3 +228,11 @@ cdef extern from "fnn_names.h" nogil:
         int number
     const fnn_name fnn_names[1]
     size_t fnn_name_count
+
+
+cdef extern from "engine/ops/traits.h" nogil:
+    enum:
+        FNN_MATRIX
+    ctypedef struct fnn_traits:
+        int kernel, is_noise, uses_batch
+    const fnn_traits *fnn_traits_of(const fnn_op *op)

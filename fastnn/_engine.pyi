@@ -8,7 +8,7 @@ import numpy.typing as npt
 from typing_extensions import disjoint_base
 
 from fastnn._head import Head
-from fastnn._op import Rule
+from fastnn._op import Rule, Traits
 from fastnn._sparse_rows import SparseRows
 from fastnn.optimizers.base import Hyperparameters, Slot
 from fastnn.plan import Plan
@@ -24,6 +24,7 @@ class NotFiniteError(ValueError): ...
 MAX_STATE: int
 _ENUMS: dict[str, dict[str, int]]
 
+def op_traits(name: str) -> Traits: ...
 def set_num_threads(n: int) -> None: ...
 def get_num_threads() -> int: ...
 def open_block(n: int) -> list[int]: ...

@@ -57,9 +57,9 @@ cdef class _Memory:
         self.plan = plan
         reads_x = []
         for op in plan.ops:
-            if op.input < 0 or (op.name == "add" and plan.ops[op.source].input < 0):
-                reads_x.append(op.name)
-        self._form = _Form(plan, reads_x == ["dense"])
+            if op.input < 0 or (op.source >= 0 and plan.ops[op.source].input < 0):
+                reads_x.append(op_traits(op.name).multiplies)
+        self._form = _Form(plan, reads_x == [True])
         self.model.is_double = self._form.typenum == cnp.NPY_FLOAT64
         self.model.bfloat16 = plan.bfloat16
         self.model.kernels = _kernels

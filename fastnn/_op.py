@@ -69,6 +69,14 @@ class ParameterSpec(NamedTuple):
         return flat[self.place].reshape(self.shape)
 
 
+class Traits(NamedTuple):
+    """What the engine's table of ops says of one, whatever its widths: fnn_traits in src_c/engine/ops/traits.h."""
+
+    multiplies: bool
+    is_noise: bool
+    uses_batch: bool
+
+
 class Rule(NamedTuple):
     """How one parameter is trained: fnn_rule in src_c/fastnn.h."""
 

@@ -107,7 +107,7 @@ def _link(ops: Sequence[Op]) -> list[Op]:
     linked = []
     for k, op in enumerate(ops):
         join = k + op.join if op.join else -1
-        source = k - op.source if op.name == "add" else -1
+        source = k - op.source if op.source >= 0 else -1
         linked.append(op._replace(input=max(k - 1 - op.input, -1), source=source, join=join))
     return linked
 
@@ -124,7 +124,7 @@ def _fuse(ops: Sequence[Op]) -> list[Op]:
     is dropped becomes one of the result that it equals.
     """
     readers = Counter(op.input for op in ops if op.name != "join")
-    readers.update(ops[op.source].input for op in ops if op.name == "add")
+    readers.update(ops[op.source].input for op in ops if op.source >= 0)
     fused: list[Op] = []
     index = {-1: -1}  # of the fused op that holds the result of each op
     place = {-1: -1}  # of the first fused op that is not before each op

@@ -66,6 +66,7 @@ cdef class Predictor:
     """
 
     def __init__(self, engine, reads=None, heads=None):
+        from fastnn._engine import op_traits
         from fastnn.data.arrays import RowReader
 
         self._engine, capsule = engine.freeze()
@@ -75,7 +76,7 @@ cdef class Predictor:
         self._typenum, self._itemsize = self._dtype.num, self._dtype.itemsize
         self._inputs, self._outputs = plan.inputs, plan.outputs
         # An op that is no product takes the time of about ten multiply-adds for each output, as in useful_threads.
-        self._row_work = sum((op.inputs if op.name == "dense" else 10) * op.outputs for op in plan.ops)
+        self._row_work = sum((op.inputs if op_traits(op.name).multiplies else 10) * op.outputs for op in plan.ops)
         self._reads, self._heads = RowReader() if reads is None else reads, heads
 
     @property

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from fastnn._engine import op_traits
 from fastnn._settings import Setting
 from fastnn.optimizers.base import Hyperparameters, Optimizer
 
@@ -91,9 +92,10 @@ class LBFGS(Optimizer):
     def check(self, ops: Iterable[Op], parameters: Iterable[ParameterSpec], rules: Iterable[Rule]) -> None:
         """Raise where a layer's loss is another one at each call, or where a parameter asks for what L-BFGS lacks."""
         for op in ops:
-            if op.name in ("dropout", "gaussian"):
+            traits = op_traits(op.name)
+            if traits.is_noise:
                 raise ValueError("LBFGS needs a loss that is the same at each call: the model has a layer of noise")
-            if op.name == "batch_normalization" and not op.frozen:
+            if traits.uses_batch and not op.frozen:
                 raise ValueError("LBFGS cannot train a BatchNormalization: its moving statistics follow single steps")
         for spec, rule in zip(parameters, rules, strict=True):
             if rule.constraint not in ("unconstrained", "non_negative"):

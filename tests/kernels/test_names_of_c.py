@@ -83,3 +83,8 @@ def test_a_name_that_c_has_not_is_one_sentence():
         _engine.Engine(type(plan)(**plan.__dict__ | {"ops": (op,)}))
     with pytest.raises(ValueError, match=r"^the engine has no schedule named 'one_cycel'; did you mean 'one_cycle'"):
         _engine.learning_rate("one_cycel", (), np.zeros(0), np.zeros(0), 0)
+
+
+@pytest.mark.parametrize("op", _engine._ENUMS["op"])
+def test_every_op_has_a_row_in_the_table_of_ops(op):
+    assert sum(_engine.op_traits(op)) <= 1  # without a row, asking would end the process
