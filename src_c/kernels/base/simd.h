@@ -20,34 +20,38 @@
 #endif
 #define FNN_TILE_VECTORS 2
 #if defined(__AVX512F__)
-#define FNN_TILE_STEPS 2    /* of the depth for each pointer to a row that is loaded */
-#define FNN_POINTER_ROWS 10 /* rows whose pointers stay in registers */
+#define FNN_TILE_STEPS 2    /* steps of the depth that share one load of each row's pointer */
+#define FNN_POINTER_ROWS 10 /* rows of a tile up to which all of their pointers stay in registers */
 #else
 #define FNN_TILE_STEPS 1
 #define FNN_POINTER_ROWS 8
 #endif
 #define FNN_FETCHED_ROWS 8 /* rows of b between the one that is fetched and the one that is used */
-#define FNN_MAX_VECTORS 8  /* of a tile of one row: enough independent chains to hide the latency of an add */
+#define FNN_MAX_VECTORS 8  /* vectors of a tile of one row: enough independent chains to hide the latency of an add */
 
-/* Rows of b a pass: a panel of them is half a first-level cache. */
+/* multiply_blocks (gemm.inc): the depth of a block. A panel of that depth is half a first-level cache. */
 #define FNN_DEPTH_BLOCK (16384 / (FNN_TILE_VECTORS * FNN_VECTOR_BYTES))
-/* Of a product with a transposed matrix: the depth of a block and its columns. A panel is two thirds of a first-level cache. */
+/* multiply_transposed (transpose.inc): the depth and the columns of a block. A panel of that depth is two thirds of a
+ * first-level cache. */
 #define FNN_TRANSPOSED_DEPTH (32768 / (FNN_TILE_VECTORS * FNN_VECTOR_BYTES))
 #define FNN_TRANSPOSED_COLUMNS 48
-/* Where it is transposed, up to what depth; and the columns and rows that are done at a time. */
+/* multiply_shallow (transpose.inc), which transposes the kernel: the depth up to which it is used, and the columns and rows
+ * that it takes at a time. */
 #define FNN_SHALLOW_DEPTH 64
 #define FNN_SHALLOW_COLUMNS 64
 #define FNN_SHALLOW_ROWS 48
+/* multiply_blocks (gemm.inc): the depth from which copying the rows first pays. */
 #if defined(__AVX512F__)
-#define FNN_COPIED_DEPTH 128 /* from which copying the rows first pays */
+#define FNN_COPIED_DEPTH 128
 #else
 #define FNN_COPIED_DEPTH 64
 #endif
-/* Register tiles that pass over a panel of b, from which the first leaves a copy of it: 32 KB of rows at most. */
+/* multiply_copied (gemm.inc): the number of register tiles over a panel of b from which the first of them leaves a copy of
+ * the panel to the others; and the depth of a copied panel, of 32 KB. */
 #define FNN_COPY_BLOCKS 4
 #define FNN_COPY_DEPTH (32768 / (FNN_TILE_VECTORS * FNN_VECTOR_BYTES))
-/* Rows for which `multiply` reads a kernel from a second-level cache as fast as it multiplies: those of a register tile, or
- * so many that it copies panels. */
+/* Rows of a product from which `multiply` reads a kernel from a second-level cache as fast as it multiplies: those of a
+ * register tile, or so many that panels are copied. */
 #if defined(__AVX512F__)
 #define FNN_ENOUGH_ROWS FNN_TILE_ROWS
 #else
@@ -55,7 +59,8 @@
 #endif
 #define FNN_FAR_SIZE 8192 /* elements of a kernel that does not stay in a first-level cache */
 
-/* Packed products: the depth of a block; the bytes of one of A, half a second-level cache; the elements of one of B. */
+/* Packed products (packed.inc): the depth of a block; the bytes of a block of A, half a second-level cache; the elements of a
+ * block of B. */
 #define FNN_PACKED_DEPTH 256
 #if defined(__AVX512F__)
 #define FNN_PACKED_A_BYTES (528 * 1024)
@@ -63,12 +68,13 @@
 #define FNN_PACKED_A_BYTES (240 * 1024)
 #endif
 #define FNN_PACKED_B_SIZE (256 * 1024)
-/* The depth of a block for a matrix unit, in pairs, and of one of split elements, each in three parts: it multiplies as fast
- * from the second-level cache as from the first, and a deep block meets c less often. */
+/* The depth of a block for a matrix unit, in pairs of elements: of rounded elements, and of split ones, which are three times
+ * as large. The unit multiplies as fast from the second-level cache as from the first, and the deeper a block is, the less
+ * often c is read and written. */
 #define FNN_MATRIX_DEPTH 512
 #define FNN_SPLIT_DEPTH 128
 
-/* What packing does with an element (bfloat16.inc), and which of it makes bfloat16 here. */
+/* The forms into which packing brings an element (bfloat16.inc has their meaning), and the one of multiply_rounded here. */
 #define FNN_EXACT 0
 #define FNN_ROUNDED 1
 #define FNN_PAIRED 2
@@ -91,15 +97,16 @@
 #define FNN_UNROLL _Pragma("GCC unroll 32")
 #endif
 
-/* Estimates of 1/sqrt(x) and 1/x for normal x > 0, to 2^-14 (AVX-512) or 1.5 * 2^-12 (AVX2), and the nearest such x; a NaN
- * stays one. */
+/* fnn_estimate_inverse_root(x) and fnn_estimate_inverse(x): 1 / sqrt(x) and 1 / x for normal x > 0, with a relative error of
+ * up to 2^-14 (AVX-512) or 1.5 * 2^-12 (AVX2). fnn_keep_normal(x): the normal number > 0 that is nearest to x; a NaN stays a
+ * NaN. */
 #if defined(__AVX512F__)
 #include <immintrin.h>
 #define FNN_HAS_ESTIMATES
 #define fnn_estimate_inverse_root(x) ((fnn_vector_f32)_mm512_rsqrt14_ps((__m512)(x)))
 #define fnn_estimate_inverse(x) ((fnn_vector_f32)_mm512_rcp14_ps((__m512)(x)))
-/* By the kind of x, four bits each: what is not positive becomes the first operand (0), infinity the largest number (14), all
- * else stays (1). */
+/* Four bits for each kind of number: 0 makes zero and negative numbers the first operand, FLT_MIN; 14 makes infinity the
+ * largest number; 1 leaves positive numbers and NaN as they are. */
 #define fnn_keep_normal(x)                                                                                             \
     ((fnn_vector_f32)_mm512_fixupimm_ps(_mm512_set1_ps(FLT_MIN), (__m512)(x), _mm512_set1_epi32(0x10E01011), 0))
 #elif defined(__AVX2__) && defined(__FMA__)
@@ -111,14 +118,15 @@
     ((fnn_vector_f32)_mm256_min_ps(_mm256_set1_ps(FLT_MAX), _mm256_max_ps(_mm256_set1_ps(FLT_MIN), (__m256)(x))))
 #endif
 
-/* Lanes of two vectors by number, the second one's after the first one's. `numbers`: integer vectors with such lanes. */
+/* The vector of the given lanes of a and b; the lanes of b are numbered after those of a. numbers: the type of the vectors of
+ * integers with as many lanes. */
 #if defined(__clang__) || __GNUC__ >= 12
 #define FNN_SHUFFLE(numbers, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #else
 #define FNN_SHUFFLE(numbers, a, b, ...) __builtin_shuffle(a, b, (numbers){__VA_ARGS__})
 #endif
 
-/* Needs -fopenmp-simd only: the kernels know nothing of threads. */
+/* This pragma needs -fopenmp-simd only: kernels know nothing of threads. */
 #define FNN_SIMD _Pragma("omp simd")
 
 #endif
