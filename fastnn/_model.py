@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from fastnn._op import Rule
     from fastnn.callbacks import History
     from fastnn.data.feeds import Samples
-    from fastnn.layers.base import Home
+    from fastnn.layers._home import Home
     from fastnn.optimizers import Optimizer
 
     Array = npt.NDArray[np.float32 | np.float64]

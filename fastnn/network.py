@@ -25,8 +25,8 @@ from fastnn._warnings import warn
 from fastnn.data import arrays, frames
 from fastnn.initializers import Initializer
 from fastnn.layers import Branches, Heads, InputLayer
+from fastnn.layers._home import Home
 from fastnn.layers.base import (
-    Home,
     Layer,
     Names,
     NotYetError,

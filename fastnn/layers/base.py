@@ -1,13 +1,12 @@
-"""What all layers share: their base class, the home and the names a model gives them, and checks of their input."""
+"""What all layers share: their base class, the names a model gives them, and checks of their input."""
 
 from __future__ import annotations
 
 import itertools
 import math
 import re
-import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 
 import numpy as np
@@ -22,8 +21,8 @@ from fastnn.data.frames import RowAxes, real_array
 from fastnn.initializers import Initializer
 
 if TYPE_CHECKING:
-    from fastnn._engine import Lock
     from fastnn.constraints import Constraint
+    from fastnn.layers._home import Home
     from fastnn.regularizers import Regularizer
 
 
@@ -55,58 +54,6 @@ class NotYetError(ValueError):
 
 
 _OF_TRAINING = ("trainable", "learning_rate_multiplier")  # attributes that models read before they train
-
-
-class Home:
-    """What layers know of the model they belong to: its parameters, and the method that takes a change over.
-
-    The copy of a layer belongs to no model.
-
-    A layer holds no reference to the model itself: that would be a circle, and the memory of a model that nobody needs
-    any more would stay until the garbage collector runs.
-
-    Parameters
-    ----------
-    heed : method, optional
-        The model's method that takes note of a change of a layer; a weak reference to it is held.
-
-    Attributes
-    ----------
-    lock : fastnn._engine.Lock
-        The lock of whoever runs the engine, or reads or changes the parameters as a whole.
-    built : bool
-        Whether the parameters exist.
-    views : dict of (str, str) to numpy.ndarray
-        The parameters, by layer and name, once the model is built.
-    """
-
-    def __init__(self, lock: Lock, heed: Callable[[Layer, str, Any], None] | None = None) -> None:
-        self.lock = lock
-        self._heed = None if heed is None else weakref.WeakMethod(heed)
-        self.built = False
-        self.views: dict[tuple[str, str], npt.NDArray[Any]] = {}
-
-    def heed(self, layer: Layer, attribute: str, name: Any) -> None:
-        """Let the engine run the layer as it is now, from its next use on; errors name `attribute` of layer `name`.
-
-        Raises
-        ------
-        ValueError
-            When the model's weights, or another layer, do not fit the layer as it is now.
-        """
-        heed = None if self._heed is None else self._heed()
-        if heed is not None:
-            heed(layer, attribute, name)
-
-    def __reduce__(self) -> tuple[type, tuple[()]]:
-        return type(None), ()
-
-    @contextmanager
-    def setting_weights(self) -> Iterator[None]:
-        """Hold the lock to change weights; afterwards, what a forward pass left in the engine counts as outdated."""
-        with self.lock:
-            self.lock.changed()
-            yield
 
 
 class Names:

@@ -18,7 +18,7 @@ from fastnn.layers.preprocessing import Values
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from fastnn.layers.base import Home
+    from fastnn.layers._home import Home
 
 
 class Stackable(ABC):
