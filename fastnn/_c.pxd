@@ -186,7 +186,7 @@ cdef extern from "fastnn.h" nogil:
     size_t fnn_large_side(const fnn_model *model, size_t batch)
     size_t fnn_stripes(const fnn_model *model, fnn_stripe *stripes)
     size_t fnn_tile_sums(const fnn_model *model)
-    int fnn_fuses(const fnn_op *op, int loss)
+    int fnn_fuses(const fnn_model *model, const fnn_op *op, int loss)
     size_t fnn_state_size(const fnn_measure *measure)
     ctypedef struct fnn_member:
         const fnn_model *model

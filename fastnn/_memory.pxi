@@ -304,7 +304,7 @@ cdef class _Memory:
         if heads and sum(head.columns for head in heads) != self._form.outputs:
             raise ValueError(f"heads must take the {self._form.outputs} columns of the output, got "
                              f"{list(map(attrgetter('columns'), heads))}")
-        _set_heads(c_heads, <fnn_op *>_data(self._ops), self.model.op_count, heads, <const double *>_data(constants))
+        _set_heads(c_heads, <fnn_op *>_data(self._ops), &self.model, heads, <const double *>_data(constants))
         states = _set_measures(c_measures, c_heads, heads, <const double *>_data(constants))
         self._heads, self._measures, self._constants = head_memory, measure_memory, constants
         self.model.heads, self.model.head_count = c_heads, len(heads)

@@ -11,7 +11,7 @@ from libc.string cimport memset
 
 from fastnn._c cimport (
     FNN_BIAS, FNN_KERNEL, FNN_NUMBERS, fnn_fuses, fnn_head, fnn_hyperparameters,
-    fnn_learning_rate, fnn_measure, fnn_op, fnn_rule, fnn_schedule, fnn_state_size,
+    fnn_learning_rate, fnn_measure, fnn_model, fnn_op, fnn_rule, fnn_schedule, fnn_state_size,
 )
 
 MAX_STATE = 2**27  # numbers of a metric: a gibibyte
@@ -108,23 +108,23 @@ def _first_state(heads):
     return 1 if len(heads) == 1 else 1 + len(heads)
 
 
-cdef int _set_heads(fnn_head *target, fnn_op *ops, size_t op_count, heads, const double *vector) except -1:
-    """From fastnn._head.Heads; `vector` is _constants_of them, which must outlive the model's use of them."""
+cdef int _set_heads(fnn_head *target, fnn_op *ops, const fnn_model *model, heads, const double *vector) except -1:
+    """From fastnn._head.Heads; `ops` are the model's. `vector`, _constants_of them, must outlive the model's use of it."""
     cdef size_t column = 0, target_column = 0, label = 0, h, op
     for head in heads:
         measured = any(measure.metric != "function_metric" for measure in head.measures)
         if measured and head.target_columns not in (0, head.columns):
             raise ValueError(f"metrics need targets shaped like the output, but this loss takes "
                              f"{head.target_columns} target columns for {head.columns} outputs")
-    for op in range(op_count):
+    for op in range(model.op_count):
         ops[op].fused = 0
     for h, head in enumerate(heads):
-        op = head.op if head.op >= 0 else op_count - 1
+        op = head.op if head.op >= 0 else model.op_count - 1
         target[h].loss, target[h].reduction = _number("loss", head.loss), _number("reduction", head.reduction)
         target[h].weight = head.weight
         target[h].first, target[h].columns, target[h].label = column, head.columns, label
         target[h].target_first, target[h].target_columns = target_column, head.target_columns
-        target[h].fused = ops[op].fused = fnn_fuses(&ops[op], target[h].loss)
+        target[h].fused = ops[op].fused = fnn_fuses(model, &ops[op], target[h].loss)
         for k, number in enumerate(head.numbers):
             target[h].numbers[k] = number
         target[h].vector, target[h].vector_size = vector, len(head.vector)

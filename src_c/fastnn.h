@@ -244,7 +244,8 @@ void fnn_add_sums(const fnn_model *model, double *sums, const double *more); /* 
  * elements as a large one; SIZE_MAX where there are none. The bits of a step depend on it: it knows no threads. */
 size_t fnn_large_side(const fnn_model *model, size_t batch);
 size_t fnn_stripes(const fnn_model *model, fnn_stripe *stripes); /* writes them unless NULL; their number */
-int fnn_fuses(const fnn_op *op, int loss); /* the op's activation and the loss are computed as one */
+/* Whether the op's activation and the loss are computed as one. */
+int fnn_fuses(const fnn_model *model, const fnn_op *op, int loss);
 
 /* Numbers of the state of a measure; SIZE_MAX where they are too many. */
 size_t fnn_state_size(const fnn_measure *measure);

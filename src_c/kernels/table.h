@@ -14,10 +14,10 @@ enum { FNN_LARGE_SIZE = 1 << 18 };
 
 /* The factor of a column: `scale`; 1 / sqrt(variance + epsilon); 1 / d or d, d = max(sqrt(variance), epsilon), or 1
  * where the variance is 0. */
-typedef enum { FNN_SCALE = 0, FNN_DIVIDE_BY_ROOT = 1, FNN_DIVIDE = 2, FNN_MULTIPLY = 3 } fnn_column_rule;
+typedef enum { FNN_SCALE, FNN_DIVIDE_BY_ROOT, FNN_DIVIDE, FNN_MULTIPLY } fnn_column_rule;
 
 /* What an encoding makes of categories; see categories.inc. */
-typedef enum { FNN_ONE_HOT = 0, FNN_MULTI_HOT = 1, FNN_COUNT = 2 } fnn_encoding;
+typedef enum { FNN_ONE_HOT, FNN_MULTI_HOT, FNN_COUNT } fnn_encoding;
 
 /* Where random numbers come from: a key for the layer, and the optimizer's step. */
 typedef struct {
@@ -27,72 +27,72 @@ typedef struct {
 
 /* Formulas and constants: activation.inc. */
 typedef enum {
-    FNN_LINEAR = 0,
-    FNN_RELU = 1,
-    FNN_SIGMOID = 2,
-    FNN_TANH = 3,
-    FNN_SOFTMAX = 4,
-    FNN_LOG_SOFTMAX = 5,
-    FNN_LEAKY_RELU = 6,
-    FNN_CLIPPED_RELU = 7,
-    FNN_ELU = 8,
-    FNN_SOFTPLUS = 9,
-    FNN_HARD_SIGMOID = 10,
-    FNN_EXPONENTIAL = 11,
-    FNN_HARD_TANH = 12,
-    FNN_LOG_SIGMOID = 13,
-    FNN_GELU = 14, /* from here on the derivative is computed from the argument, before here from the result */
-    FNN_GELU_TANH = 15,
-    FNN_SILU = 16,
-    FNN_MISH = 17,
-    FNN_HARD_SILU = 18,
-    FNN_SOFTSIGN = 19,
+    FNN_LINEAR,
+    FNN_RELU,
+    FNN_SIGMOID,
+    FNN_TANH,
+    FNN_SOFTMAX,
+    FNN_LOG_SOFTMAX,
+    FNN_LEAKY_RELU,
+    FNN_CLIPPED_RELU,
+    FNN_ELU,
+    FNN_SOFTPLUS,
+    FNN_HARD_SIGMOID,
+    FNN_EXPONENTIAL,
+    FNN_HARD_TANH,
+    FNN_LOG_SIGMOID,
+    FNN_GELU,
+    FNN_GELU_TANH,
+    FNN_SILU,
+    FNN_MISH,
+    FNN_HARD_SILU,
+    FNN_SOFTSIGN,
 } fnn_activation;
 
 typedef enum {
-    FNN_MEAN_SQUARED_ERROR = 0,
-    FNN_HALF_MEAN_SQUARED_ERROR = 1,
-    FNN_BINARY_CROSSENTROPY = 2,
-    FNN_CATEGORICAL_CROSSENTROPY = 3,
-    FNN_SPARSE_CATEGORICAL_CROSSENTROPY = 4,
-    FNN_BINARY_CROSSENTROPY_LOGITS = 5,
-    FNN_CATEGORICAL_CROSSENTROPY_LOGITS = 6,
-    FNN_SPARSE_CATEGORICAL_CROSSENTROPY_LOGITS = 7,
-    FNN_MEAN_ABSOLUTE_ERROR = 8,
-    FNN_MEAN_ABSOLUTE_PERCENTAGE_ERROR = 9,
-    FNN_MEAN_SQUARED_LOGARITHMIC_ERROR = 10,
-    FNN_HUBER = 11,
-    FNN_LOG_COSH = 12,
-    FNN_POISSON = 13,
-    FNN_KL_DIVERGENCE = 14,
-    FNN_HINGE = 15,
-    FNN_SQUARED_HINGE = 16,
-    FNN_CATEGORICAL_HINGE = 17,
-    FNN_COSINE_SIMILARITY = 18,
-    FNN_BINARY_FOCAL_CROSSENTROPY = 19,
-    FNN_BINARY_FOCAL_CROSSENTROPY_LOGITS = 20,
-    FNN_CATEGORICAL_FOCAL_CROSSENTROPY = 21,
-    FNN_CATEGORICAL_FOCAL_CROSSENTROPY_LOGITS = 22,
-    FNN_QUANTILE = 23,
-    FNN_GAUSSIAN_LIKELIHOOD = 24,
-    FNN_FUNCTION_LOSS = 25, /* computed by the caller: fnn_functions */
+    FNN_MEAN_SQUARED_ERROR,
+    FNN_HALF_MEAN_SQUARED_ERROR,
+    FNN_BINARY_CROSSENTROPY,
+    FNN_CATEGORICAL_CROSSENTROPY,
+    FNN_SPARSE_CATEGORICAL_CROSSENTROPY,
+    FNN_BINARY_CROSSENTROPY_LOGITS,
+    FNN_CATEGORICAL_CROSSENTROPY_LOGITS,
+    FNN_SPARSE_CATEGORICAL_CROSSENTROPY_LOGITS,
+    FNN_MEAN_ABSOLUTE_ERROR,
+    FNN_MEAN_ABSOLUTE_PERCENTAGE_ERROR,
+    FNN_MEAN_SQUARED_LOGARITHMIC_ERROR,
+    FNN_HUBER,
+    FNN_LOG_COSH,
+    FNN_POISSON,
+    FNN_KL_DIVERGENCE,
+    FNN_HINGE,
+    FNN_SQUARED_HINGE,
+    FNN_CATEGORICAL_HINGE,
+    FNN_COSINE_SIMILARITY,
+    FNN_BINARY_FOCAL_CROSSENTROPY,
+    FNN_BINARY_FOCAL_CROSSENTROPY_LOGITS,
+    FNN_CATEGORICAL_FOCAL_CROSSENTROPY,
+    FNN_CATEGORICAL_FOCAL_CROSSENTROPY_LOGITS,
+    FNN_QUANTILE,
+    FNN_GAUSSIAN_LIKELIHOOD,
+    FNN_FUNCTION_LOSS, /* computed by the caller: fnn_functions */
 } fnn_loss;
 
 typedef enum {
-    FNN_BINARY_ACCURACY = 0,
-    FNN_CATEGORICAL_ACCURACY = 1, /* of labels or of one-hot targets */
-    FNN_TOP_K_ACCURACY = 2,       /* the same */
-    FNN_MEAN_LOSS = 3,            /* the last one whose state is the mean of a value a row */
-    FNN_THRESHOLD_COUNTS = 4,
-    FNN_CLASS_COUNTS = 5,
-    FNN_SQUARES = 6,
-    FNN_CLASS_MATRIX = 7,
-    FNN_FUNCTION_METRIC = 8, /* the same; its state is kept for it */
+    FNN_BINARY_ACCURACY,
+    FNN_CATEGORICAL_ACCURACY, /* of labels or of one-hot targets */
+    FNN_TOP_K_ACCURACY,       /* the same */
+    FNN_MEAN_LOSS,            /* of this and those before the state is the mean of a value a row */
+    FNN_THRESHOLD_COUNTS,
+    FNN_CLASS_COUNTS,
+    FNN_SQUARES,
+    FNN_CLASS_MATRIX,
+    FNN_FUNCTION_METRIC, /* the same; its state is kept for it */
 } fnn_metric;
 
 /* What the weighted losses of a batch's rows, in sum, are divided by: the number of rows that are not ignored; 1; the sum of
  * their weights. */
-typedef enum { FNN_SUM_OVER_BATCH_SIZE = 0, FNN_SUM = 1, FNN_MEAN_WITH_SAMPLE_WEIGHT = 2 } fnn_reduction;
+typedef enum { FNN_SUM_OVER_BATCH_SIZE, FNN_SUM, FNN_MEAN_WITH_SAMPLE_WEIGHT } fnn_reduction;
 
 /* A head: what is minimised over some columns of the last op's output. Heads share out all of these columns. */
 typedef struct {
@@ -129,25 +129,25 @@ typedef struct {
 
 /* The rules by which optimizers change parameters: optimizer.inc has their formulas. */
 typedef enum {
-    FNN_SGD = 0,
-    FNN_SGD_MOMENTUM = 1,
-    FNN_SGD_NESTEROV = 2,
-    FNN_ADAM = 3,
-    FNN_ADAM_AMSGRAD = 4,
-    FNN_NADAM = 5,
-    FNN_ADAMAX = 6,
-    FNN_RMSPROP = 7,
-    FNN_RMSPROP_MOMENTUM = 8,
-    FNN_RMSPROP_CENTERED = 9,
-    FNN_RMSPROP_CENTERED_MOMENTUM = 10,
-    FNN_ADAGRAD = 11,
-    FNN_ADADELTA = 12,
-    FNN_LION = 13,
-    FNN_ADAFACTOR = 14, /* adafactor.inc; the next: muon.inc */
-    FNN_MUON = 15,
+    FNN_SGD,
+    FNN_SGD_MOMENTUM,
+    FNN_SGD_NESTEROV,
+    FNN_ADAM,
+    FNN_ADAM_AMSGRAD,
+    FNN_NADAM,
+    FNN_ADAMAX,
+    FNN_RMSPROP,
+    FNN_RMSPROP_MOMENTUM,
+    FNN_RMSPROP_CENTERED,
+    FNN_RMSPROP_CENTERED_MOMENTUM,
+    FNN_ADAGRAD,
+    FNN_ADADELTA,
+    FNN_LION,
+    FNN_ADAFACTOR, /* adafactor.inc; the next: muon.inc */
+    FNN_MUON,
 } fnn_optimizer;
 
-enum { FNN_RULES = FNN_LION + 1, FNN_NUMBERS = 12, FNN_RATE = FNN_NUMBERS /* the rate stands behind the numbers */ };
+enum { FNN_NUMBERS = 12, FNN_RATE = FNN_NUMBERS /* the rate stands behind the numbers */ };
 
 /* What one step of the optimizer needs, computed once a step by fnn_begin_step. */
 typedef struct {
@@ -165,11 +165,11 @@ typedef struct {
 
 /* What is done to a parameter after each step: max(p, 0), or a norm is drawn to [low, high] as update.inc says. */
 typedef enum {
-    FNN_UNCONSTRAINED = 0,
-    FNN_NON_NEGATIVE = 1,
-    FNN_COLUMN_NORM = 2,
-    FNN_ROW_NORM = 3,
-    FNN_WHOLE_NORM = 4,
+    FNN_UNCONSTRAINED,
+    FNN_NON_NEGATIVE,
+    FNN_COLUMN_NORM,
+    FNN_ROW_NORM,
+    FNN_WHOLE_NORM,
 } fnn_constraint;
 
 /* ---- one table per element type and instruction set ---- */
