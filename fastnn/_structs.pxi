@@ -109,7 +109,7 @@ def _first_state(heads):
 
 
 cdef int _set_heads(fnn_head *target, fnn_op *ops, const fnn_model *model, heads, const double *vector) except -1:
-    """From fastnn._head.Heads; `ops` are the model's. `vector`, _constants_of them, must outlive the model's use of it."""
+    """From fastnn._head.Heads; `ops` are the model's. `vector`, _constants_of them, must outlive the heads."""
     cdef size_t column = 0, target_column = 0, label = 0, h, op
     for head in heads:
         measured = any(measure.metric != "function_metric" for measure in head.measures)
