@@ -1,4 +1,4 @@
-"""Networks that together use everything the engine computes, and what each leaves, to the bit.
+"""Trains networks that together use everything the engine computes, and compares what each leaves, to the bit.
 
 Tests ask whether the bits depend on the number of threads (`same_on_any_threads`). As a command this compares two
 builds, which a change of the engine's shape must leave alike:
@@ -28,7 +28,7 @@ ROWS, FEATURES, CLASSES = 150, 20, 3
 
 
 def same_on_any_threads(run, threads=(*THREADS, 8)):
-    """The arrays that run() returns on one thread; on each of these numbers of threads they have the same bits."""
+    """Return the arrays of run() on one thread; check that each of these numbers of threads gives the same bits."""
     results = []
     for count in threads:
         with fastnn.num_threads(count):
@@ -48,7 +48,7 @@ def targets(loss):
     generator = np.random.default_rng(1)
     if loss.startswith("sparse"):
         return generator.integers(0, CLASSES, ROWS)
-    if "categorical" in loss or "divergence" in loss:  # categorical_hinge too
+    if "categorical" in loss or "divergence" in loss:  # the loss categorical_hinge takes one-hot rows too
         return np.eye(CLASSES, dtype=np.float32)[generator.integers(0, CLASSES, ROWS)]
     if loss == "quantile":
         return generator.normal(size=(ROWS, 1)).astype(np.float32)
@@ -58,7 +58,7 @@ def targets(loss):
 
 
 def trained(stack, *, x=None, y=None, loss="mse", optimizer="adam", dtype="float32", batch=32, metrics=()):
-    """Fits a network for two epochs; its weights, its losses, and its predictions, those of a frozen model too."""
+    """Fit a network for two epochs; return its weights, losses and predictions, those of a frozen model too."""
     fastnn.utils.set_random_seed(3)
     x = rows(dtype=dtype.replace("mixed_bfloat16", "float32")) if x is None else x
     model = fastnn.Sequential([fastnn.Input((x.shape[1],), dtype=dtype), *stack])
@@ -76,7 +76,7 @@ def dense(activation="relu", units=33, **settings):
 
 
 def with_layers(*middle, **settings):
-    """A network with these layers between two dense ones."""
+    """Return a network with these layers between two dense ones."""
     return lambda: trained([dense("tanh", 16), *[make() for make in middle], dense("linear", CLASSES)], **settings)
 
 
@@ -93,7 +93,7 @@ def branches_and_heads(dtype):
 
 
 def members(registry):
-    """One name of each class of a registry."""
+    """Return one name of each class of a registry."""
     return sorted({member: name for name, member in sorted(registry._members.items())}.values())
 
 
@@ -180,7 +180,7 @@ for features in (60, 3000):
 
 
 def hashes():
-    """A hash of each network's arrays; RuntimeError where the number of threads changes one."""
+    """Return a hash of each network's arrays; raise RuntimeError where the number of threads changes one."""
     found = {}
     for name, network in NETWORKS.items():
         each = []
@@ -211,7 +211,7 @@ def main(path, reference=None):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 1:  # one instruction set: the one that FASTNN_ISA names
+    if len(sys.argv) == 1:  # hashes for one instruction set, which FASTNN_ISA names
         print(json.dumps(hashes()))
     else:
         sys.exit(main(*sys.argv[1:3]))

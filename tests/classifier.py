@@ -23,7 +23,7 @@ def same(a, b):
 
 
 class Watcher(fastnn.callbacks.Callback):
-    """Writes down which hooks are called."""
+    """Writes down which of its hooks are called."""
 
     def __init__(self):
         self.calls = []

@@ -31,13 +31,13 @@ def pytest_report_header():
 
 
 def pytest_collection_finish():
-    """The thousands of tests live as long as the process: the garbage collector need not go through them each time."""
+    """Takes the collected tests out of the garbage collector's work: thousands of them live as long as the process."""
     gc.freeze()
 
 
 @pytest.fixture(autouse=True)
 def process_wide_settings():
-    """Gives the next test the settings this one found, whatever it did to them."""
+    """Restores the process-wide settings that a test found, for the next test."""
     threads, floatx = get_num_threads(), fastnn.config.floatx()
     yield
     set_num_threads(threads)
@@ -53,7 +53,7 @@ def assert_same_rows():
 
     def check(actual, expected, tolerance=2e-5):
         if build_info()["matrix_unit"]:
-            # Sums of a thousand terms, of order one before they cancel each other, in two layers.
+            # Float32 sums of a thousand terms, of order one before they cancel each other, through two layers.
             np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance)
         else:
             np.testing.assert_array_equal(actual, expected)

@@ -15,13 +15,13 @@ def squared(y_true, y_pred):
 
 
 def squared_of_batch(y_true, y_pred):
-    """The same, as one number for the batch."""
+    """The mean squared error, as one number for the batch."""
     error = y_pred - y_true
     return (error**2).mean(), 2 * error / error.size
 
 
 def crossentropy(labels, logits):
-    """Of integer classes."""
+    """The cross-entropy of integer classes."""
     shifted = logits - logits.max(axis=1, keepdims=True)
     log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     rows = np.arange(len(labels))
@@ -43,7 +43,7 @@ def right(labels, y_pred):
 
 
 class Scaled(losses.CustomLoss):
-    """A loss with a configuration."""
+    """A loss with a configuration of its own."""
 
     def __init__(self, factor=1.0, **settings):
         super().__init__(**settings)
@@ -58,7 +58,7 @@ class Scaled(losses.CustomLoss):
 
 
 class Within(metrics.CustomMetric):
-    """A metric with a configuration."""
+    """A metric with a configuration of its own."""
 
     direction = "up"
 
@@ -114,7 +114,7 @@ def penalized():
 
 
 def wide():
-    """Kernels whose products are shared out by columns and by parts, and one by rows at the end."""
+    """A model whose kernels take every path: products cut up by columns and by parts, and one by rows at the end."""
     return [dense(600, "relu", 1, input_shape=(FEATURES,)), dense(500, "tanh", 2), dense(OUTPUTS, "softmax", 3)]
 
 
@@ -133,6 +133,6 @@ def model_of(make, loss, optimizer=None, **settings):
 
 def assert_same_weights(a, b, atol=1e-10):
     for left, right_ in zip(a.get_weights(), b.get_weights(), strict=True):
-        # Sums of the same numbers, rounded otherwise. A bias before a batch normalization has nothing but rounding for
-        # its gradient, and Adam makes steps of its rate's size of that: such a bias moves no output.
+        # Both are sums of the same numbers, rounded differently. The gradient of a bias before a batch normalization is
+        # rounding alone, and Adam still makes steps of the size of its rate: such a bias moves no output.
         np.testing.assert_allclose(left, right_, rtol=1e-9, atol=atol)

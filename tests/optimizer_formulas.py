@@ -1,4 +1,4 @@
-"""The rules of the optimizers in NumPy, in the precision of the arrays: what tests hold the engine to.
+"""The formulas of the optimizers in NumPy, in the precision of the arrays: tests hold the engine to them.
 
 Each takes the optimizer, the parameter, its gradient, a dict that keeps the slots, the learning rate and the number of
 the update from 1 on, and returns the new parameter.

@@ -10,8 +10,8 @@ import fastnn
 from fastnn import layers
 
 FOLDER = Path(__file__).parent / "reference"
-# float32: sums of a dozen terms in another order, and differences of such sums; ten steps of training enlarge them.
-# float64: the same at its precision.
+# Float32: sums of a dozen terms in another order, and differences of such sums, which ten training steps enlarge.
+# Float64: the same errors at its precision.
 CLOSE = {"float32": {"rtol": 1e-5, "atol": 3e-6}, "float64": {"rtol": 1e-10, "atol": 1e-12}}
 
 
@@ -31,11 +31,11 @@ class Recording:
         return self.arrays[key]
 
     def all(self, prefix):
-        """The arrays prefix0, prefix1, ..."""
+        """Return the arrays prefix0, prefix1, ..."""
         return [self.arrays[f"{prefix}{k}"] for k in range(len(self.arrays)) if f"{prefix}{k}" in self.arrays]
 
     def pairs(self):
-        """The parameters of a test: each case in each element type that Keras has it in."""
+        """Return the parameters of a test: each case in each element type in which Keras was recorded."""
         return [
             pytest.param(name, dtype, id=f"{name}-{dtype}")
             for name in self.cases
@@ -44,14 +44,14 @@ class Recording:
         ]
 
 
-# Read once, here: np.load parses headers with ast, which threads of CPython 3.11 cannot do side by side.
+# The files are read once, here: np.load parses headers with ast, which threads of CPython 3.11 cannot do side by side.
 KINDS = ("activations", "constraints", "initializers", "layers", "losses", "metrics", "optimizers", "regularizers",
          "schedules", "training")  # fmt: skip
 RECORDED = {kind: Recording(kind) for kind in KINDS}
 
 
 def described(stack):
-    """The layers that a recorded stack of [class name, config] describes."""
+    """Return the layers that a recorded stack of [class name, config] describes."""
     made = []
     for class_name, config in stack:
         inner = {"layers": described(config["layers"])} if "layers" in config else {}
@@ -60,19 +60,19 @@ def described(stack):
 
 
 def build(stack, features, dtype, weights=()):
-    """A model of a recorded stack, with the weights that it was recorded from."""
+    """Return a model of a recorded stack, with the weights that the recording started from."""
     model = fastnn.Sequential([layers.Input((features,), dtype=dtype), *described(stack)])
     model.set_weights(weights)
     return model
 
 
 def of_type(array, dtype):
-    """Recorded in half precision, as it was given to Keras; whole numbers stay."""
+    """Return an array as Keras was given it: half precision becomes this type, whole numbers stay."""
     return array.astype(dtype) if array.dtype.kind == "f" else array
 
 
 class Losses(fastnn.callbacks.Callback):
-    """The running loss at the end of each step."""
+    """Keeps the running loss at the end of each step."""
 
     def __init__(self):
         super().__init__()
@@ -83,7 +83,7 @@ class Losses(fastnn.callbacks.Callback):
 
 
 def run_training(recording, name, dtype, close, make_model, x, y, compiled, **fitted):
-    """Ten steps, once with a callback that looks at each and once in one piece: losses, logs, weights are Keras's."""
+    """Check ten steps, once with a callback after each and once in one piece: losses, logs and weights are Keras's."""
     after = recording.all(f"{name}/{dtype}/after")
     for steps in (Losses(), None):
         model = make_model()

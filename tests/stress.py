@@ -41,7 +41,7 @@ def squared(y_true, y_pred):
 
 
 def new_model(loss: object = "mse", optimizer: object = None) -> fastnn.Sequential:
-    """One in which all columns are alike, whatever it is trained on."""
+    """Return a model in which all columns are alike, whatever it is trained on."""
     zeros = {"kernel_initializer": "zeros", "bias_initializer": "zeros"}
     model = fastnn.Sequential([fastnn.Input((1,)), layers.Dense(WIDTH, **zeros)])
     model.compile(optimizer or optimizers.SGD(0.01, use_ema=True), loss)
@@ -49,20 +49,20 @@ def new_model(loss: object = "mse", optimizer: object = None) -> fastnn.Sequenti
 
 
 def check(values: object, what: str) -> None:
-    """Raise where columns differ: the values are those of no whole state."""
+    """Raise where columns differ: such values belong to no whole state."""
     values = np.asarray(values)
     if not np.array_equal(values, np.broadcast_to(values[..., :1], values.shape), equal_nan=True):
         raise AssertionError(f"{what} saw half of a change: from {values.min()} to {values.max()}")
 
 
 def check_weights(weights: list, what: str) -> None:
-    """Of a model: its kernel and its bias."""
+    """Check the kernel and the bias of a model."""
     for values in weights:
         check(values.reshape(1, -1), what)
 
 
 class Stress:
-    """The models, the threads, and what they have found."""
+    """The models, the threads, and the faults that were found."""
 
     def __init__(self, seed: int, folder: Path, patience: float) -> None:
         self.folder, self.patience, self.seed = folder, patience, seed
@@ -75,11 +75,11 @@ class Stress:
         self.counts: dict[str, int] = {}
 
     def model(self) -> fastnn.Sequential:
-        """One of them."""
+        """Return one of the models."""
         return self.random.choose.choice(self.models)
 
     def asking(self, y_true, y_pred):
-        """A loss that asks another model, which in a child may be what half of a change has left, as a warning says."""
+        """A loss that asks another model, which a forked child may see half changed; a warning tells of that."""
         answer = self.models[0].predict(X[:1], verbose=0)
         if not self.forked:
             check(answer, "a loss")
@@ -88,14 +88,14 @@ class Stress:
     # ---- what threads do ----
 
     def fit(self) -> None:
-        """With a bar, and targets of another number each time."""
+        """Fit with a bar, and with a number of targets that changes from call to call."""
         value = self.random.choose.uniform(-1, 1)
         epochs = self.random.choose.randint(1, 3)
         with redirect_stdout(io.StringIO()) if self.random.quiet else nullcontext():
             self.model().fit(X, np.full((ROWS, WIDTH), value, np.float32), batch_size=16, epochs=epochs, verbose=1)
 
     def fit_with_callbacks(self) -> None:
-        """Which ask another model, and save it."""
+        """Fit with callbacks that ask another model, and save it."""
         other, path = self.model(), self.folder / f"{threading.get_ident()}.fastnn"
 
         def ask(epoch, logs):
@@ -106,7 +106,7 @@ class Stress:
         self.model().fit(X, np.zeros((ROWS, WIDTH), np.float32), epochs=2, verbose=0, callbacks=[asking])
 
     def fit_what_is_refused(self) -> None:
-        """NaN in x, which is found before the first step or taken back."""
+        """Fit with NaN in x, which is found before the first step or makes fit take its steps back."""
         x = X.copy()
         x[-1] = np.nan
         try:
@@ -116,59 +116,59 @@ class Stress:
         raise AssertionError("NaN in x was not refused")
 
     def train_on_batch(self) -> None:
-        """One step."""
+        """Train for one step."""
         self.model().train_on_batch(X, np.ones((ROWS, WIDTH), np.float32))
 
     def predict(self) -> None:
-        """Few rows and many."""
+        """Predict few rows and many rows."""
         for rows in (1, ROWS):
             check(self.model().predict(X[:rows]), "predict")
 
     def freeze(self) -> None:
-        """And answer."""
+        """Freeze a model, and ask the frozen one."""
         check(self.model().freeze()(X), "freeze")
 
     def get_weights(self) -> None:
-        """Of the model and of its layer."""
+        """Read the weights of the model and of its layer."""
         model = self.model()
         check_weights(model.get_weights(), "get_weights")
         check_weights(model.layers[-1].get_weights(), "layer.get_weights")
 
     def set_weights(self) -> None:
-        """All to one number."""
+        """Set all weights to one number."""
         value = self.random.choose.uniform(-1, 1)
         self.model().set_weights([np.full((1, WIDTH), value), np.full(WIDTH, value)])
 
     def save_and_load(self) -> None:
-        """To a file of this thread, and from it into another model."""
+        """Save a model to a file of this thread, and load the file into another model."""
         path = self.folder / f"{threading.get_ident()}.fastnn"
         self.model().save(path)
         check_weights(fastnn.load_model(path, {"squared": squared, "asking": squared}).get_weights(), "save")
         self.model().load_weights(path)
 
     def copy(self) -> None:
-        """By pickle; a loss that is a method of this object cannot be."""
+        """Copy a model by pickle, unless its loss is a method of this object, which cannot be pickled."""
         check_weights(pickle.loads(pickle.dumps(self.models[0])).get_weights(), "pickle")
 
     def compile_anew(self) -> None:
-        """With the loss it had."""
+        """Compile a model anew with the loss it had."""
         k = self.random.choose.randrange(3)
         self.models[k].compile(self.random.choose.choice(["sgd", "adam", "rmsprop"]), ["mse", squared, "mse"][k])
 
     def number_of_threads(self) -> None:
-        """For a while."""
+        """Use another number of threads for a while."""
         with fastnn.num_threads(self.random.choose.randint(1, 3)):
             self.predict()
 
     def fork(self) -> None:
-        """A child that predicts, trains and ends; not one that hangs."""
+        """Fork a child that predicts, trains and ends, and must not hang."""
         model = self.model()
         child = os.fork()
         if child == 0:
             code = 1
             try:
                 faulthandler.dump_traceback_later(self.patience, exit=True)
-                warnings.simplefilter("ignore")  # of the models that other threads were changing
+                warnings.simplefilter("ignore")  # warnings of models that other threads are changing
                 self.forked = True
                 model.predict(X, verbose=0)
                 with redirect_stdout(io.StringIO()):
@@ -192,7 +192,7 @@ class Stress:
     )  # fmt: skip
 
     def work(self, number: int, quiet: bool) -> None:
-        """What a thread does: one action after another, until somebody has found something."""
+        """Run the actions of one thread, one after another, until somebody has found a fault."""
         self.random.choose = random.Random(1000 * self.seed + number)
         self.random.quiet = quiet
         actions = ["fork"] if number == 0 and FORKS else list(self.ACTIONS)
@@ -212,7 +212,7 @@ class Stress:
             self.done.set()
 
     def run(self, threads: int, seconds: float) -> str:
-        """For so long; what was found, or an empty string."""
+        """Run for this long; return the first fault that was found, or an empty string."""
         workers = [
             threading.Thread(target=self.work, args=(k, k % 2 == 0), name=f"worker {k}", daemon=True)
             for k in range(threads)
@@ -238,7 +238,7 @@ class Stress:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command; 0 where nothing was found."""
+    """Run the command; return 0 where nothing was found."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=1.0)
     parser.add_argument("--threads", type=int, default=6)

@@ -15,7 +15,7 @@ def test_names_classes_instances_and_configs(member):
     for identifier in (member, instance, instance.name, instance.name.upper(), activations.serialize(instance)):
         assert activations.get(identifier).engine_name == instance.engine_name
         assert layers.Dense(3, identifier).get_config()["activation"] == instance.name
-    assert activations.serialize(instance) == instance.name  # as Keras writes it
+    assert activations.serialize(instance) == instance.name  # Keras writes an activation as its name
     y = getattr(activations, instance.name)(X.astype(np.float32))
     assert y.dtype == np.float32
 

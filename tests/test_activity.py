@@ -12,7 +12,7 @@ from fastnn import layers, regularizers
 
 PENALTY = {"l1": 0.03, "l2": 0.02}
 
-# Every layer that takes a penalty, after a Dense of six units.
+# Every layer that takes a penalty of its outputs, after a Dense of six units.
 TAKERS = {
     "dense": lambda **given: layers.Dense(4, "relu", **given),
     "gelu": lambda **given: layers.Dense(4, "gelu", **given),
@@ -40,13 +40,13 @@ def l1_l2():
 
 
 def formula(outputs):
-    """The penalty of a batch of outputs, as it counts in the loss."""
+    """Return the penalty of a batch of outputs, as the loss contains it."""
     values = np.asarray(outputs, np.float64)
     return (PENALTY["l1"] * np.abs(values).sum() + PENALTY["l2"] * np.square(values).sum()) / len(values)
 
 
 def model_of(stack, features, dtype="float64"):
-    """A model with weights that are the same whatever the layers' penalties."""
+    """Return a model whose weights are the same whatever the layers' penalties."""
     model = fastnn.Sequential([fastnn.Input((features,), dtype=dtype), *stack])
     generator = np.random.default_rng(features)
     for view in model.weights:
@@ -72,18 +72,18 @@ def test_the_loss_holds_the_penalty_of_every_layer_that_takes_one(name, place, d
     model, plain = made(activity_regularizer=l1_l2()), made()
     layer, shown = model.layers[2], plain.layers[:3]
     assert layer.get_config()["activity_regularizer"] == regularizers.serialize(l1_l2())
-    x, y = rows_for(model, 300, 5)  # more than a tile of an evaluation
+    x, y = rows_for(model, 300, 5)  # more rows than a tile of an evaluation holds
     outputs = fastnn.Sequential([layers.deserialize(layers.serialize(each)) for each in shown])
     outputs.set_weights([view for each in shown for view in each.weights])
     for each in (model, plain):
         each.compile("sgd", "mse")
     expected = plain.evaluate(x, y, verbose=0) + formula(outputs.predict(x))
-    # Sums of a thousand terms in another order.
+    # Float32 sums of a thousand terms in another order.
     tolerance = 1e-5 if dtype == "float32" else 1e-12
     assert model.evaluate(x, y, verbose=0) == pytest.approx(expected, rel=tolerance)
     np.testing.assert_array_equal(model.predict(x), plain.predict(x))
     np.testing.assert_array_equal(model.freeze()(x), plain.predict(x))
-    # Training: with the noise and the statistics of the batch.
+    # While training, layers add their noise and normalize by the statistics of the batch.
     outputs._seed = 0
     trained = outputs.forward(x, training=True)
     expected = plain.train_on_batch(x, y) + formula(trained)
@@ -105,8 +105,8 @@ def test_an_embedding_takes_one():
     np.testing.assert_allclose(model.get_weights()[0], table - gradient, rtol=1e-13)
 
 
-# Kernels of every path: small; wide ones, shared out by inputs; large ones, shared out by columns; with a small
-# batch and with a large one, whose products are not shared out.
+# Kernels for every path: a small one; wide ones, shared out by inputs; large ones, shared out by columns; each with a
+# small batch and with a large one, whose products are not shared out.
 @pytest.mark.parametrize("batch", [7, 130])
 @pytest.mark.parametrize("widths", [(3, 5, 4), (20, 257, 131), (9, 700, 800)], ids=str)
 @pytest.mark.parametrize("activation", [None, "tanh", "softmax", "silu"])
@@ -128,7 +128,7 @@ def test_loss_and_gradients_are_their_formulas_on_any_number_of_threads(widths, 
             engine, _, _ = model._ready("fit")
             losses.append(engine.batch_gradient(x, y)[0] / batch)
             gradients.append([g.copy() for g in model.gradients])
-        # What the penalties add: the gradient of the two outputs, by backward of models that end there.
+        # The penalties add the gradients of these two outputs, which backward of models that end there gives.
         added = [np.zeros_like(g) for g in gradients[0]]
         for end in (1, 2):
             part = model_of([layers.Dense(width, activation) for width in widths[1 : end + 1]], widths[0])
@@ -149,7 +149,7 @@ def test_loss_and_gradients_are_their_formulas_on_any_number_of_threads(widths, 
 
 
 def test_the_last_softmax_is_computed_where_it_has_a_penalty():
-    """A cross-entropy else computes the softmax itself, from what comes before."""
+    """A cross-entropy computes the last softmax itself, from its input, unless the softmax has a penalty."""
     losses = []
     for penalty in (None, l1_l2()):
         model = model_of([layers.Dense(6, "tanh"), layers.Dense(4, "softmax", activity_regularizer=penalty)], 5)
@@ -159,7 +159,7 @@ def test_the_last_softmax_is_computed_where_it_has_a_penalty():
         losses.append((*model.evaluate(x, y, verbose=0), model.train_on_batch(x, y)[0]))
         predicted = model_of([layers.Dense(6, "tanh"), layers.Dense(4, "softmax")], 5).predict(x)
     plain, penalized = losses
-    # The cross-entropy of probabilities holds them 1e-7 away from 0 and 1.
+    # The cross-entropy clips probabilities 1e-7 away from 0 and 1.
     assert penalized[0] == pytest.approx(plain[0] + formula(predicted), rel=1e-6)
     assert penalized[2] == pytest.approx(penalized[0], rel=1e-13)
     assert penalized[1] == plain[1]
@@ -172,7 +172,7 @@ def test_weights_of_rows_do_not_count_for_it_and_the_last_batch_is_divided_by_it
     found = model.fit(x, x, batch_size=9, epochs=1, shuffle=False, verbose=0, sample_weight=np.zeros(44)).history[
         "loss"
     ]
-    # The mean over batches of their losses, each counted with its rows: that of all rows at once.
+    # The mean of the batches' losses, each counted with its rows, is the mean over all rows at once.
     assert found[0] == pytest.approx(formula(x), rel=1e-13)
     assert model.evaluate(x, x, batch_size=9, verbose=0) == pytest.approx(formula(x), rel=1e-13)
 
@@ -220,7 +220,7 @@ def test_an_activity_regularization_is_the_penalty_of_the_layer_before_it():
     x, y = rows_for(one, 40, 5)
     histories = []
     for model in (one, two, both):
-        assert len(model._engine.plan.ops) == 2  # it costs no op of its own
+        assert len(model._engine.plan.ops) == 2  # the penalty costs no op of its own
         model.compile("adam", "mse")
         histories.append(model.fit(x, y, batch_size=8, epochs=3, shuffle=False, verbose=0).history["loss"])
     assert histories[0] == histories[1] == pytest.approx(histories[2], rel=1e-12)
@@ -275,7 +275,7 @@ def test_a_loss_in_python_is_joined_by_it():
         model.compile("sgd", loss)
         losses = model.fit(x, y, batch_size=9, epochs=2, shuffle=False, verbose=0).history["loss"]
         histories.append([*losses, model.evaluate(x, y, verbose=0)])
-    # The same sums with roundings of their own.
+    # Both are the same sums, rounded differently.
     assert histories[1] == pytest.approx(histories[0], rel=1e-12)
 
 

@@ -11,7 +11,7 @@ from fastnn import layers
 
 
 def multimodal(seed=0, built=False):
-    """A model of three kinds of input and three kinds of output, compiled, and its data."""
+    """Return a compiled model of three kinds of input and three kinds of output, and its data."""
     fastnn.utils.set_random_seed(seed)
     branches = layers.Branches(
         {
@@ -69,7 +69,7 @@ def test_names_all_the_way(tmp_path):
     assert logs["type_accuracy"] == pytest.approx((output["type"].argmax(axis=1) == y["type"]).mean())
     assert logs["price_mae"] == pytest.approx(np.abs(output["price"][:, 0] - y["price"]).mean(), rel=1e-6)
 
-    # A matrix with the branches' columns side by side, and lists in the order of the heads, are the same.
+    # A matrix with the branches' columns side by side, and lists in the order of the heads, give equal results.
     matrix = np.column_stack([x["numbers"], x["kind"], x["text"]])
     np.testing.assert_array_equal(model.predict(matrix)["flags"], output["flags"])
     assert model.evaluate(matrix, list(y.values()), verbose=0, return_dict=True) == logs
@@ -206,7 +206,7 @@ def test_a_branch_takes_the_weights_of_a_trained_model():
     x = {"text": generator.normal(size=(5, 20)), "numbers": generator.normal(size=(5, 3))}
     np.testing.assert_array_equal(model.predict(x)[:, :2], text.predict(x["text"]))
     model.weights[0][...] = 0
-    assert text.weights[0].any()  # a copy
+    assert text.weights[0].any()  # the stack holds a copy of the weights
     assert model.layers[0].layers[0].layers[0].kernel is model.weights[0]
 
 
@@ -399,7 +399,7 @@ def test_a_failed_call_leaves_the_model_as_it_was():
         model.fit(x, y, validation_split=2.0)
     assert not model.built
     x["text"] = x["text"][:, :7]
-    model.fit(x, y, verbose=0)  # of another width than before
+    model.fit(x, y, verbose=0)  # the data are wider than before
     assert model.count_params() == trained().count_params() - 13 * 16
 
 
@@ -410,7 +410,7 @@ PLACES = ["hill", "harbour", "hill", "station"]
 
 
 def of_columns(text=True):
-    """Three numbers normalised together, beside a place as text or as a category."""
+    """Return a model of three numbers that are normalized together, beside a place as text or as a category."""
     normalization = layers.Normalization()
     normalization.adapt(np.column_stack(list(FLATS.values())))
     words = layers.StringLookup(vocabulary=["hill", "harbour"], output_mode="one_hot")
@@ -422,7 +422,7 @@ def of_columns(text=True):
 
 @pytest.mark.parametrize("library", ["pandas", "polars", None])
 def test_a_tuple_of_columns_is_one_branch(library, tmp_path):
-    """As `columns` says it, with one Normalization for all of them; saved with the model."""
+    """A tuple of names takes what `columns` would take, through one Normalization; the model's file keeps that."""
     make = importlib.import_module(library).DataFrame if library else dict
     x = make(FLATS | {"place": PLACES})
     model = of_columns()
@@ -476,7 +476,7 @@ ROW = {"rooms": 2, "area": np.float32(50), "age": np.array(10.0)}
 
 @pytest.mark.parametrize("text", [True, False])
 def test_a_dict_of_scalars_is_one_row(text):
-    """In predict of one row, in a frozen model of a row without an axis for rows."""
+    """The dict is one row in predict, and in a frozen model, which takes a row without an axis of rows."""
     model = of_columns(text)
     model.build({"rooms_area_age": 3, "place": 1})
     place = "hill" if text else 1

@@ -37,19 +37,19 @@ KEEP_AXES = ("Activation", "ActivityRegularization", "Dropout", "AlphaDropout", 
 
 
 def make(name, **more):
-    """A new layer of this class; a list of layers in its arguments is copied."""
+    """Return a new layer of this class; a list of layers in its arguments is copied."""
     return getattr(layers, name)(**copy.deepcopy(EXAMPLES.get(name, {})), **more)
 
 
 def rows_for(name, axes=(4,)):
-    """Three rows that the layer takes."""
+    """Return three rows that the layer takes."""
     if name == "StringLookup":
         return np.full((3, *axes), "a")
     return {"a": np.ones((3, 4))} if name == "Branches" else np.ones((3, *axes))
 
 
 def assert_whole(model, rows, tmp_path):
-    """All that a model without compile can be asked for, before and after it has been a file."""
+    """Check all that a model without compile can be asked for, before and after it has been a file."""
     assert model.built
     outputs = model.predict(rows)
     model.save(tmp_path / "model.fastnn")
@@ -63,7 +63,7 @@ def assert_whole(model, rows, tmp_path):
 
 
 def assert_waits(model, rows, lacks, tmp_path):
-    """A model that is no whole one yet says so at what needs one, and nothing else minds."""
+    """Check that a model that is not whole says so where a whole one is needed, and works everywhere else."""
     assert not model.built
     for action in (model.predict, model.forward, lambda rows: model.count_params(), lambda rows: model.reset()):
         with pytest.raises(ValueError, match=f"needs a built model: .*{lacks}"):
@@ -87,7 +87,7 @@ def test_every_layer_may_be_the_first_one_added(kind, tmp_path):
     if name == "InputLayer":
         assert_waits(alone, np.ones((3, 4)), "no layer beside its Input", tmp_path)
         return
-    if name == "Reshape":  # two axes, until a Flatten follows
+    if name == "Reshape":  # rows have two axes until a Flatten follows
         assert_waits(alone, np.ones((3, 4)), "add a Flatten", tmp_path)
         alone.add(layers.Flatten())
     elif name == "Heads":

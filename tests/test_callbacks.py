@@ -31,7 +31,7 @@ def same(a, b):
 
 
 def play(callback, values, key="val_loss", model=None, **params):
-    """Show a callback a training of which only one log matters; returns the epochs it saw and the model."""
+    """Show a callback a training of which only one log matters; return the epochs it saw and the model."""
     model = model or network()
     model.stop_training = False
     callback.set_model(model)
@@ -76,7 +76,8 @@ def test_early_stopping_restores_the_best_weights():
     assert (seen, callback.best_epoch, callback.stopped_epoch, callback.best) == (4, 1, 3, 1)
     assert all((weight == 1).all() for weight in model.get_weights())
     _, model = play(callbacks.EarlyStopping(patience=9, restore_best_weights=True), [3, 1, 2])
-    assert all((weight == 1).all() for weight in model.get_weights())  # also where training was not stopped
+    # the callback restores the best weights also where it did not stop the training
+    assert all((weight == 1).all() for weight in model.get_weights())
 
 
 def test_early_stopping_in_a_fit(capsys):
@@ -224,7 +225,7 @@ def test_learning_rates_are_set_and_logged():
         X, Y, epochs=3, verbose=0, callbacks=callbacks.LearningRateScheduler(lambda epoch, rate: rate * 0.5)
     )
     assert history.history["learning_rate"] == [0.5, 0.25, 0.125]
-    by_epoch = callbacks.LearningRateScheduler(lambda epoch: 1 / (1 + epoch))  # Keras's old form
+    by_epoch = callbacks.LearningRateScheduler(lambda epoch: 1 / (1 + epoch))  # the old form of Keras's schedules
     assert model.fit(X, Y, epochs=2, verbose=0, callbacks=by_epoch).history["learning_rate"] == [1.0, 0.5]
 
     def broken(epoch, rate):
@@ -336,7 +337,7 @@ def test_a_damaged_backup_falls_back_or_raises(tmp_path):
     for path in tmp_path.glob("backup-*"):
         path.unlink()
     network().fit(X, Y, verbose=0, callbacks=callbacks.BackupAndRestore(tmp_path))
-    assert [path.name for path in tmp_path.iterdir()] == ["another.txt"]  # nothing but our own files goes
+    assert [path.name for path in tmp_path.iterdir()] == ["another.txt"]  # cleaning up removed only fastnn's files
 
 
 def test_a_backup_of_another_model_is_refused(tmp_path):
@@ -366,7 +367,7 @@ def test_a_csv_file_has_a_line_an_epoch(tmp_path, append):
     assert rows[0]["val_loss"] == "NA"
 
 
-# ---- the others ----
+# ---- other callbacks ----
 
 
 def test_terminate_on_nan_ends_at_the_batch(capsys):
@@ -390,7 +391,7 @@ def test_the_average_is_in_the_model_where_it_is_evaluated():
     history = swapped.fit(
         X, Y, epochs=3, verbose=0, validation_data=(X, Y), callbacks=callbacks.SwapEMAWeights()
     ).history
-    same(plain, swapped)  # the end of fit puts the average in, with and without the callback
+    same(plain, swapped)  # with and without the callback, the end of fit puts the average in
     assert history["val_loss"][-1] == pytest.approx(plain.evaluate(X, Y, verbose=0)[0])
     for stop in (99, 1):
         seen, model = [], made()

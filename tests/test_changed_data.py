@@ -181,7 +181,7 @@ def test_indices_that_another_thread_changes_all_the_time_do_no_harm(kind):
     ]
     try:
         for call in calls * 60:
-            with contextlib.suppress(ValueError):  # whether there is one is a matter of chance
+            with contextlib.suppress(ValueError):  # whether the change is noticed is a matter of chance
                 call()
     finally:
         stop.set()

@@ -18,19 +18,19 @@ WORDS = np.array([["a"], ["b"], ["c"], ["b"]] * 6)
 
 
 def arrays(predicted):
-    """What a model predicts, of a model with heads too."""
+    """Return what a model predicts as a list of arrays, also for a model with heads."""
     return list(predicted.values()) if isinstance(predicted, dict) else [predicted]
 
 
 def trained_state(model, x, y):
-    """Predictions, then the losses of two epochs and the weights after them."""
+    """Return predictions, then the losses of two further epochs and the weights after them."""
     before = arrays(model.predict(x))
     history = model.fit(x, y, epochs=2, batch_size=9, verbose=0).history
     return [*before, *(np.array(values) for values in history.values()), *model.get_weights()]
 
 
 def assert_file_and_memory_agree(model, x, y, folder, objects=None):
-    """A model that is loaded answers and trains as the one in memory does."""
+    """Check that a model loaded from a file answers and trains as the one in memory does."""
     model.save(folder / "m.fastnn")
     loaded = fastnn.load_model(folder / "m.fastnn", objects)
     assert loaded.get_config() == model.get_config()
@@ -40,7 +40,7 @@ def assert_file_and_memory_agree(model, x, y, folder, objects=None):
 
 
 def error_of_setting(thing, name, value):
-    """What the sentence says; empty where the attribute could be set."""
+    """Return the message of the error on setting an attribute; empty where it could be set."""
     try:
         setattr(thing, name, value)
     except (AttributeError, TypeError, ValueError) as error:
@@ -94,7 +94,8 @@ LAYERS = {
     "Branches": lambda: layers.Branches({"a": [fastnn.Input((4,)), layers.Dense(2)]}),
     "Heads": lambda: layers.Heads({"a": [layers.Dense(3)]}),
 }
-# Widths that another weight or output depends on, what has only one value, and where a layer stands.
+# Arguments on which the shape of another weight or output depends, that have only one value, or that say where a layer
+# stands.
 RAISE = {
     "units", "use_bias", "center", "input_dim", "output_dim", "num_tokens", "num_bins", "dtype", "input_shape", "shape",
     "target_shape", "output_mode", "vocabulary", "mean", "variance", "max_tokens", "num_oov_indices",
@@ -119,7 +120,7 @@ def value_for(kind, name):
 
 
 def model_with(kind):
-    """A compiled model with a layer of that class, trained a little; the layer, x and y."""
+    """Return a compiled model with a layer of that class, trained a little; the layer, x and y."""
     layer = LAYERS[kind]()
     x, y = X, Y
     if kind in ("StringLookup", "IntegerLookup"):
@@ -161,7 +162,7 @@ def test_a_layers_attribute_counts_at_once_or_raises(kind, name, tmp_path):
         for ours, theirs in zip(arrays(model.predict(x)), answer, strict=True):
             np.testing.assert_array_equal(ours, theirs)
     else:
-        assert layer.get_config() != before or name in ("data_format", "axis")  # which have one meaning
+        assert layer.get_config() != before or name in ("data_format", "axis")  # an argument of one meaning only
     assert_file_and_memory_agree(model, x, y, tmp_path)
 
 
@@ -192,7 +193,7 @@ def the_members(module, base):
 
 
 def instance(kind):
-    """One of the class, with what it cannot be made without."""
+    """Return an instance of the class, with the arguments that its constructor needs."""
     needed = {
         "decay_steps": 10, "decay_rate": 0.5, "initial_learning_rate": 0.1, "first_decay_steps": 3, "boundaries": [4],
         "values": [0.1, 0.05], "quantiles": [0.1, 0.5, 0.9], "num_classes": 3, "target_class_ids": [0],
@@ -204,7 +205,7 @@ def instance(kind):
 
 
 def model_trained_with(thing):
-    """A compiled model that uses it, trained a little; x and y."""
+    """Return a compiled model that uses the description, trained a little; x and y."""
     stack = [fastnn.Input((4,)), layers.Dense(6, "tanh"), layers.Dense(3, "sigmoid")]
     loss, measured, optimizer, y = "mse", [], optimizers.Adam(0.05), Y
     if isinstance(thing, regularizers.Regularizer):
@@ -246,7 +247,7 @@ KINDS = [
 ]
 
 
-# What makes the metric one for another number of outputs than the model has.
+# Changes that make the metric one for another number of outputs than the model has.
 UNFIT = [
     *((kind, "sparse_y_pred") for kind in (metrics.IoU, metrics.MeanIoU, metrics.OneHotMeanIoU)),
     (metrics.OneHotMeanIoU, "num_classes"),
@@ -268,7 +269,7 @@ def test_an_attribute_of_what_a_model_was_given_counts_at_once_or_raises(kind, n
     assert (thing.get_config() == before) == bool(refused), refused
     if (kind, name) in UNFIT:
         for call in (lambda: model.fit(x, y, verbose=0), lambda: model.save(tmp_path / "m.fastnn")):
-            with pytest.raises(ValueError, match="outputs"):  # it does not fit the model any more
+            with pytest.raises(ValueError, match="outputs"):  # the metric no longer fits the model
                 call()
         return
     assert_file_and_memory_agree(model, x, y, tmp_path)
@@ -301,7 +302,7 @@ LISTS = [
 
 
 def spoil(value):
-    """Change what is held in place, where that can be."""
+    """Change a held value in place, where it allows that."""
     if isinstance(value, np.ndarray) and value.flags.writeable:
         value[...] = value.ravel()[::-1].reshape(value.shape) if value.size > 1 else 7
     elif isinstance(value, list):
@@ -318,7 +319,7 @@ def spoil(value):
 
 
 def public_values(thing):
-    """What its attributes hold: that can be had, without a model."""
+    """Return the values of a description's attributes that can be read without a model."""
     found = {}
     for name in dir(thing):
         with contextlib.suppress(AttributeError, ValueError):
@@ -336,7 +337,7 @@ def public_values(thing):
     ],
 )
 def test_what_a_description_holds_cannot_be_changed_within(make, given):
-    """A changed boundary, word or threshold went unnoticed by the engine, but into files."""
+    """A boundary, word or threshold that is changed in place would go unnoticed by the engine, but not by files."""
     told = []
     thing = make(lambda values: told.append(given(values)) or told[-1])
     before, config = copy.deepcopy(public_values(thing)), copy.deepcopy(thing.get_config())
@@ -344,14 +345,15 @@ def test_what_a_description_holds_cannot_be_changed_within(make, given):
         spoil(value)
     assert thing.get_config() == config
     assert repr(public_values(thing)) == repr(before)
-    assert "(" not in str({key: value for key, value in config.items() if key != "target_shape"})  # lists, as JSON has
+    # sequences are lists, as JSON has them
+    assert "(" not in str({key: value for key, value in config.items() if key != "target_shape"})
 
 
 # ---- names, and the list of layers ----
 
 
 def nested():
-    """A compiled model with layers in a block, in a branch and in a head."""
+    """Return a compiled model with layers in a block, in a branch and in a head."""
     block = layers.Residual([layers.Dense(4, "tanh", name="a"), layers.Dense(4, name="b")], name="block")
     branches = layers.Branches({"left": [fastnn.Input((4,)), layers.Dense(4, name="in")]}, name="branches")
     heads = layers.Heads({"right": [layers.Dense(3, name="out")]}, name="heads")
@@ -431,7 +433,7 @@ def test_save_refuses_what_could_not_be_loaded(tmp_path):
     with pytest.raises(ValueError, match=r"cannot be saved, as load_model would refuse .*: layer 'mine' is unknown"):
         model.save(tmp_path / "m.fastnn")
     assert not list(tmp_path.iterdir())
-    model.save_weights(tmp_path / "w.fastnn")  # which need no description
+    model.save_weights(tmp_path / "w.fastnn")  # weights alone need no description
     model.load_weights(tmp_path / "w.fastnn")
 
 
@@ -472,7 +474,7 @@ def test_a_predictor_and_an_ensemble_heed_what_was_set():
     frozen = model.freeze()
     before = frozen(x.astype("f"))
     layer.activation = "sigmoid"
-    np.testing.assert_array_equal(frozen(x.astype("f")), before)  # a copy of what was
+    np.testing.assert_array_equal(frozen(x.astype("f")), before)  # the frozen model holds a copy of the description
     np.testing.assert_allclose(model.freeze()(x.astype("f")), model.predict(x), rtol=1e-6)
     twin = fastnn.Sequential.from_config(model.get_config())
     twin.set_weights(model.get_weights())
@@ -516,7 +518,7 @@ def test_a_name_that_means_nothing_is_not_set_in_silence(thing, name, message):
 def test_weight_decay_exclusions_are_patterns_of_names(names, decay):
     ones = {"kernel_initializer": "ones", "bias_initializer": "ones"}
     model = fastnn.Sequential([layers.Dense(1, name="bias_net", input_shape=(2,), **ones)])
-    optimizer = optimizers.AdamW(0.1, weight_decay=0.5, epsilon=1e30)  # Adam itself moves nothing
+    optimizer = optimizers.AdamW(0.1, weight_decay=0.5, epsilon=1e30)  # with this epsilon Adam itself moves nothing
     model.compile(optimizer, "mse")
     optimizer.exclude_from_weight_decay(var_names=names)
     model.fit(np.zeros((4, 2)), np.zeros((4, 1)), batch_size=4, verbose=0)
@@ -531,7 +533,7 @@ def test_exclusions_that_are_no_patterns_are_refused():
 
 
 def test_no_change_is_overlooked_for_others_that_are_noted_at_the_same_time():
-    """A count that two threads write can stand where it stood before, for a model that has seen more."""
+    """With a mark that two threads count up, a later change could have the mark of one the model has seen."""
     from fastnn._settings import changes
 
     marks = [changes.last]
@@ -541,6 +543,6 @@ def test_no_change_is_overlooked_for_others_that_are_noted_at_the_same_time():
     assert len({id(mark) for mark in marks}) == len(marks)
     model = fastnn.Sequential([fastnn.Input((4,)), layers.LeakyReLU(0.5)])
     before = model.predict(-np.ones((1, 4)))
-    changes.last = marks[0]  # the mark of a slow thread comes last
+    changes.last = marks[0]  # the mark of the slower thread comes last
     model.layers[1].negative_slope = 0.25
     np.testing.assert_array_equal(model.predict(-np.ones((1, 4))), before / 2)

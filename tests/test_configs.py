@@ -14,7 +14,7 @@ RECORDED = json.loads((Path(__file__).parent / "reference" / "configs.json").rea
 
 
 def of_keras_2(class_name, **config):
-    """A layer as tf.keras 2.15 describes it."""
+    """Return the configuration of a layer as tf.keras 2.15 writes it."""
     return {"class_name": class_name, "config": {"trainable": True, "dtype": "float32", **config}}
 
 
@@ -53,7 +53,7 @@ def test_a_model_of_keras_is_made_of_its_json_and_answers_the_same(name):
     assert model.built
     assert model.name == json.loads(recorded["json"])["config"]["name"]
     weights = [np.array(array, "float32") for array in recorded["weights"]]
-    if name == "every layer of numbers":  # Keras has its statistics among no weights
+    if name == "every layer of numbers":  # Keras counts the given statistics of a normalization among no weights
         weights[:0] = [np.arange(4.0), np.arange(1.0, 5.0)]
     model.set_weights(weights)
     outputs = model.predict(np.array(recorded["x"], "float32"))
@@ -78,7 +78,7 @@ def test_a_configuration_of_keras_2_is_read():
     assert model.count_params() == 784 * 8 + 8 + 4 * 8 + 8 * 10 + 10
     assert [layer.name for layer in model.layers[1:]] == ["flatten", "dense", "norm", "dropout", "dense_1"]
     assert model.layers[2].kernel_regularizer.l2 == pytest.approx(0.0099)
-    alone = {"name": "m", "layers": KERAS_2["layers"][1:]}  # as Keras before 2.2 wrote it
+    alone = {"name": "m", "layers": KERAS_2["layers"][1:]}  # Keras before 2.2 wrote a model without the input layer
     assert fastnn.Sequential.from_config(alone).predict(np.ones((2, 28, 28))).shape == (2, 10)
 
 

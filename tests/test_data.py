@@ -22,7 +22,7 @@ class Subclass(np.ndarray):
 
 
 class WithArray:
-    """As a tensor of another library: it has neither NumPy's methods nor an order of batches."""
+    """A tensor of another library that NumPy can read, without NumPy's methods and without an order of batches."""
 
     def __init__(self, values):
         self._values = values
@@ -64,7 +64,7 @@ def apart(values):
 
 
 def odd_stride(values):
-    """Rows that begin at places no whole number of elements apart."""
+    """Return rows that start at places no whole number of elements apart."""
     fields = np.zeros(len(values), [("row", "f4", values.shape[1:]), ("other", "u1")])
     fields["row"] = values
     return fields["row"]
@@ -147,7 +147,7 @@ def with_weights(kernel):
     return model.get_weights()
 
 
-ENTRIES = {  # what is handed in, what messages call it, and what comes of it
+ENTRIES = {  # what is handed in, what messages call it, and what is computed from it
     "fit x": (X, "x", lambda x: fitted(x, Y)),
     "fit y": (Y, "y", lambda y: fitted(X, y)),
     "fit sample_weight": (WEIGHTS, "sample_weight", lambda w: fitted(X, Y, sample_weight=w)),
@@ -195,7 +195,7 @@ def test_arrays_of_every_layout_give_the_same_bits(layout, entry):
 
 
 class Unreadable:
-    """A tensor that lies elsewhere."""
+    """A tensor in the memory of another device."""
 
     def __array__(self, dtype=None, copy=None):
         raise RuntimeError("it lies on another device: call cpu() first")
@@ -295,7 +295,7 @@ def test_one_axis_is_rows_of_one_number(kind):
 
 
 def test_missing_values_of_one_axis_are_not_lost():
-    """They were, of a mask, and nulls of pandas raised, while in two axes they are NaN."""
+    """Missing values in one axis, those of a mask or nulls of pandas, are NaN, as they are in two axes."""
     model = fastnn.Sequential([layers.Input((1,)), layers.Dense(1)])
     with pytest.raises(ValueError, match="x has masked values"):
         model.predict(np.ma.masked_array([1.0, 2.0], [False, True]))
@@ -325,7 +325,7 @@ def test_weights_may_be_each_others_views():
 
 
 class Looks:
-    """The rows that somebody looks at at a time, in pieces of four rows of x; perhaps with Ctrl-C at one of them."""
+    """Notes the rows that are looked at at a time, in pieces of four rows of x; may raise Ctrl-C at one of them."""
 
     def __init__(self, monkeypatch, interrupted=None):
         self.rows, self._interrupted, self._all_finite = [], interrupted, arrays.all_finite
@@ -382,7 +382,7 @@ def test_an_interrupt_between_two_pieces_leaves_the_model_as_it_was(interrupted,
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_rows_that_are_all_the_same_memory_are_looked_at_once(dtype, monkeypatch):
-    """numpy.broadcast_to makes them: 2**40 rows of twelve bytes are neither read for hours nor copied."""
+    """Rows that numpy.broadcast_to makes, 2**40 of twelve bytes, are neither read for hours nor copied."""
     looks = Looks(monkeypatch)
     x = np.broadcast_to(np.array([1, 2, 3], dtype), (2**40, 3))
     rows = arrays.inputs(x, 3, "float32", check_finite=True, defer=True)

@@ -105,7 +105,7 @@ INTERNAL = {
 
 
 def interface():
-    """Every public class and function."""
+    """Return every public class and function."""
     for module in [fastnn, *(sys.modules[f"fastnn.{package}"] for package in PACKAGES)]:
         own = [name for name, member in vars(module).items() if getattr(member, "__module__", "") == module.__name__]
         for name in getattr(module, "__all__", own):
@@ -115,7 +115,8 @@ def interface():
                 yield f"{module.__name__}.{name}", member
 
 
-SHARED = [*SharedWithPenalty.__optional_keys__, *Shared.__optional_keys__]  # which the base class describes
+# the arguments that the base class describes
+SHARED = [*SharedWithPenalty.__optional_keys__, *Shared.__optional_keys__]
 
 
 def test_docstrings_name_every_argument_and_give_an_example():
@@ -124,7 +125,7 @@ def test_docstrings_name_every_argument_and_give_an_example():
         text = inspect.getdoc(member) if member.__doc__ else ""
         try:
             arguments = inspect.signature(member).parameters.values()
-        except ValueError:  # a built-in class's constructor
+        except ValueError:  # the constructor of a built-in class has no signature
             arguments = ()
         named = [a.name for a in arguments if a.kind != a.VAR_KEYWORD]
         described = " ".join(re.findall(r"^([\w, *]+?)(?: :.*)?$", text, re.MULTILINE)).replace(",", " ").split()
@@ -139,7 +140,7 @@ def test_docstrings_name_every_argument_and_give_an_example():
 
 @functools.lru_cache
 def tables():
-    """For each area the text before its table, and the rows: names or patterns, what fastnn has, the note."""
+    """Return for each area the text before its table, and its rows: names or patterns, what fastnn has, the note."""
     found = {}
     for section in re.split(r"^### ", (ROOT / "docs" / "keras.md").read_text(), flags=re.MULTILINE)[1:]:
         heading = re.match("`(.*)`", section)[1]
@@ -167,7 +168,7 @@ def has(area, name):
 
 
 def missing_arguments(area, name):
-    """Those that Keras takes and fastnn does not."""
+    """Return the arguments that Keras takes and fastnn does not."""
     member = getattr(holder(area), name)
     arguments = NAMES[area].get(name)
     if arguments is None or not callable(member):
@@ -179,14 +180,14 @@ def missing_arguments(area, name):
 
 
 def without(text):
-    """The arguments in code after the word "without", with remarks in brackets among them."""
+    """Return the arguments in code after the word "without", with remarks in brackets among them."""
     lists = re.findall(r"[Ww]ithout ((?:`\w+`(?: \([^)]*\))?(?:, | and )?)+)", " ".join(text.split()))
     return set(spans("".join(lists)))
 
 
 AREAS = pytest.mark.parametrize("area", NAMES)
 
-# Names on the page that Keras 3 has not, or its instances alone: set by a model, of older versions, of TensorFlow.
+# Names on the page that Keras 3 lacks, or has on instances alone: set by a model, of older versions, of TensorFlow.
 OTHERS = {
     "Sequential": {"stop_training", "optimizer", "history", "name", "fit_generator", "evaluate_generator",
                    "predict_generator", "predict_classes", "predict_proba", "to_yaml", "save_model"},
@@ -259,7 +260,7 @@ def test_every_public_name_of_fastnn_is_on_the_page(package):
 
 @pytest.mark.skipif(not (ROOT / "src_c").is_dir(), reason="needs the source beside the tests")
 def test_the_layout_names_the_files_that_there_are():
-    """Those of the package and of the engine; the others of src_c are kernels, which have one row."""
+    """The layout has a row for each file of the package and the engine; other files of src_c share the kernels' row."""
     text = (ROOT / "CONTRIBUTING.md").read_text()
     table = text[text.index("| where | what |") : text.index("Each also has a row")]
     named = {Path(name).name for name in re.findall(r"[\w./]+\.(?:py|pyx|pxi|pxd|c|h|inc)\b", table)}

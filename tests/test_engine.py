@@ -58,7 +58,7 @@ def test_bits_do_not_depend_on_threads(widths, batch):
 
 @pytest.mark.parametrize("widths", [(32, 2048, 10), (200, 300, 300, 10)], ids=["wide", "square"])
 def test_batches_of_any_sizes_in_turn(widths, tmp_path):
-    """Memory and work are laid out by the size of a batch: 96 rows of a wide product, in parts, need more than 97."""
+    """The size of a batch settles memory and work: 96 rows of a wide product, cut into parts, need more than 97."""
     x, y = rows(count=300, features=widths[0])
     model = network(widths=widths)
     for batch in (97, 96, 256, 70, 140, 32, 300):
@@ -74,10 +74,10 @@ def test_batches_of_any_sizes_in_turn(widths, tmp_path):
 @pytest.mark.thread_unsafe(reason="sets the number of threads of the process")
 @pytest.mark.skipif(not build_info()["openmp"], reason="without OpenMP memory never grows for more threads")
 def test_backward_needs_what_the_last_forward_left():
-    """More threads ask for more memory: what a forward pass left in the old one is gone."""
+    """A backward pass on more threads asks for new memory, in which the activations of the forward pass are missing."""
     x, _ = rows(count=64)
     model = network()
-    model.apply_gradients()  # the first one makes room for the optimizer
+    model.apply_gradients()  # the first update makes room for the optimizer
     with fastnn.num_threads(1):
         model.forward(x)
     with fastnn.num_threads(8):
@@ -115,7 +115,7 @@ class Inside:
             self.thread = threading.Thread(target=self.act)
             self.thread.start()
             self.thread.join(0.2)
-            assert self.thread.is_alive()  # it waits for this call
+            assert self.thread.is_alive()  # the other thread is waiting for this call
         return np.mean((y_pred - y_true) ** 2, axis=1), 2 * (y_pred - y_true)
 
     def act(self):
@@ -136,7 +136,7 @@ def small_model(loss, metrics=()):
 
 
 def test_backward_waits_before_it_looks_for_its_forward():
-    """Another thread's fit takes the activations away: that is one sentence, not a pass over another batch."""
+    """Another thread's fit takes the activations away: backward raises one sentence, and reads no other batch."""
     x, y = np.random.default_rng(0).random((600, 5), np.float32), np.zeros((600, 1), np.float32)
     inside = Inside(lambda: model.backward(np.ones((10, 1), np.float32)))
     model = small_model(inside)
@@ -172,7 +172,7 @@ def test_compile_waits_for_a_run_whose_sums_it_would_change(call):
 
 
 def test_metrics_of_an_epoch_in_which_the_model_is_compiled_anew():
-    """They are those of the rows since then."""
+    """The metrics of that epoch are those of the rows after compile."""
     x, y = np.random.default_rng(0).random((64, 5), np.float32), np.arange(64.0, dtype=np.float32)[:, None] % 2
     model = small_model("mse", ["mae"])
 
@@ -224,13 +224,13 @@ def test_ctrl_c_stops_between_steps(ctrl_c):
     timer = threading.Timer(0.3, os.kill, [os.getpid(), ctrl_c])
     timer.start()
     with pytest.raises(KeyboardInterrupt):
-        model.fit(x, y, epochs=10_000, verbose=0)  # an hour, if nothing stopped it
+        model.fit(x, y, epochs=10_000, verbose=0)  # this would take an hour, if nothing stopped it
     assert all(np.isfinite(w).all() for w in model.weights)
     assert model._engine.iterations > 0
 
 
 def exit_status_with_a_model(code):
-    """Of a process with a model of two threads, and x, that runs the code."""
+    """Return the exit status of a process that makes x and a model on two threads, and runs the code."""
     before = """
 import os, sys, threading, time, warnings
 import numpy as np, fastnn
@@ -323,7 +323,7 @@ def test_a_hundred_fits_leave_memory_where_it_was():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for _ in range(100):
         once()
-    # KiB on Linux: one model with its workspace is about 300 KiB, so a leak of it would show a hundredfold.
+    # KiB on Linux: one model with its workspace has about 300 KiB, so that a leak of it would show a hundredfold.
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 8_000
 
 
@@ -354,7 +354,7 @@ def test_unknown_instruction_set_says_what_there_is():
 
 @pytest.mark.thread_unsafe(reason="starts processes of its own")
 def test_fewer_threads_than_asked_for_give_the_same_bits():
-    """The OpenMP runtime may have fewer to give, and says so only once they are at work."""
+    """The OpenMP runtime may have fewer threads to give, and says so only once they are at work."""
     code = """
 import hashlib, numpy as np, fastnn
 from fastnn import layers
@@ -396,21 +396,21 @@ def test_rows_of_any_stride_are_read_in_place():
 
 @pytest.mark.parametrize("inputs", [40, 900], ids=["small", "large"])
 def test_backward_belongs_to_the_weights_and_rows_of_its_forward(inputs):
-    """Once it ran forward again, with weights and rows that had changed meanwhile."""
+    """A backward pass once computed the forward pass anew, with weights and rows that had changed meanwhile."""
     generator = np.random.default_rng(0)
     model = fastnn.Sequential([layers.Dense(700, "tanh", input_shape=(inputs,)), layers.Dense(2)])
     x, dy = generator.normal(size=(64, inputs)).astype(np.float32), np.ones((64, 2), np.float32)
     model.forward(x)
     expected = model.backward(dy), [g.copy() for g in model.gradients]
     model.forward(x)
-    model.layers[1].bias[...] = 3  # the gradient of a linear layer does not depend on its bias, its outputs do
+    model.layers[1].bias[...] = 3  # a linear layer's gradient does not depend on its bias, though its outputs do
     np.testing.assert_array_equal(model.backward(dy), expected[0])
     for gradient, before in zip(model.gradients, expected[1], strict=True):
         np.testing.assert_array_equal(gradient, before)
 
 
 def share(stretches, threads, first=0.0, end=float("inf")):
-    """Of the time from `first` to `end`, that spent on this number of threads."""
+    """Return the share of the time from `first` to `end` that was spent on this number of threads."""
     spent = [(seconds, number) for start, seconds, number in stretches if first <= start < end]
     return sum(seconds for seconds, number in spent if number == threads) / sum(seconds for seconds, _ in spent)
 
@@ -420,8 +420,8 @@ def share(stretches, threads, first=0.0, end=float("inf")):
     [
         ({2: 100e-6, 1: 140e-6}, 2),
         ({2: 150e-6, 1: 140e-6}, 1),
-        ({2: 5e-3, 1: 9e-3}, 2),  # a trial is two steps
-        ({2: 0.9, 1: 0.5}, 1),  # each stretch is one
+        ({2: 5e-3, 1: 9e-3}, 2),  # each trial of a number of threads takes two steps
+        ({2: 0.9, 1: 0.5}, 1),  # each stretch between trials has one step
         ({8: 60e-6, 4: 50e-6, 2: 70e-6, 1: 130e-6}, 4),
         ({8: 90e-6, 4: 70e-6, 2: 60e-6, 1: 50e-6}, 1),
     ],
@@ -430,7 +430,8 @@ def test_the_fastest_number_of_threads_is_found_and_kept(steps, best):
     stretches = _paced_stretches(max(steps), lambda threads, start: steps[threads], 60.0 if best == 1 else 20.0)
     assert share(stretches, best, first=3.0) > 0.95
     done = sum(seconds / steps[threads] for _, seconds, threads in stretches)
-    assert done > 0.95 * sum(seconds for _, seconds, _ in stretches) / steps[best]  # what trials cost in all
+    # trials may cost at most 5 percent of the time
+    assert done > 0.95 * sum(seconds for _, seconds, _ in stretches) / steps[best]
 
 
 def test_neighbours_that_come_and_go_are_noticed():
@@ -443,7 +444,7 @@ def test_neighbours_that_come_and_go_are_noticed():
 
 @pytest.mark.parametrize("slow", [(1, 2), (2,)], ids=["all", "two threads"])
 def test_one_slow_moment_does_not_decide(slow):
-    """Threads of a BLAS spin for some hundredths of a second after a call: first looks and trials may meet them."""
+    """Threads of a BLAS spin for some hundredths of a second after a call, which may disturb first looks and trials."""
 
     def step(threads, start):
         return {2: 100e-6, 1: 140e-6}[threads] * (3 if start < 0.15 and threads in slow else 1)
@@ -465,7 +466,7 @@ def test_ops_of_no_width_are_refused(layer, widths):
 
 def test_layers_of_no_width_are_refused():
     dense = layers.Dense(2)
-    vars(dense)["units"] = 0  # to set it raises
+    vars(dense)["units"] = 0  # setting the attribute would raise
     with pytest.raises(ValueError, match="'dense' must give at least 1 feature a row, got 0"):
         fastnn.Sequential([layers.Input((2,)), dense])
     with pytest.raises(ValueError, match="inputs must be at least 1 feature a row, got 0"):

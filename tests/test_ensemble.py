@@ -84,13 +84,14 @@ def test_an_order_of_rows_is_fisher_and_yates_with_philox(rows):
 
 def test_any_place_of_an_order_is_as_likely_as_any_other():
     orders = np.stack([_engine.epoch_order(5, 1, epoch) for epoch in range(20_000)])
-    for place in range(5):  # 4,000 of each, and a standard deviation of 57
+    for place in range(5):  # 4,000 draws are expected at each place, with a standard deviation of 57
         assert np.abs(np.bincount(orders[:, place], minlength=5) - 4000).max() < 4.5 * 57
 
 
 @pytest.mark.slow
 @pytest.mark.thread_unsafe(reason="sends this process a signal")
-@pytest.mark.parametrize("width", [8, 600])  # a wide one keeps its thread busy when the calling one has no more to do
+# a wide one keeps its thread busy after the calling thread has finished its share
+@pytest.mark.parametrize("width", [8, 600])
 def test_ctrl_c_ends_it_soon(width, ctrl_c):
     x, y = table(200_000)
     wide = fastnn.Sequential([fastnn.Input((6,)), layers.Dense(width, "relu"), layers.Dense(1, "sigmoid")])
@@ -100,6 +101,6 @@ def test_ctrl_c_ends_it_soon(width, ctrl_c):
     timer = threading.Timer(0.6, signal.raise_signal, [ctrl_c])
     timer.start()
     with fastnn.num_threads(2), pytest.raises(KeyboardInterrupt):
-        ensemble.fit(x, y, batch_size=1, epochs=50, verbose=0)  # minutes, if nothing stopped it
+        ensemble.fit(x, y, batch_size=1, epochs=50, verbose=0)  # this would take minutes, if nothing stopped it
     assert wide.optimizer.iterations < 10_000_000
     assert np.isfinite(ensemble.predict(x[:10])).all()

@@ -17,14 +17,14 @@ pytestmark = [
 
 
 def quick(name, *arguments):
-    """What the example's main returns: its figures."""
+    """Return the figures that the example's main returns with quick settings."""
     main = runpy.run_path(str(EXAMPLES / f"{name}.py"))["main"]
-    with fastnn.num_threads(1):  # their networks are small, and a busy machine makes two threads wait for each other
+    with fastnn.num_threads(1):  # the networks are small, and on a busy machine two threads wait for each other
         return main(["--quick", *arguments])
 
 
-# The floors lie well below what the quick settings reach (in brackets): instruction sets round differently, and a
-# training of few epochs makes much of it.
+# The floors lie well below the figures that quick settings reach (in brackets): instruction sets round differently, and
+# a training of few epochs enlarges the differences.
 
 
 def test_digits_of_new_writers_are_read():
@@ -49,7 +49,7 @@ def test_housing_is_far_better_than_the_mean():
 def test_speech_tells_the_speakers_apart():
     figures = quick("speech")
     assert figures["accuracy"] > 0.96  # (0.987)
-    assert figures["right"] > 0.98  # of the utterances of which it is sure (1.0)
+    assert figures["right"] > 0.98  # share of right answers among the utterances of which the network is sure (1.0)
     assert figures["sure"] > 0.85  # (0.957)
 
 

@@ -43,7 +43,7 @@ _file.write(sys.argv[1], parts)
 
 
 def writer(target):
-    """A process in the middle of writing this file."""
+    """Start a process that is in the middle of writing this file."""
     process = subprocess.Popen([sys.executable, "-c", WRITER, str(target)], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "written\n"
     return process
@@ -112,7 +112,7 @@ def test_a_writer_whose_new_file_is_taken_for_a_leftover_makes_another_one(tmp_p
 
     def too_late(descriptor, operation):
         locked.append(operation)
-        if len(locked) == 1:  # before the first lock of the writer
+        if len(locked) == 1:  # the writer is about to take its first lock
             _file.remove_leftovers(tmp_path)
         lock(descriptor, operation)
 
@@ -153,7 +153,7 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path):
 @pytest.mark.parametrize("name", ["a" * 240 + ".fastnn", "é" * 120 + ".fastnn", "\udcff" * 240, "a\nb"])
 def test_every_name_that_a_file_may_have_is_taken(name, tmp_path):
     model = small()
-    for _ in range(2):  # a new file, and one that is replaced
+    for _ in range(2):  # once as a new file, once replacing one
         model.save(tmp_path / name)
     assert [path.name for path in tmp_path.iterdir()] == [name]
     np.testing.assert_equal(fastnn.load_model(tmp_path / name).get_weights(), model.get_weights())
@@ -283,7 +283,7 @@ def test_the_error_of_a_file_that_is_cut_short_names_it(share, tmp_path):
 
 
 def changed(model, **parts):
-    """The bytes of a model with other parts of its metadata, and a checksum that is right."""
+    """Return the bytes of a model with other parts of its metadata, and a checksum that is right."""
     data = to_bytes(model)
     metadata, arrays = _file.parse(io.BytesIO(data), len(data), "m")
     kept = {key: value for key, value in metadata.items() if key not in ("format", "format_version", "sha256")}
@@ -291,7 +291,7 @@ def changed(model, **parts):
 
 
 def load_within(data):
-    """Load the bytes, or get the error; nothing may take much more memory than they do."""
+    """Load the bytes or return the error; loading must not take much more memory than the bytes do."""
     tracemalloc.start()
     try:
         from_bytes(data, fastnn.Sequential)

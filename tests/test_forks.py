@@ -38,13 +38,13 @@ def works():
 
 
 def ends_well(code, timeout=60):
-    """Runs the code after TRAINED in a process of its own, which must end with 0."""
+    """Run the code after TRAINED in a process of its own, which must end with 0."""
     result = subprocess.run([sys.executable, "-c", TRAINED + code], timeout=timeout, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
 
 
-# Where C forks, Python's lock is as it was: whoever holds it must not have been asked to hand it over, as a thread that
-# would take it is not in the child.
+# A fork from C leaves Python's lock as it is: nobody may have asked the thread that holds it to hand it over, as the
+# thread that asked is not in the child.
 ALONE = "sys.setswitchinterval(10**6)\n"
 FORKS = {
     "os.fork": "fork = os.fork",
@@ -186,7 +186,7 @@ def first_weight():
 
 
 def weights_of_children(fork, count=3):
-    """What the first weight of a new model is in so many children, and here."""
+    """Return the first weight of a new model in each of so many children, and here."""
     found = []
     for _ in range(count):
         reader, writer = os.pipe()

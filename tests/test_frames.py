@@ -24,7 +24,7 @@ WEIGHTS = [1.0, 2.0, 0.5, 1.0, 1.0, 0.0]
 
 
 class Table:
-    """What an Arrow table has: `columns` are the columns themselves, `column_names` their names."""
+    """Stands for an Arrow table: `columns` are the columns themselves, `column_names` their names."""
 
     def __init__(self, columns):
         self._columns = {name: np.asarray(values) for name, values in columns.items()}
@@ -69,7 +69,7 @@ def with_names():
 
 
 def assert_same(frames, arrays):
-    """Histories, evaluations and predictions, bit by bit."""
+    """Check that histories, evaluations and predictions are equal, bit by bit."""
     for ours, theirs in zip(frames, arrays, strict=True):
         assert type(ours) is type(theirs)
         if isinstance(ours, dict):
@@ -90,7 +90,7 @@ def everything(model, x, y, weights):
 
 @each
 def test_frames_are_as_arrays(library):
-    """x of several dtypes, y and weights as one column."""
+    """Frames give what arrays give: x of several dtypes, y and weights as one column."""
     frame, series = FRAMES[library], SERIES[library]
     y, weights = np.array(TARGETS["price"]), np.array(WEIGHTS)
     found = everything(plain(), frame(COLUMNS), series(TARGETS["price"]), series(WEIGHTS))
@@ -100,7 +100,7 @@ def test_frames_are_as_arrays(library):
 
 @each
 def test_columns_go_to_branches_and_heads(library):
-    """From frames, from dicts of their columns, and from arrays; what no branch and no head takes may be in a frame."""
+    """Frames, dicts of columns, and arrays give the same; a frame may hold columns that no branch and no head takes."""
     frame, series = FRAMES[library], SERIES[library]
     x = {"age": X[:, 0], "income": X[:, 1], "owner": X[:, 2]}
     y = {name: np.array(values) for name, values in TARGETS.items()}
@@ -161,7 +161,7 @@ def test_what_is_no_number_is_named(library):
 
 
 def test_missing_values_of_pandas_and_polars():
-    """NaN in what predict gives; a sentence before fit."""
+    """A missing value gives NaN in predict, and a sentence before fit."""
     nullable = pandas.DataFrame({"age": pandas.array([1, None], "Int64"), "income": [1.0, 2.0], "owner": [1, 0]})
     for frame in (nullable, polars.DataFrame({"age": [1, None], "income": [1.0, 2.0], "owner": [1, 0]})):
         np.testing.assert_array_equal(np.isnan(plain().predict(frame))[:, 0], [False, True])
@@ -181,7 +181,7 @@ NO_NUMBERS = {
 
 @pytest.mark.parametrize("kind", NO_NUMBERS)
 def test_columns_are_looked_at_one_by_one(kind):
-    """A frame of polars as a whole turns dates beside numbers into integers."""
+    """A frame of polars, read as a whole, turns dates beside numbers into integers."""
     values, *messages = NO_NUMBERS[kind]
     for make, message in zip((polars.DataFrame, pandas.DataFrame), messages, strict=True):
         for columns in ({"age": [1.0, 2.0], "bad": values}, {"bad": values}):
@@ -197,7 +197,7 @@ def test_columns_are_looked_at_one_by_one(kind):
 
 @pytest.mark.parametrize("beside", [{}, {"age": [1.0, 2.0]}])
 def test_decimals_and_nullable_bools_are_numbers(beside):
-    """A null of theirs is NaN, as one of any other column."""
+    """A null among decimals or bools is NaN, as a null of any other column."""
     decimals = [Decimal("1.5"), None]
     for frame, wanted in (
         (polars.DataFrame({**beside, "it": decimals}), 1.5),
@@ -252,7 +252,7 @@ NAN = np.nan
 
 
 def frame_of(names, *values):
-    """A frame of pandas, in which names may be there twice."""
+    """Return a frame of pandas, in which a name may occur twice."""
     return pandas.concat([pandas.Series(column) for column in values], axis=1, keys=range(len(names))).set_axis(
         names, axis=1
     )
@@ -263,7 +263,7 @@ def nullable(*values, dtype):
 
 
 def pandas_names():
-    """What columns of pandas with odd names are: rows, or the sentence about them."""
+    """Return what columns of pandas with odd names give: rows, or the sentence about them."""
     flags, levels = nullable(True, None, False, dtype="boolean"), pandas.MultiIndex.from_tuples
     return {
         "a name twice": (frame_of(["a", "a", "b"], A, [4.0, 5, 6], [7, 8, 9]), [[1, 4, 7], [2, 5, 8], [3, 6, 9]]),
@@ -296,7 +296,7 @@ def pandas_names():
 
 
 def pandas_types():
-    """What columns of pandas of odd types are: rows, or the sentence about them."""
+    """Return what columns of pandas of odd types give: rows, or the sentence about them."""
     one = {"a": A}
     return {
         "categories of numbers": (
@@ -406,7 +406,7 @@ def arrow_tables():
 
 
 def of_narwhals():
-    """Frames of other libraries as narwhals shows them."""
+    """Return frames of other libraries as narwhals wraps them."""
     narwhals = pytest.importorskip("narwhals")
     tables = {f"{name} of polars": frame for name, frame in polars_frames().items() if name != "no columns"}
     tables |= {f"{name} of Arrow": table for name, table in arrow_tables().items() if "a name" not in name}
@@ -444,7 +444,7 @@ LIBRARIES = [pandas_names, pandas_types, pandas_on_arrow, polars_frames, arrow_t
 
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_odd_columns_are_the_right_array_or_one_sentence_that_names_them(library):
-    """Never more or fewer features than columns."""
+    """The array never has more or fewer features than the frame has columns."""
     for kind, (frame, wanted) in library().items():
         if not isinstance(wanted, str):
             found = arrays.inputs(frame, None, "float64", check_finite=False)
@@ -456,7 +456,7 @@ def test_odd_columns_are_the_right_array_or_one_sentence_that_names_them(library
 
 
 def test_a_name_twice_in_a_model():
-    """As many features as columns; and where a name says which column, one sentence."""
+    """A model gets as many features as columns; where a name must say which column, a sentence names the two."""
     frame = frame_of(["a", "a", "flag"], A, [4.0, 5.0, 6.0], nullable(True, False, True, dtype="boolean"))
     model = fastnn.Sequential([layers.Dense(1)])
     model.compile("sgd", "mse")
@@ -476,7 +476,7 @@ def test_a_name_twice_in_a_model():
 
 @each
 def test_a_missing_number_is_named_by_row_and_column(library):
-    """Wherever somebody looks for one, also in x so large that the first epoch of another x would look."""
+    """Every check for NaN names row and column, also in x so large that training starts before all of it is checked."""
     rows = 1_000_000
     values = {"age": np.zeros(rows), "income": np.zeros(rows), "owner": np.zeros(rows)}
     values["income"][rows - 2] = np.nan
@@ -507,7 +507,7 @@ def test_a_missing_number_is_named_by_row_and_column(library):
 
 @pytest.mark.parametrize("as_narwhals", [False, True])
 def test_nulls_of_a_dictionary_of_arrow_are_not_taken_for_a_word(as_narwhals):
-    """NumPy gets the first word of the dictionary for each."""
+    """NumPy reads each null as the first word of the dictionary."""
     arrow = pytest.importorskip("pyarrow", exc_type=ImportError)
     table = arrow.table({"word": arrow.array(["a", None, "b"]).dictionary_encode()})
     table = pytest.importorskip("narwhals").from_native(table) if as_narwhals else table
@@ -527,11 +527,11 @@ def test_what_is_no_token_is_named_by_row_and_column(library):
         layers.IntegerLookup().adapt(make({"a": [1, 2], "b": [1.0, 1.5]}))
     with pytest.raises(TypeError, match=r"^data\['b'\] must hold text for this StringLookup, got dtype int64; for who"):
         layers.StringLookup().adapt(make({"a": ["x", "y"], "b": [1, 2]}))
-    codes = layers.IntegerLookup()  # of which float64 would make one
+    codes = layers.IntegerLookup()  # float64 would make one code of these two
     codes.adapt(make({"a": np.array([2**60 + 1, 2**60]), "b": [1.0, 2.0]}))
     assert codes.get_vocabulary(include_special_tokens=False) == [2**60 + 1, 2**60, 2, 1]
     lookup = layers.IntegerLookup()
-    lookup.adapt(np.array([2**60 + 1, 2**60], object))  # as pandas holds integers among other objects
+    lookup.adapt(np.array([2**60 + 1, 2**60], object))  # pandas holds such integers among other objects
     assert lookup.get_vocabulary(include_special_tokens=False) == [2**60 + 1, 2**60]
 
 
@@ -573,7 +573,7 @@ def arrow_columns():
 
 @pytest.mark.skipif(not hasattr(polars, "Int128"), reason="this polars has no integers of 128 bits")
 def test_integers_of_128_bits_are_numbers_or_one_sentence():
-    """Some versions of polars give them to NumPy, others do not."""
+    """Some versions of polars give such integers to NumPy, others do not."""
     frame = polars.DataFrame({"a": A, "c": polars.Series([1, 2, 3], dtype=polars.Int128)})
     sentence = None
     try:
@@ -588,7 +588,7 @@ def test_integers_of_128_bits_are_numbers_or_one_sentence():
 
 @pytest.mark.parametrize("library", [pandas_columns, polars_columns, arrow_columns])
 def test_two_columns_of_any_kinds_keep_their_numbers_and_their_nulls(library):
-    """Libraries find one dtype for all columns of a frame, in which a null may become a number: -2**63, say."""
+    """Libraries find one dtype for all columns of a frame, in which a null may become a number such as -2**63."""
     columns, beside, listed = library()
     for one, two in itertools.combinations_with_replacement(columns.values(), 2):
         found = arrays.inputs(beside(one, two), None, "float64", check_finite=False)

@@ -23,7 +23,7 @@ from fastnn import layers, losses, metrics
 
 
 def fails_at(step, error):
-    """A loss that fails in a step, of which the first one calls it twice, to check its gradient."""
+    """Return a loss that fails in a given step; the first step calls a loss twice, to check its gradient."""
     calls = []
 
     def loss(y_true, y_pred):
@@ -46,7 +46,7 @@ def test_an_exception_leaves_the_last_whole_step():
     for found, wanted in zip(failing.get_weights(), whole.get_weights(), strict=True):
         np.testing.assert_array_equal(found, wanted)
     assert failing.optimizer.iterations == 2
-    failing.fit(x[20:], y[20:], **settings)  # the third call is over: it goes on
+    failing.fit(x[20:], y[20:], **settings)  # the third call, which fails, is over: training goes on
     whole.fit(x[20:], y[20:], **settings)
     for found, wanted in zip(failing.get_weights(), whole.get_weights(), strict=True):
         np.testing.assert_array_equal(found, wanted)
@@ -72,7 +72,7 @@ def test_ctrl_c_within_a_function(ctrl_c):
 
     def interrupted(y_true, y_pred):
         calls.append(1)
-        if len(calls) == 4:  # the first batch calls it twice
+        if len(calls) == 4:  # the first batch calls the loss twice
             signal.raise_signal(ctrl_c)
         return squared(y_true, y_pred)
 
@@ -198,7 +198,7 @@ def test_classes_that_the_engine_cannot_call_are_told_where_to_derive_from():
             raise AssertionError
 
     class Named(losses.MeanSquaredError):
-        """Nothing of its own in Python."""
+        """A subclass of one of fastnn's losses that adds no code of its own."""
 
     with pytest.raises(TypeError, match=r"OldLoss has a call in Python, .*: derive from fastnn.losses.CustomLoss"):
         model_of(plain, OldLoss())

@@ -74,7 +74,7 @@ def test_weights_and_reductions(reduction):
     for model in (own, custom):
         model.fit(x, y, batch_size=16, epochs=3, verbose=0, sample_weight=weights)
     assert_same_weights(own, custom)
-    # One batch: with reductions by weights the mean of the batches' losses is another one than that of all rows.
+    # There is one batch, as the mean of the batches' weighted means is not the weighted mean over all rows.
     for call in ("test_on_batch", "train_on_batch"):
         wanted, found = (getattr(model, call)(x, y, sample_weight=weights) for model in (own, custom))
         np.testing.assert_allclose(found, wanted, rtol=1e-9)
@@ -166,7 +166,8 @@ def test_the_gradient_is_that_of_the_loss():
         parameters[k] = kept - step
         below = loss()
         parameters[k] = kept
-        # The rounding of the loss, 1e-16, by twice the step; the third derivative times its square is smaller.
+        # Rounding gives 1e-16 of the loss, divided by twice the step; the error of step² times a third derivative is
+        # smaller.
         assert gradient[k] == pytest.approx((above - below) / (2 * step), rel=1e-6, abs=1e-8)
 
 
@@ -185,7 +186,7 @@ def test_lbfgs():
     x, y, _ = data()
     own, custom = (model_of(plain, loss, fastnn.optimizers.LBFGS()) for loss in ("mse", squared))
     wanted, found = (model.fit(x, y, epochs=15, verbose=0).history["loss"] for model in (own, custom))
-    # The same iterations, whose line searches make more of a rounding each time.
+    # The iterations are the same, and each line search enlarges the rounding.
     np.testing.assert_allclose(found, wanted, rtol=1e-5)
     assert found[-1] < 0.7 * found[0]
 
@@ -215,7 +216,7 @@ def test_what_a_function_is_given():
     def look(y_true, y_pred):
         seen.append((y_true, y_pred))
         values, gradient = squared(y_true, y_pred)
-        y_true[...] = y_pred[...] = np.nan  # its own copies
+        y_true[...] = y_pred[...] = np.nan  # the function may write into its arrays, which are copies
         return values, gradient
 
     x, y, _ = data()
@@ -226,7 +227,8 @@ def test_what_a_function_is_given():
     custom.fit(x, y, batch_size=16, verbose=0, shuffle=False)
     assert_same_weights(own, custom)
     np.testing.assert_array_equal(y, kept)
-    assert [(len(t), len(p)) for t, p in seen] == [(16, 16), (16, 16), (16, 16), (8, 8)]  # the first twice
+    # the first batch calls the function twice
+    assert [(len(t), len(p)) for t, p in seen] == [(16, 16), (16, 16), (16, 16), (8, 8)]
     assert before.dtype == seen[0][1].dtype == seen[0][0].dtype == np.float64
 
 
@@ -234,7 +236,7 @@ def test_denormals_are_numbers_to_a_function():
     found = []
 
     def look(y_true, y_pred):
-        found.append(y_pred * 0 + 1e-310)  # of which a step makes zeros
+        found.append(y_pred * 0 + 1e-310)  # a training step flushes such denormals to zero
         return squared(y_true, y_pred)
 
     x, y, _ = data()
@@ -305,7 +307,7 @@ OBJECTS = {"squared": squared, "Scaled": Scaled, "error_of_row": error_of_row, "
 
 
 def files():
-    """Models of one and of several heads, each with a function and with classes."""
+    """Return models of one and of several heads, each once with a function and once with classes."""
     return [
         model_of(plain, squared, metrics=["mae", error_of_row], weighted_metrics=[Within(0.3)]),
         model_of(plain, Scaled(3.0, reduction="sum"), metrics=[Within(0.3, name="near")]),

@@ -44,12 +44,12 @@ def of_the_batch(y_true, y_pred):
     return (error**2).mean(), 2 * error / error.size
 
 
-def between_rows(y_true, y_pred):  # no row's loss is its own
+def between_rows(y_true, y_pred):  # a loss of a row depends on other rows
     error = y_pred - y_pred.mean(axis=0) - y_true
     return (error**2).sum(axis=1), 2 * (error - error.mean(axis=0))
 
 
-def flat_here(y_true, y_pred):  # a step, with the gradient of something smooth in its place
+def flat_here(y_true, y_pred):  # a step function, with the gradient of a smooth function in its place
     return (y_pred > 1e3).sum(axis=1) + 1.0, y_pred - y_true
 
 
@@ -147,7 +147,7 @@ def test_a_wrong_gradient_is_named_once(loss, dtype, scale):
     assert caught[0].filename == __file__
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        model.fit(X, X[:, :3], verbose=0)  # once a compile
+        model.fit(X, X[:, :3], verbose=0)  # the gradient is checked once after compile
 
 
 def test_a_wrong_gradient_of_a_head_is_named():

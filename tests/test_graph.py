@@ -16,7 +16,7 @@ def block(width):
     return layers.Residual([layers.LayerNormalization(), layers.Dense(9, "tanh"), layers.Dense(width)])
 
 
-# What a branch or a head may start with, given the width of what it reads; and what may follow.
+# The layers that a branch or a head may start with, given the width of its input; and the layers that may follow.
 STACKS = {
     "empty": lambda width: [],
     "dense": lambda width: [layers.Dense(4, "tanh")],
@@ -71,7 +71,7 @@ def penalize(stack, generator):
 
 
 def network(branches, trunk, heads, dtype="float32", seed=0, penalties=None):
-    """A model whose branch "kind" looks numbers up in a table; `heads` may be empty.
+    """Return a model whose branch "kind" looks numbers up in a table; `heads` may be empty.
 
     `penalties`: a seed for those of outputs, or None for none.
     """
@@ -105,16 +105,16 @@ def rows_of_x(rows, dtype="float32", seed=0):
 
 
 def joined(output):
-    """What the engine computed: the columns of all heads."""
+    """Return what the engine computed: the columns of all heads."""
     return np.concatenate(list(output.values()), axis=1) if isinstance(output, dict) else output
 
 
 def named(model, output):
-    """The columns of each head under its name, where there are heads."""
+    """Return the columns of each head under its name, where there are heads."""
     return output if model._heads is None else model._heads.split(output)
 
 
-# "kind" has an Embedding before it: nested branches need to be the first.
+# The branch "kind" starts with an Embedding, which nested branches, as they must be first, cannot follow.
 PARTS = st.tuples(*(st.sampled_from(sorted(STACKS if name == "kind" else BRANCHES)) for name in WIDTHS))
 HEADS = st.lists(st.sampled_from(sorted(STACKS)), max_size=3)
 TRUNK = st.sampled_from(sorted(TRUNKS))
@@ -180,7 +180,7 @@ def test_gradients_by_central_differences(branches, trunk, heads, training, rows
 )
 @pytest.mark.thread_unsafe(reason="sets the number of threads of the process")
 def test_gradients_of_losses_with_penalties_of_outputs(branches, trunk, heads, training, rows, threads, seed):
-    """The loss of a batch and its gradient by the weights, with penalties of the outputs of layers anywhere."""
+    """The loss of a batch, with penalties of the outputs of any layers, and its gradient by the weights."""
     fastnn.set_num_threads(threads)
     model = network(branches, trunk, heads, "float64", penalties=seed)
     generator = np.random.default_rng(rows)
@@ -213,7 +213,8 @@ def test_gradients_of_losses_with_penalties_of_outputs(branches, trunk, heads, t
     for view, gradient in zip(model.weights, gradients, strict=True):
         for index in zip(*(generator.integers(0, n, 2) for n in view.shape), strict=True):
             if id(view) not in moving:
-                # As above. A kink, where an output changes its sign within the step, is passed by with a smaller one.
+                # Roundings are as above. At a kink, where an output changes its sign within the step, a smaller step is
+                # taken.
                 wanted = [pytest.approx(slope(view, index, step), rel=3e-4, abs=3e-5) for step in (1e-5, 1e-7)]
                 assert gradient[index] in wanted
 
@@ -251,7 +252,7 @@ def test_bits_do_not_depend_on_threads(assert_same_rows, branches, trunk, heads,
 @pytest.mark.parametrize("features", [40, 1100])
 @pytest.mark.thread_unsafe(reason="sets the number of threads of the process")
 def test_branches_and_heads_of_any_size_are_their_formula(batch, features):
-    """Kernels that are shared out by inputs, by columns and by rows, first and last, next to each other."""
+    """Kernels are shared out by inputs, by columns and by rows, each kind first and last and beside each other kind."""
     generator = np.random.default_rng(0)
     x = {"a": generator.normal(size=(2 * batch, features)), "b": generator.normal(size=(2 * batch, 7))}
     y = {"wide": generator.integers(0, 1000, 2 * batch), "narrow": generator.integers(0, 2, (2 * batch, 3))}

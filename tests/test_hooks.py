@@ -18,7 +18,7 @@ BATCH_HOOKS = ["on_train_batch_begin", "on_train_batch_end", "on_test_batch_begi
 
 
 class Scene:
-    """A model, its data, and what may happen to them."""
+    """A model, its data, and the things that may happen to them."""
 
     def __init__(self, choose):
         self.choose = choose
@@ -51,7 +51,7 @@ class Scene:
         return -np.log(np.maximum(p[rows, labels], 1e-7)), gradient
 
     def act(self, share=0.2):
-        """One of these, now and then."""
+        """Do one of the things, now and then."""
         if self.choose.random() < share:
             getattr(self, self.choose.choice(self.ACTIONS))()
 
@@ -113,7 +113,7 @@ class Scene:
     )  # fmt: skip
 
     def run(self):
-        """A fit in which things happen; any sentence may end it."""
+        """Run a fit in which things happen; any sentence may end it."""
         hooks = HOOKS + BATCH_HOOKS * (self.choose.random() < 0.5)
         chosen = {hook: lambda *_: self.act() for hook in hooks}
         given = [callbacks.LambdaCallback(**chosen)]

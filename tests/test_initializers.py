@@ -27,7 +27,7 @@ DEVIATIONS = {
     "HeNormal": math.sqrt(2 / 400),
     "LecunUniform": math.sqrt(1 / 400),
     "LecunNormal": math.sqrt(1 / 400),
-    "Orthogonal": math.sqrt(1 / 400),  # 300 columns of length one
+    "Orthogonal": math.sqrt(1 / 400),  # 300 columns of 400 rows have length one
 }
 
 
@@ -54,7 +54,8 @@ def test_variance_scaling_over_its_arguments():
             values = initializers.VarianceScaling(3.0, mode, distribution, seed=1)(SHAPE, "float64")
             assert values.std() == pytest.approx(math.sqrt(3 / fan), rel=0.008)
     beyond = np.abs(initializers.VarianceScaling(distribution="untruncated_normal", seed=1)(SHAPE)) > 2 / 20
-    assert beyond.mean() == pytest.approx(0.0455, abs=0.003)  # of a normal distribution, beyond two deviations
+    # this share of a normal distribution lies beyond two deviations
+    assert beyond.mean() == pytest.approx(0.0455, abs=0.003)
     turned = initializers.VarianceScaling(seed=1, input_axes=[1], output_axes=[0])(SHAPE, "float64")
     assert turned.std() == pytest.approx(math.sqrt(1 / 300), rel=0.008)
     assert initializers.VarianceScaling(seed=1)((5, 4, 3), "float64").shape == (5, 4, 3)
@@ -70,7 +71,7 @@ def test_orthogonal(shape):
     matrix = initializers.Orthogonal(2.0, seed=1)(shape, "float64").reshape(-1, shape[-1]) / 2
     gram = matrix @ matrix.T if len(matrix) < shape[-1] else matrix.T @ matrix
     if matrix.size:
-        # Each sum of up to 200 terms of size 1/200 or so: a few ulp of one.
+        # Each is a sum of up to 200 terms of about 1/200: a few ulp of 1.
         np.testing.assert_allclose(gram, np.eye(len(gram)), atol=2e-15)
 
 
@@ -78,7 +79,7 @@ def test_orthogonal_is_the_q_of_lapack():
     numbers = np.random.Generator(np.random.Philox(1)).standard_normal((150, 170))
     q, r = np.linalg.qr(numbers.T)
     expected = q * np.sign(np.diag(r))
-    # The condition of a normal matrix of this shape is about 30.
+    # The condition number of a normal matrix of this shape is about 30.
     np.testing.assert_allclose(initializers.Orthogonal(seed=1)((170, 150), "float64"), expected, atol=1e-13)
 
 

@@ -16,7 +16,7 @@ HOOKS = [name for name in vars(callbacks.Callback) if name.startswith("on_") and
 
 
 def steps_of(used, fit):
-    """The weights after each step of a training, by the number of steps."""
+    """Return the weights after each step of a training, by the number of steps."""
     model = network(optimizers.SGD(0.05, momentum=0.9, **EMA))
     held = {0: model.get_weights()}
 
@@ -59,14 +59,14 @@ def test_an_interruption_in_any_hook_leaves_the_weights_of_a_whole_step(hook, sw
     with pytest.raises(KilledError if kind == "error" else KeyboardInterrupt):
         model.fit(callbacks=together, **fit)
     assert not model.optimizer._average_shown
-    if hook == "on_train_end":  # the training has ended: its weights are the average
+    if hook == "on_train_end":  # after the end of the training its weights are the average
         return
     for left, right in zip(model.get_weights(), held[model._engine.iterations], strict=True):
         np.testing.assert_array_equal(left, right)
 
 
 def interrupted_at_line(line, run, **arguments):
-    """Call a function with a Ctrl-C at the n-th line of fastnn that it runs; whether there are so many."""
+    """Call a function with a Ctrl-C at the n-th line of fastnn that it runs; return whether it runs so many lines."""
     left = line
 
     def trace(frame, event, argument):
@@ -91,7 +91,8 @@ def interrupted_at_line(line, run, **arguments):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # one that comes before a file's `with` is entered
+# a Ctrl-C before a file's `with` is entered leaves the file open
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 def test_an_interruption_at_any_line_leaves_the_weights_of_a_whole_step(tmp_path):
     def used():
         return [callbacks.SwapEMAWeights(swap_on_epoch=True)]
@@ -108,7 +109,7 @@ def test_an_interruption_at_any_line_leaves_the_weights_of_a_whole_step(tmp_path
         weights = [w.tobytes() for w in model.get_weights()]
         of_step = [w.tobytes() for w in held[model._engine.iterations]]
         assert weights in (of_step, [w.tobytes() for w in ended.get_weights()])
-        if weights == of_step:  # else the training had ended
+        if weights == of_step:  # otherwise the training had ended
             resumed = network(optimizers.SGD(0.05, momentum=0.9, **EMA))
             resumed.fit(callbacks=[*used(), keeper], **fit)
             assert all_state(resumed) == all_state(ended)
@@ -128,7 +129,7 @@ def test_a_training_that_a_hook_stops_ends_with_the_average(hook):
     fit = {"x": X, "y": Y, "batch_size": 4, "verbose": 0}
     stopped.fit(epochs=4, validation_data=HELD, callbacks=[callbacks.SwapEMAWeights(True), Stop()], **fit)
     assert not stopped.optimizer._average_shown
-    if stopped._engine.iterations % 6 == 0:  # whole epochs
+    if stopped._engine.iterations % 6 == 0:  # the interruption came after a whole epoch
         plain.fit(epochs=stopped._engine.iterations // 6, **fit)
         assert all_state(stopped)[:2] == all_state(plain)[:2]
 
@@ -137,7 +138,7 @@ def test_a_training_that_a_hook_stops_ends_with_the_average(hook):
 def test_an_evaluation_that_fails_takes_the_average_out(hook):
     model = network(optimizers.SGD(0.05, **EMA))
     model.fit(X, Y, batch_size=4, verbose=0)
-    model.train_on_batch(X, Y)  # now the average is another
+    model.train_on_batch(X, Y)  # this step changes the average
     before = all_state(model)
     with pytest.raises(KilledError):
         model.evaluate(*HELD, verbose=0, callbacks=[callbacks.SwapEMAWeights(), Kill(hook, 1)])

@@ -22,7 +22,7 @@ from fastnn.optimizers import schedules
 
 
 class Difference(NamedTuple):
-    """Cases of a kind that in float64 agree less closely than CLOSE, and why: a test checks that they do."""
+    """Cases of a kind that agree less closely than CLOSE in float64, and the reason; a test checks that they do."""
 
     kind: str
     cases: tuple[str, ...]  # patterns of names
@@ -62,7 +62,7 @@ DIFFERENCES = [
         "Keras computes learning rates in float32, also where all else is float64.",
     ),
 ]  # fmt: skip
-# Members of fastnn that Keras has not, or has as something else than a class of one case here.
+# Members of fastnn that Keras lacks, or has as something else than a class that one case here could name.
 OWN = {
     "HalfMeanSquaredError": "a loss of textbooks",
     "Impute": "no layer of Keras",
@@ -88,7 +88,7 @@ ONLY_FLOAT32 = {
 
 
 def closeness(kind, name, dtype):
-    """The tolerance of a case."""
+    """Return the tolerance of a case."""
     for difference in DIFFERENCES if dtype == "float64" else ():
         if difference.kind == kind and any(fnmatch(name, pattern) for pattern in difference.cases):
             return difference.close
@@ -145,11 +145,12 @@ def test_initializer(name, dtype):
     values = initializer(tuple(INITIALIZERS["shape"].tolist()), dtype=dtype).astype("float64")
     mean, deviation, low, high = values.mean(), values.std(), values.min(), values.max()
     found = np.array([mean, deviation, low, high, *np.quantile(values, np.arange(1, 8) / 8)])
-    # 150,000 numbers: a mean or a quantile of theirs has a standard error below 0.5 % of the deviation; six of them.
+    # A mean or a quantile of 150,000 numbers has a standard error below 0.5 % of the deviation; six of these are
+    # allowed.
     scale = draws[:, 1].mean()
     average = draws.mean(axis=0)
     np.testing.assert_allclose(found[[0, 1, *range(4, 11)]], average[[0, 1, *range(4, 11)]], rtol=0, atol=0.03 * scale)
-    # The ends: bounded distributions come near their bound, those of a normal lie within one deviation of each other.
+    # Extremes: those of a bounded distribution come near its bound, two of a normal lie within one deviation.
     np.testing.assert_allclose(found[2:4], average[2:4], rtol=0, atol=1.0 * scale)
 
 
@@ -159,7 +160,7 @@ LOSSES = RECORDED["losses"]
 
 
 def check_loss(name, dtype, close):
-    """The value and the gradient by each prediction, without and with a weight a row.
+    """Check the value and the gradient by each prediction, without and with a weight for each row.
 
     The predictions are the kernel of a layer that sees the identity matrix, so its gradient is theirs; a step of
     gradient descent with a rate that is a power of two shows it.
@@ -210,7 +211,7 @@ def metric_data(name, dtype):
 
 
 def check_metric(name, dtype, close):
-    """The result after one, two and three batches, as update_state has it, without and with weights."""
+    """Check the result after one, two and three batches, as update_state gives it, without and with weights."""
     target, prediction, weights = metric_data(name, dtype)
     for kind in ("plain", "weighted"):
         metric, start = from_case(metrics, METRICS.cases[name]), 0
@@ -229,7 +230,7 @@ def test_metric(name, dtype):
 
 @pytest.mark.parametrize(("name", "dtype"), METRICS.pairs())
 def test_metric_in_a_model(name, dtype):
-    """The same results, as evaluate gives them in the engine over the rows so far."""
+    """In a model, evaluate gives the recorded results, which the engine computes over the rows so far."""
     case, close = METRICS.cases[name], closeness("metrics", name, dtype)
     target, prediction, weights = metric_data(name, dtype)
     outputs = prediction.shape[1]
@@ -323,7 +324,7 @@ def test_layer(name, dtype):
 
 @pytest.mark.parametrize("dtype", CLOSE)
 def test_embedding(dtype):
-    """Recorded on whole numbers; here they are rows of the model's dtype."""
+    """The case is recorded on whole numbers; here x holds them in the model's dtype."""
     indices, table, dy = (LAYERS[f"embedding/{name}"] for name in ("indices", "table", "dy"))
     model = fastnn.Sequential([layers.Input((indices.shape[1],), dtype=dtype), layers.Embedding(*table.shape)])
     model.set_weights([table])
@@ -338,17 +339,17 @@ def test_noise(name, dtype, value):
     model = fastnn.Sequential([layers.Input((250,), dtype=dtype), *described([LAYERS.cases[name]["noise"]])])
     y = model.forward(np.full((400, 250), value), training=True).astype("float64")
     mean, deviation, low, high, zeros = LAYERS[f"{name}/{dtype}/{value}"]
-    # 100,000 numbers: the standard error of their mean is 0.3 % of the deviation, of their deviation 0.2 % of itself.
+    # 100,000 numbers: the mean's standard error is 0.3 % of the deviation, the deviation's is 0.2 % of itself.
     np.testing.assert_allclose([y.mean(), y.std()], [mean, deviation], rtol=0, atol=0.02 * deviation)
     assert (y == 0).mean() == pytest.approx(zeros, abs=0.01)
-    if name in ("dropout", "alpha_dropout"):  # two values only
+    if name in ("dropout", "alpha_dropout"):  # the output has two values only
         np.testing.assert_allclose([y.min(), y.max()], [low, high], rtol=1e-5, atol=1e-6)
         assert len(np.unique(y)) == 2
 
 
 @pytest.mark.parametrize(("name", "dtype"), [p for p in LAYERS.pairs() if "column" in LAYERS.cases[p.values[0]]])
 def test_column(name, dtype):
-    """What a layer learns from raw columns, and what it makes of others."""
+    """A layer learns from raw columns what Keras learns, and makes of other columns what Keras makes."""
     case = LAYERS.cases[name]
 
     def column(kind):
@@ -440,7 +441,7 @@ def test_training(name, dtype):
 
 @pytest.mark.parametrize("dtype", CLOSE)
 def test_branches_and_heads(dtype):
-    """Three named inputs, joined, one a row of categories; two heads, each with its own loss, weight and metric."""
+    """Three named inputs, one a row of categories, are joined; each of two heads has a loss, weight and metric."""
     x = {name: of_type(TRAINING[f"branches/{name}"], dtype) for name in ("numbers", "more", "codes")}
     y = {name: of_type(TRAINING[f"branches/{name}"], dtype) for name in ("price", "kind")}
 
@@ -490,13 +491,13 @@ CHECKS = {
     ],
 )
 def test_differences_are_there(kind, name):
-    """A case that agrees as closely as the others needs no reason for not doing so."""
+    """A case listed as a difference must differ: one that agrees like the others needs no reason for not doing so."""
     with pytest.raises(AssertionError, match="Not equal to tolerance"):
         CHECKS[kind](name, "float64", CLOSE["float64"])
 
 
 def test_cases_are_recorded_in_both_types():
-    """But for those where Keras does not offer float64, or where it makes no difference."""
+    """Exceptions are cases for which Keras offers no float64, or to which the type makes no difference."""
     single, excused = set(), set()
     for kind, recording in RECORDED.items():
         for name in recording.index["cases"]:
@@ -509,7 +510,7 @@ def test_cases_are_recorded_in_both_types():
 
 
 def named_classes(value):
-    """Every class and function that a description of cases names."""
+    """Return every class and function that a description of cases names."""
     if isinstance(value, dict):
         own = {value[key] for key in ("class_name", "function") if key in value}
         return own.union(*map(named_classes, value.values()))

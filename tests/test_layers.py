@@ -27,14 +27,14 @@ HIDDEN = {
     "normalization": lambda: layers.Normalization(mean=1.0, variance=4.0),
     "inverse": lambda: layers.Normalization(mean=1.0, variance=4.0, invert=True),
     "prelu": lambda: layers.PReLU(),
-    "residual": None,  # see network
+    "residual": None,  # network makes the block
     "doubled": lambda: layers.Residual([layers.Dropout(0.0)]),
     "fixed": lambda: layers.BatchNormalization(center=False, scale=False),
 }
 
 
 def block(features, *inner):
-    """A residual block whose last layer is as wide as its input."""
+    """Return a residual block whose last layer is as wide as its input."""
     return layers.Residual([*inner, layers.Dense(features)])
 
 
@@ -57,7 +57,7 @@ def network(names, features=5, dtype="float32", outputs=3, seed=0):
 
 
 def slope(value, array, index, step):
-    """The derivative of value() by one element, by central differences."""
+    """Return the derivative of value() by one element, by central differences."""
     kept = array[index]
     array[index] = kept + step
     above = value()
@@ -144,7 +144,7 @@ def test_a_saved_model_goes_on_as_if_it_had_not_been(names, tmp_path_factory):
 def training_output(layer, x, seed=11):
     model = fastnn.Sequential([fastnn.Input((x.shape[1],), dtype="float64"), layer])
     model._seed = seed
-    np.testing.assert_array_equal(model.forward(x), x)  # nothing outside training
+    np.testing.assert_array_equal(model.forward(x), x)  # outside of training nothing is changed
     np.testing.assert_array_equal(model.predict(x), x)
     return model, model.forward(x, training=True)
 
@@ -153,11 +153,11 @@ def test_dropout_keeps_the_rate_and_the_mean():
     x = np.ones((2000, 500))
     model, y = training_output(layers.Dropout(0.3), x)
     assert set(np.unique(y)) == {0.0, 1 / 0.7}
-    # A million trials: the standard deviation of the share is 0.0005; five of them.
+    # A million trials: the standard deviation of the share is 0.0005; five of these are allowed.
     assert abs((y == 0).mean() - 0.3) < 0.0025
     assert np.abs((y == 0).mean(axis=0) - 0.3).max() < 5 * np.sqrt(0.21 / 2000)
     assert np.abs((y == 0).mean(axis=1) - 0.3).max() < 5 * np.sqrt(0.21 / 500)
-    np.testing.assert_array_equal(model.forward(x[:7], training=True), y[:7])  # by row, step and seed alone
+    np.testing.assert_array_equal(model.forward(x[:7], training=True), y[:7])  # row, step and seed alone decide
     model._engine.iterations += 1
     again = model.forward(x, training=True)
     # Masks of two steps are independent: they agree where both keep or both drop, 0.58 of the time.
@@ -185,13 +185,13 @@ def test_seeds_of_layers():
 def test_gaussian_layers_have_their_moments(layer, mean, variance):
     _, y = training_output(layer(), np.full((2000, 500), 2.0))
     z = (y - mean) / np.sqrt(variance)
-    # A million normal numbers: standard errors 0.001, 0.0014, 0.0024 and 0.0049; five of them.
+    # A million normal numbers: standard errors 0.001, 0.0014, 0.0024 and 0.0049; five of each are allowed.
     assert abs(z.mean()) < 0.005
     assert abs(z.var() - 1) < 0.007
     assert abs((z**3).mean()) < 0.0125
     assert abs((z**4).mean() - 3) < 0.05
-    assert abs((z[:, :-1] * z[:, 1:]).mean()) < 0.005  # neighbours know nothing of each other
-    assert abs((z[:, :-16] * z[:, 16:]).mean()) < 0.005  # nor the two numbers of a pair
+    assert abs((z[:, :-1] * z[:, 1:]).mean()) < 0.005  # neighbours are uncorrelated
+    assert abs((z[:, :-16] * z[:, 16:]).mean()) < 0.005  # so are the two numbers that one draw gives
 
 
 def test_alpha_dropout_keeps_mean_and_variance():
@@ -202,7 +202,7 @@ def test_alpha_dropout_keeps_mean_and_variance():
 
 
 def philox(counter, key):
-    """Philox4x32-10 in Python's integers."""
+    """Philox4x32-10, computed with Python's integers."""
     c, k = list(counter), list(key)
     for _ in range(10):
         p0, p1 = c[0] * 0xD2511F53, c[2] * 0xCD9E8D57
@@ -236,10 +236,10 @@ def test_normal_numbers_are_box_and_mullers(dtype, tolerance):
             numbers = philox([block * 16 + lane, row, 0, 0], [5, 7])
             first, second = numbers[word & 2], numbers[word | 1]
             radius = math.sqrt(-2 * math.log(((first >> 1) + 1) / 2**31))
-            angle = math.pi * ((second & ~3) - (second >> 31 << 32)) / 2**33  # of a quarter of the circle
+            angle = math.pi * ((second & ~3) - (second >> 31 << 32)) / 2**33  # within a quarter of the circle
             point = (math.cos(angle), math.sin(angle))[:: -1 if second & 2 else 1]
             expected = (-radius if second & 1 else radius) * point[word & 1]
-            # The radius has the absolute error of its square, over itself.
+            # The absolute error of the radius is that of its square, divided by the radius.
             assert abs(normals[row, column] - expected) <= tolerance * (1 / radius + radius)
 
 
@@ -248,7 +248,8 @@ def test_normal_numbers_reach_into_their_tails():
     model = fastnn.Sequential([fastnn.Input((1000,)), layers.GaussianNoise(1.0, seed=3)])
     z = np.abs(model.forward(x, training=True).ravel())
     assert np.isfinite(z).all()
-    for limit in (1, 2, 3, 4, 4.5):  # as many of four million as are expected, to five standard deviations
+    # the count among four million lies within five standard deviations of the expected one
+    for limit in (1, 2, 3, 4, 4.5):
         expected = z.size * math.erfc(limit / math.sqrt(2))
         assert abs((z > limit).sum() - expected) < 5 * math.sqrt(expected)
 
@@ -359,7 +360,7 @@ def test_fifty_residual_blocks_train():
     model.compile(fastnn.optimizers.Adam(1e-3), "mse")
     losses = model.fit(x, y, epochs=20, verbose=0).history["loss"]
     assert losses[-1] < 0.2 * losses[0]
-    assert len(model.layers[1].layers[1].kernel) == 16  # the block's layers see their weights
+    assert len(model.layers[1].layers[1].kernel) == 16  # the layers in the block see their weights
 
 
 def test_an_activation_does_not_reach_into_the_source_of_a_block():
@@ -395,12 +396,12 @@ def test_a_frozen_layer_within_a_block():
 def test_normalization_adapts():
     generator = np.random.default_rng(0)
     x = 3 + 2 * generator.normal(size=(100, 4))
-    x[:, 3] = 7  # no deviation, which counts as 1
+    x[:, 3] = 7  # a column without deviation, which counts as 1
     layer, inverse = layers.Normalization(), layers.Normalization(invert=True)
     model = fastnn.Sequential([fastnn.Input((4,), dtype="float64"), layer])
     back = fastnn.Sequential([fastnn.Input((4,), dtype="float64"), inverse])
     np.testing.assert_array_equal(model.predict(x), x)
-    for each in (layer, inverse):  # in a model that is built
+    for each in (layer, inverse):  # once more when the layers are in a model that is built
         each.adapt(x)
     y = (x - x.mean(0)) / np.where(x.std(0) == 0, 1, x.std(0))
     np.testing.assert_allclose(model.predict(x), y, rtol=1e-10, atol=1e-10)
@@ -422,12 +423,12 @@ def test_normalization_adapts():
 
 
 def test_statistics_of_a_normalization():
-    """Of shape (1, features) as in Keras, before and after the model is built; copies, which cannot be set."""
+    """The statistics have shape (1, features) as in Keras, before and after the model is built; they are copies."""
     layer = layers.Normalization()
     assert layer.mean is None
     assert layer.variance is None
     assert layer.get_weights() == []
-    layer.adapt([1.0, 3.0])  # one column
+    layer.adapt([1.0, 3.0])  # values of shape (rows,) are one column
     model = None
     for _ in range(2):
         np.testing.assert_array_equal(layer.mean, [[2.0]])

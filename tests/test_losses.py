@@ -8,7 +8,7 @@ from fastnn import layers, losses
 
 ROWS = 24
 
-# Losses whose constants or inputs are worth more than one setting; every other one is tested with its defaults.
+# Losses whose constants or inputs deserve more than one setting; every other loss is tested with its defaults.
 SETTINGS = {
     "Huber": [{}, {"delta": 0.3}],
     "BinaryCrossentropy": [{}, {"label_smoothing": 0.2}, {"from_logits": True, "label_smoothing": 0.1}],
@@ -38,7 +38,7 @@ CASES = [
 
 
 def sample(loss, rows=ROWS, outputs=4, seed=0):
-    """Outputs and targets in the loss's domain, away from where its derivative jumps."""
+    """Return outputs and targets in the loss's domain, away from places where its derivative jumps."""
     generator = np.random.default_rng(seed)
     y = generator.normal(size=(rows, outputs))
     columns = loss.target_columns(outputs)
@@ -63,7 +63,7 @@ def sample(loss, rows=ROWS, outputs=4, seed=0):
 
 
 def engine_of(loss, outputs=4, dtype="float64", activation=None):
-    """An engine whose output is f(input + 0): the gradient of its bias is that by the value before f."""
+    """Return an engine with output f(input + 0): the bias's gradient is the gradient by the value before f."""
     model = fastnn.Sequential([layers.Dense(outputs, activation, input_shape=(outputs,), dtype=dtype)])
     model.layers[0].kernel[...] = np.eye(outputs)
     model._engine.compile([loss.head(outputs)])
@@ -75,7 +75,7 @@ def bias_gradient(engine, outputs=4):
 
 
 def differences(loss, y, t, step=1e-6):
-    """The derivative of the loss of these rows by each output."""
+    """Return the derivative of the loss of these rows by each output."""
     gradient = np.zeros(y.shape)
     for index in np.ndindex(*y.shape):
         ends = []
@@ -168,7 +168,7 @@ FUSED = [
 
 @pytest.mark.parametrize(("activation", "loss"), FUSED)
 def test_loss_and_activation_as_one_are_the_loss_of_the_activation(activation, loss):
-    """They work on logits, where the loss of probabilities is the formula as long as nothing is clipped."""
+    """Fused with the activation, the loss reads logits; alone it reads probabilities, none of which is clipped here."""
     z, t = sample(loss, seed=1)
     z = np.random.default_rng(1).normal(size=z.shape)
     function = {"sigmoid": lambda z: 1 / (1 + np.exp(-z)), "softmax": lambda z: np.exp(z) / np.exp(z).sum(1)[:, None]}
@@ -272,7 +272,7 @@ def test_targets_that_a_loss_is_not_made_for_are_named():
 
 
 def test_quantiles_and_variances_are_learnt():
-    """On y = 2 x + (1 + x) noise, whose quantiles are known, and on noise of the same size everywhere."""
+    """The data are y = 2 x + (1 + x) noise, whose quantiles are known, and data with noise of one size everywhere."""
     generator = np.random.default_rng(0)
     x = generator.uniform(0, 1, (4000, 1)).astype(np.float32)
     y = 2 * x + (1 + x) * generator.normal(size=x.shape).astype(np.float32) / 4
@@ -285,9 +285,9 @@ def test_quantiles_and_variances_are_learnt():
         return model.predict(np.array([[0.0], [1.0]]))
 
     quantiles = fitted(losses.Quantile([0.1, 0.5, 0.9]), 3, y)
-    # 1.2816 deviations: 0.25 at x = 0 and 0.5 at x = 1; 4,000 rows leave an error of about 0.02.
+    # 0.25 and 0.5 are 1.2816 deviations at x = 0 and x = 1; 4,000 rows leave an error of about 0.02.
     np.testing.assert_allclose(quantiles, [[-0.32, 0, 0.32], [2 - 0.64, 2, 2 + 0.64]], atol=0.08)
-    even = y - x * (y - 2 * x) / (1 + x)  # noise of deviation 1/4 everywhere
+    even = y - x * (y - 2 * x) / (1 + x)  # the noise has deviation 1/4 everywhere
     likely = fitted(losses.GaussianNLL(), 2, even)
     np.testing.assert_allclose(likely[:, 0], [0, 2], atol=0.05)
     np.testing.assert_allclose(np.log1p(np.exp(likely[:, 1])), [0.0625, 0.0625], rtol=0.15)

@@ -42,7 +42,7 @@ def trained(loss="mse"):
 
 
 def after(*actions, loss="mse"):
-    """A trained model to which more has happened."""
+    """Return a function that makes a trained model and does these actions to it."""
 
     def make():
         model = trained(loss)
@@ -94,20 +94,20 @@ CALLS = {
 
 
 def state(model):
-    """All that training changes."""
+    """Return all that training changes."""
     engine = model._engine
     slots = tuple(slot.tobytes() for slot in engine.slots)
     return engine.parameters.tobytes(), slots, engine.iterations, engine.momentum_product
 
 
 def goes_on(model):
-    """What two more epochs make of the model."""
+    """Return what two more epochs make of the model."""
     model.fit(X, Y, epochs=2, shuffle=False, verbose=0)
     return model.predict(X).tobytes(), state(model)
 
 
 def refused(call, first, count):
-    """What the call raises where `count` allocations from number `first` on are refused."""
+    """Return what the call raises where `count` allocations from number `first` on are refused."""
     testcapi.set_nomemory(first, first + count)
     try:
         call()
@@ -136,14 +136,15 @@ def check_refusals(name, step, folder, count=1):
         passed += error is None
         if error is None:
             continue
-        # Some functions of NumPy and Python forget to raise, or raise something else.
+        # Some functions of NumPy and Python forget to raise MemoryError, or raise another error.
         theirs = re.search("without (setting an )?exception|not PosixPath|can't allocate|Can't pickle", str(error))
         assert isinstance(error, MemoryError) or theirs, repr(error)
         assert model._engine.parameters.tobytes() in {held[0] for held in states}
         assert goes_on(model) in set().union(*states.values())
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # generators of Python that end so
+# generators that end by a refused allocation
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("name", CALLS)
 def test_some_refused_allocations_leave_a_model_as_it_was(name, tmp_path):
     check_refusals(name, 11, tmp_path)
@@ -159,5 +160,5 @@ def test_each_refused_allocation_leaves_a_model_as_it_was(name, tmp_path):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_allocations_refused_in_a_row_during_a_loss_in_python_do_not_crash(tmp_path):
-    """There was no memory for the objects of the except clause that was to keep the exception."""
+    """The except clause that keeps a loss's exception may itself get no memory for its objects."""
     check_refusals("fit with a loss in Python", 1, tmp_path, 25)

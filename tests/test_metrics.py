@@ -58,7 +58,7 @@ def takes_labels(metric):
 
 
 def sample(metric, dtype="float64", rows=ROWS, seed=0):
-    """Predictions and targets of the metric's domain; with ties, zeros and ones among the predictions."""
+    """Return predictions and targets in the metric's domain; predictions have ties, zeros and ones."""
     generator = np.random.default_rng(seed)
     name = type(metric).__name__
     labels = generator.integers(0, OUTPUTS, rows)
@@ -77,7 +77,7 @@ def sample(metric, dtype="float64", rows=ROWS, seed=0):
 
 
 def engine_of(*chosen, dtype="float64", weighted=False):
-    """An engine whose outputs are its inputs, with a loss that uses the targets of the metrics."""
+    """Return an engine whose outputs are its inputs, with a loss that uses the metric's kind of targets."""
     model = fastnn.Sequential([layers.Dense(OUTPUTS, input_shape=(OUTPUTS,), dtype=dtype)])
     model.layers[0].kernel[...] = np.eye(OUTPUTS)
     loss = (
@@ -99,7 +99,7 @@ def test_the_engine_computes_the_formula(member, config, dtype):
         engine = engine_of(metric, dtype=dtype, weighted=weighted)
         expected = metric._update(metric._targets_for(t, y), y, w.astype(float) if weighted else np.ones(ROWS))
         for sums in (engine.evaluate(y, t, weights=w), engine.batch_gradient(y, t, weights=w)):
-            # The same float64 terms in another order; the sigmoid of a logit and a logarithm of float32 are rounded.
+            # Float64 terms are summed in another order; the sigmoid of a logit and a logarithm of float32 are rounded.
             np.testing.assert_allclose(sums[engine.states[0]], expected, rtol=1e-6 if dtype == "float32" else 1e-11)
             np.testing.assert_allclose(metric.value(sums[engine.states[0]]), metric.value(expected), rtol=1e-6)
 
@@ -183,7 +183,7 @@ def test_roc_and_pr_areas_approach_the_exact_ones():
     t = generator.integers(0, 2, 2000)
     y = 1 / (1 + np.exp(-(generator.normal(size=2000) + t)))
     exact = (y[t == 1][:, None] > y[t == 0]).mean()
-    # 200 strips of a curve of 2,000 points: within a strip's share of the area.
+    # A curve of 2,000 points in 200 strips: the error is less than the area of a strip.
     assert abs(metrics.AUC()(t, y) - exact) < 1e-3
     assert abs(metrics.AUC(num_thresholds=5000)(t, y) - exact) < 1e-4
     order = np.argsort(-y)
@@ -295,7 +295,7 @@ def test_metrics_that_do_not_fit_the_model_are_named():
 
 
 def logits_model():
-    """Outputs far from 0 to 1, which an AUC cannot take, and classes beyond those that an IoU was made for."""
+    """Return a model with outputs far from 0 to 1, which an AUC cannot take, and classes beyond those of an IoU."""
     model = fastnn.Sequential([layers.Dense(1, kernel_initializer="ones", input_shape=(3,))])
     return model, np.full((40, 3), 2.0), np.ones((40, 1))
 
@@ -342,7 +342,7 @@ def may_take_labels(metric):
     ("member", "config"), [member for member in MEMBERS if may_take_labels(member.values[0](**member.values[1]))]
 )
 def test_a_label_that_is_no_class_is_not_counted_as_another(member, config, wrong):
-    """In NumPy the label -1 was the last output, and labels past the end were rows without a target."""
+    """In NumPy the label -1 would be the last output, and a label past the end a row without a target."""
     metric = member(**config)
     predicted = np.full((3, OUTPUTS), 1 / OUTPUTS)
     metric.update_state([0, 1, 3], predicted)

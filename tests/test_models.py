@@ -116,12 +116,12 @@ def test_names_weights_and_config_round_trip():
     other = fastnn.Sequential.from_config(json.loads(json.dumps(model.get_config())))
     other.set_weights(model.get_weights())
     np.testing.assert_array_equal(other.predict(X), model.predict(X))
-    model.layers[0].kernel[...] = 0  # a view: the model changes
+    model.layers[0].kernel[...] = 0  # kernel is a view: the model changes
     assert not model.get_weights()[0].any()
 
 
 def test_layers_are_named_as_in_keras():
-    """Classes of Keras have the names that Keras 3.15 gives. Each model and block counts by itself."""
+    """Classes that Keras has get the names of Keras 3.15. Each model and each block counts its layers by itself."""
     model = fastnn.Sequential(
         [
             fastnn.Input((4,)), layers.BatchNormalization(), layers.Dense(4), layers.ReLU(), layers.LeakyReLU(),
@@ -311,7 +311,8 @@ def test_rules_written_in_python_are_refused_not_ignored(base, method, use):
     preset = type(
         "Preset", (fastnn.regularizers.L2,), {"__init__": lambda self: fastnn.regularizers.L2.__init__(self, 3)}
     )
-    assert layers.Dense(1, kernel_regularizer=preset()).kernel_regularizer.l2 == 3  # a class of one's own may preset
+    # a user's class may preset its arguments
+    assert layers.Dense(1, kernel_regularizer=preset()).kernel_regularizer.l2 == 3
 
 
 def test_fit_needs_compile_and_softmax_of_one_unit_warns():
@@ -330,7 +331,7 @@ def test_a_loss_that_turns_nan_is_reported_once():
 
 
 class OwnLoop(Callback):
-    """A callback of the user's, from whose line fastnn is called again."""
+    """A callback of the user, whose line calls fastnn again."""
 
     def on_epoch_end(self, epoch, logs=None):
         with pytest.warns(UserWarning, match="softmax over one unit") as caught:
@@ -339,7 +340,7 @@ class OwnLoop(Callback):
 
 
 def test_warnings_point_to_the_users_line():
-    """However deep the call is: at the start of a model, within fit, in a callback of fastnn's and of the user's."""
+    """The user's line is found from any depth: from a constructor, from fit, from callbacks of fastnn and the user."""
     batches = ((X[:4], Y[:4]) for _ in range(2))
     diverging = fastnn.Sequential([layers.Dense(1, input_shape=(3,))])
     diverging.compile(fastnn.optimizers.SGD(1e30), "mse")
@@ -412,5 +413,5 @@ def test_a_layer_that_does_not_fit_leaves_the_model_as_it_was():
     np.testing.assert_array_equal(model.predict(x), before)
     model.fit(x, x[:, :1], verbose=0)
     assert model.optimizer.iterations == 2
-    other = fastnn.Sequential([fastnn.Input((3,)), misfit])  # the layer is free for another model
+    other = fastnn.Sequential([fastnn.Input((3,)), misfit])  # the layer may enter another model
     assert other.predict(x).shape == (20, 2)

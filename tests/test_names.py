@@ -100,7 +100,7 @@ def test_a_misspelt_import_names_what_is_near():
 
 
 def test_the_import_of_a_name_is_told_from_the_use_of_one_in_a_long_module():
-    names = "\n".join(f"v{k} = {k}" for k in range(600))  # so that the number of the name takes two bytes
+    names = "\n".join(f"v{k} = {k}" for k in range(600))  # with 600 names, the number of a name takes two bytes of code
     with pytest.raises(ImportError, match="no convolutions here"):
         exec(f"{names}\nfrom fastnn.keras.layers import Conv2D", {})
 
@@ -195,7 +195,7 @@ def test_dir_of_an_object_has_no_name_that_is_not_there(area):
 
 
 def test_dir_of_the_model_class_has_no_name_that_is_not_there():
-    """An interactive shell completes from both."""
+    """An interactive shell completes names from dir() of an instance and of its class."""
     assert [name for name in dir(fastnn.Sequential) if not hasattr(fastnn.Sequential, name)] == []
     assert "fit" in dir(fastnn.Sequential)
 
@@ -271,7 +271,7 @@ REGISTRIES = (
     "optimizers.schedules",
     "regularizers",
 )
-ARGUMENTS = {  # of those that cannot be made without
+ARGUMENTS = {  # arguments that constructors require
     "Activation": ("relu",), "Dense": (3,), "Embedding": (5, 2), "Dropout": (0.5,), "AlphaDropout": (0.5,),
     "GaussianDropout": (0.5,), "GaussianNoise": (0.5,), "Rescaling": (2.0,), "Reshape": ((2, 2),),
     "Residual": ([layers.Dense(3)],), "Stack": ([layers.Dense(3)],),
@@ -348,7 +348,7 @@ def test_configurations_make_equal_objects():
 def test_messages_of_python_name_the_class_that_was_called(member):
     if member is callbacks.LambdaCallback:
         pytest.skip("it has a sentence of its own")
-    called = getattr(member, "loss_class", member)  # a metric hands its arguments on to its loss
+    called = getattr(member, "loss_class", member)  # a metric passes its arguments on to its loss
     with pytest.raises(TypeError, match=rf"\b{called.__name__}\b"):
         member(*copy.deepcopy(ARGUMENTS.get(member.__name__, ())), no_such_argument=1)
 

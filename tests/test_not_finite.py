@@ -41,7 +41,7 @@ def state_of(model):
 
 @pytest.fixture
 def while_training(monkeypatch):
-    """Every fit that may look at x while it trains does so, whatever the sizes."""
+    """Make every fit that may look at x while it trains do so, whatever the sizes."""
     monkeypatch.setattr(loop, "CHECKED_AT_ONCE", 0)
     monkeypatch.setattr(loop, "COPIES_WORTH", 0)
 

@@ -1,4 +1,4 @@
-"""Numbers that are large beside their differences: what is left of a variance, wherever one is computed."""
+"""Variances of numbers that are large beside their differences keep their digits, wherever one is computed."""
 
 import numpy as np
 import pytest
@@ -158,7 +158,7 @@ def test_statistics_of_batches_and_rows_far_from_zero(make, dtype, offset):
     model = fastnn.Sequential([fastnn.Input((70,), dtype=dtype), layer])
     model.compile("sgd", "mse")
     found = model.forward(x, training=True)
-    # The mean itself is a number of the type: what it is off by moves all of a column or of a row.
+    # The mean is rounded to the type: its error moves a whole column or row.
     step = np.spacing(np.asarray(offset, dtype))
     np.testing.assert_allclose(found, normalized(x, 0 if make is layers.BatchNormalization else 1), atol=float(step))
     if make is layers.BatchNormalization:

@@ -13,7 +13,7 @@ import fastnn
 from fastnn import layers, optimizers
 from fastnn.optimizers import schedules
 
-# Shared arguments, each alone and some together.
+# Arguments that all optimizers share, each alone and some together.
 SHARED = [
     {},
     {"weight_decay": 0.1},
@@ -36,7 +36,7 @@ SHARED = [
 
 
 class Formula:
-    """Keras's order of things around a rule, in float64."""
+    """Applies an optimizer's formula with what all optimizers share, in Keras's order, in float64."""
 
     def __init__(self, rule, optimizer):
         self.rule, self.o, self.step = rule, optimizer, 0
@@ -83,7 +83,7 @@ def model_of(shape, dtype, optimizer, **dense):
 
 
 def run_beside(model, formula, steps, scale=1.0):
-    """Some steps from given gradients; the engine's weights and the formula's."""
+    """Take some steps with given gradients; return the engine's weights and the formula's."""
     generator = np.random.default_rng(7)
     expected = [w.astype(np.float64) for w in model.get_weights()]
     model._ready("test")
@@ -151,7 +151,7 @@ def test_the_update_fused_with_the_gradient_is_the_one_after_it(name, shared):
 
 @pytest.mark.parametrize("name", ["adafactor", "muon", "clipnorm", "global_clipnorm"])
 def test_norms_of_a_kernel_in_several_stripes(name):
-    """Only the first stripe of a kernel knows its bias: the others have no part in the norm of that."""
+    """The norm of a bias is taken with the first stripe of its kernel; the other stripes do not know the bias."""
     x, y = data_of(20, 4, 170, "float64")
 
     def model():
@@ -195,7 +195,7 @@ def test_saved_and_resumed_training_is_uninterrupted_training(name, tmp_path):
     models[0].optimizer.learning_rate = models[1].optimizer.learning_rate = schedules.CosineDecay(0.1, 20)
     for model in models:
         model._seed = 3
-        for start in range(0, 25, 5):  # 5 steps: in the middle of an accumulation
+        for start in range(0, 25, 5):  # runs of 5 steps end in the middle of an accumulation
             model.train_on_batch(x[start : start + 5], y[start : start + 5])
     models[0].save(tmp_path / "model.fastnn")
     models[0] = fastnn.load_model(tmp_path / "model.fastnn")
@@ -213,7 +213,7 @@ def test_an_optimizer_compiled_again_goes_on(name):
     for k, model in enumerate(models):
         model._seed = 3
         model.fit(x, y, batch_size=10, verbose=0)
-        if k:  # the same instance, or an equal one
+        if k:  # the second fit has the same instance, or an equal one
             model.compile(model.optimizer if k == 1 else optimizers.get(optimizers.serialize(model.optimizer)), "mse")
         model.fit(x, y, batch_size=8, epochs=2, verbose=0)
     once, again, other = models
@@ -253,7 +253,7 @@ def test_weight_decay_exclusions():
     optimizer.exclude_from_weight_decay(var_names=["bias"])
     model = model_of((3, 2), "float64", optimizer)
     kernel, bias = model.get_weights()
-    model.apply_gradients()  # of gradients that are zero
+    model.apply_gradients()  # updates with gradients that are zero
     np.testing.assert_allclose(model.get_weights()[0], kernel * 0.95, rtol=1e-15)
     np.testing.assert_array_equal(model.get_weights()[1], bias)
 
@@ -271,7 +271,7 @@ def test_learning_rate_multipliers(tmp_path):
         view[...] = 1.0
     model.apply_gradients()
     for now, old, rate in zip(model.get_weights(), before, (0.15, 0.15, 0.01, 0.01), strict=True):
-        # A weight may come to lie near 0, no more exact than what it is the difference of.
+        # A weight near 0 is a difference of larger numbers, and has their absolute error.
         np.testing.assert_allclose(now, old - old * 0.2 * rate - rate, rtol=1e-14, atol=1e-16)
     with pytest.raises(ValueError, match="learning_rate_multiplier must be at least 0"):
         model.layers[2].learning_rate_multiplier = -1
@@ -401,7 +401,7 @@ def test_a_schedule_is_not_replaced_by_a_number():
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_adafactor_leaves_alone_what_has_no_gradient(dtype):
-    """As between units of two layers that rest: r and c are epsilon_1 there, and their product is no float32."""
+    """Between two layers whose units rest, r and c are epsilon_1, and their product is smaller than any float32."""
     model = model_of((6, 5), dtype, optimizers.Adafactor(0.05))
     model._ready("test")
     kernel, bias = model.get_weights()
@@ -421,7 +421,7 @@ def test_adafactor_leaves_alone_what_has_no_gradient(dtype):
 @pytest.mark.parametrize("shape", [(300, 70), (70, 300), (130, 130), (1, 40), (40, 1), (33, 32)])
 def test_muon_over_shapes(shape):
     optimizer = optimizers.Muon(0.01, weight_decay=None, adam_weight_decay=None)
-    # Five iterations multiply a small singular value by 3.4 each, and the rounding of float64 with it.
+    # Five iterations multiply a small singular value, and the float64 rounding with it, by 3.4 each.
     near(*run_beside(model_of(shape, "float64", optimizer), Formula(muon, optimizer), 3), "float64", rtol=1e-9)
 
 
@@ -454,7 +454,7 @@ def test_ctrl_c_gives_up_a_long_step_of_muon_without_a_trace(ctrl_c):
 @pytest.mark.thread_unsafe(reason="sets the number of threads of the process")
 @pytest.mark.parametrize("name", ["Adam", "Adafactor", "Muon"])
 def test_a_backward_pass_on_more_threads_than_its_forward_pass(name):
-    """Its work is worth more of them, and it finds the activations where the other left them."""
+    """A backward pass, whose work may be worth more threads, finds the activations where the forward pass left them."""
     gradients = []
     for threads in (1, 3):
         fastnn.set_num_threads(threads)

@@ -19,7 +19,7 @@ MODES = ["rows", "columns"]
 
 
 def cosines_of(vectors):
-    """The absolute cosines of all vectors (rows) with each other, none with themselves; and 1 / norms."""
+    """Return the cosines of each vector (row) with every other, 0 with itself; and 1 / norms."""
     inverses = 1 / np.maximum(np.sqrt(np.square(vectors).sum(axis=1, keepdims=True)), 1e-7)
     products = (vectors * inverses) @ (vectors * inverses).T
     np.fill_diagonal(products, 0)
@@ -32,7 +32,7 @@ def formula(matrix, mode):
 
 
 def gradient(matrix, mode):
-    """By the normalized vectors, then through the normalization, which divides a short vector by 1e-7."""
+    """Return the gradient by the vectors: by the normalized ones, then through the division by max(norm, 1e-7)."""
     vectors = matrix if mode == "rows" else matrix.T
     products, inverses = cosines_of(vectors)
     units = vectors * inverses
@@ -47,7 +47,7 @@ def orthogonal(mode):
 
 
 def model_of(shape, dtype="float64", optimizer="sgd", rows=20, **given):
-    """A model whose second layer has a kernel of that shape and the arguments; and data for it."""
+    """Return a model whose second layer has a kernel of that shape and the arguments, and data for it."""
     generator = np.random.default_rng(shape)
     model = fastnn.Sequential(
         [fastnn.Input((4,), dtype=dtype), layers.Dense(shape[0], "tanh"), layers.Dense(shape[1], **given)]
@@ -61,7 +61,7 @@ def model_of(shape, dtype="float64", optimizer="sgd", rows=20, **given):
 
 
 def batch_gradient(model, x, y):
-    """The loss and the gradients of a batch."""
+    """Return the loss and the gradients of a batch."""
     engine, _, _ = model._ready("test")
     loss = engine.batch_gradient(x, y)[0] / len(x)
     return loss, [g.copy() for g in model.gradients]
@@ -89,7 +89,7 @@ def test_loss_and_gradient_are_the_formulas(mode, shape, dtype):
     plain, _, _ = model_of(shape, dtype)
     kernel = model.layers[2].kernel.astype(np.float64)
     expected = plain.evaluate(x, y, verbose=0) + formula(kernel, mode)
-    # Sums of up to 800 products, in float32 off by 6e-8 of the sum of their sizes.
+    # Sums of up to 800 products: float32 is off by 6e-8 of the sum of their sizes.
     tolerance = 1e-5 if dtype == "float32" else 1e-12
     assert model.evaluate(x, y, verbose=0) == pytest.approx(expected, rel=tolerance)
     loss, gradients = batch_gradient(model, x, y)
@@ -109,7 +109,7 @@ def test_loss_and_gradient_are_the_formulas(mode, shape, dtype):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("mode", MODES)
 def test_parallel_vectors_and_short_ones(mode, dtype):
-    """A vector of zeros, one shorter than 1e-7, and two that are parallel, whose gradients along each other are 0."""
+    """One vector is zeros, one shorter than 1e-7, and two are parallel: their gradients along each other are 0."""
     shape = (6, 5)
     model, x, y = model_of(shape, dtype, kernel_regularizer=orthogonal(mode))
     plain, _, _ = model_of(shape, dtype)
@@ -123,13 +123,13 @@ def test_parallel_vectors_and_short_ones(mode, dtype):
         formula(kernel, mode), rel=1e-4 if dtype == "float32" else 1e-11
     )
     difference = batch_gradient(model, x, y)[1][2].astype(np.float64) - batch_gradient(plain, x, y)[1][2]
-    # The gradient by a vector of no length is 1e7 times that by one of length 1.
+    # The gradient by a vector of no length is 1e7 times the gradient by a vector of length 1.
     close = {"rtol": 1e-5, "atol": 1e-5} if dtype == "float32" else {"rtol": 1e-11, "atol": 1e-13}
     np.testing.assert_allclose(difference, gradient(kernel, mode), **close)
 
 
 def distant(generator, shape):
-    """A matrix no two of whose rows or columns are within 0.02 of right angles: the penalty has no kink near it."""
+    """Return a matrix whose vectors are at least 0.02 away from right angles, where the penalty has no kink."""
     while True:
         matrix = generator.normal(size=shape)
         if all((np.abs(cosines_of(m)[0] + np.eye(len(m))) > 0.02).all() for m in (matrix, matrix.T)):
@@ -137,7 +137,7 @@ def distant(generator, shape):
 
 
 def central(model, x, y, view, step=1e-6):
-    """The gradient of the loss by a view, by central differences."""
+    """Return the gradient of the loss by a view, by central differences."""
     result = np.empty(view.shape)
     for index in np.ndindex(*view.shape):
         kept = view[index]
@@ -157,7 +157,7 @@ def test_gradients_by_central_differences(shape, mode):
     model.layers[2].kernel[...] = distant(np.random.default_rng(shape), shape)
     _, gradients = batch_gradient(model, x, y)
     for view, analytic in zip(model.weights, gradients, strict=True):
-        # Off by step^2 times a third derivative, and by the rounding of the loss over the step.
+        # The error is step² times a third derivative, and the rounding of the loss divided by the step.
         np.testing.assert_allclose(analytic, central(model, x, y, view), rtol=1e-5, atol=1e-8)
 
 
@@ -202,7 +202,7 @@ STEPS = {
 @pytest.mark.parametrize("name", STEPS)
 @pytest.mark.parametrize("mode", MODES)
 def test_steps_take_the_whole_gradient(mode, name):
-    """A step is what the optimizer makes of the gradient of the loss with the penalty; other tests have those."""
+    """A step is what the optimizer makes of the whole gradient, penalty included; other tests check the gradient."""
     given = {"kernel_regularizer": orthogonal(mode), "kernel_constraint": "unit_norm", "bias_constraint": "non_neg"}
     fused, x, y = model_of((60, 70), optimizer=STEPS[name](), **given)
     apart, _, _ = model_of((60, 70), optimizer=STEPS[name](), **copy.deepcopy(given))
@@ -218,7 +218,7 @@ def test_steps_take_the_whole_gradient(mode, name):
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_sparse_input_trains_as_a_dense_one(mode):
-    """A kernel so large that rows without a gradient would rest: with the penalty every row has one."""
+    """The kernel is so large that rows without a gradient would rest, but the penalty gives each row a gradient."""
     features, units = (1100, 480) if mode == "rows" else (33000, 16)
     generator = np.random.default_rng(8)
     x = scipy.sparse.random(24, features, density=0.01, format="csr", random_state=generator, dtype=np.float64)
@@ -234,7 +234,7 @@ def test_a_sparse_input_trains_as_a_dense_one(mode):
         model.fit(given, y, batch_size=8, shuffle=False, verbose=0)
         trained.append([*model.get_weights(), np.array(model.history.history["loss"])])
     for a, b in zip(*trained, strict=True):
-        # The sums of a sparse product and of a dense one differ in their order; Adam divides by their size.
+        # A sparse product sums in another order than a dense one; Adam divides small gradients by their size.
         np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-9)
     assert not (trained[0][0] == weights).any()
 
@@ -296,7 +296,7 @@ def test_it_is_stored_and_a_layer_at_rest_has_none(tmp_path):
     plain, _, _ = model_of((5, 6), "float32")
     model.layers[2].trainable = False
     model.compile("sgd", "mse")
-    assert model.evaluate(x, y, verbose=0) == plain.evaluate(x, y, verbose=0)  # as in Keras
+    assert model.evaluate(x, y, verbose=0) == plain.evaluate(x, y, verbose=0)  # evaluate adds no penalty, as in Keras
     assert model.train_on_batch(x, y) == plain.train_on_batch(x, y)
 
 

@@ -30,7 +30,7 @@ SOURCE_ONLY = {".c", ".h", ".inc", ".pyx", ".pxd"}
 
 
 def built(pattern):
-    """The one file in $FASTNN_DIST that matches."""
+    """Return the one file in $FASTNN_DIST that matches."""
     folder = os.environ.get("FASTNN_DIST")
     if folder is None:
         pytest.skip("needs FASTNN_DIST, a folder with an sdist and a wheel")
@@ -69,7 +69,7 @@ def test_sdist_holds_nothing_that_was_built(sdist_names):
 
 def test_wheel_holds_the_types_and_the_digits_and_no_source(wheel_names):
     assert {"fastnn/py.typed", "fastnn/_engine.pyi"} <= wheel_names
-    published = {"fastnn/predictor.pxd", "fastnn/include/fastnn_predictor.h"}  # what embedders compile against
+    published = {"fastnn/predictor.pxd", "fastnn/include/fastnn_predictor.h"}  # headers that embedders compile against
     assert {name for name in wheel_names if Path(name).suffix in SOURCE_ONLY} == published
     assert {name.split("/")[0].partition("-")[0] for name in wheel_names} == {"fastnn", "fastnn_cpu"}
     assert any(name.startswith("fastnn/datasets/") and not name.endswith(".py") for name in wheel_names)
@@ -103,7 +103,7 @@ def test_what_is_named_to_install_is_this_project():
     assert named == {"fastnn-cpu"}
 
 
-# The other project called fastnn: its files here, which of the two has __init__.py, and a line that comes upon them.
+# The other project's files in our folder, which project's __init__.py is there, the message, and a line that raises it.
 CLIENT = "client.py of another project called fastnn"
 BOTH = "client.py, nn of another project called fastnn"
 MIXED = [
@@ -129,7 +129,7 @@ def test_files_of_the_other_project_are_named_at_import(theirs, init, says, stat
     for name in (*theirs, *(["__init__.py"] if init == "theirs" else [])):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text("")
-    # A whole package in site-packages would be taken before a folder that lacks __init__.py.
+    # Python prefers a whole package in site-packages to a folder without __init__.py.
     alone = "import sys, numpy; sys.path = [path for path in sys.path if not path.endswith('-packages')]"
     result = subprocess.run(
         [sys.executable, "-c", f"{alone}; {statement}"],
@@ -163,7 +163,7 @@ def test_extensions_look_for_libraries_nowhere_and_are_read_only_once_loaded(mod
 
 
 def run_python(code):
-    """What `code` prints in a fresh interpreter."""
+    """Return what `code` prints in a fresh interpreter."""
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     return result.stdout
@@ -224,7 +224,8 @@ def test_build_asks_for_no_fast_math_and_no_native_code():
     assert not re.search("fast-math|march=native|Ofast", "\n".join(code))
 
 
-ABOVE = {"models", "training", "compiling", "network", "saving", "loop", "ensemble"}  # descriptions know no model
+# modules above the descriptions, which know no model
+ABOVE = {"models", "training", "compiling", "network", "saving", "loop", "ensemble"}
 FOLDERS = [ROOT / "fastnn" / name for name in ("layers", "losses", "metrics", "optimizers")]
 FILES = [ROOT / "fastnn" / f"{name}.py" for name in ("plan", "data", "frames", "sparse", "goals", "_settings")]
 DESCRIPTIONS = [*(path for folder in FOLDERS for path in sorted(folder.glob("*.py"))), *FILES]
@@ -233,7 +234,7 @@ DESCRIPTIONS = [*(path for folder in FOLDERS for path in sorted(folder.glob("*.p
 @CHECKOUT
 @pytest.mark.parametrize("path", DESCRIPTIONS, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_what_describes_imports_nothing_that_runs_it(path):
-    """A Stack looked for the class of models, to take one in."""
+    """Describing modules import none that runs a model; a Stack once looked for the class of models, to accept one."""
     found = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
     modules = {node.module or "" for node in found if isinstance(node, ast.ImportFrom)}
     assert {name.split(".")[1] for name in modules if name.startswith("fastnn.")} & ABOVE == set()

@@ -11,14 +11,14 @@ ITERATION = ["gram", "polynomial", "iterate"]
 
 
 def model_of(body, *, inputs=8, optimizer="adam", loss="mse"):
-    """A model of these layers and one output."""
+    """Return a model of these layers and one output."""
     model = fastnn.Sequential([fastnn.Input((inputs,)), *body, layers.Dense(1)])
     model.compile(optimizer, loss)
     return model, np.random.default_rng(0).normal(size=(32, inputs)).astype("float32")
 
 
 def phases(body, **options):
-    """Those of a step of that model."""
+    """Return the phases of a step of that model."""
     model, x = model_of(body, **options)
     model.train_on_batch(x, x[:, :1])
     return model._engine._phases()

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.thread_unsafe(reason="signals, which the main thread ge
 
 @pytest.fixture
 def looks():
-    """A function that says how often Python has looked into runs so far: after each piece of their work."""
+    """Return a function that says how often Python has looked into runs so far: after each piece of their work."""
     modules = (_engine, predictor)
     seconds = [module._polling(0)[0] for module in modules]
     yield lambda: sum(module._polling()[1] for module in modules)
@@ -73,13 +73,13 @@ def residual(width):
 
 # Rows and width for which a step of fit waits with its update until all gradients are there.
 WAITS, WIDE = 4096, 1100
-# Of multiply-adds, or of numbers that are looked at: what lies between two looks at most.
-SMALL = 2**22  # some milliseconds of a slow core
-LARGE = 2**29  # rows of a large layer, a tenth of a second
+# The work between two looks at most, in multiply-adds, or in numbers that are looked at.
+SMALL = 2**22  # some milliseconds on a slow core
+LARGE = 2**29  # a piece of rows of a large layer, a tenth of a second
 
 
 def work(model, count):
-    """Multiply-adds of a forward pass."""
+    """Return the multiply-adds of a forward pass."""
     return count * sum(weight.size for weight in model.get_weights() if weight.ndim == 2)
 
 
@@ -87,7 +87,7 @@ def of_rows(prepare, model, count, piece, passes=1):
     return prepare(model, count), passes * work(model, count) / piece
 
 
-# Each makes a call, and says how many pieces its work has at least.
+# Each entry makes a call, and says into how many pieces its work is cut at least.
 CALLS = {
     "predict, large": lambda: of_rows(predict, network(1024), 2000, LARGE),
     "predict, small": lambda: of_rows(predict, network(64), 10_000, SMALL),
@@ -105,7 +105,7 @@ CALLS = {
     "evaluate, small": lambda: of_rows(evaluate, network(64), 10_000, SMALL),
     "a penalty of cosines": lambda: (
         evaluate(network(4000, 1, kernel_regularizer=fastnn.regularizers.OrthogonalRegularizer(0.01, "columns")), 10),
-        4000 / 48,  # columns, each with all of them
+        4000 / 48,  # blocks of 48 columns, each compared with all columns
     ),
     "a look for NaN": lambda: (lambda: all_finite(rows(2**16, 256)), 2**24 / SMALL),
 }
@@ -122,7 +122,7 @@ def test_a_long_call_looks_at_signals_after_each_piece_of_its_work(prepare, look
 
 @pytest.mark.parametrize("prepare", CALLS.values(), ids=CALLS)
 def test_a_long_call_on_two_threads_looks_at_signals(prepare, looks):
-    """How many pieces the calling thread gets, which is the one that looks, is for the threads to decide."""
+    """Only the calling thread looks, and the threads decide how many pieces it gets."""
     with fastnn.num_threads(2):
         call, pieces = prepare()
         before, calls = looks(), 0
@@ -133,7 +133,7 @@ def test_a_long_call_on_two_threads_looks_at_signals(prepare, looks):
 
 
 def events(call):
-    """How often Python calls a function during a call: in between it looks at signals."""
+    """Return how often Python calls a function during a call: between functions it looks at signals."""
     seen = []
     sys.setprofile(lambda frame, event, argument: seen.append(event))
     try:
@@ -168,7 +168,7 @@ def test_what_takes_long_in_python_goes_piece_by_piece(call, monkeypatch):
 
 @pytest.fixture
 def interrupt_at_look(ctrl_c, looks):
-    """A function: from then on Ctrl-C comes once Python has looked into runs so many times more."""
+    """Return a function interrupt(count): Ctrl-C comes once Python has looked into runs `count` more times."""
     interrupters = []
 
     def interrupt(count):
@@ -197,7 +197,7 @@ def test_rows_of_no_width_in_memory_do_not_run_for_ever(interrupt_at_look):
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 300])
 def test_a_long_step_that_is_interrupted_leaves_whole_steps(count, interrupt_at_look):
-    """In the first step, and after it: of such a step no weight changes before the last gradient is there."""
+    """In the first step and in a later one, no weight changes before the last gradient is there."""
     x, y = np.random.default_rng(0).random((WAITS, 64), np.float32), np.ones((WAITS, 1), np.float32)
     model, other = network(WIDE), network(WIDE)
     other.set_weights(model.get_weights())

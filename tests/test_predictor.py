@@ -53,7 +53,7 @@ def test_equals_predict(widths, names, rows, dtype):
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("widths", [(784, 128, 10), (50, 40, 3)], ids=str)
 def test_rows_lie_anywhere(widths, threads, assert_same_rows):
-    """Rows to come are fetched ahead; where they lie must not matter, nor how many there are."""
+    """Kernels fetch later rows ahead; their place and their number must not change the answer."""
     model = network(widths)
     x = np.random.default_rng(0).random((150, 3 * widths[0]), np.float32)
     with fastnn.num_threads(threads):
@@ -61,7 +61,7 @@ def test_rows_lie_anywhere(widths, threads, assert_same_rows):
         for rows in (1, 2, 11, 12, 13, 25, 150):
             near, far = x[:rows, : widths[0]].copy(), x[:rows, : widths[0]]
             expected = np.stack([predictor(row) for row in near])
-            same = np.broadcast_to(near[:1], near.shape)  # all rows at one place
+            same = np.broadcast_to(near[:1], near.shape)  # all rows share their memory
             check = assert_same_rows if rows >= 128 else np.testing.assert_array_equal
             for given, answers in ((near, expected), (far, expected), (near[::-1], expected[::-1])):
                 check(predictor(given), answers)
@@ -137,7 +137,7 @@ def test_masked_values_are_refused_in_place_too():
 @pytest.mark.thread_unsafe(reason="sets the interval at which threads take turns")
 @pytest.mark.parametrize(("widths", "rows", "lets_go"), [((1, 700, 700, 1), 200, True), ((32, 64, 64, 1), 1, False)])
 def test_a_long_call_lets_other_threads_run(widths, rows, lets_go):
-    """By the products of the whole network, not of its first layer alone; a short one keeps Python's lock."""
+    """The length counts products of the whole network, not of its first layer alone; a short call keeps the lock."""
     predictor = network(widths).freeze()
     x, turns = np.ones((rows, widths[0]), np.float32), []
     stop, started = threading.Event(), threading.Event()
@@ -149,12 +149,12 @@ def test_a_long_call_lets_other_threads_run(widths, rows, lets_go):
             time.sleep(0)
 
     thread, interval = threading.Thread(target=take_turns), sys.getswitchinterval()
-    sys.setswitchinterval(10)  # a turn ends where a thread lets go of the lock, and nowhere else
+    sys.setswitchinterval(10)  # at this interval a turn ends only where a thread lets go of the lock
     try:
         thread.start()
         started.wait()
         before = len(turns)
-        for _ in range(200):  # the system may have better things to do than to wake the other thread at once
+        for _ in range(200):  # the system may not wake the other thread at once
             predictor(x)
             if len(turns) > before:
                 break
@@ -182,7 +182,7 @@ def test_other_kinds_of_x_are_converted_or_refused():
 def test_many_threads_at_once():
     model = network((60, 300, 5))
     x = np.random.default_rng(0).random((400, 60), np.float32)
-    # Of 100 rows at a time: more may take another way than one row (assert_same_rows).
+    # Calls have 100 rows, which may take another way than one row (assert_same_rows).
     predictor, expected = model.freeze(), np.concatenate([model.predict(part) for part in np.split(x, 4)])
     with ThreadPoolExecutor(8) as pool:
         for k, row in enumerate(pool.map(predictor, [x[i] for i in range(400)])):
@@ -368,7 +368,7 @@ long stack_of(size_t address, const void *x, void *y, size_t rows) {
 
 @pytest.fixture(scope="module")
 def stack_of(tmp_path_factory):
-    """Bytes of its stack that a thread of C's uses which calls a predictor."""
+    """Return the bytes of stack that a thread of C uses when it calls a predictor."""
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
         pytest.skip("needs a C compiler")
@@ -413,5 +413,5 @@ def test_a_thread_with_a_stack_of_128_kib_can_call_it(stack, dtype, threads, sta
         y = np.empty((rows, predictor.outputs), dtype)
         with fastnn.num_threads(threads):
             used = stack_of(predictor.address, x.ctypes.data, y.ctypes.data, rows)
-        assert 0 < used <= 124 * 1024  # the rest is the page that guards a stack
+        assert 0 < used <= 124 * 1024  # the rest is the page that guards the stack
         assert np.array_equal(y, predictor(x))

@@ -19,7 +19,7 @@ def outputs(layer, x, dtype="float32"):
 
 
 def encoded(categories, tokens, mode):
-    """The formula, from one-hot vectors of every category; those of -1 are zero."""
+    """Return the one-hot vectors of each row's categories, joined as output_mode says; -1 has a vector of zeros."""
     vectors = np.array(categories)[..., None] == np.arange(tokens)
     if mode == "one_hot":
         return vectors.reshape(len(vectors), -1)
@@ -142,13 +142,13 @@ def test_bins(mode, bounds, dtype):
     bins = np.digitize(x, bounds)
     expected = (bins if mode == "int" else encoded(bins, len(bounds) + 1, mode)).astype(dtype)
     own = {"int": slice(2, None), "one_hot": slice(2 * (len(bounds) + 1), None)}.get(mode, slice(None))
-    expected[-1, own] = np.nan  # the columns in which a NaN would be counted
+    expected[-1, own] = np.nan  # these columns would count the NaN
     layer = layers.Discretization(bounds, output_mode=mode)
     np.testing.assert_array_equal(outputs(layer, x, dtype), expected)
 
 
 def test_a_missing_value_gives_no_answer():
-    """A NaN is passed on by every layer, so that nobody takes what follows from it for an answer."""
+    """Every layer passes a NaN on, so that nobody takes what follows from it for an answer."""
     for tail in ([layers.Embedding(3, 2)], []):
         model = fastnn.Sequential([fastnn.Input((2,)), layers.Discretization([0.0, 1.0]), *tail, layers.Dense(1)])
         x = np.array([[0.5, 0.5], [0.5, np.nan]], np.float32)
@@ -157,7 +157,7 @@ def test_a_missing_value_gives_no_answer():
 
 
 def test_bins_that_keras_finds():
-    """Keras 3.15 gives these for the same data."""
+    """The bins are those that Keras 3.15 finds in the same data."""
     data = np.arange(50) ** 2 % 37 / 4
     layer = layers.Discretization(num_bins=4)
     layer.adapt(data)
@@ -189,7 +189,7 @@ def test_adapted_bins_share_the_data_out():
     layer = layers.Discretization(num_bins=8)
     layer.adapt(data)
     counts = np.bincount(outputs(layer, data)[:, 0].astype(int), minlength=8)
-    assert np.abs(counts - 625).max() <= 0.011 * 5000  # epsilon, and the last of the quantiles
+    assert np.abs(counts - 625).max() <= 0.011 * 5000  # the error is epsilon, and one quantile at the end
 
 
 def test_training_on_bins():
@@ -239,7 +239,7 @@ TEXT = ["b", "a", "c", "a", "", "[UNK]", "d", "d", "zz"]
 
 @pytest.mark.parametrize(
     ("arguments", "vocabulary", "indices"),
-    [  # Keras 3.15 gives these for the same data
+    [  # the vocabularies that Keras 3.15 makes of the same data
         ({}, ["[UNK]", "d", "a", "zz", "c", "b", ""], [2, 0, 6]),
         ({"mask_token": ""}, ["", "[UNK]", "d", "a", "zz", "c", "b"], [3, 1, 0]),
         ({"max_tokens": 4}, ["[UNK]", "d", "a", "zz"], [2, 0, 0]),
@@ -272,7 +272,7 @@ def test_numbers_that_keras_looks_up():
 @pytest.mark.parametrize("mask", [None, "m"])
 @pytest.mark.parametrize("most", [None, 9])
 def test_tokens_as_columns(mode, oov, mask, most):
-    """By themselves and in a model."""
+    """The layer is called alone, and as part of a model."""
     layer = layers.StringLookup(
         vocabulary=["a", "b", "c"], num_oov_indices=oov, mask_token=mask, output_mode=mode, max_tokens=most,
         pad_to_max_tokens=most is not None,
@@ -449,7 +449,8 @@ def test_hostile_files(kind, changes, tmp_path, monkeypatch):
     entry = next(e for e in config["layers"] if e["class_name"] == kind)
     entry["config"].update(changes)
     monkeypatch.setattr(model, "get_config", lambda: config)
-    monkeypatch.setattr(_stored, "_check_description", lambda model: None)  # which would not write such a file
+    # the check would keep such a file from being written
+    monkeypatch.setattr(_stored, "_check_description", lambda model: None)
     model.save(tmp_path / "model.fastnn")
     with pytest.raises(fastnn.ModelFileError):
         fastnn.load_model(tmp_path / "model.fastnn")

@@ -30,7 +30,8 @@ def network():
 
 
 def fit(**arguments):
-    watched = callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: None)  # the bar moves at each batch
+    # with this callback the bar moves at each batch
+    watched = callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: None)
     given = {"x": X, "y": Y, "batch_size": 4, "epochs": 2, "validation_data": (X, Y), "callbacks": watched}
     return network().fit(**(given | arguments))
 
@@ -41,7 +42,7 @@ def every_state(monkeypatch):
 
 
 class Screen:
-    """A terminal that knows new rows, the beginning of a row, the way up, and how to clear what is below."""
+    """A terminal that understands new rows, carriage returns, moves up, and clearing what is below."""
 
     def __init__(self, columns):
         self.columns, self.rows, self.row, self.column = columns, [""], 0, 0
@@ -81,7 +82,7 @@ class Terminal:
         self.leader, self.follower = pty.openpty()
         fcntl.ioctl(self.follower, termios.TIOCSWINSZ, np.array([rows, columns, 0, 0], np.uint16).tobytes())
         attributes = termios.tcgetattr(self.follower)
-        attributes[1] &= ~termios.OPOST  # new rows as they are written
+        attributes[1] &= ~termios.OPOST  # the terminal takes line ends as they are written
         termios.tcsetattr(self.follower, termios.TCSANOW, attributes)
         self.stream = open(self.follower, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 (closed below)
         monkeypatch.setattr(sys, "stdout", self.stream)
@@ -95,7 +96,7 @@ class Terminal:
             self.read += os.read(self.leader, 4096)
 
     def close(self):
-        """Stop reading; the text."""
+        """Stop reading; return the text."""
         if self.reader.is_alive():
             os.write(self.follower, b"\0")
             self.reader.join()
@@ -120,7 +121,7 @@ def terminal(monkeypatch):
 
 
 def seen_on(terminal, text):
-    """What stands on the terminal in the end, row after row."""
+    """Return what stands on the terminal in the end, row after row."""
     screen = Screen(terminal.columns or 80)
     screen.feed(text)
     return screen.rows
@@ -136,7 +137,8 @@ def test_a_terminal_of_any_size_shows_all_values(terminal, every_state, columns,
     for state in states[1:-1]:
         assert all(name in re.sub(r"\s", "", state) for name in NAMES[:3])
     shown = "".join(row.ljust(columns or 80) for row in seen_on(used, text))
-    assert shown.count("Epoch 1/2: 6/6 - ") == shown.count("Epoch 2/2: 6/6 - ") == 1  # one line an epoch stays
+    # the line that ends each epoch stays
+    assert shown.count("Epoch 1/2: 6/6 - ") == shown.count("Epoch 2/2: 6/6 - ") == 1
     for name in NAMES:
         assert len(re.findall(rf"\b{name}: ", shown)) == 2
     assert "[=" not in shown
@@ -204,7 +206,7 @@ def test_what_a_user_prints_is_not_overwritten(terminal, every_state, columns):
 def test_two_bars_leave_a_line_an_epoch_each(terminal, every_state):
     used = terminal(80, 50)
 
-    class Inner(callbacks.Callback):  # in the place of another thread
+    class Inner(callbacks.Callback):  # a loop that starts inside another one, as in another thread
         def on_train_batch_end(self, batch, logs=None):
             if batch == 2:
                 fit(epochs=3)
@@ -254,14 +256,14 @@ def test_evaluate_and_predict_end_with_a_line(capsys):
 
 
 class Kernel(io.StringIO):
-    """Standard output of a notebook."""
+    """The standard output of a notebook."""
 
 
 Kernel.__module__ = "ipykernel.iostream"
 
 
 def notebook(monkeypatch):
-    """Print to a notebook from now on; the outputs that it keeps beside its stream."""
+    """Print to a notebook from now on; return the outputs that it keeps beside its stream."""
     outputs = []
 
     class Handle:
@@ -321,7 +323,7 @@ class Broken(io.StringIO):
 
 
 class Writing:
-    """A user's own object, which can do nothing else."""
+    """A user's own stream, which has nothing but write."""
 
     def write(self, text):
         pass
@@ -449,5 +451,5 @@ def test_bars_go_on_over_forks_in_both_processes():
     ],
 )
 def test_durations_read_well(seconds, text):
-    """The line of an epoch said 0.000411s and 0.00822ms/step."""
+    """A line of an epoch once said 0.000411s and 0.00822ms/step."""
     assert reporter.format_duration(seconds) == text

@@ -22,7 +22,7 @@ def norm_rule(low, high, rate, axis):
     return apply
 
 
-# With the axes for a kernel; a bias has one axis.
+# Arguments that have the axes of a kernel; a bias has one axis.
 CONSTRAINTS = {
     "max": (lambda axis: constraints.MaxNorm(0.7, axis), lambda axis: norm_rule(0, 0.7, 1, axis)),
     "unit": (constraints.UnitNorm, lambda axis: norm_rule(1, 1, 1, axis)),
@@ -35,7 +35,7 @@ CONSTRAINTS = {
 
 
 def trained(widths, dtype="float64", optimizer="sgd", batch=None, **arguments):
-    """A model of two layers whose second one has the arguments; after a fit where there is a batch size."""
+    """Return a model of two layers, the second with the arguments; where there is a batch size, it was fitted."""
     generator = np.random.default_rng(widths)
     x, y = generator.normal(size=(40, widths[0])).astype(dtype), generator.normal(size=(40, widths[2])).astype(dtype)
     model = fastnn.Sequential(
@@ -94,7 +94,7 @@ def test_gradients_with_penalties_by_central_differences(name):
             view[index] = old - h
             below = model.evaluate(x, y, verbose=0)
             view[index] = old
-            # Central differences are off by h^2 and by the rounding of the loss over h.
+            # The error of central differences is of h², and the rounding of the loss divided by h.
             assert gradient[index] == pytest.approx((above - below) / (2 * h), rel=1e-5, abs=1e-7)
 
 
@@ -163,7 +163,7 @@ def test_constraints_follow_each_step(name, axis, widths, shared):
         kernel, bias = free.weights[2:]
         kernel[...], bias[...] = CONSTRAINTS[name][1](axis)(kernel), CONSTRAINTS[name][1](bias_axis)(bias)
         for a, b in zip(bound.get_weights(), free.get_weights(), strict=True):
-            # A sum of squares in another order.
+            # Squares are summed in another order.
             np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-13)
 
 
@@ -189,7 +189,7 @@ def test_layers_that_are_not_trained_are_left_alone():
     model.compile(optimizer, "mse")
     before = model.get_weights()
     plain, _, _ = trained((3, 5, 2))
-    assert model.evaluate(x, y, verbose=0) == plain.evaluate(x, y, verbose=0)  # as in Keras: no penalty
+    assert model.evaluate(x, y, verbose=0) == plain.evaluate(x, y, verbose=0)  # evaluate adds no penalty, as in Keras
     model.fit(x, y, epochs=2, verbose=0)
     optimizer.finalize_variable_values()
     for k in (2, 3):

@@ -25,12 +25,12 @@ OPTIMIZERS = {
 
 @pytest.fixture(autouse=True)
 def no_wait_for_disks(monkeypatch):
-    """Files need not survive the machine here, and hundreds of them would wait for it."""
+    """Leaves out the wait until files are on the disk, which hundreds of files here do not need."""
     monkeypatch.setattr("os.fsync", lambda descriptor: None)
 
 
 def whole_and_resumed(tmp_path, make, kill, used=list, data=None, fit=None, backup=None):
-    """A training that ran through, and one that was killed and went on in a model of another seed."""
+    """Return a training that ran through, and one that was killed and went on in a model of another seed."""
     arguments = {"epochs": 6, "verbose": 0} | (fit or {})
     data = data or (lambda: ({"x": X, "y": Y, "batch_size": 4, "validation_data": HELD}))
 
@@ -118,7 +118,7 @@ def test_every_schedule_goes_on(tmp_path, schedule, kill):
 
 
 class Indexed:
-    """Batches by number, which are shuffled after each epoch by a seed of their own."""
+    """Batches by number, which the source shuffles after each epoch with a seed of its own."""
 
     def __init__(self):
         self.rng, self.order = np.random.default_rng(1), np.arange(6)
@@ -163,7 +163,7 @@ SOURCES = {
 def test_every_source_of_data_goes_on_with_its_next_batch(tmp_path, source, steps, kill):
     kind, arguments, backup = KILLS[kill]
     if source == "generator":
-        steps = steps or 6  # it has no end
+        steps = steps or 6  # the source has no end
 
     def data():
         held = endless() if source == "generator" else HELD
@@ -183,7 +183,8 @@ def test_batch_hooks_go_on_in_groups(tmp_path):
         return [callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs, calls=seen[-1]: calls.append(batch))]
 
     whole_and_resumed(tmp_path, make, Kill("on_train_batch_end", 6), used, backup={"save_freq": 4})
-    assert seen == [[1, 3, 5] * 6, [1, 3, 5, 1, 3, 5], [3, 5, *[1, 3, 5] * 4]]  # the backup was of the eighth batch
+    # the backup was made after the eighth batch
+    assert seen == [[1, 3, 5] * 6, [1, 3, 5, 1, 3, 5], [3, 5, *[1, 3, 5] * 4]]
 
 
 def test_the_best_of_a_checkpoint_and_the_lines_of_a_file_go_on(tmp_path):
@@ -196,7 +197,7 @@ def test_the_best_of_a_checkpoint_and_the_lines_of_a_file_go_on(tmp_path):
     whole, killed, resumed = network(), network(), network(seed=9)
     arguments = {"x": X, "y": Y, "epochs": 6, "verbose": 0}
     whole.fit(callbacks=used(tmp_path / "whole"), **arguments)
-    # The file is longer than the backup knows: the line of the epoch that is trained anew is written again.
+    # The file is longer than when the backup was made: the line of the epoch that is trained anew is written again.
     with pytest.raises(KilledError):
         killed.fit(
             callbacks=[*used(tmp_path / "parts"), Kill("on_epoch_end", 3), callbacks.BackupAndRestore(tmp_path / "b")],
@@ -363,7 +364,7 @@ def test_a_callback_that_is_used_again_begins_anew(tmp_path, name, interrupted):
         with pytest.raises(KilledError):
             network(optimizers.SGD(0.02, **EMA)).fit(callbacks=[callback, Kill("on_test_begin", 3)], **fit)
         for path in folders[1].glob("backup/*"):
-            path.unlink()  # another training, which is not to go on
+            path.unlink()  # another training, which must not go on from this file
     else:
         network(optimizers.SGD(0.02, **EMA)).fit(callbacks=callback, **fit)
     assert trained(callback) == expected
@@ -385,7 +386,7 @@ def test_a_backup_that_lacks_a_part_is_no_backup(tmp_path, part, damage):
 
 @pytest.mark.parametrize("removed", [1, 2, 3, 4])
 def test_a_kill_while_the_files_are_removed_leaves_whole_backups(tmp_path, monkeypatch, removed):
-    left, unlink = removed + 4, Path.unlink  # four are gone before the end
+    left, unlink = removed + 4, Path.unlink  # four files are removed before the last one
 
     def killing(path, missing_ok=False):
         nonlocal left

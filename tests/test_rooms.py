@@ -11,13 +11,13 @@ from fastnn import _model
 
 FASTNN = Path(fastnn.__file__).parent
 
-# What each extension module may import of the package: what describes to it, and nothing that runs it.
+# What each extension module may import from the package: what tells it what to do, and nothing that runs it.
 KNOWN = {
     "_engine": {"fastnn._c", "fastnn._op", "fastnn._registry", "fastnn._sparse_rows", "fastnn._warnings"},
     "predictor": {"fastnn._c", "fastnn._engine", "fastnn._op", "fastnn.data.arrays"},
 }
 ASKING = [*sorted(FASTNN.glob("callbacks/*.py")), *(FASTNN / f"{name}.py" for name in ("loop", "_stored", "ensemble"))]
-HOLDING_A_MODEL = {"model", "saved", "_model", "m"}  # how those files call one
+HOLDING_A_MODEL = {"model", "saved", "_model", "m"}  # names of variables that hold a model in these files
 
 
 @pytest.mark.parametrize("module", KNOWN)

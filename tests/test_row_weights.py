@@ -35,7 +35,7 @@ def test_class_weights_are_the_weights_of_their_rows(one_hot):
 
 @pytest.mark.parametrize("kind", [float, np.float32, np.bool_, bool])
 def test_classes_of_any_whole_number(kind):
-    """As scikit-learn's compute_class_weight gives them for such labels."""
+    """The weights are those that scikit-learn's compute_class_weight gives for such labels."""
     weights = row_weights.class_weights({kind(0): 3.0, kind(1): 0.5}, np.array([1, 0, 1], np.int32), 2, "float32")
     np.testing.assert_array_equal(weights, [0.5, 3.0, 0.5])
 
@@ -61,7 +61,8 @@ def test_class_weights_of_a_binary_target():
 def test_balanced_class_weights_are_those_of_scikit_learn(shape):
     labels = np.array([0, 0, 0, 0, 0, 2, 2, 3]) if shape != "binary" else np.array([0, 1, 1, 1, 1, 1, 1, 1])
     _, places, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    expected = len(labels) / (len(counts) * counts[places])  # compute_class_weight's formula, of the classes in y
+    # the formula of compute_class_weight, for the classes that y holds
+    expected = len(labels) / (len(counts) * counts[places])
     y = np.eye(4)[labels] if shape == "one-hot" else labels[:, None] if shape == "binary" else labels
     given = row_weights.class_weights("balanced", np.asarray(y, np.int32), 1 if shape == "binary" else 4, "float64")
     np.testing.assert_allclose(given, expected)
@@ -98,7 +99,7 @@ def test_weights_count_in_evaluate_and_in_validation_data():
     model = network()
     weights = np.arange(20.0)
     rows = np.array([model.test_on_batch(X[k : k + 1], Y[k : k + 1])[0] for k in range(20)])
-    expected = (weights * rows).mean()  # by the number of rows, as Keras's default reduction
+    expected = (weights * rows).mean()  # divided by the number of rows, as Keras's default reduction does
     assert model.evaluate(X, Y, sample_weight=weights, verbose=0)[0] == pytest.approx(expected, rel=1e-5)
     assert model.test_on_batch(X, Y, weights)[0] == pytest.approx(expected, rel=1e-5)
     assert model.evaluate(X, Y, verbose=0)[0] == pytest.approx(rows.mean(), rel=1e-5)

@@ -88,7 +88,7 @@ def resigned(path, change):
     header, payload = json.loads(data[8 : 8 + length]), data[8 + length :]
     before = header["__metadata__"]["sha256"]
     change(header)
-    if header["__metadata__"]["sha256"] == before:  # else the change is one of the checksum
+    if header["__metadata__"]["sha256"] == before:  # where they differ, only the checksum was changed
         header["__metadata__"]["sha256"] = "0" * 64
     blank = json.dumps(header).encode()
     prefix = len(blank).to_bytes(8, "little")
@@ -137,7 +137,7 @@ digests = st.text(st.characters(codec=None), min_size=64, max_size=64) | st.samp
 @settings(max_examples=300)
 @given(data=st.data())
 def test_hostile_headers_are_refused(data, tmp_path_factory):
-    """Whatever an entry of the header says, and with one more array of no bytes but any shape."""
+    """An entry of the header says something false, or describes one more array of no bytes but any shape."""
     path = tmp_path_factory.getbasetemp() / f"header{np.random.default_rng().integers(2**60)}"
     trained(epochs=0).save(path)
 
@@ -188,7 +188,7 @@ def test_absurd_headers_are_refused(change, tmp_path):
     ],
 )
 def test_rows_without_features_are_refused(make, name, shape, tmp_path):
-    """They fit the checksum and the arrays, and sizes are divided by them."""
+    """Such rows fit the checksum and the arrays, but sizes are divided by the number of features."""
     path = tmp_path / "m"
     fastnn.Sequential([make()]).save(path)
     size = 4 * int(np.prod(shape)) if name else 0
@@ -204,7 +204,7 @@ def test_rows_without_features_are_refused(make, name, shape, tmp_path):
 
 
 def test_a_model_that_is_built_and_says_it_is_not(tmp_path):
-    """Its weights would be made before anybody has counted them."""
+    """The weights of such a model would be made before anybody has counted them."""
     trained().save(tmp_path / "m")
 
     def change(header):
@@ -215,7 +215,7 @@ def test_a_model_that_is_built_and_says_it_is_not(tmp_path):
 
 
 def test_a_file_of_a_model_in_training_is_whole(tmp_path):
-    """Whoever reads or writes all of a model's weights waits for the run of another thread, and it for them."""
+    """Reading or writing all of a model's weights waits for the run of another thread, and that run for it."""
     model = fastnn.Sequential([fastnn.Input((1,)), fastnn.layers.Dense(20000)])
     model.compile(fastnn.optimizers.SGD(0.001), "mse")
     model.set_weights([np.zeros((1, 20000)), np.zeros(20000)])
@@ -236,7 +236,7 @@ def test_a_file_of_a_model_in_training_is_whole(tmp_path):
                 model.layers[-1].get_weights()[1],
                 copy.deepcopy(model).get_weights()[1],
             ):
-                assert bias.min() == bias.max()  # as after every whole step
+                assert bias.min() == bias.max()  # all biases are alike after every whole step
     finally:
         done.set()
         thread.join()

@@ -49,7 +49,7 @@ def fresh():
 
 
 def state_after_two_more_epochs(model):
-    """Its answer now, noise included; then two epochs, and its weights."""
+    """Return the model's answer, noise included; then that of two more epochs, and its weights."""
     now = [model.predict(X), model.forward(X[:4], training=True)]
     if model.optimizer is None:
         return [*now, *model.get_weights()]
@@ -63,7 +63,7 @@ def copies(model, path):
 
 
 def assert_all_agree(model, path):
-    """Of one model in several places, one is tried against another; the model itself stays as it is."""
+    """Check a model against itself in other places, one against another; the model itself is not changed."""
     twin, *others = copies(model, path)
     assert {other.optimizer and other.optimizer.iterations for other in (twin, *others)} == {
         model.optimizer and model.optimizer.iterations
@@ -78,7 +78,7 @@ def assert_all_agree(model, path):
 
 
 class Sequences(RuleBasedStateMachine):
-    """Calls in any order; at the end the model itself is compared with what files and copies of it do."""
+    """Makes calls in any order; in the end the model is compared with what its files and copies do."""
 
     @initialize()
     def make(self):

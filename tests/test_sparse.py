@@ -46,21 +46,21 @@ def assert_same_models(first, second):
         (50, 8, 16),
         (700, 3, 7),
         (2000, 1, 33),
-        (300, 200, 270),  # too many rows for a dense product in parts
-        (300, 150, 100),  # and too few for the matrix unit
+        (300, 200, 270),  # this many rows, and a dense product is not cut into parts
+        (300, 150, 100),  # this small, and a dense product stays out of the matrix unit
         (9000, 64, 32),  # a large kernel, whose dense products are packed
         (30, 257, 100),  # three panels of columns
     ],
 )
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", fastnn.optimizers.SGD(0.1, momentum=0.9, nesterov=True)])
 def test_the_bits_of_dense_rows(features, units, batch, dtype, optimizer, assert_same_rows):
-    """A term that is zero changes no sum, and the others are added in the same order."""
+    """Terms that are zero change no sum, and the other terms are added in the same order."""
     x, y = rows_of(280, features, 0.03, dtype)
     ours, theirs = (network(features, units, dtype, optimizer=optimizer) for _ in range(2))
     history = ours.fit(x, y, batch_size=batch, epochs=2, verbose=0).history
     expected = theirs.fit(x.toarray(), y, batch_size=batch, epochs=2, verbose=0).history
     if (features * units > 2**18 or batch >= 128) and dtype == "float32" and build_info()["matrix_unit"]:
-        # Dense products of a large kernel or of many rows are summed in another order there; Adam makes much of small
+        # With a large kernel or many rows the dense product sums in another order; Adam enlarges differences of small
         # gradients.
         np.testing.assert_allclose(history["loss"], expected["loss"], rtol=1e-4)
         return
@@ -69,7 +69,8 @@ def test_the_bits_of_dense_rows(features, units, batch, dtype, optimizer, assert
     if dtype == "float64":
         assert_same_rows = np.testing.assert_array_equal
     assert_same_rows(ours.predict(x), theirs.predict(x.toarray()))
-    # The same losses of rows, but added up in tiles of another height, and those of float32 perhaps rounded otherwise.
+    # The losses of rows are the same, but are added up in tiles of another height, and in float32 may be rounded
+    # differently.
     tolerance = 1e-6 if dtype == "float32" and build_info()["matrix_unit"] else 1e-12
     evaluated = ours.evaluate(x, y, verbose=0)
     np.testing.assert_allclose(evaluated, theirs.evaluate(x.toarray(), y, verbose=0), rtol=tolerance)
@@ -77,7 +78,7 @@ def test_the_bits_of_dense_rows(features, units, batch, dtype, optimizer, assert
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 2e-5), ("float64", 1e-13)])
 def test_dense_products_in_parts_are_equal_to_rounding(dtype, tolerance):
-    """A wide kernel and a small batch: the dense sum of 300 terms is that of two parts, so it is rounded otherwise."""
+    """For a wide kernel and a small batch, a dense product adds 300 terms in two parts, which rounds differently."""
     x, y = rows_of(280, 300, 0.1, dtype)
     ours, theirs = network(300, 64, dtype, optimizer="sgd"), network(300, 64, dtype, optimizer="sgd")
     ours.fit(x, y, batch_size=32, epochs=2, verbose=0)
@@ -157,7 +158,7 @@ def test_unsorted_and_duplicate_entries_add_up(index):
     x = sparse.csr_matrix((np.array(data, "float32"), indices, indptr), shape=(3, 4))
     model = network(4)
     np.testing.assert_array_equal(model.predict(x), model.predict([[2, 0, 4, 0], [0, 0, 0, 0], [0, 9, 0, 0]]))
-    np.testing.assert_array_equal(x.indices, [2, 0, 2, 1, 1])  # the caller's matrix is as it was
+    np.testing.assert_array_equal(x.indices, [2, 0, 2, 1, 1])  # the caller's matrix is not changed
     np.testing.assert_array_equal(x.data, data)
 
 
@@ -183,7 +184,7 @@ def test_validation_and_dense_rows_in_turn():
 
 
 def test_growing_batches():
-    """The room for a batch's entries follows the fullest batch there can be."""
+    """The room for a batch's entries is that of the fullest batch of this size that the rows can give."""
     ours, theirs = network(40), network(40)
     for density, batch in ((0.05, 10), (0.9, 10), (0.1, 50), (0.9, 3)):
         x, y = rows_of(50, 40, density)
@@ -265,7 +266,7 @@ OPTIMIZERS = fastnn.optimizers
         (OPTIMIZERS.RMSprop, {"centered": True, "momentum": 0.5}),
         (OPTIMIZERS.Lion, {}),
         (OPTIMIZERS.Adam, {"use_ema": True, "ema_momentum": 0.9, "ema_overwrite_frequency": 40}),
-        (OPTIMIZERS.Adam, {"gradient_accumulation_steps": 3}),  # lets no row rest
+        (OPTIMIZERS.Adam, {"gradient_accumulation_steps": 3}),  # with this argument no row rests
     ],
 )
 def test_rows_that_rest_have_the_bits_of_rows_that_do_not(optimizer, settings, dtype):
@@ -275,7 +276,7 @@ def test_rows_that_rest_have_the_bits_of_rows_that_do_not(optimizer, settings, d
         model = network(RESTING, 16, dtype, optimizer=optimizer(**settings))
         model.layers[1].learning_rate_multiplier = 0.5 if "clipvalue" in settings else 1.0
         model.compile(optimizer(**settings), "sparse_categorical_crossentropy")
-        model.fit(data, y, batch_size=2, epochs=2, verbose=0)  # 50 steps: a row makes up for 32 at most
+        model.fit(data, y, batch_size=2, epochs=2, verbose=0)  # 50 steps, after which a row makes up for at most 32
         models.append(model)
     assert_same_models(*models)
     for first, second in zip(models[0]._engine.slots, models[1]._engine.slots, strict=True):
@@ -290,7 +291,8 @@ def test_no_row_rests_where_a_step_needs_the_norm_of_all_gradients():
         model.fit(data, y, batch_size=2, verbose=0)
         models.append(model)
     for first, second in zip(*(model.get_weights() for model in models), strict=True):
-        np.testing.assert_allclose(first, second, rtol=1e-9, atol=1e-14)  # the norm is summed by other stripes
+        # stripes of other heights sum the norm in another order
+        np.testing.assert_allclose(first, second, rtol=1e-9, atol=1e-14)
 
 
 def test_rows_that_rest_are_constrained():
@@ -326,7 +328,7 @@ def test_a_run_that_is_stopped_leaves_no_row_behind(threads):
     done = engine.iterations
     assert 0 < done < 100_000
     engine, _, optimizer = alone._ready("fit")
-    for start in range(0, 4 * done, 4 * 1000):  # in several runs, each of which ends with all rows awake
+    for start in range(0, 4 * done, 4 * 1000):  # several runs, each of which ends with all rows awake
         part = order[start : min(start + 4000, 4 * done)]
         engine.train(*arrays, part, 4, optimizer.hyperparameters())
     assert_same_models(stopped, alone)
@@ -336,7 +338,7 @@ def test_a_run_that_is_stopped_leaves_no_row_behind(threads):
 
 
 def broken(**changes):
-    """A matrix whose arrays were changed behind scipy's back."""
+    """Return a matrix whose arrays were changed behind scipy's back."""
     x = sparse.csr_matrix(np.eye(4, dtype="float32"))
     for name, value in changes.items():
         setattr(x, name, np.array(value, getattr(x, name).dtype if name == "data" else "int32"))
@@ -401,7 +403,7 @@ def test_bad_values():
         model.freeze()(x)
     for ours, theirs in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(ours, theirs)
-    assert np.isnan(model.predict(x)).any()  # as dense rows: unless asked, predict does not look
+    assert np.isnan(model.predict(x)).any()  # as with dense rows, predict looks for NaN only when asked
 
 
 @pytest.mark.parametrize(
@@ -436,7 +438,7 @@ def test_an_unbuilt_model_is_built_from_sparse_rows(tmp_path):
 
 
 def changed(matrix, **arrays):
-    """A copy with other arrays in it, about which scipy is not asked."""
+    """Return a copy with other arrays in it, which scipy has not checked."""
     matrix = matrix.copy()
     for name, values in arrays.items():
         setattr(matrix, name, values)
@@ -462,13 +464,13 @@ def readonly(values):
 
 
 def backwards(x):
-    """The entries of each row from the last column to the first."""
+    """Store the entries of each row from the last column to the first."""
     order = np.concatenate([np.arange(a, b)[::-1] for a, b in itertools.pairwise(x.indptr)])
     return sparse.csr_matrix((x.data[order], x.indices[order], x.indptr), x.shape)
 
 
 def twice(x):
-    """Each entry as two halves, in places that are named twice."""
+    """Store each entry as two halves, whose place is named twice."""
     return sparse.csr_matrix((np.repeat(x.data / 2, 2), np.repeat(x.indices, 2), x.indptr * 2), x.shape)
 
 
@@ -513,7 +515,7 @@ def test_odd_matrices_are_read_as_dense_rows_are(kind):
     other = network(6)
     assert model.fit(x, y, batch_size=5, verbose=0).history == other.fit(DENSE, y, batch_size=5, verbose=0).history
     assert_same_models(model, other)
-    if x.format != "dok":  # of objects
+    if x.format != "dok":  # values that are objects
         after = [np.array(getattr(x, name)) for name in ("data", "indices", "indptr") if hasattr(x, name)]
         for ours, theirs in zip(after, before, strict=True):
             np.testing.assert_array_equal(ours, theirs)

@@ -53,5 +53,5 @@ def test_a_summary_shows_the_axes_of_rows_as_far_as_they_are_known():
 def test_text_that_fits_stays_as_it_is():
     assert encodable("─ µ", "utf-8") == "─ µ"
     assert encodable("─ µ €", "ascii") == r"- u \u20ac"
-    assert encodable("─", None) == "─"  # a stream in memory
+    assert encodable("─", None) == "─"  # a stream in memory has no encoding
     assert printable("größe ─") == "größe ─"

@@ -22,7 +22,7 @@ WIDTH = 20_000
 
 
 def together(*calls):
-    """Run each call in a thread of its own; returns what they raised."""
+    """Run each call in a thread of its own; return what they raised."""
     errors = [None] * len(calls)
 
     def run(k):
@@ -44,7 +44,7 @@ def together(*calls):
 
 
 def constant_model():
-    """A model whose weights are all one number, before and after whatever changes them as a whole."""
+    """Return a model whose weights are all one number, before and after each change of all of them."""
     model = fastnn.Sequential([fastnn.Input((1,)), layers.Dense(WIDTH)])
     model.compile(optimizers.SGD(0.001, use_ema=True), "mse")
     model.set_weights([np.zeros((1, WIDTH)), np.zeros(WIDTH)])
@@ -118,7 +118,7 @@ def test_readers_see_whole_states_while_another_thread_writes(write, tmp_path):
 
 
 def test_nobody_sees_the_steps_that_a_fit_takes_back():
-    """A NaN in x that is found while the first epoch trains."""
+    """A fit takes steps back when it finds a NaN in x after the first epoch began."""
     x = np.ones((2**19, 4), np.float32)
     x[-1, -1] = np.nan
     model = fastnn.Sequential([fastnn.Input((4,)), layers.Dense(1)])
@@ -164,7 +164,7 @@ FIRST_X, FIRST_Y = np.ones((64, 8), np.float32), np.ones((64, 2), np.float32)
 
 
 def beside_a_first_fit_that_fails(call):
-    """A model whose first fit has failed, and what `call` raised.
+    """Return a model whose first fit has failed, and what `call` raised.
 
     The call is made with this model and its x when that fit has built the model and has yet to find an error. The fit
     goes on once the call waits for it, or reads x, which is held up until the fit has failed.
@@ -174,7 +174,7 @@ def beside_a_first_fit_that_fails(call):
     built, read, failed = threading.Event(), threading.Event(), threading.Event()
 
     class Weights:
-        """Of fewer rows than there are."""
+        """Weights that are fewer than the rows."""
 
         def __array__(self, dtype=None, copy=None):
             built.set()
@@ -259,7 +259,7 @@ def squared(y_true, y_pred):
 
 
 def two_models(action):
-    """Two models; the loss of each does `action` with the other, at its first batch once both have come that far."""
+    """Return two models; the loss of each does `action` with the other, at its first batch once both came there."""
     both = threading.Barrier(2)
     models = [fastnn.Sequential([fastnn.Input((3,)), layers.Dense(1)]) for _ in range(2)]
     waiting = [True, True]
@@ -412,7 +412,7 @@ def test_what_changes_nothing_leaves_the_forward_pass_valid(tmp_path):
     model.backward(np.ones_like(Y))
     first = [g.copy() for g in model.gradients]
     for call in (
-        lambda: model.backward(np.ones_like(Y)),  # a second loss of the same outputs
+        lambda: model.backward(np.ones_like(Y)),  # the gradient of another loss of the same outputs
         lambda: model.predict(X[:5]),
         lambda: model.evaluate(X, Y, verbose=0),
         lambda: model.save(tmp_path / "m"),
@@ -444,7 +444,7 @@ def test_lbfgs_goes_on_from_the_weights_that_a_callback_sets():
     history = model.fit(x, y, epochs=20, verbose=0, callbacks=[callbacks.LambdaCallback(on_epoch_end=back)]).history
     losses = history["loss"]
     assert len(losses) == 20
-    assert losses[10] == losses[0]  # the first iteration once more
+    assert losses[10] == losses[0]  # the first iteration starts again
     assert losses[-1] == losses[9]
 
 
@@ -491,7 +491,7 @@ def test_a_block_of_num_threads_under_a_limit_of_threadpoolctl_leaves_the_number
 
 @pytest.mark.slow
 def test_some_seconds_of_the_stress_program_find_nothing():
-    """A child of a fork that another thread's change went through warns, which is no fault."""
+    """A fork in the middle of another thread's change makes the child warn, which is no fault."""
     command = [sys.executable, str(Path(__file__).with_name("stress.py")), "--minutes", "0.1", "--seed", "1"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-5000:]

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.thread_unsafe(reason="sets the seed that the process's 
 
 
 class Batches:
-    """What Keras calls a PyDataset: batches by their number."""
+    """A source of batches by number, which Keras calls a PyDataset."""
 
     def __init__(self, size=4, parts=2):
         self.size, self.parts, self.begun, self.ended = size, parts, 0, 0
@@ -82,7 +82,7 @@ def test_indexed_batches_are_shuffled_and_keep_their_rows_together():
     source = Recorder()
     network().fit(source, epochs=4, verbose=0)
     first, epochs = source.asked[0], [source.asked[1 + 5 * k : 6 + 5 * k] for k in range(4)]
-    assert first == 0  # looked at before anything changes
+    assert first == 0  # the data are checked before anything changes
     assert all(sorted(epoch) == list(range(5)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) > 1
 
@@ -95,7 +95,8 @@ def test_steps_per_epoch_goes_on_where_the_last_epoch_ended():
         steps.fit(X, Y, batch_size=4, epochs=3, steps_per_epoch=2, verbose=0, shuffle=False, callbacks=watcher)
     same(once, steps)
     numbers = [call for call in watcher.calls if call.startswith(("epoch", "end"))]
-    assert numbers == ["epoch 0", "end 0", "end 1", "epoch 1", "end 0", "end 1", "epoch 2", "end 0"]  # Keras's
+    # the order of hooks is Keras's
+    assert numbers == ["epoch 0", "end 0", "end 1", "epoch 1", "end 0", "end 1", "epoch 2", "end 0"]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         generator = network()
@@ -147,7 +148,7 @@ def test_steps_without_a_batch_size_go_over_all_rows():
 def test_evaluate_is_the_mean_over_batches_as_fit_is(loss, weights):
     model = network(optimizer=fastnn.optimizers.SGD(0.0), loss=loss)
     given = {"batch_size": 8, "sample_weight": weights, "verbose": 0}
-    y = np.sort(Y)  # so that batches ignore more or fewer rows
+    y = np.sort(Y)  # sorted, so that batches ignore different numbers of rows
     history = model.fit(X, y, validation_data=(X, y, weights), shuffle=False, **given).history
     parts = [slice(0, 8), slice(8, 16), slice(16, 20)]
     losses = [model.test_on_batch(X[p], y[p], None if weights is None else weights[p])[0] for p in parts]
@@ -193,7 +194,8 @@ def test_steps_per_execution_and_batch_hooks():
     watcher = Watcher()
     watched.fit(X, Y, batch_size=4, epochs=2, verbose=0, callbacks=[[watcher]])
     same(plain, watched)
-    assert watcher.calls[:7] == ["epoch 0", "begin 0", "end 1", "begin 2", "end 3", "begin 4", "end 5"]  # Keras's
+    # the order of hooks is Keras's
+    assert watcher.calls[:7] == ["epoch 0", "begin 0", "end 1", "begin 2", "end 3", "begin 4", "end 5"]
 
 
 def test_an_attribute_of_a_callback_is_a_hook_too():
@@ -408,7 +410,7 @@ def test_what_needs_a_loss_says_so(call):
     x = np.ones((4, 3), np.float32)
     model = fastnn.Sequential([fastnn.Input((3,)), layers.Dense(2)])
     model.compile("sgd", "mse")
-    model.compile("sgd")  # takes the loss away
+    model.compile("sgd")  # this call takes the loss away
     with pytest.raises(RuntimeError, match="needs a loss, and the model was compiled without"):
         call(model, x, x[:, :2])
     with pytest.raises(ValueError, match=r"metrics, weighted_metrics and loss_weights need loss="):
@@ -430,7 +432,7 @@ def test_a_model_with_heads_is_trained_without_losses():
 
 @pytest.mark.parametrize("training", [False, True])
 def test_forward_reads_no_labels_where_the_loss_ignores_some(training):
-    """It has none, and looked for those that are ignored."""
+    """forward once looked for ignored labels, though it has no labels."""
     model = fastnn.Sequential([fastnn.Input((3,)), layers.Dense(2, "softmax")])
     model.compile("sgd", fastnn.losses.SparseCategoricalCrossentropy(ignore_class=1))
     x = np.ones((4, 3), np.float32)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 import fastnn
 from fastnn import layers
 
-# Widths on both sides of what the plan calls small, wide and large, and some that divide by nothing.
+# Widths on both sides of the plan's limits for small, wide and large layers, and some without small divisors.
 WIDTHS = st.sampled_from([1, 3, 17, 32, 64, 100, 129, 257, 300])
 ACTIVATIONS = st.sampled_from(["linear", "relu", "sigmoid", "tanh", "softmax"])
 
@@ -30,7 +30,7 @@ def derivative(name, y, dy):
 
 
 def reference(model, activations, x, dy):
-    """Outputs and all gradients by the formulas, in float64."""
+    """Return outputs and all gradients by the formulas, in float64."""
     functions = {
         "linear": lambda z: z,
         "relu": lambda z: np.maximum(z, 0),
@@ -85,7 +85,7 @@ def test_gradients_of_any_stack(widths, names, rows, threads):
 )
 @pytest.mark.thread_unsafe(reason="sets the number of threads of the process")
 def test_gradients_of_float32(widths, rows, threads):
-    """The ways that only float32 takes. A relu would not do: rounding turns some of its units on or off."""
+    """Some paths exist in float32 alone. A relu would not do: rounding turns some of its units on or off."""
     activations = ["tanh", "sigmoid", "linear"][: len(widths) - 1]
     model = network(widths, activations, "float32")
     generator = np.random.default_rng(rows)
@@ -103,14 +103,14 @@ def test_gradients_of_float32(widths, rows, threads):
 @pytest.mark.parametrize(
     ("widths", "batch"),
     [
-        ((30, 64, 64, 2), 32),  # small kernels: rows
-        ((784, 128, 128, 10), 32),  # wide ones in a small batch: parts
-        ((784, 128, 128, 10), 400),  # a batch too large for parts
-        ((64, 256, 32, 256, 300, 5), 17),  # runs of small and wide ones in turn
-        ((256, 300, 1800, 300, 10), 40),  # a large one between wide ones
-        ((300, 1800, 300), 64),  # a large one first and last
-        ((100, 300, 250, 64, 10), 150),  # kernels that many rows make large ones, whose tiles are rows or columns
-        ((200, 300, 200, 10), 64),  # and fewer rows, if they are larger
+        ((30, 64, 64, 2), 32),  # small kernels: cut up by rows
+        ((784, 128, 128, 10), 32),  # wide kernels and a small batch: cut into parts
+        ((784, 128, 128, 10), 400),  # a batch that is too large for parts
+        ((64, 256, 32, 256, 300, 5), 17),  # small and wide layers in turn
+        ((256, 300, 1800, 300, 10), 40),  # a large layer between wide ones
+        ((300, 1800, 300), 64),  # a large layer first and last
+        ((100, 300, 250, 64, 10), 150),  # kernels that many rows make large, whose tiles are rows or columns
+        ((200, 300, 200, 10), 64),  # fewer rows do where the layers are larger
     ],
 )
 def test_bits_do_not_depend_on_threads(widths, batch, dtype):
@@ -143,7 +143,7 @@ def test_mixed_bfloat16_trains_as_well_as_float32():
         predictions[policy] = model.predict(x)
         losses[policy] = model.fit(x, y, batch_size=64, epochs=8, shuffle=False, verbose=0).history["loss"]
     difference = np.abs(predictions["float32"] - predictions["mixed_bfloat16"]).max()
-    assert 0 < difference < 0.05  # operands rounded to 8 bits, sums of a thousand of them
+    assert 0 < difference < 0.05  # operands are rounded to 8 bits, and sums have a thousand of them
     np.testing.assert_allclose(losses["mixed_bfloat16"], losses["float32"], rtol=0.1, atol=0.01)
     assert losses["mixed_bfloat16"][-1] < 0.1 * losses["mixed_bfloat16"][0]
 
@@ -175,7 +175,7 @@ def test_more_threads_between_forward_and_backward():
 
 
 def test_another_network_may_run_while_a_large_one_trains():
-    """What a progress function calls may use the processor's matrix unit, and leave it, in the middle of a run."""
+    """A progress function may run another network, which enters and leaves the processor's matrix unit."""
     generator = np.random.default_rng(0)
     x, y = generator.normal(size=(3000, 600)).astype(np.float32), generator.normal(size=(3000, 1)).astype(np.float32)
 

@@ -24,7 +24,7 @@ def derivative(name, y, dy):
 
 
 class Reference:
-    """A dense network in ten lines of NumPy, with gradient descent or Adam."""
+    """A dense network in NumPy, with gradient descent or Adam."""
 
     def __init__(self, weights, activations):
         self.weights = [w.copy() for w in weights]
@@ -121,7 +121,7 @@ def test_gradients_by_central_differences(batch, activation, loss, from_logits):
     generator = np.random.default_rng(batch)
     model = fastnn.Sequential([fastnn.Input((4,), dtype="float64"), layers.Dense(5, activation), layers.Dense(3, last)])
     for view in model.weights:
-        view[...] = 0.5 * generator.normal(size=view.shape)  # so that no probability reaches the clip of 1e-7
+        view[...] = 0.5 * generator.normal(size=view.shape)  # small weights, so that no probability is clipped at 1e-7
     config = {"from_logits": True} if from_logits else {}
     objective = fastnn.losses.get({"class_name": loss, "config": config})
     model.compile("sgd", objective)

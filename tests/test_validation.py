@@ -18,7 +18,7 @@ class Loader:
 
 
 class Indexed:
-    """The same by their numbers."""
+    """Batches of two rows by their numbers."""
 
     def __len__(self):
         return 5
@@ -27,7 +27,7 @@ class Indexed:
         return list(Loader())[k]
 
 
-VALIDATIONS = {  # with the loss of the first two batches
+VALIDATIONS = {  # kinds of validation data, each with the loss over its first two batches
     "arrays": ({"validation_data": (ROWS, ZEROS), "validation_batch_size": 2}, 2.5),
     "split": ({"validation_split": 0.5, "validation_batch_size": 2}, 7.5),
     "loader": ({"validation_data": Loader()}, 2.5),
@@ -36,7 +36,7 @@ VALIDATIONS = {  # with the loss of the first two batches
 
 
 def fit(kind, hook=None, **arguments):
-    """The losses of the validations of a model whose weights never move."""
+    """Return the losses of the validations of a model whose weights never move."""
     model = fastnn.Sequential([layers.Dense(1, use_bias=False, kernel_initializer="ones", input_shape=(1,))])
     model.compile(fastnn.optimizers.SGD(0.0), "mae")
     history = model.fit(ROWS, ZEROS, epochs=4, verbose=0, callbacks=hook, **VALIDATIONS[kind][0], **arguments)
@@ -100,7 +100,7 @@ WATCHERS = {
 
 
 def fit_rarely(hooks, **arguments):
-    """A model whose weight is the number of the epoch, and the loss of its validation 5.5 times as much."""
+    """Fit a model whose weight is the number of the epoch, and whose validation loss is 5.5 times as much."""
     model = fastnn.Sequential([layers.Dense(1, use_bias=False, input_shape=(1,))])
     model.compile(fastnn.optimizers.SGD(0.0), "mae")
     setter = callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: model.set_weights([[[epoch + 1]]]))
@@ -118,7 +118,7 @@ def test_callbacks_wait_for_the_next_validation(kind, frequency, validated, besi
     model = fit_rarely([watcher, *beside], epochs=4, validation_freq=frequency)
     assert model.history.history["val_loss"] == [5.5 * k for k in validated]
     files = sorted(path.name for path in tmp_path.iterdir())
-    if kind == "early stopping":  # epochs between validations are no epochs without improvement
+    if kind == "early stopping":  # epochs between validations do not count as epochs without improvement
         assert watcher.stopped_epoch == (3 if len(validated) > 1 else 0)
     elif kind == "plateau":
         assert watcher.wait == len(validated) - 1

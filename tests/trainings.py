@@ -27,14 +27,14 @@ def network(optimizer=None, seed=0, **compiled):
 
 
 def all_state(model):
-    """Weights, slots, counters and random numbers: all that further training depends on."""
+    """Return weights, slots, counters and random numbers: all that further training depends on."""
     engine = model._engine
     arrays = [engine.parameters, *engine.slots]
     return [array.tobytes() for array in arrays], engine.iterations, model._seed, model._epochs_done
 
 
 class Kill(callbacks.Callback):
-    """Raises at a hook, for the n-th time that it is called."""
+    """Raises at the n-th call of a hook."""
 
     def __init__(self, hook, time, error=KilledError):
         self.left = time

@@ -48,12 +48,12 @@ def hard_sigmoid(x):
 
 
 def bent(a, b, d):
-    """a x above 0, b (exp(d x) - 1) below."""
+    """Return a x above 0, and b (exp(d x) - 1) below."""
     return lambda x: a * x if x > 0 else b * mpmath.expm1(d * x)
 
 
 SCALE, ALPHA = mpmath.mpf(activations.SELU_SCALE), mpmath.mpf(activations.SELU_ALPHA)
-# The function in numbers of 50 digits, and the bound of src_c/kernels/activation.inc in ulp.
+# For each activation its formula in numbers of 50 digits, and the bound of src_c/kernels/activation.inc in ulp.
 EXACT = {
     "linear": (lambda x: x, 0),
     "relu": (lambda x: max(x, mpmath.mpf(0)), 0),
@@ -103,7 +103,7 @@ def test_error_in_ulp(activation, dtype):
             z = mpmath.mpf(float(value))
             expected = function(z)
             allowed = bound
-            if activation.engine_name == "gelu_tanh":  # the rounding of a large argument of exp
+            if activation.engine_name == "gelu_tanh":  # the rounding of exp's large argument is enlarged
                 allowed = bound * (1 + abs(float(gelu_argument(z))))
             error = abs(mpmath.mpf(float(result)) - expected)
             assert error <= max(allowed * ulp(expected, dtype), 0 if abs(expected) > tiny else tiny), value
@@ -121,7 +121,8 @@ def test_error_of_the_derivative(activation, dtype):
     with mpmath.workdps(50):
         for value, slope in zip(x[:, 0], model.backward(np.ones_like(x))[:, 0], strict=True):
             expected = mpmath.diff(function, mpmath.mpf(float(value)))
-            # Three ulp of one, or for exp of the derivative itself; selu's is up to 1.76, which counts as one.
+            # The bound is three ulp of 1, or for exp three of the derivative itself; selu's derivative of up to 1.76
+            # counts as 1.
             assert abs(float(slope) - float(expected)) <= 3 * np.finfo(dtype).eps * max(1.0, abs(float(expected)))
 
 
@@ -139,7 +140,7 @@ def test_formula_in_every_path(activation, rows, columns, dtype):
     dense = layers.Dense(columns, activation, kernel_initializer="identity")
     alone, fused = single(activation, dtype, columns), fastnn.Sequential([fastnn.Input((columns,), dtype=dtype), dense])
     y = alone.predict(x)
-    # Eight ulp of values and sums up to some tens; the formula in NumPy has an error of its own.
+    # The bound is eight ulp of values and sums of up to some tens; the NumPy formula has errors of its own.
     np.testing.assert_allclose(y, activation(x), rtol=2e-5 if dtype == "float32" else 4e-14, atol=1e-6)
     gradients = []
     for model in (alone, fused):
@@ -154,7 +155,7 @@ def test_formula_in_every_path(activation, rows, columns, dtype):
 def test_derivative_by_central_differences(activation, columns):
     generator = np.random.default_rng(columns)
     x, dy = 2 * generator.normal(size=(40, columns)), generator.normal(size=(40, columns))
-    for corner in (-3, -1, 0, 0.5, 0.7, 1, 1.5, 2, 3, 6):  # where a derivative jumps
+    for corner in (-3, -1, 0, 0.5, 0.7, 1, 1.5, 2, 3, 6):  # places where a derivative jumps
         x[np.abs(x - corner) < 1e-3] += 0.01
     model, step = single(activation, "float64", columns), 1e-5
     model.forward(x)
@@ -162,7 +163,7 @@ def test_derivative_by_central_differences(activation, columns):
     for j in range(columns):
         e = step * (np.arange(columns) == j)
         difference = ((model.predict(x + e) - model.predict(x - e)) * dy).sum(axis=1) / (2 * step)
-        # Truncation step^2 times a third derivative, that of exp at 6 being 400; rounding 1e-16 / step.
+        # Truncation is step² times a third derivative, which is 400 for exp at 6; rounding is 1e-16 / step.
         np.testing.assert_allclose(gradient[:, j], difference, rtol=1e-6, atol=1e-7)
 
 
@@ -180,7 +181,7 @@ def test_what_is_no_number_stays_none(activation, dtype):
         np.testing.assert_array_equal(y[~changed], clean[~changed])
 
 
-# At minus infinity, infinity, -1e30, 1e30, as Keras has it (on TensorFlow): 0 times infinity is no number.
+# Answers at minus infinity, infinity, -1e30 and 1e30 are Keras's (on TensorFlow): 0 times infinity is no number.
 EDGES = {
     "linear": [-np.inf, np.inf, -1e30, 1e30],
     "relu": [0, np.inf, 0, 1e30],

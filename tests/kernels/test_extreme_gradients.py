@@ -86,7 +86,7 @@ def test_nothing_moves_without_gradients_and_epsilon(name, dtype):
 @pytest.mark.parametrize("clipped", ["clipnorm", "global_clipnorm"])
 def test_clipping_by_norms_at_any_scale(clipped, dtype, magnitude):
     if magnitude > 1e300:
-        magnitude = 1e300  # norms themselves are in range
+        magnitude = 1e300  # the norms themselves are finite
     for limit in (0.25 * magnitude, 1.0):
         model = dense(dtype, optimizers.SGD(1.0, **{clipped: limit}))
         gradients = [magnitude * shares.astype(np.longdouble) for shares in (SHARES, SHARES[1])]
@@ -132,7 +132,7 @@ def test_cosines_at_any_scale(dtype, scale):
     t, shares = SHARES[2:].astype(dtype), SHARES[:2].astype(dtype)
     y = shares * shares.dtype.type(scale)
     cosine = ((shares * t).sum(axis=1) / np.sqrt((shares**2).sum(axis=1) * (t**2).sum(axis=1))).mean()
-    wanted = cosine if scale > 1e-7 else 0  # a norm below 1e-7 counts as that
+    wanted = cosine if scale > 1e-7 else 0  # a norm below 1e-7 counts as 1e-7
     loss = losses.CosineSimilarity()
     model = fastnn.Sequential([fastnn.Input((3,), dtype=dtype), layers.Rescaling(1.0)])
     model.compile("sgd", loss, metrics=["cosine_similarity"])

@@ -26,11 +26,11 @@ OPTIMIZERS = [
     optimizers.Adam(amsgrad=True),
 ]
 NORMS = [constraints.MaxNorm(axis=0), constraints.UnitNorm(axis=1), constraints.MinMaxNorm(axis=[0, 1])]
-OF_C_ALONE = {"divide_by_root"}  # what a batch normalization does to columns
+OF_C_ALONE = {"divide_by_root"}  # used by the engine alone, for batch normalization
 
 
 def members(registry):
-    """One of each registered kind that needs no argument."""
+    """Return an instance of each registered kind that needs no argument."""
     kinds = [kind for kind in registry._registry.members() if kind is not losses.Quantile]
     return [kind() if isinstance(kind, type) else kind for kind in kinds]
 
@@ -65,7 +65,7 @@ def names_in_python():
 
 def test_python_and_c_have_the_same_names():
     c = {enum: names.keys() - OF_C_ALONE for enum, names in _engine._ENUMS.items()}
-    del c["status"], c["sparse_form"]  # what the engine answers
+    del c["status"], c["sparse_form"]  # fields that the engine fills in
     assert names_in_python() == c
 
 

@@ -23,7 +23,7 @@ forms = pytest.mark.parametrize(
 
 
 def rounded(x):
-    """The nearest bfloat16 of each float32, ties to even."""
+    """Return the nearest bfloat16 of each float32, ties to even."""
     bits = x.view(np.uint32)
     return np.where(np.isnan(x), x, ((bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000).view(np.float32))
 
@@ -37,20 +37,20 @@ def way_of(kind):
 
 
 def operands(generator, kind, rows, depth, columns):
-    """A, B and bias of a product; the sizes of their values differ, so that a swap would show."""
+    """Return A, B and bias of a product; the sizes of their values differ, so that a swap would show."""
     a, b, bias = generator.normal(size=(rows, depth)), generator.normal(size=(depth, columns)), 3 + np.arange(columns)
     return a.astype(dtype_of(kind)), (0.1 * b).astype(dtype_of(kind)), bias.astype(dtype_of(kind))
 
 
 def apart(x):
-    """The same values in rows that lie further apart, with NaN between them."""
+    """Return the same values in rows that lie further apart, with NaN between them."""
     wide = np.full((x.shape[0], x.shape[1] + 3), np.nan, x.dtype)
     wide[:, : x.shape[1]] = x
     return wide[:, : x.shape[1]]
 
 
 def product(a, b, kind, *, by_depth=False, transposed=False, **options):
-    """The kernel's A @ B for operands laid out as it wants them; checks that it writes nothing else."""
+    """Return the kernel's A @ B for operands in the layout it wants; check that it writes nothing else."""
     wide = np.full((a.shape[0] + 1, b.shape[1] + 5), 777, a.dtype)
     a, b = apart(a.T if by_depth else a), apart(b.T if transposed else b)
     _packed_product(a, b, wide[:-1, :-5], by_depth=by_depth, transposed=transposed, **way_of(kind), **options)
@@ -132,7 +132,7 @@ def test_a_part_of_a_product_writes_nothing_else(kind):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@given(rows=sizes, inputs=st.integers(1, 150), units=st.integers(2, 150))  # one column is summed in another order
+@given(rows=sizes, inputs=st.integers(1, 150), units=st.integers(2, 150))  # a single column is summed in another order
 def test_bits_are_those_of_the_products_of_a_network(dtype, rows, inputs, units):
     of_unit = UNIT and dtype == "float32" and rows >= 128 and min(inputs, units) >= 32 and inputs * units >= 2**13
     x, kernel, bias = operands(np.random.default_rng([rows, inputs, units]), dtype, rows, inputs, units)
@@ -157,13 +157,13 @@ def test_without_depth_the_bias_is_left_and_without_rows_or_columns_nothing_is_w
 @forms
 def test_nan_and_infinity_stay_in_their_rows_and_columns(kind, by_depth, transposed):
     a, b, _ = operands(np.random.default_rng(3), kind, 31, 267, 45)
-    # NaN with its mark in the lowest bit alone: cutting a float32 in half would make it an infinity.
+    # A NaN whose only mantissa bit is the lowest: cut in half, this float32 would be an infinity.
     smallest_nan = np.array([0x7F800001], np.uint32).view(np.float32)[0] if kind != "float64" else np.nan
     a[3, 266], a[4, 5], b[7, 44] = np.inf, smallest_nan, -np.inf
     ours = product(a, b, kind, by_depth=by_depth, transposed=transposed)
     with np.errstate(invalid="ignore"):
         expected = a.astype(np.float64) @ b.astype(np.float64)
-    if kind == "unit":  # infinity less its first part
+    if kind == "unit":  # the unit computes infinity minus infinity's first part
         np.testing.assert_array_equal(np.isnan(ours), ~np.isfinite(expected))
     else:
         np.testing.assert_array_equal(np.isnan(ours), np.isnan(expected))
@@ -186,13 +186,13 @@ def test_bfloat16_is_rounded_to_nearest_even(by_depth, transposed):
 @pytest.mark.skipif(not UNIT, reason="this processor or build has no matrix unit")
 @forms
 def test_split_elements_are_as_exact_as_float32(by_depth, transposed):
-    """Three bfloat16 hold every bit of a float32, so products keep its precision, over the whole range of exponents."""
+    """Three bfloat16 hold every bit of a float32, so products keep its precision over the range of exponents."""
     generator = np.random.default_rng(5)
     form = {"by_depth": by_depth, "transposed": transposed}
     x = (generator.normal(size=(300, 1)) * 2.0 ** generator.integers(-100, 120, (300, 1))).astype(np.float32)
     x[:4, 0] = np.finfo(np.float32).max, -np.finfo(np.float32).max, 2.0**-126, 0
     ones = np.ones((1, 40), np.float32)
-    np.testing.assert_array_equal(product(x, ones, "unit", **form), np.tile(x, (1, 40)))  # nothing is lost
+    np.testing.assert_array_equal(product(x, ones, "unit", **form), np.tile(x, (1, 40)))  # no bit is lost
     a, b, _ = operands(generator, "unit", 400, 900, 300)
     exact, magnitude = a.astype(np.float64) @ b.astype(np.float64), np.abs(a).astype(np.float64) @ np.abs(b)
     errors = [np.abs(product(a, b, kind, **form) - exact) / magnitude for kind in ("unit", "float32")]

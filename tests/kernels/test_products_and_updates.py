@@ -34,7 +34,7 @@ def test_forward_is_the_product(rows, inputs, units, dtype):
     assert (np.abs(model.predict(x) - exact) <= bound).all()
 
 
-@example(rows=61, inputs=1100, units=50, relu=True, dtype="float32")  # blocks of the depth
+@example(rows=61, inputs=1100, units=50, relu=True, dtype="float32")  # the depth is cut into blocks
 @given(
     rows=st.integers(2, 100),
     inputs=st.integers(1, 1200),
@@ -43,7 +43,7 @@ def test_forward_is_the_product(rows, inputs, units, dtype):
     dtype=st.sampled_from(["float32", "float64"]),
 )
 def test_rows_have_the_bits_that_they_have_alone(rows, inputs, units, relu, dtype):
-    """Many rows pass over copies of panels of the kernel, a block of the depth each; one row reads it in place."""
+    """Many rows use copies of panels of the kernel, a block of the depth each; one row reads it in place."""
     generator = np.random.default_rng([rows, inputs, units])
     model = filled(dense(inputs, units, dtype, "relu" if relu else None), generator)
     x = generator.normal(size=(rows, inputs)).astype(dtype)
@@ -52,7 +52,8 @@ def test_rows_have_the_bits_that_they_have_alone(rows, inputs, units, relu, dtyp
         np.testing.assert_array_equal(model.predict(x[i : i + 1]), found[i : i + 1])
 
 
-@example(rows=70, inputs=50, units=2100)  # more than two blocks of the input gradient's depth, whatever the vectors
+# more than two blocks of the input gradient's depth, with vectors of any length
+@example(rows=70, inputs=50, units=2100)
 @given(rows=sizes, inputs=sizes, units=sizes)
 def test_gradients_are_the_products(rows, inputs, units):
     generator = np.random.default_rng([rows, inputs, units])
@@ -74,11 +75,11 @@ def test_a_kernel_of_one_column(rows, inputs, relu, dtype):
     x, dy = generator.normal(size=(rows, inputs)).astype(dtype), generator.normal(size=(rows, 1)).astype(dtype)
     kernel, bias = (w.astype(np.float64) for w in model.get_weights())
     exact = x.astype(np.float64) @ kernel + bias
-    # As above.
+    # Float64 sums in another order: a few ulp of the terms' magnitude.
     bound = (inputs + 2) * np.finfo(dtype).eps * (np.abs(x.astype(np.float64)) @ np.abs(kernel) + np.abs(bias))
     found = model.predict(x)
     assert (np.abs(found - (np.maximum(exact, 0) if relu else exact)) <= bound).all()
-    for i in {0, rows // 2, rows - 1}:  # a row's bits are its own
+    for i in {0, rows // 2, rows - 1}:  # a row's bits do not depend on other rows
         np.testing.assert_array_equal(model.predict(x[i : i + 1]), found[i : i + 1])
     model.forward(x)
     model.backward(dy)
@@ -88,7 +89,7 @@ def test_a_kernel_of_one_column(rows, inputs, relu, dtype):
 
 
 @settings(max_examples=50)
-@example(inputs=1100, units=40, zeros=0.5, dtype="float32")  # three blocks of the row
+@example(inputs=1100, units=40, zeros=0.5, dtype="float32")  # the row is cut into three blocks
 @given(
     inputs=st.integers(1, 700),
     units=st.integers(2, 300),
@@ -96,7 +97,7 @@ def test_a_kernel_of_one_column(rows, inputs, relu, dtype):
     dtype=st.sampled_from(["float32", "float64"]),
 )
 def test_one_row_with_zeros(inputs, units, zeros, dtype):
-    """Rows of a kernel whose factor is zero are not read; the sums are those of the same row among others."""
+    """Rows of the kernel whose factor is zero are not read; the sums are those of the same row among other rows."""
     generator = np.random.default_rng([inputs, units])
     model = filled(dense(inputs, units, dtype, "relu"), generator)
     x = generator.normal(size=(3, inputs)).astype(dtype)
@@ -162,7 +163,7 @@ def test_binary_crossentropy_of_some_rows(rows, columns, dtype):
     z, t = x.astype(np.float64) @ kernel + bias, y * (1 - smoothing) + smoothing / 2
     values = (np.maximum(z, 0) - z * t + np.log1p(np.exp(-np.abs(z)))).mean(axis=1)
     dz = (1 / (1 + np.exp(-z)) - t) / columns * weights[:, None] / rows
-    # Logits of up to about 60, from chains of 4: some ulp of that.
+    # Logits of up to about 60, from chains of four products, are off by some ulp of 60.
     tolerance = 500 * np.finfo(dtype).eps
     np.testing.assert_allclose(model.train_on_batch(x, y, sample_weight=weights), values @ weights / rows, tolerance)
     np.testing.assert_allclose(model.get_weights()[0], kernel - x.T @ dz, rtol=0, atol=tolerance * 10)
@@ -187,7 +188,7 @@ def test_finite_check_of_no_rows():
 
 
 def one_weight(optimizer, steps, gradient=0.5, start=1.0):
-    """A single weight w with loss slope `gradient`, after each step."""
+    """Return a single weight w with loss slope `gradient`, after each step."""
     model = fastnn.Sequential([layers.Dense(1, use_bias=False, input_shape=(1,), dtype="float64")])
     model.set_weights([[[start]]])
     model.compile(optimizer, "mse")

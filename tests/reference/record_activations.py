@@ -21,7 +21,7 @@ CASES = {
 
 
 def main():
-    """Values over the usual range and far out, and the gradient of a weighted sum of them."""
+    """Record values over the usual range and far out, and the gradient of a weighted sum of them."""
     recording = Recording("activations")
     generator = np.random.default_rng(1)
     usual = rounded(2 * generator.normal(size=(10, 8)))

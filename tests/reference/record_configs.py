@@ -69,7 +69,7 @@ ROWS = {"categories": lambda x: np.abs(x * 5) % 5 // 1, "tokens": lambda x: np.a
 
 
 def main():
-    """All stacks."""
+    """Record all stacks."""
     models = {}
     for name, make in STACKS.items():
         generator = np.random.default_rng(0)

@@ -32,7 +32,7 @@ EXACT = {
 
 
 def statistics(values):
-    """Mean, standard deviation, smallest, largest, and the quantiles at 1/8, 2/8, ... 7/8."""
+    """Return mean, standard deviation, smallest, largest, and the quantiles at 1/8, 2/8, ... 7/8."""
     values = np.asarray(values, np.float64)
     return np.array(
         [values.mean(), values.std(), values.min(), values.max(), *np.quantile(values, np.arange(1, 8) / 8)]
@@ -40,7 +40,7 @@ def statistics(values):
 
 
 def main():
-    """Three draws of each: their mean is nearer to the truth than one of them."""
+    """Draw three times from each initializer: the mean over draws is nearer to the truth than one draw."""
     recording = Recording("initializers")
     recording.put("shape", np.array(SHAPE))
     for name, case in RANDOM.items():

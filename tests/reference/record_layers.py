@@ -47,7 +47,7 @@ LOOKED_UP = ["green", "yellow", "red", "blue", "violet", "orange"]
 KEYS = [7, -3, 100, 7, 12, 7, 100, 5000000]
 LOOKED_UP_KEYS = [100, 8, 7, 12, -3, 0]
 BINS = [0.0, 2.5, 4.0]
-# Name -> class, config, what it is adapted to, what it is given then.
+# Name -> class, config, the data that it is adapted to, the data that it is then given.
 COLUMNS = {
     "normalization": ("Normalization", {}, "numbers", "numbers"),
     "normalization_given": ("Normalization", {"mean": [1.0, 2.0, 3.0], "variance": [4.0, 0.25, 1.0]}, None, "numbers"),
@@ -79,7 +79,7 @@ COLUMNS = {
 
 
 def record_stacks(recording):
-    """Outputs and gradients in inference and in training, and the weights after one training call."""
+    """Record outputs and gradients in inference and in training, and the weights after one training call."""
     generator = np.random.default_rng(10)
     x = rounded(1 + 2 * generator.normal(size=(12, FEATURES)))
     dy = normal(generator, 12, FEATURES)
@@ -105,7 +105,7 @@ def record_stacks(recording):
 
 
 def record_embedding(recording):
-    """The gradient of a table, and its rows."""
+    """Record the gradient of a table, and its rows."""
     generator = np.random.default_rng(12)
     indices = generator.integers(0, 7, (12, 3)).astype(np.int32)
     table = normal(generator, 7, 4)
@@ -126,7 +126,7 @@ def record_embedding(recording):
 
 
 def record_noise(recording):
-    """Mean, deviation, smallest, largest, share of zeros, of what each layer makes of a constant 1 and of -0.5."""
+    """Record mean, deviation, smallest, largest and share of zeros of each layer's outputs for constants 1 and -0.5."""
     for name, (class_name, config) in NOISE.items():
         recording.case(name, noise=[class_name, config])
         for dtype in DTYPES:
@@ -139,7 +139,7 @@ def record_noise(recording):
 
 
 def record_columns(recording):
-    """Layers that read raw columns: what they learn from data (of one kind) and what they make of others."""
+    """Record what layers learn from raw columns (of one kind), and what they make of other columns."""
     generator = np.random.default_rng(13)
     numbers = rounded(3 + 2 * generator.normal(size=(50, 3)))
     codes = generator.integers(0, 5, (20, 3)).astype(np.int32)
@@ -171,7 +171,7 @@ def record_columns(recording):
 
 
 def main():
-    """All of them into one file."""
+    """Record all layers into one file."""
     recording = Recording("layers")
     record_stacks(recording)
     record_embedding(recording)

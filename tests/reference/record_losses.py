@@ -58,12 +58,12 @@ OUTPUTS = 4
 
 
 def data(kind, generator, rows):
-    """Targets and predictions for a kind of loss."""
+    """Return targets and predictions for a kind of loss."""
     scores = normal(generator, rows, OUTPUTS)
     exponentials = np.exp(scores.astype(np.float64))
     shares = rounded(exponentials / exponentials.sum(axis=1, keepdims=True))
     labels = generator.integers(0, OUTPUTS, rows).astype(np.int32)
-    soft = generator.multinomial(64, np.full(OUTPUTS, 1 / OUTPUTS), rows) / 64  # the sum of a row is exactly one
+    soft = generator.multinomial(64, np.full(OUTPUTS, 1 / OUTPUTS), rows) / 64  # each row has a sum of exactly one
     kind, _, logits = kind.partition(" logits")
     target, prediction = {
         "real": (normal(generator, rows, OUTPUTS), scores),
@@ -79,7 +79,7 @@ def data(kind, generator, rows):
 
 
 def main():
-    """Each loss by itself on twelve rows, then ten steps of a network of which it is the loss."""
+    """Record each loss by itself on twelve rows, then ten steps of a network that minimizes the loss."""
     recording = Recording("losses")
     x = normal(np.random.default_rng(2), ROWS, 5)
     weights = rounded(np.random.default_rng(3).random(12) + 0.25)

@@ -69,7 +69,7 @@ FLOAT32_ONLY = ("top_k", "sparse_top_k")  # TensorFlow's top-k refuses float64
 
 
 def main():
-    """Three batches of each kind of data through each metric, in both element types."""
+    """Record three batches of each kind of data through each metric, in both element types."""
     recording = Recording("metrics")
     recording.put("sizes", np.array(SIZES))
     rows = sum(SIZES)
@@ -91,7 +91,7 @@ def main():
         for dtype in DTYPES[:1] if name in FLOAT32_ONLY else DTYPES:
             use(dtype)
             for weighted in (False, True):
-                # Told its type: intersections over unions would otherwise cut weights to whole numbers.
+                # The dtype is given, as intersections over unions would otherwise cut weights to whole numbers.
                 metric = make(keras.metrics, case | {"config": config | {"dtype": dtype}})
                 results, start = [], 0
                 for size in SIZES:
@@ -108,5 +108,5 @@ def main():
 
 
 if __name__ == "__main__":
-    assert OUTPUTS == 4  # class_id and top_k above
+    assert OUTPUTS == 4  # the cases' class_id and top_k are made for four outputs
     main()

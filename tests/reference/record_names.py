@@ -38,7 +38,7 @@ HIDDEN = {"legacy", "src"}
 
 
 def arguments(member):
-    """The names of a callable's arguments; None of what has none to tell."""
+    """Return the names of a callable's arguments; None where Python cannot tell them."""
     if not callable(member):
         return None
     kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
@@ -50,7 +50,7 @@ def arguments(member):
 
 
 def main():
-    """The names of every area."""
+    """Record the names of every area."""
     names = {
         area: {
             name: arguments(getattr(holder, name))

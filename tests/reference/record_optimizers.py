@@ -103,7 +103,7 @@ STACK = [["Dense", {"units": 6, "activation": "tanh"}], ["Dense", {"units": 2}]]
 
 
 def main():
-    """The same small regression for every rule."""
+    """Record the same small regression for every optimizer."""
     generator = np.random.default_rng(8)
     x = normal(generator, ROWS, 5)
     y = normal(generator, ROWS, 2)

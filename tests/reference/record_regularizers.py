@@ -21,19 +21,19 @@ CONSTRAINTS = {
     "min_max_norm": ("MinMaxNorm", {"min_value": 0.5, "max_value": 0.9}),
     "min_max_norm_rate": ("MinMaxNorm", {"min_value": 0.5, "max_value": 0.9, "rate": 0.3}),
 }
-ACTIVITY = ("l1", "l2", "l1_l2")  # the others are for kernels, and Keras has them in float32 only
+ACTIVITY = ("l1", "l2", "l1_l2")  # the other regularizers are for kernels, and Keras has them in float32 only
 
 
 def both(config):
-    """A config of a layer of five units, then two."""
+    """Return configs of a layer of six units with these arguments, then of a layer of two units."""
     return [["Dense", {"units": 6, "activation": "tanh", **config}], ["Dense", {"units": 2}]]
 
 
 def main():
-    """Each by itself on a matrix, then ten steps with it on a kernel (and where it may be, on bias and outputs)."""
+    """Record each on a matrix alone, then ten steps with it on a kernel (where possible, on bias and outputs)."""
     generator = np.random.default_rng(9)
     x, y, matrix = normal(generator, ROWS, 5), normal(generator, ROWS, 2), normal(generator, 5, 4)
-    matrix[0, 0] = matrix[:, 3] = 0  # a kink, and a column of no length
+    matrix[0, 0] = matrix[:, 3] = 0  # a kink of the penalties, and a column of length 0
     compiled = {"optimizer": lambda: keras.optimizers.SGD(0.1), "loss": "mse"}
 
     recording = Recording("regularizers")

@@ -71,7 +71,7 @@ def branches(dtype):
 
 
 def record_branches(recording):
-    """Ten steps of a model with three inputs and two heads, each with its own loss and weight."""
+    """Record ten steps of a model with three inputs and two heads, each with its own loss and weight."""
     generator = np.random.default_rng(15)
     arrays = {"numbers": normal(generator, ROWS, 4), "more": normal(generator, ROWS, 3)}
     arrays["codes"] = generator.integers(0, 7, (ROWS, 2)).astype(np.int32)
@@ -108,7 +108,7 @@ def record_branches(recording):
 
 
 def main():
-    """The same rows for every run."""
+    """Record every run with the same rows."""
     recording = Recording("training")
     generator = np.random.default_rng(14)
     x, y = normal(generator, ROWS, 5), generator.integers(0, 3, ROWS).astype(np.int32)

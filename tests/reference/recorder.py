@@ -76,35 +76,35 @@ class Recording:
 
 
 def rounded(array):
-    """The nearest numbers of half precision: they are the same in every element type, and small in a file."""
+    """Return the nearest numbers of half precision, which every element type holds, and which are small in a file."""
     return np.asarray(array).astype(np.float16)
 
 
 def normal(generator, *shape):
-    """Rounded normal numbers."""
+    """Return rounded normal numbers."""
     return rounded(generator.normal(size=shape))
 
 
 def use(dtype):
-    """Work in this element type: the policy of layers does not follow floatx once a layer has been made."""
+    """Set the element type: the policy of layers does not follow floatx once a layer has been made."""
     keras.config.set_floatx(dtype)
     keras.config.set_dtype_policy(dtype)
 
 
 def make(module, case):
-    """The Keras object that a case describes."""
+    """Return the Keras object that a case describes."""
     return getattr(module, case["class_name"])(**case["config"])
 
 
 def build(stack, features, dtype):
-    """A Keras model of a stack of ``[class name, config]``; "Residual" is a block whose input is added at its end."""
+    """Return a Keras model of a stack of ``[class name, config]``; "Residual" adds a block's input to its output."""
     use(dtype)
     inputs = keras.Input((features,), dtype=dtype)
     return keras.Model(inputs, apply(stack, inputs))
 
 
 def apply(stack, tensor):
-    """The stack on top of a symbolic tensor."""
+    """Return the stack on top of a symbolic tensor."""
     for class_name, config in stack:
         if class_name == "Residual":
             tensor = keras.layers.Add()([tensor, apply(config["layers"], tensor)])
@@ -114,7 +114,7 @@ def apply(stack, tensor):
 
 
 def start_weights(generator, model):
-    """Numbers to start from for each weight: around one for scales and variances, around zero for the others."""
+    """Return initial numbers for each weight: around one for scales and variances, around zero for the others."""
     scales = ("gamma", "scale", "variance", "moving_variance")
     return [
         rounded(0.5 + generator.random(w.shape) if w.name in scales else 0.6 * generator.normal(size=w.shape))
@@ -123,14 +123,14 @@ def start_weights(generator, model):
 
 
 class Losses(keras.callbacks.Callback):
-    """The running loss at the end of each step."""
+    """Keeps the running loss at the end of each step."""
 
     def __init__(self):
         super().__init__()
         self.values = []
 
     def on_train_batch_end(self, batch, logs=None):
-        """Keep it."""
+        """Keep the loss."""
         self.values.append(logs["loss"])
 
 
