@@ -285,7 +285,8 @@ def test_quantiles_and_variances_are_learnt():
         return model.predict(np.array([[0.0], [1.0]]))
 
     quantiles = fitted(losses.Quantile([0.1, 0.5, 0.9]), 3, y)
-    # 0.25 and 0.5 are 1.2816 deviations at x = 0 and x = 1; 4,000 rows leave an error of about 0.02.
+    # Quantiles lie 1.2816 deviations from the mean; the deviation is 0.25 at x = 0 and 0.5 at x = 1. With 4,000 rows
+    # the error is about 0.02.
     np.testing.assert_allclose(quantiles, [[-0.32, 0, 0.32], [2 - 0.64, 2, 2 + 0.64]], atol=0.08)
     even = y - x * (y - 2 * x) / (1 + x)  # the noise has deviation 1/4 everywhere
     likely = fitted(losses.GaussianNLL(), 2, even)
