@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,6 @@ from fastnn.data.feeds import ArrayFeed, BatchFeed, Chunk
 
 if TYPE_CHECKING:
     from fastnn._engine import Engine
-    from fastnn.callbacks import History
     from fastnn.optimizers import LBFGS
 
 CHECKED_AT_ONCE = 2**22  # bytes of x: to look through fewer takes a fraction of a millisecond
@@ -124,40 +123,84 @@ def _weights_as_before(model: Model) -> Iterator[None]:
         raise
 
 
-def check_later(engine: Engine, feed: Feed, copied: int) -> bool:
-    """Look for NaN and infinity in x of a feed, or return True: the engine is to do so as it reads x, which saves time.
+class FiniteCheck:
+    """The look for NaN and infinity in x of one call: before it runs, or by the engine as it reads x, which saves time.
 
-    `copied`: the bytes that must be copied then, to go back to what was before.
+    Parameters
+    ----------
+    model : Model
+        Where its training meets such a number, the model gets back the state that it has now.
+    may_wait : bool
+        Whether the engine may look: it reads all of x, and nobody sees the steps that are taken back.
+
+    Attributes
+    ----------
+    may_wait : bool
+    waits : bool
+        Whether the engine is to look, in the pass over x that comes next.
     """
-    if isinstance(feed, BatchFeed):  # which looks at each batch
-        return False
-    x = feed.samples.x
-    size = len(x) * x.shape[1] * x.dtype.itemsize
-    if (
-        not isinstance(x, SparseRows)
-        and engine.functions is None
-        and size >= max(CHECKED_AT_ONCE, COPIES_WORTH * copied)
-    ):
-        return True
-    require_finite(x, "x")
-    return False
 
+    def __init__(self, model: Model, may_wait: bool) -> None:
+        self._model, self._before = model, (model.history, model.stop_training)
+        self.may_wait, self.waits = may_wait, False
 
-def _naming_the_row(error: NotFiniteError, feed: Feed) -> ValueError:
-    """What the engine raised, as :func:`require_finite` says it."""
-    try:
-        require_finite(cast("ArrayFeed", feed).samples.x, "x")
-    except ValueError as named:
-        return named
-    return error  # somebody has changed x meanwhile
+    def settle(self, feed: Feed, engine: Engine, copied: int) -> None:
+        """Look at x of a feed at which nobody has looked, or leave it to the engine where x is large.
+
+        `copied`: the bytes that must be copied then, to go back to what was before.
+        """
+        if not self.may_wait or isinstance(feed, BatchFeed):  # which looks at each batch
+            return
+        x = feed.samples.x
+        size = len(x) * x.shape[1] * x.dtype.itemsize
+        worth = size >= max(CHECKED_AT_ONCE, COPIES_WORTH * copied)
+        self.waits = worth and engine.functions is None and not isinstance(x, SparseRows)
+        if not self.waits:
+            require_finite(x, "x")
+
+    @contextmanager
+    def taking_back(self, feed: Feed) -> Iterator[None]:
+        """An epoch within, of an engine that is to look: where it finds something the model is as it was before.
+
+        Nobody else looks at the model meanwhile, so nobody has seen what is taken back.
+        """
+        if not self.waits:
+            yield
+            return
+        model = self._model
+        with model._home.lock:
+            engine = model._need_engine("fit")
+            snapshot = engine.snapshot()
+            try:
+                yield
+            except NotFiniteError as error:
+                engine.restore(snapshot)
+                model.history, model.stop_training = self._before
+                raise self.named(error, feed) from None
+        self.waits = False
+
+    def named(self, error: NotFiniteError, feed: Feed) -> ValueError:
+        """What the engine raised, as :func:`require_finite` says it."""
+        try:
+            require_finite(cast("ArrayFeed", feed).samples.x, "x")
+        except ValueError as named:
+            return named
+        return error  # somebody has changed x meanwhile
 
 
 def train_epoch(
-    model: Model, feed: Feed, steps: int | None, hooks: CallbackList, reporter: Reporter, totals: Totals
+    model: Model,
+    feed: Feed,
+    steps: int | None,
+    hooks: CallbackList,
+    reporter: Reporter,
+    totals: Totals,
+    check_finite: bool = False,
 ) -> None:
     """One epoch: one call into the engine, or one a batch where a callback looks in.
 
-    Its totals are those of its first part, where that was trained before an interruption.
+    Its totals are those of its first part, where that was trained before an interruption. With `check_finite` a row of
+    x that is not finite raises NotFiniteError, some steps later.
     """
     watched = hooks.wants(*TRAIN_BATCH_HOOKS)
     passes = feed.passes
@@ -166,29 +209,13 @@ def train_epoch(
     if totals.steps and model.stop_training:  # a hook has said so, before the interruption
         chunks = iter(())
     for chunk in _with_hooks(model, chunks, hooks, "train", totals.means, totals.steps) if watched else chunks:
-        progress = totals.watcher(chunk, reporter)
-        _train(model, chunk, totals, progress)
+        _train(model, chunk, totals, totals.watcher(chunk, reporter), check_finite)
         if watched and reporter.live:
             reporter.update(totals.steps, totals.means)
-    _end_epoch(model, feed, passes, totals, reporter)
-
-
-def train_checked_epoch(model: Model, feed: Feed, reporter: Reporter, totals: Totals) -> None:
-    """One epoch that looks at x as well: NotFiniteError at a row that is not finite, with the model as it was.
-
-    Nobody else looks at the model meanwhile, so nobody has seen what is taken back.
-    """
-    passes = feed.passes
-    with model._home.lock:
-        engine = model._need_engine("fit")
-        snapshot = engine.snapshot()
-        try:
-            for chunk in feed.epoch():
-                _train(model, chunk, totals, totals.watcher(chunk, reporter), check_finite=True)
-        except NotFiniteError:
-            engine.restore(snapshot)
-            raise
-    _end_epoch(model, feed, passes, totals, reporter)
+    reporter.done = totals.steps
+    if feed.shuffled:
+        with model._home.lock:
+            model._epochs_done += max(feed.passes - passes, int(model.stop_training))
 
 
 def _train(
@@ -196,7 +223,7 @@ def _train(
     chunk: Chunk,
     totals: Totals,
     progress: Callable[[int, Array], None] | None,
-    check_finite: bool = False,
+    check_finite: bool,
 ) -> None:
     """The steps of one chunk."""
     samples = chunk.samples
@@ -210,12 +237,21 @@ def _train(
     totals.add(chunk, sums, bad)
 
 
-def _end_epoch(model: Model, feed: Feed, passes: int, totals: Totals, reporter: Reporter) -> None:
-    """Count an epoch, of a feed that had gone over its data so many times before it."""
-    reporter.done = totals.steps
-    if feed.shuffled:
-        with model._home.lock:
-            model._epochs_done += max(feed.passes - passes, int(model.stop_training))
+class Validation(NamedTuple):
+    """What the epochs of a fit are validated on, and when.
+
+    Attributes
+    ----------
+    feed : feed
+    steps : int or None
+        Batches of a validation; None: all of them.
+    due : callable
+        Says of an epoch, counted from 0, whether a validation follows it.
+    """
+
+    feed: Feed
+    steps: int | None
+    due: Callable[[int], bool]
 
 
 class Epochs:
@@ -225,28 +261,26 @@ class Epochs:
     ----------
     model : Model
     hooks : CallbackList
-    shown : tuple
-        What the reporter shows: verbosity, and steps of an epoch.
+    verbose : int
+        What the reporter shows.
+    steps : int or None
+        The steps of an epoch that it shows, where they are known.
     epochs : int
         The number of the last one.
-    validation : feed or None
-    validation_steps : int or None
-    due : callable
-        Says of an epoch whether it is followed by a validation.
+    validation : Validation or None
     """
 
     def __init__(
         self,
         model: Model,
         hooks: CallbackList,
-        shown: tuple[int, int | None],
+        verbose: int,
+        steps: int | None,
         epochs: int,
-        validation: Feed | None,
-        validation_steps: int | None,
-        due: Callable[[int], bool],
+        validation: Validation | None,
     ) -> None:
-        self._model, self._hooks, self._shown, self._epochs = model, hooks, shown, epochs
-        self._validation, self._validation_steps, self._due = validation, validation_steps, due
+        self._model, self._hooks, self._epochs, self._validation = model, hooks, epochs, validation
+        self._verbose, self._steps = verbose, steps
         self._reporter = Reporter(0, None)
         self._warned = False
         self._logs: Logs = {}
@@ -275,31 +309,17 @@ class Epochs:
             self._reporter.close()
             model._run = outer
 
-    def train(self, feed: Feed, steps: int | None, first: int, check_finite: bool = False) -> None:
-        """The epochs from `first` (or where :meth:`resume` says) on, a pass over the feed each.
-
-        With `check_finite` the first one is a :func:`train_checked_epoch`.
-        """
+    def train(self, feed: Feed, steps: int | None, first: int, check: FiniteCheck) -> None:
+        """The epochs from `first` (or where :meth:`resume` says) on, a pass over the feed each."""
         with self._around(feed, first):
             for epoch in range(self._epoch, self._epochs):
                 totals = self._begin(epoch)
-                if check_finite:
-                    train_checked_epoch(self._model, feed, self._reporter, totals)
-                    check_finite = False
-                else:
-                    train_epoch(self._model, feed, steps, self._hooks, self._reporter, totals)
+                with check.taking_back(feed):
+                    train_epoch(self._model, feed, steps, self._hooks, self._reporter, totals, check.waits)
                 if not totals.steps:  # a generator that has ended
                     break
                 if self._end(epoch, totals):
                     break
-
-    def train_checking(self, feed: Feed, first: int, history: History | None, stop_training: bool) -> None:
-        """The same with a look at x: where a row is not finite the model gets back its state and these attributes."""
-        try:
-            self.train(feed, None, first, check_finite=True)
-        except NotFiniteError as error:
-            self._model.history, self._model.stop_training = history, stop_training
-            raise _naming_the_row(error, feed) from None
 
     def minimize(self, optimizer: LBFGS, feed: Feed, first: int) -> None:
         """The same, an iteration of L-BFGS over all rows each."""
@@ -332,7 +352,7 @@ class Epochs:
         """The hooks of an epoch and its bar; its totals so far."""
         self._epoch, self._totals = epoch, self._totals or Totals()
         self._hooks.call("on_epoch_begin", epoch, {})
-        self._reporter = Reporter(*self._shown)
+        self._reporter = Reporter(self._verbose, self._steps)
         self._reporter.begin(f"Epoch {epoch + 1}/{self._epochs}")
         return self._totals
 
@@ -340,8 +360,9 @@ class Epochs:
         """Validation and the logs of an epoch; whether it was the last one."""
         self._warned = self._warned or warn_if_nonfinite(totals, epoch)
         self._logs = totals.means()
-        if self._validation is not None and self._due(epoch):
-            seen = evaluate(self._model, self._validation, self._validation_steps, self._hooks, Reporter(0, None))
+        held = self._validation
+        if held is not None and held.due(epoch):
+            seen = evaluate(self._model, held.feed, held.steps, self._hooks, Reporter(0, None))
             self._logs |= {f"val_{key}": value for key, value in seen.items()}
         self._reporter.end(self._logs)
         self._reporter.close()
@@ -357,7 +378,7 @@ class Epochs:
             "epoch": self._epoch,
             "totals": None if self._totals is None else self._totals.state(),
             "feed": None if self._feed is None else self._feed.position(),
-            "validation": None if self._validation is None else self._validation.position(),
+            "validation": None if self._validation is None else self._validation.feed.position(),
             "logs": self._logs,
             "warned": self._warned,
             "stopped": self._model.stop_training,
@@ -368,7 +389,8 @@ class Epochs:
         """Go on from a state, instead of from the first epoch; for a hook of ``on_train_begin``."""
         self._epoch, self._logs, self._warned = state["epoch"], state["logs"], state["warned"]
         self._totals = state["totals"] and Totals.resumed(state["totals"], self._model._ready("fit").layout)
-        for feed, position in ((self._feed, state["feed"]), (self._validation, state["validation"])):
+        held = None if self._validation is None else self._validation.feed
+        for feed, position in ((self._feed, state["feed"]), (held, state["validation"])):
             if feed is not None and position is not None:
                 feed.resume(position)
         self._model.stop_training = state["stopped"]
@@ -387,13 +409,14 @@ def evaluate(
     steps: int | None,
     hooks: CallbackList,
     reporter: Reporter,
-    check_finite: bool = False,
+    check: FiniteCheck | None = None,
 ) -> Logs:
     """The loss and the metrics of a feed from its first batch on: one call into the engine, or one a batch.
 
     One a batch where a callback looks in, and where the mean of the losses of batches is no mean over all rows.
     """
     totals = Totals()
+    check = check or FiniteCheck(model, may_wait=False)
     watched = hooks.wants(*TEST_BATCH_HOOKS)
     weighted = isinstance(feed, ArrayFeed) and feed.samples.weights is not None
     most = model._steps_per_execution if watched else None
@@ -408,9 +431,9 @@ def evaluate(
             with model._running("evaluate") as ready:
                 totals.read_by(ready.layout)
                 try:
-                    sums = ready.engine.evaluate(samples.x, samples.y, None, samples.weights, chunk.batch, check_finite)
+                    sums = ready.engine.evaluate(samples.x, samples.y, None, samples.weights, chunk.batch, check.waits)
                 except NotFiniteError as error:
-                    raise _naming_the_row(error, feed) from None
+                    raise check.named(error, feed) from None
             totals.add(chunk, sums)
             if reporter.live:
                 reporter.update(totals.steps, totals.means)

@@ -19,7 +19,7 @@ from fastnn.callbacks import Callback, CallbackList
 from fastnn.callbacks.reporter import Reporter
 from fastnn.compiling import Compiled
 from fastnn.data import arrays
-from fastnn.data.feeds import ArrayFeed, BatchFeed, Samples, gives_batches, rows_of_a_batch
+from fastnn.data.feeds import ArrayFeed, BatchFeed, Batching, Samples, gives_batches
 from fastnn.layers.base import raw_reader, row_axes
 from fastnn.network import Network
 from fastnn.predictor import Predictor
@@ -105,7 +105,7 @@ class Sequential(Trainer):
             feed = BatchFeed(x, lambda given, name: self._batch_to_predict(given, f"{name}'s x", check_finite))
         else:
             rows = self._rows_to_predict(x, check_finite)
-            feed = ArrayFeed(Samples(rows), rows_of_a_batch(len(rows), batch, wanted))
+            feed = ArrayFeed(Samples(rows), Batching(batch, wanted).rows_of_a_batch(len(rows)))
         steps_shown = feed.steps if wanted is None else wanted
         hooks.attach(self, {"epochs": 1, "steps": steps_shown, "verbose": shown})
         reporter = Reporter(shown, steps_shown)

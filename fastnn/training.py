@@ -19,7 +19,7 @@ from fastnn.callbacks.base import TRAIN_BATCH_HOOKS, Logs
 from fastnn.callbacks.reporter import Reporter
 from fastnn.compiling import Compiled
 from fastnn.data import arrays, frames, row_weights
-from fastnn.data.feeds import ArrayFeed, BatchFeed, Samples, gives_batches, rows_of_a_batch
+from fastnn.data.feeds import ArrayFeed, BatchFeed, Batching, Samples, gives_batches
 from fastnn.layers.base import Layer
 
 Array = npt.NDArray[Any]
@@ -201,69 +201,49 @@ class Trainer(Compiled):
         x: Any,
         y: Any,
         sample_weight: Any,
-        taken: Any,
+        batching: Batching,
         *,
         check_finite: bool,
         of: str = "",
         check_x: bool = True,
     ) -> loop.Feed:
-        """Where the rows of ``evaluate``, or of a validation, come from; `taken`: batch_size and steps."""
+        """Where the rows of ``evaluate``, or of a validation, come from."""
         if gives_batches(x):
-            no_arguments_of_arrays(x, y=y, sample_weight=sample_weight, batch_size=taken[0])
+            no_arguments_of_arrays(x, y=y, sample_weight=sample_weight, batch_size=batching.rows)
             return self._batch_feed(action, x, check_finite, of)
         samples = self._samples(
             action, x, y, sample_weight, check_finite=check_finite, of=of, defer=True, check_x=check_x
         )
-        return ArrayFeed(samples, rows_of_a_batch(len(samples), *taken))
+        return ArrayFeed(samples, batching.rows_of_a_batch(len(samples)))
 
-    def _fit_feeds(
-        self,
-        x: Any,
-        y: Any,
-        weights: Any,
-        class_weight: Any,
-        taken: Any,
-        shuffle: bool,
-        held: Any,
-        check_finite: bool,
-        check_x: bool,
-    ) -> tuple[loop.Feed, loop.Feed | None]:
-        """Where the rows to train on come from, and those to validate on, if any.
+    def _training_feed(
+        self, samples: Samples, batching: Batching, shuffle: bool, class_weight: Mapping[int, float] | str | None
+    ) -> ArrayFeed:
+        """The feed of rows to train on."""
+        samples = self._weighted(samples, class_weight, all_rows=True)
+        rows = len(samples)
+        order = (lambda: epoch_order(rows, self._seed, self._epochs_done)) if shuffle else None
+        return ArrayFeed(samples, batching.rows_of_a_batch(rows), order)
 
-        `taken`: batch_size and steps_per_epoch. `held`: validation_split and validation_data, then the same two of the
-        validation.
-        """
-        fraction, given, *validation_taken = held
-        feed: loop.Feed
-        validation: loop.Feed | None = None
-        if gives_batches(x):
-            no_arguments_of_arrays(x, y=y, sample_weight=weights, validation_split=fraction or None)
-            feed = self._batch_feed("fit", x, check_finite, "", class_weight, shuffle)
-        else:
-            samples = self._samples("fit", x, y, weights, check_finite=check_finite, defer=True, check_x=check_x)
-            if fraction and given is None:
-                kept = arrays.split_at(len(samples), fraction)
-                rest = samples.part(slice(kept, None))
-                if not check_x:
-                    arrays.require_finite(rest.x, "x", kept)
-                validation = ArrayFeed(rest, rows_of_a_batch(len(rest), *validation_taken))
-                samples = samples.part(slice(0, kept))
-            samples = self._weighted(samples, class_weight, all_rows=True)
-            rows = len(samples)
-            batch = rows_of_a_batch(rows, *taken)
-            feed = ArrayFeed(samples, batch, lambda: epoch_order(rows, self._seed, self._epochs_done))
-            if not shuffle:
-                feed = ArrayFeed(samples, batch)
-        if given is not None:
-            if gives_batches(given):
-                validation = self._batch_feed("fit", given, check_finite, "validation_data's ")
-            elif isinstance(given, (tuple, list)) and len(given) in (2, 3):
-                held_x, held_y, held_weights = (*given, None)[:3]
-                parts, of = (held_x, held_y, held_weights), "validation_data's "
-                validation = self._feed("fit", *parts, validation_taken, check_finite=check_finite, of=of)
-            else:
-                raise ValueError("validation_data must be (x, y), (x, y, sample_weight) or an iterable of such batches")
-        return feed, validation
+    def _held_back(
+        self, samples: Samples, fraction: float, batching: Batching, check_x: bool
+    ) -> tuple[Samples, ArrayFeed]:
+        """The first of the samples, and the feed of the last ones, which `validation_split` says."""
+        kept = arrays.split_at(len(samples), fraction)
+        rest = samples.part(slice(kept, None))
+        if not check_x:
+            arrays.require_finite(rest.x, "x", kept)
+        return samples.part(slice(0, kept)), ArrayFeed(rest, batching.rows_of_a_batch(len(rest)))
+
+    def _validation_feed(self, given: Any, batching: Batching, check_finite: bool) -> loop.Feed:
+        """Where the rows of `validation_data` come from."""
+        of = "validation_data's "
+        if gives_batches(given):
+            return self._batch_feed("fit", given, check_finite, of)
+        if isinstance(given, (tuple, list)) and len(given) in (2, 3):
+            x, y, weights = (*given, None)[:3]
+            return self._feed("fit", x, y, weights, batching, check_finite=check_finite, of=of)
+        raise ValueError("validation_data must be (x, y), (x, y, sample_weight) or an iterable of such batches")
 
     # ---- training ----
 
@@ -345,32 +325,38 @@ class Trainer(Compiled):
         """
         if batch_size is not None and gives_batches(x):
             no_arguments_of_arrays(x, batch_size=batch_size)
-        batch = optional_count("batch_size", batch_size)
-        held_batch = optional_count("validation_batch_size", validation_batch_size) or batch
+        batching = Batching(
+            optional_count("batch_size", batch_size), optional_count("steps_per_epoch", steps_per_epoch)
+        )
+        steps = batching.steps
+        held_rows = optional_count("validation_batch_size", validation_batch_size) or batching.rows
+        held = Batching(held_rows, optional_count("validation_steps", validation_steps))
         epochs, first = count("epochs", epochs, 0), count("initial_epoch", initial_epoch, 0)
-        steps = optional_count("steps_per_epoch", steps_per_epoch)
-        validation_steps = optional_count("validation_steps", validation_steps)
         due = validation_due(validation_freq)
-        shown = verbosity(verbose)
-        shuffle = flag("shuffle", shuffle)
+        shown, shuffle = verbosity(verbose), flag("shuffle", shuffle)
         hooks = CallbackList(callbacks)
-        before = self.history, self.stop_training
-        # The first epoch can look at x while it trains: it sees all of x, and nobody sees steps that it takes back.
-        may_wait = check_finite and not hooks.callbacks and steps is None and first < epochs
-        may_wait = may_wait and not frames.has_names(x)  # a sentence says which column of x
         with self._as_it_was_on_error() as built:
-            may_wait = may_wait and built and self._takes_any_number()
-            may_wait = may_wait and not isinstance(self.optimizer, optimizers.LBFGS)
-            taken = (batch, steps)
-            held = (validation_split, validation_data, held_batch, validation_steps)
-            feed, validation = self._fit_feeds(
-                x, y, sample_weight, class_weight, taken, shuffle, held, check_finite, not may_wait
-            )
+            # The first epoch can look at x while it trains: it sees all of x, and nobody sees steps that it takes back.
+            alone = built and not hooks.callbacks and not isinstance(self.optimizer, optimizers.LBFGS)
+            check = self._finite_check(x, check_finite and alone and steps is None and first < epochs)
+            feed: loop.Feed
+            validation: loop.Feed | None = None
+            if gives_batches(x):
+                no_arguments_of_arrays(x, y=y, sample_weight=sample_weight, validation_split=validation_split or None)
+                feed = self._batch_feed("fit", x, check_finite, "", class_weight, shuffle)
+            else:
+                check_x = not check.may_wait
+                samples = self._samples(
+                    "fit", x, y, sample_weight, check_finite=check_finite, defer=True, check_x=check_x
+                )
+                if validation_split and validation_data is None:
+                    samples, validation = self._held_back(samples, validation_split, held, check_x)
+                feed = self._training_feed(samples, batching, shuffle, class_weight)
+            if validation_data is not None:
+                validation = self._validation_feed(validation_data, held, check_finite)
             engine, _, optimizer = self._ready("fit")
-            state = engine.parameters.nbytes * (1 + len(engine.slots))
-            waits = may_wait and loop.check_later(engine, feed, state)
-            validated = validation is not None and any(map(due, range(first, epochs)))
-            hooks.check_logs(self, validated)
+            check.settle(feed, engine, copied=engine.parameters.nbytes * (1 + len(engine.slots)))
+            hooks.check_logs(self, validation is not None and any(map(due, range(first, epochs))))
             if isinstance(optimizer, optimizers.LBFGS):
                 self._check_lbfgs(optimizer, feed, batch_size, steps, hooks)
 
@@ -381,14 +367,17 @@ class Trainer(Compiled):
         hooks.attach(self, {"epochs": epochs, "steps": steps_shown, "verbose": shown})
         self._looked_at = None
         self.stop_training, self.history = False, history
-        run = loop.Epochs(self, hooks, (shown, steps_shown), epochs, validation, validation_steps, due)
+        validated = None if validation is None else loop.Validation(validation, held.steps, due)
+        run = loop.Epochs(self, hooks, shown, steps_shown, epochs, validated)
         if isinstance(optimizer, optimizers.LBFGS):
             run.minimize(optimizer, feed, first)
-        elif waits:
-            run.train_checking(feed, first, *before)
         else:
-            run.train(feed, steps, first)
+            run.train(feed, steps, first, check)
         return history
+
+    def _finite_check(self, x: Any, may_wait: bool) -> loop.FiniteCheck:
+        """The look at x, which may wait for the engine only where its sentence would be the same."""
+        return loop.FiniteCheck(self, may_wait and not frames.has_names(x) and self._takes_any_number())
 
     def _check_lbfgs(
         self,
@@ -491,18 +480,18 @@ class Trainer(Compiled):
         wanted = optional_count("steps", steps)
         hooks = CallbackList(callbacks)
         self._need_engine("evaluate")
-        taken = (optional_count("batch_size", batch_size), wanted)
-        may_wait = check_finite and not hooks.callbacks and wanted is None and self._takes_any_number()
-        may_wait = may_wait and not frames.has_names(x)  # as in fit
-        feed = self._feed("evaluate", x, y, sample_weight, taken, check_finite=check_finite, check_x=not may_wait)
+        batching = Batching(optional_count("batch_size", batch_size), wanted)
+        check = self._finite_check(x, check_finite and not hooks.callbacks and wanted is None)
+        check_x = not check.may_wait
+        feed = self._feed("evaluate", x, y, sample_weight, batching, check_finite=check_finite, check_x=check_x)
         engine, _, _ = self._ready("evaluate")
-        waits = may_wait and loop.check_later(engine, feed, 0)
+        check.settle(feed, engine, copied=0)
         steps_shown = feed.steps if wanted is None else wanted
         hooks.attach(self, {"epochs": 1, "steps": steps_shown, "verbose": shown})
         reporter = Reporter(shown, steps_shown)
         reporter.begin("Evaluate")
         try:
-            logs = loop.evaluate(self, feed, wanted, hooks, reporter, waits)
+            logs = loop.evaluate(self, feed, wanted, hooks, reporter, check)
             reporter.end(logs)
         finally:
             reporter.close()

@@ -124,7 +124,7 @@ def test_looking_while_training_changes_no_bit(dtype, while_training, monkeypatc
         return model
 
     looked = trained()
-    monkeypatch.setattr(loop, "check_later", lambda *_: False)
+    monkeypatch.setattr(loop, "CHECKED_AT_ONCE", 2**60)
     same(looked, trained())
 
 
@@ -185,10 +185,16 @@ def test_where_steps_could_be_seen_x_is_looked_through_before(compiled, argument
     assert not arguments.get("callbacks", [Watcher()])[0].calls
 
 
+def engine_looks(model, feed, copied):
+    check = loop.FiniteCheck(model, may_wait=True)
+    check.settle(feed, model._engine, copied)
+    return check.waits
+
+
 def test_small_data_and_large_models_are_looked_through_before():
     model = network()
     large = np.ones((400_000, 3), np.float32)
     for x, waits in ((X, False), (large, True)):
         feed = feeds.ArrayFeed(feeds.Samples(x), 32)
-        assert loop.check_later(model._engine, feed, 2**19) is waits
-    assert not loop.check_later(model._engine, feed, 2**20)
+        assert engine_looks(model, feed, 2**19) is waits
+    assert not engine_looks(model, feed, 2**20)

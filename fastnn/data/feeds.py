@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -27,9 +27,23 @@ def gives_batches(x: Any) -> bool:
     return hasattr(x, "__iter__") or (hasattr(x, "__getitem__") and hasattr(x, "__len__"))
 
 
-def rows_of_a_batch(rows: int, batch: int | None, steps: int | None) -> int:
-    """Return `batch`; without it as many rows as let `steps` batches hold all rows, as in Keras; without both 32."""
-    return batch or (32 if steps is None else max(1, -(-rows // steps)))
+class Batching(NamedTuple):
+    """What a call was told of its batches.
+
+    Attributes
+    ----------
+    rows : int or None
+        Rows of a batch.
+    steps : int or None
+        How many batches.
+    """
+
+    rows: int | None = None
+    steps: int | None = None
+
+    def rows_of_a_batch(self, samples: int) -> int:
+        """Return `rows`; without them as many as let `steps` batches hold all samples, as in Keras; without both 32."""
+        return self.rows or (32 if self.steps is None else max(1, -(-samples // self.steps)))
 
 
 @dataclass(frozen=True)
