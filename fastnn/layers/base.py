@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -47,6 +47,14 @@ class SharedWithPenalty(Shared, total=False):
     """Those of a layer whose outputs may cost something."""
 
     activity_regularizer: Any
+
+
+class Parameter(NamedTuple):
+    """A parameter of a layer: its name in the layer, its shape and what its first values come from."""
+
+    name: str
+    shape: tuple[int, ...]
+    initializer: Initializer
 
 
 class NotYetError(ValueError):
@@ -411,7 +419,7 @@ class Layer(Description):
         """Settle the parameters' shapes for `inputs` features, and return the number of outputs."""
         raise TypeError(f"layers must be fastnn's own, which the engine computes; {type(self).__name__} is none")
 
-    def parameters(self) -> list[tuple[str, tuple[int, ...], Initializer]]:
+    def parameters(self) -> list[Parameter]:
         """Return name, shape and initializer of each parameter, once the layer is built."""
         return []
 

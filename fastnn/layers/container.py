@@ -9,9 +9,17 @@ from typing import TYPE_CHECKING, Any
 import numpy.typing as npt
 
 from fastnn._op import Op, Rule
-from fastnn.initializers import Initializer
 from fastnn.layers._configurations import deserialize, serialize
-from fastnn.layers.base import Layer, NameAndType, Names, Shared, check_preparation, first_to_compute, last_of
+from fastnn.layers.base import (
+    Layer,
+    NameAndType,
+    Names,
+    Parameter,
+    Shared,
+    check_preparation,
+    first_to_compute,
+    last_of,
+)
 from fastnn.layers.input import InputLayer
 from fastnn.layers.preprocessing import Values
 
@@ -95,13 +103,9 @@ class Container(Layer):
         for layer in self._layers:
             layer.attach(home)
 
-    def parameters(self) -> list[tuple[str, tuple[int, ...], Initializer]]:
+    def parameters(self) -> list[Parameter]:
         """Return the parameters of the layers within, named layer/parameter."""
-        return [
-            (f"{layer.name}/{name}", shape, initializer)
-            for layer in self._layers
-            for name, shape, initializer in layer.parameters()
-        ]
+        return [one._replace(name=f"{layer.name}/{one.name}") for layer in self._layers for one in layer.parameters()]
 
     def non_trainable(self) -> frozenset[str]:
         """Return the names that the layers within report; all names while the container is not trained."""
@@ -220,14 +224,14 @@ class Stack(Container):
             axes = layer.axes_after(axes, width)
         return axes
 
-    def parameters(self) -> list[tuple[str, tuple[int, ...], Initializer]]:
+    def parameters(self) -> list[Parameter]:
         """Return the parameters of the layers, named layer/parameter, with values where a built model was given."""
         found = super().parameters()
         if not self._initial:
             return found
         return [
-            (name, shape, Values(held) if held.shape == shape else initializer)
-            for (name, shape, initializer), held in zip(found, self._initial, strict=True)
+            one._replace(initializer=Values(held)) if held.shape == one.shape else one
+            for one, held in zip(found, self._initial, strict=True)
         ]
 
     @property

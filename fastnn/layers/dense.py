@@ -10,8 +10,7 @@ from fastnn import activations, initializers
 from fastnn._op import Op
 from fastnn._settings import flag
 from fastnn.constraints import Constraint
-from fastnn.initializers import Initializer
-from fastnn.layers.base import Layer, Shared, check_width
+from fastnn.layers.base import Layer, Parameter, Shared, check_width
 from fastnn.regularizers import Regularizer
 
 if TYPE_CHECKING:
@@ -100,10 +99,10 @@ class Dense(Layer):
         self._inputs = inputs
         return self.units
 
-    def parameters(self) -> list[tuple[str, tuple[int, ...], Initializer]]:
+    def parameters(self) -> list[Parameter]:
         """Return the kernel, and the bias if there is one."""
-        kernel = [("kernel", (self._inputs, self.units), self.kernel_initializer)]
-        bias = [("bias", (self.units,), self.bias_initializer)] if self.use_bias else []
+        kernel = [Parameter("kernel", (self._inputs, self.units), self.kernel_initializer)]
+        bias = [Parameter("bias", (self.units,), self.bias_initializer)] if self.use_bias else []
         return [*kernel, *bias]
 
     def lower(self, offsets: dict[str, int]) -> list[Op]:

@@ -9,8 +9,7 @@ import numpy.typing as npt
 from fastnn import initializers
 from fastnn._op import Op
 from fastnn.constraints import Constraint
-from fastnn.initializers import Initializer
-from fastnn.layers.base import Layer, SharedWithPenalty, check_width
+from fastnn.layers.base import Layer, Parameter, SharedWithPenalty, check_width
 from fastnn.layers.categories import LARGEST, check_categories
 from fastnn.regularizers import Regularizer
 
@@ -72,9 +71,9 @@ class Embedding(Layer):
         self._features = inputs
         return inputs * self.output_dim
 
-    def parameters(self) -> list[tuple[str, tuple[int, ...], Initializer]]:
+    def parameters(self) -> list[Parameter]:
         """Return the table, of shape (input_dim, output_dim)."""
-        return [("embeddings", (self.input_dim, self.output_dim), self.embeddings_initializer)]
+        return [Parameter("embeddings", (self.input_dim, self.output_dim), self.embeddings_initializer)]
 
     def lower(self, offsets: dict[str, int]) -> list[Op]:
         """Return the one op of the layer."""

@@ -9,7 +9,7 @@ from fastnn._op import Op
 from fastnn._settings import flag, number
 from fastnn.constraints import Constraint
 from fastnn.initializers import Initializer
-from fastnn.layers.base import Layer, SharedWithPenalty, check_axis
+from fastnn.layers.base import Layer, Parameter, SharedWithPenalty, check_axis
 from fastnn.regularizers import Regularizer
 
 if TYPE_CHECKING:
@@ -45,11 +45,11 @@ class _Scaled(Layer):
         self._features = inputs
         return inputs
 
-    def parameters(self) -> list[tuple[str, tuple[int, ...], Initializer]]:
+    def parameters(self) -> list[Parameter]:
         """Return gamma and beta, as far as the layer has them."""
         shape = (self._features,)
-        gamma = [("gamma", shape, self.gamma_initializer)] if self.scale else []
-        beta = [("beta", shape, self.beta_initializer)] if self.center else []
+        gamma = [Parameter("gamma", shape, self.gamma_initializer)] if self.scale else []
+        beta = [Parameter("beta", shape, self.beta_initializer)] if self.center else []
         return [*gamma, *beta]
 
     def _op(self, name: str, offsets: dict[str, int], second: float) -> Op:
@@ -243,13 +243,13 @@ class BatchNormalization(_Scaled):
         self.moving_mean_initializer = initializers.get(moving_mean_initializer, "moving_mean_initializer")
         self.moving_variance_initializer = initializers.get(moving_variance_initializer, "moving_variance_initializer")
 
-    def parameters(self) -> list[tuple[str, tuple[int, ...], Initializer]]:
+    def parameters(self) -> list[Parameter]:
         """Return gamma and beta, as far as the layer has them, then the moving mean and variance."""
         shape = (self._features,)
         return [
             *super().parameters(),
-            ("moving_mean", shape, self.moving_mean_initializer),
-            ("moving_variance", shape, self.moving_variance_initializer),
+            Parameter("moving_mean", shape, self.moving_mean_initializer),
+            Parameter("moving_variance", shape, self.moving_variance_initializer),
         ]
 
     def non_trainable(self) -> frozenset[str]:

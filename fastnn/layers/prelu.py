@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 from fastnn import initializers
 from fastnn._op import Op
 from fastnn.constraints import Constraint
-from fastnn.initializers import Initializer
-from fastnn.layers.base import Layer, SharedWithPenalty
+from fastnn.layers.base import Layer, Parameter, SharedWithPenalty
 from fastnn.regularizers import Regularizer
 
 if TYPE_CHECKING:
@@ -57,9 +56,9 @@ class PReLU(Layer):
         self._features = inputs
         return inputs
 
-    def parameters(self) -> list[tuple[str, tuple[int, ...], Initializer]]:
+    def parameters(self) -> list[Parameter]:
         """Return alpha, of shape (features,)."""
-        return [("alpha", (self._features,), self.alpha_initializer)]
+        return [Parameter("alpha", (self._features,), self.alpha_initializer)]
 
     def lower(self, offsets: dict[str, int]) -> list[Op]:
         """Return the one op of the layer."""

@@ -11,7 +11,7 @@ from fastnn._op import Op
 from fastnn._settings import flag, number
 from fastnn.data.frames import real_array, row_pieces
 from fastnn.initializers import Initializer
-from fastnn.layers.base import Layer, Shared, check_axis
+from fastnn.layers.base import Layer, Parameter, Shared, check_axis
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -189,10 +189,10 @@ class Normalization(Layer):
         self._features = inputs
         return inputs
 
-    def parameters(self) -> list[tuple[str, tuple[int, ...], Initializer]]:
+    def parameters(self) -> list[Parameter]:
         """Return mean and variance, which are not trained."""
         shape = (self._features,)
-        return [("mean", shape, Values(self._mean)), ("variance", shape, Values(self._variance))]
+        return [Parameter("mean", shape, Values(self._mean)), Parameter("variance", shape, Values(self._variance))]
 
     def non_trainable(self) -> frozenset[str]:
         """Return the names of mean and variance."""
