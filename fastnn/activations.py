@@ -58,11 +58,11 @@ class ActivationFunction(Description, Configured):
     Attributes
     ----------
     name : str
-        The name it is looked up by.
+        The name by which :func:`get` finds it.
     engine_name : str
-        The engine's name for it: fnn_activation in src_c.
+        The engine's name for the function: fnn_activation in src_c.
     numbers : tuple of float
-        Its constants, as the engine takes them (src_c/kernels/activation.inc).
+        The function's constants, as the engine takes them (src_c/kernels/activation.inc).
     elementwise : bool
         Whether an element of the result depends on one element of x alone.
 
@@ -81,15 +81,15 @@ class ActivationFunction(Description, Configured):
     elementwise: ClassVar[bool] = True
 
     def _change(self, name: str, value: Any) -> None:
-        """Raise: layers share activations, and have read their constants."""
+        """Raise: layers share an activation, and have read its constants."""
         if not hasattr(self, name):
             raise self._not_settable(name)
         raise AttributeError(f"{name} of the activation {self.name!r} cannot be set: give the layer another activation")
 
     def __call__(self, x: npt.ArrayLike, *arguments: Any, **constants: Any) -> FloatArray:
-        """f(x); floating dtypes are kept, others become float64.
+        """Return f(x); floating dtypes are kept, others become float64.
 
-        Further arguments are constants in the place of its own, as in ``leaky_relu(x, negative_slope=0.1)``.
+        Further arguments take the place of the activation's constants, as in ``leaky_relu(x, negative_slope=0.1)``.
         """
         if arguments or constants:
             return type(self)(*arguments, **constants)(x)
@@ -102,7 +102,7 @@ class ActivationFunction(Description, Configured):
         raise NotImplementedError
 
     def get_config(self) -> dict[str, Any]:
-        """The constants, by the names of the constructor's arguments."""
+        """Return the constants, by the names of the constructor's arguments."""
         return {}
 
     def __repr__(self) -> str:
@@ -124,7 +124,7 @@ class _Fixed(ActivationFunction):
         self._function = formula
 
     def __call__(self, x: npt.ArrayLike, *arguments: Any, **constants: Any) -> FloatArray:
-        """f(x); floating dtypes are kept, others become float64."""
+        """Return f(x); floating dtypes are kept, others become float64."""
         if arguments or constants:
             raise TypeError(f"{self.name} takes no argument but x, got {arguments or constants}")
         return super().__call__(x)
@@ -146,7 +146,7 @@ class ReLU(ActivationFunction):
     ----------
     negative_slope : float, default 0.0
     max_value : float, optional
-        Default: no limit.
+        The greatest result; default: no limit.
     threshold : float, default 0.0
 
     Raises
@@ -205,7 +205,7 @@ class LeakyReLU(ActivationFunction):
         return np.where(x > 0, x, self.negative_slope * x)
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's argument."""
+        """Return the constructor's argument."""
         return {"negative_slope": self.negative_slope}
 
 
@@ -233,7 +233,7 @@ class ELU(ActivationFunction):
         return np.where(x > 0, x, self.alpha * np.expm1(np.minimum(x, 0)))
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's argument."""
+        """Return the constructor's argument."""
         return {"alpha": self.alpha}
 
 
@@ -263,7 +263,7 @@ class CELU(ActivationFunction):
         return np.where(x > 0, x, self.alpha * np.expm1(np.minimum(x, 0) / self.alpha))
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's argument."""
+        """Return the constructor's argument."""
         return {"alpha": self.alpha}
 
 
@@ -295,12 +295,12 @@ class GELU(ActivationFunction):
         return x * ndtr(x)
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's argument."""
+        """Return the constructor's argument."""
         return {"approximate": self.approximate}
 
 
 def _sigmoid(x: FloatArray) -> FloatArray:
-    e = np.exp(-np.abs(x))  # never overflows
+    e = np.exp(-np.abs(x))  # exp of a number that is not positive never overflows
     return np.where(x < 0, e, 1) / (1 + e)
 
 
@@ -322,7 +322,7 @@ def _hard_sigmoid(x: FloatArray) -> FloatArray:
     return np.clip(x / 6 + 0.5, 0, 1)
 
 
-# The fixed point of mean 0 and variance 1 (Klambauer, Unterthiner, Mayr and Hochreiter 2017, eq. 14).
+# With these two numbers, mean 0 and variance 1 are a fixed point (Klambauer et al. 2017, eq. 14).
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
 
 linear = _Fixed("linear", lambda x: x.copy())
@@ -375,9 +375,9 @@ for _member, *_names in (
 
 
 def glu(x: npt.ArrayLike, axis: int = -1) -> FloatArray:
-    """The gated linear unit a sigmoid(b), a and b the halves of x along the axis (Dauphin et al. 2017).
+    """The gated linear unit a sigmoid(b), where a and b are the halves of x along the axis (Dauphin et al. 2017).
 
-    It halves the width of a row, so in a model it is the layer :class:`fastnn.layers.GLU`.
+    The result has half the width of x, so in a model the function is the layer :class:`fastnn.layers.GLU`.
 
     Parameters
     ----------
@@ -395,19 +395,19 @@ def glu(x: npt.ArrayLike, axis: int = -1) -> FloatArray:
 
 
 def get(identifier: Any) -> ActivationFunction:
-    """The activation of that name, class, instance or config; ``None`` is linear.
+    """Return the activation that a name, class, instance or config means; ``None`` is linear.
 
     Parameters
     ----------
     identifier : str, ActivationFunction, class, dict or None
-        None: ``linear``.
+        What names the activation; None means ``linear``.
 
     Raises
     ------
     ValueError
         When no activation has that name, or its constants are out of range.
     TypeError
-        When the identifier is none of the above: the engine cannot run a Python function.
+        When the identifier is none of these: the engine cannot run a Python function.
 
     Examples
     --------
@@ -423,7 +423,7 @@ def get(identifier: Any) -> ActivationFunction:
 
 
 def serialize(activation: ActivationFunction) -> str | dict[str, Any]:
-    """The name of an activation, or a JSON-able dict with its constants where they are not the defaults.
+    """Return the name of an activation, or a JSON-able dict with its constants where they are not the defaults.
 
     Parameters
     ----------
@@ -440,7 +440,7 @@ def serialize(activation: ActivationFunction) -> str | dict[str, Any]:
 
 
 def deserialize(config: str | dict[str, Any]) -> ActivationFunction:
-    """The activation that :func:`serialize` described.
+    """Return the activation that :func:`serialize` described.
 
     Parameters
     ----------

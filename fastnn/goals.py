@@ -1,4 +1,4 @@
-"""What a model is trained for: a loss, its weight and metrics for each output; and targets with names."""
+"""What a model is trained for: for each output a loss, its weight and metrics; and targets with names."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ Array = npt.NDArray[Any]
 
 
 class Goal(NamedTuple):
-    """What is wanted of one output.
+    """What is wanted of one output: a loss, and metrics.
 
     Attributes
     ----------
     name : str
-        Of the head; empty where the model has only one output, without a name.
+        The name of the head; empty where the model has one output without a name.
     loss : Loss
     weight : float
-        Of the loss in the sum of all.
+        The factor of this loss in the sum of all heads' losses.
     metrics : list
-        Names, as the user gave them, and instances.
+        The metrics: names, as the user gave them, and instances.
     weighted : list
-        The same, of those in which rows count with their weights.
+        The metrics in which rows count with their weights, in the same form.
     """
 
     name: str
@@ -48,16 +48,16 @@ class Layout(NamedTuple):
     Attributes
     ----------
     names : list of str
-        Of the logs: the losses, then the metrics.
+        The names of the logs: the losses, then the metrics.
     metrics : list of tuple (Metric, slice)
-        In the order of their names, each with the place of its state among the sums.
+        The metrics in the order of their names, each with the place of its state in the sums.
     """
 
     names: list[str]
     metrics: list[tuple[metrics.Metric, slice]]
 
     def merged(self, sums: npt.NDArray[np.float64], more: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """The sums of both, of which the first may be one 0 for those of no rows."""
+        """Return the sums over both sets of rows; `sums` may be a single 0, which stands for no rows."""
         total = sums + more
         if len(sums) == len(more):
             for metric, state in self.metrics:
@@ -65,7 +65,7 @@ class Layout(NamedTuple):
         return total
 
     def logs(self, sums: npt.NDArray[np.float64], rows: int) -> dict[str, float]:
-        """The losses and the metrics of `rows` rows."""
+        """Return the losses and the metrics of `rows` rows."""
         values = [metric.value(sums[state]) for metric, state in self.metrics]
         losses = sums[: len(self.names) - len(values)] / rows
         return dict(zip(self.names, [*losses.tolist(), *values], strict=True))
@@ -87,7 +87,7 @@ def _metric_list(values: Any, argument: str) -> list[Any]:
 
 
 def _of_the_output(value: Any, argument: str) -> Any:
-    """What is meant for the output of a model without heads, which a dict may give some name."""
+    """Return what is given for the output of a model without heads, for which a dict may have any one name."""
     if not isinstance(value, Mapping) or "class_name" in value:
         return value
     if len(value) != 1:
@@ -99,19 +99,19 @@ def _of_the_output(value: Any, argument: str) -> Any:
 def of(
     names: Sequence[str], loss: Any, loss_weights: Any = None, chosen: Any = None, weighted: Any = None
 ) -> tuple[Goal, ...]:
-    """The goals that the arguments of ``compile`` mean.
+    """Return the goals that the arguments of ``compile`` mean.
 
     Parameters
     ----------
     names : sequence of str
-        Of the heads; empty for a model without.
+        The names of the heads; empty for a model without heads.
     loss : str, Loss or function, or dict or list of them
-        One loss goes for every head.
+        One loss stands for every head.
     loss_weights : number, or dict or list of numbers, optional
         Default 1.
     chosen, weighted : sequence of str, Metric or function, or dict or list of such, optional
-        In a dict one metric may stand for a list of it.
-        The metrics, and those in which rows count with their weights.
+        The metrics, and the metrics in which rows count with their weights. In a dict one metric may stand for a list
+        of one.
     """
     if not names:
         weight = loss_weights[0] if isinstance(loss_weights, (list, tuple)) and len(loss_weights) == 1 else loss_weights
@@ -140,9 +140,9 @@ def of(
 
 
 def log_names(goals: Sequence[Goal]) -> list[str]:
-    """Keras's keys: ``loss``, with several heads the loss of each, then the metrics, then the weighted ones.
+    """Return Keras's keys: ``loss``, with several heads the loss of each, then the metrics, then the weighted ones.
 
-    A weighted metric of the name of one that is not has ``weighted_`` before its own.
+    A weighted metric with the name of another metric has ``weighted_`` before its name.
     """
     several = len(goals) > 1
     names = ["loss", *(f"{goal.name}_loss" for goal in goals if several)]
@@ -158,15 +158,16 @@ def log_names(goals: Sequence[Goal]) -> list[str]:
 def engine_heads(
     goals: Sequence[Goal], outputs: Sequence[int], ops: Sequence[int]
 ) -> tuple[list[Head], list[tuple[metrics.Metric, int]]]:
-    """What the engine computes, given how many columns each output has and its last op's index.
+    """Return what the engine computes for each output, given the number of its columns and the index of its last op.
 
-    Returns as well the metrics in the order of their log names, each with the index of its state among the engine's.
+    Also return the metrics in the order of their log names, each with the index of its state in the engine.
     """
     heads: list[Head] = []
     plain: list[tuple[metrics.Metric, int]] = []
     weighted: list[tuple[metrics.Metric, int]] = []
     states = 0
-    for goal, columns, op in zip(goals, outputs, ops, strict=True) if goals else ():  # a model compiled without a loss
+    # a model compiled without a loss has no goals
+    for goal, columns, op in zip(goals, outputs, ops, strict=True) if goals else ():
         measures = []
         for identifiers, measured in ((goal.metrics, plain), (goal.weighted, weighted)):
             for identifier in identifiers:
@@ -179,7 +180,7 @@ def engine_heads(
 
 
 def warn_of_constants(goals: Sequence[Goal], outputs: Sequence[int]) -> None:
-    """Warn of losses and metrics that compare outputs with each other where there is one, as Keras does."""
+    """Warn of losses and metrics that compare outputs where there is only one, as Keras does."""
     for goal, columns in zip(goals, outputs, strict=True) if goals else ():
         given = [metrics.fit_to(identifier, goal.loss, columns) for identifier in (*goal.metrics, *goal.weighted)]
         parts: list[Any] = [goal.loss, *given]
@@ -193,9 +194,9 @@ def warn_of_constants(goals: Sequence[Goal], outputs: Sequence[int]) -> None:
 
 
 def depend_on_batches(goals: Sequence[Goal], weighted: bool) -> bool:
-    """Whether the mean of the losses of batches, each counted with its rows, depends on which rows a batch has.
+    """Return whether the mean of the batches' losses, each counted with its rows, depends on which rows share a batch.
 
-    `weighted`: rows have weights.
+    `weighted` says whether rows have weights.
     """
     reductions = {goal.loss.reduction for goal in goals}
     ignoring = any(getattr(goal.loss, "ignore_class", None) is not None for goal in goals)
@@ -212,12 +213,14 @@ def targets(
     check_finite: bool,
     names: tuple[str, str] = ("x", "y"),
 ) -> Any:
-    """Y as the engine reads it: targets side by side, labels side by side, or a pair of both; `names`: of x and y.
+    """Return Y as the engine reads it: targets side by side, labels side by side, or a pair of both.
+
+    `names` are what messages call x and y.
 
     Raises
     ------
     TypeError, ValueError
-        In one sentence, before anything changes.
+        When y cannot be used; the message is one sentence, and nothing has changed.
     """
     beside, name = names
     told: dict[str, Any] = {"check_finite": check_finite, "beside": beside}
@@ -239,12 +242,12 @@ def targets(
 def sample_weights(
     weights: Any, rows: int, goals: Sequence[Goal], dtype: str, *, check_finite: bool, name: str = "sample_weight"
 ) -> Array | None:
-    """A weight for each row, or for each row and head where a dict, a list or a data frame says so; one left out is 1.
+    """Return a weight for each row, or for each row and head; a head that a dict or a frame leaves out weighs 1.
 
     Raises
     ------
     TypeError, ValueError
-        In one sentence.
+        When the weights cannot be used; the message is one sentence.
     """
     names = [goal.name for goal in goals]
     weights = frames.by_column(weights, names, name) if goals[0].name else weights
@@ -261,14 +264,14 @@ def sample_weights(
 
 
 def losses_of(goals: Sequence[Goal]) -> Any:
-    """What a model that was compiled so has as its ``loss``: one, a dict by head, or None."""
+    """Return the ``loss`` of a model with these goals: one loss, a dict by head, or None."""
     if not goals:
         return None
     return {goal.name: goal.loss for goal in goals} if goals[0].name else goals[0].loss
 
 
 def arguments(goals: Sequence[Goal]) -> dict[str, Any]:
-    """The arguments of ``compile`` that mean these goals."""
+    """Return the arguments of ``compile`` that mean these goals."""
     if not goals:
         return {"loss": None}
     if not goals[0].name:
@@ -288,7 +291,7 @@ def arguments(goals: Sequence[Goal]) -> dict[str, Any]:
 
 
 def serialize(goals: Sequence[Goal]) -> dict[str, Any]:
-    """The same, JSON-able; what is Python is there by its name, see :func:`with_objects`."""
+    """Return the same arguments, JSON-able; Python functions and classes are named, see :func:`with_objects`."""
 
     def plain(value: Any) -> Any:
         if isinstance(value, dict):
@@ -303,7 +306,7 @@ def serialize(goals: Sequence[Goal]) -> dict[str, Any]:
 
 
 def check_serialized(goals: Sequence[Goal]) -> None:
-    """Raise where what :func:`serialize` gives of fastnn's own losses and metrics is not what makes them again."""
+    """Raise where what :func:`serialize` returns for fastnn's own losses and metrics would not make them again."""
     for goal in goals:
         for part in (goal.loss, *goal.metrics, *goal.weighted):
             if isinstance(part, (str, losses.FunctionLoss, metrics.FunctionMetric)):
@@ -314,7 +317,7 @@ def check_serialized(goals: Sequence[Goal]) -> None:
 
 
 def called(goals: Sequence[Goal]) -> str:
-    """The name of a loss or a metric that is Python, or an empty string."""
+    """Return the name of a loss or a metric that is written in Python; empty where there is none."""
     for goal in goals:
         for part in (goal.loss, *goal.metrics, *goal.weighted):
             if isinstance(part, (losses.CustomLoss, metrics.CustomMetric)):
@@ -323,12 +326,12 @@ def called(goals: Sequence[Goal]) -> str:
 
 
 def with_objects(config: Mapping[str, Any], objects: Mapping[str, Any]) -> dict[str, Any]:
-    """What :func:`serialize` gave, with functions and classes of the user in the place of their names.
+    """Return what :func:`serialize` returned, with the user's functions and classes in place of their names.
 
     Raises
     ------
     ValueError
-        For a name that is not among `objects`.
+        When a name is not among `objects`.
     """
     found = dict(config)
     for key in ("loss", "metrics", "weighted_metrics"):

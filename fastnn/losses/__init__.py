@@ -90,7 +90,7 @@ for _loss, *_names in (
 
 
 def get(identifier: Any) -> Loss:
-    """The loss of that name; a Python function (y_true, y_pred) -> (loss, gradient) becomes a :class:`FunctionLoss`.
+    """Return the loss that `identifier` means; a function (y_true, y_pred) -> (loss, gradient) becomes a FunctionLoss.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ def get(identifier: Any) -> Loss:
 
 
 def serialize(loss: Loss) -> dict[str, Any]:
-    """A JSON-able dict from which :func:`get` makes an equal loss; for one in Python it has no more than its name.
+    """Return a JSON-able dict from which :func:`get` makes an equal loss; it does not hold the code of one in Python.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What all losses share: reducing one value per row to one per batch."""
+"""What all losses share: a value for each row, and the reduction of these values to one for each batch."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from fastnn.losses._targets import targets
 
 Rows = npt.NDArray[np.float64]
 
-EPSILON = 1e-7  # Keras's: probabilities are clipped to [EPSILON, 1 - EPSILON]
-_REDUCTIONS = {  # the engine's names for them
+EPSILON = 1e-7  # probabilities are clipped to [EPSILON, 1 - EPSILON], as in Keras
+_REDUCTIONS = {  # the engine's names for the reductions
     "sum_over_batch_size": "sum_over_batch_size",
     "mean": "sum_over_batch_size",
     "sum": "sum",
@@ -29,7 +29,7 @@ _REDUCTIONS = {  # the engine's names for them
 
 
 def flat_rows(array: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
-    """Rows of one axis, whatever axes they have."""
+    """Return rows of several axes as rows of one."""
     if not array.ndim:
         raise ValueError(f"{name} must have shape (rows, outputs), got a scalar")
     return array.reshape(len(array), math.prod(array.shape[1:]))
@@ -41,18 +41,18 @@ class Loss(Description, Configured):
     Parameters
     ----------
     reduction : {"sum_over_batch_size", "mean", "sum", "mean_with_sample_weight"}, default "sum_over_batch_size"
-        What the weighted values of a batch, in sum, are divided by: the number of rows; the same; nothing; the sum of
-        the rows' weights.
+        What the sum of a batch's weighted values is divided by: the number of rows for ``"sum_over_batch_size"`` and
+        ``"mean"``, nothing for ``"sum"``, the sum of the rows' weights for ``"mean_with_sample_weight"``.
     name : str, optional
 
     Attributes
     ----------
     name : str
-        Keras's name.
+        Keras's name for the loss, unless another one was given.
     targets : int
-        ``DENSE``: y has the shape of the output. ``LABELS``: y holds one integer class a row.
+        ``DENSE`` where y has the shape of the output, ``LABELS`` where y holds one integer class a row.
     engine_name : str
-        The engine's name for the rule: fnn_loss in src_c.
+        The engine's name for the loss: fnn_loss in src_c.
 
     Examples
     --------
@@ -62,10 +62,10 @@ class Loss(Description, Configured):
     """
 
     _area = "Loss"
-    compares_outputs = False  # with each other: over one output it is the same for all rows
+    compares_outputs = False  # whether it compares a row's outputs, so that one output alone tells nothing
     name: str
     targets: int = DENSE
-    other_targets = ""  # the end of a message on targets of another shape: what to do
+    other_targets = ""  # what to do about targets of another shape: the end of a message
     engine_name: str
 
     def __init__(self, reduction: str = "sum_over_batch_size", name: str | None = None) -> None:
@@ -82,19 +82,19 @@ class Loss(Description, Configured):
     def __call__(
         self, y_true: npt.ArrayLike, y_pred: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None
     ) -> float:
-        """The loss of predictions, in float64.
+        """Return the loss of predictions, in float64.
 
         Parameters
         ----------
         y_true : array-like
-            As ``fit`` takes y: like y_pred, or classes of shape (rows,) where the loss takes them.
+            Targets as ``fit`` takes y: like y_pred, or classes of shape (rows,) where the loss takes classes.
         y_pred : array-like, shape (rows, outputs)
         sample_weight : array-like, shape (rows,), optional
 
         Raises
         ------
         TypeError, ValueError
-            In one sentence, as ``fit``.
+            When an argument cannot be used, with the sentence that ``fit`` raises.
         """
         t, y, given = self._checked(y_true, y_pred, sample_weight)
         values = self._rows(t, y)
@@ -105,7 +105,7 @@ class Loss(Description, Configured):
         return total / by if by else 0.0
 
     def _checked(self, y_true: Any, y_pred: Any, sample_weight: Any) -> tuple[npt.NDArray[Any], Rows, Rows | None]:
-        """Targets as the engine has them, predictions of two axes and weights, all but labels in float64."""
+        """Return targets as the engine has them, predictions of two axes and weights, all but labels in float64."""
         y = flat_rows(real_array(y_pred, "y_pred"), "y_pred").astype(np.float64)
         t = real_array(y_true, "y_true", TEXT_IN_Y)
         t = flat_rows(t, "y_true") if t.ndim > 2 else t
@@ -116,22 +116,22 @@ class Loss(Description, Configured):
         raise NotImplementedError
 
     def _counts(self, labels: npt.NDArray[Any]) -> Rows:
-        """1 where a row counts, 0 where its label is ignored."""
+        """Return 1 for each row that counts, 0 for each row whose label is ignored."""
         return np.ones(len(labels))
 
     def target_columns(self, outputs: int) -> int:
-        """Columns of y for that many outputs; 0: one label a row."""
+        """Return the number of columns of y for that many outputs; 0 stands for one label a row."""
         return 0 if self.targets == LABELS else outputs
 
     def check_targets(self, y: npt.NDArray[Any], name: str) -> None:
         """Raise ValueError, with the argument's name, where targets are outside what the loss is made for."""
 
     def _constants(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Numbers and vector of the engine's rule; `loss.inc` says which."""
+        """Return the constants and the vector of the engine's loss; src_c/kernels/loss.inc says what they mean."""
         return (), ()
 
     def head(self, outputs: int, measures: Sequence[Measure] = ()) -> Head:
-        """What the engine minimises over that many columns of the output."""
+        """Return the description of what the engine minimizes over that many columns of the output."""
         numbers, vector = self._constants()
         return Head(
             self.engine_name,
@@ -144,7 +144,7 @@ class Loss(Description, Configured):
         )
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments, without those that have their default."""
+        """Return the constructor's arguments, without those that have their default."""
         config: dict[str, Any] = {}
         if self.reduction != "sum_over_batch_size":
             config["reduction"] = self.reduction

@@ -44,7 +44,7 @@ class _SmoothedCrossentropy(_Crossentropy):
         return (self.label_smoothing,), ()
 
     def check_targets(self, y: npt.NDArray[Any], name: str) -> None:
-        """Targets must be probabilities."""
+        """Raise ValueError where targets are not probabilities."""
         outside = (y < 0) | (y > 1)
         if outside.any():
             row = int(np.argmax(outside.any(axis=1)))
@@ -71,8 +71,8 @@ class BinaryCrossentropy(_SmoothedCrossentropy):
     Parameters
     ----------
     from_logits : bool, default False
-        The model's outputs are logits z, with p = sigmoid(z). With a sigmoid as last activation the engine works on the
-        logits anyway.
+        Whether the model's outputs are logits z, with p = sigmoid(z). After a sigmoid as last activation the engine
+        works on the logits in either case.
     label_smoothing : float, default 0
         s in [0, 1]: targets become t (1 - s) + s/2.
     reduction, name : str
@@ -101,7 +101,7 @@ class CategoricalCrossentropy(_SmoothedCrossentropy):
     Parameters
     ----------
     from_logits : bool, default False
-        The model's outputs are logits, with p their softmax.
+        Whether the model's outputs are logits, with p their softmax.
     label_smoothing : float, default 0
         s in [0, 1]: targets become t (1 - s) + s / outputs.
     reduction, name : str
@@ -132,10 +132,10 @@ class SparseCategoricalCrossentropy(_Crossentropy):
     Parameters
     ----------
     from_logits : bool, default False
-        The model's outputs are logits, with p their softmax.
+        Whether the model's outputs are logits, with p their softmax.
     ignore_class : int, optional
-        Rows with this label, which may be any integer, count for nothing: the loss is the mean over the others.
-        Where it is no class of the outputs, metrics leave these rows out as well.
+        Rows with this label, which may be any integer, are left out: the loss is the mean over the other rows. Where
+        the label is no class of the outputs, metrics leave these rows out as well.
     reduction, name : str
         As for :class:`Loss`.
 
@@ -189,15 +189,15 @@ class SparseCategoricalCrossentropy(_Crossentropy):
 
 
 class BinaryFocalCrossentropy(_SmoothedCrossentropy):
-    """Mean over outputs of (1 - p_t)^gamma times the binary cross-entropy, p_t = t p + (1 - t)(1 - p).
+    """Mean over outputs of (1 - p_t)^gamma times the binary cross-entropy, where p_t = t p + (1 - t)(1 - p).
 
     Parameters
     ----------
     apply_class_balancing : bool, default False
-        Weigh by t alpha + (1 - t)(1 - alpha).
+        Whether to multiply by t alpha + (1 - t)(1 - alpha).
     alpha : float, default 0.25
     gamma : float, default 2.0
-        How strongly easy rows are played down; at least 0.
+        How much easy rows are played down; at least 0.
     from_logits : bool, default False
     label_smoothing : float, default 0
     reduction, name : str
@@ -252,7 +252,7 @@ class CategoricalFocalCrossentropy(_SmoothedCrossentropy):
     Parameters
     ----------
     alpha : float or sequence of float, default 0.25
-        One for all classes, or one for each.
+        One number for all classes, or one for each class.
     gamma : float, default 2.0
         At least 0.
     from_logits : bool, default False
@@ -294,7 +294,7 @@ class CategoricalFocalCrossentropy(_SmoothedCrossentropy):
         self.gamma = number("gamma", gamma, 0)
 
     def target_columns(self, outputs: int) -> int:
-        """Columns of y: as many as outputs, and as alpha where that is a sequence."""
+        """Return the number of columns of y: as many as outputs; raise where alpha is a sequence of another length."""
         if isinstance(self.alpha, tuple) and len(self.alpha) != outputs:
             raise ValueError(f"alpha must hold one number for each of the {outputs} outputs, got {len(self.alpha)}")
         return outputs

@@ -14,20 +14,19 @@ from fastnn.losses._base import Loss, Rows
 
 
 class Quantile(Loss):
-    """The pinball loss: outputs become quantiles of the target, several at once.
+    """The pinball loss, max(q (t - y), (q - 1)(t - y)) averaged: outputs become quantiles of the target.
 
     Parameters
     ----------
     quantiles : float or sequence of float, default (0.1, 0.5, 0.9)
-        Between 0 and 1.
+        The shares q of targets below each quantile, between 0 and 1.
     reduction, name : str
         As for :class:`Loss`.
 
     Notes
     -----
-    The mean over outputs of max(q (t - y), (q - 1)(t - y)). A model for n targets and Q quantiles has n Q outputs: all
-    quantiles of the first target, then those of the second ...; ``predictions.reshape(rows, n, Q)`` takes them apart. y
-    has n columns.
+    A model for n targets and Q quantiles has n Q outputs: all quantiles of the first target, then those of the second,
+    and so on; ``predictions.reshape(rows, n, Q)`` takes them apart. y has n columns.
 
     References
     ----------
@@ -55,7 +54,7 @@ class Quantile(Loss):
             raise ValueError("quantiles must hold at least one number")
 
     def target_columns(self, outputs: int) -> int:
-        """Columns of y: outputs / quantiles."""
+        """Return the number of columns of y: outputs / quantiles."""
         count = len(self.quantiles)
         if outputs % count:
             raise ValueError(
@@ -82,9 +81,9 @@ class GaussianNLL(Loss):
     Parameters
     ----------
     full : bool, default False
-        With the constant log(2 π)/2.
+        Whether the constant log(2 π)/2 is added.
     epsilon : float, default 1e-6
-        The least variance.
+        The least variance that the model can give.
     reduction, name : str
         As for :class:`Loss`.
 
@@ -119,7 +118,7 @@ class GaussianNLL(Loss):
         self.full, self.epsilon = flag("full", full), number("epsilon", epsilon, 1e-30)
 
     def target_columns(self, outputs: int) -> int:
-        """Columns of y: half the outputs."""
+        """Return the number of columns of y: half the outputs."""
         if outputs % 2:
             raise ValueError(f"gaussian_nll needs a mean and a variance for each target, got {outputs} outputs")
         return outputs // 2

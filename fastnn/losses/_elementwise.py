@@ -34,7 +34,7 @@ class MeanSquaredError(Loss):
 
 
 class HalfMeanSquaredError(Loss):
-    """The textbook cost J = 1/(2m) Σ (h - y)², summed over outputs, m the number of rows.
+    """The textbook cost J = 1/(2m) Σ (h - y)², summed over outputs, where m is the number of rows.
 
     Parameters
     ----------
@@ -224,7 +224,7 @@ class KLDivergence(Loss):
 
 
 class Hinge(Loss):
-    """Mean over outputs of max(1 - s y, 0), with the side s = t for t of -1 and 1, and -1 for t = 0.
+    """Mean over outputs of max(1 - s y, 0), where the side s is t for t of -1 and 1, and -1 for t = 0.
 
     Parameters
     ----------
@@ -244,7 +244,7 @@ class Hinge(Loss):
         return np.maximum(1 - np.where(t == 0, -1, t) * y, 0).mean(axis=1)
 
     def check_targets(self, y: npt.NDArray[Any], name: str) -> None:
-        """Targets must be -1 and 1, or 0 and 1."""
+        """Raise ValueError unless targets are -1 and 1, or 0 and 1."""
         if not (np.isin(y, (-1, 1)).all() or np.isin(y, (0, 1)).all()):
             raise ValueError(f"{name} must hold -1 and 1, or 0 and 1, for {self.name}, got {np.unique(y)[:5].tolist()}")
 
@@ -313,7 +313,7 @@ class CosineSimilarity(Loss):
     def _rows(self, t: npt.NDArray[Any], y: Rows) -> Rows:
         units = [
             np.maximum(abs(rows).max(axis=1, keepdims=True), EPSILON) for rows in (t, y)
-        ]  # their squares are in range
+        ]  # elements divided by these have squares in range
         t, y = t / units[0], y / units[1]
         norms = [
             np.maximum(np.linalg.norm(rows, axis=1), EPSILON / unit[:, 0])

@@ -1,4 +1,4 @@
-"""Losses that are Python: a function of y_true and y_pred that returns a loss and its gradient, called once a batch."""
+"""Losses that are written in Python: a function of y_true and y_pred that returns a loss and its gradient."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ Array = npt.NDArray[Any]
 
 
 def name_of(function: Callable[..., Any]) -> str:
-    """What logs and messages call a function."""
+    """Return what logs and messages call a function."""
     return str(getattr(function, "__name__", type(function).__name__))
 
 
 def checked_values(values: Any, rows: int, what: str) -> npt.NDArray[np.float64]:
-    """A number for each of the rows or one for all of them, in float64.
+    """Return a number for each of the rows, or one number for all of them, in float64.
 
     Raises
     ------
     TypeError, ValueError
-        Where it is neither; `what` begins the sentence.
+        Where `values` are neither; `what` begins the sentence.
     """
     array = np.asarray(values)
     if array.dtype.kind not in "fiub":
@@ -47,16 +47,16 @@ class CustomLoss(Loss):
     Parameters
     ----------
     reduction : str, default "sum_over_batch_size"
-        How the losses of a batch's rows become one, see :class:`Loss`. One number for the batch stays as it is.
+        How the losses of a batch's rows become one number, see :class:`Loss`. One number for the batch stays as it is.
     name : str, optional
         Default: the name of the class.
     target_columns : int, optional
-        The columns of y. Default: as many as the model has outputs. 0: y holds one integer class a row.
+        The number of columns of y. Default: as many as the model has outputs. 0: y holds one integer class a row.
 
     Notes
     -----
-    In ``fit`` an exception from `call` leaves the model as the last batch left it. What `call` does is not known to
-    the engine: the same bits come only from a function that gives them.
+    In ``fit`` an exception from `call` leaves the model as the last batch left it. The engine does not know what `call`
+    computes: a training is reproducible to the bit only where `call` is.
 
     Examples
     --------
@@ -90,7 +90,7 @@ class CustomLoss(Loss):
         self.targets = LABELS if self._columns == 0 else DENSE
 
     def call(self, y_true: Array, y_pred: Array) -> tuple[Any, Any]:
-        """The loss and its gradient.
+        """Return the loss and its gradient.
 
         Parameters
         ----------
@@ -101,19 +101,19 @@ class CustomLoss(Loss):
         Returns
         -------
         loss : array-like, shape (rows,), or a number
-            The loss of each row, or one of the batch, which has its mean over rows in it and cannot be weighted.
+            The loss of each row, or one number for the batch: a mean over its rows, which cannot be weighted.
         gradient : array-like, shape (rows, outputs)
-            The derivative of the row's loss, or of the batch's, by each element of y_pred.
+            The derivative of the row's loss, or of the batch's one number, by each element of y_pred.
         """
         raise NotImplementedError(f"{type(self).__name__} must define call(y_true, y_pred)")
 
     def evaluated(self, y_true: Array, y_pred: Array) -> tuple[npt.NDArray[np.float64], Array]:
-        """What `call` returns, checked.
+        """Return what `call` returns, once it is checked.
 
         Raises
         ------
         TypeError, ValueError
-            In one sentence, where it is not a loss and a gradient.
+            Where `call` returned no loss and gradient; the message is one sentence.
         """
         rows, shape = len(y_pred), y_pred.shape
         returned: Any = self.call(y_true, y_pred)
@@ -141,7 +141,7 @@ class CustomLoss(Loss):
     def __call__(
         self, y_true: npt.ArrayLike, y_pred: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None
     ) -> float:
-        """The loss of predictions of shape (rows, outputs), in float64; see :meth:`Loss.__call__`."""
+        """Return the loss of predictions of shape (rows, outputs), in float64; see :meth:`Loss.__call__`."""
         t, y, weights = self._checked(y_true, y_pred, sample_weight)
         values, _ = self.evaluated(t, y)
         if weights is not None:
@@ -153,11 +153,11 @@ class CustomLoss(Loss):
         return float((values * weights).sum()) / divisor if divisor else 0.0
 
     def target_columns(self, outputs: int) -> int:
-        """Columns of y for that many outputs; 0: one class a row."""
+        """Return the number of columns of y for that many outputs; 0 stands for one class a row."""
         return outputs if self._columns is None else self._columns
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments, without those that have their default."""
+        """Return the constructor's arguments, without those that have their default."""
         columns = {} if self._columns is None else {"target_columns": self._columns}
         return super().get_config() | columns
 
@@ -199,9 +199,9 @@ class FunctionLoss(CustomLoss):
             self.name = name_of(function)
 
     def call(self, y_true: Array, y_pred: Array) -> tuple[Any, Any]:
-        """What the function returns."""
+        """Return what the function returns."""
         return self.function(y_true, y_pred)
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments, with the name of the function in its place."""
+        """Return the constructor's arguments, with the function's name in place of the function."""
         return {"function": name_of(self.function), **super().get_config()}

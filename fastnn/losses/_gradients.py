@@ -1,4 +1,4 @@
-"""Whether the gradient that a loss in Python returns is the derivative of the loss that it returns."""
+"""Checks whether the gradient that a loss in Python returns is the derivative of the loss that it returns."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from fastnn.losses._function import CustomLoss, FunctionLoss
 
 Array = npt.NDArray[Any]
 
-_SIGNIFICANT = 300  # times the rounding of a loss: a change above it says something
-_WRONG = 0.1  # of a change, more than roundings explain
+_SIGNIFICANT = 300  # a change of the loss counts above this many times its rounding
+_WRONG = 0.1  # a gradient is wrong where it is off by more than this share of the change
 
 
 def sample(loss: CustomLoss, rows: int = 4, outputs: int = 3) -> tuple[Array, Array]:
-    """Targets and outputs that most losses take: probabilities, and classes where the loss wants those."""
+    """Return targets and outputs that most losses take: probabilities, and classes where the loss wants classes."""
     generator = np.random.default_rng(0)
     columns = loss.target_columns(outputs)
     targets = generator.uniform(0.1, 0.9, (rows, columns)) if columns else np.arange(rows, dtype=np.int32) % outputs
@@ -26,7 +26,7 @@ def sample(loss: CustomLoss, rows: int = 4, outputs: int = 3) -> tuple[Array, Ar
 
 
 def largest_error(loss: Any, y_true: Any = None, y_pred: Any = None, tolerance: float = 1e-3) -> float:
-    """See :func:`fastnn.utils.check_gradient`."""
+    """Return the largest relative error of the gradient; see :func:`fastnn.utils.check_gradient`."""
     checked = loss if isinstance(loss, CustomLoss) else FunctionLoss(loss)
     targets, outputs = sample(checked)
     if (y_true is None) != (y_pred is None):
@@ -46,7 +46,8 @@ def largest_error(loss: Any, y_true: Any = None, y_pred: Any = None, tolerance: 
     gradient = np.array(checked.evaluated(targets.copy(), outputs.copy())[1], np.float64)
     measured = np.empty_like(gradient)
     for place in np.ndindex(outputs.shape):
-        step = 6e-6 * max(abs(outputs[place]), 0.1)  # the cube root of a rounding: least error of central differences
+        # the cube root of a rounding: with it central differences have the least error
+        step = 6e-6 * max(abs(outputs[place]), 0.1)
         above, below = outputs.copy(), outputs.copy()
         above[place] += step
         below[place] -= step
@@ -65,22 +66,22 @@ def largest_error(loss: Any, y_true: Any = None, y_pred: Any = None, tolerance: 
 def warn_of_wrong_gradient(
     loss: CustomLoss, copies: Callable[[], tuple[Array, Array]], found: tuple[npt.NDArray[np.float64], Array]
 ) -> None:
-    """Warn where a loss grows otherwise than its gradient says, along one direction, the signs of the gradient.
+    """Warn where a loss grows otherwise than its gradient says, along the direction of the gradient's signs.
 
     Parameters
     ----------
     loss : CustomLoss
     copies : callable
-        Gives the targets and outputs of a batch, which the loss may write to.
+        Returns the targets and outputs of a batch, as copies that the loss may write to.
     found : tuple of ndarray
-        What the loss has returned for them.
+        What the loss has returned for these targets and outputs.
 
     Notes
     -----
-    A right gradient g costs one call, at outputs y + s: the loss has changed by s · (g(y) + g(y + s)) / 2, to the third
-    power of s, and where there is a kink between the two by as much more as g has changed. It says nothing where it
-    cannot know: of a loss that is another one at each call, jumps, is flat here or raises, or whose change drowns in
-    roundings.
+    For a right gradient g the check costs one call, at outputs y + s: the loss has changed by
+    s · (g(y) + g(y + s)) / 2, up to an error of the third power of s, and with a kink between y and y + s by at
+    most the change of g more. There is no warning where the check cannot know: where the loss differs from call to
+    call, jumps, is flat here, raises, or changes by no more than roundings.
     """
     now, gradient, outputs = float(found[0].sum()), np.asarray(found[1], np.float64), copies()[1]
     if not (np.isfinite(now) and np.isfinite(gradient).all() and outputs.size):
@@ -91,7 +92,7 @@ def warn_of_wrong_gradient(
     noise = _SIGNIFICANT * float(np.finfo(outputs.dtype).eps) * abs(now)
 
     def moved(step: float) -> tuple[float, float, float]:
-        """By how much the loss changes for a step, by how much the gradients say, and what a kink may add."""
+        """Return by how much the loss changes for a step, by how much the gradients say, and what a kink may add."""
         targets, at = copies()
         at += (step * direction).astype(at.dtype)
         shift = at.astype(np.float64) - outputs
@@ -111,9 +112,9 @@ def warn_of_wrong_gradient(
                 return
             loose = _WRONG * abs(change) + bent + noise
             if abs(change + moved(-step)[0]) > loose or abs(change - 2 * moved(step / 2)[0]) > loose:
-                return  # a jump
+                return  # the loss jumps
             if float(loss.evaluated(*copies())[0].sum()) != now:
-                return  # noise
+                return  # the change is noise
     except Exception:  # noqa: BLE001  # outputs that the model did not give are no fault of the loss
         return
     warn(

@@ -1,4 +1,4 @@
-"""What a loss is told is right: the user's targets, checked and brought into the form that the loss reads."""
+"""The user's targets, checked and brought into the form that the loss reads."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def check_labels(
     name : str
         What the message calls `y`.
     counts : callable, optional
-        Gives 0 for each label that is ignored, which may be any whole number.
+        Returns 0 for each label that is ignored, which may be any whole number; called with the labels.
     first : int, default 0
     """
     if not y.size:
@@ -72,12 +72,12 @@ def targets(
     name: str = "y",
     beside: str = "x",
 ) -> Array:
-    """Y as the loss needs it: int32 labels, or rows of `dtype` like the output. `beside` has the rows, for messages.
+    """Return Y as the loss needs it: int32 labels, or rows of `dtype`; messages say that `beside` has the rows.
 
     Raises
     ------
     TypeError, ValueError
-        In one sentence, before anything changes.
+        When y cannot be used; the message is one sentence, and nothing has changed.
     """
     if y is None:
         raise ValueError(f"{name} is missing: the loss {loss.name} needs targets")

@@ -1,4 +1,4 @@
-"""Optimizers: the rule that turns gradients into new weights. The engine applies it (src_c/kernels/optimizer.inc)."""
+"""Optimizers: rules that turn gradients into new weights. The engine applies them (src_c/kernels/optimizer.inc)."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ for _optimizer in (SGD, Adam, AdamW, Nadam, Adamax, RMSprop, Adagrad, Adadelta, 
 
 
 def get(identifier: Any) -> Optimizer:
-    """The optimizer of that name, with its defaults.
+    """Return the optimizer that `identifier` means; a name means its defaults.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def get(identifier: Any) -> Optimizer:
 
 
 def serialize(optimizer: Optimizer) -> dict[str, Any]:
-    """A JSON-able dict from which :func:`get` makes an equal optimizer.
+    """Return a JSON-able dict from which :func:`get` makes an equal optimizer.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Adam and its kin: the gradient's mean over the root of its mean square."""
+"""Adam and its kin: steps along the mean gradient, divided by the root of the mean square."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class _Moments(Optimizer):
-    """What Adam and its kin share: two decays and an epsilon."""
+    """The base of Adam and its kin, which share two decays and an epsilon."""
 
     beta_1 = Setting(high=1.0, open_high=True)
     beta_2 = Setting(high=1.0, open_high=True)
@@ -33,11 +33,11 @@ class _Moments(Optimizer):
         self.beta_1, self.beta_2, self.epsilon = beta_1, beta_2, epsilon
 
     def rule_slots(self) -> tuple[Slot, ...]:
-        """First moment; second moment or norm."""
+        """The first moment; the second moment or norm."""
         return (Slot("momentum"), Slot(self._SECOND))
 
     def numbers(self) -> tuple[float, ...]:
-        """Decays: beta_1, beta_2, epsilon."""
+        """The decays beta_1 and beta_2, and epsilon."""
         return (self.beta_1, self.beta_2, self.epsilon)
 
 
@@ -48,11 +48,11 @@ class Adam(_Moments):
     ----------
     learning_rate : float or LearningRateSchedule, default 0.001
     beta_1, beta_2 : float, default 0.9 and 0.999
-        Decay of the first and second moment, in [0, 1).
+        The decays of the first and the second moment, in [0, 1).
     epsilon : float, default 1e-7
         Added to the square root of the second moment.
     amsgrad : bool, default False
-        Divide by the largest second moment so far (Reddi et al. 2018).
+        Whether to divide by the largest second moment so far (Reddi et al. 2018).
     **shared
         See :class:`Optimizer`.
 
@@ -84,7 +84,7 @@ class Adam(_Moments):
         return "adam_amsgrad" if self.amsgrad else "adam"
 
     def rule_slots(self) -> tuple[Slot, ...]:
-        """First and second moment, and the largest second one with `amsgrad`."""
+        """The first and the second moment; with `amsgrad` also the largest second moment."""
         return (*super().rule_slots(), *((Slot("velocity_hat"),) if self.amsgrad else ()))
 
 

@@ -1,4 +1,4 @@
-"""What all optimizers share."""
+"""What all optimizers share: their arguments, their state, and what the engine asks them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class SharedWithoutDecay(TypedDict, total=False):
-    """The keyword arguments that all optimizers share, but one; :class:`Optimizer` describes them."""
+    """The keyword arguments that all optimizers share, but weight_decay; :class:`Optimizer` describes them."""
 
     clipnorm: float | None
     clipvalue: float | None
@@ -40,14 +40,14 @@ class Shared(SharedWithoutDecay, total=False):
 
 
 class Slot(NamedTuple):
-    """State kept for each parameter, and the value it starts from."""
+    """A state that is kept for each parameter, and the value it starts from."""
 
     name: str
     initial: float = 0.0
 
 
 class Hyperparameters(NamedTuple):
-    """What the engine needs of an optimizer for a run: fnn_hyperparameters in src_c/fastnn.h."""
+    """The numbers of an optimizer that the engine needs for a run: fnn_hyperparameters in src_c/fastnn.h."""
 
     numbers: tuple[float, ...]
     schedule: str
@@ -63,7 +63,7 @@ class Hyperparameters(NamedTuple):
 
 
 class Optimizer(Description):
-    """Base of all optimizers, with what they share. All of it may be changed at any time, from the next step on.
+    """The base of all optimizers. Their arguments may be changed at any time, which counts from the next step on.
 
     Parameters
     ----------
@@ -75,29 +75,30 @@ class Optimizer(Description):
     clipvalue : float, optional
         Each element of a gradient is cut off at -clipvalue and clipvalue.
     global_clipnorm : float, optional
-        All gradients together are scaled down to at most this norm. Only one of the three may be given.
+        All gradients together are scaled down to at most this norm. Only one of the three kinds of clipping may be
+        given.
     use_ema : bool, default False
-        Keep an exponential moving average of the weights, which replaces them at the end of ``fit``.
+        Whether to keep an exponential moving average of the weights, which replaces them at the end of ``fit``.
     ema_momentum : float, default 0.99
         ``average = ema_momentum * average + (1 - ema_momentum) * weights`` after each step.
     ema_overwrite_frequency : int, optional
-        Replace the weights by their average after so many steps as well.
+        Also replace the weights by their average after every so many steps.
     loss_scale_factor : None
         Gradients are float32 or float64 here, so there is nothing to scale: anything else raises.
     gradient_accumulation_steps : int, optional
-        Apply the mean gradient of so many steps, at least 2, at the last of them.
+        The number of steps, at least 2, whose mean gradient is applied at the last of them.
     weight_decay_exclusions : sequence of str, default ()
-        Which parameters do not decay, as for :meth:`exclude_from_weight_decay`; not in Keras, where that alone says so
-        and a saved optimizer has forgotten it.
+        The parameters that do not decay, as for :meth:`exclude_from_weight_decay`. Keras lacks this argument: there
+        only the method says so, and a saved optimizer has forgotten it.
     name : str, optional
-        As in Keras; it means nothing here.
+        Accepted as in Keras, without a meaning here.
 
     Attributes
     ----------
     learning_rate : float
-        Of the next step. Writable, unless a schedule was given.
+        The learning rate of the next step. Writable, unless a schedule was given.
     iterations : int
-        Updates done by the model it is compiled into.
+        The number of updates done by the model that the optimizer is compiled into.
 
     Examples
     --------
@@ -118,8 +119,9 @@ class Optimizer(Description):
     ema_overwrite_frequency = Setting(low=1, optional=True, whole=True)
     gradient_accumulation_steps = Setting(low=2, optional=True, whole=True)
 
-    _FIELDS: ClassVar[tuple[str, ...]] = ()  # the names of a class's own arguments
-    _RULES: ClassVar[tuple[str, ...]] = ("weight_decay_exclusions",)  # those by which parameters differ
+    _FIELDS: ClassVar[tuple[str, ...]] = ()  # the names of the arguments that a class adds
+    # arguments by which parameters are treated differently
+    _RULES: ClassVar[tuple[str, ...]] = ("weight_decay_exclusions",)
 
     def __init__(
         self,
@@ -163,9 +165,9 @@ class Optimizer(Description):
         self.weight_decay_exclusions = self._checked_exclusions(weight_decay_exclusions)
 
     def _change(self, name: str, value: Any) -> None:
-        """Set what counts from the next call on, where an optimizer could be made so.
+        """Set an attribute, which counts from the next call on; raise where no optimizer could be made with the value.
 
-        State of another form (with an average, say) starts anew.
+        State of another form, such as one with an average, starts anew.
         """
         found = getattr(type(self), name, None)
         if isinstance(found, property) and found.fset is not None:
@@ -178,7 +180,7 @@ class Optimizer(Description):
             self.detach()
 
     def _made_with(self, name: str, value: Any) -> Any:
-        """Another optimizer like this one, but for one number."""
+        """Return an optimizer like this one, but for one attribute."""
         known: Any = known_class(type(self))
         config = known.get_config(self)
         if "learning_rate" in config:
@@ -202,7 +204,7 @@ class Optimizer(Description):
 
     @property
     def learning_rate(self) -> float:
-        """Of the next step."""
+        """The learning rate of the next step."""
         if isinstance(self._schedule, _Constant):
             return self._schedule.learning_rate
         return self._schedule(0 if self._engine is None else self._engine.iterations)
@@ -225,27 +227,27 @@ class Optimizer(Description):
         raise NotImplementedError
 
     def rule_slots(self) -> tuple[Slot, ...]:
-        """What the rule keeps per parameter."""
+        """The state that the rule keeps for each parameter."""
         return ()
 
     @property
     def setup(self) -> tuple[Any, ...]:
-        """What an engine is set up for: the rule and its slots, which are its state, and how parameters differ."""
+        """What an engine is set up for: the rule, its slots (which hold its state), and how parameters differ."""
         return (self.engine_name, self.slots, *(getattr(self, name) for name in self._RULES))
 
     @property
     def slots(self) -> tuple[Slot, ...]:
-        """What is kept per parameter: the rule's slots, then the average and the accumulated gradient."""
+        """The state that is kept for each parameter: the rule's slots, the average and the accumulated gradient."""
         average = (Slot("average"),) if self.use_ema else ()
         accumulated = (Slot("gradient_accumulator"),) if self.gradient_accumulation_steps else ()
         return (*self.rule_slots(), *average, *accumulated)
 
     def numbers(self) -> tuple[float, ...]:
-        """The rule's numbers, in the order of src_c/engine/update/step.c."""
+        """The rule's numbers, in the order in which src_c/engine/update/step.c reads them."""
         return ()
 
     def hyperparameters(self) -> Hyperparameters:
-        """All numbers that the engine needs."""
+        """Return all numbers that the engine needs."""
         return Hyperparameters(
             numbers=self.numbers(),
             schedule=self._schedule.engine_name,
@@ -261,24 +263,24 @@ class Optimizer(Description):
         )
 
     def attach(self, engine: Engine) -> None:
-        """Called with the engine of the model that it is compiled into."""
+        """Take note of the engine of the model that the optimizer is compiled into."""
         self._engine = engine
 
     def detach(self) -> None:
-        """Called when the engine it was attached to no longer holds its state, which starts anew."""
+        """Take note that the engine no longer holds the optimizer's state, which starts anew."""
         self._engine = None
 
     @property
     def iterations(self) -> int:
-        """Updates done by the model it is compiled into."""
+        """The number of updates done by the model that the optimizer is compiled into."""
         steps = 0 if self._engine is None else int(self._engine.iterations)
         return steps // (self.gradient_accumulation_steps or 1)
 
     @property
     def variables(self) -> list[npt.NDArray[Any]]:
-        """Views of its state, an array for each of :attr:`slots` with all parameters one after the other.
+        """Views of the optimizer's state: for each of :attr:`slots` one array, with all parameters one after the other.
 
-        None before it is compiled into a model.
+        None before the optimizer is compiled into a model.
         """
         return [] if self._engine is None else list(self._engine.slots)
 
@@ -290,10 +292,11 @@ class Optimizer(Description):
         Parameters
         ----------
         var_list : None
-            Arrays have no names here: say them in `var_names`.
+            Accepted as in Keras and refused: arrays have no names here, so that `var_names` must name them.
         var_names : iterable of str
-            Regular expressions. A parameter does not decay where one is found in its name: ``["bias", "^gamma$"]``.
-            One with a ``/`` is looked for in ``layer/name`` instead: ``["^dense_1/"]``.
+            Regular expressions. A parameter does not decay where one of them is found in its name:
+            ``["bias", "^gamma$"]``. An expression with a ``/`` is searched for in ``layer/name``
+            instead: ``["^dense_1/"]``.
         """
         if var_list is not None:
             raise ValueError("var_list must be None: weights are plain arrays here; name them in var_names")
@@ -312,20 +315,20 @@ class Optimizer(Description):
         return names
 
     def decays(self, path: str) -> bool:
-        """Whether weight decay counts for the parameter ``layer/name``."""
+        """Return whether weight decay counts for the parameter ``layer/name``."""
         name = path.rpartition("/")[2]
         return not any(re.search(found, path if "/" in found else name) for found in self.weight_decay_exclusions)
 
     def uses_second_rule(self, path: str, shape: tuple[int, ...]) -> bool:
-        """Whether the parameter ``layer/name`` follows the other rule of an optimizer that has two."""
+        """Return whether the parameter ``layer/name`` follows the second rule, in an optimizer that has two."""
         return False
 
     def slot_shape(self, slot: str, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """The shape of what a slot holds of a parameter of this shape."""
+        """Return the shape of what a slot holds for a parameter of this shape."""
         return shape
 
     def finalize_variable_values(self, var_list: Any = None) -> None:
-        """Replace the weights of the model by their moving average, if there is one; ``fit`` does so at its end.
+        """Replace the model's weights by their moving average, if there is one; ``fit`` does so at its end.
 
         Parameters
         ----------
@@ -338,7 +341,7 @@ class Optimizer(Description):
             self._engine.use_average(swap=False)
 
     def swap_average_weights(self) -> None:
-        """Exchange the weights of the model with their moving average; a second call takes it back.
+        """Exchange the model's weights with their moving average; a second call takes the exchange back.
 
         Raises
         ------
@@ -351,11 +354,11 @@ class Optimizer(Description):
 
     @property
     def _average_shown(self) -> bool:
-        """Whether the moving average is where the weights of the model were."""
+        """Whether the moving average stands in the place of the model's weights."""
         return self._engine is not None and self._engine.average_swapped
 
     def _show_average(self, wanted: bool) -> None:
-        """Have the moving average in the model or, as for training, the weights; what is so already stays."""
+        """Put the moving average into the model or, as for training, its weights; do nothing where they are there."""
         if self._average_shown != wanted:
             self.swap_average_weights()
 
@@ -384,9 +387,9 @@ class Optimizer(Description):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Optimizer:
-        """An equal optimizer from :meth:`get_config`."""
+        """Return an equal optimizer from the result of :meth:`get_config`."""
         return cls(**config)
 
     def __getstate__(self) -> dict[str, Any]:
-        """For copies: without the engine, which cannot be copied."""
+        """Return the state for copies: without the engine, which cannot be copied."""
         return self.__dict__ | {"_engine": None}

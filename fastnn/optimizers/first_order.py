@@ -1,4 +1,4 @@
-"""Gradient descent, and rules that scale it element by element."""
+"""Gradient descent, and optimizers that scale its step element by element."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class SGD(Optimizer):
     ----------
     learning_rate : float or LearningRateSchedule, default 0.01
     momentum : float, default 0
-        In [0, 1].
+        The share of the last step that is added to the next one, in [0, 1].
     nesterov : bool, default False
     **shared
         See :class:`Optimizer`.
@@ -52,11 +52,11 @@ class SGD(Optimizer):
         return "sgd" if not self.momentum else "sgd_nesterov" if self.nesterov else "sgd_momentum"
 
     def rule_slots(self) -> tuple[Slot, ...]:
-        """``momentum`` where there is momentum."""
+        """The slot ``momentum``, where there is momentum."""
         return (Slot("momentum"),) if self.momentum else ()
 
     def numbers(self) -> tuple[float, ...]:
-        """Momentum."""
+        """The momentum."""
         return (self.momentum,)
 
 
@@ -67,12 +67,12 @@ class RMSprop(Optimizer):
     ----------
     learning_rate : float or LearningRateSchedule, default 0.001
     rho : float, default 0.9
-        Decay of the mean square, in [0, 1].
+        The decay of the mean square, in [0, 1].
     momentum : float, default 0
     epsilon : float, default 1e-7
-        Added under the root.
+        Added to the mean square, under the root.
     centered : bool, default False
-        Divide by the deviation instead: subtract the squared mean under the root.
+        Whether to divide by the standard deviation instead: the squared mean is subtracted under the root.
     **shared
         See :class:`Optimizer`.
 
@@ -107,12 +107,12 @@ class RMSprop(Optimizer):
         return "rmsprop" + "_centered" * self.centered + "_momentum" * (self.momentum > 0)
 
     def rule_slots(self) -> tuple[Slot, ...]:
-        """The mean square; the momentum and the mean where there are."""
+        """The mean square; the momentum and the mean, where they are used."""
         names = ["velocity"] + ["momentum"] * (self.momentum > 0) + ["average_gradient"] * self.centered
         return tuple(Slot(name) for name in names)
 
     def numbers(self) -> tuple[float, ...]:
-        """Decay rho, epsilon, momentum."""
+        """The decay rho, epsilon and the momentum."""
         return (self.rho, self.epsilon, self.momentum)
 
 
@@ -123,9 +123,9 @@ class Adagrad(Optimizer):
     ----------
     learning_rate : float or LearningRateSchedule, default 0.001
     initial_accumulator_value : float, default 0.1
-        Where the sum starts.
+        The value that the sum starts from.
     epsilon : float, default 1e-7
-        Added under the root.
+        Added to the sum, under the root.
     **shared
         See :class:`Optimizer`.
 
@@ -165,15 +165,15 @@ class Adagrad(Optimizer):
 
 
 class Adadelta(Optimizer):
-    """Steps as large as the mean of those before, over the mean gradient (Zeiler 2012).
+    """Steps by the root mean square of earlier steps over that of the gradients (Zeiler 2012).
 
     Parameters
     ----------
     learning_rate : float or LearningRateSchedule, default 0.001
-        The paper has 1.0.
+        The paper uses 1.0.
     rho : float, default 0.95
     epsilon : float, default 1e-7
-        Added under both roots.
+        Added to both mean squares, under their roots.
     **shared
         See :class:`Optimizer`.
 
@@ -204,24 +204,24 @@ class Adadelta(Optimizer):
         return "adadelta"
 
     def rule_slots(self) -> tuple[Slot, ...]:
-        """Mean squares of the gradients and of the steps."""
+        """The mean squares of the gradients and of the steps."""
         return (Slot("accumulated_grad"), Slot("accumulated_delta_var"))
 
     def numbers(self) -> tuple[float, ...]:
-        """Decay rho, epsilon."""
+        """The decay rho and epsilon."""
         return (self.rho, self.epsilon)
 
 
 class Lion(Optimizer):
-    """Steps of one size, by the sign of an interpolated momentum (Chen et al. 2023).
+    """Steps of equal size in each element, along the sign of an interpolated momentum (Chen et al. 2023).
 
     Parameters
     ----------
     learning_rate : float or LearningRateSchedule, default 0.001
     beta_1 : float, default 0.9
-        The share of the momentum in the sign, in (0, 1].
+        The share of the momentum in the interpolation whose sign is taken, in (0, 1].
     beta_2 : float, default 0.99
-        Decay of the momentum.
+        The decay of the momentum.
     **shared
         See :class:`Optimizer`.
 
@@ -256,5 +256,5 @@ class Lion(Optimizer):
         return (Slot("momentum"),)
 
     def numbers(self) -> tuple[float, ...]:
-        """Decays: beta_1, beta_2."""
+        """The decays beta_1 and beta_2."""
         return (self.beta_1, self.beta_2)

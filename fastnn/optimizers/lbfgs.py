@@ -1,4 +1,4 @@
-"""L-BFGS for small data: SciPy's, over all trained parameters and all rows."""
+"""L-BFGS for small data: SciPy's algorithm, over all trained parameters and all rows."""
 
 from __future__ import annotations
 
@@ -23,21 +23,22 @@ Array = npt.NDArray[Any]
 class LBFGS(Optimizer):
     """L-BFGS (Liu and Nocedal 1989), for data and models small enough that every step can look at all rows.
 
-    ``fit(epochs=n)`` runs up to n iterations over all rows at once; an epoch of the history is an iteration, and it
-    ends early when it has converged. SciPy's ``L-BFGS-B`` chooses the steps: there is no learning rate. Not in Keras.
+    ``fit(epochs=n)`` runs up to n iterations over all rows at once. Each epoch of the history is an iteration; ``fit``
+    ends early once the iterations have converged. SciPy's ``L-BFGS-B`` chooses the steps, so that there is no learning
+    rate. Keras has no such optimizer.
 
     Parameters
     ----------
     max_corrections : int, default 10
-        Pairs of steps and changes of the gradient that are remembered.
+        The number of pairs of a step and its change of the gradient that are remembered.
     function_tolerance : float, default 2.2e-9
-        Converged when the loss falls by less than this share of it in an iteration,
+        The search has converged when an iteration lowers the loss by less than this share of the loss,
     gradient_tolerance : float, default 1e-5
-        or when no element of the gradient is larger.
+        or when no element of the gradient is larger than this.
     max_line_search : int, default 20
-        Evaluations of the loss in an iteration, at most.
+        The most evaluations of the loss in an iteration.
     name : str, optional
-        As for other optimizers; it means nothing here.
+        Accepted as for other optimizers, without a meaning here.
 
     Examples
     --------
@@ -69,12 +70,12 @@ class LBFGS(Optimizer):
 
     @property
     def engine_name(self) -> str:
-        """That of gradient descent, of which the engine never takes a step here."""
+        """The engine's name for gradient descent, of which the engine takes no step here."""
         return "sgd"
 
     @property
     def learning_rate(self) -> float:
-        """There is none."""
+        """Raise: L-BFGS has no learning rate."""
         raise AttributeError("LBFGS has no learning_rate: a line search chooses each step")
 
     @learning_rate.setter
@@ -82,7 +83,7 @@ class LBFGS(Optimizer):
         raise AttributeError("LBFGS has no learning_rate: a line search chooses each step")
 
     def hyperparameters(self) -> Hyperparameters:
-        """Raise: there is no step from one batch."""
+        """Raise: L-BFGS makes no step from one batch."""
         raise ValueError("LBFGS looks at all rows in every step: train with fit, on arrays")
 
     def get_config(self) -> dict[str, Any]:
@@ -90,7 +91,7 @@ class LBFGS(Optimizer):
         return {"name": self.name} | {field: getattr(self, field) for field in self._FIELDS}
 
     def check(self, ops: Iterable[Op], parameters: Iterable[ParameterSpec], rules: Iterable[Rule]) -> None:
-        """Raise where a layer's loss is another one at each call, or where a parameter asks for what L-BFGS lacks."""
+        """Raise where a layer makes the loss differ from call to call, or a parameter asks for what L-BFGS lacks."""
         for op in ops:
             traits = op_traits(op.name)
             if traits.is_noise:
@@ -113,13 +114,13 @@ class LBFGS(Optimizer):
         ready: Callable[[], None],
         after: Callable[[Array], bool],
     ) -> None:
-        """Up to so many iterations, at least one; one that finds nothing better ends with the parameters it had.
+        """Run up to `iterations` iterations, at least one; one that finds nothing better keeps the parameters it had.
 
-        `before` is called where one begins; `after` it, with the engine's sums for its parameters, and it says whether
-        to stop. In between the engine's lock is held, as weights are those of a trial; `ready` is called then, and
-        raises where the engine is not what it was. Where the weights have been changed since the last iteration, by a
-        callback or another thread, the search begins anew from there. An exception leaves the parameters of the last
-        whole iteration.
+        `before` is called at the start of each iteration; `after` at its end, with the engine's sums for its
+        parameters, and returns whether to stop. In between the engine's lock is held, as the weights are those of a
+        trial. `ready` is called once the lock is taken, and raises where the engine is not what it was. Where a
+        callback or another thread has changed the weights since the last iteration, the search begins anew from these.
+        An exception leaves the parameters of the last whole iteration.
         """
         search = _Search(engine, rules, samples, before, ready, after)
         options = {
@@ -140,7 +141,7 @@ class _Search:
     Attributes
     ----------
     done : int
-        Iterations so far.
+        The number of iterations so far.
     """
 
     def __init__(
@@ -163,13 +164,14 @@ class _Search:
             [np.full(part.stop - part.start, 0.0 if bound else -np.inf) for part, bound in self._trained]
         )
         self._bounds = np.stack([low, np.full(low.size, np.inf)], axis=1) if np.isfinite(low).any() else None
-        self._begun = self._held = False  # an iteration; the lock
-        self._best: Array = np.zeros(0)  # the parameters of the last iteration,
-        self._seen: tuple[Array, Array] = self._best, np.zeros(1)  # and of the last call, with its sums
+        self._begun = self._held = False  # whether an iteration has begun, and whether the lock is held
+        self._best: Array = np.zeros(0)  # the parameters of the last iteration
+        # the parameters of the last call, and the sums for them
+        self._seen: tuple[Array, Array] = self._best, np.zeros(1)
         self.done = 0
 
     def run(self, options: dict[str, Any]) -> bool:
-        """From the weights as they are to the end; or until they have been changed by others, and True then."""
+        """Run from the weights as they are to the end; return True if others have changed the weights before."""
         from scipy.optimize import minimize
 
         with self._engine.lock:
@@ -184,7 +186,7 @@ class _Search:
                 callback=self._iterated,
                 options=options,
             )
-            if self._begun:  # and then nothing better was found: at an optimum that is so from the start
+            if self._begun:  # nothing better was found: the search began at an optimum
                 self._end()
         except _MovedError:
             return True
@@ -219,7 +221,7 @@ class _Search:
             self._held = True
 
     def _let_go(self) -> None:
-        """Leave the parameters of the last iteration, and the lock."""
+        """Put the parameters of the last iteration in place, and release the lock."""
         if self._held:
             try:
                 self._place(self._best)
@@ -242,8 +244,8 @@ class _Search:
             raise StopIteration
 
     def _end(self) -> bool:
-        """The end of an iteration; whether it is the last one."""
-        if not np.array_equal(self._seen[0], self._best):  # the line search went back
+        """End an iteration; return whether it is the last one."""
+        if not np.array_equal(self._seen[0], self._best):  # the line search went back to earlier parameters
             self._loss(self._best)
         self.done += 1
         self._let_go()
@@ -252,4 +254,4 @@ class _Search:
 
 
 class _MovedError(Exception):
-    """The weights are not those that the search has left."""
+    """Says that the weights are not those that the search has left."""

@@ -1,4 +1,4 @@
-"""Rules that look at a kernel as a matrix; see src_c/engine/update/adafactor.inc and muon.inc."""
+"""Optimizers that treat a kernel as a matrix; see src_c/engine/update/adafactor.inc and muon.inc."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ _MOST_ITERATIONS = 20
 
 
 class Adafactor(Optimizer):
-    """The second moment of a kernel from means of its rows and columns (Shazeer and Stern 2018), as in Keras.
+    """Adam's step with the second moment of a kernel from means of its rows and columns (Shazeer and Stern 2018).
 
-    It keeps inputs + units numbers of a kernel, where Adam keeps 2 * inputs * units.
+    For a kernel Adafactor keeps inputs + units numbers, where Adam keeps 2 * inputs * units. The formulas are Keras's.
 
     Parameters
     ----------
     learning_rate : float or LearningRateSchedule, default 0.001
-        Step t goes at most 1 / sqrt(t), times the root mean square of the parameter.
+        The step at time t is at most 1 / sqrt(t), times the root mean square of the parameter.
     beta_2_decay : float, default -0.8
         The second moment decays by 1 - t**beta_2_decay at step t; at most 0.
     epsilon_1 : float, default 1e-30
         Added to the squares of gradients.
     epsilon_2 : float, default 1e-3
-        The least root mean square of a parameter that counts.
+        The least root mean square of a parameter that is used for its step.
     clip_threshold : float, default 1.0
-        The greatest root mean square of a step, before the learning rate.
+        The greatest root mean square of a step, before it is multiplied by the learning rate.
     relative_step : bool, default True
-        Without effect, in Keras as well: the learning rate is limited to 1 / sqrt(t) either way.
+        Accepted without effect, as in Keras: the learning rate is limited to 1 / sqrt(t) either way.
     **shared
         See :class:`Optimizer`.
 
@@ -72,57 +72,57 @@ class Adafactor(Optimizer):
         return "adafactor"
 
     def rule_slots(self) -> tuple[Slot, ...]:
-        """Means of rows and of columns; the second moment of a vector."""
+        """The means of rows and of columns; the second moment of a vector."""
         return (Slot("r"), Slot("c"), Slot("velocity"))
 
     def slot_shape(self, slot: str, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Rows or columns of a matrix; all of a vector."""
+        """Return the rows or the columns of a matrix; the whole shape of a vector."""
         if slot in ("r", "c"):
             return (shape[0 if slot == "r" else 1],) if len(shape) == 2 else (0,)
         return (0,) if slot == "velocity" and len(shape) == 2 else shape
 
     def numbers(self) -> tuple[float, ...]:
-        """The decay, the epsilons, the threshold."""
+        """The decay, the epsilons and the threshold."""
         return (self.beta_2_decay, self.epsilon_1, self.epsilon_2, self.clip_threshold)
 
 
 class Muon(Optimizer):
-    """Momentum whose singular values are all drawn to 1 (Jordan et al. 2024), as in Keras.
+    """Steps along the momentum with all its singular values drawn to 1 (Jordan et al. 2024), as in Keras.
 
-    Kernels follow this rule; vectors, embeddings and the layers of `exclude_layers` follow that of Adam. The output
-    layer is better among the latter: name it.
+    Kernels follow this rule; vectors, embeddings and the layers of `exclude_layers` follow Adam's. The output layer
+    trains better with Adam: name it in `exclude_layers`.
 
     Parameters
     ----------
     learning_rate : float or LearningRateSchedule, default 0.001
     adam_beta_1, adam_beta_2 : float, default 0.9 and 0.999
     adam_weight_decay : float, optional, default 0.004
-        For the parameters that follow Adam.
+        The weight decay of parameters that follow Adam.
     epsilon : float, default 1e-7
-        Of Adam.
+        Adam's epsilon.
     weight_decay : float, optional, default 0.004
-        For the others.
+        The weight decay of parameters that follow Muon.
     exclude_layers : sequence of str, optional
-        A parameter whose ``layer/name`` contains one of them follows Adam.
+        Strings; a parameter whose ``layer/name`` contains one of them follows Adam.
     exclude_embeddings : bool, default True
-        So does one whose ``layer/name`` contains "embedding".
+        Whether parameters whose ``layer/name`` contains "embedding" follow Adam.
     muon_a, muon_b, muon_c : float, default 3.4445, -4.7750 and 2.0315
-        x becomes a x + (b A + c A A) x, A = x xᵀ, in each iteration.
+        In each iteration x becomes a x + (b A + c A A) x, with A = x xᵀ.
     adam_lr_ratio : float, default 1
-        The learning rate of Adam over the other one.
+        The learning rate of Adam, divided by the learning rate of Muon.
     momentum : float, default 0.95
     ns_steps : int, default 5
-        Iterations, at most 20.
+        The number of iterations, at most 20.
     nesterov : bool, default True
     rms_rate : float, optional, default 0.2
-        A step is multiplied by rms_rate * sqrt(larger side of the kernel), which makes it as large as Adam's (Liu et
-        al. 2025); None: it is not.
+        A step is multiplied by rms_rate * sqrt(larger side of the kernel), which makes it as large as a step of Adam
+        (Liu et al. 2025); None leaves it as it is.
     **shared
         See :class:`Optimizer`.
 
     Notes
     -----
-    In Keras the strings of `exclude_layers` are regular expressions; here each is looked for as it stands.
+    In Keras the strings of `exclude_layers` are regular expressions; here each string is searched for as it stands.
 
     Examples
     --------
@@ -188,16 +188,16 @@ class Muon(Optimizer):
         return "muon"
 
     def uses_second_rule(self, path: str, shape: tuple[int, ...]) -> bool:
-        """Whether the parameter ``layer/name`` follows Adam."""
+        """Return whether the parameter ``layer/name`` follows Adam."""
         embedding = self.exclude_embeddings and "embedding" in path.lower()
         return len(shape) != 2 or embedding or any(name in path for name in self.exclude_layers)
 
     def rule_slots(self) -> tuple[Slot, ...]:
-        """The momentum, and the second moment of what follows Adam."""
+        """The momentum, and the second moment of parameters that follow Adam."""
         return (Slot("momentum"), Slot("velocity"))
 
     def numbers(self) -> tuple[float, ...]:
-        """Those of muon.inc, then Adam's."""
+        """The numbers of muon.inc, then Adam's."""
         rate = -1.0 if self.rms_rate is None else self.rms_rate
         own = (self.momentum, float(self.nesterov), self.muon_a, self.muon_b, self.muon_c, rate, float(self.ns_steps))
         adam = (self.adam_beta_1, self.adam_beta_2, self.epsilon, self.adam_lr_ratio, self.adam_weight_decay or 0.0)

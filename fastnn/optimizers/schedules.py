@@ -33,12 +33,12 @@ _NO_TABLE = np.zeros(0)
 
 
 class LearningRateSchedule(Description, Configured):
-    """Base of all schedules.
+    """The base of all schedules.
 
     Attributes
     ----------
     name : str
-        As in Keras; it means nothing here.
+        Accepted as in Keras, without a meaning here.
 
     Examples
     --------
@@ -49,17 +49,17 @@ class LearningRateSchedule(Description, Configured):
 
     engine_name: ClassVar[str] = "constant"
     _fields: ClassVar[tuple[str, ...]] = ()
-    # Of a schedule of pieces: the last step of each piece but the last, and the rate of each.
+    # In a schedule of pieces, the last step of each piece but the last, and the rate of each piece.
     table: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] = (_NO_TABLE, _NO_TABLE)
     name: str
 
     @property
     def numbers(self) -> tuple[float, ...]:
-        """The numbers that the engine needs, in its order."""
+        """The numbers that the engine needs, in the order in which it reads them."""
         raise NotImplementedError
 
     def __call__(self, step: int) -> float:
-        """The learning rate at `step`, counted from 0."""
+        """Return the learning rate at `step`, counted from 0."""
         return rate_at(self.engine_name, self.numbers, *self.table, count("step", step, 0, 2**62))
 
     def get_config(self) -> dict[str, Any]:
@@ -73,7 +73,7 @@ class LearningRateSchedule(Description, Configured):
 
 
 class _Constant(LearningRateSchedule):
-    """The same rate at every step: what a plain number stands for."""
+    """The same rate at every step, as a plain number means it."""
 
     def __init__(self, learning_rate: float) -> None:
         self.learning_rate = learning_rate
@@ -84,7 +84,7 @@ class _Constant(LearningRateSchedule):
 
 
 class _Decay(LearningRateSchedule):
-    """What exponential and inverse time decay share."""
+    """The base of exponential and inverse time decay."""
 
     _fields = ("initial_learning_rate", "decay_steps", "decay_rate", "staircase")
     initial_learning_rate: float
@@ -103,7 +103,7 @@ class _Decay(LearningRateSchedule):
 
     @property
     def numbers(self) -> tuple[float, ...]:
-        """The numbers that the engine needs, in its order."""
+        """The numbers that the engine needs, in the order in which it reads them."""
         return (self.initial_learning_rate, self.decay_steps, self.decay_rate, float(self.staircase))
 
 
@@ -116,7 +116,7 @@ class ExponentialDecay(_Decay):
     decay_steps : int
     decay_rate : float
     staircase : bool, default False
-        Round step / decay_steps down.
+        Whether step / decay_steps is rounded down.
     name : str, optional
 
     Examples
@@ -138,7 +138,7 @@ class InverseTimeDecay(_Decay):
     decay_steps : int
     decay_rate : float
     staircase : bool, default False
-        Round step / decay_steps down.
+        Whether step / decay_steps is rounded down.
     name : str, optional
 
     Examples
@@ -157,9 +157,9 @@ class PiecewiseConstantDecay(LearningRateSchedule):
     Parameters
     ----------
     boundaries : sequence of int
-        Rising.
+        Steps in rising order.
     values : sequence of float
-        One more than there are boundaries.
+        The rates, one more than there are boundaries.
     name : str, default "PiecewiseConstant"
 
     Examples
@@ -189,7 +189,7 @@ class PiecewiseConstantDecay(LearningRateSchedule):
 
     @property
     def numbers(self) -> tuple[float, ...]:
-        """None: the table has them."""
+        """No numbers: the table has them."""
         return ()
 
 
@@ -200,11 +200,11 @@ class PolynomialDecay(LearningRateSchedule):
     ----------
     initial_learning_rate : float
     decay_steps : int
-        After them the rate stays at its end.
+        The number of steps of the decay; afterwards the rate stays at its end.
     end_learning_rate : float, default 0.0001
     power : float, default 1.0
     cycle : bool, default False
-        Beyond `decay_steps`, decay over twice, thrice ... as many steps instead.
+        Whether steps beyond `decay_steps` go on decaying, over twice, thrice ... as many steps, instead.
     name : str, default "PolynomialDecay"
 
     Examples
@@ -234,7 +234,7 @@ class PolynomialDecay(LearningRateSchedule):
 
     @property
     def numbers(self) -> tuple[float, ...]:
-        """The numbers that the engine needs, in its order."""
+        """The numbers that the engine needs, in the order in which it reads them."""
         return (
             self.initial_learning_rate,
             self.decay_steps,
@@ -245,20 +245,20 @@ class PolynomialDecay(LearningRateSchedule):
 
 
 class CosineDecay(LearningRateSchedule):
-    """Down along half a cosine wave, perhaps after a rise in a straight line (Loshchilov and Hutter 2017, eq. 5).
+    """Falls along half a cosine wave, perhaps after a rise in a straight line (Loshchilov and Hutter 2017, eq. 5).
 
     Parameters
     ----------
     initial_learning_rate : float
     decay_steps : int
-        Of the fall; after them the rate stays at its end.
+        The number of steps of the fall; afterwards the rate stays at its end.
     alpha : float, default 0.0
-        The end, as a share of the rate at which the fall began.
+        The last rate, as a share of the rate at which the fall begins.
     name : str, default "CosineDecay"
     warmup_target : float, optional
-        Where the rise from `initial_learning_rate` ends; None: there is none.
+        The rate at which the rise from `initial_learning_rate` ends; None leaves the rise out.
     warmup_steps : int, default 0
-        Of the rise.
+        The number of steps of the rise.
 
     Examples
     --------
@@ -288,13 +288,13 @@ class CosineDecay(LearningRateSchedule):
 
     @property
     def numbers(self) -> tuple[float, ...]:
-        """The numbers that the engine needs, in its order."""
+        """The numbers that the engine needs, in the order in which it reads them."""
         target = -1.0 if self.warmup_target is None else self.warmup_target
         return (self.initial_learning_rate, self.decay_steps, self.alpha, target, self.warmup_steps)
 
 
 class CosineDecayRestarts(LearningRateSchedule):
-    """Cosine waves one after the other, each `t_mul` times as long and `m_mul` times as high (SGDR, the same paper).
+    """Cosine waves one after the other, each `t_mul` times as long and `m_mul` times as high as the last (SGDR).
 
     Parameters
     ----------
@@ -336,14 +336,14 @@ class CosineDecayRestarts(LearningRateSchedule):
 
     @property
     def numbers(self) -> tuple[float, ...]:
-        """The numbers that the engine needs, in its order."""
+        """The numbers that the engine needs, in the order in which it reads them."""
         return (self.initial_learning_rate, self.first_decay_steps, self.t_mul, self.m_mul, self.alpha)
 
 
 class OneCycle(LearningRateSchedule):
-    """Up along half a cosine wave, then down along another one to almost nothing (Smith and Topin 2018).
+    """Rises along half a cosine wave, then falls along another one to almost nothing (Smith and Topin 2018).
 
-    Keras has no such schedule; the defaults are those that the paper's users settled on.
+    Keras has no such schedule; the defaults are those that users of the paper settled on.
 
     Parameters
     ----------
@@ -354,7 +354,7 @@ class OneCycle(LearningRateSchedule):
     initial_divisor : float, default 25
         The first rate is max_learning_rate / initial_divisor,
     final_divisor : float, default 10000
-        and the last one that by final_divisor again.
+        and the last rate is the first one divided by final_divisor.
     name : str, default "OneCycle"
 
     Examples
@@ -385,7 +385,7 @@ class OneCycle(LearningRateSchedule):
 
     @property
     def numbers(self) -> tuple[float, ...]:
-        """The numbers that the engine needs, in its order."""
+        """The numbers that the engine needs, in the order in which it reads them."""
         first = self.max_learning_rate / self.initial_divisor
         rise = float(round(self.warmup_fraction * self.total_steps))
         return (first, self.max_learning_rate, first / self.final_divisor, rise, self.total_steps - rise)
@@ -407,7 +407,7 @@ for _schedule in (
 
 
 def deserialize(config: dict[str, Any]) -> LearningRateSchedule:
-    """The schedule that :func:`serialize` described.
+    """Return the schedule that :func:`serialize` described.
 
     Parameters
     ----------
@@ -424,7 +424,7 @@ def deserialize(config: dict[str, Any]) -> LearningRateSchedule:
 
 
 def serialize(learning_rate_schedule: LearningRateSchedule) -> dict[str, Any]:
-    """A JSON-able dict from which :func:`deserialize` makes an equal schedule.
+    """Return a JSON-able dict from which :func:`deserialize` makes an equal schedule.
 
     Parameters
     ----------
