@@ -1,4 +1,4 @@
-"""What a model is compiled for: an optimizer, losses and metrics, for which the engine is set up."""
+"""What a model is compiled for (an optimizer, losses and metrics), and the engine's set-up for it."""
 
 from __future__ import annotations
 
@@ -24,16 +24,17 @@ class Compiled(Network):
     def __init__(self, layers: Iterable[Layer] | None = None, name: str | None = None) -> None:
         self._optimizer: optimizers.Optimizer | None = None
         self._goals: tuple[Goal, ...] = ()
-        self._layout = goals.Layout([], [])  # of the engine's sums, as it is set up
-        self._state_of: tuple[optimizers.Optimizer, Any] | None = None  # whose state the engine holds, and its rule
-        self._looked_at: goals.Layout | None = None  # whose metrics have seen the first rows of the run
+        self._layout = goals.Layout([], [])  # how to read the engine's sums, as it is set up
+        # the optimizer whose state the engine holds, and its rule
+        self._state_of: tuple[optimizers.Optimizer, Any] | None = None
+        self._looked_at: goals.Layout | None = None  # the layout whose metrics have seen the first rows of the run
         self._set_up_for: tuple[Any, ...] = ()  # the heads, rules and names of logs that the engine has
         self._steps_per_execution = 1
         super().__init__(layers, name)
 
     @property
     def optimizer(self) -> optimizers.Optimizer | None:
-        """What :meth:`compile` was given, or what was set here since: it counts from the next call on."""
+        """The optimizer that :meth:`compile` was given, or that was set here since: it counts from the next call on."""
         return self._optimizer
 
     @optimizer.setter
@@ -45,7 +46,7 @@ class Compiled(Network):
 
     @property
     def loss(self) -> losses.Loss | dict[str, losses.Loss] | None:
-        """What :meth:`compile` was given; a model with heads has a dict by their names."""
+        """The loss that :meth:`compile` was given; a model with heads has a dict by their names."""
         return goals.losses_of(self._goals)
 
     def compile(
@@ -60,28 +61,30 @@ class Compiled(Network):
         jit_compile: str | bool = "auto",
         auto_scale_loss: bool = True,
     ) -> None:
-        """Say how to train. A model that is built is set up for it at once, and stays as it was where that fails.
+        """Say how to train. A built model is set up for it at once, and stays as it was where that fails.
 
         Parameters
         ----------
         optimizer : str or Optimizer
-            ``"adam"``, ``"sgd"``, or an instance with its numbers. The model's own, given again, keeps its state.
+            ``"adam"``, ``"sgd"``, or an instance with its own arguments. The model's own instance, given again, keeps
+            its state.
         loss : str, Loss or function, or dict or list of them, optional
             None is enough for :meth:`apply_gradients`, in a loop of one's own. A function (y_true, y_pred) -> (loss,
-            gradient) is called once a batch, see :class:`fastnn.losses.FunctionLoss`. For a model with heads a loss for
-            each: a dict by name, a list in their order, or one for all.
+            gradient) is called once a batch, see :class:`fastnn.losses.FunctionLoss`. A model with heads takes a loss
+            for each head: a dict by name, a list in their order, or one loss for all.
         loss_weights : float, or dict or list of floats, optional
-            What each loss counts in the sum that is minimised; default 1.
+            The factor of each loss in the sum that is minimised; default 1.
         metrics : sequence of str, Metric or function, or dict or list of such, optional
-            ``"accuracy"`` becomes the kind that fits the loss. A function (y_true, y_pred) -> value is called once a
-            batch, see :class:`fastnn.metrics.FunctionMetric`. For a model with heads a list for each.
+            ``"accuracy"`` becomes the kind of accuracy that fits the loss. A function (y_true, y_pred) -> value is
+            called once a batch, see :class:`fastnn.metrics.FunctionMetric`. A model with heads takes a list for each
+            head.
         weighted_metrics : the same, optional
             Metrics in which rows count with their weights.
         steps_per_execution : int, default 1
-            Batch hooks of callbacks are called once for so many batches, which are one call into the engine.
+            The number of batches that are one call into the engine; batch hooks of callbacks are called once for them.
         run_eagerly, jit_compile, auto_scale_loss : bool
-            As in Keras; they mean nothing here: the engine is compiled beforehand, and its gradients need no scaled
-            loss.
+            Accepted as in Keras, without a meaning here: the engine is compiled beforehand, and its gradients need no
+            scaled loss.
         """
         if optimizer is None:
             raise ValueError("compile needs optimizer=..., e.g. compile(optimizer='adam', loss='mse')")
@@ -93,7 +96,7 @@ class Compiled(Network):
         else:
             raise ValueError("metrics, weighted_metrics and loss_weights need loss=..., e.g. loss='mse', got None")
         steps = count("steps_per_execution", steps_per_execution, 1)
-        with self._home.lock:  # a run of another thread ends as it began
+        with self._home.lock:  # a run in another thread ends as it began
             before = self._optimizer, self._goals, self._steps_per_execution
             self._optimizer, self._goals, self._steps_per_execution = chosen, wanted, steps
             self._compiled_code = None
@@ -110,7 +113,7 @@ class Compiled(Network):
 
     @property
     def metrics_names(self) -> list[str]:
-        """``loss``, with several heads the loss of each, and the names of the metrics, in the order of ``evaluate``."""
+        """The names ``loss``, with several heads each head's loss, and the metrics, in the order of ``evaluate``."""
         return goals.log_names(self._goals)
 
     def _need_optimizer(self, action: str) -> optimizers.Optimizer:
@@ -128,17 +131,17 @@ class Compiled(Network):
             )
 
     def _widths(self, outputs: int) -> list[int]:
-        """The columns of each output of the engine."""
+        """Return the number of columns of each output of the engine."""
         return [outputs] if self._heads is None else list(self._heads.outputs.values())
 
     @contextmanager
     def _running(self, action: str) -> Iterator[Ready]:
-        """What :meth:`_ready` gives; no other thread sets the engine up anew within."""
+        """Yield what :meth:`_ready` returns; no other thread sets the engine up anew within the block."""
         with self._home.lock:
             yield self._ready(action)
 
     def _ready(self, action: str) -> Ready:
-        """The engine, set up for the losses, the metrics and the optimizer as they are; and how to read its sums."""
+        """Return the engine, set up for the losses, metrics and optimizer as they are; and how to read its sums."""
         with self._home.lock:
             optimizer, engine = self._need_optimizer(action), self._need_engine(action)
             if self._heed_changes() or self._compiled_code != optimizer.setup:
@@ -149,7 +152,7 @@ class Compiled(Network):
     def _look_at_first_rows(self, ready: Ready, samples: Samples, batch: int) -> None:
         """Raise before the first step of a run where a metric cannot take the first rows, or their outputs.
 
-        Costs a forward pass of one batch, where there is such a metric.
+        Where there is such a metric, this costs a forward pass of one batch.
         """
         layout = ready.layout
         if self._looked_at is not layout and any(metric.may_refuse for metric, _ in layout.metrics):
@@ -171,7 +174,8 @@ class Compiled(Network):
         engine.compile(heads)
         engine.functions = Functions(self._goals, heads, measured, engine.states) or None
         goes_on, state_of = self._has_state_of(optimizer), (optimizer, optimizer.setup[:2])
-        engine.set_optimizer(optimizer.engine_name, optimizer.slots, rules, goes_on)  # as in Keras
+        # the state goes on, as in Keras, where the optimizer is the same
+        engine.set_optimizer(optimizer.engine_name, optimizer.slots, rules, goes_on)
         self._state_of = state_of
         optimizer.attach(engine)
         states = [(metric, engine.states[index]) for metric, index in measured]
@@ -186,7 +190,7 @@ class Compiled(Network):
 
     @contextmanager
     def _building_anew(self) -> Iterator[None]:
-        """The model has no weights within; after an error it has those it had, and the optimizer its state."""
+        """Leave the model without weights in the block; after an error it has them again, the optimizer its state."""
         optimizer = self._optimizer
         engine = None if optimizer is None else optimizer._engine
         try:
@@ -198,20 +202,20 @@ class Compiled(Network):
             raise
 
     def _has_state_of(self, optimizer: optimizers.Optimizer) -> bool:
-        """Whether the engine's slots and step count are those of this optimizer, as it is now."""
+        """Return whether the engine's slots and step count are those of this optimizer, as it is now."""
         before, form = self._state_of or (None, None)
         return before is optimizer and form == optimizer.setup[:2] and optimizer._engine is self._engine
 
     def _rules(self) -> list[Rule]:
-        """How each of the parameters is trained."""
+        """Return how each of the parameters is trained."""
         return plan.training_rules(self._layers, self._need_engine("fit").plan.parameters, self.optimizer)
 
     def get_compile_config(self) -> dict[str, Any] | None:
-        """A JSON-able description of what :meth:`compile` was told; None before it."""
+        """Return a JSON-able description of what :meth:`compile` was told; None before it was called."""
         return self._compile_config()
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compile as :meth:`get_compile_config` says; optimizer state starts anew.
+        """Compile as :meth:`get_compile_config` says; the optimizer's state starts anew.
 
         Parameters
         ----------
@@ -220,12 +224,12 @@ class Compiled(Network):
         Raises
         ------
         ValueError
-            When a loss or a metric is a Python function: the configuration has only its name.
+            When a loss or a metric is a Python function, of which the configuration has only the name.
         """
         self.compile(**goals.with_objects(config, {}))
 
     def _metric_direction(self, key: str) -> str | None:
-        """``"up"`` or ``"down"``: where a log is better; None where its metric does not say."""
+        """Return ``"up"`` or ``"down"``, where a log is better; None where its metric does not say."""
         names, measured = self._layout
         of_metrics = names[len(names) - len(measured) :]
         metric = next((m for name, (m, _) in zip(of_metrics, measured, strict=True) if name == key), None)

@@ -27,12 +27,12 @@ Pair = tuple[Rows, npt.NDArray[Any]]  # x and y as the engine reads them
 def _train_epoch(
     members: Sequence[Member], pairs: Sequence[Pair], shuffles: list[tuple[int, int] | None], batch: int
 ) -> list[dict[str, float]]:
-    """Train every member for an epoch, in one call into the engine; returns the logs of each.
+    """Train every member for an epoch, in one call into the engine; return the logs of each.
 
-    `shuffles`: for each member the seed and the number of its order of rows; None: as they lie.
+    `shuffles` has for each member the seed and the number of its order of rows; None takes the rows as they lie.
     """
     with ExitStack() as running:
-        # In one order for all ensembles, so that no two of them wait for each other.
+        # All ensembles enter their members in one order, so that no two of them wait for each other.
         each = {id(m): running.enter_context(m._running("fit")) for m in sorted(members, key=id)}
         ready = [each[id(model)] for model in members]
         for model, one, pair in zip(members, ready, pairs, strict=True):
@@ -46,13 +46,14 @@ def _train_epoch(
 class Ensemble(Described):
     """Compiled models that are trained on the same rows in one engine call an epoch.
 
-    A network of a few thousand weights is too small to share among threads; several of them are not. Each member trains
-    exactly as alone: with its own seed, order of rows, optimizer, loss and even shape, to the same bits.
+    A network of a few thousand weights is too small to be shared among threads, but several networks are not. Each
+    member trains exactly as it would alone: with its own seed, order of rows, optimizer, loss and shape, to the same
+    bits.
 
     Parameters
     ----------
     models : sequence of Sequential
-        Compiled; they remain usable by themselves.
+        Compiled models, which remain usable by themselves.
 
     Attributes
     ----------
@@ -95,24 +96,24 @@ class Ensemble(Described):
         Parameters
         ----------
         x, y : array-like
-            As for :meth:`Sequential.fit`; y must suit the loss of every member.
+            Data as for :meth:`Sequential.fit`; y must suit the loss of every member.
         batch_size : int, default 32
         epochs : int, default 1
         verbose : {"auto", 0, 1, 2}
-            Accepted as in Keras; a line an epoch with the mean loss unless it is 0.
+            Accepted as in Keras; unless it is 0, a line with the mean loss is printed for each epoch.
         shuffle : bool, default True
-            Each member has an order of its own, as alone.
+            Whether each member has an order of rows of its own, as alone.
         check_finite : bool, default True
 
         Returns
         -------
         list of History
-            One a member.
+            One history for each member.
 
         Raises
         ------
         ValueError, TypeError, RuntimeError
-            In one sentence, before any member changes.
+            When an argument cannot be used; the message is one sentence, and no member has changed.
         KeyboardInterrupt
             After Ctrl-C; every member has the weights of its last finished step.
         """
@@ -140,7 +141,7 @@ class Ensemble(Described):
         return histories
 
     def _convert(self, x: Any, y: Any, check_finite: bool) -> list[Pair]:
-        """X and y for each member; those that want the same share one conversion and one check."""
+        """Return X and y for each member; members that want the same form share one conversion and one check."""
         done: dict[Any, Pair] = {}
         pairs = []
         members: Sequence[Member] = self.models
@@ -160,14 +161,14 @@ class Ensemble(Described):
         return pairs
 
     def predict(self, x: Any) -> Any:
-        """The outputs of every member, shape (members, rows, outputs); all members must have as many outputs.
+        """Return the outputs of every member, shape (members, rows, outputs); all must have the same number of outputs.
 
-        With heads a dict of such by name.
+        For members with heads this is a dict of such arrays by name.
 
         Parameters
         ----------
         x : array-like
-            As for :meth:`Sequential.predict`.
+            Rows as for :meth:`Sequential.predict`.
         """
         outputs = [model.predict(x) for model in self.models]
         if isinstance(outputs[0], dict):
@@ -175,11 +176,11 @@ class Ensemble(Described):
         return np.stack(outputs)
 
     def evaluate(self, x: Any, y: Any) -> list[Any]:
-        """What :meth:`Sequential.evaluate` gives, for every member.
+        """Return what :meth:`Sequential.evaluate` returns, for every member.
 
         Parameters
         ----------
         x, y : array-like
-            As for :meth:`fit`.
+            Data as for :meth:`fit`.
         """
         return [model.evaluate(x, y, verbose=0) for model in self.models]

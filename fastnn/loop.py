@@ -1,4 +1,4 @@
-"""Epochs: feeds into the engine, with what callbacks and bars see on the way."""
+"""The loops over epochs and batches: feeds go into the engine, callbacks and bars see what happens."""
 
 from __future__ import annotations
 
@@ -23,14 +23,15 @@ if TYPE_CHECKING:
     from fastnn._engine import Engine
     from fastnn.optimizers import LBFGS
 
-CHECKED_AT_ONCE = 2**22  # bytes of x: to look through fewer takes a fraction of a millisecond
-COPIES_WORTH = 8  # times the bytes that are copied: that takes longer than looking through fewer bytes of x
+CHECKED_AT_ONCE = 2**22  # bytes of x: looking through fewer bytes takes a fraction of a millisecond
+# x with fewer times the bytes that must be copied is checked at once, as copying takes longer than that
+COPIES_WORTH = 8
 Feed = ArrayFeed | BatchFeed
 Array = npt.NDArray[Any]
 
 
 class Totals:
-    """Sums of a run so far, from which the loss and the metrics follow."""
+    """The sums of a run so far, from which the loss and the metrics follow."""
 
     def __init__(self) -> None:
         self._layout = goals.Layout([], [])
@@ -39,7 +40,7 @@ class Totals:
         self.first_nonfinite = -1
 
     def state(self) -> dict[str, Any]:
-        """What :meth:`resumed` goes on from."""
+        """Return the state that :meth:`resumed` goes on from."""
         return {
             "sums": self.sums,
             "rows": self.rows,
@@ -49,14 +50,14 @@ class Totals:
 
     @classmethod
     def resumed(cls, state: dict[str, Any], layout: goals.Layout) -> Totals:
-        """The totals of an epoch that was interrupted, from its state; `layout` says how its sums are read."""
+        """Return the totals of an interrupted epoch from their state; `layout` says how its sums are read."""
         totals = cls()
         totals._layout, totals.sums, totals.rows = layout, state["sums"], state["rows"]
         totals.steps, totals.first_nonfinite = state["steps"], state["first_nonfinite"]
         return totals
 
     def read_by(self, layout: goals.Layout) -> None:
-        """Say how to read the sums that come; those of a model that was compiled otherwise are forgotten."""
+        """Say how to read later sums; where the model was compiled otherwise before, earlier sums are forgotten."""
         if layout is not self._layout:
             self._layout, self.sums, self.rows = layout, np.zeros(1), 0
 
@@ -69,11 +70,11 @@ class Totals:
         self.steps += chunk.steps
 
     def means(self) -> Logs:
-        """The loss and the metrics."""
+        """Return the loss and the metrics."""
         return self._layout.logs(self.sums, self.rows)
 
     def watcher(self, chunk: Chunk, reporter: Reporter) -> Callable[[int, Array], None] | None:
-        """What moves the bar while the engine runs a chunk; None where there is no bar."""
+        """Return a function that moves the bar while the engine runs a chunk; None where there is no bar."""
         if not reporter.live:
             return None
 
@@ -89,9 +90,9 @@ class Totals:
 def _with_hooks(
     model: Model, chunks: Iterator[Chunk], hooks: CallbackList, kind: str, logs: Callable[[], Logs], step: int = 0
 ) -> Iterator[Chunk]:
-    """The chunks, until a hook says stop, with a batch hook called before and after each group of steps.
+    """Yield the chunks until a hook says stop; call a batch hook before and after each group of steps.
 
-    `step` is the number of the first one.
+    `step` is the number of the first step.
     """
     group = model._steps_per_execution
     stop = {"train": "stop_training", "test": "stop_evaluating", "predict": "stop_predicting"}[kind]
@@ -104,15 +105,15 @@ def _with_hooks(
             hooks.call(f"on_{kind}_batch_end", step - 1, logs())
             if getattr(model, stop):
                 return
-    if step % group:  # the last group is a short one; its number is that of a whole one, as in Keras
+    if step % group:  # the last group may be short; the number in its hook is that of a whole group, as in Keras
         hooks.call(f"on_{kind}_batch_end", step - step % group + group - 1, logs())
 
 
 @contextmanager
 def _weights_as_before(model: Model) -> Iterator[None]:
-    """What ends with an error or Ctrl-C within leaves the weights in the model, or their average, whichever was there.
+    """Leave in the model the weights or their average, whichever was there, where an error or Ctrl-C ends the block.
 
-    A callback such as SwapEMAWeights may have put the other one there, and its hook that takes it out is not called.
+    A callback such as SwapEMAWeights may have put the other one in, and its hook that takes it out is not called.
     """
     shown = model.optimizer is not None and model.optimizer._average_shown
     try:
@@ -197,7 +198,7 @@ def train_epoch(
     totals: Totals,
     check_finite: bool = False,
 ) -> None:
-    """One epoch: one call into the engine, or one a batch where a callback looks in.
+    """Run one epoch: one call into the engine, or one a batch where a callback looks in.
 
     Its totals are those of its first part, where that was trained before an interruption. With `check_finite` a row of
     x that is not finite raises NotFiniteError, some steps later.
@@ -206,7 +207,7 @@ def train_epoch(
     passes = feed.passes
     left = steps if steps is None else steps - totals.steps
     chunks = feed.epoch(left, model._steps_per_execution if watched else None)
-    if totals.steps and model.stop_training:  # a hook has said so, before the interruption
+    if totals.steps and model.stop_training:  # a hook said so before the interruption
         chunks = iter(())
     for chunk in _with_hooks(model, chunks, hooks, "train", totals.means, totals.steps) if watched else chunks:
         _train(model, chunk, totals, totals.watcher(chunk, reporter), check_finite)
@@ -225,7 +226,7 @@ def _train(
     progress: Callable[[int, Array], None] | None,
     check_finite: bool,
 ) -> None:
-    """The steps of one chunk."""
+    """Run the steps of one chunk."""
     samples = chunk.samples
     with model._running("fit") as ready:
         totals.read_by(ready.layout)
@@ -255,7 +256,7 @@ class Validation(NamedTuple):
 
 
 class Epochs:
-    """The epochs of a fit, with what happens around each.
+    """The epochs of a fit, with what happens around each of them.
 
     Parameters
     ----------
@@ -286,17 +287,17 @@ class Epochs:
         self._logs: Logs = {}
         self._feed: Feed | None = None
         self._epoch = 0  # the number of the epoch that runs, or of the next one
-        self._totals: Totals | None = None  # of the epoch that runs
+        self._totals: Totals | None = None  # the totals of the epoch that runs
 
     @contextmanager
     def _around(self, feed: Feed, first: int) -> Iterator[None]:
-        """The hooks before and after all epochs; an error leaves the weights in the model, and loggers closed."""
+        """Call the hooks before and after all epochs; an error leaves the weights in the model, and loggers closed."""
         model, outer = self._model, self._model._run
         self._feed, self._epoch, model._run = feed, first, self
         try:
             with _weights_as_before(model):
                 self._hooks.call("on_train_begin", {})
-                if model.optimizer is not None:  # what is trained are the weights
+                if model.optimizer is not None:  # training changes the weights, not their average
                     model.optimizer._show_average(False)
                 yield
                 if self._logs and model.optimizer is not None:  # epochs have run; a callback may save the model next
@@ -322,7 +323,7 @@ class Epochs:
                     break
 
     def minimize(self, optimizer: LBFGS, feed: Feed, first: int) -> None:
-        """The same, an iteration of L-BFGS over all rows each."""
+        """Run the epochs as iterations of L-BFGS, each over all rows."""
         model = self._model
         samples = next(feed.epoch()).samples
 
@@ -349,7 +350,7 @@ class Epochs:
                 optimizer.minimize(ready.engine, rules, samples, self._epochs - self._epoch, before, check, after)
 
     def _begin(self, epoch: int) -> Totals:
-        """The hooks of an epoch and its bar; its totals so far."""
+        """Call the hooks at the start of an epoch, and start its bar; return its totals so far."""
         self._epoch, self._totals = epoch, self._totals or Totals()
         self._hooks.call("on_epoch_begin", epoch, {})
         self._reporter = Reporter(self._verbose, self._steps)
@@ -357,7 +358,7 @@ class Epochs:
         return self._totals
 
     def _end(self, epoch: int, totals: Totals) -> bool:
-        """Validation and the logs of an epoch; whether it was the last one."""
+        """Validate, and log an epoch; return whether it was the last one."""
         self._warned = self._warned or warn_if_nonfinite(totals, epoch)
         self._logs = totals.means()
         held = self._validation
@@ -373,7 +374,7 @@ class Epochs:
     # ---- going on after an interruption ----
 
     def state(self) -> dict[str, Any]:
-        """Where the run is, in JSON's types and arrays; with the model's own state all that the rest depends on."""
+        """Return where the run is, in JSON's types and arrays; with the model's state, all that the rest depends on."""
         return {
             "epoch": self._epoch,
             "totals": None if self._totals is None else self._totals.state(),
@@ -399,7 +400,7 @@ class Epochs:
         self.resume_callbacks(state)
 
     def resume_callbacks(self, state: dict[str, Any]) -> None:
-        """Give the callbacks what they knew."""
+        """Give the callbacks back what they knew."""
         self._hooks.resume(state["callbacks"])
 
 
@@ -411,9 +412,10 @@ def evaluate(
     reporter: Reporter,
     check: FiniteCheck | None = None,
 ) -> Logs:
-    """The loss and the metrics of a feed from its first batch on: one call into the engine, or one a batch.
+    """Return the loss and the metrics of a feed, from its first batch on: one call into the engine, or one a batch.
 
-    One a batch where a callback looks in, and where the mean of the losses of batches is no mean over all rows.
+    The engine is called once a batch where a callback looks in, or the mean of batches' losses is no mean over all
+    rows.
     """
     totals = Totals()
     check = check or FiniteCheck(model, may_wait=False)
@@ -421,7 +423,7 @@ def evaluate(
     weighted = isinstance(feed, ArrayFeed) and feed.samples.weights is not None
     most = model._steps_per_execution if watched else None
     most = 1 if goals.depend_on_batches(model._goals, weighted) else most
-    feed.rewind()  # so that each epoch is validated on the same rows
+    feed.rewind()  # each epoch is validated on the same rows
     model.stop_evaluating = False
     with _weights_as_before(model):
         hooks.call("on_test_begin", {})
@@ -444,7 +446,7 @@ def evaluate(
 
 
 def predict(model: Model, feed: Feed, steps: int | None, hooks: CallbackList, reporter: Reporter) -> Array:
-    """The outputs for a feed."""
+    """Return the outputs for a feed."""
     engine = model._need_engine("predict")
     watched = hooks.wants(*PREDICT_BATCH_HOOKS)
     outputs: list[Array] = []
@@ -467,7 +469,7 @@ def predict(model: Model, feed: Feed, steps: int | None, hooks: CallbackList, re
 
 
 def predict_rows(model: Model, rows: Any) -> Array:
-    """The outputs for rows in memory, or for deferred rows piece by piece."""
+    """Return the outputs for rows in memory, or for deferred rows piece by piece."""
     engine = model._need_engine("predict")
     out = np.empty((len(rows), engine.plan.outputs), engine.plan.dtype)
     for start, piece in pieces(rows):
@@ -476,7 +478,7 @@ def predict_rows(model: Model, rows: Any) -> Array:
 
 
 def warn_if_nonfinite(totals: Totals, epoch: int) -> bool:
-    """Say from which step on the loss was not finite, if it was not."""
+    """Warn from which step on the loss was not finite; return whether it was not finite."""
     if totals.first_nonfinite < 0:
         return False
     warn(

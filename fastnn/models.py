@@ -41,10 +41,10 @@ class Sequential(Trainer):
     Attributes
     ----------
     layers : list of Layer
-        A list of its own, as in Keras: to change it does not change the model, which :meth:`add` and :meth:`pop` do.
+        A new list, as in Keras: changing it does not change the model, which :meth:`add` and :meth:`pop` do.
     optimizer, loss : Optimizer, Loss
-        After :meth:`compile`. The optimizer may be replaced, and all of it changed, at any time: that counts from the
-        next call on.
+        What :meth:`compile` was given. The optimizer may be replaced, and any of its arguments changed, at any time:
+        that counts from the next call on.
     stop_training : bool
         A callback sets it to end ``fit`` after this epoch.
 
@@ -67,19 +67,19 @@ class Sequential(Trainer):
         callbacks: Callback | Sequence[Callback] | None = None,
         check_finite: bool = False,
     ) -> Any:
-        """The network's outputs.
+        """Return the network's outputs.
 
         Parameters
         ----------
         x : array-like, shape (rows, features), or iterable of batches
-            As for :meth:`fit`; of batches that are tuples the first part counts.
+            Rows as for :meth:`fit`; where batches are tuples, their first part counts.
         batch_size : int, optional
-            Rows of a batch, for `steps` and for callbacks with batch hooks; results do not depend on it. Default: 32,
-            or with `steps` as many as let those go over all rows.
+            The number of rows of a batch, for `steps` and for callbacks with batch hooks; results do not depend on it.
+            Default: 32, or with `steps` as many as let `steps` batches hold all rows.
         verbose : {"auto", 0, 1, 2}
             A bar (1), a line at the end (2) or nothing (auto, 0): a call for a few rows takes microseconds.
         steps : int, optional
-            Batches to look at. Default: all of them.
+            The number of batches to predict. Default: all of them.
         callbacks : Callback or sequence of Callback, optional
         check_finite : bool, default False
             Raise on NaN and infinity in x, instead of letting them through to the outputs.
@@ -87,7 +87,7 @@ class Sequential(Trainer):
         Returns
         -------
         ndarray, shape (rows, outputs)
-            For a model with heads a dict of such by name, which are views of one array.
+            For a model with heads a dict of such arrays by name, which are views of one array.
         """
         engine = self._engine
         if engine is None:
@@ -127,7 +127,7 @@ class Sequential(Trainer):
         return Samples(rows)
 
     def predict_on_batch(self, x: Any) -> Any:
-        """The same as :meth:`predict` for rows in memory.
+        """Return what :meth:`predict` returns, for rows in memory.
 
         Parameters
         ----------
@@ -136,7 +136,7 @@ class Sequential(Trainer):
         return self.predict(x)
 
     def freeze(self) -> Predictor:
-        """A frozen copy for the fastest answers, see :class:`fastnn.Predictor`; this model may go on training."""
+        """Return a frozen copy for the fastest answers, a :class:`fastnn.Predictor`; this model may train on."""
         raw = raw_reader(self._layers)
         if raw is not None:
             raise ValueError(
@@ -152,39 +152,39 @@ class Sequential(Trainer):
         return Predictor(engine, reader, None if heads is None else heads.outputs)
 
     def __call__(self, x: Any, training: bool | None = False) -> Any:
-        """The same as :meth:`predict`, or with `training` as :meth:`forward`."""
+        """Return what :meth:`predict` returns, or with `training` what :meth:`forward` does."""
         return self.forward(x, training=True) if training else self.predict(x)
 
-    # ---- the pieces, for those who write their own loop ----
+    # ---- the parts of a step, for loops of one's own ----
 
     def forward(self, x: Any, training: bool = False) -> Any:
-        """The outputs for these rows; the activations stay for :meth:`backward`.
+        """Return the outputs for these rows; the activations stay for :meth:`backward`.
 
         Parameters
         ----------
         x : array-like, shape (rows, features)
-            For a model with branches a dict of arrays or a data frame. Where it can be read in place it is not
+            For a model with branches a dict of arrays or a data frame. An array that can be read in place is not
             copied, and :meth:`backward` reads it again: it must not change in between.
         training : bool, default False
-            Run as in a training step: with dropout and noise, and batch normalization by the statistics of these rows,
-            which also move its moving statistics.
+            Whether to run as in a training step: with dropout and noise, and with batch normalization by the statistics
+            of these rows, which also moves the moving statistics.
 
         Returns
         -------
         ndarray, shape (rows, outputs)
-            For a model with heads a dict of such by name.
+            For a model with heads a dict of such arrays by name.
         """
         engine = self._need_engine("forward")
         engine.seed = self._seed
         if self._optimizer is not None and (flag("training", training) or self._changes_seen is not changes.last):
-            self._ready("forward")  # noise depends on the optimizer's steps
+            self._ready("forward")  # the noise depends on the number of the optimizer's step
         else:
             self._heed_changes()
         rows, _ = self._inputs(x, engine.plan.dtype, check_finite=False)
         return self._outputs(engine.forward(self._checked(rows), flag("training", training)))
 
     def backward(self, grad: Any) -> Array | None:
-        """Gradients from the gradient of any loss by the outputs of the last :meth:`forward`.
+        """Compute gradients from the gradient of any loss with respect to the outputs of the last :meth:`forward`.
 
         It may be called several times after one forward pass, for several losses, but not after the weights have
         changed: :meth:`apply_gradients` comes last. (Writing into :attr:`weights` goes unnoticed.)
@@ -192,13 +192,13 @@ class Sequential(Trainer):
         Parameters
         ----------
         grad : array-like, shape (rows, outputs)
-            For a model with heads a dict of such by name.
+            The gradient of the loss by the outputs; for a model with heads a dict of such arrays by name.
 
         Returns
         -------
         ndarray, shape (rows, features), or None
-            The gradient by the inputs (those of branches side by side), unless they were sparse; those by the
-            parameters are in :attr:`gradients`.
+            The gradient by the inputs (those of branches side by side); None where they were sparse. The gradients by
+            the parameters are in :attr:`gradients`.
 
         Raises
         ------
@@ -212,18 +212,18 @@ class Sequential(Trainer):
 
     @property
     def gradients(self) -> list[Array]:
-        """Views of the gradients, like :attr:`weights`."""
+        """Views of the gradients, in the order and the shapes of :attr:`weights`."""
         engine = self._need_engine("gradients")
         flat = engine.gradients
         return [spec.view(flat) for spec in engine.plan.parameters]
 
     def apply_gradients(self) -> None:
-        """One optimizer step from :attr:`gradients`."""
+        """Take one optimizer step with :attr:`gradients`."""
         with self._running("apply_gradients") as (engine, _, optimizer):
             engine.apply_gradients(optimizer.hyperparameters())
 
     def reset(self) -> None:
-        """Start over: fresh weights and optimizer state, and another order of rows; the configuration stays.
+        """Start over with fresh weights and optimizer state, and another order of rows; the configuration stays.
 
         The learning rate and the other numbers of the optimizer stay as they are, and views of weights remain views.
         """
@@ -243,22 +243,22 @@ class Sequential(Trainer):
     # ---- configuration and files ----
 
     def get_config(self) -> dict[str, Any]:
-        """A JSON-able description of the layers, without weights."""
+        """Return a JSON-able description of the layers, without weights."""
         return {"name": self.name, "layers": [layers.serialize(layer) for layer in self._layers]}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Sequential:
-        """A new model, with new weights, from :meth:`get_config`.
+        """Return a new model, with new weights, from the result of :meth:`get_config`.
 
         Parameters
         ----------
         config : dict
-            Also as Keras 2 and 3 give it for a Sequential of layers that are here.
+            A configuration of fastnn, or one that Keras 2 or 3 gives for a Sequential of layers that fastnn has.
 
         Raises
         ------
         TypeError, ValueError
-            When it is no such description, or one of what fastnn cannot do.
+            When `config` is no such description, or describes what fastnn cannot do.
         """
         if not isinstance(config, dict):
             raise TypeError(f"config must be a dict, as get_config gives it, got {type(config).__name__}")
@@ -266,17 +266,18 @@ class Sequential(Trainer):
             held = ", ".join(map(repr, config)) or "nothing"
             raise ValueError(f"config must have a list of layers under 'layers', as get_config gives it, got {held}")
         model = cls([layers.deserialize(layer) for layer in config["layers"]], name=config.get("name"))
-        if config.get("build_input_shape") is not None and not model.built:  # Keras's, of a model without an Input
+        # the shape with which Keras built a model without an Input
+        if config.get("build_input_shape") is not None and not model.built:
             model.build(config["build_input_shape"])
         return model
 
     def to_json(self, **options: Any) -> str:
-        """The configuration as JSON, from which :func:`fastnn.models.model_from_json` makes such a model.
+        """Return the configuration as JSON, from which :func:`fastnn.models.model_from_json` makes such a model.
 
         Parameters
         ----------
         options
-            Of ``json.dumps``, such as ``indent``.
+            Arguments of ``json.dumps``, such as ``indent``.
         """
         return json.dumps({"class_name": "Sequential", "config": self.get_config()}, **options)
 
@@ -286,7 +287,7 @@ class Sequential(Trainer):
         Parameters
         ----------
         filepath : path-like
-            Replaced as a whole, or not at all, where there is such a file.
+            The path of the file; an existing file is replaced as a whole, or not at all.
         """
         _stored.save(self, filepath)
 
@@ -309,9 +310,9 @@ class Sequential(Trainer):
         Raises
         ------
         fastnn.ModelFileError
-            When the file is no whole model, or its weights are not like this model's; no weight has changed then.
+            When the file is no whole model, or its weights do not fit this model; no weight has changed then.
         OSError
-            When it cannot be read.
+            When the file cannot be read.
         """
         _stored.load_weights(self, filepath)
 
@@ -320,13 +321,13 @@ class Sequential(Trainer):
         _stored.restore(self, path, Sequential)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """For pickle and copy.deepcopy: the bytes of the model's file, and what is Python of its losses and metrics."""
+        """Return what pickle and deepcopy need: the bytes of the model's file, and its Python losses and metrics."""
         functions = goals.arguments(self._goals) if goals.called(self._goals) else None
         return _stored.from_bytes, (_stored.to_bytes(self), type(self), functions)
 
 
 def model_from_json(json_string: str) -> Sequential:
-    """A new model, with new weights, from what :meth:`Sequential.to_json` gave, or Keras's.
+    """Return a new model, with new weights, from what :meth:`Sequential.to_json` returned, or Keras's ``to_json``.
 
     Parameters
     ----------
@@ -335,7 +336,7 @@ def model_from_json(json_string: str) -> Sequential:
     Raises
     ------
     TypeError, ValueError
-        When it is no such description, or one of what fastnn cannot do.
+        When the text is no such description, or describes what fastnn cannot do.
 
     Examples
     --------
@@ -354,7 +355,7 @@ def model_from_json(json_string: str) -> Sequential:
 
 
 def clone_model(model: Sequential) -> Sequential:
-    """A new model of the same layers, with weights of its own, not compiled.
+    """Return a new model of the same layers, with weights of its own, not compiled.
 
     Parameters
     ----------
@@ -393,11 +394,11 @@ def save_model(model: Sequential, filepath: str | os.PathLike[str], training: bo
     Raises
     ------
     ValueError
-        When the name is one of another format, as ``model.keras``: the file would not be what it says.
+        When the name is one of another format, as ``model.keras``: the file would not be what its name says.
     OSError
         When the file cannot be written; an existing one is as it was.
     ValueError
-        When no model could be made of what the file would say, as with a layer of a class of one's own.
+        When no model could be made of the file, as with a layer whose class is the user's.
 
     Examples
     --------
@@ -413,27 +414,28 @@ def load_model(
     custom_objects: Mapping[str, Any] | None = None,
     compile: bool = True,  # noqa: A002  # Keras's name
 ) -> Sequential:
-    """The model of a file that :meth:`fastnn.Sequential.save` wrote.
+    """Return the model of a file that :meth:`fastnn.Sequential.save` wrote.
 
     Parameters
     ----------
     filepath : path-like
     custom_objects : dict, optional
-        By their names, the Python functions and the classes that were losses or metrics of the model. A file holds
-        none of their code.
+        The Python functions and the classes that were losses or metrics of the model, by their names: a file holds none
+        of their code.
     compile : bool, default True
         Whether to compile the model as it was and to read the state of its optimizer.
 
     Returns
     -------
     Sequential
-        Compiled if it was; further training gives the bits that uninterrupted training would have given.
+        A compiled model if the saved one was; further training gives the bits that uninterrupted training would have
+        given.
 
     Raises
     ------
     ModelFileError
-        When the bytes are not a whole, unchanged model, whatever they are; or when a function that the file names is
-        not among `custom_objects`.
+        When the bytes are not a whole, unchanged model, whatever they are; or when `custom_objects` lacks a function
+        that the file names.
     OSError
         When the file cannot be read.
 

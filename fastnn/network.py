@@ -54,14 +54,14 @@ class Network(Described, Stackable, metaclass=ListsWhatIsThere):
         self._layers: list[Layer] = []
         self._engine: Engine | None = None
         self._home = Home(Lock(), self._heed)
-        self._placed: dict[int, plan.Placed] = {}  # by the ids of the layers of a built model: as they were lowered
-        self._stale = False  # whether one of them is another since, so that the engine is to get another plan
+        self._placed: dict[int, plan.Placed] = {}  # how the layers of a built model were lowered, by the layers' ids
+        self._stale = False  # whether a layer has changed since, so that the engine needs another plan
         self._compiled_code: Any = None  # what the engine is set up for
         self._changes_seen = self._lowered_at = changes.last
-        self._described = ""  # what is known to be a description that a model can be made of
+        self._described = ""  # a description of which a model can be made, as far as is known
         self._first: Layer | None = None
         self._seed = next_seed()
-        self._given_names: list[str | None] = []  # of layers that are being appended
+        self._given_names: list[str | None] = []  # the names of layers that are being appended
         names = Names((), "model")
         with self._appending():
             for layer in layers or ():
@@ -88,7 +88,7 @@ class Network(Described, Stackable, metaclass=ListsWhatIsThere):
 
     @property
     def layers(self) -> list[Layer]:
-        """The layers, in a list of its own: to change the model there are :meth:`add` and :meth:`pop`."""
+        """The layers, as a new list; :meth:`add` and :meth:`pop` change the model."""
         return list(self._layers)
 
     # ---- building ----
@@ -99,8 +99,8 @@ class Network(Described, Stackable, metaclass=ListsWhatIsThere):
         Parameters
         ----------
         layer : Layer or Sequential
-            Of no other model; of a model a copy, as a :class:`fastnn.layers.Stack`. Where it does not fit, the model
-            stays as it was.
+            A layer that belongs to no other model, or a model, which is copied into a :class:`fastnn.layers.Stack`.
+            Where it does not fit, the model stays as it was.
         """
         with self._building_anew(), self._appending():
             self._append(layer, Names(self._layers, "model"))
@@ -124,7 +124,7 @@ class Network(Described, Stackable, metaclass=ListsWhatIsThere):
 
     @contextmanager
     def _building_anew(self) -> Iterator[None]:
-        """The model has no weights within until it is built; after an error those it had."""
+        """Leave the model without weights in the block, until it is built; after an error it has its old weights."""
         with self._home.lock:
             self._catch_up()
             before = self._engine, self._home.views, self._compiled_code, self._first, self._placed
@@ -138,7 +138,7 @@ class Network(Described, Stackable, metaclass=ListsWhatIsThere):
 
     @contextmanager
     def _appending(self) -> Iterator[None]:
-        """After an error within, the layers that were appended belong to no model again, and have no name of it."""
+        """After an error in the block, the layers that were appended belong to no model, and have their own names."""
         before, self._given_names = len(self._layers), []
         try:
             yield
@@ -190,13 +190,13 @@ class Network(Described, Stackable, metaclass=ListsWhatIsThere):
         self._compiled_code, self._placed, self._stale = None, {}, False
 
     def _catch_up(self) -> None:
-        """Build what could not be built when its last layer was added: a vocabulary may be there now.
+        """Build what could not be built when its last layer was added: its vocabulary may be known now.
 
-        Of a model that is built, let the engine run its layers as they are now.
+        If the model is built, let the engine run its layers as they are now.
         """
         if self._engine is None or self._stale:
             with self._home.lock:
-                if self._engine is None:  # another thread may have been faster
+                if self._engine is None:  # another thread may have built it first
                     self._build_if_known()
                 elif self._stale:
                     self._renew("a layer")
@@ -215,7 +215,8 @@ class Network(Described, Stackable, metaclass=ListsWhatIsThere):
         Parameters
         ----------
         input_shape : tuple or dict
-            ``(None, features)`` as in Keras, or ``(features,)``; for a model with branches a dict of such, by branch.
+            ``(None, features)`` as in Keras, or ``(features,)``; for a model with branches a dict of such tuples, by
+            branch.
         """
         if isinstance(input_shape, Mapping):
             branches = self._branches
@@ -235,7 +236,7 @@ class Network(Described, Stackable, metaclass=ListsWhatIsThere):
         self._build(features)
 
     def _features_of(self, input_shape: Any, branch: Container | None = None) -> int:
-        """Features of a row of this shape, with the rows before it, of the model or of a branch."""
+        """Return the features of a row of this shape, which may count the rows first, of the model or of a branch."""
         stack, told = (self._layers, self._told_axes) if branch is None else (branch._layers, branch.input_axes)
         shape = tuple(input_shape) if isinstance(input_shape, (tuple, list)) else (input_shape,)
         axes = axes_of(shape[1:] if len(shape) > 1 else shape, "input_shape")
@@ -251,13 +252,13 @@ class Network(Described, Stackable, metaclass=ListsWhatIsThere):
 
     @property
     def _branches(self) -> Branches | None:
-        """The layer that takes x apart, where there is one."""
+        """The layer that takes x apart; None where there is none."""
         first = self._first_layer()
         return first if isinstance(first, Branches) else None
 
     @property
     def _heads(self) -> Heads | None:
-        """The layer that gives the outputs names, where there is one."""
+        """The layer that gives the outputs names; None where there is none."""
         last = last_of(self._layers)
         return last if isinstance(last, Heads) else None
 
@@ -289,7 +290,7 @@ class Network(Described, Stackable, metaclass=ListsWhatIsThere):
         one_feature = (known or (self._layers[0].input_features if self._layers else None)) == 1
         if one_feature and not frames.is_frame(x) and (x if hasattr(x, "ndim") else frames.as_array(x, name)).ndim == 1:
             missing = first is not None and first.takes_missing
-            x = frames.real_array(x, name, missing=missing)[:, None]  # rows of the one feature, as in Keras
+            x = frames.real_array(x, name, missing=missing)[:, None]  # rows of one feature, as in Keras
         if type(x) is not np.ndarray or x.ndim > 2:
             x = row_axes(self._layers, self._told_axes).one_axis(x, name)
         if first is None or not first.takes_missing:
@@ -301,17 +302,17 @@ class Network(Described, Stackable, metaclass=ListsWhatIsThere):
         return rows, rows.shape[1]
 
     def _outputs(self, rows: Array) -> Any:
-        """The columns of each head under its name, or the rows as they are where there are no heads."""
+        """Return the columns of each head under its name, or the rows as they are where there are no heads."""
         heads = self._heads
         return rows if heads is None else heads.split(rows)
 
     def _takes_any_number(self) -> bool:
-        """Whether the first layer needs no more of x than that it is finite."""
+        """Whether the first layer asks no more of x than that it is finite."""
         first = self._first or self._first_layer()
         return first is None or (type(first).check_rows is Layer.check_rows and not first.takes_missing)
 
     def _checked(self, rows: Any, name: str = "x") -> Any:
-        """The rows, once the first layer has found in them what it needs."""
+        """Return the rows, once the first layer has found in them what it needs."""
         first = self._first or self._first_layer()
         if first is not None:
             if isinstance(rows, SparseRows):
@@ -326,8 +327,9 @@ class Network(Described, Stackable, metaclass=ListsWhatIsThere):
             self._build_as(plan.lower(self._layers, features, self._policy()))
 
     def _build_as(self, lowered: plan.Plan) -> None:
-        """Create the weights of the layers as they have just been lowered; for whoever holds the lock."""
-        vars(self._layers[0])["dtype"] = self._policy()  # so that a file does not depend on the default of the day
+        """Create the weights of the layers as they have just been lowered; the caller holds the lock."""
+        # named, so that a file does not depend on the default of the day
+        vars(self._layers[0])["dtype"] = self._policy()
         engine, dtype = Engine(lowered, self._home.lock), lowered.dtype
         views = {}
         for spec, initializer in zip(lowered.parameters, self._initializers(), strict=True):
@@ -341,18 +343,18 @@ class Network(Described, Stackable, metaclass=ListsWhatIsThere):
         self._take_note(lowered)
 
     def _take_note(self, lowered: plan.Plan) -> None:
-        """Know how the layers were lowered last: the engine runs them so."""
+        """Note how the layers were lowered last, which is how the engine runs them."""
         self._placed = {id(layer): placed for layer, placed in zip(self._layers, lowered.layers, strict=True)}
         self._stale, self._first = False, self._first_layer()
 
     def _initializers(self) -> list[Initializer]:
-        """The initializer of each parameter, in the order of the layers."""
+        """Return the initializer of each parameter, in the order of the layers."""
         return [initializer for layer in self._layers for _, _, initializer in layer.parameters()]
 
     def _heed(self, layer: Layer, attribute: str, name: Any) -> None:
-        """Take note that an attribute of a layer, which had this name, is another now: see :meth:`Home.heed`.
+        """Take note that this attribute of a layer, which was called `name`, has changed: see :meth:`Home.heed`.
 
-        Where the other layers cannot tell the difference this one alone is lowered, to find what it may lack.
+        Where the other layers cannot tell the difference, only this layer is lowered, to find what it may lack.
         """
         if attribute in ("name", ""):
             self._check_names()
@@ -388,7 +390,7 @@ class Network(Described, Stackable, metaclass=ListsWhatIsThere):
         Raises
         ------
         ValueError
-            Naming what has `changed`, where those weights or this output do not fit any more.
+            When the weights or the output do not fit any more; the message names what has `changed`.
         """
         with self._home.lock:
             engine, seen = self._engine, changes.last
@@ -410,7 +412,7 @@ class Network(Described, Stackable, metaclass=ListsWhatIsThere):
             self._lowered_at = seen
 
     def _heed_changes(self) -> bool:
-        """Let the engine run the layers as they are now, if any description has changed since it looked; whether so."""
+        """Let the engine run the layers as they are now, if a description has changed since; return whether one has."""
         seen = changes.last
         if self._changes_seen is seen:
             return False
@@ -420,7 +422,7 @@ class Network(Described, Stackable, metaclass=ListsWhatIsThere):
         return True
 
     def _first_layer(self) -> Layer | None:
-        """The layer that gets x first, as it is once it has been prepared."""
+        """The first layer that gets numbers of x, once x is prepared."""
         return first_to_compute(self._layers)
 
     def _policy(self) -> str:
@@ -438,7 +440,7 @@ class Network(Described, Stackable, metaclass=ListsWhatIsThere):
 
     @property
     def input_shape(self) -> Any:
-        """``(None, features)``, as Keras has it; of branches a dict of such by name."""
+        """The shape ``(None, features)``, as in Keras; for branches a dict of such tuples by name."""
         engine, branches = self._need_engine("input_shape"), self._branches
         if branches is not None:
             return {name: (None, width) for name, width in branches.built_widths.items()}
@@ -446,7 +448,7 @@ class Network(Described, Stackable, metaclass=ListsWhatIsThere):
 
     @property
     def output_shape(self) -> Any:
-        """``(None, outputs)``, as Keras has it; of heads a dict of such by name."""
+        """The shape ``(None, outputs)``, as in Keras; for heads a dict of such tuples by name."""
         engine, heads = self._need_engine("output_shape"), self._heads
         if heads is not None:
             return {name: (None, width) for name, width in heads.outputs.items()}
@@ -460,7 +462,7 @@ class Network(Described, Stackable, metaclass=ListsWhatIsThere):
         return self._engine
 
     def _why_not_built(self) -> str:
-        """What stands in the way of weights, and what to do."""
+        """Return what keeps the model from having weights, and what to do."""
         known = self._layers[0].input_features if self._layers else 1
         if known is not None:
             try:
@@ -470,13 +472,13 @@ class Network(Described, Stackable, metaclass=ListsWhatIsThere):
         return "give the first layer input_shape=(features,), call build, or fit first"
 
     def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
-        """The layer of that name, or at that place.
+        """Return the layer of that name, or at that place.
 
         Parameters
         ----------
         name : str, optional
         index : int, optional
-            From 0, from the end where it is negative. One of the two must be given.
+            The layer's place, from 0, or from the end where it is negative. Give either the name or the place.
         """
         if (name is None) == (index is None):
             raise ValueError("get_layer needs either name or index")
@@ -493,7 +495,7 @@ class Network(Described, Stackable, metaclass=ListsWhatIsThere):
 
     @property
     def trainable(self) -> bool:
-        """Whether training changes some layer; setting it sets it of all layers."""
+        """Whether training changes at least one layer; setting it sets it for all layers."""
         return any(layer.trainable for layer in self._layers)
 
     @trainable.setter
@@ -508,13 +510,13 @@ class Network(Described, Stackable, metaclass=ListsWhatIsThere):
     def weights(self) -> list[Array]:
         """Views of all parameters, in the order of the layers: writing to one changes the model.
 
-        They live as long as the parameters: :meth:`add`, :meth:`pop` and :meth:`build` make new ones, with new views;
-        :meth:`reset` does not.
+        The views live as long as the parameters: :meth:`add`, :meth:`pop` and :meth:`build` make new ones, with new
+        views; :meth:`reset` keeps them.
         """
         return list(self._home.views.values())
 
     def _weights_that(self, trainable: bool) -> list[Array]:
-        """Views of the parameters that training changes by their gradients, or of the others."""
+        """Return views of the parameters that training changes by their gradients, or of the other parameters."""
         fixed = {(str(layer.name), name) for layer in self._layers for name in layer.non_trainable()}
         return [view for key, view in self._home.views.items() if (key not in fixed) == trainable]
 
@@ -525,14 +527,14 @@ class Network(Described, Stackable, metaclass=ListsWhatIsThere):
 
     @property
     def non_trainable_weights(self) -> list[Array]:
-        """Views of the others: moving statistics, and parameters of layers whose ``trainable`` is False."""
+        """Views of the other parameters: moving statistics, and those of layers whose ``trainable`` is False."""
         return self._weights_that(False)
 
-    # Keras's other names.
+    # Names that Keras has for the same lists.
     variables, trainable_variables, non_trainable_variables = weights, trainable_weights, non_trainable_weights
 
     def get_weights(self) -> list[Array]:
-        """Copies of all parameters, in the order of the layers."""
+        """Return copies of all parameters, in the order of the layers."""
         with self._home.lock.reading():
             return [view.copy() for view in self._home.views.values()]
 
@@ -542,7 +544,7 @@ class Network(Described, Stackable, metaclass=ListsWhatIsThere):
         Parameters
         ----------
         weights : sequence of array-like
-            As :meth:`get_weights` gives them.
+            Arrays as :meth:`get_weights` returns them.
 
         Raises
         ------
@@ -554,12 +556,12 @@ class Network(Described, Stackable, metaclass=ListsWhatIsThere):
             set_arrays({"/".join(key): view for key, view in self._home.views.items()}, weights)
 
     def count_params(self) -> int:
-        """The number of parameters."""
+        """Return the number of parameters."""
         self._need_engine("count_params")
         return sum(view.size for view in self._home.views.values())
 
     def _output_axes(self) -> list[tuple[int, ...]]:
-        """The axes of a row that each layer gives, empty where that is not known yet."""
+        """Return the axes of a row that each layer gives, empty where they are not known yet."""
         told = self._layers[0].input_features if self._layers else None
         known = self._engine.plan.inputs if self._engine else told
         found: list[tuple[int, ...]] = []
@@ -578,7 +580,7 @@ class Network(Described, Stackable, metaclass=ListsWhatIsThere):
         Parameters
         ----------
         print_fn : callable, optional
-            Gets each line; default: they are printed, where there is a standard output.
+            Called with each line; by default lines are printed, where there is a standard output.
         """
         rows: list[tuple[str, ...]] = []
         for layer, axes in zip(self._layers, self._output_axes(), strict=True):

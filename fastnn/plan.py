@@ -1,4 +1,4 @@
-"""The only lowering: layers to a flat list of operations and a layout of the parameters."""
+"""The only lowering: layers become a flat list of ops, and a layout of the parameters."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ if TYPE_CHECKING:
     from fastnn.optimizers import Optimizer
 
 ALIGNMENT = 64  # bytes: every parameter starts on a cache line
-_LARGEST = 2**62  # elements of all parameters together, so that sizes in bytes fit 64 bits
+_LARGEST = 2**62  # most elements of all parameters together, so that sizes in bytes fit 64 bits
 
 
 class Placed(NamedTuple):
-    """One layer in a plan: what it gets, what it gives, where its parameters lie and what it does to a row.
+    """One layer in a plan: its input, its output, its parameters and its ops.
 
     Attributes
     ----------
     inputs : int or Mapping
-        Features of a row that it gets; of the first layer by branch, where it has some.
+        The number of features of a row of its input; by branch where the first layer has branches.
     axes : tuple of int
-        Of such a row.
+        The axes of a row of its input.
     offset : int
-        Where its parameters begin in the flat buffer.
+        Where the layer's parameters begin in the flat buffer.
     outputs : int
-        Features of a row that it gives.
+        The number of features of a row of its output.
     axes_after : tuple of int
-        Of such a row.
+        The axes of a row of its output.
     parameters : tuple of ParameterSpec
     end : int
         Where the parameters of the next layer begin.
     ops : tuple of Op
-        As the layer counts them: those of a plan have other indices, and some of them are one.
+        The ops with places as the layer counts them: a plan gives them other indices, and fuses some.
     """
 
     inputs: int | Mapping[str, int]
@@ -54,7 +54,7 @@ class Placed(NamedTuple):
 
     @property
     def outline(self) -> tuple[Any, ...]:
-        """What the other layers depend on, and the memory: a layer that keeps it may change otherwise."""
+        """What other layers and the memory depend on: a layer that keeps its outline may change in other ways."""
         shapes = [spec.shape for spec in self.parameters]
         return self.outputs, self.axes_after, shapes, [op.name for op in self.ops]
 
@@ -68,17 +68,17 @@ class Plan:
     dtype : str
         ``"float32"`` or ``"float64"``.
     inputs, outputs : int
-        Features of a row of x, and of a row of the result.
+        The numbers of features of a row of x, and of a row of the result.
     ops : tuple of Op
         What is done to a row, in order.
     parameters : tuple of ParameterSpec
         The layout of the flat parameter buffer.
     size : int
-        Elements of that buffer, with the padding between parameters.
+        The number of elements of that buffer, with the padding between parameters.
     bfloat16 : bool
         Whether large products round their operands to bfloat16.
     layers : tuple of Placed
-        What each layer has to do with it, in their order; no part of what the engine runs.
+        The place of each layer, in the order of the layers; the engine does not read them.
     """
 
     dtype: str
@@ -103,7 +103,7 @@ class Plan:
 
 
 def _link(ops: Sequence[Op]) -> list[Op]:
-    """The ops with indices of what they read and of their joins, in the place of distances."""
+    """Return the ops with indices instead of distances, of what they read and of their joins."""
     linked = []
     for k, op in enumerate(ops):
         join = k + op.join if op.join else -1
@@ -113,21 +113,21 @@ def _link(ops: Sequence[Op]) -> list[Op]:
 
 
 def _sum(one: tuple[float, float] | None, other: tuple[float, float] | None) -> tuple[float, float] | None:
-    """Two penalties of the same values as one."""
+    """Return the sum of two penalties of the same values."""
     return (one[0] + other[0], one[1] + other[1]) if one and other else one or other
 
 
 def _fuse(ops: Sequence[Op]) -> list[Op]:
-    """Let a dense op apply the activation that follows it; an activation that does nothing is dropped.
+    """Let a dense op apply the activation that follows it, and drop activations that do nothing.
 
-    A result that is read by others as well stays as it is, and so does one with a penalty. The penalty of a result that
-    is dropped becomes one of the result that it equals.
+    A result that other ops read too, or that has a penalty, stays. The penalty of a result that is dropped becomes a
+    penalty of the equal result that stays.
     """
     readers = Counter(op.input for op in ops if op.name != "join")
     readers.update(ops[op.source].input for op in ops if op.source >= 0)
     fused: list[Op] = []
-    index = {-1: -1}  # of the fused op that holds the result of each op
-    place = {-1: -1}  # of the first fused op that is not before each op
+    index = {-1: -1}  # for each op, the index of the fused op that holds its result
+    place = {-1: -1}  # for each op, the index of the first fused op that is not before it
     for k, op in enumerate(ops):
         place[k] = len(fused)
         follows = op.name == "activation" and op.input >= 0 and not op.first
@@ -153,8 +153,8 @@ def place(layer: Layer, inputs: int | Mapping[str, int], axes: tuple[int, ...], 
     Raises
     ------
     ValueError
-        When its rows would be empty, or the parameters up to its last are more than can be addressed; what the layer
-        itself raises.
+        When the layer's rows would be empty, or the parameters up to its last are more than can be addressed; errors of
+        the layer itself pass through.
     """
     line = ALIGNMENT // (8 if dtype == "float64" else 4)
     outputs = layer.build(inputs)  # type: ignore[arg-type]
@@ -177,14 +177,14 @@ def place(layer: Layer, inputs: int | Mapping[str, int], axes: tuple[int, ...], 
 
 
 def lower(layers: Sequence[Layer], inputs: int | Mapping[str, int], policy: str) -> Plan:
-    """Lay the parameters of built layers out and turn the layers into ops.
+    """Lay out the parameters of built layers, and turn the layers into ops.
 
     Parameters
     ----------
     layers : sequence of Layer
-        In the order of the data; their names are unique.
+        The layers in the order in which data pass them; their names are unique.
     inputs : int or Mapping
-        Features of a row of x, or of each branch where the first layer is one of several.
+        The number of features of a row of x, or of each branch where the first layer has branches.
     policy : {"float32", "float64", "mixed_bfloat16"}
 
     Returns
@@ -194,9 +194,9 @@ def lower(layers: Sequence[Layer], inputs: int | Mapping[str, int], policy: str)
     Raises
     ------
     ValueError
-        When rows are empty, before a layer or after it; when the parameters together are more than can be addressed.
+        When rows are empty, before or after a layer; when the parameters together are more than can be addressed.
     NotYetError
-        When there is no layer beside an Input, a layer is not adapted, or the last rows have several axes.
+        When there is no layer besides an Input, a layer is not adapted, or the last rows have several axes.
     """
     if all(isinstance(layer, InputLayer) for layer in layers):
         raise NotYetError(f"the model has no layer{' beside its Input' if layers else ''}: add one")
@@ -217,7 +217,7 @@ def lower(layers: Sequence[Layer], inputs: int | Mapping[str, int], policy: str)
         raise NotYetError(f"the model's last layer must give rows of one axis, got {axes}: add a Flatten")
     outputs = placed[-1].outputs
     ops = [op for one in placed for op in one.ops]
-    if not ops:  # each layer leaves rows as they are, and so does the engine
+    if not ops:  # no layer changes a row, and so the engine does not either
         ops.append(Op("activation", "linear", columns, outputs))
     linked = _link(ops)
     if any(op.name == "embedding" and op.input >= 0 and linked[op.input].name != "discretize" for op in linked):
@@ -232,7 +232,7 @@ def lower(layers: Sequence[Layer], inputs: int | Mapping[str, int], policy: str)
 def training_rules(
     layers: Sequence[Layer], parameters: Sequence[ParameterSpec], optimizer: Optimizer | None
 ) -> list[Rule]:
-    """How each of the parameters is trained, as the layers and the optimizer say."""
+    """Return how each of the parameters is trained, as the layers and the optimizer say."""
     told = {(str(layer.name), name): rule for layer in layers for name, rule in layer.training_rules().items()}
     fixed = {(str(layer.name), name) for layer in layers for name in layer.non_trainable()}
     rules = []

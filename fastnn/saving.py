@@ -1,4 +1,4 @@
-"""Models as files, to the bits that uninterrupted training gives; :mod:`fastnn._stored` says what is in them."""
+"""Models as files, to the bits that uninterrupted training gives; :mod:`fastnn._stored` says what a file holds."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 from fastnn import _stored
 from fastnn._file import ModelFileError
 from fastnn._public import publish
-from fastnn._stored import from_bytes as from_bytes  # pickles of models name it here
+from fastnn._stored import from_bytes as from_bytes  # pickles of models name the function here
 from fastnn.models import Sequential, load_model, save_model
 
 __all__ = ["ModelFileError", "load_model", "load_weights", "save_model"]

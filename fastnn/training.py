@@ -1,4 +1,4 @@
-"""Training and evaluation: what a model does with targets."""
+"""Training and evaluation: the part of a model that needs targets."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Trainer(Compiled):
         self.stop_training = self.stop_evaluating = self.stop_predicting = False
         self.history: History | None = None
         self._epochs_done = 0
-        self._run: Run | None = None  # of fit, within it: what a callback can save, and go on from
+        self._run: Run | None = None  # the fit that is going on: a callback can save it, and let it go on from there
         super().__init__(layers, name)
 
     @property
@@ -65,14 +65,14 @@ class Trainer(Compiled):
         defer: bool = False,
         check_x: bool = True,
     ) -> tuple[Any, Any]:
-        """X and y as the engine reads them, building the model from x where that is still to be done.
+        """Return X and y as the engine reads them; build the model from x where that is still to be done.
 
-        Without `check_x` nobody has looked for NaN and infinity in x yet.
+        Without `check_x`, x has not been searched for NaN and infinity yet.
         """
         self._need_goals(action)
-        with self._home.lock:  # an engine that another thread may yet give up is not seen
+        with self._home.lock:  # an engine that another thread may yet give up is not seen here
             engine = self._engine if action in ("fit", "train_on_batch") else self._need_engine(action)
-            if engine is None:  # and no other thread builds one meanwhile
+            if engine is None:  # with the lock, no other thread builds an engine meanwhile
                 return self._converted(None, x, y, check_x and check_finite, check_finite, names, defer)
         return self._converted(engine, x, y, check_x and check_finite, check_finite, names, defer)
 
@@ -86,7 +86,7 @@ class Trainer(Compiled):
         names: tuple[str, str],
         defer: bool,
     ) -> tuple[Any, Any]:
-        """X and y for this engine, or for the one that is built here."""
+        """Return X and y for this engine, or for the one that is built here."""
         policy = self._policy()
         dtype = engine.plan.dtype if engine else config.variable_dtype(policy)
         rows, features = self._inputs(x, dtype, check_finite=check_x, name=names[0], defer=defer)
@@ -101,7 +101,7 @@ class Trainer(Compiled):
         return rows, wanted
 
     def _form(self) -> tuple[Any, ...] | None:
-        """What the conversion of x and y depends on; None where the model is not built, or has no loss."""
+        """Return what the conversion of x and y depends on; None where the model is not built, or has no loss."""
         engine, branches = self._engine, self._branches
         if engine is None or not self._goals:
             return None
@@ -122,7 +122,7 @@ class Trainer(Compiled):
         defer: bool = False,
         check_x: bool = True,
     ) -> Samples:
-        """X, y and the weights of rows as the engine reads them; `of` is what messages put before the names."""
+        """Return X, y and the rows' weights as the engine reads them; messages put `of` before their names."""
         names = (f"{of}x", f"{of}y")
         rows, wanted = self._convert(action, x, y, check_finite=check_finite, names=names, defer=defer, check_x=check_x)
         if sample_weight is None:
@@ -135,7 +135,7 @@ class Trainer(Compiled):
         return Samples(rows, wanted, weights)
 
     def _weighted(self, samples: Samples, class_weight: Any, *, all_rows: bool = False) -> Samples:
-        """The samples, all or those of a batch, with the weights of their classes."""
+        """Return the samples, all or those of a batch, with the weights of their classes."""
         if class_weight is None:
             return samples
         if isinstance(class_weight, str) and not all_rows:
@@ -154,9 +154,9 @@ class Trainer(Compiled):
 
     @contextmanager
     def _as_it_was_on_error(self) -> Iterator[bool]:
-        """Whether the model was built before; a call that fails within leaves one that was not so.
+        """Yield whether the model was built before; a call that fails within leaves an unbuilt model unbuilt.
 
-        No other thread trains a model that may not stay built: it waits here, and begins with what there is then.
+        No other thread trains a model that may not stay built: it waits here, and then begins with the model as it is.
         """
         with self._home.lock:
             built = self.built
@@ -180,7 +180,7 @@ class Trainer(Compiled):
         class_weight: Any = None,
         shuffle: bool = False,
     ) -> BatchFeed:
-        """The feed of an iterable of batches."""
+        """Return the feed of an iterable of batches."""
 
         def convert(batch: Any, name: str) -> Samples:
             parts = tuple(batch) if isinstance(batch, (tuple, list)) else (batch,)
@@ -294,22 +294,24 @@ class Trainer(Compiled):
             A new order of rows each epoch; of batches, where x has ``__getitem__``; other iterables keep their order.
         class_weight : dict of int to float, or "balanced", optional
             What the rows of a class weigh in the loss and in weighted metrics; a class that is not named weighs 1.
-            ``"balanced"``: rows / (classes * rows of the class), as in scikit-learn, of the rows that are trained on.
+            ``"balanced"`` gives rows / (classes * rows of the class), as in scikit-learn, of the rows that are trained
+            on.
         sample_weight : array-like, shape (rows,), optional
-            What a row weighs in the loss and in weighted metrics. The loss is the sum of weight x loss by the number of
-            rows, as in Keras. For a model with heads also a dict of such.
+            What a row weighs in the loss and in weighted metrics. The loss is the sum of weight x loss, divided by the
+            number of rows, as in Keras. For a model with heads a dict of such arrays is taken too.
         initial_epoch : int, default 0
         steps_per_epoch : int, optional
-            Batches of an epoch; the next epoch goes on where this one ended. Default: all of the data.
+            The number of batches of an epoch; the next epoch goes on where this one ended. Default: a pass over all
+            data.
         validation_steps : int, optional
-            Batches of a validation: the first ones, each time the same; a generator, which cannot go back, gives its
-            next ones. Default: all of them.
+            The number of batches of a validation: the first ones each time; a generator, which cannot go back, gives
+            its next ones. Default: all of them.
         validation_batch_size : int, optional
-            Default: `batch_size` where it is given, else as for :meth:`evaluate`.
+            The batch size of a validation. Default: `batch_size` where it is given, else as for :meth:`evaluate`.
         validation_freq : int or collection of int, default 1
-            Validate after every so many epochs, or after those (counted from 1).
+            Validate after every `validation_freq` epochs, or after the epochs listed (counted from 1).
         check_finite : bool, default True
-            Look for NaN and infinity in x, y and weights, once; in batches of an iterable when they come; in a large x
+            Look for NaN and infinity in x, y and weights, once; in batches of an iterable as they come; in a large x
             perhaps while the first epoch trains on it, whose steps are then taken back.
 
         Returns
@@ -319,7 +321,8 @@ class Trainer(Compiled):
         Raises
         ------
         ValueError, TypeError, RuntimeError
-            In one sentence, with the model as it was; what a later batch of an iterable lacks, when it comes.
+            When an argument cannot be used, with the model as it was; for later batches of an iterable, when these
+            come.
         KeyboardInterrupt
             After Ctrl-C, with the weights of the last finished step.
         """
@@ -412,18 +415,18 @@ class Trainer(Compiled):
         return_dict: bool = False,
         check_finite: bool = True,
     ) -> Any:
-        """One optimizer step on these rows.
+        """Take one optimizer step on these rows.
 
         Parameters
         ----------
         x, y, sample_weight, class_weight, check_finite
-            As for :meth:`fit`.
+            Arguments as for :meth:`fit`.
         return_dict : bool, default False
 
         Returns
         -------
         float, list of float or dict
-            This batch's loss, or [loss, *metrics], before the step.
+            The batch's loss, or [loss, *metrics], from before the step.
         """
         if sample_weight is None and class_weight is None:
             xs, ys = self._convert("train_on_batch", x, y, check_finite=check_finite)
@@ -454,22 +457,23 @@ class Trainer(Compiled):
         return_dict: bool = False,
         check_finite: bool = True,
     ) -> Any:
-        """The loss, or a list of the loss and the metrics, as means over all rows.
+        """Return the loss, or a list of the loss and the metrics, as means over all rows.
 
         Parameters
         ----------
         x, y, sample_weight
-            As for :meth:`fit`.
+            Data as for :meth:`fit`.
         batch_size : int, optional
-            Rows of a batch; default 32, or with `steps` as many as let those go over all rows. Results depend on it
-            for losses and metrics that are functions, and where a batch's loss is no plain mean over its rows (another
-            `reduction`, an `ignore_class`): the loss is the mean over batches then, as in ``fit``.
+            The number of rows of a batch; default 32, or with `steps` as many as let `steps` batches hold all rows.
+            Results depend on it for losses and metrics that are functions, and where a batch's loss is no plain mean
+            over its rows (another `reduction`, an `ignore_class`): the loss then is the mean over batches, as in
+            ``fit``.
         verbose : {"auto", 0, 1, 2}
         steps : int, optional
-            Batches to look at. Default: all of them.
+            The number of batches to evaluate. Default: all of them.
         callbacks : Callback or sequence of Callback, optional
         return_dict : bool, default False
-            Return a dict with the names as keys.
+            Whether to return a dict with the names as keys.
         check_finite : bool, default True
 
         Returns
@@ -500,12 +504,12 @@ class Trainer(Compiled):
     def test_on_batch(
         self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False, check_finite: bool = True
     ) -> Any:
-        """As :meth:`evaluate`, on these rows as one batch, without printing.
+        """Return what :meth:`evaluate` returns, on these rows as one batch, without printing.
 
         Parameters
         ----------
         x, y, sample_weight, return_dict, check_finite
-            As for :meth:`evaluate`.
+            Arguments as for :meth:`evaluate`.
         """
         self._need_engine("test_on_batch")
         samples = self._samples("test_on_batch", x, y, sample_weight, check_finite=check_finite)
