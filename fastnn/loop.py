@@ -125,7 +125,7 @@ def _weights_as_before(model: Model) -> Iterator[None]:
 
 
 class FiniteCheck:
-    """The look for NaN and infinity in x of one call: before it runs, or by the engine as it reads x, which saves time.
+    """The check of one call for NaN and infinity in x, before the call runs or by the engine as it reads x.
 
     Parameters
     ----------
@@ -146,11 +146,11 @@ class FiniteCheck:
         self.may_wait, self.waits = may_wait, False
 
     def settle(self, feed: Feed, engine: Engine, copied: int) -> None:
-        """Look at x of a feed at which nobody has looked, or leave it to the engine where x is large.
+        """Check a feed's x, which nobody has checked, or leave it to the engine where x is large.
 
-        `copied`: the bytes that must be copied then, to go back to what was before.
+        `copied` is the number of bytes that must be copied then, to be able to go back to the state before.
         """
-        if not self.may_wait or isinstance(feed, BatchFeed):  # which looks at each batch
+        if not self.may_wait or isinstance(feed, BatchFeed):  # a BatchFeed checks each batch itself
             return
         x = feed.samples.x
         size = len(x) * x.shape[1] * x.dtype.itemsize
@@ -161,7 +161,7 @@ class FiniteCheck:
 
     @contextmanager
     def taking_back(self, feed: Feed) -> Iterator[None]:
-        """An epoch within, of an engine that is to look: where it finds something the model is as it was before.
+        """Run an epoch in which the engine is to check x; a number that is not finite restores the model.
 
         Nobody else looks at the model meanwhile, so nobody has seen what is taken back.
         """
@@ -181,12 +181,12 @@ class FiniteCheck:
         self.waits = False
 
     def named(self, error: NotFiniteError, feed: Feed) -> ValueError:
-        """What the engine raised, as :func:`require_finite` says it."""
+        """Return the engine's error with the sentence that :func:`require_finite` would raise."""
         try:
             require_finite(cast("ArrayFeed", feed).samples.x, "x")
         except ValueError as named:
             return named
-        return error  # somebody has changed x meanwhile
+        return error  # x has been changed by somebody meanwhile
 
 
 def train_epoch(
@@ -245,7 +245,7 @@ class Validation(NamedTuple):
     ----------
     feed : feed
     steps : int or None
-        Batches of a validation; None: all of them.
+        The number of batches of a validation; None: all of them.
     due : callable
         Says of an epoch, counted from 0, whether a validation follows it.
     """
@@ -311,13 +311,13 @@ class Epochs:
             model._run = outer
 
     def train(self, feed: Feed, steps: int | None, first: int, check: FiniteCheck) -> None:
-        """The epochs from `first` (or where :meth:`resume` says) on, a pass over the feed each."""
+        """Run the epochs from `first` (or where :meth:`resume` says) on, each a pass over the feed."""
         with self._around(feed, first):
             for epoch in range(self._epoch, self._epochs):
                 totals = self._begin(epoch)
                 with check.taking_back(feed):
                     train_epoch(self._model, feed, steps, self._hooks, self._reporter, totals, check.waits)
-                if not totals.steps:  # a generator that has ended
+                if not totals.steps:  # a generator has ended
                     break
                 if self._end(epoch, totals):
                     break

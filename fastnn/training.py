@@ -207,7 +207,7 @@ class Trainer(Compiled):
         of: str = "",
         check_x: bool = True,
     ) -> loop.Feed:
-        """Where the rows of ``evaluate``, or of a validation, come from."""
+        """Return the feed of ``evaluate``, or of a validation."""
         if gives_batches(x):
             no_arguments_of_arrays(x, y=y, sample_weight=sample_weight, batch_size=batching.rows)
             return self._batch_feed(action, x, check_finite, of)
@@ -219,7 +219,7 @@ class Trainer(Compiled):
     def _training_feed(
         self, samples: Samples, batching: Batching, shuffle: bool, class_weight: Mapping[int, float] | str | None
     ) -> ArrayFeed:
-        """The feed of rows to train on."""
+        """Return the feed of rows to train on."""
         samples = self._weighted(samples, class_weight, all_rows=True)
         rows = len(samples)
         order = (lambda: epoch_order(rows, self._seed, self._epochs_done)) if shuffle else None
@@ -228,7 +228,7 @@ class Trainer(Compiled):
     def _held_back(
         self, samples: Samples, fraction: float, batching: Batching, check_x: bool
     ) -> tuple[Samples, ArrayFeed]:
-        """The first of the samples, and the feed of the last ones, which `validation_split` says."""
+        """Return the first of the samples, and the feed of the last ones, whose share is `validation_split`."""
         kept = arrays.split_at(len(samples), fraction)
         rest = samples.part(slice(kept, None))
         if not check_x:
@@ -236,7 +236,7 @@ class Trainer(Compiled):
         return samples.part(slice(0, kept)), ArrayFeed(rest, batching.rows_of_a_batch(len(rest)))
 
     def _validation_feed(self, given: Any, batching: Batching, check_finite: bool) -> loop.Feed:
-        """Where the rows of `validation_data` come from."""
+        """Return the feed of the rows of `validation_data`."""
         of = "validation_data's "
         if gives_batches(given):
             return self._batch_feed("fit", given, check_finite, of)
@@ -339,7 +339,7 @@ class Trainer(Compiled):
         shown, shuffle = verbosity(verbose), flag("shuffle", shuffle)
         hooks = CallbackList(callbacks)
         with self._as_it_was_on_error() as built:
-            # The first epoch can look at x while it trains: it sees all of x, and nobody sees steps that it takes back.
+            # The first epoch can check x while it trains: it reads all of x, and nobody sees steps that it takes back.
             alone = built and not hooks.callbacks and not isinstance(self.optimizer, optimizers.LBFGS)
             check = self._finite_check(x, check_finite and alone and steps is None and first < epochs)
             feed: loop.Feed
@@ -379,7 +379,7 @@ class Trainer(Compiled):
         return history
 
     def _finite_check(self, x: Any, may_wait: bool) -> loop.FiniteCheck:
-        """The look at x, which may wait for the engine only where its sentence would be the same."""
+        """Return the check of x, which may wait for the engine only where the engine's sentence would be the same."""
         return loop.FiniteCheck(self, may_wait and not frames.has_names(x) and self._takes_any_number())
 
     def _check_lbfgs(
