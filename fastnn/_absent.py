@@ -114,7 +114,7 @@ AREAS: dict[str, tuple[Row, ...]] = {
     ),
     "activations": (
         Row(
-            "hard_shrink soft_shrink tanh_shrink sparse_plus sparse_sigmoid sparsemax squareplus threshold",
+            "hard_shrink soft_shrink tanh_shrink sparse_plus sparse_sigmoid sparsemax threshold",
             "—",
             "the engine has no such function: `relu`, `softplus` and `softmax` are near",
         ),

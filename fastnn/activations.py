@@ -20,6 +20,7 @@ __all__ = [
     "ActivationFunction",
     "LeakyReLU",
     "ReLU",
+    "Squareplus",
     "celu",
     "deserialize",
     "elu",
@@ -45,6 +46,7 @@ __all__ = [
     "softmax",
     "softplus",
     "softsign",
+    "squareplus",
     "swish",
     "tanh",
 ]
@@ -267,6 +269,37 @@ class CELU(ActivationFunction):
         return {"alpha": self.alpha}
 
 
+class Squareplus(ActivationFunction):
+    """(x + sqrt(x^2 + `b`)) / 2 (default 4, positive): as smooth as softplus, without exp (Barron 2021).
+
+    Parameters
+    ----------
+    b : float, default 4
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> fastnn.activations.Squareplus()([-1.0, 2.0]).round(4)
+    array([0.618 , 2.4142])
+    """
+
+    name = engine_name = "squareplus"
+
+    def __init__(self, b: float = 4.0) -> None:
+        self.b = number("b", b, 0)
+        if self.b == 0:
+            raise ValueError("b must be positive, got 0: take relu")
+        self.numbers = (self.b,)
+
+    def _formula(self, x: FloatArray) -> FloatArray:
+        root = np.hypot(x, math.sqrt(self.b)).astype(x.dtype)
+        return np.where(x < 0, self.b / 2 / (root + np.abs(x)), x / 2 + root / 2).astype(x.dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's argument."""
+        return {"b": self.b}
+
+
 class GELU(ActivationFunction):
     """x F(x), F the normal distribution; `approximate` (default False): F by a tanh (Hendrycks and Gimpel 2016).
 
@@ -345,6 +378,7 @@ gelu = GELU()
 silu = swish = _Fixed("silu", lambda x: x * _sigmoid(x))
 mish = _Fixed("mish", lambda x: x * np.tanh(np.logaddexp(x, np.zeros_like(x))))
 hard_silu = hard_swish = _Fixed("hard_silu", lambda x: x * _hard_sigmoid(x))
+squareplus = Squareplus()
 softsign = _Fixed("softsign", lambda x: x / (1 + np.abs(x)))
 
 _registry: Registry[ActivationFunction] = Registry("activation", ActivationFunction)
@@ -370,6 +404,7 @@ for _member, *_names in (
     (mish,),
     (hard_silu, "hard_swish"),
     (softsign,),
+    (Squareplus,),
 ):
     _registry.register(_member, *_names)
 

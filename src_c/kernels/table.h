@@ -47,6 +47,7 @@ typedef enum {
     FNN_MISH,
     FNN_HARD_SILU,
     FNN_SOFTSIGN,
+    FNN_SQUAREPLUS,
 } fnn_activation;
 
 typedef enum {

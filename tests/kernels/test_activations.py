@@ -23,6 +23,7 @@ WITH_CONSTANTS = [
     activations.ELU(0.4),
     activations.CELU(0.3),
     activations.CELU(2.5),
+    activations.Squareplus(0.3),
     activations.GELU(approximate=True),
 ]
 ALL = PLAIN + WITH_CONSTANTS
@@ -75,6 +76,7 @@ EXACT = {
     "mish": (lambda x: x * mpmath.tanh(softplus(x)), 4),
     "hard_silu": (lambda x: x * hard_sigmoid(x), 3),
     "softsign": (lambda x: x / (1 + abs(x)), 4),
+    "squareplus": (lambda x: (x + mpmath.sqrt(x * x + 4)) / 2, 4),
 }
 ELEMENTWISE = [f for f in [*PLAIN, activations.GELU(True)] if f.elementwise]
 
@@ -199,6 +201,7 @@ EDGES = {
     "tanh": [-1, 1, -1, 1],
     "softplus": [0, np.inf, 0, 1e30],
     "softsign": [np.nan, np.nan, -1, 1],
+    "squareplus": [0, np.inf, 1e-30, 1e30],  # Keras squares out of range: infinity for both of the last
     "exponential": [0, np.inf, 0, np.inf],
     "hard_tanh": [-1, 1, -1, 1],
     "log_sigmoid": [-np.inf, 0, -1e30, 0],
