@@ -166,15 +166,14 @@ AREAS: dict[str, tuple[Row, ...]] = {
         _BY_GET,
         Row(
             "binary_crossentropy binary_focal_crossentropy categorical_crossentropy categorical_focal_crossentropy "
-            "categorical_hinge cosine_similarity hinge huber kl_divergence log_cosh mean_* poisson "
-            "sparse_categorical_crossentropy squared_hinge mse mae mape msle kld logcosh",
+            "categorical_hinge cosine_similarity dice hinge huber kl_divergence log_cosh mean_* poisson "
+            "sparse_categorical_crossentropy squared_hinge tversky mse mae mape msle kld logcosh",
             "—",
             _FUNCTIONS,
         ),
         Row("CTC ctc", "—", "no sequences here: PyTorch has CTC"),
         Row(
-            "Circle circle Dice dice Tversky tversky CategoricalGeneralizedCrossEntropy "
-            "categorical_generalized_cross_entropy",
+            "Circle circle CategoricalGeneralizedCrossEntropy categorical_generalized_cross_entropy",
             "`FunctionLoss`",
             "a function of your own, which returns the loss and its gradient",
         ),

@@ -27,6 +27,7 @@ SETTINGS = {
         {"gamma": 0.0},
     ],
     "Quantile": [{"quantiles": [0.1, 0.6]}, {"quantiles": 0.5}],
+    "Tversky": [{}, {"alpha": 0.3, "beta": 0.7}],
     "GaussianNLL": [{}, {"full": True, "epsilon": 0.1}],
 }
 REGISTERED = sorted(set(losses._registry._members.values()), key=lambda member: member.__name__)
@@ -49,13 +50,14 @@ def sample(loss, rows=ROWS, outputs=4, seed=0):
     elif name.startswith(("Categorical", "KLD")):
         t = np.eye(outputs)[generator.integers(0, outputs, rows)]
         t[rows // 2 :] = generator.dirichlet(np.ones(outputs), rows - rows // 2)
-    elif "Hinge" in name or name.startswith("Binary"):
+    elif "Hinge" in name or name.startswith(("Binary", "Tversky", "Dice")):
         t = generator.integers(0, 2, (rows, columns)).astype(float)
     elif name in ("Poisson", "MeanSquaredLogarithmicError"):
         t = generator.integers(0, 5, (rows, columns)).astype(float)
     else:
         t = generator.normal(size=(rows, columns))
-    if ("rossentropy" in name or name == "KLDivergence") and not getattr(loss, "from_logits", False):
+    of_probabilities = "rossentropy" in name or name in ("KLDivergence", "Tversky", "Dice")
+    if of_probabilities and not getattr(loss, "from_logits", False):
         y = generator.uniform(0.05, 0.95, size=y.shape)
     elif name in ("Poisson", "MeanSquaredLogarithmicError"):
         y = np.exp(y)
@@ -315,3 +317,26 @@ def test_what_compares_outputs_warns_where_there_is_one(arguments, head):
         arguments = {key: {"a": value} for key, value in arguments.items()}
     with pytest.warns(UserWarning, match="compares outputs with each other, and there is one"):
         model.compile("adam", **arguments)
+
+
+@pytest.mark.parametrize(
+    ("loss", "plain", "weighted", "gradient"),
+    [
+        (losses.Tversky(0.3, 0.7), 0.49716601, 0.78928071, [-0.09126555, 0.10253289, 0.09442324, -0.08478823]),
+        (losses.Dice(), 0.51364523, 0.80311888, [-0.11831276, 0.06687243, 0.06463528, -0.11080331]),
+    ],
+    ids=["Tversky", "Dice"],
+)
+def test_overlap_of_rows_is_that_of_keras(loss, plain, weighted, gradient):
+    """Keras 3.15 on JAX, with axis=-1."""
+    t = np.array([[1.0, 0, 1, 0], [0, 0, 1, 1], [0, 0, 0, 0]])
+    y = np.array([[0.9, 0.2, 0.4, 0.1], [0.3, 0.1, 0.6, 0.8], [0.2, 0.1, 0.0, 0.3]])
+    assert loss(t, y) == pytest.approx(plain, rel=1e-6)
+    assert loss(t, y, [1.0, 0.5, 2.0]) == pytest.approx(weighted, rel=1e-6)
+    engine = engine_of(loss)
+    engine.batch_gradient(y, t)
+    a, b, c, d = gradient
+    by_outputs = np.array([[a, b, a, b], [c, c, d, d], [0, 0, 0, 0]])
+    np.testing.assert_allclose(bias_gradient(engine), by_outputs.sum(axis=0), rtol=1e-5)
+    with pytest.raises(ValueError, match="axis must be -1, the outputs of a row, got None: each row has a loss"):
+        type(loss)(axis=None)

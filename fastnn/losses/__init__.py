@@ -32,6 +32,7 @@ from fastnn.losses._elementwise import (
     SquaredHinge,
 )
 from fastnn.losses._function import CustomLoss, FunctionLoss
+from fastnn.losses._overlap import Dice, Tversky
 
 __all__ = [
     "DENSE",
@@ -43,6 +44,7 @@ __all__ = [
     "CategoricalHinge",
     "CosineSimilarity",
     "CustomLoss",
+    "Dice",
     "FunctionLoss",
     "GaussianNLL",
     "HalfMeanSquaredError",
@@ -59,6 +61,7 @@ __all__ = [
     "Quantile",
     "SparseCategoricalCrossentropy",
     "SquaredHinge",
+    "Tversky",
     "get",
     "serialize",
 ]
@@ -85,6 +88,8 @@ for _loss, *_names in (
     (SparseCategoricalCrossentropy,),
     (Quantile, "pinball"),
     (GaussianNLL,),
+    (Tversky,),
+    (Dice,),
 ):
     _registry.register(_loss, _loss.name, *_names)
 

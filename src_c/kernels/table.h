@@ -76,6 +76,7 @@ typedef enum {
     FNN_CATEGORICAL_FOCAL_CROSSENTROPY_LOGITS,
     FNN_QUANTILE,
     FNN_GAUSSIAN_LIKELIHOOD,
+    FNN_TVERSKY,
     FNN_FUNCTION_LOSS, /* computed by the caller: fnn_functions */
 } fnn_loss;
 
