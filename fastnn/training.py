@@ -87,12 +87,11 @@ class Trainer(Compiled):
         defer: bool,
     ) -> tuple[Any, Any]:
         """Return X and y for this engine, or for the one that is built here."""
-        policy = self._policy()
-        dtype = engine.plan.dtype if engine else config.variable_dtype(policy)
+        dtype = engine.plan.dtype if engine else config.variable_dtype(self._policy())
         rows, features = self._inputs(x, dtype, check_finite=check_x, name=names[0], defer=defer)
         if not len(rows):
             raise ValueError(f"{names[0]} must have at least one row, got shape {rows.shape}")
-        lowered = engine.plan if engine else plan.lower(self._layers, features, policy)
+        lowered = engine.plan if engine else plan.lower(self._layers, features, self._policy())
         self._checked(rows, names[0])
         widths = self._widths(lowered.outputs)
         wanted = goals.targets(y, len(rows), self._goals, widths, dtype, check_finite=check_y, names=names)
