@@ -26,9 +26,9 @@ from fastnn._foreign import kind_of_file
 
 FORMAT, VERSION = "fastnn", "1"
 MAX_HEADER = 100 * 2**20  # bytes, as in safetensors
-MAX_DEPTH = 32  # of nested brackets in JSON
-MAX_BRACKETS = 2**18  # in JSON: each may become an object of 64 bytes or more, from two of the file
-MAX_AXES = 8  # of an array; the layers' parameters have one or two
+MAX_DEPTH = 32  # most nested brackets in JSON
+MAX_BRACKETS = 2**18  # most brackets in JSON: two bytes of a file may become an object of 64 bytes or more
+MAX_AXES = 8  # most axes of an array; the layers' parameters have one or two
 DTYPES = {"float32": "F32", "float64": "F64"}
 _BLANK = "0" * 64
 _LEFTOVER = re.compile(r"\..+\.fastnn-[0-9a-f]{16}\.tmp", re.DOTALL)
@@ -36,7 +36,7 @@ _BRACKETS = re.compile(rb'\\.|["\[\]{}]', re.DOTALL)
 
 
 class ModelFileError(ValueError):
-    """The file is not a whole, unchanged fastnn model.
+    """Says that a file is not a whole, unchanged fastnn model.
 
     Examples
     --------
@@ -50,7 +50,7 @@ class ModelFileError(ValueError):
 
 
 def _bytes(array: npt.NDArray[Any]) -> Any:
-    """The array's memory as bytes, without a copy."""
+    """Return the array's memory as bytes, without a copy."""
     return array.reshape(-1).view(np.uint8).data if array.size else b""
 
 
@@ -68,7 +68,7 @@ def _header(metadata: Mapping[str, str], arrays: Mapping[str, npt.NDArray[Any]],
 
 
 def parts(metadata: Mapping[str, str], arrays: Mapping[str, npt.NDArray[Any]]) -> list[Any]:
-    """The bytes of a file, one buffer after the other; those of arrays are their memory."""
+    """Return the bytes of a file, one buffer after the other; arrays are not copied."""
     little = {n: np.ascontiguousarray(a, a.dtype.newbyteorder("<")) for n, a in arrays.items()}
     digest = hashlib.sha256()
     blank = _header(metadata, little, _BLANK)
@@ -80,14 +80,14 @@ def parts(metadata: Mapping[str, str], arrays: Mapping[str, npt.NDArray[Any]]) -
 
 
 def write(filepath: str | os.PathLike[str], make_parts: Callable[[], list[Any]]) -> None:
-    """Write a file whole or not at all: a new one beside it takes its place once it is on the disk.
+    """Write a file whole or not at all: a new file beside it takes its place once that is on the disk.
 
     Parameters
     ----------
     filepath : path-like
-        What a link points to is replaced, not the link. A file that is replaced passes its mode on.
+        The path of the file. Of a link, the file that it points to is replaced. A replaced file passes its mode on.
     make_parts : callable
-        Its bytes, one buffer after the other.
+        Returns the bytes of the file, one buffer after the other.
     """
     target = Path(os.path.realpath(filepath))
     if not target.parent.is_dir():
@@ -97,7 +97,7 @@ def write(filepath: str | os.PathLike[str], make_parts: Callable[[], list[Any]])
     remove_leftovers(target.parent)
     descriptor, temporary = _new_file(target)
     try:
-        with os.fdopen(descriptor, "wb") as file:  # open, and so locked, until it has its name
+        with os.fdopen(descriptor, "wb") as file:  # the file stays open, and so locked, until it has its name
             for part in make_parts():
                 file.write(part)
             file.flush()
@@ -114,7 +114,7 @@ def write(filepath: str | os.PathLike[str], make_parts: Callable[[], list[Any]])
 
 
 def _new_file(target: Path) -> tuple[int, Path]:
-    """An empty hidden file beside `target`, with its mode from the start, locked as long as it is open."""
+    """Return an empty hidden file beside `target`, with its mode from the start, locked as long as it is open."""
     try:
         mode: int | None = target.stat().st_mode & 0o777
     except FileNotFoundError:
@@ -126,10 +126,10 @@ def _new_file(target: Path) -> tuple[int, Path]:
         descriptor = os.open(temporary, flags, 0o666 if mode is None else mode)
         try:
             if mode is not None:
-                os.fchmod(descriptor, mode)  # what the umask took away
-            with suppress(OSError):  # not every file system has locks; there nobody removes what is left
+                os.fchmod(descriptor, mode)  # sets the bits that the umask took away
+            with suppress(OSError):  # some file systems have no locks; there nobody removes leftovers
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
-            if temporary.exists():  # else somebody took it for a leftover before it was locked
+            if temporary.exists():  # otherwise somebody took the file for a leftover before it was locked
                 return descriptor, temporary
         except BaseException:
             temporary.unlink(missing_ok=True)
@@ -139,10 +139,10 @@ def _new_file(target: Path) -> tuple[int, Path]:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the hidden files of writers that were killed: those that nobody holds a lock on."""
+    """Remove the hidden files of writers that were killed, which are those that nobody holds a lock on."""
     with suppress(OSError):
         for path in filter(lambda path: _LEFTOVER.fullmatch(path.name), list(folder.iterdir())):
-            with suppress(OSError):  # of another user, or of one that is writing
+            with suppress(OSError):  # the file may be another user's, or be locked by its writer
                 descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
                 try:
                     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -156,9 +156,9 @@ def remove_leftovers(folder: Path) -> None:
 
 @contextmanager
 def one_exception(path: str) -> Iterator[None]:
-    """What bytes that are no model make fail within, whatever it is, as a ModelFileError that names the file.
+    """Raise any error within the block as a ModelFileError that names the file.
 
-    The checksum is no signature: whoever made the file may have put anything into it.
+    The bytes of a file may fail anywhere: the checksum is no signature, and its maker may have put anything into it.
     """
     try:
         yield
@@ -176,7 +176,7 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _check_brackets(text: bytes, what: str) -> None:
-    """Raise where there are too many lists and dicts, or one within the other, before any is made."""
+    """Raise where there are too many lists and dicts, or too deeply nested ones, before any of them is made."""
     depth = count = 0
     quoted = False
     for match in _BRACKETS.finditer(text):
@@ -196,7 +196,7 @@ def _check_brackets(text: bytes, what: str) -> None:
 
 
 def parse_json(text: bytes, what: str, *, finite: bool = True) -> Any:
-    """JSON without duplicate keys, deep nesting, many brackets or, where all must be finite, numbers that are none."""
+    """Return JSON without duplicate keys, deep nesting, many brackets or, where `finite`, NaN and infinity."""
 
     def refuse(number: str) -> Any:
         raise ModelFileError(f"{what} holds {number}, which is no JSON number")
@@ -213,14 +213,14 @@ def parse_json(text: bytes, what: str, *, finite: bool = True) -> Any:
 
 
 def size(value: Any, what: str, low: int = 0) -> int:
-    """The value as a whole number that can be a size, or an error that says what it is."""
+    """Return the value as a whole number that can be a size; raise an error that says what it is."""
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value < 2**62:
         raise ModelFileError(f"{what} must be a whole number from {low} to 2**62, got {str(value)[:40]}")
     return value
 
 
 def _check_entries(header: dict[str, Any], payload: int) -> None:
-    """Arrays must lie one after the other, without holes, and fill the file to its last byte."""
+    """Raise unless arrays lie one after the other, without holes, and fill the file to its last byte."""
     expected = 0
     for name, entry in header.items():
         if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
@@ -248,7 +248,7 @@ def _check_entries(header: dict[str, Any], payload: int) -> None:
 
 
 def read(path: str | os.PathLike[str]) -> tuple[dict[str, str], dict[str, npt.NDArray[Any]]]:
-    """The metadata and the arrays of a file whose checksum is right."""
+    """Return the metadata and the arrays of a file whose checksum is right."""
     place = Path(path)
     if place.is_dir():
         kind = "a SavedModel of TensorFlow" if (place / "saved_model.pb").exists() else "a folder"
@@ -260,7 +260,7 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, str], dict[str, npt.ND
 def parse(
     file: io.BufferedReader | io.BytesIO, total: int, path: str
 ) -> tuple[dict[str, str], dict[str, npt.NDArray[Any]]]:
-    """The metadata and the arrays of an open file of `total` bytes, which messages call `path`."""
+    """Return the metadata and the arrays of an open file of `total` bytes, which messages call `path`."""
     prefix = file.read(8)
     length = int.from_bytes(prefix, "little")
     if len(prefix) < 8 or length > min(MAX_HEADER, total - 8):

@@ -1,13 +1,13 @@
 """Losses and metrics as the engine knows them: names, constants and columns.
 
-Names of rules are those of the enums in src_c: ``"huber"`` is FNN_HUBER. The engine alone knows their numbers.
+Names of losses and metrics are those of the enums in src_c: ``"huber"`` is FNN_HUBER. Only the engine knows numbers.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-DENSE, LABELS = 0, 1  # targets: a row of numbers like the output, or one class label
+DENSE, LABELS = 0, 1  # kinds of targets: a row of numbers like the output, or one class label
 MAX_NUMBERS = 4
 
 
@@ -17,15 +17,15 @@ class Measure(NamedTuple):
     Attributes
     ----------
     metric : str
-        The name of its rule (fnn_metric).
+        The engine's name for the metric (fnn_metric).
     weighted : bool
-        Whether rows count with their weights.
+        Whether each row counts with its weight.
     numbers : tuple of float
-        At most four constants of the rule.
+        At most four constants of the metric.
     vector : tuple of float
-        More of them.
+        Further constants of the metric.
     loss : str
-        The name of the loss whose mean it is, with the loss's numbers and vector; empty where it is none.
+        The name of the loss whose mean the metric is, with that loss's numbers and vector; empty for other metrics.
     """
 
     metric: str
@@ -36,26 +36,26 @@ class Measure(NamedTuple):
 
 
 class Head(NamedTuple):
-    """What is minimised over some columns of the last op's output.
+    """What is minimised over some columns of the output.
 
     Heads follow each other: together they take all columns of the output, of the targets and of the labels, in order.
 
     Attributes
     ----------
     loss : str
-        The name of its rule (fnn_loss).
+        The engine's name for the loss (fnn_loss).
     columns : int
-        Of the output.
+        The number of columns of the output that the head takes.
     target_columns : int
-        Of the targets; 0: one label a row instead.
+        The number of columns of the targets that the head takes; 0: one label a row instead.
     weight : float
-        Of its loss in the sum of all heads'.
+        The factor of this head's loss in the sum of all heads' losses.
     reduction : str
-        How the losses of a batch's rows become one (fnn_reduction).
+        The engine's name for how the losses of a batch's rows become one number (fnn_reduction).
     numbers, vector : tuple of float
-        Constants of the rule, as for a metric.
+        Constants of the loss, as for a metric.
     op : int
-        The index of the op whose output these columns are; -1 is the last. The loss may compute its activation.
+        The index of the op whose output has these columns; -1 is the last. The loss may compute that op's activation.
     measures : tuple of Measure
     """
 

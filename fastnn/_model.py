@@ -1,8 +1,8 @@
-"""What others may ask of a model: the rooms beside it know these protocols, and no class of models.
+"""What others may ask of a model: the rooms beside the model know these protocols, and no class of models.
 
-Loops, callbacks and files stand below the model, so its class is none of their business. Users see the model too, and
-Keras's names alone: so what is the package's own begins with an underscore, and is written down here. Nobody asks a
-model for more; mypy says so.
+Loops, callbacks and files stand below the model, and must not know its class. Users see the model under Keras's names;
+names of the package's own begin with an underscore, and are written down here. mypy checks that nobody asks a model for
+more.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Ready(NamedTuple):
     Attributes
     ----------
     engine : Engine
-        Set up for the losses, the metrics and the optimizer as they are.
+        The model's engine, set up for the losses, the metrics and the optimizer as they are.
     layout : goals.Layout
         How to read the sums that the engine returns.
     optimizer : Optimizer
@@ -51,15 +51,15 @@ class Progress(NamedTuple):
     Attributes
     ----------
     iterations : int
-        The optimizer's steps.
+        The number of the optimizer's steps.
     momentum_product : float
-        Of Nadam's momenta so far.
+        The product of Nadam's momenta so far.
     seed : int
-        The model's, of which orders of rows and noise are made.
+        The model's seed, of which orders of rows and noise are made.
     epochs_done : int
         The number of the next order of rows.
     average_swapped : bool
-        Whether the model shows the average of its weights, and keeps the weights themselves in its place.
+        Whether the model shows the average of its weights, and the weights themselves are kept in the average's place.
     """
 
     iterations: int
@@ -73,34 +73,34 @@ class Run(Protocol):
     """A ``fit`` that is going on."""
 
     def state(self) -> dict[str, Any]:
-        """Where it is, in JSON's types and arrays."""
+        """Return where the run is, in JSON's types and arrays."""
 
     def resume(self, state: dict[str, Any]) -> None:
-        """Go on from such a state."""
+        """Go on from the result of :meth:`state`."""
 
     def resume_callbacks(self, state: dict[str, Any]) -> None:
-        """Give the callbacks what they knew then."""
+        """Give the callbacks what they knew when the state was taken."""
 
 
 class Model(Protocol):
-    """A model that can be run: what the loops over batches ask of it, and the callbacks.
+    """A model that can be run: what the loops over batches, and the callbacks, ask of it.
 
     Attributes
     ----------
     stop_training, stop_evaluating, stop_predicting : bool
         A callback sets one to end the call.
     history : History or None
-        Of the last ``fit``.
+        The history of the last ``fit``.
     _home : Home
-        Its lock and its parameters.
+        The model's lock and parameters.
     _engine : Engine or None
-        None before the model is built.
+        The model's engine; None before the model is built.
     _goals : tuple of Goal
-        What it is trained for; empty before it is compiled, or where it was compiled without a loss.
+        What the model is trained for; empty before it is compiled, or where it was compiled without a loss.
     _steps_per_execution : int
-        Batch hooks are called once for so many batches.
+        The number of batches for which batch hooks are called once.
     _seed, _epochs_done : int
-        Of the orders of rows: the model's number, and which of its orders is the next.
+        What makes orders of rows: the model's seed, and the number of its next order.
     _run : Run or None
         The ``fit`` that is going on.
     """
@@ -120,48 +120,48 @@ class Model(Protocol):
 
     @property
     def optimizer(self) -> Optimizer | None:
-        """What the model was compiled with."""
+        """The optimizer that the model was compiled with."""
 
     @property
     def metrics_names(self) -> list[str]:
         """The names of the logs of an epoch."""
 
     def _need_engine(self, action: str) -> Engine:
-        """The engine of a built model; ValueError, naming the `action`, where there is none."""
+        """Return the engine of a built model; raise ValueError, which names the `action`, where there is none."""
 
     def _ready(self, action: str) -> Ready:
-        """The engine, set up as the model is now; RuntimeError where it is not compiled."""
+        """Return the engine, set up as the model is now; raise RuntimeError where the model is not compiled."""
 
     def _running(self, action: str) -> AbstractContextManager[Ready]:
-        """The same, and no other thread sets the engine up anew within."""
+        """Yield what :meth:`_ready` returns; no other thread sets the engine up anew within the block."""
 
     def _look_at_first_rows(self, ready: Ready, samples: Samples, batch: int) -> None:
         """Raise before the first step of a run where a metric cannot take the first rows, or their outputs."""
 
     def _rules(self) -> list[Rule]:
-        """How each of the parameters is trained."""
+        """Return how each of the parameters is trained."""
 
     def _outputs(self, rows: Array) -> Any:
-        """The outputs as the user gets them: a dict where they have names."""
+        """Return the outputs as the user gets them: a dict where outputs have names."""
 
     def _metric_direction(self, key: str) -> str | None:
-        """``"up"`` or ``"down"``: where a log is better; None where its metric does not say."""
+        """Return ``"up"`` or ``"down"``, where a log is better; None where its metric does not say."""
 
 
 class Member(Model, Protocol):
     """A model that is trained together with others: what an ensemble asks of it."""
 
     def _form(self) -> tuple[Any, ...] | None:
-        """What the conversion of x and y depends on; None where the model is not built, or has no loss."""
+        """Return what the conversion of x and y depends on; None where the model is not built, or has no loss."""
 
     def _convert(self, action: str, x: Any, y: Any, *, check_finite: bool) -> tuple[Any, Any]:
-        """X and y as the engine reads them, building the model from x where that is still to be done."""
+        """Return X and y as the engine reads them; build the model from x where that is still to be done."""
 
     def _checked(self, rows: Any) -> Any:
-        """The rows, once the first layer has found in them what it needs."""
+        """Return the rows, once the first layer has found in them what it needs."""
 
     def _as_it_was_on_error(self) -> AbstractContextManager[bool]:
-        """Whether the model was built before; a call that fails within leaves one that was not so."""
+        """Yield whether the model was built before; a call that fails within leaves an unbuilt model unbuilt."""
 
 
 class Kept(Model, Protocol):
@@ -170,9 +170,9 @@ class Kept(Model, Protocol):
     Attributes
     ----------
     _described : str
-        A description that is known to be one of which a model can be made.
+        A description of which a model can be made, as far as is known.
     _progress : Progress
-        To set it, of a compiled model that is set up, is to go on from there.
+        Where training stands; setting it in a compiled model that is set up lets training go on from there.
     """
 
     _described: str
@@ -184,32 +184,32 @@ class Kept(Model, Protocol):
 
     @property
     def dtype(self) -> str:
-        """Of the weights."""
+        """The element type of the weights."""
 
     def get_config(self) -> dict[str, Any]:
-        """The layers, JSON-able."""
+        """Return the layers' configurations, JSON-able."""
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
-        """A model of such layers."""
+        """Return a model of the layers that :meth:`get_config` described."""
 
     def compile(self, *arguments: Any, **named: Any) -> None:
         """Say how to train."""
 
     def _compile_config(self) -> dict[str, Any] | None:
-        """What ``compile`` was told, JSON-able; None before it."""
+        """Return what ``compile`` was told, JSON-able; None before it was called."""
 
     def _build(self, features: Any) -> None:
         """Create the weights."""
 
     def _catch_up(self) -> None:
-        """Create them where the width of x has become known since; let the engine run the layers as they are now."""
+        """Create the weights where x's width has become known since; let the engine run the layers as they are now."""
 
     def _heed_changes(self) -> bool:
         """Let the engine run the layers as they are now."""
 
     def _has_state_of(self, optimizer: Optimizer) -> bool:
-        """Whether the engine's slots and step count are those of this optimizer."""
+        """Return whether the engine's slots and step count are those of this optimizer."""
 
     def _restore(self, path: str | os.PathLike[str]) -> None:
         """Take over the whole state that a file holds of a model like this one."""

@@ -14,19 +14,20 @@ class Op(NamedTuple):
     Names are those of src_c: ``"dense"`` is FNN_OP_DENSE of fastnn.h, ``"relu"`` FNN_RELU of kernels/table.h. An engine
     that is given another name raises.
 
-    `activation`: of a ``"glu"``, that of its gate. `mode`: which of several things the op does, where there are several
-    (fnn_column_rule, fnn_encoding). `numbers`: up to four constants of the activation, or of what the op does.
-    `vector`: more of them. `mean`, `variance`: where the statistics of a normalization lie.
-    `seed` (of noise): -1 to follow the model's.
-    `frozen`: not trained.
-    `activity`: l1 and l2 of the penalty of its output, which counts in the loss; None without.
+    `activation`: the activation of the result, or of the gate of a ``"glu"``.
+    `mode`: which of several things the op does, where there are several (fnn_column_rule, fnn_encoding).
+    `numbers`: up to four constants of the activation, or of what the op does; `vector`: further constants.
+    `mean`, `variance`: where the statistics of a normalization lie.
+    `seed`: the seed of noise; -1 follows the model's seed.
+    `frozen`: whether the op is not trained.
+    `activity`: l1 and l2 of the penalty of the output, which counts in the loss; None without a penalty.
 
-    What an op reads and where it writes, for layers that are more than one op after the other. A layer counts ops from
-    this one on; a plan has indices instead, and -1 for x and for no join.
+    The next fields say what an op reads and where it writes, for layers of more than one op. A layer counts ops from
+    this op on; a plan has indices instead, where -1 stands for x, and for no join.
 
-    `input`: how many ops before the one before this the op lies that it reads; `first`: from this column on.
-    `source` (of an ``"add"``): how many ops before this one the block begins whose input is added.
-    `join`: how many ops after this one the ``"join"`` lies that takes its result, 0 for none; `column`: where in there.
+    `input`: how many ops lie between the op that is read and this one; `first`: the first column that is read.
+    `source` (of an ``"add"``): how many ops before this op the block begins whose input is added.
+    `join`: how many ops after this op the ``"join"`` lies that takes the result, 0 for none; `column`: where in there.
     """
 
     name: str
@@ -61,16 +62,16 @@ class ParameterSpec(NamedTuple):
 
     @property
     def place(self) -> slice:
-        """Its elements of the buffer."""
+        """Return the elements of the buffer that hold the parameter."""
         return slice(self.offset, self.offset + math.prod(self.shape))
 
     def view(self, flat: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Its view of the buffer of weights, or of another one of the same layout."""
+        """Return the parameter's view of the buffer of weights, or of another buffer of the same layout."""
         return flat[self.place].reshape(self.shape)
 
 
 class Traits(NamedTuple):
-    """What the engine's table of ops says of one, whatever its widths: fnn_traits in src_c/engine/ops/traits.h."""
+    """What the engine's table says of one op, whatever its widths: fnn_traits in src_c/engine/ops/traits.h."""
 
     multiplies: bool
     is_noise: bool

@@ -1,4 +1,4 @@
-"""The files of models: configuration, weights and the state of training, to the bits that going on would have given.
+"""The files of models: configuration, weights and the state of training, from which training goes on to the same bits.
 
 The container is that of :mod:`fastnn._file`, whose metadata holds ``config``, ``compile`` and ``training`` (JSON).
 Nothing in a file is ever executed, and what it says is bounded by what it holds before anything is made.
@@ -26,16 +26,16 @@ from fastnn.layers.base import NotYetError
 
 AnyModel = TypeVar("AnyModel", bound=Kept)
 
-_MOST_MADE = 2**20  # things that a configuration may ask for beyond what the file holds: at most 64 bytes each
-_MAKE = ("num_thresholds", "num_classes")  # arguments that ask for so many
-_EACH = 200  # what a metric makes that says nothing of it: the default of num_thresholds
+_MOST_MADE = 2**20  # most things that a configuration may ask for beyond what the file holds: at most 64 bytes each
+_MAKE = ("num_thresholds", "num_classes")  # arguments that ask for that many things
+_EACH = 200  # the number of things for a metric without such an argument: the default of num_thresholds
 
 
 # ---- writing ----
 
 
 def _tensors(model: Kept, training: bool = True) -> dict[str, npt.NDArray[Any]]:
-    """Every array of the file under its name: weights, then optimizer slots where the file is for training."""
+    """Return every array of the file under its name: weights, then optimizer slots where the file is for training."""
     engine = model._engine
     tensors: dict[str, npt.NDArray[Any]] = {}
     if engine is None:
@@ -52,9 +52,10 @@ def _tensors(model: Kept, training: bool = True) -> dict[str, npt.NDArray[Any]]:
 
 
 def _check_description(model: Kept) -> None:
-    """Raise ValueError where :func:`fastnn.load_model` would refuse what a file would say of the model.
+    """Raise ValueError where :func:`fastnn.load_model` would refuse what the file would say of the model.
 
-    A description that was checked is not checked again. What a user's own classes do is not known here.
+    A description that was checked is not checked again. Whether a user's own classes can be made again is not known
+    here.
     """
     if model._engine is not None:
         if model.optimizer is None:
@@ -81,7 +82,7 @@ def _check_description(model: Kept) -> None:
 
 
 def _parts(model: Kept, training: bool) -> list[Any]:
-    """The bytes of a file, one buffer after the other."""
+    """Return the bytes of a file, one buffer after the other."""
     model._catch_up()
     if training:
         _check_description(model)
@@ -101,7 +102,7 @@ def _parts(model: Kept, training: bool) -> list[Any]:
 
 
 def to_bytes(model: Kept) -> bytes:
-    """What :func:`save` would write; :func:`from_bytes` reads it."""
+    """Return the bytes that :func:`save` would write; :func:`from_bytes` reads them."""
     with model._home.lock:
         return b"".join(_parts(model, True))
 
@@ -116,18 +117,19 @@ def save(model: Kept, filepath: str | os.PathLike[str], training: bool = True) -
 # ---- reading ----
 
 
-_Compiled = Callable[[dict[str, Any]], dict[str, Any]]  # the arguments of compile, from what a file says of them
+# turns what a file says of compile into the arguments of compile
+_Compiled = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 def load(filepath: str | os.PathLike[str], kind: type[AnyModel], compiled: _Compiled | None) -> AnyModel:
-    """The model of a file, of this class; without `compiled` one that is not compiled."""
+    """Return the model of a file, as an instance of this class; without `compiled` it is not compiled."""
     return _checked_restore(*_file.read(filepath), str(filepath), kind, compiled)
 
 
 def from_bytes(data: bytes, kind: type[AnyModel], functions: dict[str, Any] | None = None) -> AnyModel:
-    """The model of the bytes that :func:`to_bytes` gave; errors as for :func:`fastnn.load_model`.
+    """Return the model of the bytes that :func:`to_bytes` returned; errors as for :func:`fastnn.load_model`.
 
-    `functions` stands for what the bytes say of losses and metrics, where those are Python.
+    `functions` holds the losses and metrics that are Python, which the bytes only name.
     """
     with _file.one_exception("the bytes given"):
         parsed = _file.parse(io.BytesIO(data), len(data), "the bytes given")
@@ -160,11 +162,11 @@ def restore(model: AnyModel, path: str | os.PathLike[str], kind: type[AnyModel])
     Parameters
     ----------
     model : Kept
-        Built and compiled. Its optimizer gets the numbers it had.
+        A model that is built and compiled. Its optimizer gets the numbers of the file.
     path : path-like
     kind : type
         Of the model that the file holds.
-
+The class of the model that the file holds.
     Raises
     ------
     ModelFileError
@@ -185,7 +187,7 @@ def restore(model: AnyModel, path: str | os.PathLike[str], kind: type[AnyModel])
 
 
 def _fill(wanted: dict[str, npt.NDArray[Any]], arrays: dict[str, npt.NDArray[Any]], path: str) -> None:
-    """Copy arrays into those of a model, all or none."""
+    """Copy arrays into a model's arrays: all of them, or none where one does not fit."""
     if set(arrays) != set(wanted):
         odd = sorted(set(arrays) ^ set(wanted))[0]
         raise ModelFileError(f"{path} does not hold the arrays of this model: {odd!r} is in one of them alone")
@@ -196,7 +198,7 @@ def _fill(wanted: dict[str, npt.NDArray[Any]], arrays: dict[str, npt.NDArray[Any
 
 
 def _asked_for(value: Any, each: int = 0) -> int:
-    """How many things a configuration makes that nobody had to write down; `each`: for an entry of a list."""
+    """Return how many things a configuration makes that its file does not hold; `each` counts per list entry."""
     if isinstance(value, dict):
         numbers = (number for key, number in value.items() if key in _MAKE and isinstance(number, int))
         return sum(max(number, 0) for number in numbers) + sum(_asked_for(inner, each) for inner in value.values())
@@ -217,7 +219,7 @@ def _check_asked_for(compiled: Any, held: int) -> None:
 
 
 def _expected_bytes(described: list[layers.Layer], features: int, item: int) -> int:
-    """Bytes of the weights that the layers ask for, counted before anything is allocated."""
+    """Return the bytes of the weights that the layers ask for, counted before anything is allocated."""
     total = 0
     for layer in described:
         features = layer.build(features)
@@ -226,7 +228,7 @@ def _expected_bytes(described: list[layers.Layer], features: int, item: int) -> 
 
 
 def _builds(described: list[layers.Layer]) -> bool:
-    """Whether a model of these layers has weights from the start."""
+    """Return whether a model of these layers has weights from the start."""
     if not described or described[0].input_features is None:
         return False
     try:
@@ -237,7 +239,7 @@ def _builds(described: list[layers.Layer]) -> bool:
 
 
 def _check_described(config: Any, built: Any, weights: dict[str, npt.NDArray[Any]]) -> None:
-    """Raise where the layers of a configuration would have other weights than those that the file holds."""
+    """Raise where the layers of a configuration would have other weights than the file holds."""
     described = [layers.deserialize(entry) for entry in config["layers"]]
     if built is None:
         if _builds(described):
@@ -289,7 +291,7 @@ def _restore(
 
 
 def _progress_of(training: dict[str, Any]) -> Progress:
-    """Where training stood, as a file says it."""
+    """Return where training stood, as a file says it."""
     product = training.get("momentum_product", 1.0)
     if not isinstance(product, float) or not 0 <= product <= 1:
         raise ModelFileError(f"momentum_product must be a number from 0 to 1, got {str(product)[:40]}")

@@ -13,16 +13,16 @@ _TITLES = ("Layer (type)", "Output shape", "Activation", "Parameters")
 
 
 def table(name: str, rows: Sequence[Sequence[str]], weights: Sequence[npt.NDArray[Any]] | None) -> Iterator[str]:
-    """The lines of a model's table.
+    """Return the lines of a model's table.
 
     Parameters
     ----------
     name : str
-        The model's.
+        The model's name.
     rows : sequence of sequence of str
-        A row a layer, with what the titles say.
+        A row for each layer, with the columns that the titles name.
     weights : sequence of ndarray, or None
-        None: the model has none yet.
+        The model's weights; None where it has none yet.
     """
     shown = [tuple(map(printable, row)) for row in rows]
     widths = [max(len(row[k]) for row in [_TITLES, *shown]) for k in range(len(_TITLES))]

@@ -1,4 +1,4 @@
-"""What happens between epochs and batches."""
+"""Callbacks: objects whose methods are called between epochs and batches."""
 
 from fastnn._public import publish
 from fastnn.callbacks.backup import BackupAndRestore

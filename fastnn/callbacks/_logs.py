@@ -9,17 +9,17 @@ import numpy as np
 
 
 def number_of(value: Any) -> float:
-    """The number that stands for a log: itself, or the mean over the classes, which ``average="macro"`` gives."""
+    """Return the number that stands for a log: the log, or its mean over classes, as ``average="macro"`` gives."""
     return float(np.mean(value))
 
 
 def plain(value: Any) -> Any:
-    """The same value as JSON has it: arrays are lists."""
+    """Return the value as JSON has it: arrays become lists."""
     return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
 
 
 def scalars(logs: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """The logs as single numbers: ``f1_score_0``, ``f1_score_1`` and so on, where there is one for each class."""
+    """Yield the logs as single numbers: ``f1_score_0``, ``f1_score_1`` and so on, where there is one for each class."""
     for key, value in logs.items():
         numbers = np.ravel(value)
         for k, number in enumerate(numbers):
@@ -27,9 +27,9 @@ def scalars(logs: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
 
 
 def better(value: float, than: float | None, sign: int, min_delta: float = 0.0) -> bool:
-    """Whether a value is better than another by more than `min_delta`: more of it (`sign` 1), or less of it (-1).
+    """Return whether a value is better than another by more than `min_delta`: higher (`sign` 1), or lower (-1).
 
-    Any number is better than nothing or NaN, and NaN is not even better than nothing.
+    Any number is better than None or NaN; NaN is not better than anything.
     """
     if np.isnan(value):
         return False

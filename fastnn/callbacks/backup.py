@@ -1,4 +1,4 @@
-"""The backup of a training: a model file, and beside it where the run was."""
+"""The backup of a training: a model file, and beside it a file that says where the run was."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ARRAY = "__array__"  # the key under which JSON names an array of the file
 
 
 def _parts_of(state: dict[str, Any]) -> list[Any]:
-    """The bytes of a file that holds JSON's types and arrays of floating-point numbers."""
+    """Return the bytes of a file that holds JSON's types and arrays of floating-point numbers."""
     arrays: dict[str, npt.NDArray[Any]] = {}
 
     def other(value: Any) -> Any:
@@ -36,12 +36,12 @@ def _parts_of(state: dict[str, Any]) -> list[Any]:
         arrays[name] = value
         return {_ARRAY: name}
 
-    text = json.dumps(state, default=other)  # first: it finds the arrays
+    text = json.dumps(state, default=other)  # made first, as this finds the arrays
     return _file.parts({"state": text}, arrays)
 
 
 def _read_state(path: Path) -> dict[str, Any]:
-    """The state in a file of :func:`_parts_of`; ModelFileError where the file is damaged or missing."""
+    """Return the state in a file of :func:`_parts_of`; raise ModelFileError where it is damaged or missing."""
 
     def restored(value: Any) -> Any:
         if isinstance(value, list):
@@ -63,8 +63,8 @@ class BackupAndRestore(Callback):
     """Lets a training that was killed go on where it was, when the same ``fit`` is called again.
 
     After each epoch the whole state is written to two files, atomically: weights, optimizer, the place in the data and
-    in the random numbers, and what the other callbacks know, as the patience of :class:`EarlyStopping`. A new ``fit``
-    begins with the epoch after it and gives the bits that the training would have given.
+    in the random numbers, and what the other callbacks know, such as the patience of :class:`EarlyStopping`. A new
+    ``fit`` begins with the epoch after the backup, and gives the bits that the training would have given.
 
     Parameters
     ----------
@@ -74,15 +74,16 @@ class BackupAndRestore(Callback):
         A number of batches writes files within epochs too, and makes ``fit`` run batch by batch; a training restored
         within an epoch goes on with its next batch.
     double_checkpoint : bool, default False
-        Keep the files before the last as well, and take them where the last are damaged.
+        Whether to keep the files before the last ones as well, and to use these where the last ones are damaged.
     delete_checkpoint : bool, default True
-        Remove the files once the training has ended.
+        Whether to remove the files once the training has ended.
 
     Notes
     -----
-    It comes after all other callbacks, wherever it stands in the list. A callback of one's own is remembered where it
-    has ``get_state`` and ``set_state``. A generator must be a new one, and is read up to where the training was. Not
-    restored to the bit are L-BFGS, which forgets its past steps, and sources of data with random numbers of their own.
+    The callback is called after all others, wherever it stands in the list. It saves the state of a callback of one's
+    own that has ``get_state`` and ``set_state``. A generator must be a new one, and is read up to where the training
+    was. L-BFGS, which forgets its past steps, and sources of data with random numbers of their own are not restored to
+    the bit.
 
     Examples
     --------
@@ -103,8 +104,8 @@ class BackupAndRestore(Callback):
         self.backup_dir = Path(backup_dir)
         self.double_checkpoint = flag("double_checkpoint", double_checkpoint)
         self.delete_checkpoint = flag("delete_checkpoint", delete_checkpoint)
-        self._number = 0  # the last backup's
-        self._within: tuple[Path, dict[str, Any]] | None = None  # what an epoch is to go on from
+        self._number = 0  # the number of the last backup
+        self._within: tuple[Path, dict[str, Any]] | None = None  # the state from which an interrupted epoch is to go on
         self._counter = counter = _Counter(_frequency(save_freq))
         if counter.every is None:
             return
@@ -116,7 +117,7 @@ class BackupAndRestore(Callback):
         self.on_train_batch_end = on_train_batch_end  # type: ignore[method-assign]  # else epochs run in one call
 
     def get_state(self) -> dict[str, Any]:
-        """The batches since the last files."""
+        """Return the number of batches since the last files."""
         return self._counter.get_state()
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -124,7 +125,7 @@ class BackupAndRestore(Callback):
         self._counter.set_state(state)
 
     def _files(self) -> dict[int, list[Path]]:
-        """The files of each backup by its number, the newest first."""
+        """Return the files of each backup by its number, the newest first."""
         found: dict[int, list[Path]] = {}
         for path in self.backup_dir.glob("backup-*"):
             match = re.fullmatch(r"backup-(\d+)-epoch-\d+\.(fastnn|state)", path.name)
@@ -133,7 +134,7 @@ class BackupAndRestore(Callback):
         return dict(sorted(found.items(), reverse=True))
 
     def _backups(self) -> list[tuple[int, Path]]:
-        """The number and the model file of each backup, the newest first."""
+        """Return the number and the model file of each backup, the newest first."""
         return [(k, path) for k, paths in self._files().items() for path in paths if path.suffix == ".fastnn"]
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
@@ -154,7 +155,7 @@ class BackupAndRestore(Callback):
             self._within = (path, state) if state["totals"] else None
             return
         self.backup_dir.mkdir(parents=True, exist_ok=True)
-        _parts_of(self._run().state())  # what it cannot hold it had better say now than after an epoch
+        _parts_of(self._run().state())  # a state that cannot be written raises here, before the first epoch
 
     def _run(self) -> Run:
         if self.model._run is None:
@@ -162,7 +163,7 @@ class BackupAndRestore(Callback):
         return self.model._run
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
-        """Take back what hooks have done at the beginning of an epoch that had begun: a new learning rate, say."""
+        """Undo what hooks did when the interrupted epoch began, such as setting a new learning rate."""
         if self._within:
             path, state = self._within
             self.model._restore(path)
@@ -178,12 +179,12 @@ class BackupAndRestore(Callback):
         self._number += 1
         path = self.backup_dir / f"backup-{self._number:06d}-epoch-{state['epoch']:06d}.fastnn"
         _file.write(path.with_suffix(".state"), lambda: _parts_of(state))
-        self.model.save(path)  # last: a model file says that its backup is whole
+        self.model.save(path)  # written last: a model file says that its backup is whole
         kept = [number for number, _ in self._backups()][: 2 if self.double_checkpoint else 1]
         self._remove(kept)
 
     def _remove(self, kept: list[int]) -> None:
-        """Remove all files but those of some backups; a model file first, as one without the other is no backup."""
+        """Remove the files of other backups; the model file first, as without it the other file is no backup."""
         for number, paths in self._files().items():
             for path in sorted(paths):
                 if number not in kept:

@@ -1,4 +1,4 @@
-"""What callbacks are, and how they are called."""
+"""The base of callbacks, the simple ones, and the list that calls their hooks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Logs = dict[str, Any]
 
 
 class Callback(Described):
-    """Base of all callbacks: override what is of interest.
+    """The base of all callbacks: override the hooks that are of interest.
 
     A batch hook that is overridden makes ``fit`` run batch by batch; without one an epoch is one call into the engine.
     Set ``self.model.stop_training = True`` to end training after this epoch.
@@ -40,39 +40,39 @@ class Callback(Described):
 
     model: Sequential
     params: dict[str, Any]
-    _comes_last = False  # of all callbacks, so that it sees what the others have done
-    _warned = False  # whether a log that it needs is known not to come
-    _validated = False  # whether a validation follows some epoch of this training
-    _adds_logs: tuple[str, ...] = ()  # the names that it gives to logs of its own
+    _comes_last = False  # whether it is called after all other callbacks, to see what these have done
+    _warned = False  # whether a warning has said that a log it needs will not come
+    _validated = False  # whether at least one epoch of this training is followed by a validation
+    _adds_logs: tuple[str, ...] = ()  # the names of the logs that it adds
 
     def get_state(self) -> dict[str, Any]:
-        """What it must know to go on in another process, for :class:`BackupAndRestore`.
+        """Return what the callback must know to go on in another process, for :class:`BackupAndRestore`.
 
         Returns
         -------
         dict
-            Of what JSON holds, and NumPy arrays. Empty: there is nothing to remember.
+            What JSON can hold, and NumPy arrays. Empty where there is nothing to remember.
         """
         return {}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Go on from what :meth:`get_state` gave; called after ``on_train_begin`` of a training that is resumed.
+        """Go on from the result of :meth:`get_state`; called after ``on_train_begin`` of a resumed training.
 
         Parameters
         ----------
         state : dict
-            Not empty.
+            The state, which is not empty.
         """
 
     def _check_logs(self, model: Model, of_epochs: Sequence[str], of_batches: Sequence[str]) -> None:
-        """Raise or warn, before the first step, where it needs a log that no epoch or batch will have."""
+        """Raise or warn, before the first step, where the callback needs a log that no epoch or batch will have."""
 
     def _between_validations(self, logs: Logs) -> bool:
-        """Whether these are the logs of an epoch without a validation, in a training that has some."""
+        """Return whether these logs are of an epoch without a validation, in a training that has validations."""
         return self._validated and not any(name.startswith("val_") for name in logs)
 
     def _interrupted(self) -> None:
-        """Called where an error or Ctrl-C ends a training, of which Keras's hooks hear nothing."""
+        """Called where an error or Ctrl-C ends a training; Keras's hooks are not called then."""
 
     def set_model(self, model: Any) -> None:
         """Called first, with the model."""
@@ -112,25 +112,25 @@ class Callback(Described):
         """Called before ``evaluate``, and before the validation of an epoch."""
 
     def on_test_end(self, logs: Logs | None = None) -> None:
-        """Called after it, with its results."""
+        """Called after ``evaluate``, and after the validation of an epoch, with the results."""
 
     def on_test_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
         """Called before a batch is evaluated."""
 
     def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """Called after it; `logs` holds the means so far."""
+        """Called after a batch was evaluated; `logs` holds the means so far."""
 
     def on_predict_begin(self, logs: Logs | None = None) -> None:
         """Called before ``predict``."""
 
     def on_predict_end(self, logs: Logs | None = None) -> None:
-        """Called after it."""
+        """Called after ``predict``."""
 
     def on_predict_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
         """Called before the outputs of a batch are computed."""
 
     def on_predict_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """Called after it; `logs` holds them as ``outputs``."""
+        """Called after the outputs of a batch were computed; `logs` holds them as ``outputs``."""
 
 
 class History(Callback):
@@ -140,7 +140,8 @@ class History(Callback):
     ----------
     epoch : list of int
     history : dict of str to list of float
-        Of a metric with a value for each class to a list of lists, so that ``json.dumps`` takes all of it.
+        The logs of each epoch; a metric with a value for each class has a list of lists, so that ``json.dumps`` takes
+        all.
 
     Examples
     --------
@@ -159,7 +160,7 @@ class History(Callback):
         return f"{', '.join([counted(len(self.epoch), 'epoch'), *self.history])}"
 
     def set_model(self, model: Any) -> None:
-        """Keep no reference: the model keeps its history, and the two would outlive each other's use."""
+        """Keep no reference: the model holds its history, and a circle would keep both in memory."""
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Start with an empty list of epochs; the history goes on, as in Keras."""
@@ -181,7 +182,7 @@ class LambdaCallback(Callback):
     on_train_begin, on_train_end : callable (logs), optional
     on_train_batch_begin, on_train_batch_end : callable (batch, logs), optional
     **kwargs : callable
-        Other hooks under their names.
+        Functions for other hooks, under the hooks' names.
 
     Examples
     --------
@@ -222,7 +223,7 @@ class TerminateOnNaN(Callback):
     Parameters
     ----------
     raise_error : bool, default False
-        Raise RuntimeError instead of ending training.
+        Whether to raise RuntimeError instead of ending training.
 
     Examples
     --------
@@ -233,7 +234,7 @@ class TerminateOnNaN(Callback):
         self.raise_error = flag("raise_error", raise_error)
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """Look at the loss."""
+        """End training where the loss is not finite."""
         loss = (logs or {}).get("loss")
         if loss is None or math.isfinite(loss):
             return
@@ -246,12 +247,13 @@ class TerminateOnNaN(Callback):
 class SwapEMAWeights(Callback):
     """Puts the moving average of the weights into the model for evaluations, and takes it out for training.
 
-    The optimizer must have been made with ``use_ema=True``. So does an error or Ctrl-C.
+    The optimizer must have been made with ``use_ema=True``. An error or Ctrl-C also takes the average out.
 
     Parameters
     ----------
     swap_on_epoch : bool, default False
-        Swap at the end of each epoch too, so that callbacks after this one, as a ModelCheckpoint, see the average.
+        Whether to swap at the end of each epoch too, so that callbacks after this one, as a ModelCheckpoint, see the
+        average.
 
     Examples
     --------
@@ -266,12 +268,12 @@ class SwapEMAWeights(Callback):
         optimizer._show_average(average)
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        """Raise where there is no average."""
+        """Raise where the optimizer keeps no average."""
         if not getattr(self.model.optimizer, "use_ema", False):
             raise ValueError("SwapEMAWeights needs an optimizer made with use_ema=True")
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
-        """Train with the weights."""
+        """Put the weights into the model for training."""
         self._show(False)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
@@ -280,24 +282,24 @@ class SwapEMAWeights(Callback):
             self._show(True)
 
     def on_test_begin(self, logs: Logs | None = None) -> None:
-        """Evaluate with the average."""
+        """Put the average into the model for the evaluation."""
         self._show(True)
 
     def on_test_end(self, logs: Logs | None = None) -> None:
-        """Take it out again."""
+        """Take the average out again."""
         self._show(False)
 
     def on_predict_begin(self, logs: Logs | None = None) -> None:
-        """Predict with the average."""
+        """Put the average into the model for the prediction."""
         self._show(True)
 
     def on_predict_end(self, logs: Logs | None = None) -> None:
-        """Take it out again."""
+        """Take the average out again."""
         self._show(False)
 
 
 def _flat(callbacks: Any) -> Iterator[Callback]:
-    """The callbacks of a callback, or of lists of them."""
+    """Yield the callbacks in a callback, or in lists of callbacks."""
     if callbacks is None:
         return
     if isinstance(callbacks, (list, tuple)):
@@ -310,13 +312,13 @@ def _flat(callbacks: Any) -> Iterator[Callback]:
 
 
 def _may_add_any_log(callback: Callback) -> bool:
-    """Whether a function of a user gets the logs of epochs or of validations."""
+    """Return whether a user's function gets the logs of epochs or of validations, to which it may add."""
     hooks = vars(callback).keys() & {"on_epoch_end", "on_test_end"}
     return bool(hooks) or not type(callback).__module__.startswith("fastnn.")
 
 
 class CallbackList:
-    """Calls the hooks of several callbacks in their order, but for a :class:`BackupAndRestore`, which comes last.
+    """Calls the hooks of several callbacks in their order; a :class:`BackupAndRestore` comes last.
 
     Parameters
     ----------
@@ -333,14 +335,15 @@ class CallbackList:
             callback.set_params(params)
 
     def check_logs(self, model: Model, validated: bool) -> None:
-        """Let the callbacks say which log they need in vain, unless a user's own one may add any.
+        """Let the callbacks say which log they need in vain, unless a user's callback may add it.
 
         Parameters
         ----------
         model : Model
-            Compiled; the callbacks need not have been told of it.
+            A compiled model; the callbacks may not know it yet.
         validated : bool
-            Whether a validation follows some epoch; its logs have ``val_`` before the names of the others.
+            Whether at least one epoch is followed by a validation, whose logs have ``val_`` before the other logs'
+            names.
         """
         names = model.metrics_names
         for callback in self.callbacks:
@@ -353,7 +356,7 @@ class CallbackList:
             callback._check_logs(model, of_epochs, names)
 
     def wants(self, *hooks: str) -> bool:
-        """Whether some callback overrides one of the hooks, in its class or as an attribute of its own."""
+        """Return whether a callback overrides one of the hooks, in its class or as an attribute of its own."""
         return any(
             hook in vars(callback) or getattr(type(callback), hook) is not getattr(Callback, hook)
             for callback in self.callbacks
@@ -361,7 +364,7 @@ class CallbackList:
         )
 
     def _named(self) -> Iterator[tuple[str, Callback]]:
-        """Each callback under its class and its number among those of that class."""
+        """Yield each callback under its class and its number among the callbacks of that class."""
         seen: dict[str, int] = {}
         for callback in self.callbacks:
             kind = type(callback).__name__
@@ -369,12 +372,12 @@ class CallbackList:
             yield f"{kind} {seen[kind]}", callback
 
     def states(self) -> dict[str, dict[str, Any]]:
-        """What :meth:`resume` gives back to the callbacks."""
+        """Return the states that :meth:`resume` gives back to the callbacks."""
         states = {name: callback.get_state() for name, callback in self._named()}
         return {name: state for name, state in states.items() if state}
 
     def resume(self, states: dict[str, dict[str, Any]]) -> None:
-        """Let each callback go on from the state of the one of its class and number; one that has none begins anew."""
+        """Let each callback go on from the state under its class and number; a callback without a state begins anew."""
         for name, callback in self._named():
             if name in states:
                 callback.set_state(states[name])

@@ -22,7 +22,7 @@ from fastnn.callbacks.monitor import Monitor
 
 
 def _frequency(save_freq: Any) -> int | None:
-    """Batches between two files; None for a file after each epoch."""
+    """Return the number of batches between two files; None for a file after each epoch."""
     if isinstance(save_freq, str):
         if save_freq != "epoch":
             raise ValueError(f"save_freq must be 'epoch' or a number of batches, got {save_freq!r}")
@@ -31,7 +31,7 @@ def _frequency(save_freq: Any) -> int | None:
 
 
 class _Counter:
-    """Says when so many batches have gone by, over the ends of epochs; never where `every` is None."""
+    """Says when `every` batches have gone by, across the ends of epochs; never where `every` is None."""
 
     def __init__(self, every: int | None) -> None:
         self.every = every
@@ -61,22 +61,22 @@ class ModelCheckpoint(Monitor):
     Parameters
     ----------
     filepath : path-like
-        May hold ``{epoch}``, ``{batch}`` and the keys of the logs, with formats, as
-        ``"{epoch:02d}-{val_loss:.3f}.fastnn"``; of a log with a value for each class, their mean. Folders that do
-        not exist are made. :func:`fastnn.load_model` reads the files.
+        The path may hold ``{epoch}``, ``{batch}`` and the keys of the logs, with formats, as
+        ``"{epoch:02d}-{val_loss:.3f}.fastnn"``; a log with a value for each class gives their mean. Missing folders are
+        made. :func:`fastnn.load_model` reads the files.
     monitor : str, default "val_loss"
-        For `save_best_only`. No file is written after an epoch without a validation (``validation_freq``) where this
-        or `filepath` names a log of one.
+        The log that `save_best_only` compares. After an epoch without a validation (``validation_freq``) no file is
+        written where this or `filepath` names a log of a validation.
     verbose : {0, 1}, default 0
     save_best_only : bool, default False
-        Write only what is better than what was written before; NaN never is.
+        Whether to write only what is better than everything written before; NaN never is.
     save_weights_only : bool, default False
-        Write no optimizer state; :meth:`fastnn.Sequential.load_weights` reads the file.
+        Whether to leave out the optimizer state; :meth:`fastnn.Sequential.load_weights` reads the file.
     mode : {"auto", "min", "max"}, default "auto"
     save_freq : "epoch" or int, default "epoch"
-        A number of batches makes ``fit`` run batch by batch.
+        When to write: after each epoch, or after every so many batches, which makes ``fit`` run batch by batch.
     initial_value_threshold : float, optional
-        With `save_best_only`, what the first file must be better than.
+        With `save_best_only`, the value that the first file must improve on.
 
     Examples
     --------
@@ -114,7 +114,7 @@ class ModelCheckpoint(Monitor):
         self.on_train_batch_end = on_train_batch_end  # type: ignore[method-assign]  # else epochs run in one call
 
     def _check_logs(self, model: Model, of_epochs: Sequence[str], of_batches: Sequence[str]) -> None:
-        """Raise where the path needs a log that will not be there, or one to compare is not as it must be."""
+        """Raise where the path needs a log that will not be there, or the log to compare does not fit."""
         if self.save_freq == "epoch":
             self._path(0, None, dict.fromkeys(of_epochs, 0.5))
         else:
@@ -123,7 +123,7 @@ class ModelCheckpoint(Monitor):
             super()._check_logs(model, of_epochs if self.save_freq == "epoch" else of_batches, of_batches)
 
     def get_state(self) -> dict[str, Any]:
-        """What was best, and the batches since the last file."""
+        """Return what was best, and the number of batches since the last file."""
         return {"best": self.best, **self._counter.get_state()}
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -136,16 +136,16 @@ class ModelCheckpoint(Monitor):
         self._epoch = epoch
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """Write the file."""
+        """Write the file, where it is due."""
         if self.save_freq == "epoch":
             self._save(epoch, None, logs)
 
     def _between_validations(self, logs: Logs) -> bool:
-        """The same, for logs of batches never."""
+        """Return whether these are an epoch's logs without a validation; logs of batches never are."""
         return self.save_freq == "epoch" and super()._between_validations(logs)
 
     def _names_a_validation(self) -> bool:
-        """Whether the path has a field of a validation's logs."""
+        """Return whether the path has a field for a log of a validation."""
         return any((field or "").startswith("val_") for _, field, _, _ in Formatter().parse(self.filepath))
 
     def _path(self, epoch: int, batch: int | None, logs: Logs) -> Path:
@@ -179,7 +179,7 @@ class ModelCheckpoint(Monitor):
                 say(f"\nEpoch {epoch + 1}: saving model to {path}")
             return True
         current = self.value(logs)
-        if current is None:  # as in Keras: better saved than lost, but not over what was better at a validation
+        if current is None:  # as in Keras, better saved than lost, but not over a file that a validation found better
             return not self._waits_for_validation(logs)
         was = "None" if self.best is None else f"{self.best:.5f}"
         better = self.better(current, self.best)

@@ -20,19 +20,19 @@ from fastnn.callbacks.base import Callback, Logs
 
 
 class Monitor(Callback):
-    """What callbacks that watch one of the logs share.
+    """The base of callbacks that watch one of the logs.
 
-    NaN is never better than a number, nor than no number at all, so the first number is the best so far, whatever came
-    before it. A metric with a value for each class, as ``F1Score()``, counts with the mean over the classes.
+    NaN is never better than a number or than None, so that the first number is the best so far, whatever came before
+    it. A metric with a value for each class, as ``F1Score()``, counts with the mean over the classes.
 
     Parameters
     ----------
     monitor : str
         A key of the logs.
     mode : {"auto", "min", "max"}
-        Whether less or more is better; ``"auto"`` asks the metric.
+        Whether a lower or a higher value is better; ``"auto"`` asks the metric.
     min_delta : float, default 0
-        A change of less than this is none.
+        A change of less than this does not count.
     """
 
     def __init__(self, monitor: str, mode: str, min_delta: float = 0.0) -> None:
@@ -45,7 +45,7 @@ class Monitor(Callback):
         self.best: float | None = None
 
     def _check_logs(self, model: Model, of_epochs: Sequence[str], of_batches: Sequence[str]) -> None:
-        """Warn where the log that is watched will not be there; raise where nobody can tell what is better of it."""
+        """Warn where the watched log will not be there; raise where nobody can tell which of its values are better."""
         self._warned = self.monitor not in of_epochs
         if not self._warned:
             self._sign(model)
@@ -56,7 +56,7 @@ class Monitor(Callback):
         warn(f"{type(self).__name__} watches {self.monitor!r}, which will not be in the logs; {near}")
 
     def _sign(self, model: Model) -> int:
-        """1 where more is better, -1 where less is."""
+        """Return 1 where a higher value is better, -1 where a lower value is."""
         if self.mode != "auto":
             return 1 if self.mode == "max" else -1
         key = self.monitor.removeprefix("val_")
@@ -69,13 +69,13 @@ class Monitor(Callback):
         return 1 if direction == "up" else -1
 
     def better(self, value: float, than: float | None) -> bool:
-        """Whether `value` is better than another by more than `min_delta`; NaN never is, a number is than nothing."""
+        """Return whether `value` is better than another by more than `min_delta`; NaN never is, numbers beat None."""
         return better(value, than, self._sign(self.model), self.min_delta)
 
     def value(self, logs: Logs | None) -> float | None:
-        """The log that is watched, of one with a value for each class their mean.
+        """Return the log that is watched; for a log with a value for each class, the mean.
 
-        None where it is not there, with a warning, but for a log of validations in an epoch between them.
+        Return None where the log is not there, and warn, unless it is a validation's log and no validation was due.
         """
         logs = logs or {}
         found = logs.get(self.monitor)
@@ -88,7 +88,7 @@ class Monitor(Callback):
         return None
 
     def _waits_for_validation(self, logs: Logs) -> bool:
-        """Whether the log that is watched is one of validations, and these are the logs of an epoch between them."""
+        """Return whether a validation's log is watched, and these are the logs of an epoch without one."""
         return self.monitor.startswith("val_") and self._between_validations(logs)
 
 
@@ -101,20 +101,20 @@ class EarlyStopping(Monitor):
     min_delta : float, default 0
         A change of less than this is no improvement.
     patience : int, default 0
-        Epochs without improvement before training ends.
+        The number of epochs without improvement after which training ends.
     verbose : {0, 1}, default 0
     mode : {"auto", "min", "max"}, default "auto"
     baseline : float, optional
-        An epoch counts as an improvement only where it is better than this as well.
+        An epoch counts as an improvement only where it is better than this value as well.
     restore_best_weights : bool, default False
-        Give the model the weights of its best epoch at the end, in place of those of the last.
+        Whether to give the model the weights of its best epoch at the end, instead of those of the last.
     start_from_epoch : int, default 0
-        Epochs before this one are not looked at.
+        The first epoch that is looked at, counted from 0.
 
     Attributes
     ----------
     best, best_epoch, stopped_epoch, wait
-        As in Keras.
+        The best value and its epoch, the epoch that ended training, and the epochs without improvement, as in Keras.
 
     Examples
     --------
@@ -149,16 +149,16 @@ class EarlyStopping(Monitor):
         self.best, self.best_weights = None, None
 
     def get_state(self) -> dict[str, Any]:
-        """What was best, and how long ago."""
+        """Return what was best, and how long ago."""
         return {name: getattr(self, name) for name in self._STATE}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Go on waiting."""
-        for name in self._STATE:  # a file may name others
+        """Go on waiting from a saved state."""
+        for name in self._STATE:  # a file may hold other names
             setattr(self, name, state[name])
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """Compare, and say stop."""
+        """Compare the log, and end training where it has stopped improving."""
         current = self.value(logs)
         if current is None or epoch < self.start_from_epoch:
             return
@@ -193,17 +193,17 @@ class ReduceLROnPlateau(Monitor):
     ----------
     monitor : str, default "val_loss"
     factor : float, default 0.1
-        Below 1.
+        What the rate is multiplied by, below 1.
     patience : int, default 10
-        Epochs without improvement before the rate is reduced.
+        The number of epochs without improvement after which the rate is reduced.
     verbose : {0, 1}, default 0
     mode : {"auto", "min", "max"}, default "auto"
     min_delta : float, default 1e-4
         A change of less than this is no improvement.
     cooldown : int, default 0
-        Epochs after a reduction that are not counted.
+        The number of epochs after a reduction that are not counted.
     min_lr : float, default 0
-        The rate is not reduced below this.
+        The least rate that a reduction may give.
 
     Notes
     -----
@@ -245,16 +245,16 @@ class ReduceLROnPlateau(Monitor):
         self.best, self.wait, self.cooldown_counter = None, 0, 0
 
     def get_state(self) -> dict[str, Any]:
-        """What was best, and how long ago."""
+        """Return what was best, and how long ago."""
         return {name: getattr(self, name) for name in self._STATE}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Go on waiting."""
-        for name in self._STATE:  # a file may name others
+        """Go on waiting from a saved state."""
+        for name in self._STATE:  # a file may hold other names
             setattr(self, name, state[name])
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """Compare, and reduce the rate."""
+        """Compare the log, and reduce the rate where it has stopped improving."""
         logs = {} if logs is None else logs
         logs["learning_rate"] = _rate(self.model.optimizer)
         current = self.value(logs)
@@ -281,7 +281,7 @@ class ReduceLROnPlateau(Monitor):
         self.cooldown_counter, self.wait = self.cooldown, 0
 
     def in_cooldown(self) -> bool:
-        """Whether epochs are not counted now."""
+        """Return whether epochs are not counted now."""
         return self.cooldown_counter > 0
 
 
@@ -291,8 +291,8 @@ class LearningRateScheduler(Callback):
     Parameters
     ----------
     schedule : callable
-        Gets the epoch (from 0) and the learning rate now, or the epoch alone where it has only one argument; returns
-        the new rate, a float.
+        Called with the epoch (from 0) and the learning rate, or with the epoch alone where it takes one argument;
+        returns the new rate, a float.
     verbose : {0, 1}, default 0
 
     Notes
@@ -330,7 +330,7 @@ class LearningRateScheduler(Callback):
 
 
 def _takes(function: Callable[..., Any], *arguments: Any) -> bool:
-    """Whether the function can be called so; a built-in one that does not say is taken to be."""
+    """Return whether the function can be called so; a built-in one that has no signature counts as if it can."""
     try:
         inspect.signature(function).bind(*arguments)
     except TypeError:

@@ -11,25 +11,25 @@ import numpy as np
 from fastnn._terminal import printable, say
 from fastnn.callbacks._screens import Screen, screen
 
-INTERVAL = 0.1  # seconds before the first state of an epoch is shown, and between two
+INTERVAL = 0.1  # seconds before the first state of an epoch is shown, and between two states
 
 
 def format_log(key: str, value: Any) -> str:
-    """``accuracy: 0.9712``; of a metric with several values ``f1_score: [0.5000 0.2500]``."""
+    """Return ``accuracy: 0.9712``; for a metric with several values ``f1_score: [0.5000 0.2500]``."""
     if np.ndim(value):
         return f"{printable(key)}: [{' '.join(f'{one:.4f}' for one in np.ravel(value))}]"
     return f"{printable(key)}: {value:.4f}" if abs(value) > 1e-3 else f"{printable(key)}: {value:.4e}"
 
 
 def format_logs(logs: Mapping[str, Any]) -> str:
-    """``accuracy: 0.9712 - loss: 0.1034``."""
+    """Return ``accuracy: 0.9712 - loss: 0.1034``."""
     return " - ".join(format_log(key, value) for key, value in logs.items())
 
 
 def format_duration(seconds: float) -> str:
-    """``411us``, ``8.22ms``, ``12.3s``, ``3min 5s``, ``1h 2min``: three digits, or two units."""
+    """Return ``411us``, ``8.22ms``, ``12.3s``, ``3min 5s``, ``1h 2min``: three digits, or two units."""
     for factor, unit in ((1e6, "us"), (1e3, "ms")):
-        if 0 < factor * seconds < 999.5:  # what would be rounded to 1000 is one of the next unit
+        if 0 < factor * seconds < 999.5:  # a number that would be rounded to 1000 is given in the next unit
             return f"{factor * seconds:.3g}{unit}"
     if seconds < 60:
         return f"{seconds:.3g}s"
@@ -45,12 +45,12 @@ class Reporter:
     ----------
     verbose : {0, 1, 2}
     steps : int or None
-        Of an epoch; None where only its end will tell.
+        The steps of an epoch; None where they are not known before its end.
 
     Attributes
     ----------
     done : int
-        Steps of this epoch so far.
+        The steps of this epoch so far.
     """
 
     def __init__(self, verbose: int, steps: int | None) -> None:
@@ -62,11 +62,11 @@ class Reporter:
 
     @property
     def live(self) -> bool:
-        """Whether there is a place for a bar that moves."""
+        """Whether standard output has a place for a bar that moves."""
         return self._screen is not None
 
     def begin(self, title: str) -> None:
-        """Begin an epoch, or what else has steps."""
+        """Begin an epoch, or another run of steps."""
         self._title, self.done = title, 0
         self._started = self._shown = time.perf_counter()
         self._screen = screen() if self.verbose == 1 else None
@@ -74,7 +74,7 @@ class Reporter:
             say(title)
 
     def update(self, steps_done: int, means: Callable[[], Mapping[str, Any]]) -> None:
-        """Move the bar to this step, with the means so far, where the last state is older than INTERVAL."""
+        """Move the bar to this step, with the means so far, where the state shown is older than INTERVAL."""
         self.done = steps_done
         now = time.perf_counter()
         if self._screen is not None and now - self._shown >= INTERVAL:
@@ -85,7 +85,7 @@ class Reporter:
             self._screen.show(f"{self._title}: {steps_done}/{self.steps or '?'}", share, parts)
 
     def end(self, logs: Mapping[str, Any]) -> None:
-        """Print the line with the final logs, in the place of the bar."""
+        """Print the line with the final logs in the place of the bar."""
         if not self.verbose:
             return
         seconds = time.perf_counter() - self._started
