@@ -165,8 +165,8 @@ def restore(model: AnyModel, path: str | os.PathLike[str], kind: type[AnyModel])
         A model that is built and compiled. Its optimizer gets the numbers of the file.
     path : path-like
     kind : type
-        Of the model that the file holds.
-The class of the model that the file holds.
+        The class of the model that the file holds.
+
     Raises
     ------
     ModelFileError
