@@ -130,10 +130,10 @@ class Model(Protocol):
         """Return the engine of a built model; raise ValueError, which names the `action`, where there is none."""
 
     def _ready(self, action: str) -> Ready:
-        """Return the engine, set up as the model is now; raise RuntimeError where the model is not compiled."""
+        """Return the engine, set up as the model is now; raise RuntimeError where the model is not compiled.
 
-    def _running(self, action: str) -> AbstractContextManager[Ready]:
-        """Yield what :meth:`_ready` returns; no other thread sets the engine up anew within the block."""
+        Whoever holds the model's lock knows that no other thread sets the engine up anew meanwhile.
+        """
 
     def _look_at_first_rows(self, ready: Ready, samples: Samples, batch: int) -> None:
         """Raise before the first step of a run where a metric cannot take the first rows, or their outputs."""

@@ -134,12 +134,6 @@ class Compiled(Network):
         """Return the number of columns of each output of the engine."""
         return [outputs] if self._heads is None else list(self._heads.outputs.values())
 
-    @contextmanager
-    def _running(self, action: str) -> Iterator[Ready]:
-        """Yield what :meth:`_ready` returns; no other thread sets the engine up anew within the block."""
-        with self._home.lock:
-            yield self._ready(action)
-
     def _ready(self, action: str) -> Ready:
         """Return the engine, set up for the losses, metrics and optimizer as they are; and how to read its sums."""
         with self._home.lock:

@@ -33,8 +33,9 @@ def _train_epoch(
     """
     with ExitStack() as running:
         # All ensembles enter their members in one order, so that no two of them wait for each other.
-        each = {id(m): running.enter_context(m._running("fit")) for m in sorted(members, key=id)}
-        ready = [each[id(model)] for model in members]
+        for model in sorted(members, key=id):
+            running.enter_context(model._home.lock)
+        ready = [model._ready("fit") for model in members]
         for model, one, pair in zip(members, ready, pairs, strict=True):
             model._look_at_first_rows(one, Samples(*pair), batch)
         engines = [one.engine for one in ready]

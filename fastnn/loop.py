@@ -228,7 +228,8 @@ def _train(
 ) -> None:
     """Run the steps of one chunk."""
     samples = chunk.samples
-    with model._running("fit") as ready:
+    with model._home.lock:
+        ready = model._ready("fit")
         totals.read_by(ready.layout)
         rates = ready.optimizer.hyperparameters()
         model._look_at_first_rows(ready, samples, chunk.batch)
@@ -344,7 +345,8 @@ class Epochs:
 
         with self._around(feed, first):
             if self._epoch < self._epochs:
-                with model._running("fit") as ready:
+                with model._home.lock:
+                    ready = model._ready("fit")
                     rules = model._rules()
                     model._look_at_first_rows(ready, samples, len(samples))
                 optimizer.minimize(ready.engine, rules, samples, self._epochs - self._epoch, before, check, after)
@@ -430,7 +432,8 @@ def evaluate(
         chunks = feed.epoch(steps, most)
         for chunk in _with_hooks(model, chunks, hooks, "test", totals.means) if watched else chunks:
             samples = chunk.samples
-            with model._running("evaluate") as ready:
+            with model._home.lock:
+                ready = model._ready("evaluate")
                 totals.read_by(ready.layout)
                 try:
                     sums = ready.engine.evaluate(samples.x, samples.y, None, samples.weights, chunk.batch, check.waits)

@@ -219,7 +219,8 @@ class Sequential(Trainer):
 
     def apply_gradients(self) -> None:
         """Take one optimizer step with :attr:`gradients`."""
-        with self._running("apply_gradients") as (engine, _, optimizer):
+        with self._home.lock:
+            engine, _, optimizer = self._ready("apply_gradients")
             engine.apply_gradients(optimizer.hyperparameters())
 
     def reset(self) -> None:

@@ -436,7 +436,8 @@ class Trainer(Compiled):
                     self._samples("train_on_batch", x, y, sample_weight, check_finite=check_finite), class_weight
                 )
             xs, ys, weights = samples.x, samples.y, samples.weights
-        with self._running("train_on_batch") as ready:
+        with self._home.lock:
+            ready = self._ready("train_on_batch")
             self._look_at_first_rows(ready, Samples(xs, ys, weights), len(xs))
             rates = ready.optimizer.hyperparameters()
             sums, _ = ready.engine.train(xs, ys, None, len(xs), rates, None, weights)
@@ -512,6 +513,7 @@ class Trainer(Compiled):
         """
         self._need_engine("test_on_batch")
         samples = self._samples("test_on_batch", x, y, sample_weight, check_finite=check_finite)
-        with self._running("test_on_batch") as (engine, layout, _):
+        with self._home.lock:
+            engine, layout, _ = self._ready("test_on_batch")
             sums = engine.evaluate(samples.x, samples.y, None, samples.weights, len(samples))
         return self._result(layout.logs(sums, len(samples)), return_dict)
