@@ -13,7 +13,7 @@ from fastnn._c cimport (
 
 
 def aligned_zeros(size_t size, dtype):
-    """A zero-filled array of `size` elements that starts on a cache line, with FNN_PADDING more readable behind it."""
+    """Return a zero-filled array of `size` elements that starts on a cache line, with readable padding behind it."""
     dtype = np.dtype(dtype)
     cdef int typenum = dtype.num
     cdef size_t item = dtype.itemsize
@@ -29,7 +29,7 @@ def aligned_zeros(size_t size, dtype):
 
 
 def fill_all(list targets not None, list sources not None):
-    """Copy each source, an array like its target, into that: all or none, as the copying itself needs no memory."""
+    """Copy each source into the target at its place, an array like it: all or none, as copying needs no memory."""
     cdef Py_ssize_t k, count = len(targets)
     cdef cnp.ndarray target, source
     if len(sources) != count:
@@ -66,7 +66,7 @@ cdef tuple _shape(cnp.ndarray array):
 
 
 def all_finite(cnp.ndarray x not None):
-    """Whether a float32 or float64 array of one or two axes, with contiguous rows, holds neither NaN nor infinity."""
+    """Return whether a float32 or float64 array of one or two axes, with contiguous rows, has only finite numbers."""
     if x.ndim == 1:
         x = x[None, :]
     if x.dtype != np.float32 and x.dtype != np.float64:
@@ -79,7 +79,7 @@ def all_finite(cnp.ndarray x not None):
     cdef int threads = _threads, status
     cdef _Reporter reporter = None
     cdef const fnn_progress *progress = NULL
-    if rows > 1 and <size_t>stride == columns:  # one long row takes the wide path
+    if rows > 1 and <size_t>stride == columns:  # contiguous rows are one long row, which takes the wide path
         if rows * columns <= 4096:
             columns, rows = rows * columns, 1
     if <double>rows * columns > _LONG:
@@ -96,9 +96,9 @@ SPARSE_UNSORTED, SPARSE_STARTS, SPARSE_COLUMN = FNN_SPARSE_UNSORTED, FNN_SPARSE_
 
 
 def check_sparse(cnp.ndarray starts not None, cnp.ndarray columns not None, size_t features):
-    """What the arrays of a sparse matrix are: SPARSE_STARTS, SPARSE_COLUMN, SPARSE_UNSORTED, or 0 for fit.
+    """Return what is wrong with a sparse matrix: SPARSE_STARTS, SPARSE_COLUMN, SPARSE_UNSORTED; 0 where nothing is.
 
-    `starts`, int64, says where the entries of each row begin and the last one's end; `columns`, int32, names theirs.
+    `starts`, int64, says where the entries of each row begin, and where the last row's end; `columns` is int32.
     """
     if starts.ndim != 1 or columns.ndim != 1 or starts.dtype != np.int64 or columns.dtype != np.int32 \
             or not starts.flags.c_contiguous or not columns.flags.c_contiguous or len(starts) < 1:
@@ -113,7 +113,7 @@ def check_sparse(cnp.ndarray starts not None, cnp.ndarray columns not None, size
 
 
 def epoch_order(size_t rows, uint64_t seed, uint64_t epoch):
-    """The order of rows in a shuffled epoch: it depends on nothing but these three numbers."""
+    """Return the order of rows in a shuffled epoch, which depends on nothing but these three numbers."""
     cdef cnp.ndarray order = np.empty(rows, np.int64)
     cdef int64_t *places = <int64_t *>_data(order)
     with nogil:

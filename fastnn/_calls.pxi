@@ -24,7 +24,7 @@ cdef class _Caller(_Called):
 
 
 cdef cnp.ndarray _window(object memory, int typenum, const void *data, size_t rows, size_t stride):
-    """Rows of `memory` as an array, which keeps it alive."""
+    """Return rows of `memory` as an array, which keeps the memory alive."""
     cdef cnp.npy_intp[2] shape
     shape[0], shape[1] = rows, stride
     cdef cnp.ndarray array = cnp.PyArray_SimpleNewFromData(2, shape, typenum, <void *>data)

@@ -16,8 +16,8 @@ from fastnn._c cimport (
 
 cnp.import_array()
 
-# No list is written as a comprehension here that makes objects: where it cannot grow for want of memory, Cython (3.3)
-# drops the last of them twice.
+# A list that makes objects is not written as a comprehension here: where such a list cannot grow for want of memory,
+# Cython (3.3) drops its last object twice.
 include "_names.pxi"
 include "_lock.pxi"
 include "_machine.pxi"
@@ -29,19 +29,19 @@ include "_calls.pxi"
 include "_memory.pxi"
 
 cdef enum:
-    # Numbers to look at, or parameters times rows, from which a call may be interrupted: about a tenth of a millisecond
-    # of them. What lets Python look in costs as much as a row of a small network.
+    # From this many numbers to look at, or parameters times rows, a call may be interrupted: about a tenth of a
+    # millisecond. Letting Python look in costs as much as a row of a small network.
     _LONG = 1 << 20
 
 
 class NotFiniteError(ValueError):
-    """A run that was to check x found a NaN or an infinity there."""
+    """Says that a run that was to check x found a NaN or an infinity in it."""
 
 
 cdef int _raise_outside(const fnn_outside *outside) except -1:
-    """An index among the data was checked before the run, and was another when the engine read it.
+    """Raise for an index among the data that was checked before the run, and was another when the engine read it.
 
-    Rows are not named: those of a run may be a part of the caller's, which alone knows where they lie.
+    Rows are not named: the run may have a part of the caller's rows, and only the caller knows where they lie.
     """
     last = <int64_t>outside.bound - 1
     changed = "; data must not change while the model runs on them"
@@ -57,21 +57,21 @@ cdef int _raise_outside(const fnn_outside *outside) except -1:
 cdef class _Run:
     """One run of C on an engine: what it is given, and what it leaves.
 
-    Engine._perform enters, lets it :meth:`perform`, and leaves.
+    Engine._perform enters the engine, lets the run :meth:`perform`, and leaves.
     """
 
     cdef fnn_data data
     cdef fnn_run run
-    cdef void *memory  # of the engine: its workspace or its scratch
+    cdef void *memory  # the engine's workspace or its scratch memory
     cdef object x
-    cdef bint reads  # and changes nothing
+    cdef bint reads  # whether the run only reads, and changes nothing
     cdef _Reporter reporter
 
     def __reduce__(self):
         raise TypeError("a run of an engine cannot be pickled")
 
     cdef object perform(self, _Memory engine):
-        """Prepare, run C with the GIL released, and take what it has left; for whoever has entered."""
+        """Prepare, run C with the GIL released, and take the results; the caller has entered the engine."""
         cdef int status
         self.prepare(engine)
         with nogil:
@@ -79,19 +79,19 @@ cdef class _Run:
         return self.finish(engine, status)
 
     cdef int prepare(self, _Memory engine) except -1:
-        """Check what is given, and take memory: after an error here the model is as it was."""
+        """Check what is given, and take memory; an error here leaves the model as it was."""
         raise NotImplementedError
 
     cdef int go(self, const fnn_model *model) noexcept nogil:
-        """Run C, whose status this is."""
+        """Run C, and return its status."""
         return fnn_train(model, &self.data, &self.run, self.memory)
 
     cdef object finish(self, _Memory engine, int status):
-        """Take what the run has left; the answer to the caller."""
+        """Take what the run has left, and return the answer to the caller."""
         self.check(status)
 
     cdef int tell(self, _Memory engine, hyperparameters, int passes) except -1:
-        """What every run is told: the passes, and where training stands."""
+        """Set what every run is told: the passes, and where training stands."""
         self.run.passes = passes
         self.run.iterations = engine.iterations
         self.run.momentum_product = engine.momentum_product
@@ -107,20 +107,20 @@ cdef class _Run:
         return 0
 
     cdef int take_workspace(self, _Memory engine) except -1:
-        """The engine's memory for a step of so many rows."""
+        """Take the engine's memory for a step of this many rows."""
         engine._need_workspace(self.run.batch)
         self.run.threads = min(_threads, engine._workspace_threads)
         self.memory = _data(engine._workspace)
         return 0
 
     cdef int hand_back(self, _Memory engine) except -1:
-        """Tell the engine where training stands; what a forward pass had left is gone."""
+        """Tell the engine where training stands; this discards what a forward pass has left."""
         engine.iterations, engine.momentum_product = self.run.iterations, self.run.momentum_product
         engine._last_rows = 0
         return 0
 
     cdef int check(self, int status) except -1:
-        """Raise what the run met with."""
+        """Raise the error that the run met with."""
         if self.reporter is not None:
             self.reporter.raise_kept()
         if status == FNN_OUTSIDE:
@@ -134,7 +134,7 @@ cdef class _Run:
 
 @cython.final
 cdef class _Training(_Run):
-    """Steps over batches of rows, as `passes` says; without FNN_UPDATE they change no weight."""
+    """Steps over batches of rows, as `passes` says; without FNN_UPDATE the steps change no weight."""
 
     cdef object y, weights, order, hyperparameters, progress
     cdef size_t batch_size
@@ -165,7 +165,7 @@ cdef class _Training(_Run):
         self.run.sums = <double *>_data(self.sums)
         engine._take_form(self.x, self.run.batch)
         self.take_workspace(engine)
-        # Gradients go nowhere if each is used up as soon as it is there.
+        # No gradient is kept where each is used up as soon as it is there.
         engine.model.gradients = NULL
         if not self.passes & FNN_UPDATE or fnn_stores_gradients(&self.run.optimizer) \
                 or fnn_takes_long(&engine.model, self.run.batch):
@@ -188,12 +188,12 @@ cdef _Training _training(x, y, weights, order, size_t batch_size, hyperparameter
 
 
 cdef class _Inference(_Run):
-    """The network over rows, as one batch, with nothing kept of it."""
+    """A pass of the network over rows, as one batch, that keeps nothing of them."""
 
     cdef object progress
 
     cdef int take_scratch(self, _Memory engine, size_t sums) except -1:
-        """The engine's memory for rows that pass through, and a look from Python where there are many."""
+        """Take the engine's memory for rows that pass through, and let Python look in where there are many."""
         cdef size_t rows = self.data.rows
         if engine._is_long(rows):
             self.report(self.progress, sums)
@@ -276,7 +276,7 @@ cdef class _Penalty(_Run):
 
 @cython.final
 cdef class _Evaluation(_Run):
-    """The sums over rows, and to the loss the penalties of the parameters: several runs, one after the other."""
+    """The sums over rows, with the parameters' penalties in the loss: several runs, one after the other."""
 
     cdef object y, weights, progress
     cdef size_t batch_size
@@ -285,7 +285,7 @@ cdef class _Evaluation(_Run):
     cdef object perform(self, _Memory engine):
         cdef _Measurement run
         cdef _Run penalty = _Penalty.__new__(_Penalty)
-        if engine.functions is not None:  # which are shown batches
+        if engine.functions is not None:  # functions are shown batches
             sums, _ = _training(self.x, self.y, self.weights, None, self.batch_size, None, self.progress,
                                 self.passes).perform(engine)
         else:
@@ -298,7 +298,7 @@ cdef class _Evaluation(_Run):
 
 
 cdef class _ForwardPass(_Run):
-    """The outputs for rows, whose activations stay for a backward pass."""
+    """The outputs for rows; the activations stay for a backward pass."""
 
     cdef bint training
     cdef cnp.ndarray out
@@ -324,7 +324,7 @@ cdef class _ForwardPass(_Run):
 
 
 cdef class _BackwardPass(_Run):
-    """The gradients of what the last forward pass has left."""
+    """The gradients from the activations that the last forward pass left."""
 
     cdef cnp.ndarray output_gradient, input_gradient
 
@@ -360,7 +360,7 @@ cdef class _BackwardPass(_Run):
 
 
 cdef class _Update(_Run):
-    """One optimizer step from the gradients that are there."""
+    """One optimizer step with the gradients that are there."""
 
     cdef object hyperparameters
 
@@ -384,7 +384,7 @@ cdef class _Update(_Run):
 # ---- the engine ----
 
 cdef class Engine(_Memory):
-    """One model in memory.
+    """The engine of one model: its memory, and the runs over it.
 
     Parameters
     ----------
@@ -401,7 +401,7 @@ cdef class Engine(_Memory):
 
     def train(self, x, y, order, size_t batch_size, hyperparameters, progress=None, weights=None,
               bint check_finite=False):
-        """One pass of optimizer steps over rows `order` (None: all, in order).
+        """Run one pass of optimizer steps over the rows in `order` (None: all rows, as they lie).
 
         y is an array of targets, (rows, all heads' target columns), or of int32 labels, (rows,) or (rows, all heads'
         labels), or the pair of both; weights are of shape (rows,) or (rows, heads). Returns the sums (float64), and the
@@ -413,12 +413,12 @@ cdef class Engine(_Memory):
         return self._perform(_training(x, y, weights, order, batch_size, hyperparameters, progress, passes))
 
     def batch_gradient(self, x, y, bint training=True, weights=None):
-        """The sums of one batch; `gradients` gets the gradient of its loss."""
+        """Return the sums of one batch; `gradients` gets the gradient of the batch's loss."""
         cdef int passes = FNN_LOSS | FNN_BACKWARD | (FNN_TRAINING if training else 0)
         return self._perform(_training(x, y, weights, None, max(1, len(x)), None, None, passes))[0]
 
     def evaluate(self, x, y, progress=None, weights=None, size_t batch_size=32, bint check_finite=False):
-        """The sums (float64) over all rows, as one batch, or with `functions` in batches; see :meth:`train`."""
+        """Return the sums (float64) over all rows, as one batch, or with `functions` in batches; see :meth:`train`."""
         cdef int passes = FNN_LOSS | (FNN_CHECK if check_finite else 0)
         cdef _Evaluation run = _Evaluation.__new__(_Evaluation)
         run.x, run.y, run.weights, run.progress = x, y, weights, progress
@@ -432,13 +432,13 @@ cdef class Engine(_Memory):
         self._perform(run)
 
     def forward(self, x, bint training=False):
-        """The outputs for the rows of x, (rows, outputs); the activations stay for :meth:`backward`."""
+        """Return the outputs for the rows of x, (rows, outputs); the activations stay for :meth:`backward`."""
         cdef _ForwardPass run = _ForwardPass.__new__(_ForwardPass)
         run.x, run.training = x, training
         return self._perform(run)
 
     def backward(self, cnp.ndarray output_gradient not None):
-        """Gradients from the gradient of some loss by the outputs of the last :meth:`forward`.
+        """Compute gradients from the gradient of any loss by the outputs of the last :meth:`forward`.
 
         Fills `gradients`; returns the gradient by the inputs, (rows, inputs), or None where they were sparse.
         """
@@ -447,17 +447,17 @@ cdef class Engine(_Memory):
         return self._perform(run)
 
     def apply_gradients(self, hyperparameters):
-        """One optimizer step from `gradients`."""
+        """Take one optimizer step with `gradients`."""
         cdef _Update run = _Update.__new__(_Update)
         run.hyperparameters = hyperparameters
         self._perform(run)
 
     def freeze(self):
-        """A copy that nothing can change any more, and a capsule of the C predictor that runs it."""
+        """Return a copy that nothing can change any more, and a capsule of the C predictor that runs the copy."""
         cdef Engine frozen
         with self.lock.reading():
             self._check_wanted()
-            frozen = Engine(self.plan)  # a change of it comes with its weights
+            frozen = Engine(self.plan)  # a change of the plan would come with new weights
             frozen.parameters[:] = self.parameters
         frozen.parameters.setflags(write=False)
         frozen._predictor = np.zeros(sizeof(fnn_predictor), np.uint8)
@@ -465,7 +465,7 @@ cdef class Engine(_Memory):
         return frozen, PyCapsule_New(_data(frozen._predictor), "fastnn.fnn_predictor", NULL)
 
     def _phases(self):
-        """The names of the phases of a step of the last training run, for tests."""
+        """Return the names of the phases of a step of the last training run, for tests."""
         cdef const char *name
         names = []
         with self.lock:
@@ -477,7 +477,7 @@ cdef class Engine(_Memory):
         return names
 
     cdef object _perform(self, _Run run):
-        """A run, while no other thread runs or changes the model; for one that reads, none that changes it."""
+        """Do a run while no other thread runs or changes the model; beside a run that reads, others may read too."""
         if run.reads:
             self._enter_to_read(run.x)
         else:

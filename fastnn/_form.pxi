@@ -67,7 +67,7 @@ cdef class _Form:
         return 0
 
     cdef int _check_targets(self, y, size_t available, fnn_data *data) except -1:
-        """Targets of the heads that have them, and labels of the others."""
+        """Check targets of the heads that have targets, and labels of the other heads, and note where they lie."""
         cdef cnp.ndarray values
         cdef bint both = self.target_columns > 0 and self.label_columns > 0
         parts = y if both else (None, y) if self.label_columns else (y, None)

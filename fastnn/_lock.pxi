@@ -19,9 +19,9 @@ _CIRCLE = ("this call would wait for ever: another thread holds the model that i
 _HALF = ("another thread was in the middle of a change of this model when the process was forked: its weights here may "
          "be half of it, until they are set or loaded")
 
-cdef unsigned long _VANISHED = <unsigned long>-1  # the owner of a lock whose thread is not there any more, after a fork
+cdef unsigned long _VANISHED = <unsigned long>-1  # the owner of a lock whose thread a fork has left behind
 
-cdef dict _waits = {}  # of each thread that waits
+cdef dict _waits = {}  # what each waiting thread waits for
 
 
 cdef class _Wait:
@@ -52,17 +52,17 @@ cdef class Lock:
     Attributes
     ----------
     changes : int
-        How often weights were changed by somebody other than the engine, see :meth:`changed`.
+        How often weights were changed by anybody but the engine, see :meth:`changed`.
     """
 
-    cdef unsigned long _owner, _reader  # the thread that changes, the one that reads; 0: none
+    cdef unsigned long _owner, _reader  # the thread that changes, and the thread that reads; 0: none
     cdef Py_ssize_t _depth
     cdef bint _running, _lent
     cdef readonly int64_t changes
     cdef list _queue
-    cdef PyThread_type_lock _back  # what the owner waits at for a reader to give the model back, while _wants_back
+    cdef PyThread_type_lock _back  # while _wants_back, the owner waits at this lock for a reader to give the model back
     cdef bint _wants_back
-    cdef unsigned _forks  # of which the fields above know
+    cdef unsigned _forks  # the number of forks that the fields above know of
 
     def __cinit__(self):
         self._back = PyThread_allocate_lock()
@@ -80,11 +80,11 @@ cdef class Lock:
         raise TypeError("a lock cannot be pickled or copied")
 
     def acquire(self):
-        """Hold it to change the model; RuntimeError from within a run of the same model in this thread."""
+        """Take the lock to change the model; raise RuntimeError within a run of the same model in this thread."""
         self.change()
 
     def release(self):
-        """Let it go."""
+        """Release the lock."""
         self.leave()
 
     def __enter__(self):
@@ -94,16 +94,16 @@ cdef class Lock:
         self.leave()
 
     def reading(self):
-        """Hold it to read, in a ``with`` block."""
+        """Return a context that holds the lock to read."""
         return _Reading(self)
 
     @property
     def waiting(self):
-        """The number of threads that wait for it."""
+        """The number of threads that wait for the lock."""
         return len(self._queue)
 
     def changed(self):
-        """Say that weights were changed, so that what a forward pass has left is of no use any more."""
+        """Say that weights were changed, so that what a forward pass has left counts as outdated."""
         self.changes += 1
 
     cdef int change(self) except -1:
@@ -140,7 +140,7 @@ cdef class Lock:
         return 0
 
     cdef int leave(self) except -1:
-        """What change or read has begun."""
+        """End what :meth:`change` or :meth:`read` has begun."""
         self._renew()
         if self._reader and self._reader == <unsigned long>PyThread_get_thread_ident():
             self._reader = 0
@@ -153,13 +153,13 @@ cdef class Lock:
         return 0
 
     cdef void lend(self) noexcept:
-        """To readers, by the thread that runs the model."""
+        """Lend the model to readers; called by the thread that runs it."""
         self._renew()
         self._lent = True
         self._hand_on()
 
     cdef void take_back(self) noexcept:
-        """From readers: waits for the last one."""
+        """Take the model back from readers, once the last of them has ended."""
         self._renew()
         self._lent = False
         if self._reader:
@@ -168,7 +168,7 @@ cdef class Lock:
                 PyThread_acquire_lock(self._back, WAIT_LOCK)
 
     cdef void _hand_on(self) noexcept:
-        """Give it to the first in the queue who may have it now."""
+        """Give the lock to the first in the queue who may have it now."""
         cdef _Wait wait
         cdef Py_ssize_t k
         if self._reader:
@@ -192,7 +192,7 @@ cdef class Lock:
                 return
 
     cdef int _wait(self, unsigned long me, bint reads) except -1:
-        """Until the lock is this thread's."""
+        """Wait until this thread has the lock."""
         _notice_fork()
         if self._owner == _VANISHED:
             self._owner, self._depth, self._reader = 0 if reads else me, 1, me if reads else 0
@@ -206,15 +206,15 @@ cdef class Lock:
         wait.lock, wait.thread, wait.reads = self, me, reads
         wait.gate = _thread.allocate_lock()
         wait.gate.acquire()
-        before = _waits.get(me)  # where this is a signal handler's call while the thread waits for another
+        before = _waits.get(me)  # what the thread waits for, where a signal handler interrupted its wait with this call
         if _closes_a_circle(self, me, reads):
             raise RuntimeError(_CIRCLE)
         _waits[me] = wait
         try:
             self._queue.append(wait)
-            self._hand_on()  # it may have become free meanwhile
+            self._hand_on()  # the lock may have become free meanwhile
             wait.gate.acquire()
-        except BaseException:  # a signal handler's, or no memory
+        except BaseException:  # an exception of a signal handler, or no memory
             if wait.granted:
                 self.leave()
             elif wait in self._queue:
@@ -228,13 +228,13 @@ cdef class Lock:
         return 0
 
     cdef unsigned long _in_the_way(self, bint reads) noexcept:
-        """The thread that one who wants to read, or to change, waits for."""
+        """Return the thread that a thread which wants to read, or to change, has to wait for."""
         return self._owner if self._owner and not (reads and self._lent) else self._reader
 
     cdef void _renew(self) noexcept:
-        """After a fork, in the child, by the first who uses the lock: of all threads only the one that forked is there.
+        """Forget threads that a fork has left behind; in a child, the first use of the lock comes here.
 
-        Another one may bear the number of a lost thread by now.
+        Only the thread that forked exists in the child; another thread may by now bear the number of a lost one.
         """
         cdef unsigned long left
         if self._forks == fnn_forks():
@@ -249,12 +249,12 @@ cdef class Lock:
         if self._reader != left:
             self._reader = 0
         self._wants_back = False
-        PyThread_acquire_lock(self._back, NOWAIT_LOCK)  # which a reader may just have released
+        PyThread_acquire_lock(self._back, NOWAIT_LOCK)  # a reader may just have released it
         self._queue.clear()
 
 
 cdef class _Reading:
-    """``with lock.reading():``"""
+    """The context ``with lock.reading():``."""
 
     cdef Lock lock
 
@@ -272,7 +272,7 @@ cdef class _Reading:
 
 
 cdef bint _closes_a_circle(Lock lock, unsigned long me, bint reads):
-    """Whether whom this thread would wait for waits, over any number of others, for this thread."""
+    """Return whether the owner that this thread would wait for waits, through any number of others, for this thread."""
     cdef _Wait wait
     cdef unsigned long thread
     cdef Py_ssize_t k

@@ -16,9 +16,9 @@ from fastnn._c cimport (
 
 
 cdef const fnn_kernels *_kernels = NULL
-cdef int _threads = 1  # those of the last block that is open, or else _lasting
+cdef int _threads = 1  # the number of the block opened last and still open, or else _lasting
 cdef int _lasting = 1
-cdef list _blocks = []  # the open blocks of num_threads, of all Python threads, each a list of its number
+cdef list _blocks = []  # the open blocks of num_threads of all Python threads, each a list that holds its number
 _isa = ""
 
 
@@ -43,16 +43,16 @@ _REFUSED = "the system does not let this process use the matrix unit: set FASTNN
 
 
 def _allows_unit():
-    """Asks the system for the matrix unit, once it is wanted, where the instruction set has one."""
+    """Ask the system for the matrix unit, once it is wanted, where the instruction set has one."""
     return bool(fnn_isa_allows_unit(<int>_isa_names().index(_isa)))
 
 
 def _quotas(root="/"):
-    """The quotas, in processors, of the control groups of this process and of those around them, of both versions."""
+    """Return the quotas, in processors, of the control groups of this process and those around it, in both versions."""
     found = []
     try:
         lines = Path(root, "proc/self/cgroup").read_text(errors="surrogateescape").splitlines()
-    except OSError:  # not on this system
+    except OSError:  # this system has no control groups
         return found
     for line in lines:
         _, controllers, group = line.split(":", 2)
@@ -60,19 +60,20 @@ def _quotas(root="/"):
             continue
         folder = Path(root, "sys/fs/cgroup/cpu" if controllers else "sys/fs/cgroup")
         names = ("cpu.cfs_quota_us", "cpu.cfs_period_us") if controllers else ("cpu.max",)
-        group = PurePosixPath(group.lstrip("/"))  # in a container perhaps of the host: of it only the root is there
+        # in a container the path may be the host's, of which only the root exists here
+        group = PurePosixPath(group.lstrip("/"))
         for place in (group, *group.parents):
             try:
                 quota, period = " ".join([(folder / place / name).read_text() for name in names]).split()
                 if quota not in ("max", "-1"):
                     found.append(int(quota) / int(period))
-            except (OSError, ValueError):  # no quota can be set here, or none that is known
+            except (OSError, ValueError):  # no quota can be set here, or its value is not known
                 continue
     return found
 
 
 def _pick_threads():
-    """As many as OMP_NUM_THREADS says, else as processors this process may use, by its affinity and its quotas."""
+    """Return OMP_NUM_THREADS, else the number of processors that this process may use, by affinity and quotas."""
     cores = fnn_prepare_threads(&_threads)
     text = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     threads = int(text) if text.isdigit() else 0
@@ -87,13 +88,13 @@ def _checked_threads(n):
     return int(n) if fnn_openmp() else 1
 
 
-cdef unsigned _forks = 0  # of which this module knows
+cdef unsigned _forks = 0  # the number of forks that this module knows of
 
 
 cdef int _notice_fork() except -1:
-    """In a child, before threads are used: none of the lost ones waits for a lock, or has a block open.
+    """Forget, in a child, threads that a fork has left behind: none of them waits for a lock, or has a block open.
 
-    It begins with one thread, as processes often fork to share out the cores.
+    The child begins with one thread, as processes often fork to share out the cores.
     """
     global _forks, _lasting
     if _forks != fnn_forks():
@@ -116,14 +117,14 @@ def set_num_threads(n):
     n = _checked_threads(n)
     _notice_fork()
     if _blocks:
-        _blocks[-1][0] = n  # until that block ends
+        _blocks[-1][0] = n  # counts until that block ends
     else:
         _lasting = n
     _use_last_block()
 
 
 def open_block(n):
-    """The block of a ``with num_threads(n)``, for close_block."""
+    """Open the block of a ``with num_threads(n)``; return it for close_block."""
     block = [_checked_threads(n)]
     _notice_fork()
     _blocks.append(block)
@@ -132,7 +133,7 @@ def open_block(n):
 
 
 def close_block(block):
-    """The number is again that of the block before, or of the one that was opened later and is still open."""
+    """Close a block: the number is that of the block opened last and still open, or the one before all blocks."""
     _notice_fork()
     for k in range(len(_blocks)):
         if _blocks[k] is block:
@@ -148,7 +149,7 @@ cdef int _use_last_block() except -1:
 
 
 def get_num_threads():
-    """The number of threads that the engine may use: fewer than were set while threadpoolctl limits OpenMP's."""
+    """Return the number of threads that the engine may use: fewer than were set while threadpoolctl limits OpenMP's."""
     return fnn_allowed_threads(_threads)
 
 
@@ -157,7 +158,7 @@ _pick_threads()
 
 
 def build_info():
-    """How the engine was built and what it picked on this machine, as a dict."""
+    """Return how the engine was built and what it picked on this machine, as a dict."""
     names = _isa_names()
     return {
         "compiler": fnn_compiler().decode(),
@@ -170,7 +171,7 @@ def build_info():
 
 
 def _paced_stretches(int threads, step_seconds, double seconds):
-    """How a training run of that length shares its time among numbers of threads, for tests.
+    """Return how a training run of that length shares its time among numbers of threads, for tests.
 
     step_seconds(threads, start) is the time of a step in the stretch that begins then; returns the stretches as tuples
     of start, seconds and threads.

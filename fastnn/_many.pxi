@@ -12,7 +12,7 @@ from fastnn._c cimport (
 
 def train_many(list engines not None, list arrays not None, list shuffles not None, size_t batch_size,
                list rates not None):
-    """One pass of optimizer steps on each of many engines, an engine to a thread; see :meth:`Engine.train`.
+    """Run one pass of optimizer steps on each of many engines, an engine to a thread; see :meth:`Engine.train`.
 
     Takes per engine an (x, y), the seed and epoch of the order of its rows (None: as they lie), and hyperparameters;
     returns the sums and the first step whose loss is not finite, per engine.
@@ -28,7 +28,8 @@ def train_many(list engines not None, list arrays not None, list shuffles not No
     cdef _Training run
     runs, entered = [], []
     try:
-        for engine in sorted(engines, key=id):  # one order for all, so that no two calls wait for each other
+        # all calls enter engines in one order, so that no two calls wait for each other
+        for engine in sorted(engines, key=id):
             engine._enter()
             entered.append(engine)
         for k in range(count):

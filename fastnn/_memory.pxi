@@ -53,7 +53,7 @@ cdef class _Memory:
         self._take_plan(plan)
 
     cdef int _take_plan(self, plan) except -1:
-        """Lay out what depends on the plan, but for parameters, slots and heads."""
+        """Lay out what depends on the plan, except parameters, slots and heads."""
         self.plan = plan
         reads_x = []
         for op in plan.ops:
@@ -70,7 +70,7 @@ cdef class _Memory:
         _set_ops(ops, plan.ops, <const double *>_data(self._vectors))
         fnn_link(ops, len(plan.ops))
         self.model.ops, self.model.op_count, self.model.inputs = ops, len(plan.ops), plan.inputs
-        if fnn_wants_unit(&self.model):  # float32 has another way where it is refused
+        if fnn_wants_unit(&self.model):  # where the system refuses the unit, float32 is computed in another way
             self.model.matrix_unit = _allows_unit()
             if plan.bfloat16 and not self.model.matrix_unit:
                 raise RuntimeError(_REFUSED)
@@ -86,7 +86,7 @@ cdef class _Memory:
         return 0
 
     cdef int _list_stripes(self, size_t side) except -1:
-        """Those of the kernels for this large_side; without memory for them all stays as it was."""
+        """List the stripes of the kernels for this large_side; without memory for them all stays as it was."""
         cdef size_t before = self.model.large_side
         self.model.large_side = side
         cdef size_t count = fnn_stripes(&self.model, NULL)
@@ -98,7 +98,7 @@ cdef class _Memory:
         return 0
 
     cdef int _take_form(self, x, size_t batch) except -1:
-        """Make ready for x, dense or sparse: memory is laid out for one or the other, and for batches to train on."""
+        """Make ready for x, dense or sparse: memory is laid out for one of the two, and for batches to train on."""
         cdef fnn_op *ops = <fnn_op *>_data(self._ops)
         cdef bint sparse = isinstance(x, SparseRows)
         cdef size_t entries = x.most_entries(batch) if sparse and batch else 0
@@ -120,7 +120,7 @@ cdef class _Memory:
         return 0
 
     cdef int _forget_layout(self) except -1:
-        """What is laid out in memory has changed: the next call takes new memory, and a forward pass is gone."""
+        """Discard memory whose layout has changed: the next call takes new memory, and a forward pass is lost."""
         self._workspace = self._scratch = None
         self._last_rows = 0
         return 0
@@ -130,7 +130,7 @@ cdef class _Memory:
 
     @property
     def gradients(self):
-        """Gradients of the mean loss, laid out as the parameters; zeros before the first backward pass."""
+        """The gradients of the mean loss, laid out as the parameters; zeros before the first backward pass."""
         if self._gradients is None:
             fresh = aligned_zeros(self.plan.size, self._form.dtype)
             if self._gradients is None:  # another thread may have been faster
@@ -164,13 +164,13 @@ cdef class _Memory:
         Parameters
         ----------
         name : str
-            That of its rule (fnn_optimizer).
+            The engine's name for the optimizer's rule (fnn_optimizer).
         slots : sequence of fastnn.optimizers.Slot
-            Those of the rule, then perhaps ``average`` and ``gradient_accumulator``.
+            The slots of the rule, then perhaps ``average`` and ``gradient_accumulator``.
         rules : sequence of fastnn._op.Rule
             How each of the plan's parameters is trained.
         goes_on : bool, default False
-            The name and the slots are those there are, and keep their state.
+            Whether the name and the slots are those that are set, and keep their state.
         """
         cdef cnp.ndarray memory = self._rules.copy(), array
         cdef fnn_rule *target = <fnn_rule *>_data(memory)
@@ -192,7 +192,7 @@ cdef class _Memory:
                 if rule.trainable:
                     trained.append(slice(spec.offset, spec.offset + math.prod(spec.shape)))
             held = tuple(arrays)
-            # From here on nothing needs memory.
+            # no step from here on needs memory
             self._rules, self._trained, self.slots, self._slot_names = memory, trained, held, names
             self.model.rules = target
             self.model.average = self.model.accumulated = NULL
@@ -208,7 +208,7 @@ cdef class _Memory:
                     self.model.slots[own] = _data(array)
                     own += 1
             self._optimizer = self.model.optimizer = number
-            self._workspace = None  # its layout depends on the rules
+            self._workspace = None  # the workspace's layout depends on the rules
             self._last_rows = 0
             if not goes_on:
                 self.iterations = 0
@@ -218,7 +218,7 @@ cdef class _Memory:
             self._leave()
 
     def forget(self):
-        """As before the first pass: gradients are zero, and there is no forward pass to go back through."""
+        """Return to the state before the first pass: gradients are zero, and there is no forward pass to use."""
         self._enter()
         try:
             self._last_rows = 0
@@ -228,7 +228,7 @@ cdef class _Memory:
             self._leave()
 
     def give_up(self):
-        """The model was not to be built after all: who waits for the engine in another thread gets no answer of it."""
+        """Say that the model was not to be built after all: a thread that waits for the engine gets an error."""
         self._given_up = 1
 
     cdef int _check_wanted(self) except -1:
@@ -237,7 +237,7 @@ cdef class _Memory:
         return 0
 
     def snapshot(self):
-        """A copy of all that training changes, for :meth:`restore`."""
+        """Return a copy of all that training changes, for :meth:`restore`."""
         self._enter()
         try:
             return list(map(np.array, (self.parameters, *self.slots))), self.iterations, self.momentum_product
@@ -277,7 +277,7 @@ cdef class _Memory:
             self._leave()
 
     def compile(self, heads):
-        """Set the heads, see :class:`fastnn._head.Head`; without any nothing can be trained or evaluated here.
+        """Set the heads, see :class:`fastnn._head.Head`; without heads nothing can be trained or evaluated.
 
         `states` then holds a slice of the sums for each measure, in the order of the heads. Sums are the loss, where
         there are several heads the loss of each, and the states; losses are summed over batches of rows x loss.
@@ -290,7 +290,7 @@ cdef class _Memory:
             self._set_heads(heads)
             self.functions = None
             self._compiled = len(heads) > 0
-            self._forget_layout()  # it depends on the heads
+            self._forget_layout()  # the layout depends on the heads
         finally:
             self._leave()
 
@@ -317,7 +317,7 @@ cdef class _Memory:
         return 0
 
     cdef int _enter(self) except -1:
-        """Wait for the calls of other threads; what a call checks, and what it sizes by it, holds until _leave."""
+        """Wait for the calls of other threads; what a call checks, and the sizes it derives, hold until _leave."""
         self.lock.change()
         if self._given_up:
             self.lock.leave()
@@ -331,9 +331,10 @@ cdef class _Memory:
         return 0
 
     cdef int _enter_to_read(self, x) except -1:
-        """The same for whoever changes nothing: in the middle of another thread's step too, while that calls Python.
+        """Enter for a call that changes nothing: in the middle of another thread's step too, while that calls Python.
 
-        Unless x or those of the step are sparse: the ops are set for one or the other. Then it waits for the run's end.
+        Where x or the step's rows are sparse the call waits for the run's end, as ops are set for sparse or for dense
+        rows.
         """
         self.lock.read()
         if self.lock._lent and ((<fnn_op *>_data(self._ops))[0].sparse or isinstance(x, SparseRows)):
@@ -347,13 +348,13 @@ cdef class _Memory:
         return 0
 
     cdef bint _is_long(self, size_t rows):
-        """Whether a pass over so many rows takes long enough for Python to look in."""
+        """Return whether a pass over this many rows takes long enough for Python to look in."""
         return <double>rows * (self.model.parameter_size + self.model.inputs) > _LONG
 
     cdef int _need_workspace(self, size_t batch) except -1:
-        """Room for a batch; grown when it must be: a smaller batch may need more than a larger one."""
+        """Make room for a batch, and grow it where it must grow: a smaller batch may need more than a larger one."""
         cdef size_t size, side
-        cdef int threads = _threads  # another Python thread may change it at any time
+        cdef int threads = _threads  # another Python thread may change the number at any time
         if self._workspace is None or batch != self._workspace_batch or threads > self._workspace_threads:
             self._last_rows = 0  # what a forward pass left may lie elsewhere now
             threads = max(threads, 0 if self._workspace is None else self._workspace_threads)
@@ -365,13 +366,13 @@ cdef class _Memory:
             if size > (<size_t>-1) // 4:
                 raise MemoryError(f"a batch of {batch} rows needs more memory than can be addressed")
             if self._workspace is None or size > <size_t>cnp.PyArray_SIZE(self._workspace):
-                self._workspace = None  # so that there are never two
+                self._workspace = None  # freed first, so that there are never two workspaces
                 self._workspace = aligned_zeros(size, np.uint8)
             self._workspace_batch, self._workspace_threads = batch, threads
         return 0
 
     cdef int _need_scratch(self, size_t rows, int threads) except -1:
-        """Room for so many rows that pass through; where it is new, for some more, as the next call may have them."""
+        """Make room for rows that pass through; new memory has room for more rows, as the next call may have them."""
         cdef size_t room = 1, size
         if self._scratch is not None and threads <= self._scratch_threads and rows <= self._scratch_rows:
             return 0

@@ -14,11 +14,11 @@ def _read_names():
     return enums
 
 
-_ENUMS = _read_names()  # by list, as "loss" or "optimizer": the number of each name
+_ENUMS = _read_names()  # by list, such as "loss" or "optimizer", the number of each name
 
 
 cdef int _number(str list_name, name) except -1:
-    """The number that C has for a name of one of the enums in src_c."""
+    """Return the number that C has for a name of one of the enums in src_c."""
     try:
         return _ENUMS[list_name][name]
     except KeyError:
@@ -28,7 +28,7 @@ cdef int _number(str list_name, name) except -1:
 
 
 def op_traits(str name not None):
-    """What the engine's table of ops says of the op of this name: a fastnn._op.Traits."""
+    """Return what the engine's table of ops says of the op of this name: a fastnn._op.Traits."""
     cdef fnn_op op
     memset(&op, 0, sizeof(fnn_op))
     op.code = _number("op", name)

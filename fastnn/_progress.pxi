@@ -10,12 +10,12 @@ from cpython.ref cimport Py_XDECREF
 
 from fastnn._c cimport fnn_progress
 
-cdef double _interval = 0.02  # seconds between two looks of Python's into a run
-cdef size_t _looks = 0  # so far, in all runs of this module
+cdef double _interval = 0.02  # seconds between two looks of Python into a run
+cdef size_t _looks = 0  # the number of looks so far, in all runs of this module
 
 
 def _polling(interval=None):
-    """The seconds between two looks into a run, and the number of looks so far; `interval` sets the seconds.
+    """Return the seconds between two looks into a run, and the number of looks so far; `interval` sets the seconds.
 
     With 0 a run asks after each piece of work, however fast the machine is.
     """
@@ -27,7 +27,7 @@ def _polling(interval=None):
 
 
 cdef class _Called:
-    """What C calls in the middle of a run. An exception stops the run, and is kept for its caller.
+    """Let Python look in: C calls this in the middle of a run. An exception stops the run, and is kept for its caller.
 
     It is kept as Python has it at the moment: an ``except`` clause here would make objects, and crash where there is no
     memory for them.
@@ -46,13 +46,13 @@ cdef class _Called:
         raise TypeError("what C calls in the middle of a run cannot be pickled")
 
     cdef int keep(self, int status) noexcept:
-        """The status that C gets for one of Python, which is not 0 with an exception."""
+        """Return the status that C gets for one of Python, which is not 0 with an exception."""
         if status != 0:
             PyErr_Fetch(&self.type, &self.value, &self.traceback)
         return status != 0
 
     cdef int raise_kept(self) except -1:
-        """Raise what was kept, if anything was."""
+        """Raise the exception that was kept, if there is one."""
         if self.type == NULL:
             return 0
         PyErr_Restore(self.type, self.value, self.traceback)
@@ -75,7 +75,7 @@ cdef class _Reporter(_Called):
         self.progress.interval = _interval
 
     cdef const fnn_progress *pointer(self):
-        """NULL where nobody would look in: Python hands signals to its main thread alone."""
+        """Return NULL where nobody would look in: Python hands signals to its main thread alone."""
         if self.function is None and threading.get_ident() != threading.main_thread().ident:
             return NULL
         return &self.progress

@@ -14,12 +14,12 @@ from fastnn._c cimport (
     fnn_learning_rate, fnn_measure, fnn_model, fnn_op, fnn_rule, fnn_schedule, fnn_state_size,
 )
 
-MAX_STATE = 2**27  # numbers of a metric: a gibibyte
+MAX_STATE = 2**27  # most numbers of a metric: a gibibyte
 
 
 cdef int _set_schedule(fnn_schedule *schedule, str name, tuple numbers, cnp.ndarray boundaries,
                        cnp.ndarray values) except -1:
-    """The arrays, float64, must outlive the schedule."""
+    """Fill in a schedule, whose arrays of float64 must outlive it."""
     schedule.code = _number("schedule", name)
     for k, number in enumerate(numbers):
         schedule.numbers[k] = number
@@ -29,7 +29,7 @@ cdef int _set_schedule(fnn_schedule *schedule, str name, tuple numbers, cnp.ndar
 
 
 cdef int _set_hyperparameters(fnn_hyperparameters *optimizer, int code, hyperparameters) except -1:
-    """From a fastnn.optimizers.Hyperparameters, which must outlive the run."""
+    """Fill in hyperparameters from a fastnn.optimizers.Hyperparameters, which must outlive the run."""
     optimizer.code = code
     for k, number in enumerate(hyperparameters.numbers):
         if k < FNN_NUMBERS:
@@ -46,7 +46,7 @@ cdef int _set_hyperparameters(fnn_hyperparameters *optimizer, int code, hyperpar
 
 def learning_rate(str name not None, tuple numbers not None, cnp.ndarray boundaries not None,
                   cnp.ndarray values not None, int64_t step):
-    """The learning rate of a schedule at `step`, see :mod:`fastnn.optimizers.schedules`."""
+    """Return the learning rate of a schedule at `step`, see :mod:`fastnn.optimizers.schedules`."""
     cdef fnn_schedule schedule
     memset(&schedule, 0, sizeof(fnn_schedule))
     _set_schedule(&schedule, name, numbers, boundaries, values)
@@ -54,11 +54,11 @@ def learning_rate(str name not None, tuple numbers not None, cnp.ndarray boundar
 
 
 cdef int _set_ops(fnn_op *ops, plan_ops, const double *vector) except -1:
-    """From the plan's; `vector` holds the vectors of all of them, one after the other, and must outlive the ops."""
+    """Fill in ops from the plan's; `vector` holds the vectors of all of them in turn, and must outlive the ops."""
     for k, op in enumerate(plan_ops):
-        if op.inputs < 1 or op.outputs < 1:  # which sizes are divided by
+        if op.inputs < 1 or op.outputs < 1:  # sizes are divided by these widths
             raise ValueError(f"ops[{k}] must have at least 1 input and 1 output, got {op.inputs} and {op.outputs}")
-        # Field by field: a struct made as one would hold whatever the stack held in the fields not named.
+        # Fields are set one by one: a struct made as a whole would keep what the stack held in the fields not named.
         ops[k].code, ops[k].activation = _number("op", op.name), _number("activation", op.activation)
         ops[k].mode = _number("column_rule" if op.name == "columns" else "encoding", op.mode) if op.mode else 0
         ops[k].kernel, ops[k].bias = op.kernel, op.bias
@@ -75,7 +75,7 @@ cdef int _set_ops(fnn_op *ops, plan_ops, const double *vector) except -1:
 
 
 cdef int _set_training(fnn_op *ops, plan_ops) except -1:
-    """What the plan's ops say of training: whether each is frozen, and the penalty of its output."""
+    """Fill in what the plan's ops say of training: whether each is frozen, and the penalty of its output."""
     for k, op in enumerate(plan_ops):
         ops[k].frozen = op.frozen
         ops[k].l1, ops[k].l2 = op.activity or (0.0, 0.0)
@@ -83,12 +83,12 @@ cdef int _set_training(fnn_op *ops, plan_ops) except -1:
 
 
 cdef int _set_rules(fnn_rule *target, plan, rules) except -1:
-    """How each of the plan's parameters is trained: places 2 k + FNN_KERNEL and 2 k + FNN_BIAS are those of op k."""
+    """Fill in how each of the plan's parameters is trained; op k has places 2 k + FNN_KERNEL and 2 k + FNN_BIAS."""
     places = {op.kernel: 2 * k + FNN_KERNEL for k, op in enumerate(plan.ops)}
     places |= {op.bias: 2 * k + FNN_BIAS for k, op in enumerate(plan.ops)}
     for spec, rule in zip(plan.parameters, rules):
         place = places.get(spec.offset, -1)
-        if place >= 0:  # else statistics, which no optimizer changes
+        if place >= 0:  # other parameters are statistics, which no optimizer changes
             low, high, rate = rule.norm
             target[place] = fnn_rule(rule.multiplier, rule.l1, rule.l2, rule.cosines[0], rule.cosines[1], rule.decays,
                                      rule.second, _number("constraint", rule.constraint), low, high, rate)
@@ -96,7 +96,7 @@ cdef int _set_rules(fnn_rule *target, plan, rules) except -1:
 
 
 def _constants_of(heads):
-    """The vectors of all heads, then those of all measures."""
+    """Return the vectors of all heads, then those of all measures."""
     vectors = list(map(attrgetter("vector"), heads))
     for head in heads:
         vectors.extend(map(attrgetter("vector"), head.measures))
@@ -104,12 +104,12 @@ def _constants_of(heads):
 
 
 def _first_state(heads):
-    """Where the numbers of measures begin among the sums: behind the loss, and that of each of several heads."""
+    """Return where the numbers of measures begin in the sums: behind the loss, and each of several heads' losses."""
     return 1 if len(heads) == 1 else 1 + len(heads)
 
 
 cdef int _set_heads(fnn_head *target, fnn_op *ops, const fnn_model *model, heads, const double *vector) except -1:
-    """From fastnn._head.Heads; `ops` are the model's. `vector`, _constants_of them, must outlive the heads."""
+    """Fill in heads from fastnn._head.Heads; `ops` are the model's. `vector`, _constants_of them, must outlive them."""
     cdef size_t column = 0, target_column = 0, label = 0, h, op
     for head in heads:
         measured = any(measure.metric != "function_metric" for measure in head.measures)
@@ -136,7 +136,7 @@ cdef int _set_heads(fnn_head *target, fnn_op *ops, const fnn_model *model, heads
 
 
 cdef tuple _set_measures(fnn_measure *target, const fnn_head *c_heads, heads, const double *vector):
-    """The measures of heads that are set, as for _set_heads. Returns a slice of the sums for each."""
+    """Fill in the measures of heads that are set, as for _set_heads; return a slice of the sums for each."""
     cdef size_t state = _first_state(heads), m = 0, h
     cdef size_t skipped = sum(len(head.vector) for head in heads)
     vector += skipped

@@ -1,4 +1,4 @@
-"""Frozen models: the shortest way from a row to an answer."""
+"""Frozen models, which answer for a row in the shortest way."""
 
 import numpy as np
 
@@ -20,14 +20,14 @@ cdef extern from "fastnn_predictor.h" nogil:
         size_t inputs, outputs
 
 cdef enum:
-    # Multiply-adds of a call that lets go of Python's lock: five to ten microseconds of them, on one thread. Letting go
-    # and taking it back costs about 0.1, and more when another thread took it meanwhile: too much for a single row of a
-    # small network, and little beside a call that others would wait for.
+    # From this many multiply-adds on, five to ten microseconds on one thread, a call lets go of Python's lock. Letting
+    # go and taking the lock back costs about 0.1 microseconds, and more when another thread took it meanwhile: too much
+    # for a row of a small network, and little beside a call that others would wait for.
     GIL_WORK = 150_000
 
 
 def get_include():
-    """The folder of ``fastnn_predictor.h``, for C code that runs a predictor by its :attr:`Predictor.address`."""
+    """Return the folder of ``fastnn_predictor.h``, for C code that runs a predictor by :attr:`Predictor.address`."""
     from pathlib import Path
 
     return str(Path(__file__).parent / "include")
@@ -43,19 +43,20 @@ cdef class Predictor:
     Parameters
     ----------
     engine : fastnn._engine.Engine
-        What ``model.freeze()`` passes.
+        The engine that ``model.freeze()`` passes.
     reads, heads : optional
-        The same: how x is read, and the names of the outputs, where they have names.
+        What ``model.freeze()`` passes: how x is read, and the names of the outputs, where they have names.
 
     Attributes
     ----------
     inputs, outputs : int
-        Features of a row, and of its answer.
+        The numbers of features of a row, and of its answer.
     dtype : numpy.dtype
-        float32 or float64; an array of it with contiguous rows is used without a copy.
+        float32 or float64; an array of this dtype with contiguous rows is used without a copy.
     address : int
-        Of the ``fnn_predictor`` struct (``fastnn_predictor.h`` in :func:`fastnn.predictor.get_include`), valid while
-        this object lives. From Cython, cimport ``Predictor`` from ``fastnn.predictor`` and call ``run``.
+        The address of the ``fnn_predictor`` struct (``fastnn_predictor.h`` in
+        :func:`fastnn.predictor.get_include`), valid while this object lives. From Cython, cimport ``Predictor`` from
+        ``fastnn.predictor`` and call ``run``.
 
     Examples
     --------
@@ -75,28 +76,28 @@ cdef class Predictor:
         self._dtype = np.dtype(plan.dtype)
         self._typenum, self._itemsize = self._dtype.num, self._dtype.itemsize
         self._inputs, self._outputs = plan.inputs, plan.outputs
-        # An op that is no product takes the time of about ten multiply-adds for each output, as in useful_threads.
+        # an op that is no product takes the time of about ten multiply-adds for each output, as in useful_threads
         self._row_work = sum((op.inputs if op_traits(op.name).multiplies else 10) * op.outputs for op in plan.ops)
         self._reads, self._heads = RowReader() if reads is None else reads, heads
 
     @property
     def inputs(self):
-        """Features of a row."""
+        """The number of features of a row."""
         return self._inputs
 
     @property
     def outputs(self):
-        """Features of an answer."""
+        """The number of features of an answer."""
         return self._outputs
 
     @property
     def dtype(self):
-        """float32 or float64."""
+        """The element type, float32 or float64."""
         return self._dtype
 
     @property
     def address(self):
-        """Address of the C struct."""
+        """The address of the C struct."""
         return <size_t>self._frozen
 
     def __repr__(self):
@@ -118,25 +119,25 @@ cdef class Predictor:
         return frozen.run(frozen, x, self._inputs, rows, y)
 
     def __call__(self, x, out=None):
-        """The network's outputs.
+        """Return the network's outputs.
 
         Parameters
         ----------
         x : array-like, shape (rows, features), (features,), or (rows,) of one feature
-            Or, of a model with branches, a dict of arrays or a data frame; a dict of scalars is as shape (features,).
+            For a model with branches a dict of arrays or a data frame; a dict of scalars counts as shape (features,).
         out : ndarray, optional
-            Of this predictor's dtype, C-contiguous, shape (rows, outputs) or (outputs,): takes the result, so that
-            nothing is allocated. Its memory must not reach into that of x.
+            An array of this predictor's dtype, C-contiguous, shape (rows, outputs) or (outputs,), which takes the
+            result, so that nothing is allocated. Its memory must not reach into the memory of x.
 
         Returns
         -------
         ndarray
-            `out`, or a new array. Of a model with heads a dict of views of it by name.
+            `out`, or a new array; for a model with heads a dict of views of that array by name.
 
         Raises
         ------
         TypeError, ValueError
-            In one sentence, when x or out is not of that kind.
+            When x or out cannot be used; the message is one sentence.
         """
         cdef const fnn_predictor *frozen = <const fnn_predictor *>self._frozen
         cdef cnp.ndarray rows = _rows(self, x), result
@@ -168,7 +169,7 @@ cdef class Predictor:
 
 
 cdef cnp.ndarray _rows(Predictor self, x):
-    """X itself where it can be read in place, else a copy that can."""
+    """Return x itself where it can be read in place, else a copy that can."""
     cdef cnp.ndarray array
     cdef int axes
     if cnp.PyArray_CheckExact(x) or (isinstance(x, np.ndarray) and not isinstance(x, np.ma.MaskedArray)):
@@ -207,7 +208,7 @@ cdef cnp.ndarray _check_out(Predictor self, out, int axes, cnp.npy_intp *shape):
 
 
 cdef int _check_apart(cnp.ndarray rows, cnp.ndarray out) except -1:
-    """Raise where the result might be written over rows still to be read: between the first and the last of them."""
+    """Raise where the result might be written over rows still to be read: between the first and the last of these."""
     cdef const char *first = cnp.PyArray_BYTES(rows)
     cdef const char *last = first
     cdef const char *target = cnp.PyArray_BYTES(out)
