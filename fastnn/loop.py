@@ -200,8 +200,8 @@ def train_epoch(
 ) -> None:
     """Run one epoch: one call into the engine, or one a batch where a callback looks in.
 
-    Its totals are those of its first part, where that was trained before an interruption. With `check_finite` a row of
-    x that is not finite raises NotFiniteError, some steps later.
+    `totals` hold the epoch's first part already, where that was trained before an interruption. With `check_finite` a
+    row of x that is not finite raises NotFiniteError, some steps later.
     """
     watched = hooks.wants(*TRAIN_BATCH_HOOKS)
     passes = feed.passes

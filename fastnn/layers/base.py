@@ -38,13 +38,13 @@ class NameAndType(TypedDict, total=False):
 
 
 class Shared(NameAndType, total=False):
-    """Those of a layer that may be the first one."""
+    """The keyword arguments that layers share which may be the first of a model."""
 
     input_shape: Any
 
 
 class SharedWithPenalty(Shared, total=False):
-    """Those of a layer whose outputs may cost something."""
+    """The keyword arguments that layers share whose outputs may have a penalty."""
 
     activity_regularizer: Any
 

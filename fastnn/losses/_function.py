@@ -96,7 +96,7 @@ class CustomLoss(Loss):
         ----------
         y_true : ndarray, shape (rows, target_columns), or (rows,) of int32 classes
         y_pred : ndarray, shape (rows, outputs)
-            Of the model's dtype. Both are copies, which may be written to.
+            Predictions in the model's dtype. Both arrays are copies, which may be written to.
 
         Returns
         -------

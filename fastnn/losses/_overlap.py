@@ -43,8 +43,8 @@ class _Overlap(Loss):
 class Tversky(_Overlap):
     """1 - b / (b + alpha Σ t_j (1 - y_j) + beta Σ (1 - t_j) y_j + 1e-7), b = Σ t_j y_j, over the outputs j of a row.
 
-    For targets of which few are 1, as the labels of a text: alpha is the price of a 1 that was missed, beta that of one
-    too many (Salehi, Erdogmus and Gholipour 2017).
+    For targets of which few are 1, as the labels of a text: alpha is the price of a 1 that was missed, beta the price
+    of a 1 too many (Salehi, Erdogmus and Gholipour 2017).
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ class Tversky(_Overlap):
     reduction, name : str
         As for :class:`Loss`.
     axis : int, default -1
-        The outputs of a row, which 1 means too: nothing else. Keras's default, None, makes one loss of all rows of a batch.
+        The axis of a row's outputs, also called 1; no other is taken. Keras's default, None, makes one loss of a batch.
 
     Examples
     --------

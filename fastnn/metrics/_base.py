@@ -95,7 +95,7 @@ class Metric(Description, Configured):
         Parameters
         ----------
         y_true : array-like
-            Of the shape of y_pred; labels, where the metric takes them, of shape (rows,).
+            Targets in the shape of y_pred; for a metric that takes labels, these in shape (rows,).
         y_pred : array-like, shape (rows, outputs)
         sample_weight : array-like, shape (rows,), optional
 

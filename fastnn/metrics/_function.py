@@ -55,7 +55,7 @@ class CustomMetric(Metric):
         ----------
         y_true : ndarray, shape (rows, target columns of the loss), or (rows,) of int32 classes
         y_pred : ndarray, shape (rows, outputs)
-            Of the model's dtype. Both are copies, which may be written to.
+            Predictions in the model's dtype. Both arrays are copies, which may be written to.
 
         Returns
         -------
