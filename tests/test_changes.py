@@ -66,7 +66,6 @@ LAYERS = {
     "Activation": lambda: layers.Activation("sigmoid"),
     "ActivityRegularization": lambda: layers.ActivityRegularization(0.1),
     "AlphaDropout": lambda: layers.AlphaDropout(0.2),
-    "BatchNormalization": layers.BatchNormalization,
     "CategoryEncoding": lambda: layers.CategoryEncoding(3, "count"),
     "Discretization": lambda: layers.Discretization([0.0, 0.25]),
     "Impute": lambda: layers.Impute("constant"),
@@ -79,21 +78,16 @@ LAYERS = {
     "GaussianNoise": lambda: layers.GaussianNoise(0.2),
     "InputLayer": lambda: layers.Input((4,)),
     "IntegerLookup": lambda: layers.IntegerLookup(vocabulary=[1, 2], num_oov_indices=1, output_mode="count"),
-    "LayerNormalization": layers.LayerNormalization,
-    "LeakyReLU": layers.LeakyReLU,
     "Normalization": lambda: layers.Normalization(mean=0.5, variance=2.0),
-    "PReLU": layers.PReLU,
-    "RMSNormalization": layers.RMSNormalization,
-    "ReLU": layers.ReLU,
     "Rescaling": lambda: layers.Rescaling(2.0),
     "Reshape": lambda: layers.Reshape((-1,)),
     "Residual": lambda: layers.Residual([layers.Dense(4, "tanh")]),
     "Stack": lambda: layers.Stack([layers.Dense(4, "tanh")]),
-    "Softmax": layers.Softmax,
     "StringLookup": lambda: layers.StringLookup(vocabulary=["a", "b"], output_mode="count"),
     "Branches": lambda: layers.Branches({"a": [fastnn.Input((4,)), layers.Dense(2)]}),
     "Heads": lambda: layers.Heads({"a": [layers.Dense(3)]}),
 }
+LAYERS = {kind.__name__: kind for kind in layers._registry.members()} | LAYERS  # those that need no argument
 # Arguments on which the shape of another weight or output depends, that have only one value, or that say where a layer
 # stands.
 RAISE = {
@@ -144,11 +138,6 @@ def model_with(kind):
 
 
 CASES = [(kind, name) for kind in LAYERS for name in (*arguments_of(getattr(layers, kind)), *EVERYWHERE)]
-
-
-def test_all_layers_are_looked_at():
-    members = {member.__name__ for member in layers._registry.members()}
-    assert members == set(LAYERS)
 
 
 @pytest.mark.parametrize(("kind", "name"), CASES)

@@ -76,6 +76,10 @@ OWN = {
     "Embedding": "a test of its own, as its input are whole numbers; and it is trained in a branch",
     "Branches": "a functional model of Keras: the case is among the training runs",
     "Heads": "a functional model of Keras: the case is among the training runs",
+    "Squareplus": "the function in 50 digits is in tests/kernels/test_activations.py",
+    "Tversky": "numbers of Keras are in tests/test_losses.py",
+    "Dice": "numbers of Keras are in tests/test_losses.py",
+    "UnitNormalization": "numbers of Keras are in tests/test_layers.py",
     "Stack": "a Sequential of Keras within another: the case is among the configurations",
 }
 

@@ -1,5 +1,7 @@
 """The names by which Python and C mean the same: each description has one of src_c's, and each of those is used."""
 
+import inspect
+
 import numpy as np
 import pytest
 
@@ -39,8 +41,16 @@ def with_logits(loss):
     return [loss, type(loss)(from_logits=True)] if hasattr(loss, "from_logits") else [loss]
 
 
+def plain_layers():
+    """Each layer that needs neither an argument nor to be adapted, in a model of its own."""
+    for kind in layers._registry.members():
+        needed = [p for p in inspect.signature(kind).parameters.values() if p.default is p.empty and p.kind < 2]
+        if not needed and not hasattr(kind, "adapt") and kind is not layers.InputLayer:
+            yield [kind()]
+
+
 def lowered():
-    for stack in LAYERS:
+    for stack in [*LAYERS, *plain_layers()]:
         inputs = [] if isinstance(stack[0], layers.Branches) else [fastnn.Input((4,))]
         yield from fastnn.Sequential([*inputs, *stack])._engine.plan.ops
 
