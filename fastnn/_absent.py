@@ -71,7 +71,7 @@ AREAS: dict[str, tuple[Row, ...]] = {
             "Average average Maximum maximum Minimum minimum Multiply multiply Subtract subtract Dot dot", "—", _GRAPHS
         ),
         Row(
-            "GroupNormalization UnitNormalization SpectralNormalization",
+            "GroupNormalization SpectralNormalization",
             "`LayerNormalization`",
             "or the constraint `UnitNorm`",
         ),

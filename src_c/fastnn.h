@@ -40,6 +40,7 @@ typedef enum {
     FNN_OP_DROPOUT,             /* numbers: see noise.inc; the input itself outside training */
     FNN_OP_GAUSSIAN,            /* the same */
     FNN_OP_LAYER_NORMALIZATION, /* numbers: epsilon, centered; kernel is gamma, bias is beta, or -1 */
+    FNN_OP_UNIT_NORMALIZATION,  /* rows divided by their length, the root of the sum of their squares */
     FNN_OP_BATCH_NORMALIZATION, /* numbers: epsilon, momentum; the same, and mean and variance */
     FNN_OP_ADD,                 /* adds what the op `source`, the first of a block, reads */
     FNN_OP_COLUMNS,             /* mode, numbers: epsilon, scale, offset; mean and variance */

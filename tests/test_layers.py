@@ -22,6 +22,7 @@ HIDDEN = {
     "layer": lambda: layers.LayerNormalization(),
     "plain": lambda: layers.LayerNormalization(center=False, scale=False),
     "rms": lambda: layers.RMSNormalization(),
+    "unit": lambda: layers.UnitNormalization(),
     "batch": lambda: layers.BatchNormalization(),
     "rescaling": lambda: layers.Rescaling(0.5, -1.0),
     "normalization": lambda: layers.Normalization(mean=1.0, variance=4.0),
@@ -279,6 +280,21 @@ def test_normalizations_by_their_formulas(dtype):
             np.testing.assert_allclose(moving[1], 0.9 + 0.1 * variance[0], rtol=tolerance)
             expected = (wide - moving[0]) / np.sqrt(moving[1] + 0.1) * weights[0] + weights[1]
             np.testing.assert_allclose(model.predict(x), expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_unit_normalization_is_that_of_keras(dtype):
+    """Keras 3.15 on JAX; a row of zeros stays one."""
+    x = np.array([[3.0, -4.0, 0.0], [0.1, 0.2, 0.2], [1e-3, 0.0, 0.0], [0.0, 0.0, 0.0]], dtype)
+    dy = np.array([[1.0, 2.0, 3.0], [-1.0, 0.5, 0.25], [2.0, 1.0, 0.0], [1.0, 0.0, 0.0]], dtype)
+    model = fastnn.Sequential([fastnn.Input((3,), dtype=dtype), layers.UnitNormalization()])
+    y = [[0.6, -0.8, 0.0], [1 / 3, 2 / 3, 2 / 3], [1.0, 0.0, 0.0], [0.0, 0.0, 0.0]]
+    dx = [[0.32, 0.24, 0.6], [-3.5185184, 1.2962963, 0.46296296], [0.0, 1000.0, 0.0]]
+    np.testing.assert_allclose(model.forward(x), y, rtol=1e-6)
+    np.testing.assert_allclose(model.predict(x), y, rtol=1e-6)
+    np.testing.assert_allclose(model.freeze()(x), y, rtol=1e-6)
+    model.forward(x)
+    np.testing.assert_allclose(model.backward(dy)[:3], dx, rtol=1e-5, atol=1e-4 if dtype == "float32" else 1e-12)
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])

@@ -16,7 +16,7 @@ from fastnn.layers.impute import Impute
 from fastnn.layers.input import Input, InputLayer
 from fastnn.layers.lookup import IntegerLookup, StringLookup
 from fastnn.layers.noise import AlphaDropout, Dropout, GaussianDropout, GaussianNoise
-from fastnn.layers.normalization import BatchNormalization, LayerNormalization, RMSNormalization
+from fastnn.layers.normalization import BatchNormalization, LayerNormalization, RMSNormalization, UnitNormalization
 from fastnn.layers.prelu import PReLU
 from fastnn.layers.preprocessing import Normalization, Rescaling
 from fastnn.layers.regularization import ActivityRegularization
@@ -57,6 +57,7 @@ __all__ = [
     "Softmax",
     "Stack",
     "StringLookup",
+    "UnitNormalization",
     "deserialize",
     "serialize",
 ]
@@ -87,6 +88,7 @@ for _layer in (
     Rescaling,
     Residual,
     RMSNormalization,
+    UnitNormalization,
     ReLU,
     LeakyReLU,
     ELU,

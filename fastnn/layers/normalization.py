@@ -174,6 +174,41 @@ class RMSNormalization(_Scaled):
         return Layer.get_config(self) | {"epsilon": self.epsilon}
 
 
+class UnitNormalization(Layer):
+    """y = x / sqrt(sum(x²) + 1e-24), where the sum is over the features of a row: rows of length 1.
+
+    Parameters
+    ----------
+    axis : int, default -1
+        The axis of the features; a row has no other axis.
+    **shared
+        See :class:`Layer`.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> model = fastnn.Sequential([fastnn.Input((2,)), fastnn.layers.UnitNormalization()])
+    >>> model.predict([[3.0, 4.0]]).round(3)
+    array([[0.6, 0.8]], dtype=float32)
+    """
+
+    takes_activity_regularizer = True
+
+    def __init__(self, axis: int = -1, **shared: Unpack[SharedWithPenalty]) -> None:
+        super().__init__(**shared)
+        check_axis(axis)
+        self._features = 0
+
+    def build(self, inputs: int) -> int:
+        """Return the number of outputs, as many as inputs."""
+        self._features = inputs
+        return inputs
+
+    def lower(self, offsets: dict[str, int]) -> list[Op]:
+        """Return the one op of the layer."""
+        return [Op("unit_normalization", "linear", self._features, self._features)]
+
+
 class BatchNormalization(_Scaled):
     """Gives each column mean 0 and variance 1 over the batch, then scales and shifts the columns.
 
