@@ -24,6 +24,7 @@ def info() -> None:
         "NumPy": np.__version__,
         "compiler": build["compiler"],
         "instruction set": f"{build['isa']} (available: {', '.join(build['isas_available'])})",
+        "products": _engine.describe_products(),
         "OpenMP": f"{build['num_threads']} threads" if build["openmp"] else "not built in: one thread",
     }
     for name, value in rows.items():

@@ -4,11 +4,12 @@ import numpy as np
 
 cimport numpy as cnp
 from libc.stdint cimport int32_t, int64_t, uint64_t
-from libc.string cimport memmove
+from libc.string cimport memmove, memset
 
 from fastnn._c cimport (
     FNN_ALIGNMENT, FNN_PADDING, FNN_SPARSE_COLUMN, FNN_SPARSE_STARTS, FNN_SPARSE_UNSORTED, FNN_STOPPED, fnn_all_finite,
-    fnn_check_sparse, fnn_epoch_order, fnn_product_f32, fnn_product_f64, fnn_progress,
+    fnn_check_sparse, fnn_epoch_order, fnn_multiply_blas_f32, fnn_multiply_blas_f64, fnn_product_f32, fnn_product_f64,
+    fnn_progress,
 )
 
 
@@ -121,70 +122,85 @@ def epoch_order(size_t rows, uint64_t seed, uint64_t epoch):
     return order
 
 
-def _packed_product(cnp.ndarray a not None, cnp.ndarray b not None, cnp.ndarray c not None, *, bint by_depth=False,
-                    bint transposed=False, cnp.ndarray bias=None, bint relu=False, bint bf16=False, bint unit=False,
-                    row_range=None, column_range=None, depth_range=None):
-    """One call of the kernel multiply_packed, multiply_rounded or multiply_unit, for tests: c = f(bias + A @ B) in
-    the ranges.
-
-    A is `a` (rows, depth), or `a.T` by depth; B is `b` (depth, columns), or `b.T` transposed; c (rows, columns) is
-    written in row_range and column_range, pairs of first and end, alone; of the depth depth_range is summed.
-    """
+cdef int _check_product(cnp.ndarray a, cnp.ndarray b, cnp.ndarray c, cnp.ndarray bias, bint by_depth, bint transposed) \
+        except -1:
+    """The operands of _packed_product are of one element type and fit together."""
+    cdef int typenum = cnp.PyArray_TYPE(c)
     cdef size_t rows = c.shape[0], columns = c.shape[1], depth = a.shape[0] if by_depth else a.shape[1]
-    cdef size_t top = 0, bottom = rows, left = 0, right = columns, front = 0, back = depth
-    if row_range is not None:
-        top, bottom = row_range
-    if column_range is not None:
-        left, right = column_range
-    if depth_range is not None:
-        front, back = depth_range
-    cdef int typenum = cnp.PyArray_TYPE(c), is_double = typenum == cnp.NPY_FLOAT64
-    if not (top <= bottom <= rows and left <= right <= columns and front <= back <= depth):
-        raise ValueError("ranges must lie within c and the depth")
     if a.dtype not in ("f4", "f8"):
         raise ValueError(f"a must be float32 or float64, got {a.dtype}")
-    if (bf16 or unit) and is_double or unit and _kernels.bf16.multiply_unit == NULL:
-        raise ValueError("bf16 and unit are for float32, and unit for processors that have one")
     _check_matrix(a, "a", typenum, rows if by_depth else depth)
     _check_matrix(b, "b", typenum, depth if transposed else columns)
     _check_matrix(c, "c", typenum, columns)
-    if b.shape[0] != (columns if transposed else depth):
+    if <size_t>b.shape[0] != (columns if transposed else depth):
         raise ValueError("a, b and c must fit together")
-    if bias is not None and (bias.dtype != c.dtype or not bias.flags.c_contiguous or bias.shape[0] != columns):
+    if bias is not None and (bias.dtype != c.dtype or not bias.flags.c_contiguous or <size_t>bias.shape[0] != columns):
         raise ValueError("bias must be like a row of c")
+    return 0
 
-    cdef cnp.ndarray pointers = a.ctypes.data + a.strides[0] * np.arange(a.shape[0], dtype=np.uintp)
-    cdef cnp.ndarray scratch = aligned_zeros(_kernels.f64.packed_scratch if is_double else _kernels.bf16.packed_scratch,
-                                             c.dtype)
-    cdef size_t item = c.itemsize, b_stride = b.strides[0] // item, c_stride = c.strides[0] // item
-    cdef size_t first = top if by_depth else front
-    cdef void **a_rows = <void **>_data(pointers) + (front if by_depth else top)
-    cdef char *b_data = <char *>_data(b) + (left * b_stride + front if transposed else front * b_stride + left) * item
-    cdef char *c_data = <char *>_data(c) + (top * c_stride + left) * item
-    cdef char *bias_data = NULL if bias is None else <char *>_data(bias) + left * item
-    cdef fnn_product_f32 single
-    cdef fnn_product_f64 double_
-    if is_double:
-        double_ = fnn_product_f64(
-            a=<const double *const *>a_rows, by_depth=by_depth, first=first, b=<const double *>b_data, transposed=transposed,
-            b_stride=b_stride, bias=<const double *>bias_data, relu=relu, c=<double *>c_data, c_stride=c_stride,
-            rows=bottom - top, depth=back - front, columns=right - left)
-        _kernels.f64.multiply_packed(&double_, <double *>_data(scratch))
-        return
-    single = fnn_product_f32(
-        a=<const float *const *>a_rows, by_depth=by_depth, first=first, b=<const float *>b_data, transposed=transposed,
-        b_stride=b_stride, bias=<const float *>bias_data, relu=relu, c=<float *>c_data, c_stride=c_stride,
-        rows=bottom - top, depth=back - front, columns=right - left)
+
+cdef int _multiply_single(const fnn_product_f32 *product, float *scratch, bint bf16, bint unit, size_t blas) except -1:
+    """One product of float32 in one of its ways."""
     cdef bint enters = (bf16 or unit) and _kernels.bf16.enter_unit != NULL
     if enters and not _allows_unit():
         raise RuntimeError(_REFUSED)
     if enters:
         _kernels.bf16.enter_unit()
-    if unit:
-        _kernels.bf16.multiply_unit(&single, <float *>_data(scratch))
+    if blas:
+        fnn_multiply_blas_f32(_find_blas(), product, scratch, 64, blas)
+    elif unit:
+        _kernels.bf16.multiply_unit(product, scratch)
     elif bf16:
-        _kernels.bf16.multiply_rounded(&single, <float *>_data(scratch))
+        _kernels.bf16.multiply_rounded(product, scratch)
     else:
-        _kernels.f32.multiply_packed(&single, <float *>_data(scratch))
+        _kernels.f32.multiply_packed(product, scratch)
     if enters:
         _kernels.bf16.leave_unit()
+    return 0
+
+
+def _packed_product(cnp.ndarray a not None, cnp.ndarray b not None, cnp.ndarray c not None, *, bint by_depth=False,
+                    bint transposed=False, cnp.ndarray bias=None, bint relu=False, bint bf16=False, bint unit=False,
+                    size_t blas=0, bint even=True, row_range=None, column_range=None, depth_range=None):
+    """One call of the kernel multiply_packed, multiply_rounded or multiply_unit, or of fnn_multiply_blas with rows,
+    columns and depths of up to `blas` a call, for tests: c = f(bias + A @ B) in the ranges.
+
+    A is `a` (rows, depth), or `a.T` by depth; B is `b` (depth, columns), or `b.T` transposed; c (rows, columns) is
+    written in row_range and column_range, pairs of first and end, alone; of the depth depth_range is summed. Where not
+    `even`, the rows of a lie in memory the other way round, and there is room to copy 64 elements of them for BLAS.
+    """
+    cdef size_t top, bottom, left, right, front, back
+    top, bottom = (0, c.shape[0]) if row_range is None else row_range
+    left, right = (0, c.shape[1]) if column_range is None else column_range
+    front, back = (0, a.shape[0 if by_depth else 1]) if depth_range is None else depth_range
+    cdef bint is_double = cnp.PyArray_TYPE(c) == cnp.NPY_FLOAT64
+    if not (top <= bottom <= <size_t>c.shape[0] and left <= right <= <size_t>c.shape[1]
+            and front <= back <= <size_t>a.shape[0 if by_depth else 1]):
+        raise ValueError("ranges must lie within c and the depth")
+    if (bf16 or unit) and is_double or unit and _kernels.bf16.multiply_unit == NULL:
+        raise ValueError("bf16 and unit are for float32, and unit for processors that have one")
+    _check_product(a, b, c, bias, by_depth, transposed)
+
+    cdef cnp.ndarray held = a if even else np.ascontiguousarray(a[::-1])
+    cdef cnp.ndarray pointers = held.ctypes.data + held.strides[0] * np.arange(a.shape[0], dtype=np.uintp)
+    if not even:
+        pointers = np.ascontiguousarray(pointers[::-1])
+    cdef cnp.ndarray scratch = aligned_zeros(_kernels.f64.packed_scratch if is_double else _kernels.bf16.packed_scratch,
+                                             c.dtype)
+    cdef size_t item = c.itemsize, b_stride = b.strides[0] // item, c_stride = c.strides[0] // item
+    cdef char *b_data = <char *>_data(b) + (left * b_stride + front if transposed else front * b_stride + left) * item
+    cdef fnn_product_f32 product  # of either type: they differ in what the pointers point to
+    memset(&product, 0, sizeof(product))
+    product.a = <const float *const *>(<void **>_data(pointers) + (front if by_depth else top))
+    product.by_depth, product.first = by_depth, top if by_depth else front
+    product.b, product.b_stride, product.transposed = <const float *>b_data, b_stride, transposed
+    product.bias = NULL if bias is None else <const float *>(<char *>_data(bias) + left * item)
+    product.relu = relu
+    product.c, product.c_stride = <float *>(<char *>_data(c) + (top * c_stride + left) * item), c_stride
+    product.rows, product.depth, product.columns = bottom - top, back - front, right - left
+    if not is_double:
+        _multiply_single(&product, <float *>_data(scratch), bf16, unit, blas)
+    elif blas:
+        fnn_multiply_blas_f64(_find_blas(), <const fnn_product_f64 *>&product, <double *>_data(scratch), 64, blas)
+    else:
+        _kernels.f64.multiply_packed(<const fnn_product_f64 *>&product, <double *>_data(scratch))

@@ -92,8 +92,13 @@ cdef extern from "fastnn.h" nogil:
         double low, high, rate
     ctypedef struct fnn_stripe:
         size_t op, first, rows
+    ctypedef struct fnn_blas:
+        void *fnn_gemm_f32
+        void *fnn_gemm_f64
     ctypedef struct fnn_model:
-        int is_double, bfloat16, matrix_unit
+        int is_double, bfloat16
+        const fnn_blas *blas
+        int matrix_unit
         const fnn_kernels *kernels
         size_t inputs, op_count
         const fnn_op *ops
@@ -179,11 +184,17 @@ cdef extern from "fastnn.h" nogil:
     int fnn_isa_available(int isa)
     const fnn_kernels *fnn_isa_kernels(int isa)
     int fnn_isa_allows_unit(int isa)
+    int fnn_isa_prefers_blas(int isa, int is_double)
     int fnn_wants_unit(const fnn_model *model)
     void fnn_link(fnn_op *ops, size_t count)
     size_t fnn_workspace_bytes(const fnn_model *model, size_t batch, int threads)
     size_t fnn_scratch_bytes(const fnn_model *model, size_t rows, int threads)
     size_t fnn_large_side(const fnn_model *model, size_t batch)
+    int fnn_wants_blas(const fnn_model *model)
+    void fnn_multiply_blas_f32(const fnn_blas *blas, const fnn_product_f32 *product, float *room, size_t size,
+                               size_t most)
+    void fnn_multiply_blas_f64(const fnn_blas *blas, const fnn_product_f64 *product, double *room, size_t size,
+                               size_t most)
     size_t fnn_stripes(const fnn_model *model, fnn_stripe *stripes)
     size_t fnn_tile_sums(const fnn_model *model)
     int fnn_fuses(const fnn_model *model, const fnn_op *op, int loss)

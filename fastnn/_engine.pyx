@@ -74,8 +74,15 @@ cdef class _Run:
         """Prepare, run C with the GIL released, and take the results; the caller has entered the engine."""
         cdef int status
         self.prepare(engine)
-        with nogil:
-            status = self.go(&engine.model)
+        cdef bint alone = engine.model.blas != NULL
+        if alone:
+            _begin_blas()
+        try:
+            with nogil:
+                status = self.go(&engine.model)
+        finally:
+            if alone:
+                _end_blas()
         return self.finish(engine, status)
 
     cdef int prepare(self, _Memory engine) except -1:

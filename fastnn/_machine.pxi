@@ -9,9 +9,9 @@ from libc.math cimport ceil
 from libc.string cimport memset
 
 from fastnn._c cimport (
-    FNN_MAX_THREADS, fnn_allowed_threads, fnn_compiler, fnn_end_stretch, fnn_forks, fnn_isa_allows_unit,
-    fnn_isa_available, fnn_isa_kernels, fnn_isa_name, fnn_kernels, fnn_next_stretch, fnn_openmp, fnn_pace,
-    fnn_prepare_threads, fnn_stretch,
+    FNN_MAX_THREADS, fnn_allowed_threads, fnn_blas, fnn_compiler, fnn_end_stretch, fnn_forks, fnn_isa_allows_unit,
+    fnn_isa_available, fnn_isa_kernels, fnn_isa_name, fnn_isa_prefers_blas, fnn_kernels, fnn_next_stretch, fnn_openmp,
+    fnn_pace, fnn_prepare_threads, fnn_stretch,
 )
 
 
@@ -39,12 +39,83 @@ def _pick_isa():
     _kernels = fnn_isa_kernels(<int>names.index(_isa))
 
 
+def _pick_products():
+    choice = os.environ.get("FASTNN_PRODUCTS", "") or "auto"
+    if choice not in PRODUCTS:
+        raise ImportError(f"FASTNN_PRODUCTS must be one of {', '.join(PRODUCTS)}, got {choice!r}")
+    choose_products(choice)
+
+
 _REFUSED = "the system does not let this process use the matrix unit: set FASTNN_ISA=avx512_bf16 in the environment"
 
 
 def _allows_unit():
     """Ask the system for the matrix unit, once it is wanted, where the instruction set has one."""
     return bool(fnn_isa_allows_unit(<int>_isa_names().index(_isa)))
+
+
+# ---- whose products: our own kernels' or a BLAS's ----
+
+PRODUCTS = ("auto", "own", "blas")
+cdef str _products = "auto"
+cdef int _products_changes = 0  # how often that was set: an engine looks whether it has seen the last one
+cdef fnn_blas _blas
+cdef int _blas_runs = 0  # under way; in a child process also those of threads that were lost
+cdef int _blas_threads = 1  # of the BLAS, before the first of them
+
+
+def choose_products(str choice not None):
+    """Choose who multiplies large matrices; see :func:`fastnn.config.set_products`, which has checked it."""
+    global _products, _products_changes
+    _products = choice
+    _products_changes += 1
+
+
+def get_products():
+    """The choice."""
+    return _products
+
+
+cdef bint _prefers_blas(bint is_double):
+    """Whether large products of training are to go to BLAS, if there is one."""
+    cdef int isa = _isa_names().index(_isa)
+    return _products == "blas" or _products == "auto" and fnn_isa_prefers_blas(isa, is_double)
+
+
+cdef const fnn_blas *_find_blas() except? NULL:
+    """The BLAS that SciPy brings; where it cannot be used NULL, or where it was asked for an error."""
+    from fastnn._blas import load
+    try:
+        found = load()
+    except (ImportError, OSError) as error:
+        if _products == "blas":
+            raise RuntimeError(f"products cannot be those of a BLAS: {error}") from error
+        return NULL
+    _blas.fnn_gemm_f32 = <void *><size_t>found.sgemm
+    _blas.fnn_gemm_f64 = <void *><size_t>found.dgemm
+    return &_blas
+
+
+cdef int _begin_blas() except -1:
+    """While runs call BLAS from the engine's threads, it has none of its own."""
+    global _blas_runs, _blas_threads
+    from fastnn._blas import load
+    blas = load()
+    if _blas_runs == 0:  # from here on no other thread runs Python
+        _blas_threads = blas.get_threads()
+    blas.set_threads(1)
+    _blas_runs += 1
+    return 0
+
+
+cdef int _end_blas() except -1:
+    global _blas_runs
+    from fastnn._blas import load
+    blas = load()
+    _blas_runs -= 1
+    if _blas_runs == 0:
+        blas.set_threads(_blas_threads)
+    return 0
 
 
 def _quotas(root="/"):
@@ -155,6 +226,7 @@ def get_num_threads():
 
 _pick_isa()
 _pick_threads()
+_pick_products()
 
 
 def build_info():
@@ -168,6 +240,22 @@ def build_info():
         "openmp": bool(fnn_openmp()),
         "num_threads": _threads,
     }
+
+
+def describe_products():
+    """The choice, and what it comes to here: a sentence for people. It loads SciPy's BLAS."""
+    from fastnn._blas import load
+    types = []
+    for name, is_double in (("float32", False), ("float64", True)):
+        if _prefers_blas(is_double):
+            types.append(name)
+    try:
+        name = load().name
+    except (ImportError, OSError) as error:
+        return f"{_products}: fastnn's own ({error})"
+    if not types:
+        return f"{_products}: fastnn's own; the BLAS is {name}"
+    return f"{_products}: large ones of training in {' and '.join(types)} by {name}; others are fastnn's own"
 
 
 def _paced_stretches(int threads, step_seconds, double seconds):

@@ -26,6 +26,7 @@ def train_many(list engines not None, list arrays not None, list shuffles not No
     cdef int64_t *order
     cdef _Reporter reporter = _Reporter(None, 1)
     cdef _Training run
+    cdef bint alone = False
     runs, entered = [], []
     try:
         # all calls enter engines in one order, so that no two calls wait for each other
@@ -39,6 +40,7 @@ def train_many(list engines not None, list arrays not None, list shuffles not No
                             FNN_LOSS | FNN_BACKWARD | FNN_UPDATE | FNN_TRAINING)
             runs.append(run)
             run.lay_out(engine)
+            alone |= engine.model.blas != NULL
             members[k].model, members[k].data, members[k].workspace = &engine.model, run.data, run.memory
             members[k].run = run.run
             members[k].run.threads = 1
@@ -49,8 +51,14 @@ def train_many(list engines not None, list arrays not None, list shuffles not No
                     most_rows = members[k].data.rows
         orders = aligned_zeros(most_rows * threads, np.int64)
         order = <int64_t *>_data(orders)
-        with nogil:
-            status = fnn_train_many(members, count, threads, order, most_rows, &reporter.progress)
+        if alone:
+            _begin_blas()
+        try:
+            with nogil:
+                status = fnn_train_many(members, count, threads, order, most_rows, &reporter.progress)
+        finally:
+            if alone:
+                _end_blas()
         results = []
         for k in range(count):
             run = runs[k]

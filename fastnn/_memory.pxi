@@ -12,7 +12,7 @@ from libc.string cimport memset
 
 from fastnn._c cimport (
     FNN_SLOTS, fnn_head, fnn_large_side, fnn_link, fnn_measure, fnn_model, fnn_op, fnn_pace, fnn_rule,
-    fnn_scratch_bytes, fnn_stripe, fnn_stripes, fnn_wants_unit, fnn_workspace_bytes,
+    fnn_scratch_bytes, fnn_stripe, fnn_stripes, fnn_wants_blas, fnn_wants_unit, fnn_workspace_bytes,
 )
 
 
@@ -34,6 +34,7 @@ cdef class _Memory:
     cdef cnp.ndarray _predictor, _ops, _vectors, _rules, _stripes, _gradients, _workspace, _scratch
     cdef cnp.ndarray _heads, _measures, _constants, _tile_sums
     cdef size_t _workspace_batch, _scratch_rows
+    cdef int _products_changes  # of the choice of products, up to the last one that was looked at
     cdef int _last_passes, _workspace_threads, _scratch_threads, _optimizer, _compiled, _given_up
     cdef readonly Lock lock
     cdef object __weakref__, _last_x, _slot_names, _trained
@@ -63,6 +64,8 @@ cdef class _Memory:
         self.model.is_double = self._form.typenum == cnp.NPY_FLOAT64
         self.model.bfloat16 = plan.bfloat16
         self.model.kernels = _kernels
+        self.model.blas = NULL
+        self._products_changes = -1
 
         self._ops = np.zeros(len(plan.ops) * sizeof(fnn_op), np.uint8)
         cdef fnn_op *ops = <fnn_op *>_data(self._ops)
@@ -123,6 +126,7 @@ cdef class _Memory:
         """Discard memory whose layout has changed: the next call takes new memory, and a forward pass is lost."""
         self._workspace = self._scratch = None
         self._last_rows = 0
+        self._products_changes = -1
         return 0
 
     def __reduce__(self):
@@ -351,10 +355,21 @@ cdef class _Memory:
         """Return whether a pass over this many rows takes long enough for Python to look in."""
         return <double>rows * (self.model.parameter_size + self.model.inputs) > _LONG
 
+    cdef int _choose_products(self) except -1:
+        """Look whether large products of steps go to a BLAS, anew after each change of the choice or of the layout."""
+        cdef int changes = _products_changes
+        if self._products_changes != changes:
+            blas = _prefers_blas(self.model.is_double) and fnn_wants_blas(&self.model)
+            self.model.blas = _find_blas() if blas else NULL
+            self._products_changes = changes
+            self._workspace_batch = 0
+        return 0
+
     cdef int _need_workspace(self, size_t batch) except -1:
         """Make room for a batch, and grow it where it must grow: a smaller batch may need more than a larger one."""
         cdef size_t size, side
         cdef int threads = _threads  # another Python thread may change the number at any time
+        self._choose_products()
         if self._workspace is None or batch != self._workspace_batch or threads > self._workspace_threads:
             self._last_rows = 0  # what a forward pass left may lie elsewhere now
             threads = max(threads, 0 if self._workspace is None else self._workspace_threads)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from fastnn._blas import load
+from fastnn._engine import PRODUCTS, choose_products, get_products
 from fastnn._public import publish
 
-__all__ = ["dtype_policy", "floatx", "set_dtype_policy", "set_floatx"]
+__all__ = ["dtype_policy", "floatx", "products", "set_dtype_policy", "set_floatx", "set_products"]
 
 _DTYPES = ("float32", "float64")
 MIXED = "mixed_bfloat16"
@@ -90,6 +92,53 @@ def set_dtype_policy(policy: str) -> None:
     """
     global _policy
     _policy = check_policy(policy, "policy")
+
+
+def products() -> str:
+    """Who multiplies large matrices: ``"auto"`` unless changed.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> fastnn.config.products()
+    'auto'
+    """
+    return get_products()
+
+
+def set_products(choice: str) -> None:
+    """Set who multiplies large matrices in training, from the next step of every model on.
+
+    It counts for kernels of 2**18 elements and more, and from 128 rows a batch for those with 256 inputs and outputs
+    and more. Predictions and all smaller products are fastnn's own. With any choice, results do not depend on the
+    number of threads; between the choices they differ by rounding.
+
+    Parameters
+    ----------
+    choice : {"auto", "own", "blas"}
+        ``"own"``: fastnn's kernels. ``"blas"``: the BLAS that SciPy brings, one thread a call, if its threads can be
+        limited, as those of OpenBLAS. ``"auto"``: BLAS where that was measured to be faster, which is on processors
+        without AVX2, and elsewhere fastnn's. ``FASTNN_PRODUCTS`` in the environment sets it at import;
+        ``python -m fastnn info`` says what it comes to.
+
+    Raises
+    ------
+    ValueError
+        For another choice, or ``"blas"`` where there is no such BLAS.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> fastnn.config.set_products("auto")
+    """
+    if choice not in PRODUCTS:
+        raise ValueError(f"choice must be one of {', '.join(map(repr, PRODUCTS))}, got {choice!r}")
+    if choice == "blas":
+        try:
+            load()
+        except OSError as error:
+            raise ValueError(f"products cannot be 'blas': {error}") from error
+    choose_products(choice)
 
 
 publish(__name__, __all__)

@@ -137,9 +137,18 @@ typedef struct {
     size_t op, first, rows;
 } fnn_stripe;
 
+/* Fortran's SGEMM and DGEMM of a BLAS that has been told to use one thread: c = alpha op(a) op(b) + beta c, column by column. */
+typedef struct {
+    void (*fnn_gemm_f32)(char *, char *, int *, int *, int *, float *, float *, int *, float *, int *, float *, float *,
+                         int *);
+    void (*fnn_gemm_f64)(char *, char *, int *, int *, int *, double *, double *, int *, double *, int *, double *,
+                         double *, int *);
+} fnn_blas;
+
 /* A model. Buffers are of the element type, FNN_ALIGNMENT-aligned, FNN_PADDING elements longer than `parameter_size`. */
 typedef struct {
     int is_double, bfloat16; /* bfloat16: large products round their operands to it */
+    const fnn_blas *blas;    /* large products of training go there; or NULL */
     int matrix_unit;         /* the kernels have such a unit and the system allows its use: other products go there */
     const fnn_kernels *kernels;
     size_t inputs; /* columns of x */
@@ -244,6 +253,15 @@ void fnn_add_sums(const fnn_model *model, double *sums, const double *more); /* 
 /* Inputs and outputs from which, with batches of so many rows, training takes a kernel of fewer than FNN_LARGE_SIZE
  * elements as a large one; SIZE_MAX where there are none. The bits of a step depend on it: it knows no threads. */
 size_t fnn_large_side(const fnn_model *model, size_t batch);
+
+/* Whether training could take some product of the model to a BLAS, if it had one. */
+int fnn_wants_blas(const fnn_model *model);
+
+/* A dense product by gemm. room: for `size` elements, to gather rows of a in; rows, columns and depths of more than `most`, and
+ * what does not fit the room, are split. */
+void fnn_multiply_blas_f32(const fnn_blas *blas, const fnn_product_f32 *product, float *room, size_t size, size_t most);
+void fnn_multiply_blas_f64(const fnn_blas *blas, const fnn_product_f64 *product, double *room, size_t size,
+                           size_t most);
 size_t fnn_stripes(const fnn_model *model, fnn_stripe *stripes); /* writes them unless NULL; their number */
 /* Whether the op's activation and the loss are computed as one. */
 int fnn_fuses(const fnn_model *model, const fnn_op *op, int loss);

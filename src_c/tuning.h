@@ -38,6 +38,18 @@ enum {
     /* The same as FNN_UNIT_TRAINS where there is no such unit. Measured with AVX-512: layers of 384 with 128 rows
      * 0.73, with 1,024 0.56. */
     FNN_PACKED_TRAINS = 256,
+
+    /* Rows and columns of a tile of a product by BLAS. Measured with OpenBLAS on one thread, 512 rows by 2048 x 2048:
+     * smaller tiles multiply slower (baseline with AVX, float32: 256 x 256 1.21, 128 x 512 1.49 of the time), larger ones
+     * leave fewer threads with one. */
+    FNN_BLAS_ROWS = 256,
+    FNN_BLAS_COLUMNS = 512,
+
+    /* Rows, columns and depth of one call of BLAS, at most. Reasoned: its integers have 32 bits. */
+    FNN_BLAS_SIZE = 1 << 30,
+
+    /* Threads of a run with such products, at most. Reasoned: OpenBLAS has memory for twice as many callers at a time. */
+    FNN_BLAS_THREADS = 64,
 };
 
 /* ---- rows that a thread takes through the network at a time ---- */

@@ -13,7 +13,14 @@ FASTNN = Path(fastnn.__file__).parent
 
 # What each extension module may import from the package: what tells it what to do, and nothing that runs it.
 KNOWN = {
-    "_engine": {"fastnn._c", "fastnn._op", "fastnn._registry", "fastnn._sparse_rows", "fastnn._warnings"},
+    "_engine": {
+        "fastnn._blas",
+        "fastnn._c",
+        "fastnn._op",
+        "fastnn._registry",
+        "fastnn._sparse_rows",
+        "fastnn._warnings",
+    },
     "predictor": {"fastnn._c", "fastnn._engine", "fastnn._op", "fastnn.data.arrays"},
 }
 ASKING = [*sorted(FASTNN.glob("callbacks/*.py")), *(FASTNN / f"{name}.py" for name in ("loop", "_stored", "ensemble"))]

@@ -14,6 +14,7 @@
 #include "host/watch.h"
 
 #include "engine/ops/traits.inc"
+#include "engine/ways.inc"
 #include "engine/shapes.inc"
 #include "engine/parameters.inc"
 #include "engine/update/tiles.inc"
@@ -68,9 +69,23 @@ static void clear_sums(const fnn_model *model, fnn_run *run) {
     }
 }
 
+int fnn_wants_blas(const fnn_model *model) {
+    static const fnn_blas some = {NULL, NULL};
+    fnn_model with = *model;
+    with.blas = &some;
+    with.large_side = fnn_large_side(&with, SIZE_MAX);
+    for (size_t k = 0; k < model->op_count; k++) {
+        if (way_of(&with, &model->ops[k], SIZE_MAX, 1) == FNN_BLAS) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
 fnn_status fnn_train(const fnn_model *model, const fnn_data *data, fnn_run *run, void *workspace) {
     clear_sums(model, run);
     run->first_nonfinite = -1;
+    run->threads = model->blas && run->threads > FNN_BLAS_THREADS ? FNN_BLAS_THREADS : run->threads;
     run->threads = useful_threads(model, run->batch, run->threads, run->passes & FNN_BACKWARD ? 3 : 1);
     const fnn_paced_call call = fnn_begin_call(model, run->passes, run->batch, run->pace ? 1 : run->threads);
     run->threads = run->pace ? run->threads : call.threads;
