@@ -327,10 +327,8 @@ class Trainer(Compiled):
         """
         if batch_size is not None and gives_batches(x):
             no_arguments_of_arrays(x, batch_size=batch_size)
-        batching = Batching(
-            optional_count("batch_size", batch_size), optional_count("steps_per_epoch", steps_per_epoch)
-        )
-        steps = batching.steps
+        steps = optional_count("steps_per_epoch", steps_per_epoch)
+        batching = Batching(optional_count("batch_size", batch_size), steps)
         held_rows = optional_count("validation_batch_size", validation_batch_size) or batching.rows
         held = Batching(held_rows, optional_count("validation_steps", validation_steps))
         epochs, first = count("epochs", epochs, 0), count("initial_epoch", initial_epoch, 0)
@@ -338,21 +336,18 @@ class Trainer(Compiled):
         shown, shuffle = verbosity(verbose), flag("shuffle", shuffle)
         hooks = CallbackList(callbacks)
         with self._as_it_was_on_error() as built:
-            # The first epoch can check x while it trains: it reads all of x, and nobody sees steps that it takes back.
-            alone = built and not hooks.callbacks and not isinstance(self.optimizer, optimizers.LBFGS)
-            check = self._finite_check(x, check_finite and alone and steps is None and first < epochs)
+            whole = built and not hooks.callbacks and steps is None and first < epochs
+            check = self._finite_check(x, check_finite and whole)
             feed: loop.Feed
             validation: loop.Feed | None = None
             if gives_batches(x):
                 no_arguments_of_arrays(x, y=y, sample_weight=sample_weight, validation_split=validation_split or None)
                 feed = self._batch_feed("fit", x, check_finite, "", class_weight, shuffle)
             else:
-                check_x = not check.may_wait
-                samples = self._samples(
-                    "fit", x, y, sample_weight, check_finite=check_finite, defer=True, check_x=check_x
-                )
+                now = not check.may_wait
+                samples = self._samples("fit", x, y, sample_weight, check_finite=check_finite, defer=True, check_x=now)
                 if validation_split and validation_data is None:
-                    samples, validation = self._held_back(samples, validation_split, held, check_x)
+                    samples, validation = self._held_back(samples, validation_split, held, check_x=now)
                 feed = self._training_feed(samples, batching, shuffle, class_weight)
             if validation_data is not None:
                 validation = self._validation_feed(validation_data, held, check_finite)
@@ -362,13 +357,8 @@ class Trainer(Compiled):
             if isinstance(optimizer, optimizers.LBFGS):
                 self._check_lbfgs(optimizer, feed, batch_size, steps, hooks)
 
-        history = next((c for c in hooks.callbacks if isinstance(c, History)), None) or History()
-        if history not in hooks.callbacks:
-            hooks.callbacks.append(history)
         steps_shown = feed.steps if steps is None else steps
-        hooks.attach(self, {"epochs": epochs, "steps": steps_shown, "verbose": shown})
-        self._looked_at = None
-        self.stop_training, self.history = False, history
+        history = self._begin(hooks, {"epochs": epochs, "steps": steps_shown, "verbose": shown})
         validated = None if validation is None else loop.Validation(validation, held.steps, due)
         run = loop.Epochs(self, hooks, shown, steps_shown, epochs, validated)
         if isinstance(optimizer, optimizers.LBFGS):
@@ -377,9 +367,23 @@ class Trainer(Compiled):
             run.train(feed, steps, first, check)
         return history
 
+    def _begin(self, hooks: CallbackList, params: dict[str, Any]) -> History:
+        """Tell the callbacks what fit is about to do; return the History among them, or one that joins them."""
+        history = next((callback for callback in hooks.callbacks if isinstance(callback, History)), None) or History()
+        if history not in hooks.callbacks:
+            hooks.callbacks.append(history)
+        hooks.attach(self, params)
+        self._looked_at = None
+        self.stop_training, self.history = False, history
+        return history
+
     def _finite_check(self, x: Any, may_wait: bool) -> loop.FiniteCheck:
-        """Return the check of x, which may wait for the engine only where the engine's sentence would be the same."""
-        return loop.FiniteCheck(self, may_wait and not frames.has_names(x) and self._takes_any_number())
+        """Return the check of x, which may wait for the engine only where the engine's sentence would be the same.
+
+        The first epoch can check x while it trains, where it reads all of x and nobody sees steps that it takes back.
+        """
+        waits = may_wait and not isinstance(self.optimizer, optimizers.LBFGS)
+        return loop.FiniteCheck(self, waits and not frames.has_names(x) and self._takes_any_number())
 
     def _check_lbfgs(
         self,
