@@ -333,8 +333,7 @@ class Trainer(Compiled):
         held = Batching(held_rows, optional_count("validation_steps", validation_steps))
         epochs, first = count("epochs", epochs, 0), count("initial_epoch", initial_epoch, 0)
         due = validation_due(validation_freq)
-        shown, shuffle = verbosity(verbose), flag("shuffle", shuffle)
-        hooks = CallbackList(callbacks)
+        shown, shuffle, hooks = verbosity(verbose), flag("shuffle", shuffle), CallbackList(callbacks)
         with self._as_it_was_on_error() as built:
             whole = built and not hooks.callbacks and steps is None and first < epochs
             check = self._finite_check(x, check_finite and whole)
