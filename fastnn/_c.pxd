@@ -86,7 +86,7 @@ cdef extern from "fastnn.h" nogil:
         int64_t accumulation_steps
         double ema_momentum
         int64_t ema_overwrite_frequency
-    ctypedef struct fnn_rule:
+    ctypedef struct fnn_parameter_settings:
         double multiplier, l1, l2, cosines
         int32_t by_columns, decays, second, constraint
         double low, high, rate
@@ -109,7 +109,7 @@ cdef extern from "fastnn.h" nogil:
         void *average
         void *accumulated
         int optimizer
-        const fnn_rule *rules
+        const fnn_parameter_settings *settings
         size_t large_side
         size_t stripe_count
         const fnn_stripe *stripes

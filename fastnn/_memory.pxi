@@ -11,7 +11,7 @@ from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memset
 
 from fastnn._c cimport (
-    FNN_SLOTS, fnn_head, fnn_large_side, fnn_link, fnn_measure, fnn_model, fnn_op, fnn_pace, fnn_rule,
+    FNN_SLOTS, fnn_head, fnn_large_side, fnn_link, fnn_measure, fnn_model, fnn_op, fnn_pace, fnn_parameter_settings,
     fnn_scratch_bytes, fnn_stripe, fnn_stripes, fnn_wants_blas, fnn_wants_unit, fnn_workspace_bytes,
 )
 
@@ -31,7 +31,7 @@ cdef class _Memory:
     cdef public uint64_t seed
     cdef readonly tuple states
     cdef public object functions
-    cdef cnp.ndarray _predictor, _ops, _vectors, _rules, _stripes, _gradients, _workspace, _scratch
+    cdef cnp.ndarray _predictor, _ops, _vectors, _settings, _stripes, _gradients, _workspace, _scratch
     cdef cnp.ndarray _heads, _measures, _constants, _tile_sums
     cdef size_t _workspace_batch, _scratch_rows
     cdef int _products_changes  # of the choice of products, up to the last one that was looked at
@@ -78,11 +78,11 @@ cdef class _Memory:
             if plan.bfloat16 and not self.model.matrix_unit:
                 raise RuntimeError(_REFUSED)
 
-        self._rules = np.zeros(2 * len(plan.ops) * sizeof(fnn_rule), np.uint8)
-        cdef fnn_rule *rules = <fnn_rule *>_data(self._rules)
+        self._settings = np.zeros(2 * len(plan.ops) * sizeof(fnn_parameter_settings), np.uint8)
+        cdef fnn_parameter_settings *settings = <fnn_parameter_settings *>_data(self._settings)
         for k in range(2 * len(plan.ops)):
-            rules[k].multiplier = 1
-        self.model.rules = rules
+            settings[k].multiplier = 1
+        self.model.settings = settings
         self._list_stripes(fnn_large_side(&self.model, 1))
         self._forget_layout()
         self._compiled = 0
@@ -149,18 +149,18 @@ cdef class _Memory:
         if plan.form != self.plan.form:
             raise ValueError("plan must be of the form of the plan that it replaces")
         self._enter()
-        before = self.plan, self._form, self._ops, self._vectors, self._rules, self._stripes
+        before = self.plan, self._form, self._ops, self._vectors, self._settings, self._stripes
         cdef fnn_model model = self.model
         try:
             self._take_plan(plan)
         except BaseException:
-            self.plan, self._form, self._ops, self._vectors, self._rules, self._stripes = before
+            self.plan, self._form, self._ops, self._vectors, self._settings, self._stripes = before
             self.model = model
             raise
         finally:
             self._leave()
 
-    def set_optimizer(self, str name not None, slots, rules, bint goes_on=False):
+    def set_optimizer(self, str name not None, slots, parameter_settings, bint goes_on=False):
         """Set the optimizer by its name; slots and the step counter start anew.
 
         Without memory for it all stays as it was.
@@ -171,13 +171,13 @@ cdef class _Memory:
             The engine's name for the optimizer's rule (fnn_optimizer).
         slots : sequence of fastnn.optimizers.Slot
             The slots of the rule, then perhaps ``average`` and ``gradient_accumulator``.
-        rules : sequence of fastnn._op.Rule
+        parameter_settings : sequence of fastnn._op.ParameterSettings
             How each of the plan's parameters is trained.
         goes_on : bool, default False
             Whether the name and the slots are those that are set, and keep their state.
         """
-        cdef cnp.ndarray memory = self._rules.copy(), array
-        cdef fnn_rule *target = <fnn_rule *>_data(memory)
+        cdef cnp.ndarray memory = self._settings.copy(), array
+        cdef fnn_parameter_settings *target = <fnn_parameter_settings *>_data(memory)
         cdef Py_ssize_t k, average = -1, accumulated = -1, own = 0
         cdef int number = _number("optimizer", name)
         self._enter()
@@ -191,14 +191,14 @@ cdef class _Memory:
                         arrays[-1][:] = slot.initial
             average = names.index("average") if "average" in names else -1
             accumulated = names.index("gradient_accumulator") if "gradient_accumulator" in names else -1
-            _set_rules(target, self.plan, rules)
-            for spec, rule in zip(self.plan.parameters, rules):
-                if rule.trainable:
+            _set_parameter_settings(target, self.plan, parameter_settings)
+            for spec, settings in zip(self.plan.parameters, parameter_settings):
+                if settings.trainable:
                     trained.append(slice(spec.offset, spec.offset + math.prod(spec.shape)))
             held = tuple(arrays)
             # no step from here on needs memory
-            self._rules, self._trained, self.slots, self._slot_names = memory, trained, held, names
-            self.model.rules = target
+            self._settings, self._trained, self.slots, self._slot_names = memory, trained, held, names
+            self.model.settings = target
             self.model.average = self.model.accumulated = NULL
             for k in range(FNN_SLOTS):
                 self.model.slots[k] = NULL
@@ -212,7 +212,7 @@ cdef class _Memory:
                     self.model.slots[own] = _data(array)
                     own += 1
             self._optimizer = self.model.optimizer = number
-            self._workspace = None  # the workspace's layout depends on the rules
+            self._workspace = None  # the workspace's layout depends on these settings
             self._last_rows = 0
             if not goes_on:
                 self.iterations = 0

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from fastnn import goals
     from fastnn._engine import Engine
-    from fastnn._op import Rule
+    from fastnn._op import ParameterSettings
     from fastnn.callbacks import History
     from fastnn.data.feeds import Samples
     from fastnn.layers._home import Home
@@ -138,7 +138,7 @@ class Model(Protocol):
     def _look_at_first_rows(self, ready: Ready, samples: Samples, batch: int) -> None:
         """Raise before the first step of a run where a metric cannot take the first rows, or their outputs."""
 
-    def _rules(self) -> list[Rule]:
+    def _parameter_settings(self) -> list[ParameterSettings]:
         """Return how each of the parameters is trained."""
 
     def _outputs(self, rows: Array) -> Any:

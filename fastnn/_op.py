@@ -78,8 +78,8 @@ class Traits(NamedTuple):
     uses_batch: bool
 
 
-class Rule(NamedTuple):
-    """How one parameter is trained: fnn_rule in src_c/fastnn.h."""
+class ParameterSettings(NamedTuple):
+    """How one parameter is trained: fnn_parameter_settings in src_c/fastnn.h."""
 
     multiplier: float = 1.0
     l1: float = 0.0

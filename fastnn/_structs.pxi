@@ -11,7 +11,7 @@ from libc.string cimport memset
 
 from fastnn._c cimport (
     FNN_BIAS, FNN_KERNEL, FNN_NUMBERS, fnn_fuses, fnn_head, fnn_hyperparameters,
-    fnn_learning_rate, fnn_measure, fnn_model, fnn_op, fnn_rule, fnn_schedule, fnn_state_size,
+    fnn_learning_rate, fnn_measure, fnn_model, fnn_op, fnn_parameter_settings, fnn_schedule, fnn_state_size,
 )
 
 MAX_STATE = 2**27  # most numbers of a metric: a gibibyte
@@ -82,16 +82,17 @@ cdef int _set_training(fnn_op *ops, plan_ops) except -1:
     return 0
 
 
-cdef int _set_rules(fnn_rule *target, plan, rules) except -1:
+cdef int _set_parameter_settings(fnn_parameter_settings *target, plan, parameter_settings) except -1:
     """Fill in how each of the plan's parameters is trained; op k has places 2 k + FNN_KERNEL and 2 k + FNN_BIAS."""
     places = {op.kernel: 2 * k + FNN_KERNEL for k, op in enumerate(plan.ops)}
     places |= {op.bias: 2 * k + FNN_BIAS for k, op in enumerate(plan.ops)}
-    for spec, rule in zip(plan.parameters, rules):
+    for spec, settings in zip(plan.parameters, parameter_settings):
         place = places.get(spec.offset, -1)
         if place >= 0:  # other parameters are statistics, which no optimizer changes
-            low, high, rate = rule.norm
-            target[place] = fnn_rule(rule.multiplier, rule.l1, rule.l2, rule.cosines[0], rule.cosines[1], rule.decays,
-                                     rule.second, _number("constraint", rule.constraint), low, high, rate)
+            low, high, rate = settings.norm
+            target[place] = fnn_parameter_settings(
+                settings.multiplier, settings.l1, settings.l2, settings.cosines[0], settings.cosines[1],
+                settings.decays, settings.second, _number("constraint", settings.constraint), low, high, rate)
     return 0
 
 

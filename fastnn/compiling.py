@@ -10,7 +10,7 @@ from fastnn import goals, losses, optimizers, plan
 from fastnn._engine import Engine
 from fastnn._functions import Functions
 from fastnn._model import Ready
-from fastnn._op import Rule
+from fastnn._op import ParameterSettings
 from fastnn._settings import count
 from fastnn.data.feeds import Samples
 from fastnn.goals import Goal
@@ -28,7 +28,9 @@ class Compiled(Network):
         # the optimizer whose state the engine holds, and its rule
         self._state_of: tuple[optimizers.Optimizer, Any] | None = None
         self._looked_at: goals.Layout | None = None  # the layout whose metrics have seen the first rows of the run
-        self._set_up_for: tuple[Any, ...] = ()  # the heads, rules and names of logs that the engine has
+        self._set_up_for: tuple[
+            Any, ...
+        ] = ()  # the heads, settings of parameters and names of logs that the engine has
         self._steps_per_execution = 1
         super().__init__(layers, name)
 
@@ -161,19 +163,19 @@ class Compiled(Network):
             goals.warn_of_constants(self._goals, self._widths(engine.plan.outputs))
         ops = [-1] if self._heads is None else engine.plan.joined()
         heads, measured = goals.engine_heads(self._goals, self._widths(engine.plan.outputs), ops)
-        rules, names = self._rules(), self.metrics_names
-        if before is not None and self._set_up_for == (heads, rules, names) and self._has_state_of(optimizer):
+        settings, names = self._parameter_settings(), self.metrics_names
+        if before is not None and self._set_up_for == (heads, settings, names) and self._has_state_of(optimizer):
             self._compiled_code = optimizer.setup  # what has changed is no part of this model
             return
         engine.compile(heads)
         engine.functions = Functions(self._goals, heads, measured, engine.states) or None
         goes_on, state_of = self._has_state_of(optimizer), (optimizer, optimizer.setup[:2])
         # the state goes on, as in Keras, where the optimizer is the same
-        engine.set_optimizer(optimizer.engine_name, optimizer.slots, rules, goes_on)
+        engine.set_optimizer(optimizer.engine_name, optimizer.slots, settings, goes_on)
         self._state_of = state_of
         optimizer.attach(engine)
         states = [(metric, engine.states[index]) for metric, index in measured]
-        self._set_up_for = heads, rules, names
+        self._set_up_for = heads, settings, names
         self._compiled_code, self._layout = optimizer.setup, goals.Layout(names, states)
 
     def _forget_weights(self) -> None:
@@ -200,9 +202,9 @@ class Compiled(Network):
         before, form = self._state_of or (None, None)
         return before is optimizer and form == optimizer.setup[:2] and optimizer._engine is self._engine
 
-    def _rules(self) -> list[Rule]:
+    def _parameter_settings(self) -> list[ParameterSettings]:
         """Return how each of the parameters is trained."""
-        return plan.training_rules(self._layers, self._need_engine("fit").plan.parameters, self.optimizer)
+        return plan.parameter_settings(self._layers, self._need_engine("fit").plan.parameters, self.optimizer)
 
     def get_compile_config(self) -> dict[str, Any] | None:
         """Return a JSON-able description of what :meth:`compile` was told; None before it was called."""

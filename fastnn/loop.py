@@ -347,9 +347,9 @@ class Epochs:
             if self._epoch < self._epochs:
                 with model._home.lock:
                     ready = model._ready("fit")
-                    rules = model._rules()
+                    settings = model._parameter_settings()
                     model._look_at_first_rows(ready, samples, len(samples))
-                optimizer.minimize(ready.engine, rules, samples, self._epochs - self._epoch, before, check, after)
+                optimizer.minimize(ready.engine, settings, samples, self._epochs - self._epoch, before, check, after)
 
     def _begin(self, epoch: int) -> Totals:
         """Call the hooks at the start of an epoch, and start its bar; return its totals so far."""

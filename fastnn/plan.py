@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastnn import config
-from fastnn._op import Op, ParameterSpec, Rule
+from fastnn._op import Op, ParameterSettings, ParameterSpec
 from fastnn.layers.base import NotYetError, check_preparation
 from fastnn.layers.input import InputLayer
 
@@ -229,20 +229,22 @@ def lower(layers: Sequence[Layer], inputs: int | Mapping[str, int], policy: str)
     return Plan(dtype, columns, outputs, fused, parameters, offset, policy == config.MIXED, tuple(placed))
 
 
-def training_rules(
+def parameter_settings(
     layers: Sequence[Layer], parameters: Sequence[ParameterSpec], optimizer: Optimizer | None
-) -> list[Rule]:
+) -> list[ParameterSettings]:
     """Return how each of the parameters is trained, as the layers and the optimizer say."""
-    told = {(str(layer.name), name): rule for layer in layers for name, rule in layer.training_rules().items()}
+    told = {
+        (str(layer.name), name): settings for layer in layers for name, settings in layer.parameter_settings().items()
+    }
     fixed = {(str(layer.name), name) for layer in layers for name in layer.non_trainable()}
-    rules = []
+    result = []
     for spec in parameters:
         path = f"{spec.layer}/{spec.name}"
-        rules.append(
+        result.append(
             told[spec.layer, spec.name]._replace(
                 decays=optimizer is not None and optimizer.decays(path),
                 second=optimizer is not None and optimizer.uses_second_rule(path, spec.shape),
                 trainable=(spec.layer, spec.name) not in fixed,
             )
         )
-    return rules
+    return result

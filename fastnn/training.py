@@ -400,7 +400,7 @@ class Trainer(Compiled):
         if hooks.wants(*TRAIN_BATCH_HOOKS):
             raise ValueError("LBFGS has no batches: a callback has a hook for them")
         lowered = self._need_engine("fit").plan
-        optimizer.check(lowered.ops, lowered.parameters, self._rules())
+        optimizer.check(lowered.ops, lowered.parameters, self._parameter_settings())
 
     def _result(self, logs: Logs, return_dict: bool) -> Any:
         if return_dict:

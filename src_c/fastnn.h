@@ -94,9 +94,9 @@ typedef struct {
     int32_t second;         /* the optimizer's other rule is that of the parameter: Adam's, beside Muon */
     int32_t constraint;     /* fnn_constraint */
     double low, high, rate; /* of a norm */
-} fnn_rule;
+} fnn_parameter_settings;
 
-enum { FNN_KERNEL = 0, FNN_BIAS = 1 }; /* fnn_model.rules holds one of each for every op */
+enum { FNN_KERNEL = 0, FNN_BIAS = 1 }; /* fnn_model.settings holds one of each for every op */
 
 /* ---- a network and its memory ---- */
 
@@ -158,11 +158,11 @@ typedef struct {
     void *parameters;
     void *gradients; /* NULL: each stripe's gradient is used at once and never stored */
     void *slots[FNN_SLOTS];
-    void *average;         /* moving average of the parameters, or NULL */
-    void *accumulated;     /* the sum of gradients of the steps since the last update, or NULL */
-    int optimizer;         /* fnn_optimizer: a workspace has room for what it needs */
-    const fnn_rule *rules; /* 2 of each op: of its kernel, of its bias */
-    size_t large_side;     /* inputs and outputs from which training takes a kernel as large: fnn_large_side */
+    void *average;                          /* moving average of the parameters, or NULL */
+    void *accumulated;                      /* the sum of gradients of the steps since the last update, or NULL */
+    int optimizer;                          /* fnn_optimizer: a workspace has room for what it needs */
+    const fnn_parameter_settings *settings; /* 2 of each op: of its kernel, of its bias */
+    size_t large_side; /* inputs and outputs from which training takes a kernel as large: fnn_large_side */
     size_t stripe_count;
     const fnn_stripe *stripes; /* for this large_side */
     size_t head_count, measure_count;

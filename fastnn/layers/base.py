@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn import constraints, regularizers
-from fastnn._op import Op, Rule
+from fastnn._op import Op, ParameterSettings
 from fastnn._registry import check_known_method, nearest_names
 from fastnn._settings import Description, Setting, changes, flag
 from fastnn.config import check_policy
@@ -447,7 +447,7 @@ class Layer(Description):
     def lower_for_training(self, offsets: dict[str, int]) -> list[Op]:
         """Return the ops of :meth:`lower`, frozen where the layer is not trained, with the penalty of the outputs."""
         if self._penalties:
-            self.training_rules()  # raises where a penalty or a constraint does not fit its parameter
+            self.parameter_settings()  # raises where a penalty or a constraint does not fit its parameter
         ops = self.lower(offsets)
         if self._activity is not None:
             ops[-1] = ops[-1]._replace(activity=(self._activity.l1, self._activity.l2))
@@ -457,14 +457,14 @@ class Layer(Description):
         """Return the names of the parameters that training leaves alone or changes in a way of its own."""
         return frozenset() if self.trainable else frozenset(name for name, _, _ in self.parameters())
 
-    def training_rules(self) -> dict[str, Rule]:
+    def parameter_settings(self) -> dict[str, ParameterSettings]:
         """Return how training changes each parameter, by the parameter's name."""
-        return {name: self._training_rule(name, shape) for name, shape, _ in self.parameters()}
+        return {name: self._settings_of(name, shape) for name, shape, _ in self.parameters()}
 
-    def _training_rule(self, parameter: str, shape: tuple[int, ...]) -> Rule:
+    def _settings_of(self, parameter: str, shape: tuple[int, ...]) -> ParameterSettings:
         penalty: Regularizer | None = getattr(self, f"{parameter}_regularizer", None)
         constraint: Constraint | None = getattr(self, f"{parameter}_constraint", None)
-        return Rule(
+        return ParameterSettings(
             multiplier=self.learning_rate_multiplier,
             l1=penalty.l1 if penalty else 0.0,
             l2=penalty.l2 if penalty else 0.0,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
-from fastnn._op import Op, Rule
+from fastnn._op import Op, ParameterSettings
 from fastnn.layers._configurations import deserialize, serialize
 from fastnn.layers.base import (
     Layer,
@@ -112,12 +112,12 @@ class Container(Layer):
         inner = {f"{layer.name}/{name}" for layer in self._layers for name in layer.non_trainable()}
         return super().non_trainable() | inner
 
-    def training_rules(self) -> dict[str, Rule]:
-        """Return the rules of the layers within, with multipliers that are multiplied by the container's."""
+    def parameter_settings(self) -> dict[str, ParameterSettings]:
+        """Return the settings of the layers within, with multipliers that are multiplied by the container's."""
         return {
-            f"{layer.name}/{name}": rule._replace(multiplier=rule.multiplier * self.learning_rate_multiplier)
+            f"{layer.name}/{name}": settings._replace(multiplier=settings.multiplier * self.learning_rate_multiplier)
             for layer in self._layers
-            for name, rule in layer.training_rules().items()
+            for name, settings in layer.parameter_settings().items()
         }
 
     def lower_inner(self, offsets: dict[str, int]) -> list[list[Op]]:

@@ -14,7 +14,7 @@ from fastnn.optimizers.base import Hyperparameters, Optimizer
 
 if TYPE_CHECKING:
     from fastnn._engine import Engine
-    from fastnn._op import Op, ParameterSpec, Rule
+    from fastnn._op import Op, ParameterSettings, ParameterSpec
     from fastnn.data.feeds import Samples
 
 Array = npt.NDArray[Any]
@@ -90,7 +90,9 @@ class LBFGS(Optimizer):
         """The constructor's arguments."""
         return {"name": self.name} | {field: getattr(self, field) for field in self._FIELDS}
 
-    def check(self, ops: Iterable[Op], parameters: Iterable[ParameterSpec], rules: Iterable[Rule]) -> None:
+    def check(
+        self, ops: Iterable[Op], parameters: Iterable[ParameterSpec], parameter_settings: Iterable[ParameterSettings]
+    ) -> None:
         """Raise where a layer makes the loss differ from call to call, or a parameter asks for what L-BFGS lacks."""
         for op in ops:
             traits = op_traits(op.name)
@@ -98,16 +100,16 @@ class LBFGS(Optimizer):
                 raise ValueError("LBFGS needs a loss that is the same at each call: the model has a layer of noise")
             if traits.uses_batch and not op.frozen:
                 raise ValueError("LBFGS cannot train a BatchNormalization: its moving statistics follow single steps")
-        for spec, rule in zip(parameters, rules, strict=True):
-            if rule.constraint not in ("unconstrained", "non_negative"):
+        for spec, settings in zip(parameters, parameter_settings, strict=True):
+            if settings.constraint not in ("unconstrained", "non_negative"):
                 raise ValueError(f"LBFGS knows no constraint but NonNeg, and {spec.layer}/{spec.name} has another")
-            if rule.multiplier != 1:
+            if settings.multiplier != 1:
                 raise ValueError(f"LBFGS knows no learning_rate_multiplier, and layer {spec.layer!r} has one")
 
     def minimize(
         self,
         engine: Engine,
-        rules: list[Rule],
+        parameter_settings: list[ParameterSettings],
         samples: Samples,
         iterations: int,
         before: Callable[[], None],
@@ -122,7 +124,7 @@ class LBFGS(Optimizer):
         callback or another thread has changed the weights since the last iteration, the search begins anew from these.
         An exception leaves the parameters of the last whole iteration.
         """
-        search = _Search(engine, rules, samples, before, ready, after)
+        search = _Search(engine, parameter_settings, samples, before, ready, after)
         options = {
             "maxcor": self.max_corrections,
             "ftol": self.function_tolerance,
@@ -147,7 +149,7 @@ class _Search:
     def __init__(
         self,
         engine: Engine,
-        rules: list[Rule],
+        parameter_settings: list[ParameterSettings],
         samples: Samples,
         before: Callable[[], None],
         ready: Callable[[], None],
@@ -156,9 +158,9 @@ class _Search:
         self._engine, self._samples = engine, samples
         self._before, self._ready, self._after = before, ready, after
         self._trained = [
-            (spec.place, rule.constraint == "non_negative")
-            for spec, rule in zip(engine.plan.parameters, rules, strict=True)
-            if rule.trainable
+            (spec.place, settings.constraint == "non_negative")
+            for spec, settings in zip(engine.plan.parameters, parameter_settings, strict=True)
+            if settings.trainable
         ]
         low = np.concatenate(
             [np.full(part.stop - part.start, 0.0 if bound else -np.inf) for part, bound in self._trained]

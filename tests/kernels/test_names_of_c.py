@@ -7,7 +7,7 @@ import pytest
 
 import fastnn
 from fastnn import _engine, activations, constraints, layers, losses, metrics, optimizers
-from fastnn._op import Rule
+from fastnn._op import ParameterSettings
 from fastnn.losses._base import _REDUCTIONS
 from fastnn.optimizers import schedules
 
@@ -68,7 +68,7 @@ def names_in_python():
         "optimizer": {optimizer.engine_name for optimizer in members(optimizers) + OPTIMIZERS},
         "schedule": {schedules.LearningRateSchedule.engine_name}
         | {schedule.engine_name for schedule in schedules._registry.members()},
-        "constraint": {Rule().constraint, constraints.NonNeg().engine_name((2, 2))}
+        "constraint": {ParameterSettings().constraint, constraints.NonNeg().engine_name((2, 2))}
         | {norm.engine_name((2, 2)) for norm in NORMS},
     }
 
