@@ -20,19 +20,20 @@
 #include "engine/update/tiles.inc"
 #include "engine/run/threads.inc"
 
+/* FN_TYPE: the member of fnn_kernels that holds the kernels for the element type. */
 #define FNN_REAL_IS_DOUBLE 0
-#define FN_TABLE f32
+#define FN_TYPE f32
 #include "real.h"
 #include "engine/of_type.inc"
 #undef FNN_REAL_IS_DOUBLE
-#undef FN_TABLE
+#undef FN_TYPE
 
 #define FNN_REAL_IS_DOUBLE 1
-#define FN_TABLE f64
+#define FN_TYPE f64
 #include "real.h"
 #include "engine/of_type.inc"
 #undef FNN_REAL_IS_DOUBLE
-#undef FN_TABLE
+#undef FN_TYPE
 
 /* They are the same for both element types. */
 const fnn_traits *fnn_traits_of(const fnn_op *op) {

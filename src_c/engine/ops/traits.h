@@ -19,7 +19,7 @@ typedef enum {
 typedef enum {
     FNN_OF_RESULT, /* y = f(z), z what the op makes of x: backward, the walk goes from y to z first */
     FNN_OF_INPUT,  /* y = f(x) is all that the op does: its gradient by x has the derivative */
-    FNN_OF_PART,   /* f is within the formula: the same, and no loss computes it together with its own gradient */
+    FNN_WITHIN,    /* f is within the formula: the same, and no loss computes it together with its own gradient */
 } fnn_activation_place;
 
 /* What training keeps of the forward pass for the backward one, two numbers each. */
