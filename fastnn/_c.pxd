@@ -69,8 +69,8 @@ cdef extern from "fastnn.h" nogil:
         size_t vector_size
     ctypedef struct fnn_measure:
         int metric, weighted
-        size_t head
-        fnn_head rule
+        size_t head_index
+        fnn_head head
         size_t state, state_size
     ctypedef struct fnn_schedule:
         int code

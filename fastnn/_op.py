@@ -15,7 +15,7 @@ class Op(NamedTuple):
     that is given another name raises.
 
     `activation`: the activation of the result, or of the gate of a ``"glu"``.
-    `mode`: which of several things the op does, where there are several (fnn_column_rule, fnn_encoding).
+    `mode`: which of several things the op does, where there are several (fnn_column_factor, fnn_encoding).
     `numbers`: up to four constants of the activation, or of what the op does; `vector`: further constants.
     `mean`, `variance`: where the statistics of a normalization lie.
     `seed`: the seed of noise; -1 follows the model's seed.

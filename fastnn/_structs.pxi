@@ -60,7 +60,7 @@ cdef int _set_ops(fnn_op *ops, plan_ops, const double *vector) except -1:
             raise ValueError(f"ops[{k}] must have at least 1 input and 1 output, got {op.inputs} and {op.outputs}")
         # Fields are set one by one: a struct made as a whole would keep what the stack held in the fields not named.
         ops[k].code, ops[k].activation = _number("op", op.name), _number("activation", op.activation)
-        ops[k].mode = _number("column_rule" if op.name == "columns" else "encoding", op.mode) if op.mode else 0
+        ops[k].mode = _number("column_factor" if op.name == "columns" else "encoding", op.mode) if op.mode else 0
         ops[k].kernel, ops[k].bias = op.kernel, op.bias
         ops[k].inputs, ops[k].outputs = op.inputs, op.outputs
         for j, number in enumerate(op.numbers):
@@ -145,14 +145,14 @@ cdef tuple _set_measures(fnn_measure *target, const fnn_head *c_heads, heads, co
     for h, head in enumerate(heads):
         for measure in head.measures:
             target[m].metric = _number("metric", measure.metric)
-            target[m].weighted, target[m].head = measure.weighted, h
-            target[m].rule = c_heads[h]
-            target[m].rule.loss = _number("loss", measure.loss) if measure.loss else 0
-            target[m].rule.fused = 0
-            memset(target[m].rule.numbers, 0, sizeof(target[m].rule.numbers))
+            target[m].weighted, target[m].head_index = measure.weighted, h
+            target[m].head = c_heads[h]
+            target[m].head.loss = _number("loss", measure.loss) if measure.loss else 0
+            target[m].head.fused = 0
+            memset(target[m].head.numbers, 0, sizeof(target[m].head.numbers))
             for k, number in enumerate(measure.numbers):
-                target[m].rule.numbers[k] = number
-            target[m].rule.vector, target[m].rule.vector_size = vector, len(measure.vector)
+                target[m].head.numbers[k] = number
+            target[m].head.vector, target[m].head.vector_size = vector, len(measure.vector)
             vector += len(measure.vector)
             target[m].state = state
             target[m].state_size = fnn_state_size(&target[m])

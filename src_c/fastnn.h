@@ -108,7 +108,7 @@ enum { FNN_KERNEL = 0, FNN_BIAS = 1 }; /* fnn_model.settings holds one of each f
  * joins write straight into its rows, and take their gradients from there. */
 typedef struct {
     int32_t code, activation; /* fnn_op_code; fnn_activation, applied to the op's result */
-    int32_t mode;             /* fnn_column_rule of FNN_OP_COLUMNS, fnn_encoding of FNN_OP_ENCODE; else 0 */
+    int32_t mode;             /* fnn_column_factor of FNN_OP_COLUMNS, fnn_encoding of FNN_OP_ENCODE; else 0 */
     size_t inputs, outputs;
     ptrdiff_t kernel;         /* (inputs, outputs), row-major */
     ptrdiff_t bias;           /* (outputs) */

@@ -14,7 +14,7 @@ enum { FNN_LARGE_SIZE = 1 << 18 };
 
 /* The factor of a column: `scale`; 1 / sqrt(variance + epsilon); 1 / d or d, d = max(sqrt(variance), epsilon), or 1
  * where the variance is 0. */
-typedef enum { FNN_SCALE, FNN_DIVIDE_BY_ROOT, FNN_DIVIDE, FNN_MULTIPLY } fnn_column_rule;
+typedef enum { FNN_SCALE, FNN_DIVIDE_BY_ROOT, FNN_DIVIDE, FNN_MULTIPLY } fnn_column_factor;
 
 /* What an encoding makes of categories; see categories.inc. */
 typedef enum { FNN_ONE_HOT, FNN_MULTI_HOT, FNN_COUNT } fnn_encoding;
@@ -124,8 +124,8 @@ static inline int fnn_is_class(const fnn_head *head, int32_t label) {
 typedef struct {
     int metric;   /* fnn_metric */
     int weighted; /* rows count with their weights */
-    size_t head;
-    fnn_head rule; /* the head's columns and targets; the metric's numbers and vector; of a mean loss, the loss */
+    size_t head_index;
+    fnn_head head; /* the head's columns and targets; the metric's numbers and vector; of a mean loss, the loss */
     size_t state, state_size; /* where its numbers lie in the sums of a run */
 } fnn_measure;
 
@@ -162,7 +162,7 @@ typedef struct {
     double ema_momentum;
     int overwrites;          /* with the average, at its end */
     double momentum_product; /* of the run, after this step */
-    int plain;               /* the rule is all there is to do, but for what an fnn_rule asks */
+    int plain;               /* the rule is all there is to do, but for what fnn_parameter_settings ask */
 } fnn_step;
 
 /* What is done to a parameter after each step: max(p, 0), or a norm is drawn to [low, high] as update.inc says. */

@@ -59,7 +59,7 @@ def names_in_python():
     ops = list(lowered())
     return {
         "op": {op.name for op in ops},
-        "column_rule": {op.mode for op in ops if op.name == "columns"},
+        "column_factor": {op.mode for op in ops if op.name == "columns"},
         "encoding": {op.mode for op in ops if op.name == "encode"},
         "activation": {f.engine_name for f in members(activations) + ACTIVATIONS},
         "loss": {found.engine_name for loss in members(losses) + LOSSES for found in with_logits(loss)},

@@ -6,12 +6,12 @@
 #include "fastnn.h"
 
 size_t fnn_state_size(const fnn_measure *measure) {
-    const fnn_head *rule = &measure->rule;
-    const size_t first = (size_t)rule->numbers[0], columns = rule->columns;
+    const fnn_head *head = &measure->head;
+    const size_t first = (size_t)head->numbers[0], columns = head->columns;
     switch (measure->metric) {
         case FNN_THRESHOLD_COUNTS: {
-            const size_t width = fnn_add(1, first ? first : rule->vector_size);
-            return fnn_add(fnn_multiply((int)rule->numbers[3] & 1 ? columns : 1, fnn_multiply(2, width)), 1);
+            const size_t width = fnn_add(1, first ? first : head->vector_size);
+            return fnn_add(fnn_multiply((int)head->numbers[3] & 1 ? columns : 1, fnn_multiply(2, width)), 1);
         }
         case FNN_CLASS_COUNTS:
             return fnn_multiply(columns, 3);
@@ -56,7 +56,7 @@ void fnn_add_sums(const fnn_model *model, double *sums, const double *more) {
             sums[added] += more[added];
         }
         if (measure) {
-            merge_squares(measure->rule.columns, sums + added, more + added);
+            merge_squares(measure->head.columns, sums + added, more + added);
             added += measure->state_size;
         }
     }
