@@ -1,10 +1,11 @@
-/* The engine's interface: all that fastnn/_engine.pyx calls; what kernels take besides is in kernels/table.h.
+/* The engine's interface: all that fastnn/_engine.pyx calls. The constants and structs that kernels take too are in
+ * kernels/table.h.
  *
- * The engine (fastnn/_engine.pyx) owns the buffers and fills the structs below; the functions run on them. Nothing here prints
- * or knows Python, and only a predictor allocates (see fastnn_predictor.h). The functions trust the structs: whoever fills
- * them has checked that widths are at least 1 and that what lies in a buffer fits it. Sizes are size_t in elements unless a
- * name says bytes; a size to allocate whose products overflow is SIZE_MAX, which no allocation grants. Runs that may be asked
- * to stop return an fnn_status.
+ * The engine (fastnn/_engine.pyx) owns the buffers and fills the structs below; the functions run on them. Nothing here
+ * prints or knows Python, and only a predictor allocates (see fastnn_predictor.h). The functions trust the structs: whoever
+ * fills them has checked that widths are at least 1 and that what lies in a buffer fits it. Sizes are size_t in elements
+ * unless a name says bytes; a size to allocate whose products overflow is SIZE_MAX, which no allocation grants. Runs that may
+ * be asked to stop return an fnn_status.
  *
  * Bits: for one instruction set, results depend on the data, the shapes and the order of rows, never on the number of
  * threads. Denormal numbers count as zero inside these functions; the caller's floating-point mode is restored. */
@@ -26,23 +27,23 @@ typedef enum {
     FNN_OUTSIDE = 3, /* an index among the data lies outside its bounds (fnn_outside); the last finished step stands */
 } fnn_status;
 
-/* The index that ended a run with FNN_OUTSIDE. What a caller checked before may have been changed since, by another thread or by
- * its own progress function: so each index is compared with its bound where it is read. */
+/* The index that ended a run with FNN_OUTSIDE. The arrays that a caller has checked may be changed during the run, by another
+ * thread or by the caller's progress function; so each index is compared with its bound where it is read. */
 typedef struct {
-    enum { FNN_LABEL = 0, FNN_ROW = 1, FNN_COLUMN = 2 } what; /* a label, of `order`, a column of a sparse x */
+    enum { FNN_LABEL = 0, FNN_ROW = 1, FNN_COLUMN = 2 } what; /* a label, a number in `order`, a column of a sparse x */
     int64_t value;
-    size_t bound; /* it should lie between 0 and this, exclusive */
+    size_t bound; /* a good value is one of 0 ... bound - 1 */
 } fnn_outside;
 
 typedef enum {
     FNN_OP_DENSE,
     FNN_OP_ACTIVATION,
     FNN_OP_DROPOUT,             /* numbers: see noise.inc; the input itself outside training */
-    FNN_OP_GAUSSIAN,            /* the same */
+    FNN_OP_GAUSSIAN,            /* numbers: see gaussian in noise.inc; the input itself outside training */
     FNN_OP_LAYER_NORMALIZATION, /* numbers: epsilon, centered; kernel is gamma, bias is beta, or -1 */
     FNN_OP_UNIT_NORMALIZATION,  /* rows divided by their length, the root of the sum of their squares */
-    FNN_OP_BATCH_NORMALIZATION, /* numbers: epsilon, momentum; the same, and mean and variance */
-    FNN_OP_ADD,                 /* adds what the op `source`, the first of a block, reads */
+    FNN_OP_BATCH_NORMALIZATION, /* numbers: epsilon, momentum; kernel is gamma, bias is beta, or -1; mean, variance */
+    FNN_OP_ADD,                 /* its input, and what the op `source`, the first of a block, reads */
     FNN_OP_COLUMNS,             /* mode, numbers: epsilon, scale, offset; mean and variance */
     FNN_OP_PRELU,               /* kernel is alpha */
     FNN_OP_EMBEDDING,           /* numbers: entries; kernel is (entries, outputs / inputs) */
@@ -50,7 +51,7 @@ typedef enum {
     FNN_OP_DISCRETIZE,          /* vector: the boundaries of bins, which rise */
     FNN_OP_ENCODE,              /* mode, numbers: tokens, skips -1; inputs * tokens outputs if one-hot, else tokens */
     FNN_OP_GLU,                 /* y = a f(b), x = (a, b); f is the activation, which is not applied to y */
-    FNN_OP_IMPUTE, /* vector: what NaN becomes, by column; of 2 * inputs outputs the others say where it was */
+    FNN_OP_IMPUTE, /* vector: what NaN becomes, by column; with 2 * inputs outputs, the second half says where NaN was */
 } fnn_op_code;
 
 /* How the learning rate depends on the step; step.c has the formulas. */
@@ -72,10 +73,10 @@ typedef struct {
     size_t pieces;
 } fnn_schedule;
 
-/* An optimizer with its numbers. Zero where there is none of a thing. */
+/* An optimizer with its numbers; a number is 0 where the optimizer does without what it stands for. */
 typedef struct {
     int code;                    /* fnn_optimizer */
-    double numbers[FNN_NUMBERS]; /* those of the Python class, in the order that step.c reads */
+    double numbers[FNN_NUMBERS]; /* the constants of the Python class, in the order in which step.c reads them */
     fnn_schedule schedule;
     double weight_decay;                         /* p -= p weight_decay rate, before the rule */
     double clipnorm, global_clipnorm, clipvalue; /* at most one of them: see update.inc */
@@ -87,13 +88,13 @@ typedef struct {
 /* How one parameter of an op is trained. */
 typedef struct {
     double multiplier;      /* of the learning rate */
-    double l1, l2;          /* the penalty l1 sum |p| + l2 sum p^2 is part of the loss */
-    double cosines;         /* and so is this times the sum of |cos(u, v)| over all rows u, v of a matrix, u != v */
-    int32_t by_columns;     /* these are columns, not rows */
-    int32_t decays;         /* the optimizer's weight decay counts for it */
-    int32_t second;         /* the optimizer's other rule is that of the parameter: Adam's, beside Muon */
+    double l1, l2;          /* the penalty l1 sum |p| + l2 sum p^2 counts in the loss */
+    double cosines;         /* so does the penalty cosines sum |cos(u, v)| over all rows u, v of a matrix, u != v */
+    int32_t by_columns;     /* u and v are columns of the matrix, not rows */
+    int32_t decays;         /* the optimizer's weight decay shrinks the parameter */
+    int32_t second;         /* the parameter has the optimizer's second rule: Adam, where the optimizer is Muon */
     int32_t constraint;     /* fnn_constraint */
-    double low, high, rate; /* of a norm */
+    double low, high, rate; /* of the constraint of a norm: see constraints.inc */
 } fnn_parameter_settings;
 
 enum { FNN_KERNEL = 0, FNN_BIAS = 1 }; /* fnn_model.settings holds one of each for every op */
@@ -102,37 +103,38 @@ enum { FNN_KERNEL = 0, FNN_BIAS = 1 }; /* fnn_model.settings holds one of each f
 
 /* One step of the network. Offsets count elements in the parameter buffer; -1 where the op has no such parameter.
  *
- * Ops are a graph in an order in which each comes after those it reads. Most read the output of the op before. Several ops
- * may read the same columns (heads on a trunk, a block and the addition at its end): their gradients are summed in a fixed
- * order. Or they read different columns, which then cover the whole row (branches). A join costs nothing: the ops that it
- * joins write straight into its rows, and take their gradients from there. */
+ * Ops are a graph, in an order in which each op comes after the ops whose outputs it reads. Most ops read the output of the
+ * op before. Several ops may read the same columns (heads on a trunk, a block and the addition at its end); their gradients
+ * by these columns are summed in a fixed order. Or several ops read different columns, which together are the whole row
+ * (branches). A join costs nothing: the ops that it joins write straight into its rows, and read their gradients there. */
 typedef struct {
     int32_t code, activation; /* fnn_op_code; fnn_activation, applied to the op's result */
     int32_t mode;             /* fnn_column_factor of FNN_OP_COLUMNS, fnn_encoding of FNN_OP_ENCODE; else 0 */
     size_t inputs, outputs;
     ptrdiff_t kernel;         /* (inputs, outputs), row-major */
     ptrdiff_t bias;           /* (outputs) */
-    double numbers[4];        /* constants of the activation, or of another rule that the code stands for */
+    double numbers[4];        /* constants of the activation, or of what else the op does */
     ptrdiff_t mean, variance; /* (outputs): of a batch normalization (moving) and of FNN_OP_COLUMNS */
     ptrdiff_t input;          /* the op whose output it reads, -1: x */
     size_t first;             /* the first column that it reads */
     ptrdiff_t source;         /* of FNN_OP_ADD: the op whose input is added: the first of a block, or itself */
     ptrdiff_t join;           /* the FNN_OP_JOIN in whose rows its output lies, -1: none */
-    size_t column;            /* from this column on */
-    int64_t seed;             /* of noise; -1: one made from the run's */
-    int32_t frozen;           /* not trained; a batch normalization then uses its moving statistics */
-    int32_t fused;            /* a head's loss computes the activation: runs with FNN_LOSS leave it out */
+    size_t column;            /* its output lies there from this column on */
+    int64_t seed;             /* of noise; -1: it has one that is made from run->seed */
+    int32_t frozen;           /* it is not trained; a batch normalization then uses its moving statistics */
+    int32_t fused;            /* a head's loss computes the activation: runs with FNN_LOSS leave it out of the op */
     const double *vector;     /* vector_size constants, where four are not enough; or NULL */
     size_t vector_size;
-    int32_t sparse; /* a dense op, the only one that reads x, and x is sparse */
-    double l1, l2;  /* the penalty (l1 sum |y| + l2 sum y^2) / rows of its output is part of a batch's loss */
+    int32_t sparse; /* x is sparse, and this is a dense op, the only op that reads x */
+    double l1, l2;  /* the penalty (l1 sum |y| + l2 sum y^2) / rows of its output y counts in a batch's loss */
     /* Set by fnn_link: */
-    int32_t shared;         /* another op than the next reads the output */
-    int32_t gathers;        /* it is the first of several readers of its input: their gradients are added to its own */
+    int32_t shared;         /* an op other than the next one reads the output */
+    int32_t gathers;        /* it is the first of several readers of its input, and adds their gradients to its own */
     ptrdiff_t first_reader; /* the first op that reads the same columns of the same output: often itself */
 } fnn_op;
 
-/* A stripe of a kernel's rows, the unit of work of the weight gradient and the update. */
+/* A stripe: the rows first ... first + rows - 1 of the kernel of an op, the unit of work of the weight gradient and the
+ * update. */
 typedef struct {
     size_t op, first, rows;
 } fnn_stripe;
@@ -169,13 +171,13 @@ typedef struct {
     const fnn_head *heads;
     const fnn_measure *measures;
     size_t label_columns;
-    size_t sum_size; /* of the sums of a run: the loss, where there are several heads the loss of each, the measures */
-    size_t batch_entries, row_entries; /* of a sparse x: the most of a batch, and about those of a row */
+    size_t sum_size; /* numbers of a run's sums: the loss, the loss of each of several heads, the states of measures */
+    size_t batch_entries, row_entries; /* of a sparse x: entries of a batch at most, and of a row about */
 } fnn_model;
 
-/* Rows of data. Strides count elements. `order`: `rows` row numbers below `available`, or NULL for 0, 1, 2 ... Targets, labels
- * and weights as the heads need them; weights: one of a row for all heads (weight_columns 1), or one for each; NULL: 1.
- * A sparse x (x is NULL): row i has values[starts[i]] ... values[starts[i + 1] - 1] at the columns beside them, which rise
+/* Rows of data. Strides count elements. `order`: `rows` row numbers below `available`, or NULL for 0, 1, 2 ... Targets,
+ * labels and weights as the heads need them; weights: one of a row for all heads (weight_columns 1), or one for each; NULL:
+ * 1. A sparse x (x is NULL): row i has values[starts[i]] ... values[starts[i + 1] - 1] at the columns beside them, which rise
  * and lie within the inputs of the first op: fnn_check_sparse. `starts` must not change during a run; `order`, labels and
  * columns should not. */
 typedef struct {
@@ -195,41 +197,45 @@ typedef struct {
     const void *values;
 } fnn_data;
 
-/* What the caller's own losses and metrics see of a batch, and where they put what they make of it. */
+/* What losses and metrics of the caller get of a batch, and where they put their results. */
 typedef struct {
-    size_t start, rows; /* of the data, in its order */
+    size_t start, rows; /* the batch is these rows of the data, in its order */
     const void *output; /* (rows, outputs), `stride` elements a row */
-    void *gradient;     /* the same: of the loss by the output; their columns are still to be set. NULL: not wanted */
+    void *gradient;     /* (rows, outputs), `stride` elements a row, of the loss by the output: the caller's losses set
+                         * the columns of their heads. NULL: no gradient is wanted */
     size_t stride;
-    double *row_losses; /* (heads, row_stride): with the rows' weights; 0 where they are still to be set */
+    double
+        *row_losses; /* (heads, row_stride), times the weights of rows: the caller's losses set those of their heads */
     size_t row_stride;
-    const double *divisors; /* of each head: of the sum of its row losses; the gradient is that of the quotient */
-    double *sums;           /* of the run; the states of their measures are still to grow */
+    const double
+        *divisors; /* (heads): a head's loss is the sum of its row losses divided by this; so is its gradient */
+    double *sums;  /* of the run: the caller's metrics add to the states of their measures */
 } fnn_batch;
 
-/* Called by the calling thread once a batch of a run with FNN_LOSS, when the engine's own losses are computed and before the
- * backward pass; no worker runs meanwhile. After a non-zero answer the run stops, and the last finished step stands. */
+/* The function is called by the calling thread once for each batch of a run with FNN_LOSS, after the engine's own losses and
+ * before the backward pass; no other thread works meanwhile. A non-zero result stops the run, and the last finished step
+ * stands. */
 typedef struct {
     int (*function)(void *context, const fnn_batch *batch);
     void *context;
 } fnn_functions;
 
-/* What a pass over the data does to each batch. FNN_CHECK: where a NaN or an infinity is among dense x, the run ends soon after
- * that batch; nothing of its steps is undone. */
+/* What a run does with each batch. FNN_CHECK: if a dense x has a NaN or an infinity, the run ends soon after the batch that
+ * has it, and the steps up to there stand. */
 enum { FNN_LOSS = 1, FNN_BACKWARD = 2, FNN_UPDATE = 4, FNN_INPUT_GRADIENT = 8, FNN_TRAINING = 16, FNN_CHECK = 32 };
 
 typedef struct {
     int passes;   /* FNN_LOSS | FNN_BACKWARD | FNN_UPDATE | FNN_INPUT_GRADIENT | FNN_TRAINING: with noise, and with the
                       statistics of the batch */
-    int threads;  /* at most; the bits do not depend on it */
+    int threads;  /* how many the run may have; the bits do not depend on it */
     size_t batch; /* rows of a step; the last one may have fewer */
     fnn_hyperparameters optimizer;
     int64_t iterations;             /* in and out: optimizer steps done */
     double momentum_product;        /* in and out: of Nadam, u_1 ... u_t; 1 at first */
-    uint64_t seed;                  /* of the noise of ops without one of their own */
+    uint64_t seed;                  /* of the noise of ops without a seed of their own */
     const fnn_progress *progress;   /* may be NULL */
-    const fnn_functions *functions; /* may be NULL; fnn_train alone knows them */
-    fnn_pace *pace;                 /* NULL: always as many threads as the work is worth */
+    const fnn_functions *functions; /* may be NULL; fnn_train alone calls them */
+    fnn_pace *pace;                 /* NULL: the run always has as many threads as its work is worth */
     double *sums;                /* (model->sum_size), out with FNN_LOSS: losses are sums over batches of rows x loss */
     double *tile_sums;           /* fnn_tile_sums(model): room for fnn_infer with FNN_LOSS */
     int64_t first_nonfinite;     /* out: the first step with a loss that is not finite, or -1 */
@@ -242,14 +248,15 @@ typedef struct {
 /* Completes ops whose `input`, `source` and `join` are set. */
 void fnn_link(fnn_op *ops, size_t count);
 
-/* Whether some products of the model would go to the matrix unit, if the kernels have one: for model->matrix_unit. */
+/* Whether the kernels have a matrix unit and some products of the model would go there: then the caller sets
+ * model->matrix_unit, if the system allows the unit. */
 int fnn_wants_unit(const fnn_model *model);
 
 /* Sizes in bytes or elements that the caller allocates; SIZE_MAX where a product overflows. */
 size_t fnn_workspace_bytes(const fnn_model *model, size_t batch, int threads); /* for fnn_train; 64-byte aligned */
 size_t fnn_scratch_bytes(const fnn_model *model, size_t rows, int threads);    /* for fnn_infer of up to so many rows */
 size_t fnn_tile_sums(const fnn_model *model);                                  /* doubles of run->tile_sums */
-void fnn_add_sums(const fnn_model *model, double *sums, const double *more); /* those of more rows to those of a run */
+void fnn_add_sums(const fnn_model *model, double *sums, const double *more);   /* adds the sums of more rows to sums */
 /* Inputs and outputs from which, with batches of so many rows, training takes a kernel of fewer than FNN_LARGE_SIZE
  * elements as a large one; SIZE_MAX where there are none. The bits of a step depend on it: it knows no threads. */
 size_t fnn_large_side(const fnn_model *model, size_t batch);
@@ -262,7 +269,7 @@ int fnn_wants_blas(const fnn_model *model);
 void fnn_multiply_blas_f32(const fnn_blas *blas, const fnn_product_f32 *product, float *room, size_t size, size_t most);
 void fnn_multiply_blas_f64(const fnn_blas *blas, const fnn_product_f64 *product, double *room, size_t size,
                            size_t most);
-size_t fnn_stripes(const fnn_model *model, fnn_stripe *stripes); /* writes them unless NULL; their number */
+size_t fnn_stripes(const fnn_model *model, fnn_stripe *stripes); /* writes them unless NULL; returns their number */
 /* Whether the op's activation and the loss are computed as one. */
 int fnn_fuses(const fnn_model *model, const fnn_op *op, int loss);
 
@@ -289,9 +296,9 @@ typedef struct {
     fnn_status status;
 } fnn_member;
 
-/* Trains every member, each on one thread. `progress` (not those of the runs) is asked by the calling thread; when it asks to
- * stop, every member ends with its last finished step. orders: room for the rows of a member that shuffles, for each
- * thread. */
+/* Trains every member, each on one thread. The calling thread asks `progress`, not that of a member's run, whether to go on;
+ * when it says stop, every member ends with its last finished step. orders: (threads, most_rows), room for the order of a
+ * member that shuffles. */
 fnn_status fnn_train_many(fnn_member *members, size_t count, int threads, int64_t *orders, size_t most_rows,
                           const fnn_progress *progress);
 
@@ -301,29 +308,30 @@ void fnn_apply_gradients(const fnn_model *model, fnn_run *run, void *workspace);
 /* The learning rate at this step, counted from 0. */
 double fnn_learning_rate(const fnn_schedule *schedule, int64_t step);
 
-/* What step run->iterations needs. */
+/* The numbers of the optimizer's step run->iterations. */
 fnn_step fnn_begin_step(const fnn_run *run);
 
-/* The same for those parameters of Muon that Adam trains. */
+/* The numbers of that step for the parameters with the optimizer's second rule: those of Muon that Adam trains. */
 fnn_step fnn_begin_second_step(const fnn_run *run);
 
-/* Whether the optimizer needs all gradients before it can begin: then a run with FNN_UPDATE needs model->gradients. */
+/* Whether the optimizer needs all gradients before its update can begin: then a run with FNN_UPDATE needs model->gradients. */
 int fnn_stores_gradients(const fnn_hyperparameters *optimizer);
 
-/* Whether steps of so many rows take so long that a run asked to stop must not wait for the end of one: a run with FNN_UPDATE
- * needs model->gradients then as well, as no weight changes before the last gradient is there. The bits do not depend on it. */
+/* Whether steps of so many rows take so long that a run which is asked to stop must not wait for the end of a step. Then a
+ * run with FNN_UPDATE needs model->gradients as well: no weight changes before the last gradient is there. The bits do not
+ * depend on it. */
 int fnn_takes_long(const fnn_model *model, size_t batch);
 
-/* The penalties of all parameters together, to *penalty. scratch: fnn_penalty_bytes, 64-byte aligned; often none. progress: may
- * be NULL. */
+/* *penalty = the sum of the penalties of all parameters. scratch: fnn_penalty_bytes, 64-byte aligned; often 0 bytes.
+ * progress: may be NULL. */
 size_t fnn_penalty_bytes(const fnn_model *model);
 fnn_status fnn_penalty(const fnn_model *model, void *scratch, const fnn_progress *progress, double *penalty);
 
-/* Forward over all rows, as one batch: writes run->output, or with FNN_LOSS the sums. Knows FNN_CHECK too. */
+/* Goes forward over all rows, as one batch, and writes run->output, or with FNN_LOSS the sums. Checks x with FNN_CHECK. */
 fnn_status fnn_infer(const fnn_model *model, const fnn_data *data, fnn_run *run, void *scratch);
 
-/* Fills a predictor that runs `model` as it is from now on, for whoever holds it: the model and its parameters must neither
- * change nor go away. `threads`: the most it may use at a call, read anew at each. */
+/* Fills a predictor that runs `model`. As long as anybody holds the predictor, the model and its parameters must neither
+ * change nor go away. threads: how many threads a call may use; each call reads it anew. */
 void fnn_freeze(const fnn_model *model, const int *threads, fnn_predictor *predictor);
 
 typedef enum {
@@ -333,8 +341,9 @@ typedef enum {
     FNN_SPARSE_COLUMN = 3
 } fnn_sparse_form;
 
-/* What the arrays of a sparse matrix are: fit for fnn_data; with columns of a row that do not rise; with starts that fall
- * or lie outside the entries; or with a column that is none of the features. starts: rows + 1, columns: entries. */
+/* Checks the arrays of a sparse matrix. FNN_SPARSE_FIT: they are fit for fnn_data; FNN_SPARSE_UNSORTED: the columns of a row
+ * do not rise; FNN_SPARSE_STARTS: starts fall, or lie outside the entries; FNN_SPARSE_COLUMN: a column is none of the
+ * features. starts: (rows + 1), columns: (entries). */
 fnn_sparse_form fnn_check_sparse(const int64_t *starts, const int32_t *columns, size_t rows, size_t entries,
                                  size_t features);
 

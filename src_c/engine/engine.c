@@ -35,7 +35,7 @@
 #undef FNN_REAL_IS_DOUBLE
 #undef FN_TYPE
 
-/* They are the same for both element types. */
+/* The traits of ops are the same for both element types. */
 const fnn_traits *fnn_traits_of(const fnn_op *op) {
     return &fnn_row_of_f32(op)->traits;
 }
@@ -51,7 +51,7 @@ size_t fnn_workspace_bytes(const fnn_model *model, size_t batch, int threads) {
     return fnn_add(bytes, sizeof(fnn_remains));
 }
 
-/* Of what one thread needs to take `rows` rows through the network. */
+/* Bytes that one thread needs to take `rows` rows through the network. */
 static size_t inference_bytes(const fnn_model *model, size_t rows) {
     fnn_bump bump = {NULL, 0};
     fnn_workspace_f32 w32;

@@ -1,4 +1,4 @@
-/* Completes the graph of ops: who shares an output, whose gradients are summed. */
+/* Completes the graph of ops: which outputs several ops read, and which op sums up their gradients. */
 
 #include "engine/ops/traits.h"
 

@@ -25,7 +25,7 @@ static inline size_t at_most(size_t value, size_t most) {
     return value > most ? most : value;
 }
 
-/* Blocks of this size that cover `count`. */
+/* How many blocks of `size` elements cover `count` elements. */
 static inline size_t blocks(size_t count, size_t size) {
     return (count + size - 1) / size;
 }

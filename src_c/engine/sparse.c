@@ -1,4 +1,4 @@
-/* Whether the arrays of a sparse matrix may be trusted: they come from strangers. */
+/* Checks the arrays of a sparse matrix, which the user gives and which may hold anything. */
 
 #include "fastnn.h"
 

@@ -1,11 +1,11 @@
 /* How many threads a run has, of those that its work is worth: measured, since what a thread is worth depends on the load of
  * the machine.
  *
- * Steps run in stretches. Most stretches keep the number of threads; now and then a stretch is a trial with half or double as many, and
- * the faster number stays. A trial that is not faster doubles the time to the next trial. A trial that looks faster goes on
- * for longer: beside busy processes a few milliseconds show who had a core, not which number is faster. Where steps take
- * longer or shorter than before at two consecutive looks, other processes have come or gone, and the next trial is due at
- * once. The time between two looks is longer than the few hundredths of a second for which the threads of a BLAS go on
+ * Steps run in stretches. Most stretches keep the number of threads; now and then a stretch is a trial with half or double as
+ * many, and the faster number stays. A trial that is not faster doubles the time to the next trial. A trial that looks faster
+ * goes on for longer: beside busy processes a few milliseconds show who had a core, not which number is faster. Where steps
+ * take longer or shorter than before at two consecutive looks, other processes have come or gone, and the next trial is due
+ * at once. The time between two looks is longer than the few hundredths of a second for which the threads of a BLAS go on
  * spinning. */
 
 #include <math.h>
@@ -78,8 +78,8 @@ void fnn_end_stretch(fnn_pace *pace, int threads, double steps, double seconds) 
 
 /* ---- calls that are no run of steps ----
  *
- * A stretch is here several calls of about the same size. Each calling thread has paces of its own, as several threads may use
- * one predictor at once. */
+ * A stretch is here several calls of about the same size. Each calling thread has paces of its own, as several threads may
+ * use one predictor at once. */
 
 typedef struct {
     fnn_pace pace;

@@ -1,8 +1,8 @@
 /* The body of kernels_<instruction set>.c: compiled once per instruction set, with that set's flags, for both element types.
  * Only static functions, so no code of a wide instruction set can be linked elsewhere.
  *
- * FNN_TABLE(kind) names the tables that the file exports: f32, f64 and bf16. Where FNN_BF16_ALONE is defined that is the last
- * one alone: all else would be the code of the instruction set before. */
+ * FNN_TABLE(kind) names the tables that the file exports: f32, f64 and bf16. Where FNN_BF16_ALONE is defined, the file
+ * exports bf16 alone: its kernels for f32 and f64 would be those of the instruction set before. */
 #include <float.h>
 #include <math.h>
 #include <string.h>

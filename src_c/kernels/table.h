@@ -1,5 +1,6 @@
-/* What kernels know: the constants and small structs that they take, and the table of them that each instruction set exports.
- * No op, no phase, no model: those are the engine's (fastnn.h), which calls kernels through this table alone. */
+/* What kernels know: the constants and small structs that they take, and the table of kernels that each instruction set
+ * exports. Kernels know no op, no phase and no model: these are the engine's (fastnn.h), which calls kernels through this
+ * table alone. */
 #ifndef FASTNN_KERNELS_TABLE_H
 #define FASTNN_KERNELS_TABLE_H
 
@@ -12,8 +13,8 @@ enum { FNN_ALIGNMENT = 64, FNN_PADDING = 512, FNN_MAX_THREADS = 256, FNN_SLOTS =
  * caches and is faster unpacked. */
 enum { FNN_LARGE_SIZE = 1 << 18 };
 
-/* The factor of a column: `scale`; 1 / sqrt(variance + epsilon); 1 / d or d, d = max(sqrt(variance), epsilon), or 1
- * where the variance is 0. */
+/* The factor of a column: `scale`; 1 / sqrt(variance + epsilon); 1 / d; or d, where d = max(sqrt(variance), epsilon), or
+ * max(1, epsilon) if the variance is 0. */
 typedef enum { FNN_SCALE, FNN_DIVIDE_BY_ROOT, FNN_DIVIDE, FNN_MULTIPLY } fnn_column_factor;
 
 /* What an encoding makes of categories; see categories.inc. */
@@ -83,44 +84,45 @@ typedef enum {
 typedef enum {
     FNN_BINARY_ACCURACY,
     FNN_CATEGORICAL_ACCURACY, /* of labels or of one-hot targets */
-    FNN_TOP_K_ACCURACY,       /* the same */
-    FNN_MEAN_LOSS,            /* of this and those before the state is the mean of a value a row */
+    FNN_TOP_K_ACCURACY,       /* of labels or of one-hot targets */
+    FNN_MEAN_LOSS,            /* the state of the metrics up to here is the mean of a value a row */
     FNN_THRESHOLD_COUNTS,
     FNN_CLASS_COUNTS,
     FNN_SQUARES,
     FNN_CLASS_MATRIX,
-    FNN_FUNCTION_METRIC, /* the same; its state is kept for it */
+    FNN_FUNCTION_METRIC, /* computed by the caller: fnn_functions; its state lies among the others */
 } fnn_metric;
 
-/* What the weighted losses of a batch's rows, in sum, are divided by: the number of rows that are not ignored; 1; the sum of
- * their weights. */
+/* What the sum of the weighted losses of a batch's rows is divided by: the number of rows that are not ignored; 1; the sum of
+ * the weights of these rows. */
 typedef enum { FNN_SUM_OVER_BATCH_SIZE, FNN_SUM, FNN_MEAN_WITH_SAMPLE_WEIGHT } fnn_reduction;
 
-/* A head: what is minimised over some columns of the last op's output. Heads share out all of these columns. */
+/* A head: a loss over some columns of the last op's output. Each column belongs to one head. */
 typedef struct {
-    int loss, reduction;                 /* fnn_loss, fnn_reduction */
-    int fused;                           /* the loss computes the activation too: y holds the values before it */
-    size_t first, columns;               /* of the output */
-    size_t target_first, target_columns; /* of a row of targets; target_columns 0: the head has a label instead */
-    size_t label;                        /* column of a row of labels */
-    double weight;                       /* of this head's loss in the sum of all heads' */
+    int loss, reduction;   /* fnn_loss, fnn_reduction */
+    int fused;             /* the loss computes the activation too: y holds what the activation is given */
+    size_t first, columns; /* the head's columns of the output */
+    size_t target_first, target_columns; /* its columns of the targets; target_columns 0: it has a label instead */
+    size_t label;                        /* its column of the labels */
+    double weight;                       /* of this head's loss in the sum of the losses of all heads */
     double numbers[4];                   /* constants of the loss (loss.inc) */
-    const double *vector;                /* more of them */
+    const double *vector;                /* vector_size more constants */
     size_t vector_size;
 } fnn_head;
 
-/* Whether rows with this label count for nothing: a sparse cross-entropy may ignore one class. */
+/* Whether rows with this label are ignored: a sparse cross-entropy may ignore one class. */
 static inline int fnn_ignores(const fnn_head *head, int32_t label) {
     return !head->target_columns && head->numbers[0] != 0 && (double)label == head->numbers[1];
 }
 
-/* Whether a label is one of the head's classes. A run ends at one that is not, unless the loss ignores it: then no metric
+/* Whether a label is one of the head's classes. A label that is none ends the run, unless the loss ignores it; then no metric
  * counts its row either. */
 static inline int fnn_is_class(const fnn_head *head, int32_t label) {
     return (size_t)(uint32_t)label < head->columns;
 }
 
-/* A metric of a head: numbers that grow row by row, from which its value is computed. */
+/* A measure: a metric of a head. Its state, numbers that grow row by row, lies in the sums of a run; the metric's value is
+ * computed from it. */
 typedef struct {
     int metric;   /* fnn_metric */
     int weighted; /* rows count with their weights */
@@ -145,8 +147,8 @@ typedef enum {
     FNN_ADAGRAD,
     FNN_ADADELTA,
     FNN_LION,
-    FNN_ADAFACTOR, /* adafactor.inc; the next: muon.inc */
-    FNN_MUON,
+    FNN_ADAFACTOR, /* its rule is in engine/update/adafactor.inc */
+    FNN_MUON,      /* its rule is in engine/update/muon.inc */
 } fnn_optimizer;
 
 enum { FNN_NUMBERS = 12, FNN_RATE = FNN_NUMBERS /* the rate stands behind the numbers */ };
@@ -158,10 +160,11 @@ typedef struct {
     double numbers[FNN_NUMBERS]; /* the constants of the rule, as optimizer.inc calls them */
     double decay;                /* the share of a parameter that weight decay takes */
     double clipvalue;
-    double gradient_scale; /* of accumulated gradients, at the step that applies them; 0: this step only adds */
+    double
+        gradient_scale; /* the factor of accumulated gradients, at the step that applies them; 0: this step only adds */
     double ema_momentum;
-    int overwrites;          /* with the average, at its end */
-    double momentum_product; /* of the run, after this step */
+    int overwrites;          /* at the end of the step the parameters become their average */
+    double momentum_product; /* Nadam's u_1 ... u_t, after this step */
     int plain;               /* the rule is all there is to do, but for what fnn_parameter_settings ask */
 } fnn_step;
 
@@ -187,22 +190,22 @@ typedef enum {
 
 /* Products of float32 by way of bfloat16, which have bits of their own: all in which the last instruction sets differ. */
 typedef struct {
-    /* multiply_packed with every element of A and B rounded to bfloat16 (to nearest, ties to even; a NaN stays one); products,
-     * sums, bias and c are float32. An element does not depend on how the product was split. Instruction sets differ in the
-     * order of the sum alone: avx512_bf16 adds two products at a time, amx_bf16 thirty-two, and both take denormals as
-     * zero; elsewhere the chain is that of multiply_packed on the rounded operands. */
+    /* multiply_packed with every element of A and B rounded to bfloat16 (to nearest, ties to even; a NaN stays one);
+     * products, sums, bias and c are float32. An element does not depend on how the product was split. Instruction sets
+     * differ in the order of the sum alone: avx512_bf16 adds two products at a time, amx_bf16 thirty-two, and both take
+     * denormals as zero; elsewhere the chain is that of multiply_packed on the rounded operands. */
     void (*multiply_rounded)(const fnn_product_f32 *product, float *scratch);
 
     /* The product of multiply_packed in the processor's matrix unit (matrix_unit.inc), which sums in an order of its own: an
-     * element does not depend on how the product was split, and is off by at most (6 ceil(depth / 32) + 6) 2^-23
-     * sum_d |A[i][d] B[d][j]|. Numbers below the least normal one are zero; a product with an infinity is not a number.
-     * NULL, as the next two, where there is no such unit. A thread multiplies between enter_unit and leave_unit and calls
-     * nothing else in between that may use the unit. multiply_rounded goes there as well. */
+     * element does not depend on how the product was split, and is off by at most (6 ceil(depth / 32) + 6) 2^-23 sum_d
+     * |A[i][d] B[d][j]|. Numbers below the least normal one are zero; a product with an infinity is not a number.
+     * multiply_unit, enter_unit and leave_unit are NULL where there is no such unit. A thread multiplies between enter_unit
+     * and leave_unit and calls nothing else in between that may use the unit. multiply_rounded uses the unit as well. */
     void (*multiply_unit)(const fnn_product_f32 *product, float *scratch);
     void (*enter_unit)(void);
     void (*leave_unit)(void);
 
-    size_t packed_scratch; /* of these products; not less than that of multiply_packed */
+    size_t packed_scratch; /* elements of the scratch of these products, at least as many as multiply_packed needs */
 } fnn_bf16_kernels;
 
 typedef struct {

@@ -1,4 +1,5 @@
-/* What the engine asks about an op, whatever the element type: the first half of the op's row in the table of ops (table.inc).
+/* What the engine asks about an op, whatever the element type: the first half of the op's row in the table of ops
+ * (table.inc).
  *
  * Nobody but the files of ops/ names an op code. Sizes, checks, the walk over a network, stripes and inference ask the row. */
 
@@ -17,16 +18,16 @@ typedef enum {
 
 /* Where the activation stands in the formula of an op. */
 typedef enum {
-    FNN_OF_RESULT, /* y = f(z), z what the op makes of x: backward, the walk goes from y to z first */
-    FNN_OF_INPUT,  /* y = f(x) is all that the op does: its gradient by x has the derivative */
-    FNN_WITHIN,    /* f is within the formula: the same, and no loss computes it together with its own gradient */
+    FNN_OF_RESULT, /* y = f(z), z what the op makes of x: the backward walk takes the gradient from y to z first */
+    FNN_OF_INPUT,  /* y = f(x) is all that the op does: its input_gradient has the derivative */
+    FNN_WITHIN, /* f is inside the formula, as in a f(b): its input_gradient has the derivative, and no loss computes f */
 } fnn_activation_place;
 
-/* What training keeps of the forward pass for the backward one, two numbers each. */
+/* The statistics that training keeps of the forward pass for the backward pass. */
 typedef enum {
     FNN_NO_STATISTICS,
-    FNN_OF_ROWS,    /* of every row of the batch */
-    FNN_OF_COLUMNS, /* of every output */
+    FNN_OF_ROWS,    /* two numbers for every row of the batch */
+    FNN_OF_COLUMNS, /* two numbers for every output */
 } fnn_statistics;
 
 typedef struct {
