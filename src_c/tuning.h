@@ -1,10 +1,10 @@
 /* The tuned constants of the engine and of the host: what each is, its unit, and how it was found.
  *
- * "Measured" names the network (inputs-units-...-outputs) whose steps or calls took another time since the constant
- * has this value, two builds in turn on one machine; numbers are shares of the time before. The processor is named
- * where the record names it. "Reasoned" says why, "no record" that nobody wrote it down; of neither is there a
- * measurement of the constant alone. Kernels know one more, FNN_LARGE_SIZE (kernels/table.h), and the heights of their
- * own tiles. */
+ * "Measured" names the network (inputs-units-...-outputs) whose steps or calls were timed with this value and with the value
+ * before, two builds alternating on one machine; a number is the time with this value over the time before. The processor is
+ * named where the record names it. "Reasoned" says why the constant has its value, "no record" that nobody wrote it down; in
+ * both cases the constant alone was not measured. Kernels have another such constant, FNN_LARGE_SIZE (kernels/table.h), and
+ * the heights of their tiles (kernels/base/simd.h). */
 #ifndef FNN_TUNING_H
 #define FNN_TUNING_H
 
@@ -20,7 +20,8 @@ enum {
      * 100 rows 1.05. */
     FNN_UNIT_SIZE = 1 << 13,
 
-    /* Inputs, and outputs, of such a kernel at least. Reasoned: a tile of the unit's product is 32 by 32. */
+    /* Inputs, and outputs, at least, of a kernel that goes to the matrix unit. Reasoned: a tile of the unit's product is 32
+     * by 32. */
     FNN_UNIT_SIDE = 32,
 
     /* Rows of a batch, or of a call, from which smaller kernels than large ones are worth packing. Measured with
@@ -32,11 +33,12 @@ enum {
      * with 256 rows 0.73. */
     FNN_UNIT_TRAINS = 64,
 
-    /* The same with half as many rows. Measured with AMX, two threads: layers of 256 with 64 rows 0.89. */
+    /* FNN_UNIT_TRAINS for batches of half FNN_MANY_ROWS rows. Measured with AMX, two threads: layers of 256 with 64 rows
+     * 0.89. */
     FNN_UNIT_TRAINS_FEW = 192,
 
-    /* The same as FNN_UNIT_TRAINS where there is no such unit. Measured with AVX-512: layers of 384 with 128 rows
-     * 0.73, with 1,024 0.56. */
+    /* FNN_UNIT_TRAINS for processors without a matrix unit. Measured with AVX-512: layers of 384 with 128 rows 0.73, with
+     * 1,024 0.56. */
     FNN_PACKED_TRAINS = 256,
 
     /* Rows and columns of a tile of a product by BLAS. Measured with OpenBLAS on one thread, 512 rows by 2048 x 2048:
@@ -59,14 +61,14 @@ enum {
      * multiplies at once, and few enough for the activations of usual layers to stay in the second-level cache. */
     FNN_INFER_ROWS = 48,
 
-    /* The same in inference with large kernels, each of which is packed once a tile. Reasoned: the more rows share it
-     * the better, as long as all threads have some. */
+    /* Rows of a tile of inference, at most, with large kernels, each of which is packed once a tile. Reasoned: the more rows
+     * share a packed kernel the better, as long as all threads have some. */
     FNN_LARGE_INFER_ROWS = 512,
 
-    /* The same in inference with smaller ones that go to the matrix unit. Reasoned, as above. */
+    /* Rows of a tile of inference, at most, with smaller kernels that go to the matrix unit. Reasoned, as for large kernels. */
     FNN_UNIT_ROWS = 256,
 
-    /* The same where losses are summed by tile; the last bits of such a sum depend on it. No record. */
+    /* Rows of a tile of an evaluation, whose losses are summed by tile; the last bits of the sum depend on it. No record. */
     FNN_EVALUATED_ROWS = 128,
 
     /* Rows of a tile of inference or of a part, at least, and of one of training. No record. */
@@ -87,8 +89,8 @@ enum {
      * 1.05, of 784 1.00 to 1.03. */
     FNN_SHORT_ROW = 512,
 
-    /* Tiles between two sums of an evaluation, at most, and the numbers that wait for one, at most. Reasoned: the
-     * second is 8 MB. */
+    /* Tiles of an evaluation that wait to be summed up, at most, and their numbers, at most. Reasoned: so many numbers are
+     * 8 MB. */
     FNN_ROUND_TILES = 64,
     FNN_ROUND_NUMBERS = 1 << 20,
 };
@@ -127,21 +129,21 @@ enum {
      * FNN_WIDE_SIZE: smaller ones let the threads end more evenly. */
     FNN_STRIPE = 4096,
 
-    /* The same of a large kernel, at most. Measured: the two benchmarks of large networks, T5 0.95 to 0.97 and T4 0.99
-     * to 1.00, as the update finds the gradient in the second-level cache. */
+    /* Elements of a stripe of a large kernel, at most. Measured: the two benchmarks of large networks, T5 0.95 to 0.97 and T4
+     * 0.99 to 1.00, as the update finds the gradient in the second-level cache. */
     FNN_LARGE_STRIPE = 1 << 19,
 
     /* Elements of several stripes whose gradients are one product. Measured with FNN_UNIT_TRAINS: dz is packed once a
      * product, and the gradients stay in the second-level cache. */
     FNN_PACKED_STRIPES = 1 << 17,
 
-    /* Elements of a kernel from which on its stripes are a fourth of it, up to FNN_LARGE_STRIPE; and the most stripes
-     * of a smaller one that is packed. Reasoned: several stripes share a product there. */
+    /* Elements of a packed kernel from which on a stripe is a fourth of it, but at most FNN_LARGE_STRIPE; and the most
+     * stripes of a smaller packed kernel. Reasoned: several stripes share a product there. */
     FNN_FEW_STRIPES = 1 << 20,
     FNN_MOST_STRIPES = 64,
 
-    /* Rows of which the height of such a stripe is a multiple. Measured: together with FNN_WIDE_BYTES; no tile of the
-     * matrix unit is half empty. */
+    /* The height of a stripe of a smaller packed kernel is a multiple of so many rows. Measured together with FNN_WIDE_BYTES:
+     * no tile of the matrix unit is half empty. */
     FNN_STRIPE_TILE = 16,
 
     /* Columns of a stripe of a vector, such as the factors of a normalization. No record. */
@@ -169,8 +171,8 @@ enum {
      * with Adam, 32 rows of about 100 entries, 3.2 ms a step without rest and 1.5 with it. */
     FNN_REST_STEPS = 32,
 
-    /* Elements of a row for which rest is worth its bookkeeping, and elements that make up for missed steps together.
-     * Reasoned: the second, with two slots, are half of a first-level cache. */
+    /* Elements of a row from which rest is worth its bookkeeping, and elements that make up for missed steps together.
+     * Reasoned: FNN_REST_BLOCK elements with two slots are half of a first-level cache. */
     FNN_REST_WIDTH = 16,
     FNN_REST_BLOCK = 1024,
 
@@ -208,15 +210,15 @@ enum {
     FNN_UPDATE_PHASES = 72,
 };
 
-/* Multiply-adds of a step that are a long wait for whoever has asked to stop: gradients are kept until the last one is
- * there, so that the step can end before a weight has changed. Reasoned: a tenth of a second of two slow cores. */
+/* Multiply-adds from which a step is a long wait for a caller who has asked to stop: its gradients are kept until the last
+ * one is computed, so that the step can end before a weight has changed. Reasoned: a tenth of a second of two slow cores. */
 static const double long_work = 4294967296.0;
 
-/* Floating-point operations that are worth waking another thread for. Reasoned: about 20 microseconds of them. */
+/* Floating-point operations for which it is worth waking another thread. Reasoned: they take about 20 microseconds. */
 static const double work_per_thread = 1.5e6;
 
-/* Floating-point operations whose time an element takes that is not part of a product: of an activation, an update. No
- * record. */
+/* What an element costs that is not computed by a product, but by an activation or an update: the time of so many
+ * floating-point operations of a product. No record. */
 static const double element_work = 20;
 
 /* ---- the host's threads (team.c) ---- */
@@ -240,8 +242,8 @@ enum {
  * 1.43 of the time where a trial of 10 ms was believed, 0.92 to 1.06 since it has to last 60 ms. Alone nothing
  * changes. */
 
-static const double trial_seconds = 0.01; /* that a trial lasts */
-static const double sure_seconds = 0.06;  /* that one which looks better goes on */
+static const double trial_seconds = 0.01; /* a trial lasts so long, */
+static const double sure_seconds = 0.06;  /* and a trial that looks better goes on for so long */
 
 /* Seconds between two trials: at first, and at most. Measured beside a BLAS whose threads go on spinning for 26 ms:
  * with an earlier first trial one run in three went on with one thread. */
