@@ -7,11 +7,11 @@
 typedef struct {
     fnn_member *members;
     size_t count, most_rows;
-    int64_t *orders; /* most_rows for each thread */
+    int64_t *orders; /* (threads, most_rows) */
     const fnn_progress *progress;
     double next_poll;
     fnn_team team;
-    atomic_size_t done; /* members */
+    atomic_size_t done; /* how many members are trained */
     atomic_int stop;
 } many_job;
 
@@ -20,7 +20,8 @@ static void start_many(void *context) {
     fnn_team_set_tiles(&job->team, job->count);
 }
 
-/* Between steps of a member. Any thread learns here that the run is to stop; only the calling one may ask. */
+/* The progress of a member's run, called between its steps. Any thread learns here that all runs are to stop; only the
+ * calling thread asks. */
 typedef struct {
     many_job *job;
     int thread;

@@ -1,4 +1,4 @@
-/* The states of measures: how many numbers each has, and how those of more rows are merged into them. */
+/* The states of measures: how many numbers each has, and how a state of more rows is merged into another. */
 
 #include <string.h>
 
@@ -24,7 +24,7 @@ size_t fnn_state_size(const fnn_measure *measure) {
     }
 }
 
-/* The state of squares (metric.inc) of more rows, added to the one of others (Chan, Golub and LeVeque 1983). */
+/* Merges a state of squares (metric.inc) into another one of the same head (Chan, Golub and LeVeque 1983). */
 static void merge_squares(size_t columns, double *state, const double *more) {
     double *rows = state + 4 * columns;
     const double here = rows[0], there = more[4 * columns], weights = here + there;

@@ -6,14 +6,14 @@
 
 static const double pi = 3.14159265358979323846;
 
-/* 1 at 0, 0 at 1, along a half wave. */
+/* (1 + cos(pi share)) / 2: from 1 at share = 0 to 0 at share = 1. */
 static double half_cosine(double share) {
     return 0.5 * (1 + cos(pi * share));
 }
 
-/* numbers: initial rate, decay steps, alpha, warm-up target, warm-up steps; a target below 0 stands for none.
- *     warm-up: from the initial rate to the target in a straight line
- *     then from there to alpha times that along a half wave (Loshchilov and Hutter 2017) */
+/* n: initial rate, decay steps, alpha, warm-up target, warm-up steps; a target below 0 is none (Loshchilov and Hutter 2017).
+ *     warm-up    from the initial rate to the target in a straight line
+ *     decay      from the target, or without a warm-up the initial rate, to alpha times it along half a cosine wave */
 static double cosine_decay(const double *n, double step) {
     const double top = n[3] < 0 ? n[0] : n[3], warmup = n[3] < 0 ? 0 : n[4];
     if (step < warmup) {
@@ -22,8 +22,8 @@ static double cosine_decay(const double *n, double step) {
     return top * ((1 - n[2]) * half_cosine(fmin(step - warmup, n[1]) / n[1]) + n[2]);
 }
 
-/* numbers: initial rate, first decay steps, t_mul, m_mul, alpha. Cycle i lasts t_mul^i as long as the first one and starts at
- * m_mul^i of the initial rate. */
+/* n: initial rate, first decay steps, t_mul, m_mul, alpha. Cycle i, counted from 0, lasts t_mul^i times the first decay steps
+ * and starts at m_mul^i times the initial rate. */
 static double cosine_decay_restarts(const double *n, double step) {
     double done = step / n[1], cycle;
     if (n[2] == 1) {
@@ -37,14 +37,15 @@ static double cosine_decay_restarts(const double *n, double step) {
     return n[0] * ((1 - n[4]) * pow(n[3], cycle) * half_cosine(done) + n[4]);
 }
 
-/* numbers: initial rate, decay steps, end rate, power, cycle. */
+/* (initial rate - end rate) (1 - step / length)^power + end rate, up to step = length, which is the decay steps; with
+ * `cycle`, the next multiple of the decay steps. n: initial rate, decay steps, end rate, power, cycle. */
 static double polynomial_decay(const double *n, double step) {
     const double length = n[4] == 0 ? n[1] : n[1] * fmax(1, ceil(step / n[1]));
     return (n[0] - n[2]) * pow(1 - fmin(step, length) / length, n[3]) + n[2];
 }
 
-/* numbers: initial, greatest and last rate, steps of the rise, steps of the fall. Both along a half wave
- * (Smith and Topin 2018). */
+/* From the initial rate to the greatest, then to the last, each along half a cosine wave (Smith and Topin 2018). n: initial
+ * rate, greatest rate, last rate, steps of the rise, steps of the fall. */
 static double one_cycle(const double *n, double step) {
     if (step < n[3]) {
         return n[1] + (n[0] - n[1]) * half_cosine(step / n[3]);
@@ -84,8 +85,8 @@ double fnn_learning_rate(const fnn_schedule *schedule, int64_t step) {
 
 /* ---- the constants of the rules ----
  *
- * A function a rule: from h, the numbers of the optimizer's Python class, to step->numbers as optimizer.inc calls them, and the
- * bias correction in step->rate. t: the number of the update, from 1 on. */
+ * A function a rule: from h, the numbers of the optimizer's Python class, to step->numbers as optimizer.inc calls them, and
+ * the bias correction in step->rate. t: the number of the update, from 1 on. */
 
 /* h: momentum. */
 static void sgd_momentum(fnn_step *step, const double *h, double t) {
@@ -190,8 +191,8 @@ static void (*const set_constants[])(fnn_step *step, const double *h, double t) 
     [FNN_MUON] = muon,
 };
 
-/* As in Keras a schedule sees every step, a bias correction only those that update, and the average moves at every step; the
- * first average is the parameters themselves. */
+/* As in Keras, a schedule counts every step, a bias correction counts only the steps that update, and the average moves at
+ * every step; the first average is the parameters themselves. */
 fnn_step fnn_begin_step(const fnn_run *run) {
     const fnn_hyperparameters *h = &run->optimizer;
     const int64_t every = h->accumulation_steps > 1 ? h->accumulation_steps : 1;
