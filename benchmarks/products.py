@@ -99,8 +99,9 @@ def main() -> None:
             "# Products: fastnn's own, and by the BLAS that SciPy brings",
             "",
             "Written by `python benchmarks/products.py`: passes over some rows, both ways in turn; medians.",
-            "T1 and T2b have no kernel that is large enough for BLAS, whatever is chosen. `auto` takes BLAS for",
-            "the set baseline: in float64, and where the processor has AVX (Sandybridge's kernels) in float32 too.",
+            "T1 and T2b have no kernel that is large enough for BLAS, so both ways are the same code there: their",
+            "ratios show how noisy the machine was. `auto` takes BLAS for the set baseline: in float64, and where the",
+            "processor has AVX (Sandybridge's kernels) in float32 too.",
             "",
             *lines,
         ]
