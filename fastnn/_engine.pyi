@@ -59,6 +59,8 @@ def _packed_product(
     relu: bool = False,
     bf16: bool = False,
     unit: bool = False,
+    blas: int = 0,
+    even: bool = True,
     row_range: tuple[int, int] | None = None,
     column_range: tuple[int, int] | None = None,
     depth_range: tuple[int, int] | None = None,
