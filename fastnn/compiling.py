@@ -185,13 +185,13 @@ class Compiled(Network):
         super()._forget_weights()
 
     @contextmanager
-    def _building_anew(self) -> Iterator[None]:
-        """Leave the model without weights in the block; after an error it has them again, the optimizer its state."""
+    def _building_anew(self) -> Iterator[Any]:
+        """Build anew as a :class:`Network` does; after an error the optimizer has its state again."""
         optimizer = self._optimizer
         engine = None if optimizer is None else optimizer._engine
         try:
-            with super()._building_anew():
-                yield
+            with super()._building_anew() as features:
+                yield features
         except BaseException:
             if optimizer is not None and engine is not None:
                 optimizer.attach(engine)

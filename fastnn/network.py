@@ -62,6 +62,7 @@ class Network(Described, Stackable, metaclass=ListsWhatIsThere):
         self._first: Layer | None = None
         self._seed = next_seed()
         self._given_names: list[str | None] = []  # the names of layers that are being appended
+        self._kept: Engine | None = None  # while a model is built anew: its engine before, which has the weights
         names = Names((), "model")
         with self._appending():
             for layer in layers or ():
@@ -94,7 +95,7 @@ class Network(Described, Stackable, metaclass=ListsWhatIsThere):
     # ---- building ----
 
     def add(self, layer: Layer) -> None:
-        """Put a layer on top; the model is built anew, with new weights.
+        """Put a layer on top. The layers below keep their weights; the optimizer's state starts anew.
 
         Parameters
         ----------
@@ -102,20 +103,20 @@ class Network(Described, Stackable, metaclass=ListsWhatIsThere):
             A layer that belongs to no other model, or a model, which is copied into a :class:`fastnn.layers.Stack`.
             Where it does not fit, the model stays as it was.
         """
-        with self._building_anew(), self._appending():
+        with self._building_anew() as features, self._appending():
             self._append(layer, Names(self._layers, "model"))
             self._check_dtypes()
-            self._build_if_known()
+            self._build_if_known(features)
 
     def pop(self) -> Layer:
-        """Take the last layer off and return it; the model is built anew, with new weights."""
-        with self._building_anew():
+        """Take the last layer off and return it; the others keep their weights, the optimizer's state starts anew."""
+        with self._building_anew() as features:
             if not self._layers:
                 raise ValueError("pop needs a layer, but the model has none")
             layer = self._layers[-1]
             try:
                 self._layers.pop().attach(None)
-                self._build_if_known()
+                self._build_if_known(features)
             except BaseException:
                 layer.attach(self._home)
                 self._layers.append(layer)
@@ -123,18 +124,23 @@ class Network(Described, Stackable, metaclass=ListsWhatIsThere):
         return layer
 
     @contextmanager
-    def _building_anew(self) -> Iterator[None]:
-        """Leave the model without weights in the block, until it is built; after an error it has its old weights."""
+    def _building_anew(self) -> Iterator[Any]:
+        """Yield the features of x, if known; in the block the model has no weights, after an error its old ones."""
         with self._home.lock:
             self._catch_up()
             before = self._engine, self._home.views, self._compiled_code, self._first, self._placed
+            kept, branches = self._engine, self._branches
+            features = None if kept is None else kept.plan.inputs if branches is None else branches.built_widths
+            self._kept = kept
             self._forget_weights()
             try:
-                yield
+                yield features
             except BaseException:
                 self._engine, self._home.views, self._compiled_code, self._first, self._placed = before
                 self._home.built = self._engine is not None
                 raise
+            finally:
+                self._kept = None
 
     @contextmanager
     def _appending(self) -> Iterator[None]:
@@ -201,13 +207,12 @@ class Network(Described, Stackable, metaclass=ListsWhatIsThere):
                 elif self._stale:
                     self._renew("a layer")
 
-    def _build_if_known(self) -> None:
+    def _build_if_known(self, features: Any = None) -> None:
         """Build where the width of x is known, unless the model is on its way to one that can be built."""
-        if self._layers and self._layers[0].input_features is not None:
-            try:
-                self._build(self._layers[0].input_features)
-            except NotYetError:
-                return
+        told = self._layers[0].input_features if self._layers else None
+        with suppress(NotYetError):
+            if self._layers and (told or features) is not None:
+                self._build(told or features)
 
     def build(self, input_shape: Any) -> None:
         """Create the weights for rows of this shape.
@@ -331,10 +336,12 @@ class Network(Described, Stackable, metaclass=ListsWhatIsThere):
         # named, so that a file does not depend on the default of the day
         vars(self._layers[0])["dtype"] = self._policy()
         engine, dtype = Engine(lowered, self._home.lock), lowered.dtype
+        kept = self._kept
+        before = {} if kept is None else {(s.layer, s.name): s.view(kept.parameters) for s in kept.plan.parameters}
         views = {}
         for spec, initializer in zip(lowered.parameters, self._initializers(), strict=True):
-            view = spec.view(engine.parameters)
-            view[...] = initializer(spec.shape, dtype)
+            view, own = spec.view(engine.parameters), before.get((spec.layer, spec.name))
+            view[...] = initializer(spec.shape, dtype) if own is None or own.shape != spec.shape else own
             views[spec.layer, spec.name] = view
         if any(op.outputs == 1 and op.activation == "softmax" for op in lowered.ops):
             warn("softmax over one unit is always 1: use sigmoid, or two units")

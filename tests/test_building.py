@@ -162,6 +162,52 @@ def test_every_prefix_of_a_model_is_there_while_it_is_built_and_while_it_is_take
     assert len(model.weights) == sum(len(layer.parameters()) for layer in model.layers if model.built)
 
 
+@pytest.mark.parametrize("told", [True, False], ids=["Input", "no Input"])
+def test_a_trained_model_gets_another_head(told):
+    """Weights and moving statistics of the layers that stay are those that training left."""
+    x = np.random.default_rng(0).normal(size=(60, 4))
+    stack = [layers.Dense(8, "relu"), layers.BatchNormalization(), layers.Residual([layers.Dense(8)]), layers.Dense(1)]
+    model = fastnn.Sequential([fastnn.Input((4,)), *stack] if told else stack)
+    model.compile("adam", "mse")
+    model.fit(x, x[:, :1], epochs=2, verbose=0)
+    learnt = [array for layer in stack[:-1] for array in layer.get_weights()]
+    assert len(learnt) == 8
+    assert model.pop() is stack[-1]
+    assert model.output_shape == (None, 8)
+    model.add(layers.Dense(3, "softmax"))
+    for kept, before in zip([a for layer in stack[:-1] for a in layer.get_weights()], learnt, strict=True):
+        np.testing.assert_array_equal(kept, before)
+    model.compile("adam", "sparse_categorical_crossentropy")
+    model.fit(x, np.arange(60) % 3, verbose=0)
+    assert model.optimizer.iterations == 2
+
+
+def test_branches_whose_widths_were_told_to_build_get_other_heads():
+    branches = layers.Branches({"a": [layers.Dense(3)], "b": [layers.Dense(2)]})
+    model = fastnn.Sequential([branches, layers.Dense(4, "relu"), layers.Dense(1)])
+    x = {"a": np.ones((8, 2)), "b": np.ones((8, 5))}
+    model.build({"a": 2, "b": 5})
+    before = model.get_weights()
+    model.pop()
+    model.add(layers.Heads({"p": [layers.Dense(1)], "q": [layers.Dense(2)]}))
+    for kept, old in zip(model.get_weights()[:6], before[:6], strict=True):
+        np.testing.assert_array_equal(kept, old)
+    assert model.predict(x)["q"].shape == (8, 2)
+
+
+def test_layers_that_are_added_one_by_one_get_the_weights_of_a_list():
+    weights = []
+    for one_by_one in (False, True):
+        fastnn.utils.set_random_seed(5)
+        stack = [fastnn.Input((4,)), layers.Dense(8), layers.PReLU(), layers.Dense(2)]
+        model = fastnn.Sequential([] if one_by_one else stack)
+        for layer in stack if one_by_one else []:
+            model.add(layer)
+        weights.append(model.get_weights())
+    for added, listed in zip(*weights, strict=True):
+        np.testing.assert_array_equal(added, listed)
+
+
 @pytest.mark.parametrize("change", ["add", "pop"])
 def test_a_change_that_fails_leaves_the_model_as_it_was(change, monkeypatch):
     model = fastnn.Sequential([fastnn.Input((4,)), layers.Dense(3), layers.Dense(2)])
