@@ -195,6 +195,7 @@ def test_branches_whose_widths_were_told_to_build_get_other_heads():
     assert model.predict(x)["q"].shape == (8, 2)
 
 
+@pytest.mark.thread_unsafe(reason="sets the seed of the process")
 def test_layers_that_are_added_one_by_one_get_the_weights_of_a_list():
     weights = []
     for one_by_one in (False, True):
