@@ -13,7 +13,10 @@ PYTHON = [path for folder in ("fastnn", "tests", "benchmarks", "examples") for p
 CYTHON = [path for suffix in ("pyx", "pxi", "pxd") for path in (ROOT / "fastnn").rglob("*." + suffix)]
 C = [path for path in SOURCES.rglob("*") if path.suffix in (".c", ".h", ".inc")]
 
-pytestmark = pytest.mark.skipif(not SOURCES.exists(), reason="needs the source beside the tests")
+pytestmark = [
+    pytest.mark.skipif(not SOURCES.exists(), reason="needs the source beside the tests"),
+    pytest.mark.thread_unsafe(reason="CPython 3.11 parses Python in one thread at a time"),
+]
 
 
 def names(paths):

@@ -1,5 +1,6 @@
 """The names by which Python and C mean the same: each description has one of src_c's, and each of those is used."""
 
+import copy
 import inspect
 
 import numpy as np
@@ -52,7 +53,7 @@ def plain_layers():
 def lowered():
     for stack in [*LAYERS, *plain_layers()]:
         inputs = [] if isinstance(stack[0], layers.Branches) else [fastnn.Input((4,))]
-        yield from fastnn.Sequential([*inputs, *stack])._engine.plan.ops
+        yield from fastnn.Sequential([*inputs, *copy.deepcopy(stack)])._engine.plan.ops
 
 
 def names_in_python():
