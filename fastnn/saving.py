@@ -8,6 +8,7 @@ from fastnn import _stored
 from fastnn._file import ModelFileError
 from fastnn._public import publish
 from fastnn._stored import from_bytes as from_bytes  # pickles of models name the function here
+from fastnn._stored import to_bytes as to_bytes  # its inverse
 from fastnn.models import Sequential, load_model, save_model
 
 __all__ = ["ModelFileError", "load_model", "load_weights", "save_model"]
