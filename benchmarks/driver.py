@@ -34,10 +34,10 @@ class PeerError(Exception):
 class Worker:
     """A peer with a number of threads, in a process of its own."""
 
-    def __init__(self, name: str, threads: int) -> None:
+    def __init__(self, name: str, threads: int, **environment: str) -> None:
         self.name, self.threads = name, threads
         counts = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-        env = {**os.environ, **peers.PEERS[name][2], **dict.fromkeys(counts, str(threads))}
+        env = {**os.environ, **peers.PEERS[name][2], **dict.fromkeys(counts, str(threads)), **environment}
         affinity = threads if name in peers.BY_AFFINITY and threads < machine.cpus() else 0
         self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115  closed with the worker
         self.process = subprocess.Popen(
