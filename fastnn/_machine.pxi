@@ -60,8 +60,8 @@ PRODUCTS = ("auto", "own", "blas")
 cdef str _products = "auto"
 cdef int _products_changes = 0  # how often that was set: an engine looks whether it has seen the last one
 cdef fnn_blas _blas
-cdef int _blas_runs = 0  # under way; in a child process also those of threads that were lost
-cdef int _blas_threads = 1  # of the BLAS, before the first of them
+cdef int _blas_runs = 0  # the number of runs that call BLAS; a child process counts those of lost threads too
+cdef int _blas_threads = 1  # the number of threads that the BLAS had before the first of these runs
 
 
 def choose_products(str choice not None):
@@ -72,18 +72,18 @@ def choose_products(str choice not None):
 
 
 def get_products():
-    """The choice."""
+    """Return who multiplies large matrices: what was chosen last."""
     return _products
 
 
 cdef bint _prefers_blas(bint is_double):
-    """Whether large products of training are to go to BLAS, if there is one."""
+    """Return whether large products of training are to go to BLAS, if there is one."""
     cdef int isa = _isa_names().index(_isa)
     return _products == "blas" or _products == "auto" and fnn_isa_prefers_blas(isa, is_double)
 
 
 cdef const fnn_blas *_find_blas() except? NULL:
-    """The BLAS that SciPy brings; where it cannot be used NULL, or where it was asked for an error."""
+    """Return the BLAS that SciPy brings; NULL where it cannot be used, or an error where the user has asked for it."""
     from fastnn._blas import load
     try:
         found = load()
@@ -97,7 +97,7 @@ cdef const fnn_blas *_find_blas() except? NULL:
 
 
 cdef int _begin_blas() except -1:
-    """While runs call BLAS from the engine's threads, it has none of its own."""
+    """Take the BLAS's own threads away: a run that begins calls it from the threads of the engine."""
     global _blas_runs, _blas_threads
     from fastnn._blas import load
     blas = load()
@@ -109,6 +109,7 @@ cdef int _begin_blas() except -1:
 
 
 cdef int _end_blas() except -1:
+    """Give the BLAS its threads back, after the last run that calls it from the threads of the engine."""
     global _blas_runs
     from fastnn._blas import load
     blas = load()

@@ -1,4 +1,4 @@
-"""Defaults of the whole process: the element type and the dtype policy of models that name none."""
+"""Settings of the whole process: the dtype policy of models that name none, and who multiplies large matrices."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def set_dtype_policy(policy: str) -> None:
 
 
 def products() -> str:
-    """Who multiplies large matrices: ``"auto"`` unless changed.
+    """Return who multiplies large matrices: ``"auto"`` unless it was changed.
 
     Examples
     --------
