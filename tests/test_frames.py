@@ -34,6 +34,9 @@ class Table:
     def __getitem__(self, name):
         return self._columns[name]
 
+    def select(self, names):
+        return Table({name: self._columns[name] for name in names})
+
     def __array__(self, dtype=None, copy=None):
         return np.asarray(np.column_stack(self.columns), dtype)
 
