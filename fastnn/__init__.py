@@ -28,7 +28,7 @@ from fastnn.predictor import Predictor
 from fastnn.saving import ModelFileError, load_model
 
 if _TYPE_CHECKING:  # at run time imported when it is asked for: `import fastnn as tf; tf.keras.Sequential`
-    from fastnn import keras
+    from fastnn import keras, sklearn
 
 __version__ = "0.1.0"
 
@@ -57,7 +57,8 @@ __all__ = [
     "regularizers",
     "saving",
     "set_num_threads",
+    "sklearn",
     "utils",
 ]
 
-_publish(__name__, __all__, later=("keras",))
+_publish(__name__, __all__, later=("keras", "sklearn"))

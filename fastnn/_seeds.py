@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,6 +26,7 @@ def _fresh_source() -> _Source:
 
 
 _source = _fresh_source()
+_of_block: ContextVar[_Source | None] = ContextVar("seeds of a block", default=None)
 
 
 def set_random_seed(seed: int) -> None:
@@ -48,11 +51,21 @@ def set_random_seed(seed: int) -> None:
     _source = _Source(int(seed), itertools.count(), None)
 
 
+@contextmanager
+def seeds_from(seed: int) -> Iterator[None]:
+    """Take the seeds of what is made within a ``with`` block from a source of its own, in this thread alone."""
+    token = _of_block.set(_Source(seed, itertools.count(), None))
+    try:
+        yield
+    finally:
+        _of_block.reset(token)
+
+
 def next_seed() -> int:
-    """Return the next 62-bit seed of the process-wide source."""
+    """Return the next 62-bit seed: of the block of :func:`seeds_from` that is open here, or of the process."""
     global _source
     if _source.process not in (None, os.getpid()):  # in a forked process, which must not draw its parent's seeds again
         _source = _fresh_source()
-    source = _source
+    source = _of_block.get() or _source
     child = np.random.SeedSequence(source.entropy, spawn_key=(next(source.numbers),))
     return int(child.generate_state(1, np.uint64)[0] >> np.uint64(2))

@@ -37,6 +37,8 @@ class LBFGS(Optimizer):
         or when no element of the gradient is larger than this.
     max_line_search : int, default 20
         The most evaluations of the loss in an iteration.
+    max_evaluations : int, optional
+        The most evaluations of the loss in one ``fit``; an iteration that is running ends before the limit counts.
     name : str, optional
         Accepted as for other optimizers, without a meaning here.
 
@@ -54,7 +56,8 @@ class LBFGS(Optimizer):
     function_tolerance = Setting()
     gradient_tolerance = Setting()
     max_line_search = Setting(low=1, whole=True)
-    _FIELDS = ("max_corrections", "function_tolerance", "gradient_tolerance", "max_line_search")
+    max_evaluations = Setting(low=1, whole=True, optional=True)
+    _FIELDS = ("max_corrections", "function_tolerance", "gradient_tolerance", "max_line_search", "max_evaluations")
 
     def __init__(
         self,
@@ -62,9 +65,11 @@ class LBFGS(Optimizer):
         function_tolerance: float = 2.2e-9,
         gradient_tolerance: float = 1e-5,
         max_line_search: int = 20,
+        max_evaluations: int | None = None,
         name: str | None = None,
     ) -> None:
         super().__init__(1.0, name=name)
+        self.max_evaluations = max_evaluations
         self.max_corrections, self.max_line_search = max_corrections, max_line_search
         self.function_tolerance, self.gradient_tolerance = function_tolerance, gradient_tolerance
 
@@ -134,7 +139,10 @@ class LBFGS(Optimizer):
         moved = True
         while moved and search.done < iterations:
             left = iterations - search.done
-            moved = search.run(options | {"maxiter": left, "maxfun": left * (self.max_line_search + 1) + 1})
+            evaluations = left * (self.max_line_search + 1) + 1
+            if self.max_evaluations is not None:
+                evaluations = min(evaluations, max(1, self.max_evaluations - search.evaluations))
+            moved = search.run(options | {"maxiter": left, "maxfun": evaluations})
 
 
 class _Search:
@@ -144,6 +152,8 @@ class _Search:
     ----------
     done : int
         The number of iterations so far.
+    evaluations : int
+        The number of evaluations of the loss so far.
     """
 
     def __init__(
@@ -170,7 +180,7 @@ class _Search:
         self._best: Array = np.zeros(0)  # the parameters of the last iteration
         # the parameters of the last call, and the sums for them
         self._seen: tuple[Array, Array] = self._best, np.zeros(1)
-        self.done = 0
+        self.done = self.evaluations = 0
 
     def run(self, options: dict[str, Any]) -> bool:
         """Run from the weights as they are to the end; return True if others have changed the weights before."""
@@ -234,6 +244,7 @@ class _Search:
     def _loss(self, values: Array) -> tuple[float, Array]:
         self._hold()
         self._place(values)
+        self.evaluations += 1
         samples = self._samples
         sums = self._engine.batch_gradient(samples.x, samples.y, False, samples.weights)
         self._seen = values.copy(), sums

@@ -1,0 +1,15 @@
+"""Estimators with scikit-learn's interface, on fastnn's engine.
+
+Examples
+--------
+>>> from fastnn.sklearn import MLPClassifier
+>>> MLPClassifier(hidden_layer_sizes=(32, 32), dropout=0.1)
+MLPClassifier(dropout=0.1, hidden_layer_sizes=(32, 32))
+"""
+
+from fastnn._public import publish as _publish
+from fastnn.sklearn._perceptron import MLPClassifier, MLPRegressor
+
+__all__ = ["MLPClassifier", "MLPRegressor"]
+
+_publish(__name__, __all__)

@@ -1,0 +1,475 @@
+"""What all estimators share: reading X and y, a network that is built and trained, its answers, and its state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.utils import check_array, check_X_y, compute_sample_weight
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    check_is_fitted,
+    check_random_state,
+    validate_data,
+)
+
+from fastnn import losses, num_threads
+from fastnn._warnings import warn
+from fastnn.data import frames
+from fastnn.models import Sequential
+from fastnn.saving import from_bytes, to_bytes
+from fastnn.sklearn._targets import Indicators, Numbers, SeveralTargets, Targets, class_target
+
+Array = npt.NDArray[Any]
+FLOATS = (np.float64, np.float32)  # dtypes of X that are kept; others become the first
+
+
+@dataclass
+class Task:
+    """A network, and what it is to be trained on.
+
+    Attributes
+    ----------
+    model : Sequential
+        The network, compiled.
+    x : ndarray, sparse matrix or frame
+    y : ndarray or dict of ndarray
+        The network's targets.
+    weights : ndarray or None
+        The rows' weights, 1 on average.
+    mean_weight : float
+        The average of the weights as they were given: the factor of the number of rows that they stand for.
+    targets : Targets
+        What y is.
+    held : tuple or None
+        X, y and weights of the rows that are validated on, with y as the user has it.
+    batch_size : int or None
+    epochs : int
+    callbacks : list of Callback
+    is_new : bool
+        Whether the network has been built for this training, not by an earlier one.
+    """
+
+    model: Sequential
+    x: Any
+    y: Any
+    weights: Array | None
+    mean_weight: float
+    targets: Targets
+    held: tuple[Any, Array, Array | None] | None
+    batch_size: int | None
+    epochs: int
+    is_new: bool
+    callbacks: list[Any] = field(default_factory=list)
+
+
+class NetworkEstimator(BaseEstimator):
+    """The base of all estimators.
+
+    An estimator says how its network is built (``_build``), how it is trained (``_plan``), and what is remembered of
+    that (``_finish``). Each call to ``fit`` works on a twin of the estimator, whose attributes are taken over in one
+    step: a failed call leaves the estimator as it was, and no other thread sees half of one.
+
+    Attributes
+    ----------
+    model_ : Sequential
+        The network.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of str
+        The names of the columns, where X was a frame whose columns have strings as names.
+    """
+
+    # ---- what an estimator says ----
+
+    def _build(self, x: Any, targets: Targets, dtype: str, random: np.random.RandomState) -> Sequential:
+        """Return the network, compiled."""
+        raise NotImplementedError
+
+    def _targets_of(self, y: Array, classes: Any) -> Targets:
+        """Return what y is."""
+        raise NotImplementedError
+
+    def _plan(self, task: Task, random: np.random.RandomState, *, incremental: bool) -> None:
+        """Complete the task: the rows that are held back, the size of a batch, the number of epochs, callbacks."""
+        raise NotImplementedError
+
+    def _finish(self, task: Task) -> None:
+        """Set the attributes that say how training went."""
+        raise NotImplementedError
+
+    # ---- training ----
+
+    def _twin(self) -> Any:
+        """Return another estimator with the same attributes."""
+        twin = object.__new__(type(self))
+        twin.__dict__ = dict(vars(self))
+        return twin
+
+    def _fit(
+        self,
+        X: Any,  # noqa: N803
+        y: Any,
+        sample_weight: Any = None,
+        validation_data: Any = None,
+        classes: Any = None,
+        *,
+        incremental: bool = False,
+    ) -> Any:
+        twin = self._twin()
+        with self._threads():
+            task = twin._prepared(X, y, sample_weight, validation_data, classes, incremental)
+            with _as_it_was_on_error(task):
+                twin._train(task)
+                twin._finish(task)
+        twin.model_, twin._targets = task.model, task.targets
+        self.__dict__ = twin.__dict__
+        return self
+
+    def _prepared(
+        self,
+        X: Any,  # noqa: N803
+        y: Any,
+        sample_weight: Any,
+        validation_data: Any,
+        classes: Any,
+        incremental: bool,
+    ) -> Task:
+        """Return the task of one call to ``fit``."""
+        self._validate_params()
+        again = hasattr(self, "model_") and (incremental or getattr(self, "warm_start", False))
+        x, y = self._read(X, y, reset=not again)
+        targets = self._targets if again else self._targets_of(y, classes)
+        targets.check(y, all_of_them=again and not incremental)
+        weights, mean_weight = self._weights(sample_weight, x, y)
+        held = None
+        if validation_data is not None:
+            held = self._read_validation(validation_data, targets)
+        random = check_random_state(self.random_state)
+        dtype = str(x.dtype) if getattr(x, "dtype", None) in FLOATS else "float32"
+        model = self.model_ if again else self._build(x, targets, dtype, random)
+        task = Task(model, x, y, weights, mean_weight, targets, held, None, 1, is_new=not again)
+        self._plan(task, random, incremental=incremental)
+        task.y = targets.encoded(task.y, model.loss, model.dtype)
+        return task
+
+    def _train(self, task: Task) -> None:
+        """Train the network of a task; Ctrl-C ends that early, with the weights of the last finished step."""
+        try:
+            task.model.fit(
+                task.x,
+                task.y,
+                batch_size=task.batch_size,
+                epochs=task.epochs,
+                verbose=0,
+                callbacks=task.callbacks,
+                shuffle=self.shuffle,
+                sample_weight=task.weights,
+                check_finite=False,
+            )
+        except KeyboardInterrupt:
+            warn("Training interrupted by user.")
+        if not all(np.isfinite(weights).all() for weights in task.model.get_weights()):
+            raise ValueError(
+                "Solver produced non-finite parameter weights. The input data may contain large values and need to be "
+                "preprocessed."
+            )
+
+    @contextmanager
+    def _threads(self) -> Iterator[None]:
+        with nullcontext() if self.num_threads is None else num_threads(self.num_threads):
+            yield
+
+    # ---- X and y ----
+
+    def _read(self, X: Any, y: Any, *, reset: bool) -> tuple[Any, Array]:  # noqa: N803
+        """Return X and y, checked as scikit-learn checks them."""
+        options = {
+            "accept_sparse": "csr",
+            "multi_output": True,
+            "y_numeric": isinstance(self, RegressorMixin),
+            "dtype": FLOATS,
+        }
+        if frames.is_frame(X) and y is not None:
+            array = self._of_frame(X, reset=reset)
+            x, y = check_X_y(array, y, estimator=self, **options)
+        else:
+            x, y = validate_data(self, X, y, reset=reset, **options)
+        y = y.toarray() if hasattr(y, "toarray") else y
+        if y.ndim == 2 and y.shape[1] == 1:
+            warn_of_column(y)
+            y = y[:, 0]
+        return x, y
+
+    def _read_rows(self, X: Any) -> Any:  # noqa: N803
+        """Return the X of a later call, checked as scikit-learn checks it."""
+        check_is_fitted(self)
+        if frames.is_frame(X):
+            array = self._of_frame(X, reset=False)
+            return check_array(array, dtype=FLOATS, estimator=self, input_name="X")
+        return validate_data(self, X, accept_sparse="csr", dtype=FLOATS, reset=False)
+
+    def _of_frame(self, frame: Any, *, reset: bool) -> Array:
+        """Return a frame's columns as an array of numbers, in the order of the frame that ``fit`` was given."""
+        frame = frame.to_native() if hasattr(type(frame), "to_native") else frame
+        known = getattr(self, "feature_names_in_", None)
+        if not reset and known is not None and self.match_columns:
+            frame = in_order(frame, list(known))
+        validate_data(self, frame, reset=reset, skip_check_array=True)
+        return frames.real_array(frame, "X")
+
+    def _weights(self, sample_weight: Any, x: Any, y: Array) -> tuple[Array | None, float]:
+        """Return the weight of each row, with that of its class, over their average, and the average.
+
+        The weights are None where all are 1.
+        """
+        class_weight = getattr(self, "class_weight", None)
+        if sample_weight is None and class_weight is None:
+            return None, 1.0
+        weights = _check_sample_weight(sample_weight, x, dtype=np.float64)
+        if class_weight is not None:
+            weights = weights * compute_sample_weight(class_weight, y)
+        mean = float(weights.mean())
+        if not mean > 0:
+            raise ValueError(f"sample_weight must have a sum above 0, got {weights.sum():g}")
+        return weights / mean, mean
+
+    def _read_validation(self, given: Any, targets: Targets) -> tuple[Any, Array, Array | None]:
+        """Return X, y and weights of `validation_data`."""
+        if not isinstance(given, (tuple, list)) or len(given) not in (2, 3):
+            raise ValueError("validation_data must be (X, y) or (X, y, sample_weight)")
+        x, y, weights = (*given, None)[:3]
+        x, y = self._read(x, y, reset=False)
+        targets.check(y)
+        return x, y, None if weights is None else _check_sample_weight(weights, x)
+
+    # ---- answers ----
+
+    def _outputs(self, X: Any) -> Any:  # noqa: N803
+        """Return the network's outputs."""
+        rows = self._read_rows(X)
+        with self._threads():
+            return self.model_.predict(rows, verbose=0)
+
+    @property
+    def _gives_logits(self) -> bool:
+        return gives_logits(self.model_)
+
+    # ---- state ----
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "model_")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the attributes, with the network as the bytes of a model's file, in which nothing is executed."""
+        state = dict(super().__getstate__())
+        if "model_" in state:
+            state["model_"] = to_bytes(state["model_"])
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = dict(state)
+        if "model_" in state:
+            state["model_"] = from_bytes(state["model_"], Sequential)
+        super().__setstate__(state)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.target_tags.multi_output = True
+        return tags
+
+
+def gives_logits(model: Sequential) -> bool:
+    """Return whether a network gives logits, not probabilities."""
+    loss: Any = model.loss
+    first = next(iter(loss.values())) if isinstance(loss, dict) else loss
+    return bool(getattr(first, "from_logits", False))
+
+
+def in_order(frame: Any, names: list[str]) -> Any:
+    """Return a frame's columns in this order, where these are its columns; else the frame as it is."""
+    given = frames.column_names(frame)
+    if given == names or len(given) != len(names) or set(given) != set(names):
+        return frame
+    return frame.select(names) if hasattr(type(frame), "select") else frame[names]
+
+
+def warn_of_column(y: Array) -> None:
+    """Warn as scikit-learn does where y is a column of two axes."""
+    from sklearn.utils.validation import column_or_1d
+
+    column_or_1d(y, warn=True)
+
+
+@contextmanager
+def _as_it_was_on_error(task: Task) -> Iterator[None]:
+    """Give a network that an earlier call has trained its state back where the block fails."""
+    if task.is_new:
+        yield
+        return
+    model = task.model
+    engine, progress = model._need_engine("fit"), model._progress
+    kept = engine.snapshot()
+    try:
+        yield
+    except BaseException:
+        engine.restore(kept)
+        model._progress = progress
+        raise
+
+
+def _gives_probabilities(estimator: Any) -> bool:
+    """Return whether the estimator's loss is one whose outputs are probabilities."""
+    given = getattr(estimator, "loss", None)
+    loss = None if given is None else losses.get(given)
+    if isinstance(loss, (losses.Hinge, losses.CategoricalHinge)):
+        raise AttributeError(f"predict_proba is not there with loss={given!r}, whose outputs are no probabilities")
+    return True
+
+
+class NetworkClassifier(ClassifierMixin, NetworkEstimator):
+    """The base of classifiers.
+
+    Attributes
+    ----------
+    classes_ : ndarray, or list of ndarray for several targets of several classes
+    """
+
+    def _targets_of(self, y: Array, classes: Any) -> Targets:
+        check_classification_targets(y)
+        kind = type_of_target(y if classes is None or y.ndim > 1 else classes)
+        if kind == "multilabel-indicator":
+            return Indicators(y.shape[1])
+        if y.ndim > 1:
+            return SeveralTargets([np.unique(column) for column in y.T])
+        return class_target(np.unique(y if classes is None else classes))
+
+    @property
+    def classes_(self) -> Any:
+        """The classes, in the order of the columns of ``predict_proba``."""
+        targets = vars(self).get("_targets")
+        if targets is None:
+            raise AttributeError(f"{type(self).__name__} has no classes_ before fit")
+        return targets.classes
+
+    def predict(self, X: Any) -> Array:  # noqa: N803
+        """Return the most probable class of each row.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or frame, shape (rows, features)
+
+        Returns
+        -------
+        ndarray, shape (rows,) or (rows, targets)
+        """
+        outputs = self._outputs(X)
+        return self._targets.answers(outputs, self._gives_logits)
+
+    @available_if(_gives_probabilities)
+    def predict_proba(self, X: Any) -> Any:  # noqa: N803
+        """Return the probability of each class.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or frame, shape (rows, features)
+
+        Returns
+        -------
+        ndarray, shape (rows, classes)
+            Rows sum to 1; for targets of 0 and 1 of which any may hold, each column is a probability of its own. A list
+            of such arrays for several targets of several classes.
+        """
+        outputs = self._outputs(X)
+        return self._targets.probabilities(outputs, self._gives_logits)
+
+    @available_if(_gives_probabilities)
+    def predict_log_proba(self, X: Any) -> Any:  # noqa: N803
+        """Return the logarithm of the probability of each class.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or frame, shape (rows, features)
+
+        Returns
+        -------
+        ndarray, shape (rows, classes), or list of ndarray
+        """
+        outputs = self._outputs(X)
+        with np.errstate(divide="ignore"):
+            return self._targets.log_probabilities(outputs, self._gives_logits)
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:  # noqa: N803
+        """Return the share of rows whose classes are all right.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or frame, shape (rows, features)
+        y : array-like, shape (rows,) or (rows, targets)
+        sample_weight : array-like, shape (rows,), optional
+        """
+        if self.__sklearn_is_fitted__() and isinstance(self._targets, SeveralTargets):
+            hits = (self.predict(X) == np.asarray(y)).all(axis=1)
+            return float(np.average(hits, weights=sample_weight))
+        return float(super().score(X, y, sample_weight))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
+
+class NetworkRegressor(RegressorMixin, NetworkEstimator):
+    """The base of regressors."""
+
+    def _targets_of(self, y: Array, classes: Any) -> Targets:
+        return Numbers(1 if y.ndim == 1 else y.shape[1], y.ndim == 1, self._loss_given())
+
+    def _loss_given(self) -> Any:
+        return "squared_error" if self.loss is None else self.loss
+
+    def predict(self, X: Any, return_std: bool = False) -> Any:  # noqa: N803
+        """Return the numbers that the network expects: with quantiles the one nearest the median.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or frame, shape (rows, features)
+        return_std : bool, default False
+            Whether to return the standard deviations beside them, which needs ``loss="gaussian_nll"``.
+
+        Returns
+        -------
+        ndarray, shape (rows,) or (rows, targets), or a tuple of two such
+        """
+        if return_std and self.__sklearn_is_fitted__() and not self._targets.has_variance:
+            raise ValueError(f"return_std needs loss='gaussian_nll', got loss={self.loss!r}")
+        outputs = self._outputs(X)
+        answers = self._targets.answers(outputs, False)
+        return (answers, self._targets.deviations(outputs, self.model_.loss.epsilon)) if return_std else answers
+
+    @available_if(lambda estimator: estimator._needs_loss(losses.Quantile, "predict_quantiles", "quantile"))
+    def predict_quantiles(self, X: Any) -> Array:  # noqa: N803
+        """Return the quantiles, of which none is below a lower one.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or frame, shape (rows, features)
+
+        Returns
+        -------
+        ndarray, shape (rows, quantiles) or (rows, targets, quantiles)
+        """
+        return self._targets.all_quantiles(self._outputs(X))
+
+    def _needs_loss(self, kind: type, method: str, name: str) -> bool:
+        """Return True; raise AttributeError where the loss is not of the kind that a method needs."""
+        if not isinstance(losses.get({"squared_error": "mse"}.get(self.loss, self.loss)), kind):
+            raise AttributeError(f"{method} needs loss={name!r}, got loss={self.loss!r}")
+        return True

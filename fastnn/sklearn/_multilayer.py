@@ -1,0 +1,326 @@
+"""What MLPClassifier and MLPRegressor share: a network of their arguments, trained as scikit-learn does."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import train_test_split
+from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from fastnn import layers, losses, optimizers, regularizers
+from fastnn._warnings import warn
+from fastnn.models import Sequential
+from fastnn.sklearn._estimator import NetworkEstimator, Task, gives_logits
+from fastnn.sklearn._stopping import Record, StoppingRule
+from fastnn.sklearn._targets import Numbers, SeveralTargets, Targets
+
+Array = npt.NDArray[Any]
+ACTIVATIONS = {"identity": "linear", "logistic": "sigmoid"}  # scikit-learn's names for ours
+OUT_ACTIVATIONS = {"linear": "identity", "sigmoid": "logistic", "exponential": "exp"}
+NORMALIZATIONS = {"batch": layers.BatchNormalization, "layer": layers.LayerNormalization}
+SOLVERS = ("adam", "lbfgs", "sgd")
+
+
+def is_stochastic(estimator: MultilayerPerceptron) -> bool:
+    """Return whether the solver goes over batches; raise AttributeError where it does not, as scikit-learn does."""
+    if estimator.solver == "lbfgs" or isinstance(estimator.solver, optimizers.LBFGS):
+        raise AttributeError(
+            f"partial_fit is only available for stochastic optimizers. {estimator.solver} is not stochastic."
+        )
+    return True
+
+
+class MultilayerPerceptron(NetworkEstimator):
+    """The base of MLPClassifier and MLPRegressor."""
+
+    _parameter_constraints: dict[str, Any] = {  # noqa: RUF012  # scikit-learn reads it from the class
+        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
+        "activation": [str, "array-like", callable, HasMethods("get_config")],
+        "solver": [str, HasMethods("get_config")],
+        "alpha": [Interval(Real, 0, None, closed="left")],
+        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "learning_rate": [StrOptions({"constant", "invscaling", "adaptive"})],
+        "learning_rate_init": [Interval(Real, 0, None, closed="neither"), HasMethods("get_config")],
+        "power_t": [Interval(Real, 0, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "shuffle": ["boolean"],
+        "random_state": ["random_state"],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "verbose": ["verbose"],
+        "warm_start": ["boolean"],
+        "momentum": [Interval(Real, 0, 1, closed="both")],
+        "nesterovs_momentum": ["boolean"],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="left")],
+        "beta_1": [Interval(Real, 0, 1, closed="left")],
+        "beta_2": [Interval(Real, 0, 1, closed="left")],
+        "epsilon": [Interval(Real, 0, None, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), Options(Real, {np.inf})],
+        "max_fun": [Interval(Integral, 1, None, closed="left")],
+        "dropout": [Interval(Real, 0, 1, closed="left"), "array-like"],
+        "normalization": [StrOptions(set(NORMALIZATIONS)), None],
+        "output_activation": [str, callable, HasMethods("get_config"), None],
+        "kernel_initializer": [str, HasMethods("get_config"), None],
+        "bias_initializer": [str, HasMethods("get_config"), None],
+        "match_columns": ["boolean"],
+        "num_threads": [Interval(Integral, 1, 256, closed="both"), None],
+    }
+
+    # ---- the network ----
+
+    def _sizes(self) -> list[int]:
+        given = self.hidden_layer_sizes
+        sizes = list(given) if hasattr(given, "__iter__") else [given]
+        if any(size <= 0 for size in sizes):
+            raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
+        return [int(size) for size in sizes]
+
+    def _a_layer(self, argument: str, count: int) -> list[Any]:
+        """Return what an argument says of each hidden layer: one value for all, or a list with one for each."""
+        given = getattr(self, argument)
+        if not isinstance(given, (list, tuple, np.ndarray)):
+            return [given] * count
+        if len(given) != count:
+            raise ValueError(f"{argument} must have a value for each of {count} hidden layers, got {len(given)}")
+        return list(given)
+
+    def _dense(self, units: int, activation: Any) -> layers.Dense:
+        options = {
+            "kernel_initializer": self.kernel_initializer,
+            "bias_initializer": self.bias_initializer,
+        }
+        return layers.Dense(
+            units,
+            activation,
+            kernel_regularizer=regularizers.L2(self.alpha) if self.alpha else None,
+            **{name: copy.deepcopy(value) for name, value in options.items() if value is not None},
+        )
+
+    def _layers(self, targets: Targets) -> list[Any]:
+        """Return the layers; the factor of their penalty follows from the size of a batch, once that is known."""
+        sizes, stack = self._sizes(), list[Any]()
+        dropout, activations = self._a_layer("dropout", len(sizes)), self._a_layer("activation", len(sizes))
+        for units, activation, rate in zip(sizes, activations, dropout, strict=True):
+            function = ACTIVATIONS.get(activation, activation) if isinstance(activation, str) else activation
+            if self.normalization is None:
+                stack.append(self._dense(units, copy.deepcopy(function)))
+            else:
+                stack += [self._dense(units, None), NORMALIZATIONS[self.normalization]()]
+                stack.append(layers.Activation(copy.deepcopy(function)))
+            if rate:
+                stack.append(layers.Dropout(rate))
+        if isinstance(targets, SeveralTargets):
+            heads = zip(targets.names, targets.columns, strict=True)
+            stack.append(layers.Heads({n: [self._dense(one.outputs, self._last(one))] for n, one in heads}))
+        else:
+            stack.append(self._dense(targets.outputs, self._last(targets)))
+        return stack
+
+    def _last(self, targets: Targets) -> Any:
+        """Return the activation of the last layer."""
+        if self.output_activation is not None:
+            given = self.output_activation
+            return ACTIVATIONS.get(given, given) if isinstance(given, str) else copy.deepcopy(given)
+        loss = targets.loss(self._loss_given())
+        linear = isinstance(loss, (losses.Hinge, losses.CategoricalHinge)) or getattr(loss, "from_logits", False)
+        return "linear" if linear else targets.activation
+
+    def _loss_given(self) -> Any:
+        return self.loss
+
+    def _optimizer(self) -> Any:
+        rate = copy.deepcopy(self.learning_rate_init)
+        if self.solver == "adam":
+            return optimizers.Adam(rate, self.beta_1, self.beta_2, self.epsilon)
+        if self.solver == "sgd":
+            return optimizers.SGD(rate, self.momentum, nesterov=self.nesterovs_momentum)
+        if self.solver == "lbfgs":
+            return optimizers.LBFGS(gradient_tolerance=self.tol, max_evaluations=self.max_fun)
+        if isinstance(self.solver, str):
+            return optimizers.get({"class_name": self.solver, "config": {"learning_rate": rate}})
+        return copy.deepcopy(self.solver)
+
+    def _build(self, x: Any, targets: Targets, dtype: str, random: np.random.RandomState) -> Sequential:
+        model = Sequential([layers.Input((x.shape[1],), dtype=dtype), *self._layers(targets)])
+        if self.kernel_initializer is None:
+            self._initialize(model, random)
+        loss, given = targets.loss(self._loss_given()), self._loss_given()
+        model.compile(self._optimizer(), loss, loss_weights=targets.loss_weight(given))
+        return model
+
+    def _initialize(self, model: Sequential, random: np.random.RandomState) -> None:
+        """Draw the weights as scikit-learn does, from the same numbers: uniform within Glorot and Bengio's bound."""
+        factor = 2.0 if self.activation == "logistic" else 6.0
+        for layer in _dense_layers(model):
+            bound = np.sqrt(factor / sum(layer.kernel.shape))
+            kernel = random.uniform(-bound, bound, layer.kernel.shape)
+            bias = random.uniform(-bound, bound, layer.bias.shape)
+            layer.set_weights([kernel, bias if self.bias_initializer is None else layer.bias])
+
+    # ---- training ----
+
+    def _plan(self, task: Task, random: np.random.RandomState, *, incremental: bool) -> None:
+        stochastic = not isinstance(task.model.optimizer, optimizers.LBFGS)
+        if self.early_stopping and stochastic:
+            if incremental and task.held is None:
+                raise ValueError("partial_fit does not support early_stopping=True")
+            if task.held is None:
+                self._hold_back(task, random)
+        if task.is_new:
+            task.model._seed = int(random.randint(2**31 - 1))
+        rows = task.x.shape[0]
+        task.batch_size = self._rows_of_a_batch(rows) if stochastic else None
+        task.epochs = 1 if incremental else self.max_iter
+        self._set_penalty(task, rows)
+        task.callbacks = [self._rule(task, rows, stochastic), *(self.callbacks or ())]
+
+    def _hold_back(self, task: Task, random: np.random.RandomState) -> None:
+        """Hold rows back for validation, those that scikit-learn would."""
+        y, weights = task.y, task.weights
+        stratify = y if not isinstance(task.targets, Numbers) and y.ndim == 1 else None
+        kept, held = train_test_split(
+            np.arange(len(y)), random_state=random, test_size=self.validation_fraction, stratify=stratify
+        )
+        if len(held) < 2:
+            raise ValueError(
+                "The validation set is too small. Increase 'validation_fraction' or the size of your dataset."
+            )
+        task.held = task.x[held], y[held], None if weights is None else weights[held]
+        task.x, task.y, task.weights = task.x[kept], y[kept], None if weights is None else weights[kept]
+
+    def _rows_of_a_batch(self, rows: int) -> int:
+        if isinstance(self.batch_size, str):
+            return min(200, rows)
+        if self.batch_size > rows:
+            warn("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped")
+        return min(int(self.batch_size), rows)
+
+    def _set_penalty(self, task: Task, rows: int) -> None:
+        """Set the factor of the penalty, alpha / 2 over the sum of the weights of a batch's rows."""
+        factor = self.alpha / (2 * (task.batch_size or rows) * task.mean_weight)
+        for layer in _dense_layers(task.model):
+            if layer.kernel_regularizer is not None and layer.kernel_regularizer.l2 != factor:
+                layer.kernel_regularizer.l2 = factor
+
+    def _rule(self, task: Task, rows: int, stochastic: bool) -> StoppingRule:
+        record = Record() if task.is_new else copy.deepcopy(self._record)
+        score = None
+        if task.held is not None:
+            x, y, weights = task.held
+            targets, model, logits = task.targets, task.model, gives_logits(task.model)
+            score = lambda: targets.score(model.predict(x, verbose=0), y, weights, logits)  # noqa: E731
+        scaled = self.solver == "sgd" and self.learning_rate == "invscaling"
+        constant = 0.0
+        if isinstance(task.targets, Numbers) and self._loss_given() == "poisson":
+            constant = task.targets.constant(task.y, task.weights)
+        return StoppingRule(
+            record,
+            rows,
+            tol=self.tol,
+            patience=self.n_iter_no_change if stochastic else np.inf,
+            score=score,
+            early_stopping=self.early_stopping and stochastic,
+            next_rate=(lambda r: self.learning_rate_init / (r.t + 1) ** self.power_t) if scaled else None,
+            lower_rate=self.solver == "sgd" and self.learning_rate == "adaptive",
+            constant=constant,
+            verbose=bool(self.verbose),
+        )
+
+    def _finish(self, task: Task) -> None:
+        rule, model = task.callbacks[0], task.model
+        if rule.best_weights is not None and self.early_stopping:
+            model.set_weights(rule.best_weights)
+        ended = rule.stopped or model.stop_training or task.epochs == 1
+        if rule.record.n_iter == self.max_iter and not ended:
+            warn(
+                f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the optimization hasn't "
+                f"converged yet.",
+                ConvergenceWarning,
+            )
+        self._record = rule.record
+
+    # ---- attributes ----
+
+    def _kept(self, name: str) -> Any:
+        check_is_fitted(self)
+        return getattr(self._record, name)
+
+    @property
+    def coefs_(self) -> list[Array]:
+        """The kernel of each dense layer, shape (inputs, outputs)."""
+        check_is_fitted(self)
+        return [layer.kernel for layer in _dense_layers(self.model_)]
+
+    @property
+    def intercepts_(self) -> list[Array]:
+        """The bias of each dense layer, shape (outputs,)."""
+        check_is_fitted(self)
+        return [layer.bias for layer in _dense_layers(self.model_)]
+
+    @property
+    def n_layers_(self) -> int:
+        """The number of layers, that of the inputs with them."""
+        return len(self.coefs_) + 1
+
+    @property
+    def n_outputs_(self) -> int:
+        """The number of outputs."""
+        check_is_fitted(self)
+        return self._targets.outputs
+
+    @property
+    def out_activation_(self) -> str:
+        """The name of the last layer's activation."""
+        check_is_fitted(self)
+        name = self._targets.activation if self._gives_logits else _dense_layers(self.model_)[-1].activation.name
+        return OUT_ACTIVATIONS.get(name, name)
+
+    @property
+    def n_iter_(self) -> int:
+        """The number of epochs of the last call to ``fit``."""
+        return self._kept("n_iter")
+
+    @property
+    def t_(self) -> int:
+        """The number of rows that all epochs together have trained on."""
+        return self._kept("t")
+
+    @property
+    def loss_(self) -> float:
+        """The loss of the last epoch."""
+        return self._kept("loss_curve")[-1]
+
+    @property
+    def loss_curve_(self) -> list[float]:
+        """The loss of each epoch, with the penalty on weights."""
+        return self._kept("loss_curve")
+
+    @property
+    def best_loss_(self) -> float | None:
+        """The least loss of an epoch; None with early stopping."""
+        return self._kept("best_loss")
+
+    @property
+    def validation_scores_(self) -> list[float] | None:
+        """The score on the validation rows after each epoch; None where there are no such rows."""
+        return self._kept("validation_scores")
+
+    @property
+    def best_validation_score_(self) -> float | None:
+        """The best of the scores with early stopping, whose weights were kept; else None."""
+        return self._kept("best_validation_score")
+
+
+def _dense_layers(model: Sequential) -> Sequence[Any]:
+    """Return the dense layers in order; those of heads last."""
+    found = [layer for layer in model.layers if isinstance(layer, layers.Dense)]
+    for heads in (layer for layer in model.layers if isinstance(layer, layers.Heads)):
+        found += [layer for stack in heads.layers for layer in getattr(stack, "layers", ())]
+    return found
