@@ -86,6 +86,16 @@ class NetworkEstimator(BaseEstimator):
         The names of the columns, where X was a frame whose columns have strings as names.
     """
 
+    shuffle: bool
+    random_state: Any
+    match_columns: bool
+    num_threads: int | None
+
+    def _take_arguments(self, given: dict[str, Any]) -> None:
+        """Keep the arguments of the constructor, as they are."""
+        for name in self._get_param_names():
+            setattr(self, name, given[name])
+
     # ---- what an estimator says ----
 
     def _build(self, x: Any, targets: Targets, dtype: str, random: np.random.RandomState) -> Sequential:
@@ -219,8 +229,8 @@ class NetworkEstimator(BaseEstimator):
         """Return a frame's columns as an array of numbers, in the order of the frame that ``fit`` was given."""
         frame = frame.to_native() if hasattr(type(frame), "to_native") else frame
         known = getattr(self, "feature_names_in_", None)
-        if not reset and known is not None and self.match_columns:
-            frame = in_order(frame, list(known))
+        if not reset and known is not None and self.match_columns and set(frames.column_names(frame)) == set(known):
+            frame = frames.in_order(frame, known)
         validate_data(self, frame, reset=reset, skip_check_array=True)
         return frames.real_array(frame, "X")
 
@@ -291,14 +301,6 @@ def gives_logits(model: Sequential) -> bool:
     loss: Any = model.loss
     first = next(iter(loss.values())) if isinstance(loss, dict) else loss
     return bool(getattr(first, "from_logits", False))
-
-
-def in_order(frame: Any, names: list[str]) -> Any:
-    """Return a frame's columns in this order, where these are its columns; else the frame as it is."""
-    given = frames.column_names(frame)
-    if given == names or len(given) != len(names) or set(given) != set(names):
-        return frame
-    return frame.select(names) if hasattr(type(frame), "select") else frame[names]
 
 
 def warn_of_column(y: Array) -> None:

@@ -73,6 +73,36 @@ class MultilayerPerceptron(NetworkEstimator):
         "num_threads": [Interval(Integral, 1, 256, closed="both"), None],
     }
 
+    # The arguments of the constructors, which these only keep, as scikit-learn asks.
+    hidden_layer_sizes: Any
+    activation: Any
+    solver: Any
+    alpha: float
+    batch_size: int | str
+    learning_rate: str
+    learning_rate_init: Any
+    power_t: float
+    max_iter: int
+    tol: float
+    verbose: bool | int
+    warm_start: bool
+    momentum: float
+    nesterovs_momentum: bool
+    early_stopping: bool
+    validation_fraction: float
+    beta_1: float
+    beta_2: float
+    epsilon: float
+    n_iter_no_change: float
+    max_fun: int
+    loss: Any
+    dropout: Any
+    normalization: str | None
+    output_activation: Any
+    kernel_initializer: Any
+    bias_initializer: Any
+    callbacks: Any
+
     # ---- the network ----
 
     def _sizes(self) -> list[int]:

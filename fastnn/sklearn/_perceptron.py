@@ -105,7 +105,7 @@ best_validation_score_
     Examples
     --------
     >>> from fastnn.sklearn import MLPClassifier
-    >>> MLPClassifier((8,), max_iter=5, tol=0, random_state=0).fit([[0.0], [1.0]] * 9, ["no", "yes"] * 9).classes_
+    >>> MLPClassifier((8,), tol=0.01, random_state=0).fit([[0.0], [1.0]] * 9, ["no", "yes"] * 9).classes_
     array(['no', 'yes'], dtype='<U3')
     """
 
@@ -152,39 +152,7 @@ best_validation_score_
         match_columns: bool = True,
         num_threads: int | None = None,
     ) -> None:
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.activation = activation
-        self.solver = solver
-        self.alpha = alpha
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.learning_rate_init = learning_rate_init
-        self.power_t = power_t
-        self.max_iter = max_iter
-        self.shuffle = shuffle
-        self.random_state = random_state
-        self.tol = tol
-        self.verbose = verbose
-        self.warm_start = warm_start
-        self.momentum = momentum
-        self.nesterovs_momentum = nesterovs_momentum
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
-        self.n_iter_no_change = n_iter_no_change
-        self.max_fun = max_fun
-        self.loss = loss
-        self.class_weight = class_weight
-        self.dropout = dropout
-        self.normalization = normalization
-        self.output_activation = output_activation
-        self.kernel_initializer = kernel_initializer
-        self.bias_initializer = bias_initializer
-        self.callbacks = callbacks
-        self.match_columns = match_columns
-        self.num_threads = num_threads
+        self._take_arguments(locals())
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None, validation_data: Any = None) -> MLPClassifier:  # noqa: N803
         """Train.
@@ -363,39 +331,7 @@ best_validation_score_
         match_columns: bool = True,
         num_threads: int | None = None,
     ) -> None:
-        self.loss = loss
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.activation = activation
-        self.solver = solver
-        self.alpha = alpha
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.learning_rate_init = learning_rate_init
-        self.power_t = power_t
-        self.max_iter = max_iter
-        self.shuffle = shuffle
-        self.random_state = random_state
-        self.tol = tol
-        self.verbose = verbose
-        self.warm_start = warm_start
-        self.momentum = momentum
-        self.nesterovs_momentum = nesterovs_momentum
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
-        self.n_iter_no_change = n_iter_no_change
-        self.max_fun = max_fun
-        self.quantiles = quantiles
-        self.dropout = dropout
-        self.normalization = normalization
-        self.output_activation = output_activation
-        self.kernel_initializer = kernel_initializer
-        self.bias_initializer = bias_initializer
-        self.callbacks = callbacks
-        self.match_columns = match_columns
-        self.num_threads = num_threads
+        self._take_arguments(locals())
 
     def _loss_given(self) -> Any:
         return losses.Quantile(list(self.quantiles)) if self.loss in ("quantile", "pinball") else self.loss
