@@ -52,6 +52,7 @@ class Task:
         X, y and weights of the rows that are validated on, with y as the user has it.
     batch_size : int or None
     epochs : int
+    shuffle : bool
     callbacks : list of Callback
     is_new : bool
         Whether the network has been built for this training, not by an earlier one.
@@ -66,8 +67,23 @@ class Task:
     held: tuple[Any, Array, Array | None] | None
     batch_size: int | None
     epochs: int
+    shuffle: bool
     is_new: bool
     callbacks: list[Any] = field(default_factory=list)
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of the network's ``fit``."""
+        return {
+            "x": self.x,
+            "y": self.y,
+            "batch_size": self.batch_size,
+            "epochs": self.epochs,
+            "verbose": 0,
+            "callbacks": self.callbacks,
+            "shuffle": self.shuffle,
+            "sample_weight": self.weights,
+            "check_finite": False,
+        }
 
 
 class NetworkEstimator(BaseEstimator):
@@ -132,15 +148,34 @@ class NetworkEstimator(BaseEstimator):
         *,
         incremental: bool = False,
     ) -> Any:
-        twin = self._twin()
         with self._threads():
-            task = twin._prepared(X, y, sample_weight, validation_data, classes, incremental)
-            with _as_it_was_on_error(task):
-                twin._train(task)
-                twin._finish(task)
+            for task in self._fitting(X, y, sample_weight, validation_data, classes, incremental=incremental):
+                self._train(task)
+        return self
+
+    def _fitting(
+        self,
+        X: Any,  # noqa: N803
+        y: Any,
+        sample_weight: Any = None,
+        validation_data: Any = None,
+        classes: Any = None,
+        *,
+        incremental: bool = False,
+    ) -> Iterator[Task]:
+        """Fit in two parts: between them the task of the network is yielded, for whoever runs this to train it."""
+        twin = self._twin()
+        task = twin._prepared(X, y, sample_weight, validation_data, classes, incremental)
+        with _as_it_was_on_error(task):
+            yield task
+            if not all(np.isfinite(weights).all() for weights in task.model.get_weights()):
+                raise ValueError(
+                    "Solver produced non-finite parameter weights. The input data may contain large values and need to "
+                    "be preprocessed."
+                )
+            twin._finish(task)
         twin.model_, twin._targets = task.model, task.targets
         self.__dict__ = twin.__dict__
-        return self
 
     def _prepared(
         self,
@@ -164,7 +199,7 @@ class NetworkEstimator(BaseEstimator):
         random = check_random_state(self.random_state)
         dtype = str(x.dtype) if getattr(x, "dtype", None) in FLOATS else "float32"
         model = self.model_ if again else self._build(x, targets, dtype, random)
-        task = Task(model, x, y, weights, mean_weight, targets, held, None, 1, is_new=not again)
+        task = Task(model, x, y, weights, mean_weight, targets, held, None, 1, self.shuffle, is_new=not again)
         self._plan(task, random, incremental=incremental)
         task.y = targets.encoded(task.y, model.loss, model.dtype)
         return task
@@ -172,24 +207,9 @@ class NetworkEstimator(BaseEstimator):
     def _train(self, task: Task) -> None:
         """Train the network of a task; Ctrl-C ends that early, with the weights of the last finished step."""
         try:
-            task.model.fit(
-                task.x,
-                task.y,
-                batch_size=task.batch_size,
-                epochs=task.epochs,
-                verbose=0,
-                callbacks=task.callbacks,
-                shuffle=self.shuffle,
-                sample_weight=task.weights,
-                check_finite=False,
-            )
+            task.model.fit(**task.arguments())
         except KeyboardInterrupt:
             warn("Training interrupted by user.")
-        if not all(np.isfinite(weights).all() for weights in task.model.get_weights()):
-            raise ValueError(
-                "Solver produced non-finite parameter weights. The input data may contain large values and need to be "
-                "preprocessed."
-            )
 
     @contextmanager
     def _threads(self) -> Iterator[None]:
