@@ -20,7 +20,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from fastnn import losses, num_threads
+from fastnn import config, losses, num_threads
 from fastnn._warnings import warn
 from fastnn.data import frames
 from fastnn.models import Sequential
@@ -56,6 +56,8 @@ class Task:
     callbacks : list of Callback
     is_new : bool
         Whether the network has been built for this training, not by an earlier one.
+    options : dict
+        Further arguments of the network's ``fit``.
     """
 
     model: Sequential
@@ -70,6 +72,7 @@ class Task:
     shuffle: bool
     is_new: bool
     callbacks: list[Any] = field(default_factory=list)
+    options: dict[str, Any] = field(default_factory=dict)
 
     def arguments(self) -> dict[str, Any]:
         """Return the arguments of the network's ``fit``."""
@@ -83,7 +86,7 @@ class Task:
             "shuffle": self.shuffle,
             "sample_weight": self.weights,
             "check_finite": False,
-        }
+        } | self.options
 
 
 class NetworkEstimator(BaseEstimator):
@@ -114,8 +117,8 @@ class NetworkEstimator(BaseEstimator):
 
     # ---- what an estimator says ----
 
-    def _build(self, x: Any, targets: Targets, dtype: str, random: np.random.RandomState) -> Sequential:
-        """Return the network, compiled."""
+    def _build(self, x: Any, targets: Targets, dtype: str, random: np.random.RandomState) -> tuple[Sequential, Targets]:
+        """Return the network, compiled, and what y is to it."""
         raise NotImplementedError
 
     def _targets_of(self, y: Array, classes: Any) -> Targets:
@@ -148,11 +151,12 @@ class NetworkEstimator(BaseEstimator):
         *,
         incremental: bool = False,
     ) -> Any:
-        with self._threads():
-            for task in self._fitting(X, y, sample_weight, validation_data, classes, incremental=incremental):
-                self._train(task)
+        fitting = self._fitting(X, y, sample_weight, validation_data, classes, incremental=incremental)
+        with self._threads(), fitting as task:
+            self._train(task)
         return self
 
+    @contextmanager
     def _fitting(
         self,
         X: Any,  # noqa: N803
@@ -163,7 +167,7 @@ class NetworkEstimator(BaseEstimator):
         *,
         incremental: bool = False,
     ) -> Iterator[Task]:
-        """Fit in two parts: between them the task of the network is yielded, for whoever runs this to train it."""
+        """Fit in two parts: yield the task between them, for whoever runs this to train its network."""
         twin = self._twin()
         task = twin._prepared(X, y, sample_weight, validation_data, classes, incremental)
         with _as_it_was_on_error(task):
@@ -193,15 +197,15 @@ class NetworkEstimator(BaseEstimator):
         targets = self._targets if again else self._targets_of(y, classes)
         targets.check(y, all_of_them=again and not incremental)
         weights, mean_weight = self._weights(sample_weight, x, y)
-        held = None
-        if validation_data is not None:
-            held = self._read_validation(validation_data, targets)
         random = check_random_state(self.random_state)
-        dtype = str(x.dtype) if getattr(x, "dtype", None) in FLOATS else "float32"
-        model = self.model_ if again else self._build(x, targets, dtype, random)
+        if not again:
+            dtype = str(x.dtype) if getattr(x, "dtype", None) in FLOATS else "float32"
+            self.model_, targets = self._build(x, targets, dtype, random)
+        held = None if validation_data is None else self._read_validation(validation_data, targets)
+        model = self.model_
         task = Task(model, x, y, weights, mean_weight, targets, held, None, 1, self.shuffle, is_new=not again)
         self._plan(task, random, incremental=incremental)
-        task.y = targets.encoded(task.y, model.loss, model.dtype)
+        task.y = targets.encoded(task.y, model.loss, dtype_of(model))
         return task
 
     def _train(self, task: Task) -> None:
@@ -288,7 +292,7 @@ class NetworkEstimator(BaseEstimator):
             return self.model_.predict(rows, verbose=0)
 
     @property
-    def _gives_logits(self) -> bool:
+    def _gives_logits(self) -> Any:
         return gives_logits(self.model_)
 
     # ---- state ----
@@ -316,11 +320,17 @@ class NetworkEstimator(BaseEstimator):
         return tags
 
 
-def gives_logits(model: Sequential) -> bool:
-    """Return whether a network gives logits, not probabilities."""
+def dtype_of(model: Sequential) -> str:
+    """Return the dtype of a network, built or not."""
+    return model.dtype if model.built else config.floatx()
+
+
+def gives_logits(model: Sequential) -> Any:
+    """Return whether a network gives logits, not probabilities; for one with heads a dict of that by their names."""
     loss: Any = model.loss
-    first = next(iter(loss.values())) if isinstance(loss, dict) else loss
-    return bool(getattr(first, "from_logits", False))
+    if isinstance(loss, dict):
+        return {name: bool(getattr(one, "from_logits", False)) for name, one in loss.items()}
+    return bool(getattr(loss, "from_logits", False))
 
 
 def warn_of_column(y: Array) -> None:
@@ -372,6 +382,16 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
         if y.ndim > 1:
             return SeveralTargets([np.unique(column) for column in y.T])
         return class_target(np.unique(y if classes is None else classes))
+
+    def _first_classes(self, classes: Any) -> None:
+        """Raise where the classes that ``partial_fit`` is given are missing, or others than before."""
+        fitted = hasattr(self, "model_")
+        if classes is None and not fitted:
+            raise ValueError("classes must be passed on the first call to partial_fit.")
+        if classes is not None and fitted and not np.array_equal(np.unique(classes), self.classes_):
+            raise ValueError(
+                f"`classes={classes!r}` is not the same as on last call to partial_fit, was: {self.classes_!r}"
+            )
 
     @property
     def classes_(self) -> Any:
@@ -474,7 +494,7 @@ class NetworkRegressor(RegressorMixin, NetworkEstimator):
             raise ValueError(f"return_std needs loss='gaussian_nll', got loss={self.loss!r}")
         outputs = self._outputs(X)
         answers = self._targets.answers(outputs, False)
-        return (answers, self._targets.deviations(outputs, self.model_.loss.epsilon)) if return_std else answers
+        return (answers, self._targets.deviations(outputs)) if return_std else answers
 
     @available_if(lambda estimator: estimator._needs_loss(losses.Quantile, "predict_quantiles", "quantile"))
     def predict_quantiles(self, X: Any) -> Array:  # noqa: N803

@@ -177,13 +177,13 @@ class MultilayerPerceptron(NetworkEstimator):
             return optimizers.get({"class_name": self.solver, "config": {"learning_rate": rate}})
         return copy.deepcopy(self.solver)
 
-    def _build(self, x: Any, targets: Targets, dtype: str, random: np.random.RandomState) -> Sequential:
+    def _build(self, x: Any, targets: Targets, dtype: str, random: np.random.RandomState) -> tuple[Sequential, Targets]:
         model = Sequential([layers.Input((x.shape[1],), dtype=dtype), *self._layers(targets)])
         if self.kernel_initializer is None:
             self._initialize(model, random)
         loss, given = targets.loss(self._loss_given()), self._loss_given()
         model.compile(self._optimizer(), loss, loss_weights=targets.loss_weight(given))
-        return model
+        return model, targets
 
     def _initialize(self, model: Sequential, random: np.random.RandomState) -> None:
         """Draw the weights as scikit-learn does, from the same numbers: uniform within Glorot and Bengio's bound."""
@@ -309,7 +309,9 @@ class MultilayerPerceptron(NetworkEstimator):
     def out_activation_(self) -> str:
         """The name of the last layer's activation."""
         check_is_fitted(self)
-        name = self._targets.activation if self._gives_logits else _dense_layers(self.model_)[-1].activation.name
+        name = (
+            self._targets.activation if self._gives_logits is True else _dense_layers(self.model_)[-1].activation.name
+        )
         return OUT_ACTIVATIONS.get(name, name)
 
     @property

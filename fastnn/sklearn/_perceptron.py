@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.metaestimators import available_if
 
@@ -190,12 +189,7 @@ best_validation_score_
         MLPClassifier
             The estimator itself.
         """
-        if classes is None and not hasattr(self, "model_"):
-            raise ValueError("classes must be passed on the first call to partial_fit.")
-        if classes is not None and hasattr(self, "model_") and not np.array_equal(np.unique(classes), self.classes_):
-            raise ValueError(
-                f"`classes={classes!r}` is not the same as on last call to partial_fit, was: {self.classes_!r}"
-            )
+        self._first_classes(classes)
         return self._fit(X, y, sample_weight, classes=classes, incremental=True)
 
 

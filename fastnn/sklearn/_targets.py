@@ -49,9 +49,9 @@ class Targets:
         """Return the loss: the one that the user gave, or the one that fits."""
         raise NotImplementedError
 
-    def loss_weight(self, given: Any) -> float:
+    def loss_weight(self, given: Any) -> float | None:
         """Return the factor of the loss, with which it is the sum over outputs that scikit-learn minimises."""
-        return 1.0
+        return None
 
     def check(self, y: Array, *, all_of_them: bool = False) -> None:
         """Raise where y is of another kind, has classes that are not known, or not `all_of_them`."""
@@ -61,19 +61,19 @@ class Targets:
         """Return y as the network's targets."""
         raise NotImplementedError
 
-    def probabilities(self, outputs: Any, logits: bool) -> Any:
+    def probabilities(self, outputs: Any, logits: Any) -> Any:
         """Return the probability of each class."""
         raise NotImplementedError
 
-    def log_probabilities(self, outputs: Any, logits: bool) -> Any:
+    def log_probabilities(self, outputs: Any, logits: Any) -> Any:
         """Return the logarithm of :meth:`probabilities`, finite where the network gives logits."""
         return np.log(self.probabilities(outputs, logits))
 
-    def answers(self, outputs: Any, logits: bool) -> Array:
+    def answers(self, outputs: Any, logits: Any) -> Array:
         """Return what ``predict`` returns."""
         raise NotImplementedError
 
-    def score(self, outputs: Any, y: Array, weights: Array | None, logits: bool) -> float:
+    def score(self, outputs: Any, y: Array, weights: Array | None, logits: Any) -> float:
         """Return the accuracy, or R² for numbers."""
         hits = self.answers(outputs, logits) == y
         return _weighted_mean(hits if hits.ndim == 1 else hits.all(axis=1), weights)
@@ -117,18 +117,18 @@ class TwoClasses(Labels):
     def encoded(self, y: Array, loss: Any, dtype: str) -> Any:
         return (places_of(y, self.classes) if len(self.classes) > 1 else np.zeros(len(y))).astype(dtype)
 
-    def probabilities(self, outputs: Any, logits: bool) -> Any:
+    def probabilities(self, outputs: Any, logits: Any) -> Any:
         if len(self.classes) == 1:
             return np.ones_like(outputs)
         second = expit(outputs) if logits else outputs
         return np.hstack([1 - second, second])
 
-    def log_probabilities(self, outputs: Any, logits: bool) -> Any:
+    def log_probabilities(self, outputs: Any, logits: Any) -> Any:
         if not logits or len(self.classes) == 1:
             return super().log_probabilities(outputs, logits)
         return np.hstack([-np.logaddexp(0, outputs), -np.logaddexp(0, -outputs)])
 
-    def answers(self, outputs: Any, logits: bool) -> Array:
+    def answers(self, outputs: Any, logits: Any) -> Array:
         second = outputs[:, 0] > (0 if logits else 0.5)
         return self.classes[second.astype(np.intp) if len(self.classes) > 1 else np.zeros(len(outputs), np.intp)]
 
@@ -149,13 +149,13 @@ class ManyClasses(Labels):
         places = places_of(y, self.classes)
         return places if loss.targets == LABELS else np.eye(self.outputs, dtype=dtype)[places]
 
-    def probabilities(self, outputs: Any, logits: bool) -> Any:
+    def probabilities(self, outputs: Any, logits: Any) -> Any:
         return softmax(outputs, axis=1) if logits else outputs
 
-    def log_probabilities(self, outputs: Any, logits: bool) -> Any:
+    def log_probabilities(self, outputs: Any, logits: Any) -> Any:
         return log_softmax(outputs, axis=1) if logits else np.log(outputs)
 
-    def answers(self, outputs: Any, logits: bool) -> Array:
+    def answers(self, outputs: Any, logits: Any) -> Array:
         return self.classes[outputs.argmax(axis=1)]
 
 
@@ -179,16 +179,16 @@ class Indicators(Targets):
     def loss(self, given: Any) -> Any:
         return losses.get("binary_crossentropy" if given is None else given)
 
-    def loss_weight(self, given: Any) -> float:
-        return float(self.outputs) if given is None else 1.0
+    def loss_weight(self, given: Any) -> float | None:
+        return float(self.outputs) if given is None else None
 
     def encoded(self, y: Array, loss: Any, dtype: str) -> Any:
         return np.ascontiguousarray(y, dtype)
 
-    def probabilities(self, outputs: Any, logits: bool) -> Any:
+    def probabilities(self, outputs: Any, logits: Any) -> Any:
         return expit(outputs) if logits else outputs
 
-    def answers(self, outputs: Any, logits: bool) -> Array:
+    def answers(self, outputs: Any, logits: Any) -> Array:
         return (outputs > (0 if logits else 0.5)).astype(np.int64)
 
 
@@ -209,6 +209,12 @@ class SeveralTargets(Targets):
         self.outputs = sum(one.outputs for one in self.columns)
         self.names = tuple(f"target_{place}" for place in range(len(classes)))
 
+    def under(self, names: Sequence[str]) -> SeveralTargets:
+        """Return the same targets for a network whose heads have these names."""
+        other = SeveralTargets(self.classes)
+        other.names = tuple(names)
+        return other
+
     def check(self, y: Array, *, all_of_them: bool = False) -> None:
         if y.ndim != 2 or y.shape[1] != len(self.columns):
             raise ValueError(f"y must have {len(self.columns)} columns, as in the first call, got shape {y.shape}")
@@ -222,17 +228,19 @@ class SeveralTargets(Targets):
         each = enumerate(zip(self.names, self.columns, strict=True))
         return {name: one.encoded(y[:, place], loss[name], dtype) for place, (name, one) in each}
 
-    def probabilities(self, outputs: Mapping[str, Any], logits: bool) -> Any:
-        return [one.probabilities(outputs[name], logits) for name, one in zip(self.names, self.columns, strict=True)]
+    def _each(self, method: str, outputs: Mapping[str, Any], logits: Mapping[str, Any]) -> list[Any]:
+        """Return what a method of each column says of the outputs of its head."""
+        each = zip(self.names, self.columns, strict=True)
+        return [getattr(one, method)(outputs[name], logits[name]) for name, one in each]
 
-    def log_probabilities(self, outputs: Any, logits: bool) -> Any:
-        return [
-            one.log_probabilities(outputs[name], logits) for name, one in zip(self.names, self.columns, strict=True)
-        ]
+    def probabilities(self, outputs: Any, logits: Any) -> Any:
+        return self._each("probabilities", outputs, logits)
 
-    def answers(self, outputs: Mapping[str, Any], logits: bool) -> Array:
-        columns = [one.answers(outputs[name], logits) for name, one in zip(self.names, self.columns, strict=True)]
-        return np.stack(columns, axis=1)
+    def log_probabilities(self, outputs: Any, logits: Any) -> Any:
+        return self._each("log_probabilities", outputs, logits)
+
+    def answers(self, outputs: Any, logits: Any) -> Array:
+        return np.stack(self._each("answers", outputs, logits), axis=1)
 
 
 def class_target(classes: Array) -> TwoClasses | ManyClasses:
@@ -255,6 +263,7 @@ class Numbers(Targets):
         loss = self.loss(given)
         self.quantiles: tuple[float, ...] = getattr(loss, "quantiles", ())
         self.has_variance = isinstance(loss, losses.GaussianNLL)
+        self._least_variance = loss.epsilon if isinstance(loss, losses.GaussianNLL) else 0.0
         self.outputs = columns * (len(self.quantiles) if self.quantiles else 2 if self.has_variance else 1)
         self.activation = "exponential" if isinstance(loss, losses.Poisson) else "linear"
 
@@ -262,8 +271,8 @@ class Numbers(Targets):
         named = {"squared_error": losses.HalfMeanSquaredError}.get(given) if isinstance(given, str) else None
         return named() if named else losses.get(given)
 
-    def loss_weight(self, given: Any) -> float:
-        return float(self.columns) if isinstance(given, str) and given == "poisson" else 1.0
+    def loss_weight(self, given: Any) -> float | None:
+        return float(self.columns) if isinstance(given, str) and given == "poisson" else None
 
     def encoded(self, y: Array, loss: Any, dtype: str) -> Any:
         return np.ascontiguousarray(y.reshape(len(y), -1), dtype)
@@ -282,7 +291,7 @@ class Numbers(Targets):
     def _shaped(self, values: Array) -> Array:
         return values[:, 0] if self.flat and self.columns == 1 else values
 
-    def answers(self, outputs: Any, logits: bool) -> Array:
+    def answers(self, outputs: Any, logits: Any) -> Array:
         """Return the numbers: of quantiles the one nearest to the median, of a distribution its mean."""
         if self.quantiles:
             middle = int(np.argmin(np.abs(np.array(self.quantiles) - 0.5)))
@@ -296,11 +305,13 @@ class Numbers(Targets):
         values[..., np.argsort(self.quantiles)] = np.sort(found, axis=2)
         return values[:, 0] if self.flat and self.columns == 1 else values
 
-    def deviations(self, outputs: Array, epsilon: float) -> Array:
+    def deviations(self, outputs: Array) -> Array:
         """Return the standard deviations that the outputs say."""
-        return self._shaped(np.sqrt(np.logaddexp(0, outputs[:, self.columns :]) + epsilon).astype(outputs.dtype))
+        return self._shaped(
+            np.sqrt(np.logaddexp(0, outputs[:, self.columns :]) + self._least_variance).astype(outputs.dtype)
+        )
 
-    def score(self, outputs: Any, y: Array, weights: Array | None, logits: bool) -> float:
+    def score(self, outputs: Any, y: Array, weights: Array | None, logits: Any) -> float:
         """Return R², the mean over targets."""
         rows = (len(y), -1)
         wanted, got = y.reshape(rows).astype(np.float64), self.answers(outputs, logits).reshape(rows)
