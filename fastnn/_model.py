@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from fastnn import goals
-    from fastnn._engine import Engine
+    from fastnn._engine import Engine, Lock
     from fastnn._op import ParameterSettings
     from fastnn.callbacks import History
     from fastnn.data.feeds import Samples
@@ -160,8 +160,14 @@ class Member(Model, Protocol):
     def _checked(self, rows: Any) -> Any:
         """Return the rows, once the first layer has found in them what it needs."""
 
-    def _as_it_was_on_error(self) -> AbstractContextManager[bool]:
-        """Yield whether the model was built before; a call that fails within leaves an unbuilt model unbuilt."""
+    def _learned(self, x: Any) -> Any:
+        """Return x with a frame's columns in the order in which the model knows them; the frame may say their names."""
+
+    def _as_it_was_on_error(self, x: Any) -> AbstractContextManager[bool]:
+        """Yield whether the model was built before; a call that fails within leaves an unbuilt model unbuilt.
+
+        A frame in x says the names of the model's columns, unless the call fails.
+        """
 
 
 class Kept(Model, Protocol):
@@ -173,10 +179,20 @@ class Kept(Model, Protocol):
         A description of which a model can be made, as far as is known.
     _progress : Progress
         Where training stands; setting it in a compiled model that is set up lets training go on from there.
+    _naming : Lock
+        The lock of whoever may change the names of columns; it is taken before the model's own.
     """
 
     _described: str
     _progress: Progress
+    _naming: Lock
+
+    @property
+    def feature_names(self) -> tuple[str, ...] | None:
+        """The names of the columns of x; None where the model knows none."""
+
+    def _checked_names(self, value: Any) -> tuple[str, ...]:
+        """Return names of columns that are to be set; raise where the model cannot have them."""
 
     @property
     def built(self) -> bool:

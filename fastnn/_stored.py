@@ -22,6 +22,7 @@ from fastnn._engine import fill_all
 from fastnn._file import ModelFileError
 from fastnn._foreign import check_suffix
 from fastnn._model import Kept, Progress
+from fastnn.data import frames
 from fastnn.layers.base import NotYetError
 
 AnyModel = TypeVar("AnyModel", bound=Kept)
@@ -149,11 +150,15 @@ def _checked_restore(
 
 def load_weights(model: Kept, filepath: str | os.PathLike[str]) -> None:
     """Set the weights of a model from a file; see :meth:`fastnn.Sequential.load_weights`."""
-    _, arrays = _file.read(filepath)
+    metadata, arrays = _file.read(filepath)
     weights = {name: array for name, array in arrays.items() if not name.startswith("optimizer/")}
-    with model._home.setting_weights():
+    with model._naming, model._home.setting_weights():
         model._need_engine("load_weights")
+        with _file.one_exception(str(filepath)):
+            names = _file.parse_json(metadata["config"].encode(), "its configuration").get("feature_names")
+            names = model.feature_names if names is None else model._checked_names(names)
         _fill(_tensors(model, training=False), weights, str(filepath))
+        model._home.feature_names = names
 
 
 def restore(model: AnyModel, path: str | os.PathLike[str], kind: type[AnyModel]) -> None:
@@ -178,12 +183,18 @@ def restore(model: AnyModel, path: str | os.PathLike[str], kind: type[AnyModel])
         raise ModelFileError(f"{path} holds a model of other layers than this one")
     if type(saved.optimizer) is not type(model.optimizer):
         raise ModelFileError(f"{path} was trained by another optimizer than {type(model.optimizer).__name__}")
+    names, here = saved.feature_names, model.feature_names
+    if names is not None and here is not None and names != here:
+        raise ModelFileError(
+            f"{path} holds a model that reads the columns {frames.listed(names)}, and this one reads "
+            f"{frames.listed(here)}: set its feature_names to those of the file before it reads a frame"
+        )
     numbers: Any = saved.optimizer
     vars(model.optimizer).update({key: value for key, value in vars(numbers).items() if key != "_engine"})
-    with model._home.setting_weights():
+    with model._naming, model._home.setting_weights():
         model._ready("restore")
         _fill(_tensors(model), _tensors(saved), str(path))
-        model._progress = saved._progress
+        model._progress, model._home.feature_names = saved._progress, names or here
 
 
 def _fill(wanted: dict[str, npt.NDArray[Any]], arrays: dict[str, npt.NDArray[Any]], path: str) -> None:

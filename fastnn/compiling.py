@@ -15,10 +15,10 @@ from fastnn._settings import count
 from fastnn.data.feeds import Samples
 from fastnn.goals import Goal
 from fastnn.layers.base import Layer
-from fastnn.network import Network
+from fastnn.reading import Reader
 
 
-class Compiled(Network):
+class Compiled(Reader):
     """A network with a loss, metrics and an optimizer; see :class:`fastnn.Sequential`."""
 
     def __init__(self, layers: Iterable[Layer] | None = None, name: str | None = None) -> None:

@@ -148,11 +148,12 @@ class Ensemble(Described):
         members: Sequence[Member] = self.models
         with ExitStack() as kept:
             for model in sorted(members, key=id):
-                kept.enter_context(model._as_it_was_on_error())
+                kept.enter_context(model._as_it_was_on_error(x))
             for model in members:
                 key = model._form()
                 pair = done.get(key) if key else None
                 if pair is not None:
+                    model._learned(x)
                     model._checked(pair[0])
                 else:
                     pair = model._convert("fit", x, y, check_finite=check_finite)

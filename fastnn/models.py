@@ -23,6 +23,7 @@ from fastnn.data.feeds import ArrayFeed, BatchFeed, Batching, Samples, gives_bat
 from fastnn.layers.base import raw_reader, row_axes
 from fastnn.network import Network
 from fastnn.predictor import Predictor
+from fastnn.reading import Reader
 from fastnn.training import Trainer
 
 __all__ = ["Sequential", "clone_model", "load_model", "model_from_json", "save_model"]
@@ -45,6 +46,8 @@ class Sequential(Trainer):
     optimizer, loss : Optimizer, Loss
         What :meth:`compile` was given. The optimizer may be replaced, and any of its arguments changed, at any time:
         that counts from the next call on.
+    feature_names : tuple of str or None
+        The names of the columns of x in their order, which the first data frame said; see :attr:`feature_names`.
     stop_training : bool
         A callback sets it to end ``fit`` after this epoch.
 
@@ -149,6 +152,7 @@ class Sequential(Trainer):
         first, with_missing = self._first_layer(), () if branches is None else branches.with_missing
         missing = first is not None and first.takes_missing
         reader = arrays.RowReader(axes, *named)._replace(missing=missing, with_missing=with_missing)
+        reader = reader._replace(names=self.feature_names)
         return Predictor(engine, reader, None if heads is None else heads.outputs)
 
     def __call__(self, x: Any, training: bool | None = False) -> Any:
@@ -174,14 +178,20 @@ class Sequential(Trainer):
         ndarray, shape (rows, outputs)
             For a model with heads a dict of such arrays by name.
         """
+        if flag("training", training) and type(x) is not np.ndarray:
+            with self._learning(x):
+                return self._forward(self._learned(x), training)
+        return self._forward(x, training)
+
+    def _forward(self, x: Any, training: bool) -> Any:
         engine = self._need_engine("forward")
         engine.seed = self._seed
-        if self._optimizer is not None and (flag("training", training) or self._changes_seen is not changes.last):
+        if self._optimizer is not None and (training or self._changes_seen is not changes.last):
             self._ready("forward")  # the noise depends on the number of the optimizer's step
         else:
             self._heed_changes()
         rows, _ = self._inputs(x, engine.plan.dtype, check_finite=False)
-        return self._outputs(engine.forward(self._checked(rows), flag("training", training)))
+        return self._outputs(engine.forward(self._checked(rows), training))
 
     def backward(self, grad: Any) -> Array | None:
         """Compute gradients from the gradient of any loss with respect to the outputs of the last :meth:`forward`.
@@ -244,8 +254,9 @@ class Sequential(Trainer):
     # ---- configuration and files ----
 
     def get_config(self) -> dict[str, Any]:
-        """Return a JSON-able description of the layers, without weights."""
-        return {"name": self.name, "layers": [layers.serialize(layer) for layer in self._layers]}
+        """Return a JSON-able description of the layers and of the columns' names, without weights."""
+        config = {"name": self.name, "layers": [layers.serialize(layer) for layer in self._layers]}
+        return config if self.feature_names is None else config | {"feature_names": list(self.feature_names)}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Sequential:
@@ -270,6 +281,8 @@ class Sequential(Trainer):
         # the shape with which Keras built a model without an Input
         if config.get("build_input_shape") is not None and not model.built:
             model.build(config["build_input_shape"])
+        if config.get("feature_names") is not None:
+            model.feature_names = config["feature_names"]
         return model
 
     def to_json(self, **options: Any) -> str:
@@ -458,5 +471,5 @@ def load_model(
     return _stored.load(filepath, Sequential, compiled if compile else None)
 
 
-name_methods(Sequential, Trainer, Compiled, Network)
+name_methods(Sequential, Trainer, Compiled, Reader, Network)
 publish(__name__, __all__)

@@ -18,11 +18,9 @@ from fastnn._public import Described, ListsWhatIsThere, counted
 from fastnn._registry import nearest_names
 from fastnn._seeds import next_seed
 from fastnn._settings import changes, flag
-from fastnn._sparse_rows import SparseRows
 from fastnn._summary import table
 from fastnn._terminal import say
 from fastnn._warnings import warn
-from fastnn.data import arrays, frames
 from fastnn.initializers import Initializer
 from fastnn.layers import Branches, Heads, InputLayer
 from fastnn.layers._home import Home
@@ -33,8 +31,6 @@ from fastnn.layers.base import (
     axes_of,
     first_to_compute,
     last_of,
-    prepared,
-    raw_reader,
     row_axes,
     set_arrays,
 )
@@ -183,6 +179,9 @@ class Network(Described, Stackable, metaclass=ListsWhatIsThere):
         if self._engine is not None and self._branches is None:
             copies[:0] = [InputLayer(self._told_axes or (self._engine.plan.inputs,))]
         weights = self.get_weights()
+        first = next((layer for layer in copies if not isinstance(layer, InputLayer)), None)
+        if first is not None and self._home.feature_names is not None:
+            first._column_names = self._home.feature_names
         return [layer for k, layer in enumerate(copies) if not k or not isinstance(layer, InputLayer)], weights
 
     def _check_dtypes(self) -> None:
@@ -267,65 +266,10 @@ class Network(Described, Stackable, metaclass=ListsWhatIsThere):
         last = last_of(self._layers)
         return last if isinstance(last, Heads) else None
 
-    def _inputs(
-        self, x: Any, dtype: str, *, check_finite: bool, name: str = "x", defer: bool = False
-    ) -> tuple[Any, Any]:
-        """X as the engine reads it, and its features, by branch where it has names."""
-        engine, branches = self._engine, self._branches
-        if not isinstance(x, np.ndarray):
-            arrays.check_names(x, None if branches is None else branches.columns, name)
-        if branches is not None and frames.has_names(x):
-            widths = branches.built_widths if engine else branches.widths
-            return arrays.named_inputs(
-                x,
-                branches.columns,
-                widths,
-                dtype,
-                check_finite=check_finite,
-                name=name,
-                prepare=branches.prepared,
-                missing=branches.with_missing,
-            )
-        raw = None if branches is None else raw_reader([branches])
-        if raw is not None:
-            raise TypeError(f"{name} must be a dict of arrays or a data frame: layer {raw.name!r} reads raw data")
-        known = engine.plan.inputs if engine else None
-        x = prepared(self._layers, x, name)
-        first = self._first or self._first_layer()
-        one_feature = (known or (self._layers[0].input_features if self._layers else None)) == 1
-        if one_feature and not frames.is_frame(x) and (x if hasattr(x, "ndim") else frames.as_array(x, name)).ndim == 1:
-            missing = first is not None and first.takes_missing
-            x = frames.real_array(x, name, missing=missing)[:, None]  # rows of one feature, as in Keras
-        if type(x) is not np.ndarray or x.ndim > 2:
-            x = row_axes(self._layers, self._told_axes).one_axis(x, name)
-        if first is None or not first.takes_missing:
-            rows = arrays.inputs(x, known, dtype, check_finite=check_finite, name=name, defer=defer)
-        else:
-            rows = arrays.inputs(x, known, dtype, check_finite=False, name=name, defer=defer, missing=True)
-            if check_finite:
-                arrays.require_finite(rows, name, missing=first.missing_columns(rows.shape[1]))
-        return rows, rows.shape[1]
-
     def _outputs(self, rows: Array) -> Any:
         """Return the columns of each head under its name, or the rows as they are where there are no heads."""
         heads = self._heads
         return rows if heads is None else heads.split(rows)
-
-    def _takes_any_number(self) -> bool:
-        """Whether the first layer asks no more of x than that it is finite."""
-        first = self._first or self._first_layer()
-        return first is None or (type(first).check_rows is Layer.check_rows and not first.takes_missing)
-
-    def _checked(self, rows: Any, name: str = "x") -> Any:
-        """Return the rows, once the first layer has found in them what it needs."""
-        first = self._first or self._first_layer()
-        if first is not None:
-            if isinstance(rows, SparseRows):
-                first.check_sparse(name)
-            elif not self._takes_any_number():
-                for start, some in arrays.looked_at(rows):
-                    first.check_rows(some, name, start)
-        return rows
 
     def _build(self, features: Any) -> None:
         with self._home.lock:
@@ -333,6 +277,12 @@ class Network(Described, Stackable, metaclass=ListsWhatIsThere):
 
     def _build_as(self, lowered: plan.Plan) -> None:
         """Create the weights of the layers as they have just been lowered; the caller holds the lock."""
+        names = self._home.feature_names
+        if names is not None and len(names) != lowered.inputs:
+            raise ValueError(
+                f"the model has {len(names)} feature_names, and cannot be built for {lowered.inputs} features: set "
+                f"feature_names to None, or to the names of these"
+            )
         # named, so that a file does not depend on the default of the day
         vars(self._layers[0])["dtype"] = self._policy()
         engine, dtype = Engine(lowered, self._home.lock), lowered.dtype

@@ -125,6 +125,7 @@ cdef class Predictor:
         ----------
         x : array-like, shape (rows, features), (features,), or (rows,) of one feature
             For a model with branches a dict of arrays or a data frame; a dict of scalars counts as shape (features,).
+            The columns of other frames go by the model's ``feature_names``.
         out : ndarray, optional
             An array of this predictor's dtype, C-contiguous, shape (rows, outputs) or (outputs,), which takes the
             result, so that nothing is allocated. Its memory must not reach into the memory of x.

@@ -70,11 +70,20 @@ class Trainer(Compiled):
         Without `check_x`, x has not been searched for NaN and infinity yet.
         """
         self._need_goals(action)
+        learns = action in ("fit", "train_on_batch")
+        told = y, check_x and check_finite, check_finite, names, defer
+        if learns and type(x) is not np.ndarray:
+            with self._learning(x):
+                return self._converted_now(None, self._learned(x, names[0]), *told)
+        return self._converted_now(None if learns else action, x, *told)
+
+    def _converted_now(self, needs: str | None, *told: Any) -> tuple[Any, Any]:
+        """Return X and y for the engine that there is, or is built here unless an action `needs` one."""
         with self._home.lock:  # an engine that another thread may yet give up is not seen here
-            engine = self._engine if action in ("fit", "train_on_batch") else self._need_engine(action)
+            engine = self._need_engine(needs) if needs else self._engine
             if engine is None:  # with the lock, no other thread builds an engine meanwhile
-                return self._converted(None, x, y, check_x and check_finite, check_finite, names, defer)
-        return self._converted(engine, x, y, check_x and check_finite, check_finite, names, defer)
+                return self._converted(None, *told)
+        return self._converted(engine, *told)
 
     def _converted(
         self,
@@ -107,7 +116,7 @@ class Trainer(Compiled):
         taken = [] if branches is None else [str(branches.columns), str(branches.built_widths)]
         outputs = self._widths(engine.plan.outputs)
         wanted = [(goal.name, str(losses.serialize(goal.loss))) for goal in self._goals]
-        return (engine.plan.dtype, engine.plan.inputs, *taken, *outputs, *wanted)
+        return (engine.plan.dtype, engine.plan.inputs, self.feature_names, *taken, *outputs, *wanted)
 
     def _samples(
         self,
@@ -152,23 +161,25 @@ class Trainer(Compiled):
         return Samples(samples.x, samples.y, weights)
 
     @contextmanager
-    def _as_it_was_on_error(self) -> Iterator[bool]:
+    def _as_it_was_on_error(self, x: Any) -> Iterator[bool]:
         """Yield whether the model was built before; a call that fails within leaves an unbuilt model unbuilt.
 
-        No other thread trains a model that may not stay built: it waits here, and then begins with the model as it is.
+        Nor do the names of columns stay that a frame in x has said. No other thread trains a model that may not stay
+        built: it waits here, and then begins with the model as it is.
         """
-        with self._home.lock:
-            built = self.built
-            if not built:
-                try:
-                    yield False
-                except BaseException:
-                    if self._engine is not None:
-                        self._engine.give_up()
-                        self._forget_weights()
-                    raise
-        if built:
-            yield True
+        with self._learning(x):
+            with self._home.lock:
+                built = self.built
+                if not built:
+                    try:
+                        yield False
+                    except BaseException:
+                        if self._engine is not None:
+                            self._engine.give_up()
+                            self._forget_weights()
+                        raise
+            if built:
+                yield True
 
     def _batch_feed(
         self,
@@ -274,7 +285,8 @@ class Trainer(Compiled):
             Used in place where it has the model's dtype and contiguous rows, else converted once; converted piece by
             piece, each epoch anew, where that would take more than 256 MiB. A generator, a loader, or an object with
             ``__len__`` and ``__getitem__`` gives batches: x, (x, y) or (x, y, sample_weight). For a model with branches
-            a dict of arrays or a data frame, which is copied into one array.
+            a dict of arrays or a data frame, which is copied into one array. The columns of other frames go by their
+            names, in any order: the first frame says them, see :attr:`feature_names`.
         y : array-like
             Labels (rows,) for sparse losses, else (rows, outputs). For a model with heads a dict of such, a list in
             their order, or a data frame.
@@ -334,7 +346,7 @@ class Trainer(Compiled):
         epochs, first = count("epochs", epochs, 0), count("initial_epoch", initial_epoch, 0)
         due = validation_due(validation_freq)
         shown, shuffle, hooks = verbosity(verbose), flag("shuffle", shuffle), CallbackList(callbacks)
-        with self._as_it_was_on_error() as built:
+        with self._as_it_was_on_error(x) as built:
             whole = built and not hooks.callbacks and steps is None and first < epochs
             check = self._finite_check(x, check_finite and whole)
             feed: loop.Feed
@@ -434,7 +446,7 @@ class Trainer(Compiled):
             xs, ys = self._convert("train_on_batch", x, y, check_finite=check_finite)
             weights = None
         else:
-            with self._as_it_was_on_error():
+            with self._as_it_was_on_error(x):
                 samples = self._weighted(
                     self._samples("train_on_batch", x, y, sample_weight, check_finite=check_finite), class_weight
                 )

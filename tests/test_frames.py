@@ -459,15 +459,16 @@ def test_odd_columns_are_the_right_array_or_one_sentence_that_names_them(library
 
 
 def test_a_name_twice_in_a_model():
-    """A model gets as many features as columns; where a name must say which column, a sentence names the two."""
+    """Where a name must say which column, a sentence names the two; where none must, columns go by their place."""
     frame = frame_of(["a", "a", "flag"], A, [4.0, 5.0, 6.0], nullable(True, False, True, dtype="boolean"))
     model = fastnn.Sequential([layers.Dense(1)])
     model.compile("sgd", "mse")
-    model.fit(frame, A, verbose=0)
-    assert model.weights[0].shape == (3, 1)
-    normalization = layers.Normalization()
-    normalization.adapt(frame)
-    np.testing.assert_allclose(normalization.mean, [[2.0, 5.0, 2 / 3]])
+    model.fit(frame.to_numpy(), A, verbose=0)
+    np.testing.assert_array_equal(model.predict(frame), model.predict(frame.to_numpy()))
+    for call, name in ((lambda: model.fit(frame, A, verbose=0), "x"), (lambda: layers.Impute().adapt(frame), "data")):
+        with pytest.raises(ValueError, match=f"^{name} has 2 columns named 'a': give each a name of its own"):
+            call()
+    assert model.feature_names is None
 
     named = fastnn.Sequential([layers.Branches({"flag": [], "a": [fastnn.Input((1,))]}), layers.Dense(1)])
     named.compile("sgd", "mse")

@@ -21,6 +21,7 @@ from fastnn.data.frames import (
     column_names,
     getter,
     has_names,
+    in_order,
     is_frame,
     real_array,
 )
@@ -401,6 +402,8 @@ class RowReader(NamedTuple):
         Whether NaN, and None among objects, is a missing value in any column.
     with_missing : collection of str
         The branches in which NaN, and None among objects, are missing values.
+    names : tuple of str or None
+        The names of the columns of a frame in their order, where the model knows them.
     """
 
     axes: RowAxes = RowAxes()
@@ -409,6 +412,7 @@ class RowReader(NamedTuple):
     branch_axes: Mapping[str, RowAxes] | None = None
     missing: bool = False
     with_missing: Collection[str] = ()
+    names: tuple[str, ...] | None = None
 
     def __call__(self, x: Any, features: int, dtype: str) -> Array:
         """Return X as rows of `dtype`, shape (rows, features), or (features,) where x is one row without more axes."""
@@ -426,9 +430,12 @@ class RowReader(NamedTuple):
                 missing=self.with_missing,
             )
             return np.asarray(rows[0] if is_row(x) else rows)
+        framed = is_frame(x)
+        if framed and self.names is not None and self.columns is None:
+            x = in_order(x, self.names)
         x = self.axes.one_axis(x, "x")
         one_row = False
-        if not is_frame(x) and (x if hasattr(x, "ndim") else as_array(x, "x")).ndim == 1:
+        if not framed and (x if hasattr(x, "ndim") else as_array(x, "x")).ndim == 1:
             x = real_array(x, "x", missing=self.missing)
             one_row = features != 1 or len(x) == 1
             x = x[None, :] if one_row else x[:, None]

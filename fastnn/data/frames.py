@@ -90,6 +90,25 @@ class _Columns:
             return self._frame.iloc[:, place]
         return self._frame.columns[place] if _is_table(self._frame) else self._frame[key]
 
+    def are_plain(self) -> bool:
+        """Return whether each column holds a real number a row, so that NumPy may read the frame as a whole.
+
+        NumPy might turn other columns, such as dates, into numbers. Where a frame knows its dtypes, one column of each
+        is looked at. A frame that has both unsigned integers of 64 bits and signed ones is not plain: polars may make
+        integers of 128 bits of them, which NumPy lacks.
+        """
+        found, places = set(), range(len(self.names))
+        kinds = dict(zip(getattr(self._frame, "dtypes", places), places, strict=True))
+        for dtype, place in kinds.items():
+            few = self.at(place)[:0]
+            probe = as_array(few, self.called(place))
+            # nulls in such a column become some number
+            coded = hasattr(dtype, "categories") or _dictionary(few) is not None
+            if coded or probe.dtype.kind not in REAL or probe.ndim != 1:
+                return False
+            found.add(probe.dtype.kind if probe.dtype != np.uint64 else "uint64")
+        return not {"uint64", "i"} <= found
+
     def of(self, key: Any) -> Any:
         """Return the column of a name; raise ValueError where several columns have the name."""
         if self._counts[key] > 1:
@@ -163,7 +182,7 @@ def in_order(frame: Any, names: Sequence[str], name: str = "x", known_as: str = 
     lacks = [key for key in names if key not in found]
     others = [str(key) for key in dict.fromkeys(there) if key not in known]
     if lacks or others:
-        parts = [f"lacks {_listed(lacks)}"] * bool(lacks) + [f"has {_listed(others)} besides"] * bool(others)
+        parts = [f"lacks {listed(lacks)}"] * bool(lacks) + [f"has {listed(others)} besides"] * bool(others)
         wanted = lacks or list(names)
         near = f"; {nearest_names(others[0], wanted)}" if others and len(wanted) <= _MOST_NAMED else ""
         raise ValueError(f"{name} must have the columns of {known_as}, but {' and '.join(parts)}{near}")
@@ -175,7 +194,7 @@ def in_order(frame: Any, names: Sequence[str], name: str = "x", known_as: str = 
 _MOST_NAMED = 10  # messages list at most so many columns
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[Any]) -> str:
     """Return the names as a message has them."""
     shown = list(map(repr, names[:_MOST_NAMED]))
     left = len(names) - len(shown)
@@ -333,13 +352,13 @@ def real_array(values: Any, name: str, text: str = TEXT_IN_X, *, missing: bool =
     if type(values) is np.ndarray and values.dtype.kind in REAL:
         return values
     check_collected(values, name)
-    framed = is_frame(values)
-    if framed and not column_names(values):
+    framed = _Columns(values, name) if is_frame(values) else None
+    if framed is not None and not framed.names:
         return np.empty((len(values), 0))
-    array = as_array(values, name) if not framed or _is_plain(values, name) else None
+    array = as_array(values, name) if framed is None or framed.are_plain() else None
     if array is not None and array.dtype.kind in REAL:
         return array
-    if array is None or framed:
+    if array is None or framed is not None:
         return _column_by_column(values, name, text, missing)
     if array.dtype.kind in "OUST":
         return _real_objects(array, values, name, text, missing)
@@ -350,27 +369,6 @@ def real_array(values: Any, name: str, text: str = TEXT_IN_X, *, missing: bool =
         )
     kind = {"c": "complex", "M": "datetime", "m": "duration"}.get(array.dtype.kind, str(array.dtype))
     raise TypeError(f"{name} must hold real numbers, got {kind} data (dtype {array.dtype})")
-
-
-def _is_plain(frame: Any, name: str) -> bool:
-    """Return whether each column holds a real number a row, so that NumPy may read the frame as a whole.
-
-    NumPy might turn other columns, such as dates, into numbers. Where a frame knows its dtypes, one column of each is
-    looked at. A frame that has both unsigned integers of 64 bits and signed ones is not plain: polars may make integers
-    of 128 bits of them, which NumPy lacks.
-    """
-    those, found = _Columns(frame, name), set()
-    places = range(len(those.names))
-    kinds = dict(zip(getattr(frame, "dtypes", places), places, strict=True))
-    for dtype, place in kinds.items():
-        few = those.at(place)[:0]
-        probe = as_array(few, those.called(place))
-        # nulls in such a column become some number
-        coded = hasattr(dtype, "categories") or _dictionary(few) is not None
-        if coded or probe.dtype.kind not in REAL or probe.ndim != 1:
-            return False
-        found.add(probe.dtype.kind if probe.dtype != np.uint64 else "uint64")
-    return not {"uint64", "i"} <= found
 
 
 def _column_by_column(frame: Any, name: str, text: str, missing: bool) -> Array:

@@ -36,6 +36,8 @@ class Home:
         Whether the parameters exist.
     views : dict of (str, str) to numpy.ndarray
         The parameters, by layer and name, once the model is built.
+    feature_names : tuple of str or None
+        The names of the columns of x in their order, where the model knows them.
     """
 
     def __init__(self, lock: Lock, heed: Callable[[Layer, str, Any], None] | None = None) -> None:
@@ -43,6 +45,7 @@ class Home:
         self._heed = None if heed is None else weakref.WeakMethod(heed)
         self.built = False
         self.views: dict[tuple[str, str], npt.NDArray[Any]] = {}
+        self.feature_names: tuple[str, ...] | None = None
 
     def heed(self, layer: Layer, attribute: str, name: Any) -> None:
         """Let the engine run the layer as it is now, from its next use on; errors name `attribute` of layer `name`.

@@ -256,6 +256,8 @@ class Layer(Description):
     takes_missing = False  # whether a NaN in the layer's input is a missing value
     takes_axes = False  # whether rows may have several axes, which the layer changes
     keeps_axes = False  # whether rows may have several axes, which the layer leaves as they are
+    # the names of the input's columns in their order, where the layer was adapted to a frame that has names
+    _column_names: tuple[str, ...] | None = None
     learning_rate_multiplier = Setting()
     must_be_last = False  # whether no layer may follow this one
     in_line = False  # whether the layers within this one stand in line with those around it
@@ -304,6 +306,21 @@ class Layer(Description):
     def _outermost(self) -> Layer:
         """The block of the model that the layer lies in, however deep; the layer itself where it lies in none."""
         return self if self._parent is None else self._parent._outermost
+
+    @property
+    def keeps_columns(self) -> bool:
+        """Whether the columns of the output are those of the input, each in its place."""
+        return self.idle or self.keeps_axes
+
+    def names_within(self, layer: Layer) -> Sequence[Any] | None:
+        """Return the names of the columns that one of the layers within this one reads; None where nobody says them."""
+        return self._names_told()
+
+    def _names_told(self) -> Sequence[Any] | None:
+        """Return the names of the columns that the layer's model, or its branch, reads; None where nobody says them."""
+        if self._parent is not None:
+            return self._parent.names_within(self)
+        return None if self._home is None else self._home.feature_names
 
     @property
     def _called(self) -> str:

@@ -11,7 +11,8 @@ import numpy.typing as npt
 from fastnn._op import Op
 from fastnn._registry import nearest_names
 from fastnn.data.frames import RowAxes
-from fastnn.layers.base import NameAndType, prepared, row_axes
+from fastnn.layers._columns import check_order
+from fastnn.layers.base import Layer, NameAndType, prepared, row_axes
 from fastnn.layers.container import Parallel
 
 if TYPE_CHECKING:
@@ -68,6 +69,8 @@ class Branches(Parallel):
             branches, columns = _named(branches, columns)
         super().__init__(branches, "branches", **shared)
         self._given_columns = self._check_columns(columns)
+        for stack, names in zip(self._layers, self.columns.values(), strict=True):
+            check_order(stack._layers, names, f"the branch {stack.name!r}")
         widths = [stack.input_features for stack in self._layers]
         self.input_features = None if None in widths else sum(w or 0 for w in widths)
 
@@ -94,6 +97,10 @@ class Branches(Parallel):
         """The names in x that each branch takes."""
         names = [str(stack.name) for stack in self._layers]
         return {name: list(self._given_columns.get(name, (name,))) for name in names}
+
+    def names_within(self, layer: Layer) -> list[Any]:
+        """Return the names in x that the branch takes which is this layer."""
+        return self.columns[str(layer.name)]
 
     @property
     def widths(self) -> dict[str, int | None]:

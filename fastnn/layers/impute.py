@@ -11,6 +11,7 @@ from fastnn._op import Op
 from fastnn._registry import nearest_names
 from fastnn._settings import flag, listed
 from fastnn.data.frames import real_array, row_pieces
+from fastnn.layers._columns import as_told, in_told_order
 from fastnn.layers.base import Layer, NotYetError, Shared
 
 if TYPE_CHECKING:
@@ -86,7 +87,8 @@ class Impute(Layer):
         Parameters
         ----------
         data : array-like, shape (rows, features), or (rows,) of one feature
-            Numbers, NaN and None; at least one number in each column.
+            Numbers, NaN and None; at least one number in each column. A data frame's columns are known by their names
+            from then on, in the layer's model too, see :attr:`Sequential.feature_names`.
 
         Raises
         ------
@@ -97,6 +99,7 @@ class Impute(Layer):
             raise ValueError(f"{self._called} fills in a constant: adapt() would have no effect")
         if self._built:
             raise ValueError(f"{self._called} belongs to a model that is built: call adapt before")
+        data, names = as_told(self, data)
         array = real_array(data, "data", missing=True)
         array = array[:, None] if array.ndim == 1 else array
         if array.ndim != 2 or not array.size:
@@ -113,7 +116,7 @@ class Impute(Layer):
         if np.isnan(found).any():
             column = int(np.argmax(np.isnan(found)))
             raise ValueError(f"data must hold at least one number in each column, but column {column} has none")
-        vars(self)["fill_value"] = tuple(found)
+        vars(self).update(fill_value=tuple(found), _column_names=names)
 
     def __call__(self, values: Any) -> npt.NDArray[np.float64]:
         """Return the layer's output for these numbers, without a model: what a layer after it can be adapted to.
@@ -126,6 +129,7 @@ class Impute(Layer):
         -------
         ndarray of float64, shape (rows, features) or (rows, 2 features)
         """
+        values = in_told_order(self, values, "values")
         array = real_array(values, "values", missing=True).astype(np.float64)
         array = array[:, None] if array.ndim == 1 else array
         if array.ndim != 2:
@@ -133,6 +137,11 @@ class Impute(Layer):
         fill, there = self._fill_for(array.shape[1]), ~np.isnan(array)
         filled = np.where(there, array, fill)
         return np.hstack([filled, ~there]) if self.add_indicator else filled
+
+    @property
+    def keeps_columns(self) -> bool:
+        """Whether the columns of the output are those of the input, each in its place."""
+        return not self.add_indicator
 
     def _fill_for(self, inputs: int) -> tuple[float, ...]:
         """Return a value for each of `inputs` columns."""

@@ -11,6 +11,7 @@ from fastnn._op import Op
 from fastnn._settings import flag, number
 from fastnn.data.frames import real_array, row_pieces
 from fastnn.initializers import Initializer
+from fastnn.layers._columns import as_told
 from fastnn.layers.base import Layer, Parameter, Shared, check_axis
 
 if TYPE_CHECKING:
@@ -106,6 +107,7 @@ class Normalization(Layer):
     array([[3.]], dtype=float32)
     """
 
+    keeps_columns = True
     _KEPT = Layer._KEPT | {"_mean", "_variance", "_adapted", "_given"}
 
     def __init__(
@@ -156,7 +158,8 @@ class Normalization(Layer):
         ----------
         data : array-like, shape (rows, features), or (rows,) of one feature
             At least one row of finite numbers. (In Keras a NaN makes its whole column NaN.) The data are read some rows
-            at a time, so that they may be a file that is larger than memory (numpy.memmap).
+            at a time, so that they may be a file that is larger than memory (numpy.memmap). A data frame's columns are
+            known by their names from then on, in the layer's model too, see :attr:`Sequential.feature_names`.
 
         Raises
         ------
@@ -165,6 +168,7 @@ class Normalization(Layer):
         """
         if self._given:
             raise ValueError(f"{self._called} was given its mean and variance: adapt() would have no effect")
+        data, names = as_told(self, data)
         array = real_array(data, "data")
         array = array[:, None] if array.ndim == 1 else array
         if array.ndim != 2 or not array.size:
@@ -176,7 +180,7 @@ class Normalization(Layer):
         if not np.isfinite(variance).all():
             column = int(np.argmin(np.isfinite(variance)))
             raise ValueError(f"data must have variances within float64's range: scale column {column} down first")
-        self._mean, self._variance, self._adapted = mean, variance, True
+        self._mean, self._variance, self._adapted, self._column_names = mean, variance, True, names
         if self._built:
             self._weight("mean")[...] = self._mean
             self._weight("variance")[...] = self._variance

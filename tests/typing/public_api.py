@@ -44,6 +44,9 @@ fastnn.layers.Flatten(activity_regularizer="l2")  # type: ignore[call-arg]
 fastnn.layers.Heads({"a": []}, input_shape=(4,))  # type: ignore[call-arg]
 fastnn.optimizers.AdamW(0.1, clipnorms=1.0)  # type: ignore[call-arg]
 config: dict[str, Any] = model.get_config()
+columns: tuple[str, ...] | None = model.feature_names
+model.feature_names = ["a", "b", "c", "d"]
+model.feature_names = None
 same: fastnn.Sequential = fastnn.Sequential.from_config(config)
 model.save("model.fastnn")
 loaded: fastnn.Sequential = fastnn.load_model("model.fastnn")
