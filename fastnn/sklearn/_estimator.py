@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from fastnn._warnings import warn
 from fastnn.data import frames
 from fastnn.models import Sequential
 from fastnn.saving import from_bytes, to_bytes
+from fastnn.sklearn._callbacks import TellsCallbacks
 from fastnn.sklearn._targets import Indicators, Numbers, SeveralTargets, Targets, class_target
 
 Array = npt.NDArray[Any]
@@ -58,6 +60,8 @@ class Task:
         Whether the network has been built for this training, not by an earlier one.
     options : dict
         Further arguments of the network's ``fit``.
+    rows : ndarray of int or None
+        The numbers of the rows that are trained on; None where no row is held back for validation.
     """
 
     model: Sequential
@@ -73,6 +77,7 @@ class Task:
     is_new: bool
     callbacks: list[Any] = field(default_factory=list)
     options: dict[str, Any] = field(default_factory=dict)
+    rows: Array | None = None
 
     def arguments(self) -> dict[str, Any]:
         """Return the arguments of the network's ``fit``."""
@@ -89,7 +94,7 @@ class Task:
         } | self.options
 
 
-class NetworkEstimator(BaseEstimator):
+class NetworkEstimator(TellsCallbacks, BaseEstimator):
     """The base of all estimators.
 
     An estimator says how its network is built (``_build``), how it is trained (``_plan``), and what is remembered of
@@ -170,7 +175,7 @@ class NetworkEstimator(BaseEstimator):
         """Fit in two parts: yield the task between them, for whoever runs this to train its network."""
         twin = self._twin()
         task = twin._prepared(X, y, sample_weight, validation_data, classes, incremental)
-        with _as_it_was_on_error(task):
+        with _as_it_was_on_error(task), self._telling(twin, task, X, y, sample_weight):
             yield task
             if not all(np.isfinite(weights).all() for weights in task.model.get_weights()):
                 raise ValueError(
@@ -214,6 +219,16 @@ class NetworkEstimator(BaseEstimator):
             task.model.fit(**task.arguments())
         except KeyboardInterrupt:
             warn("Training interrupted by user.")
+
+    def _if_it_ended(self, task: Task) -> dict[str, Any]:
+        """Return the attributes that the estimator would have if the training that is going on ended now."""
+        ended, model = self._twin(), copy.deepcopy(task.model)
+        model.stop_training = True
+        ended._finish(replace(task, model=model))
+        # what the training goes on changing is copied
+        new = {name: value for name, value in vars(ended).items() if vars(self).get(name) is not value}
+        known = {name: value for name, value in vars(self).items() if name not in new}
+        return known | copy.deepcopy(new) | {"model_": model, "_targets": task.targets}
 
     @contextmanager
     def _threads(self) -> Iterator[None]:

@@ -224,6 +224,7 @@ class MultilayerPerceptron(NetworkEstimator):
             )
         task.held = task.x[held], y[held], None if weights is None else weights[held]
         task.x, task.y, task.weights = task.x[kept], y[kept], None if weights is None else weights[kept]
+        task.rows = kept
 
     def _rows_of_a_batch(self, rows: int) -> int:
         if isinstance(self.batch_size, str):
