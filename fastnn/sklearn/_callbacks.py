@@ -8,7 +8,7 @@ from typing import Any
 
 from sklearn.utils import _safe_indexing
 
-from fastnn.callbacks import Callback
+from fastnn.callbacks import Callback, History
 from fastnn.callbacks.base import Logs
 
 try:
@@ -55,7 +55,7 @@ class TellsCallbacks(CallbackSupportMixin):
         try:
             fit = self._init_callback_context(max_subtasks=task.epochs)
             fit.call_on_fit_task_begin(**told)
-            task.callbacks.append(EpochTasks(fit, told))
+            task.callbacks += [History(), EpochTasks(fit, told)]  # a network's own history comes after all callbacks
             yield
             fit.call_on_fit_task_end(**told)
         finally:
@@ -76,6 +76,8 @@ class EpochTasks(Callback):
     told : dict
         What the callbacks are told.
     """
+
+    _comes_last = True  # the estimator of an epoch has what the other callbacks have made of it
 
     def __init__(self, fit: Any, told: dict[str, Any]) -> None:
         self._fit, self._told = fit, told

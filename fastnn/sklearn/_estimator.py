@@ -223,8 +223,9 @@ class NetworkEstimator(TellsCallbacks, BaseEstimator):
     def _if_it_ended(self, task: Task) -> dict[str, Any]:
         """Return the attributes that the estimator would have if the training that is going on ended now."""
         ended, model = self._twin(), copy.deepcopy(task.model)
-        model.stop_training = True
+        model.stop_training, model.history = True, task.model.history
         ended._finish(replace(task, model=model))
+        model.history = None
         # what the training goes on changing is copied
         new = {name: value for name, value in vars(ended).items() if vars(self).get(name) is not value}
         known = {name: value for name, value in vars(self).items() if name not in new}

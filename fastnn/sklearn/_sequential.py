@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from fastnn import layers, losses
 from fastnn._registry import nearest_names
 from fastnn._seeds import seeds_from
-from fastnn.data import frames
+from fastnn.data import arrays, frames
 from fastnn.models import Sequential
 from fastnn.sklearn._estimator import FLOATS, NetworkClassifier, NetworkEstimator, NetworkRegressor, Task, dtype_of
 from fastnn.sklearn._targets import ManyClasses, SeveralTargets, Targets, TwoClasses
@@ -241,6 +241,8 @@ class SequentialEstimator(NetworkEstimator):
             x, y, weights = task.held
             y = task.targets.encoded(y, task.model.loss, dtype_of(task.model))
             task.options["validation_data"] = (x, y) if weights is None else (x, y, weights)
+        elif self.validation_split:
+            task.rows = np.arange(arrays.split_at(rows, self.validation_split))
 
     def _finish(self, task: Task) -> None:
         self.history_ = dict(task.model.history.history) if task.model.history else {}

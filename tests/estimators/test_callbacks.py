@@ -13,7 +13,9 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from fastnn.sklearn import MLPClassifier, MLPRegressor
+import fastnn
+from fastnn import layers
+from fastnn.sklearn import MLPClassifier, MLPRegressor, SequentialClassifier
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
@@ -78,6 +80,20 @@ def test_an_estimator_of_an_epoch_is_what_a_training_of_so_many_epochs_gives(sol
         np.testing.assert_array_equal(fitted.predict_proba(FLOWERS), alone.predict_proba(FLOWERS))
         assert fitted.n_iter_ == len(fitted.loss_curve_) == epochs
         assert fitted.classes_.tolist() == [0, 1, 2]
+
+
+def test_networks_of_any_kind_tell_of_their_epochs():
+    def build(inputs, outputs):
+        return fastnn.Sequential([fastnn.Input((inputs,)), layers.Dense(8, "relu"), layers.Dense(outputs, "softmax")])
+
+    look, mixed = Look(), np.random.default_rng(0).permutation(150)
+    net = SequentialClassifier(build, epochs=3, random_state=0, validation_split=0.2).set_callbacks(look)
+    net.fit(FLOWERS[mixed], SPECIES[mixed])
+    assert [fitted.n_iter_ for fitted in look.fitted] == [1, 2, 3, 3]
+    assert [len(fitted.history_["val_loss"]) for fitted in look.fitted] == [1, 2, 3, 3]
+    np.testing.assert_array_equal(look.fitted[-1].predict_proba(FLOWERS), net.predict_proba(FLOWERS))
+    assert not np.array_equal(look.fitted[0].predict_proba(FLOWERS), net.predict_proba(FLOWERS))
+    np.testing.assert_array_equal(look.told[1], FLOWERS[mixed][:120])
 
 
 def test_an_estimator_of_an_epoch_has_the_best_weights_so_far_where_training_stops_early():
