@@ -5,12 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from fastnn._settings import count
 
 
 def optional_count(name: str, value: Any) -> int | None:
     """Return a count as :func:`fastnn._settings.count` checks it, from 1 on; None stays None."""
     return None if value is None else count(name, value, 1)
+
+
+def counts_of_each(name: str, value: Any, members: int, low: int) -> list[int]:
+    """Return a count for each member of an ensemble, from `low` on: one number stands for all, a sequence has each."""
+    if not isinstance(value, (list, tuple, np.ndarray)):
+        return [count(name, value, low)] * members
+    if len(value) != members:
+        raise ValueError(f"{name} must be one number or a number for each of the {members} members, got {len(value)}")
+    return [count(f"{name}[{k}]", one, low) for k, one in enumerate(value)]
 
 
 def no_arguments_of_arrays(x: Any, **given: Any) -> None:

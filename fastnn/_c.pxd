@@ -7,7 +7,7 @@ cdef extern from "fastnn.h" nogil:
     enum:
         FNN_ALIGNMENT, FNN_PADDING, FNN_MAX_THREADS, FNN_SLOTS
         FNN_LOSS, FNN_BACKWARD, FNN_UPDATE, FNN_INPUT_GRADIENT, FNN_TRAINING, FNN_CHECK
-        FNN_STOPPED, FNN_NOT_FINITE, FNN_OUTSIDE, FNN_LABEL, FNN_ROW, FNN_NUMBERS, FNN_KERNEL, FNN_BIAS
+        FNN_OK, FNN_STOPPED, FNN_NOT_FINITE, FNN_OUTSIDE, FNN_LABEL, FNN_ROW, FNN_NUMBERS, FNN_KERNEL, FNN_BIAS
     ctypedef struct fnn_product_f32:
         const float *const *a
         int by_depth
@@ -202,13 +202,17 @@ cdef extern from "fastnn.h" nogil:
     ctypedef struct fnn_member:
         const fnn_model *model
         fnn_data data
-        int shuffles
-        uint64_t seed, epoch
         fnn_run run
         void *workspace
+        int infers
+        size_t epochs
+        int shuffles
+        uint64_t seed, first_epoch
+        int64_t *first_nonfinite
+        size_t epochs_done
         int status
-    int fnn_train_many(fnn_member *members, size_t count, int threads, int64_t *orders, size_t most_rows,
-                       const fnn_progress *progress)
+    int fnn_run_many(fnn_member *members, size_t count, int threads, int64_t *orders, size_t most_rows,
+                     const fnn_progress *progress)
     void fnn_epoch_order(uint64_t seed, uint64_t epoch, size_t rows, int64_t *order)
     int fnn_train(const fnn_model *model, const fnn_data *data, fnn_run *run, void *workspace)
     const char *fnn_phase_name(const fnn_model *model, const void *workspace, size_t index)

@@ -1,7 +1,7 @@
 import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 import numpy.typing as npt
@@ -129,6 +129,7 @@ class Engine:
         weights: _Array | None = ...,
         batch_size: int = 32,
         check_finite: bool = False,
+        order: npt.NDArray[np.int64] | None = ...,
     ) -> npt.NDArray[np.float64]: ...
     def predict(self, x: _Rows, out: _Array, progress: _Progress = ...) -> None: ...
     def forward(self, x: _Rows, training: bool = False) -> _Array: ...
@@ -137,10 +138,43 @@ class Engine:
     def apply_gradients(self, hyperparameters: Hyperparameters) -> None: ...
     def _phases(self) -> list[str]: ...
 
-def train_many(
-    engines: list[Engine],
-    arrays: Sequence[tuple[_Rows, Any]],
-    shuffles: list[tuple[int, int] | None],
-    batch_size: int,
-    rates: list[Hyperparameters],
-) -> list[tuple[npt.NDArray[np.float64], int]]: ...
+@disjoint_base
+class _Task:
+    engine: Engine
+
+@final
+class TrainingTask(_Task):
+    epochs: int
+    epochs_done: int
+    sums: npt.NDArray[np.float64]
+    first_nonfinite: npt.NDArray[np.int64]
+    def __init__(
+        self,
+        engine: Engine,
+        x: _Rows,
+        y: _Targets,
+        weights: _Array | None,
+        rows: npt.NDArray[np.int64] | None,
+        batch_size: int,
+        hyperparameters: Hyperparameters,
+        shuffle: tuple[int, int] | None,
+        epochs: int,
+    ) -> None: ...
+
+@final
+class EvaluationTask(_Task):
+    sums: npt.NDArray[np.float64]
+    def __init__(
+        self,
+        engine: Engine,
+        x: _Rows,
+        y: _Targets,
+        weights: _Array | None,
+        rows: npt.NDArray[np.int64] | None,
+    ) -> None: ...
+
+@final
+class PredictionTask(_Task):
+    def __init__(self, engine: Engine, x: _Rows, rows: npt.NDArray[np.int64] | None, out: _Array) -> None: ...
+
+def run_many(tasks: list[Any]) -> None: ...

@@ -144,6 +144,7 @@ cdef class _Training(_Run):
     """Steps over batches of rows, as `passes` says; without FNN_UPDATE the steps change no weight."""
 
     cdef object y, weights, order, hyperparameters, progress
+    cdef object rows  # the rows of which orders are made in the middle of the run
     cdef size_t batch_size
     cdef int passes
     cdef cnp.ndarray sums
@@ -170,7 +171,7 @@ cdef class _Training(_Run):
         self.run.batch = min(self.batch_size, max(self.data.rows, 1))
         self.sums = np.zeros(engine.model.sum_size)
         self.run.sums = <double *>_data(self.sums)
-        engine._take_form(self.x, self.run.batch)
+        engine._take_form(self.x, self.run.batch, self.rows)
         self.take_workspace(engine)
         # No gradient is kept where each is used up as soon as it is there.
         engine.model.gradients = NULL
@@ -216,14 +217,15 @@ cdef class _Inference(_Run):
 
 @cython.final
 cdef class _Prediction(_Inference):
-    """The network's output for each row."""
+    """The network's output for each row of x, or for the rows in `order`."""
 
+    cdef object order
     cdef cnp.ndarray out
 
     cdef int prepare(self, _Memory engine) except -1:
         cdef cnp.ndarray out = self.out
         engine._check_wanted()
-        engine._form.check(self.x, None, None, None, &self.data)
+        engine._form.check(self.x, None, None, self.order, &self.data)
         _check_matrix(out, "out", engine._form.typenum, engine._form.outputs)
         if not cnp.PyArray_IS_C_CONTIGUOUS(out) or not cnp.PyArray_ISWRITEABLE(out) \
                 or <size_t>cnp.PyArray_DIM(out, 0) != self.data.rows:
@@ -236,15 +238,15 @@ cdef class _Prediction(_Inference):
 
 @cython.final
 cdef class _Measurement(_Inference):
-    """The sums of the losses and the metrics over rows."""
+    """The sums of the losses and the metrics over the rows of x, or over those in `order`."""
 
-    cdef object y, weights
+    cdef object y, weights, order
     cdef int passes
     cdef cnp.ndarray sums
 
     cdef int prepare(self, _Memory engine) except -1:
         engine._check_compiled()
-        engine._form.check(self.x, self.y, self.weights, None, &self.data)
+        engine._form.check(self.x, self.y, self.weights, self.order, &self.data)
         self.tell(engine, None, self.passes)
         self.sums = np.zeros(engine.model.sum_size)
         self.run.sums = <double *>_data(self.sums)
@@ -285,7 +287,7 @@ cdef class _Penalty(_Run):
 cdef class _Evaluation(_Run):
     """The sums over rows, with the parameters' penalties in the loss: several runs, one after the other."""
 
-    cdef object y, weights, progress
+    cdef object y, weights, order, progress
     cdef size_t batch_size
     cdef int passes
 
@@ -293,14 +295,14 @@ cdef class _Evaluation(_Run):
         cdef _Measurement run
         cdef _Run penalty = _Penalty.__new__(_Penalty)
         if engine.functions is not None:  # functions are shown batches
-            sums, _ = _training(self.x, self.y, self.weights, None, self.batch_size, None, self.progress,
+            sums, _ = _training(self.x, self.y, self.weights, self.order, self.batch_size, None, self.progress,
                                 self.passes).perform(engine)
         else:
             run = _Measurement.__new__(_Measurement)
             run.x, run.y, run.weights, run.progress = self.x, self.y, self.weights, self.progress
-            run.passes = self.passes
+            run.order, run.passes = self.order, self.passes
             sums, _ = run.perform(engine)
-        sums[0] += penalty.perform(engine) * len(self.x)
+        sums[0] += penalty.perform(engine) * len(self.x if self.order is None else self.order)
         return sums
 
 
@@ -424,12 +426,12 @@ cdef class Engine(_Memory):
         cdef int passes = FNN_LOSS | FNN_BACKWARD | (FNN_TRAINING if training else 0)
         return self._perform(_training(x, y, weights, None, max(1, len(x)), None, None, passes))[0]
 
-    def evaluate(self, x, y, progress=None, weights=None, size_t batch_size=32, bint check_finite=False):
-        """Return the sums (float64) over all rows, as one batch, or with `functions` in batches; see :meth:`train`."""
+    def evaluate(self, x, y, progress=None, weights=None, size_t batch_size=32, bint check_finite=False, order=None):
+        """Return the sums (float64) over the rows, as one batch, or with `functions` in batches; see :meth:`train`."""
         cdef int passes = FNN_LOSS | (FNN_CHECK if check_finite else 0)
         cdef _Evaluation run = _Evaluation.__new__(_Evaluation)
         run.x, run.y, run.weights, run.progress = x, y, weights, progress
-        run.batch_size, run.passes = batch_size, passes
+        run.order, run.batch_size, run.passes = order, batch_size, passes
         return self._perform(run)
 
     def predict(self, x, cnp.ndarray out not None, progress=None):

@@ -100,11 +100,14 @@ cdef class _Memory:
         fnn_stripes(&self.model, <fnn_stripe *>_data(self._stripes))
         return 0
 
-    cdef int _take_form(self, x, size_t batch) except -1:
-        """Make ready for x, dense or sparse: memory is laid out for one of the two, and for batches to train on."""
+    cdef int _take_form(self, x, size_t batch, rows=None) except -1:
+        """Make ready for x, dense or sparse: memory is laid out for one of the two, and for batches to train on.
+
+        Batches are made of `rows` of x, of which some may come several times; None: of all.
+        """
         cdef fnn_op *ops = <fnn_op *>_data(self._ops)
         cdef bint sparse = isinstance(x, SparseRows)
-        cdef size_t entries = x.most_entries(batch) if sparse and batch else 0
+        cdef size_t entries = x.most_entries(batch, rows) if sparse and batch else 0
         if entries >= (<size_t>1 << 31):
             raise MemoryError(f"a batch may have up to 2**31 - 1 values that are not zero, got {entries}")
         self.model.row_entries = x.entries // max(len(x), 1) if sparse else 0

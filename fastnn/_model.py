@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from fastnn import goals
     from fastnn._engine import Engine, Lock
     from fastnn._op import ParameterSettings
-    from fastnn.callbacks import History
-    from fastnn.data.feeds import Samples
+    from fastnn.callbacks import CallbackList, History
+    from fastnn.data.feeds import Order, Samples
     from fastnn.layers._home import Home
     from fastnn.optimizers import Optimizer
 
@@ -135,7 +135,7 @@ class Model(Protocol):
         Whoever holds the model's lock knows that no other thread sets the engine up anew meanwhile.
         """
 
-    def _look_at_first_rows(self, ready: Ready, samples: Samples, batch: int) -> None:
+    def _look_at_first_rows(self, ready: Ready, samples: Samples, batch: int, order: Order | None = None) -> None:
         """Raise before the first step of a run where a metric cannot take the first rows, or their outputs."""
 
     def _parameter_settings(self) -> list[ParameterSettings]:
@@ -149,25 +149,50 @@ class Model(Protocol):
 
 
 class Member(Model, Protocol):
-    """A model that is trained together with others: what an ensemble asks of it."""
+    """A model that is trained together with others: what an ensemble asks of it.
+
+    Attributes
+    ----------
+    _looked_at : Layout or None
+        The layout whose metrics have seen the first rows of the run.
+    """
+
+    _looked_at: goals.Layout | None
 
     def _form(self) -> tuple[Any, ...] | None:
-        """Return what the conversion of x and y depends on; None where the model is not built, or has no loss."""
+        """Return what the conversion of x and y depends on; None where that cannot be said, or there is no loss."""
 
-    def _convert(self, action: str, x: Any, y: Any, *, check_finite: bool) -> tuple[Any, Any]:
+    def _form_of_x(self) -> tuple[Any, ...] | None:
+        """Return what the conversion of x depends on; None where that cannot be said."""
+
+    def _convert(
+        self, action: str, x: Any, y: Any, *, check_finite: bool, names: tuple[str, str] = ("x", "y")
+    ) -> tuple[Any, Any]:
         """Return X and y as the engine reads them; build the model from x where that is still to be done."""
 
-    def _checked(self, rows: Any) -> Any:
+    def _inputs(self, x: Any, dtype: str, *, check_finite: bool) -> tuple[Any, Any]:
+        """Return X as the engine reads it, and its features."""
+
+    def _checked(self, rows: Any, name: str = "x") -> Any:
         """Return the rows, once the first layer has found in them what it needs."""
 
     def _learned(self, x: Any) -> Any:
         """Return x with a frame's columns in the order in which the model knows them; the frame may say their names."""
+
+    def _weighted(self, samples: Samples, class_weight: Any, *, all_rows: bool = False) -> Samples:
+        """Return the samples with the weights of their classes."""
 
     def _as_it_was_on_error(self, x: Any) -> AbstractContextManager[bool]:
         """Yield whether the model was built before; a call that fails within leaves an unbuilt model unbuilt.
 
         A frame in x says the names of the model's columns, unless the call fails.
         """
+
+    def _begin(self, hooks: CallbackList, params: dict[str, Any]) -> History:
+        """Tell the callbacks what fit is about to do; return the History among them, or one that joins them."""
+
+    def _result(self, logs: dict[str, Any], return_dict: bool) -> Any:
+        """Return the logs as ``evaluate`` does."""
 
 
 class Kept(Model, Protocol):

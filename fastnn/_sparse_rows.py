@@ -60,11 +60,20 @@ class SparseRows:
         """The number of values that are stored for these rows."""
         return int(self.starts[-1] - self.starts[0])
 
-    def most_entries(self, rows: int) -> int:
-        """Return the largest number of entries that any `rows` of the rows have together."""
+    def most_entries(self, rows: int, among: npt.NDArray[np.int64] | None = None) -> int:
+        """Return the largest number of entries that any `rows` of the rows have together.
+
+        `among` are the rows that count, as often as they are there; None: each row once.
+        """
+        if among is not None:
+            return _largest(np.diff(self.starts)[among], rows)
         if self._most[0] != rows:
-            counts = np.diff(self.starts)
-            if rows < len(counts):
-                counts = np.partition(counts, len(counts) - rows)[len(counts) - rows :]
-            self._most = rows, int(counts.sum())
+            self._most = rows, _largest(np.diff(self.starts), rows)
         return self._most[1]
+
+
+def _largest(counts: Array, number: int) -> int:
+    """Return the sum of the `number` largest counts."""
+    if number < len(counts):
+        counts = np.partition(counts, len(counts) - number)[len(counts) - number :]
+    return int(counts.sum())

@@ -12,7 +12,7 @@ from fastnn._functions import Functions
 from fastnn._model import Ready
 from fastnn._op import ParameterSettings
 from fastnn._settings import count
-from fastnn.data.feeds import Samples
+from fastnn.data.feeds import Order, Samples
 from fastnn.goals import Goal
 from fastnn.layers.base import Layer
 from fastnn.reading import Reader
@@ -145,16 +145,17 @@ class Compiled(Reader):
             engine.seed = self._seed
             return Ready(engine, self._layout, optimizer)
 
-    def _look_at_first_rows(self, ready: Ready, samples: Samples, batch: int) -> None:
+    def _look_at_first_rows(self, ready: Ready, samples: Samples, batch: int, order: Order | None = None) -> None:
         """Raise before the first step of a run where a metric cannot take the first rows, or their outputs.
 
         Where there is such a metric, this costs a forward pass of one batch.
         """
         layout = ready.layout
         if self._looked_at is not layout and any(metric.may_refuse for metric, _ in layout.metrics):
-            first = samples.part(slice(0, batch))
-            sums = ready.engine.evaluate(first.x, first.y, None, first.weights, len(first))
-            layout.logs(sums, len(first))
+            first = samples.part(slice(0, batch)) if order is None else samples
+            some = None if order is None else order[:batch]
+            sums = ready.engine.evaluate(first.x, first.y, None, first.weights, batch, False, some)
+            layout.logs(sums, len(first if some is None else some))
         self._looked_at = layout
 
     def _set_up(self, engine: Engine, optimizer: optimizers.Optimizer) -> None:

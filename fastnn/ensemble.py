@@ -1,55 +1,40 @@
-"""Many small models trained at once: one to a thread, so that none of them waits for another."""
+"""Many small models at once: one to a thread, so that none of them waits for another."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fastnn import goals
-from fastnn._arguments import verbosity
-from fastnn._engine import train_many
+from fastnn import _members, goals, loop
+from fastnn._arguments import counts_of_each, validation_due, verbosity
+from fastnn._members import Prediction, Rows, Training, Wish
 from fastnn._model import Member
 from fastnn._public import Described, counted
-from fastnn._settings import count, flag
+from fastnn._settings import flag
 from fastnn._terminal import say
-from fastnn.callbacks import History
-from fastnn.data.arrays import Rows
+from fastnn.callbacks import Callback, CallbackList, History
+from fastnn.callbacks._of_members import callbacks_of_members
+from fastnn.callbacks.base import Logs
+from fastnn.data import row_weights
 from fastnn.data.feeds import Samples
+from fastnn.data.row_sets import row_sets
 from fastnn.models import Sequential
+from fastnn.optimizers import LBFGS
 
-Pair = tuple[Rows, npt.NDArray[Any]]  # x and y as the engine reads them
-
-
-def _train_epoch(
-    members: Sequence[Member], pairs: Sequence[Pair], shuffles: list[tuple[int, int] | None], batch: int
-) -> list[dict[str, float]]:
-    """Train every member for an epoch, in one call into the engine; return the logs of each.
-
-    `shuffles` has for each member the seed and the number of its order of rows; None takes the rows as they lie.
-    """
-    with ExitStack() as running:
-        # All ensembles enter their members in one order, so that no two of them wait for each other.
-        for model in sorted(members, key=id):
-            running.enter_context(model._home.lock)
-        ready = [model._ready("fit") for model in members]
-        for model, one, pair in zip(members, ready, pairs, strict=True):
-            model._look_at_first_rows(one, Samples(*pair), batch)
-        engines = [one.engine for one in ready]
-        rates = [one.optimizer.hyperparameters() for one in ready]
-        results = train_many(engines, pairs, shuffles, batch, rates)
-    return [one.layout.logs(sums, len(rows)) for one, (sums, _), (rows, _) in zip(ready, results, pairs, strict=True)]
+Array = npt.NDArray[Any]
+Validate = Callable[[int], Generator[Wish, None, Logs]]
 
 
 class Ensemble(Described):
-    """Compiled models that are trained on the same rows in one engine call an epoch.
+    """Compiled models that are trained at once, and that answer together.
 
     A network of a few thousand weights is too small to be shared among threads, but several networks are not. Each
-    member trains exactly as it would alone: with its own seed, order of rows, optimizer, loss and shape, to the same
-    bits.
+    member trains exactly as it would alone: with its own rows, seed, order of rows, optimizer, loss and shape, to the
+    same bits.
 
     Parameters
     ----------
@@ -86,25 +71,58 @@ class Ensemble(Described):
         self,
         x: Any,
         y: Any,
-        batch_size: int | None = None,
-        epochs: int = 1,
+        batch_size: int | Sequence[int] | None = None,
+        epochs: int | Sequence[int] = 1,
         verbose: str | int = "auto",
+        *,
+        callbacks: Callback | Sequence[Callback] | Sequence[Sequence[Callback]] | None = None,
+        validation_data: Any = None,
         shuffle: bool = True,
+        class_weight: Mapping[int, float] | str | Sequence[Any] | None = None,
+        sample_weight: Any = None,
+        validation_freq: int | Iterable[int] = 1,
         check_finite: bool = True,
+        rows: Any = None,
+        validation_rows: Any = None,
     ) -> list[History]:
-        """Train every member, `epochs` times over the data.
+        """Train every member, `epochs` times over its rows.
+
+        An epoch of all members is one call into the engine; without callbacks, validation and lines to print, all
+        epochs are. A member that a callback has stopped costs nothing from then on.
 
         Parameters
         ----------
         x, y : array-like
-            Data as for :meth:`Sequential.fit`; y must suit the loss of every member.
-        batch_size : int, default 32
-        epochs : int, default 1
+            Data as for :meth:`Sequential.fit`, in memory; y must suit the loss of every member.
+        batch_size : int or sequence of int, default 32
+            One number, or one for each member.
+        epochs : int or sequence of int, default 1
+            One number, or one for each member.
         verbose : {"auto", 0, 1, 2}
             Accepted as in Keras; unless it is 0, a line with the mean loss is printed for each epoch.
+        callbacks : Callback, sequence of Callback or sequence of sequences of Callback, optional
+            Every member has deep copies of callbacks that are given once; a list for each member holds its own, which
+            afterwards tell what they have seen. Their hooks are called as by :meth:`Sequential.fit`; hooks for batches
+            are not.
+        validation_data : tuple (x, y) or (x, y, sample_weight), optional
+            What all members are evaluated on after each epoch.
         shuffle : bool, default True
-            Whether each member has an order of rows of its own, as alone.
+            Whether each member takes its rows in another order each epoch, as alone.
+        class_weight : dict, "balanced", or sequence of such or None, optional
+            As for :meth:`Sequential.fit`: one for all members, or one for each. ``"balanced"`` counts a member's rows.
+        sample_weight : array-like, shape (rows,) or (members, rows), or sequence of such weights, optional
+            As for :meth:`Sequential.fit`, with a weight for each row of x: the same for all members, or in a list or a
+            table with a row for each member.
+        validation_freq : int or collection of int, default 1
+            Validate after every `validation_freq` epochs, or after the epochs listed (counted from 1).
         check_finite : bool, default True
+        rows : sequence of array-like or None, optional
+            For each member the numbers of the rows of x that it trains on, some perhaps several times, or a bool for
+            each row; None stands for all rows. A member ends with the bits that it would have after a fit on these
+            rows alone, and x is not copied.
+        validation_rows : sequence of array-like, optional
+            For each member, in the same form, the rows of x that it is evaluated on after each epoch, with their
+            weights in `sample_weight`.
 
         Returns
         -------
@@ -113,76 +131,292 @@ class Ensemble(Described):
 
         Raises
         ------
-        ValueError, TypeError, RuntimeError
+        ValueError, TypeError, IndexError, RuntimeError
             When an argument cannot be used; the message is one sentence, and no member has changed.
         KeyboardInterrupt
             After Ctrl-C; every member has the weights of its last finished step.
         """
-        batch = 32 if batch_size is None else count("batch_size", batch_size, 1)
-        epochs = count("epochs", epochs, 0)
-        shown, shuffle = verbosity(verbose), flag("shuffle", shuffle)
         members: Sequence[Member] = self.models
-        for model in members:
-            if name := goals.called(model._goals):
-                raise ValueError(
-                    f"Ensemble trains in one engine call an epoch, which cannot call the Python function {name!r}: "
-                    f"train a model with one by its own fit"
-                )
-        pairs = self._convert(x, y, check_finite)
-        histories = [History() for _ in members]
-        for epoch in range(epochs):
-            shuffles = [(model._seed, model._epochs_done) if shuffle else None for model in members]
-            for history, logs in zip(histories, _train_epoch(members, pairs, shuffles, batch), strict=True):
-                history.on_epoch_end(epoch, logs)
-            for model in members:
-                model._epochs_done += int(shuffle)
-            if shown:
-                mean = float(np.mean([history.history["loss"][-1] for history in histories]))
-                say(f"Epoch {epoch + 1}/{epochs} - mean loss of {len(self.models)} models: {mean:.4f}")
+        batches = counts_of_each("batch_size", 32 if batch_size is None else batch_size, len(members), 1)
+        ends = counts_of_each("epochs", epochs, len(members), 0)
+        shown, shuffle, due = verbosity(verbose), flag("shuffle", shuffle), validation_due(validation_freq)
+        hooks = callbacks_of_members(callbacks, len(members))
+        _check_trainable(members)
+        with _as_they_were_on_error(members, x):
+            samples = self._samples("fit", x, y, sample_weight, check_finite=check_finite)
+            sets = row_sets(rows, len(members), len(samples[0]), "rows", may_be_all=True)
+            trained = [Rows(*each) for each in zip(samples, sets, batches, strict=True)]
+            held = self._held(trained, validation_data, validation_rows, check_finite)
+            trained = _class_weighted(members, trained, class_weight)
+            for model, own, one, end in zip(members, hooks, trained, ends, strict=True):
+                ready, model._looked_at = model._ready("fit"), None
+                if end:
+                    model._look_at_first_rows(ready, one.samples, one.batch, one.order)
+                own.check_logs(model, held is not None and any(map(due, range(end))))
+
+        lines = _Lines(max(ends)) if shown else None
+        watched = held is not None or lines is not None or any(own.callbacks for own in hooks)
+        histories, generators = [], []
+        for k, (model, own, end) in enumerate(zip(members, hooks, ends, strict=True)):
+            own.callbacks += [] if lines is None else [lines]
+            training = Training(model, trained[k], shuffle)
+            histories.append(model._begin(own, {"epochs": end, "steps": training.steps, "verbose": shown}))
+            run = loop.Epochs(model, own, 0, training.steps, end, None)
+            validate = _validation(model, None if held is None else held[k], due, own)
+            generators.append(_members.fitted(run, training, end, watched, validate))
+        _members.together(generators, None if lines is None else lines.print)
         return histories
 
-    def _convert(self, x: Any, y: Any, check_finite: bool) -> list[Pair]:
-        """Return X and y for each member; members that want the same form share one conversion and one check."""
-        done: dict[Any, Pair] = {}
-        pairs = []
+    def _samples(
+        self, action: str, x: Any, y: Any, sample_weight: Any, *, check_finite: bool, of: str = ""
+    ) -> list[Samples]:
+        """Return the samples of each member; members that want the same form share one conversion and one check."""
         members: Sequence[Member] = self.models
-        with ExitStack() as kept:
-            for model in sorted(members, key=id):
-                kept.enter_context(model._as_it_was_on_error(x))
-            for model in members:
-                key = model._form()
-                pair = done.get(key) if key else None
-                if pair is not None:
+        name = f"{of}sample_weight"
+        given = _weights_of_each(name, sample_weight, len(members))
+        pairs: dict[Any, tuple[Any, Any]] = {}
+        weights: dict[Any, Any] = {}
+        samples = []
+        for model, weight in zip(members, given, strict=True):
+            key: Any = model._form()
+            if key in pairs:
+                if action == "fit":
                     model._learned(x)
-                    model._checked(pair[0])
-                else:
-                    pair = model._convert("fit", x, y, check_finite=check_finite)
-                    if key:
-                        done[key] = pair
-                pairs.append(pair)
-        return pairs
+                model._checked(pairs[key][0], f"{of}x")
+            else:
+                pair = model._convert(action, x, y, check_finite=check_finite, names=(f"{of}x", f"{of}y"))
+                key = model._form() or id(model)  # it may have been built now
+                pairs.setdefault(key, pair)
+            pair = pairs[key]
+            if (key, id(weight)) not in weights:
+                dtype = model._need_engine(action).plan.dtype
+                found = (
+                    weight
+                    if weight is None
+                    else goals.sample_weights(
+                        weight, len(pair[0]), model._goals, dtype, check_finite=check_finite, name=name
+                    )
+                )
+                if found is not None and action == "fit" and not of:
+                    row_weights.warn_of_negative(found, name)
+                weights[key, id(weight)] = found
+            samples.append(Samples(*pair, weights[key, id(weight)]))
+        return samples
 
-    def predict(self, x: Any) -> Any:
-        """Return the outputs of every member, shape (members, rows, outputs); all must have the same number of outputs.
+    def _held(
+        self, trained: Sequence[Rows], validation_data: Any, validation_rows: Any, check_finite: bool
+    ) -> list[Rows] | None:
+        """Return the rows that each member is evaluated on after an epoch; None without a validation."""
+        if validation_rows is not None:
+            if validation_data is not None:
+                raise ValueError("validation_data and validation_rows must not be given both")
+            sets = row_sets(validation_rows, len(trained), len(trained[0].samples), "validation_rows")
+            return [Rows(one.samples, own, one.batch) for one, own in zip(trained, sets, strict=True)]
+        if validation_data is None:
+            return None
+        if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):
+            raise ValueError("validation_data must be (x, y) or (x, y, sample_weight)")
+        x, y, weights = (*validation_data, None)[:3]
+        samples = self._samples("fit", x, y, weights, check_finite=check_finite, of="validation_data's ")
+        return [Rows(own, None, one.batch) for one, own in zip(trained, samples, strict=True)]
 
-        For members with heads this is a dict of such arrays by name.
+    def predict(self, x: Any, reduce: str | None = None, *, rows: Any = None) -> Any:
+        """Return the outputs of every member, or what they say together.
+
+        All members answer in one call into the engine. They must have the same number of outputs, unless `rows` are
+        given.
 
         Parameters
         ----------
         x : array-like
             Rows as for :meth:`Sequential.predict`.
-        """
-        outputs = [model.predict(x) for model in self.models]
-        if isinstance(outputs[0], dict):
-            return {name: np.stack([output[name] for output in outputs]) for name in outputs[0]}
-        return np.stack(outputs)
+        reduce : {None, "mean", "std", "vote"}, default None
+            What is returned of the members' outputs: all; their mean; their standard deviation; the share of members
+            that choose a column, which is the column with the largest output, and for outputs of one column those
+            above 0.5.
+        rows : sequence of array-like or None, optional
+            For each member the rows of x that it answers, as for :meth:`fit`.
 
-    def evaluate(self, x: Any, y: Any) -> list[Any]:
+        Returns
+        -------
+        ndarray, shape (members, rows, outputs), or (rows, outputs) with `reduce`
+            With `rows` a list of arrays, one for each member. For members with heads a dict of arrays by name takes
+            the place of each array.
+        """
+        if reduce not in (None, *_REDUCTIONS):
+            raise ValueError(f"reduce must be None, 'mean', 'std' or 'vote', got {reduce!r}")
+        if reduce is not None and rows is not None:
+            raise ValueError("reduce must be None where rows are given, as members may answer different rows")
+        members: Sequence[Member] = self.models
+        converted = self._rows_to_predict(x)
+        sets = row_sets(rows, len(members), len(converted[0]), "rows", may_be_all=True)
+        wishes, outputs = [], []
+        for model, inputs, own in zip(members, converted, sets, strict=True):
+            plan = model._need_engine("predict").plan
+            outputs.append(np.empty((len(inputs if own is None else own), plan.outputs), plan.dtype))
+            wishes.append(Prediction(model, inputs, own, outputs[-1]))
+        if rows is None:
+            _check_alike(outputs)
+        _members.together([_members.predicted(wish) for wish in wishes])
+        named = [model._outputs(out) for model, out in zip(members, outputs, strict=True)]
+        if rows is not None:
+            return named
+        combined = np.stack if reduce is None else _REDUCTIONS[reduce]
+        if not isinstance(named[0], dict):
+            return combined(named)
+        return {name: combined([output[name] for output in named]) for name in named[0]}
+
+    def _rows_to_predict(self, x: Any) -> list[Any]:
+        """Return x as each member's engine reads it; members that want the same form share one conversion."""
+        members: Sequence[Member] = self.models
+        done: dict[Any, Any] = {}
+        converted = []
+        for model in members:
+            engine = model._need_engine("predict")
+            key = model._form_of_x() or id(model)
+            if key not in done:
+                done[key], _ = model._inputs(x, engine.plan.dtype, check_finite=False)
+            converted.append(model._checked(done[key]))
+        return converted
+
+    def evaluate(
+        self, x: Any, y: Any, sample_weight: Any = None, return_dict: bool = False, *, rows: Any = None
+    ) -> list[Any]:
         """Return what :meth:`Sequential.evaluate` returns, for every member.
 
         Parameters
         ----------
-        x, y : array-like
+        x, y, sample_weight
             Data as for :meth:`fit`.
+        return_dict : bool, default False
+            Whether to return dicts with the names as keys.
+        rows : sequence of array-like or None, optional
+            For each member the rows of x that it is evaluated on, as for :meth:`fit`.
         """
-        return [model.evaluate(x, y, verbose=0) for model in self.models]
+        return_dict = flag("return_dict", return_dict)
+        members: Sequence[Member] = self.models
+        for model in members:
+            model._need_engine("evaluate")
+        samples = self._samples("evaluate", x, y, sample_weight, check_finite=True)
+        sets = row_sets(rows, len(members), len(samples[0]), "rows", may_be_all=True)
+        hooks = CallbackList(None)
+        generators = [
+            _members.evaluated(model, Rows(one, own, 32), hooks)
+            for model, one, own in zip(members, samples, sets, strict=True)
+        ]
+        logs = _members.together(generators)
+        return [model._result(one, return_dict) for model, one in zip(members, logs, strict=True)]
+
+
+class _Lines(Callback):
+    """Prints a line for each epoch, once all members have come to its end."""
+
+    def __init__(self, epochs: int) -> None:
+        self._epochs = epochs
+        self._losses: dict[int, list[list[float]]] = {}  # by epoch, of each member that has come to its end
+
+    def set_model(self, model: Any) -> None:
+        """Keep none of the models."""
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Take note of the losses of one member."""
+        losses = [value for name, value in (logs or {}).items() if name in ("loss", "val_loss")]
+        self._losses.setdefault(epoch, []).append(losses)
+
+    def print(self) -> None:
+        """Print what has been noted since the last time."""
+        for epoch, losses in self._losses.items():
+            means = ", validation ".join(f"{mean:.4f}" for mean in np.mean(losses, axis=0))
+            say(f"Epoch {epoch + 1}/{self._epochs} - mean loss of {counted(len(losses), 'model')}: {means}")
+        self._losses = {}
+
+
+def _check_trainable(members: Sequence[Member]) -> None:
+    """Raise where a member cannot be trained with others."""
+    for model in members:
+        if name := goals.called(model._goals):
+            raise ValueError(
+                f"Ensemble trains in one engine call an epoch, which cannot call the Python function {name!r}: "
+                f"train a model with one by its own fit"
+            )
+        if isinstance(model.optimizer, LBFGS):
+            raise ValueError(
+                "Ensemble trains batch by batch, and LBFGS looks at all rows in every step: train a model with it by "
+                "its own fit"
+            )
+
+
+@contextmanager
+def _as_they_were_on_error(members: Sequence[Member], x: Any) -> Iterator[None]:
+    """Leave unbuilt members unbuilt where the block fails."""
+    with ExitStack() as kept:
+        for model in sorted(members, key=_members.place):
+            kept.enter_context(model._as_it_was_on_error(x))
+        yield
+
+
+def _one_of_each(name: str, given: Any, members: int, listed: bool) -> list[Any]:
+    """Return an argument for each member: from the sequence that is given, or the same for all."""
+    if listed and len(given) != members:
+        raise ValueError(f"{name} must be one for all or one for each of the {members} members, got {len(given)}")
+    return list(given) if listed else [given] * members
+
+
+def _weights_of_each(name: str, given: Any, members: int) -> list[Any]:
+    """Return the weights of rows as each member is given them."""
+    listed = isinstance(given, (list, tuple)) and len(given) > 0 and not np.isscalar(given[0])
+    table = isinstance(given, np.ndarray) and given.ndim == 2 and given.shape[1] != 1
+    return _one_of_each(name, given, members, listed or table)
+
+
+def _class_weighted(members: Sequence[Member], trained: Sequence[Rows], class_weight: Any) -> list[Rows]:
+    """Return the rows of each member with the weights of their classes."""
+    given = _one_of_each("class_weight", class_weight, len(members), isinstance(class_weight, (list, tuple)))
+    weighted = []
+    for model, rows, weight in zip(members, trained, given, strict=True):
+        samples, order = rows.samples, rows.order
+        if weight is not None:
+            own = samples.y if order is None or isinstance(samples.y, tuple) else samples.y[order]
+            found = model._weighted(Samples(samples.x, own, samples.weights), weight, all_rows=True).weights
+            if order is not None and found is not None:
+                of_own, found = found, np.ones(len(samples), found.dtype)
+                found[order] = of_own
+            samples = Samples(samples.x, samples.y, found)
+        weighted.append(Rows(samples, order, rows.batch))
+    return weighted
+
+
+def _validation(model: Member, held: Rows | None, due: Callable[[int], bool], hooks: CallbackList) -> Validate:
+    """Return the function that gives the validation after an epoch."""
+
+    def validate(epoch: int) -> Generator[Wish, None, Logs]:
+        return _members.not_validated() if held is None or not due(epoch) else _members.evaluated(model, held, hooks)
+
+    return validate
+
+
+def _check_alike(outputs: Sequence[Array]) -> None:
+    """Raise where members have different numbers of outputs."""
+    widths = {output.shape[1] for output in outputs}
+    if len(widths) > 1:
+        raise ValueError(f"predict needs members with the same number of outputs, got {sorted(widths)}")
+
+
+def _mean(outputs: Sequence[Array]) -> Array:
+    stacked = np.stack(outputs)
+    return stacked.mean(axis=0, dtype=np.float64).astype(stacked.dtype)
+
+
+def _spread(outputs: Sequence[Array]) -> Array:
+    stacked = np.stack(outputs)
+    return stacked.std(axis=0, dtype=np.float64).astype(stacked.dtype)
+
+
+def _vote(outputs: Sequence[Array]) -> Array:
+    stacked = np.stack(outputs)
+    one = stacked.shape[2] == 1
+    chosen = stacked > 0.5 if one else stacked.argmax(axis=2)[..., None] == np.arange(stacked.shape[2])
+    return chosen.mean(axis=0, dtype=np.float64).astype(stacked.dtype)
+
+
+_REDUCTIONS: dict[str, Callable[[Sequence[Array]], Array]] = {"mean": _mean, "std": _spread, "vote": _vote}

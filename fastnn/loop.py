@@ -110,7 +110,7 @@ def _with_hooks(
 
 
 @contextmanager
-def _weights_as_before(model: Model) -> Iterator[None]:
+def weights_as_before(model: Model) -> Iterator[None]:
     """Leave in the model the weights or their average, whichever was there, where an error or Ctrl-C ends the block.
 
     A callback such as SwapEMAWeights may have put the other one in, and its hook that takes it out is not called.
@@ -291,12 +291,12 @@ class Epochs:
         self._totals: Totals | None = None  # the totals of the epoch that runs
 
     @contextmanager
-    def _around(self, feed: Feed, first: int) -> Iterator[None]:
+    def around(self, feed: Feed | None, first: int) -> Iterator[None]:
         """Call the hooks before and after all epochs; an error leaves the weights in the model, and loggers closed."""
         model, outer = self._model, self._model._run
         self._feed, self._epoch, model._run = feed, first, self
         try:
-            with _weights_as_before(model):
+            with weights_as_before(model):
                 self._hooks.call("on_train_begin", {})
                 if model.optimizer is not None:  # training changes the weights, not their average
                     model.optimizer._show_average(False)
@@ -313,9 +313,9 @@ class Epochs:
 
     def train(self, feed: Feed, steps: int | None, first: int, check: FiniteCheck) -> None:
         """Run the epochs from `first` (or where :meth:`resume` says) on, each a pass over the feed."""
-        with self._around(feed, first):
+        with self.around(feed, first):
             for epoch in range(self._epoch, self._epochs):
-                totals = self._begin(epoch)
+                totals = self.begin(epoch)
                 with check.taking_back(feed):
                     train_epoch(self._model, feed, steps, self._hooks, self._reporter, totals, check.waits)
                 if not totals.steps:  # a generator has ended
@@ -329,7 +329,7 @@ class Epochs:
         samples = next(feed.epoch()).samples
 
         def before() -> None:
-            self._begin(self._epoch)
+            self.begin(self._epoch)
 
         def after(sums: Array) -> bool:
             totals = Totals()
@@ -343,7 +343,7 @@ class Epochs:
             if any(one is not other for one, other in zip(now, ready, strict=True)):
                 raise RuntimeError("the model was compiled or built anew in the middle of a fit with LBFGS: fit again")
 
-        with self._around(feed, first):
+        with self.around(feed, first):
             if self._epoch < self._epochs:
                 with model._home.lock:
                     ready = model._ready("fit")
@@ -351,7 +351,7 @@ class Epochs:
                     model._look_at_first_rows(ready, samples, len(samples))
                 optimizer.minimize(ready.engine, settings, samples, self._epochs - self._epoch, before, check, after)
 
-    def _begin(self, epoch: int) -> Totals:
+    def begin(self, epoch: int) -> Totals:
         """Call the hooks at the start of an epoch, and start its bar; return its totals so far."""
         self._epoch, self._totals = epoch, self._totals or Totals()
         self._hooks.call("on_epoch_begin", epoch, {})
@@ -361,12 +361,15 @@ class Epochs:
 
     def _end(self, epoch: int, totals: Totals) -> bool:
         """Validate, and log an epoch; return whether it was the last one."""
-        self._warned = self._warned or warn_if_nonfinite(totals, epoch)
-        self._logs = totals.means()
         held = self._validation
-        if held is not None and held.due(epoch):
-            seen = evaluate(self._model, held.feed, held.steps, self._hooks, Reporter(0, None))
-            self._logs |= {f"val_{key}": value for key, value in seen.items()}
+        if held is None or not held.due(epoch):
+            return self.end(epoch, totals, {})
+        return self.end(epoch, totals, evaluate(self._model, held.feed, held.steps, self._hooks, Reporter(0, None)))
+
+    def end(self, epoch: int, totals: Totals, seen: Logs) -> bool:
+        """Log an epoch and what its validation has seen; return whether it was the last one."""
+        self._warned = self._warned or warn_if_nonfinite(totals, epoch)
+        self._logs = totals.means() | {f"val_{key}": value for key, value in seen.items()}
         self._reporter.end(self._logs)
         self._reporter.close()
         self._epoch, self._totals = epoch + 1, None
@@ -427,7 +430,7 @@ def evaluate(
     most = 1 if goals.depend_on_batches(model._goals, weighted) else most
     feed.rewind()  # each epoch is validated on the same rows
     model.stop_evaluating = False
-    with _weights_as_before(model):
+    with weights_as_before(model):
         hooks.call("on_test_begin", {})
         chunks = feed.epoch(steps, most)
         for chunk in _with_hooks(model, chunks, hooks, "test", totals.means) if watched else chunks:
@@ -455,7 +458,7 @@ def predict(model: Model, feed: Feed, steps: int | None, hooks: CallbackList, re
     outputs: list[Array] = []
     seen = 0
     model.stop_predicting = False
-    with _weights_as_before(model):
+    with weights_as_before(model):
         hooks.call("on_predict_begin", {})
         chunks = feed.epoch(steps, model._steps_per_execution if watched else None)
         if watched:

@@ -285,22 +285,28 @@ fnn_status fnn_train(const fnn_model *model, const fnn_data *data, fnn_run *run,
 /* The name of a phase of each step of the last fnn_train with this workspace; NULL past the last phase. For tests. */
 const char *fnn_phase_name(const fnn_model *model, const void *workspace, size_t index);
 
-/* One member of many that are trained at once: what fnn_train is given, with run.threads = 1, and what it returned. */
+/* One of many models that run at once: what fnn_train, or with `infers` fnn_infer, is given, and what it returned. */
 typedef struct {
     const fnn_model *model;
-    fnn_data data;
-    int shuffles; /* the order of the rows is fnn_epoch_order's, not that of `data` */
-    uint64_t seed, epoch;
+    fnn_data data; /* data.order: the rows that the member has, or NULL for all */
     fnn_run run;
-    void *workspace;
+    void *workspace; /* with `infers`: the scratch memory */
+    int infers;
+    /* Training goes over the data `epochs` times. run.sums: (epochs, sum_size) */
+    size_t epochs;
+    int shuffles; /* epoch e takes the member's rows in the order fnn_epoch_order(seed, first_epoch + e), not as they lie */
+    uint64_t seed, first_epoch;
+    int64_t *first_nonfinite; /* (epochs), out: run.first_nonfinite of each */
+    size_t epochs_done;       /* out: how many have come to their end */
     fnn_status status;
 } fnn_member;
 
-/* Trains every member, each on one thread. The calling thread asks `progress`, not that of a member's run, whether to go on;
- * when it says stop, every member ends with its last finished step. orders: (threads, most_rows), room for the order of a
- * member that shuffles. */
-fnn_status fnn_train_many(fnn_member *members, size_t count, int threads, int64_t *orders, size_t most_rows,
-                          const fnn_progress *progress);
+/* Runs every member on one thread, side by side; a few that all infer, one after the other on run.threads threads. The bits
+ * do not depend on it. The calling thread asks `progress`, not that of a member's run, whether to go on; when it says stop,
+ * every member ends with its last finished step. Where a member fails, the others end with the epoch that they are in.
+ * orders: (threads, most_rows), room for the order of a member that shuffles. */
+fnn_status fnn_run_many(fnn_member *members, size_t count, int threads, int64_t *orders, size_t most_rows,
+                        const fnn_progress *progress);
 
 /* One optimizer step from model->gradients. workspace: as for fnn_train with this run->batch, whose activations stay. */
 void fnn_apply_gradients(const fnn_model *model, fnn_run *run, void *workspace);

@@ -12,7 +12,7 @@ import scipy.sparse
 
 import fastnn
 from fastnn import layers, losses
-from fastnn._engine import train_many
+from fastnn._engine import TrainingTask, run_many
 
 ROWS, CLASSES, FEATURES = 96, 3, 40
 ODD = [2**31 - 1, -(2**31), -1, CLASSES, 255, 2**30, FEATURES]
@@ -152,9 +152,12 @@ def test_each_engine_counts_its_steps_where_the_data_of_one_end_the_run_of_many(
     x = np.ones((ROWS, FEATURES), np.float32)
     odd = np.where(np.arange(ROWS) == 40, 255, labels()).astype(np.int32)
     pairs = [(x, odd), (x, labels()), (x, odd)]
-    rates = [model.optimizer.hyperparameters() for model in models]
+    rates = models[0].optimizer.hyperparameters()
+    tasks = [
+        TrainingTask(engine, *pair, None, None, 32, rates, None, 1) for engine, pair in zip(engines, pairs, strict=True)
+    ]
     with pytest.raises(ValueError, match="one became 255"):
-        train_many(engines, pairs, [None] * 3, 32, rates)
+        run_many(tasks)
     assert [engine.iterations for engine in engines] == [1, 3, 1]
 
 

@@ -90,7 +90,7 @@ class BackupAndRestore(Callback):
     >>> keeper = BackupAndRestore("backup")
     """
 
-    _comes_last = True
+    _comes_last = _writes = True
 
     def __init__(
         self,

@@ -41,6 +41,7 @@ class Callback(Described):
     model: Sequential
     params: dict[str, Any]
     _comes_last = False  # whether it is called after all other callbacks, to see what these have done
+    _writes = False  # whether it writes to a place of its own, which two trainings at once cannot share
     _warned = False  # whether a warning has said that a log it needs will not come
     _validated = False  # whether at least one epoch of this training is followed by a validation
     _adds_logs: tuple[str, ...] = ()  # the names of the logs that it adds

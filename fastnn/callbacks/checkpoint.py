@@ -83,6 +83,8 @@ class ModelCheckpoint(Monitor):
     >>> keeper = ModelCheckpoint("best.fastnn", save_best_only=True)
     """
 
+    _writes = True
+
     def __init__(
         self,
         filepath: str | os.PathLike[str],

@@ -31,6 +31,8 @@ class CSVLogger(Callback):
     >>> logger = CSVLogger("training.csv")
     """
 
+    _writes = True
+
     def __init__(self, filename: str | os.PathLike[str], separator: str = ",", append: bool = False) -> None:
         if not isinstance(separator, str) or len(separator) != 1:
             raise ValueError(f"separator must be one character, got {separator!r}")
@@ -105,6 +107,8 @@ class TensorBoard(Callback):
     --------
     >>> board = TensorBoard("logs/first")  # doctest: +SKIP
     """
+
+    _writes = True
 
     def __init__(
         self,
@@ -213,6 +217,8 @@ class MLflowLogger(Callback):
     --------
     >>> logger = MLflowLogger()  # doctest: +SKIP
     """
+
+    _writes = True
 
     def __init__(self, log_model: bool = False) -> None:
         try:
