@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -30,6 +31,7 @@ from fastnn.sklearn._callbacks import TellsCallbacks
 from fastnn.sklearn._targets import Indicators, Numbers, SeveralTargets, Targets, class_target
 
 Array = npt.NDArray[Any]
+CLASSES = ("binary", "multiclass", "multiclass-multioutput", "multilabel-indicator")  # what y of classes may be
 FLOATS = (np.float64, np.float32)  # dtypes of X that are kept; others become the first
 
 
@@ -117,8 +119,13 @@ class NetworkEstimator(TellsCallbacks, BaseEstimator):
 
     def _take_arguments(self, given: dict[str, Any]) -> None:
         """Keep the arguments of the constructor, as they are."""
-        for name in self._get_param_names():
-            setattr(self, name, given[name])
+        vars(self).update({name: given[name] for name in self._get_param_names()})
+
+    @classmethod
+    @functools.cache
+    def _get_param_names(cls) -> list[str]:
+        """Return the names of the constructor's arguments; looking at its signature takes as long as a prediction."""
+        return super()._get_param_names()
 
     # ---- what an estimator says ----
 
@@ -200,7 +207,8 @@ class NetworkEstimator(TellsCallbacks, BaseEstimator):
         again = hasattr(self, "model_") and (incremental or getattr(self, "warm_start", False))
         x, y = self._read(X, y, reset=not again)
         targets = self._targets if again else self._targets_of(y, classes)
-        targets.check(y, all_of_them=again and not incremental)
+        if again or classes is not None:
+            targets.check(y, all_of_them=again and not incremental)
         weights, mean_weight = self._weights(sample_weight, x, y)
         random = check_random_state(self.random_state)
         if not again:
@@ -391,8 +399,9 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
     """
 
     def _targets_of(self, y: Array, classes: Any) -> Targets:
-        check_classification_targets(y)
-        kind = type_of_target(y if classes is None or y.ndim > 1 else classes)
+        kind = type_of_target(y, input_name="y")
+        if kind not in CLASSES:
+            check_classification_targets(y)
         if kind == "multilabel-indicator":
             return Indicators(y.shape[1])
         if y.ndim > 1:

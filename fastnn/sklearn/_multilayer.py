@@ -30,11 +30,15 @@ SOLVERS = ("adam", "lbfgs", "sgd")
 
 def is_stochastic(estimator: MultilayerPerceptron) -> bool:
     """Return whether the solver goes over batches; raise AttributeError where it does not, as scikit-learn does."""
-    if estimator.solver == "lbfgs" or isinstance(estimator.solver, optimizers.LBFGS):
+    if _is_lbfgs(estimator.solver):
         raise AttributeError(
             f"partial_fit is only available for stochastic optimizers. {estimator.solver} is not stochastic."
         )
     return True
+
+
+def _is_lbfgs(solver: Any) -> bool:
+    return isinstance(solver, optimizers.LBFGS) or (isinstance(solver, str) and solver.lower() == "lbfgs")
 
 
 class MultilayerPerceptron(NetworkEstimator):
@@ -181,9 +185,12 @@ class MultilayerPerceptron(NetworkEstimator):
         model = Sequential([layers.Input((x.shape[1],), dtype=dtype), *self._layers(targets)])
         if self.kernel_initializer is None:
             self._initialize(model, random)
-        loss, given = targets.loss(self._loss_given()), self._loss_given()
-        model.compile(self._optimizer(), loss, loss_weights=targets.loss_weight(given))
         return model, targets
+
+    def _compile(self, model: Sequential, targets: Targets) -> None:
+        """Compile a new network, once the factor of its penalty is known, so that the engine is set up once."""
+        given = self._loss_given()
+        model.compile(self._optimizer(), targets.loss(given), loss_weights=targets.loss_weight(given))
 
     def _initialize(self, model: Sequential, random: np.random.RandomState) -> None:
         """Draw the weights as scikit-learn does, from the same numbers: uniform within Glorot and Bengio's bound."""
@@ -197,7 +204,7 @@ class MultilayerPerceptron(NetworkEstimator):
     # ---- training ----
 
     def _plan(self, task: Task, random: np.random.RandomState, *, incremental: bool) -> None:
-        stochastic = not isinstance(task.model.optimizer, optimizers.LBFGS)
+        stochastic = not _is_lbfgs(self.solver if task.is_new else task.model.optimizer)
         if self.early_stopping and stochastic:
             if incremental and task.held is None:
                 raise ValueError("partial_fit does not support early_stopping=True")
@@ -209,6 +216,8 @@ class MultilayerPerceptron(NetworkEstimator):
         task.batch_size = self._rows_of_a_batch(rows) if stochastic else None
         task.epochs = 1 if incremental else self.max_iter
         self._set_penalty(task, rows)
+        if task.is_new:
+            self._compile(task.model, task.targets)
         task.callbacks = [self._rule(task, rows, stochastic), *(self.callbacks or ())]
 
     def _hold_back(self, task: Task, random: np.random.RandomState) -> None:
