@@ -119,7 +119,7 @@ class NetworkEstimator(TellsCallbacks, BaseEstimator):
 
     def _take_arguments(self, given: dict[str, Any]) -> None:
         """Keep the arguments of the constructor, as they are."""
-        vars(self).update({name: given[name] for name in self._get_param_names()})
+        self.__dict__.update({name: given[name] for name in self._get_param_names()})
 
     @classmethod
     @functools.cache
