@@ -23,6 +23,7 @@ from sklearn.utils.validation import (
 )
 
 from fastnn import config, losses, num_threads
+from fastnn._engine import all_finite
 from fastnn._warnings import warn
 from fastnn.data import frames
 from fastnn.models import Sequential
@@ -268,10 +269,25 @@ class NetworkEstimator(TellsCallbacks, BaseEstimator):
     def _read_rows(self, X: Any) -> Any:  # noqa: N803
         """Return the X of a later call, checked as scikit-learn checks it."""
         check_is_fitted(self)
+        if self._is_as_checked(X):
+            return X
         if frames.is_frame(X):
             array = self._of_frame(X, reset=False)
             return check_array(array, dtype=FLOATS, estimator=self, input_name="X")
         return validate_data(self, X, accept_sparse="csr", dtype=FLOATS, reset=False)
+
+    def _is_as_checked(self, X: Any) -> bool:  # noqa: N803
+        """Return whether X is an array that scikit-learn's check, which takes longer than a row, would let through."""
+        return (
+            type(X) is np.ndarray
+            and X.dtype in FLOATS
+            and X.flags.c_contiguous
+            and X.ndim == 2
+            and len(X) > 0
+            and X.shape[1] == getattr(self, "n_features_in_", None)
+            and not hasattr(self, "feature_names_in_")
+            and all_finite(X)
+        )
 
     def _of_frame(self, frame: Any, *, reset: bool) -> Array:
         """Return a frame's columns as an array of numbers, in the order of the frame that ``fit`` was given."""
