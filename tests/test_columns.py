@@ -9,6 +9,8 @@ import numpy as np
 import pandas
 import polars
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import fastnn
 from fastnn import layers
@@ -472,3 +474,67 @@ def test_a_thread_waits_for_names_that_may_not_stay():
     learning.join(30)
     assert model.feature_names == tuple(MOVED)
     assert len(others) == 1
+
+
+# ---- any frame ----
+
+KINDS = {
+    "pandas": [
+        ("int8", int), ("Int64", int), ("float32", float), ("Float64", float), ("boolean", bool), ("category", int),
+    ],
+    "polars": [
+        (polars.Int16, int), (polars.UInt64, int), (polars.Float64, float), (polars.Float32, float),
+        (polars.Boolean, bool),
+    ],
+    "Arrow": [
+        (arrow.int32(), int), (arrow.uint64(), int), (arrow.float64(), float), (arrow.bool_(), bool),
+        (arrow.dictionary(arrow.int8(), arrow.int64()), int),
+    ],
+}  # fmt: skip
+VALUES = {int: st.integers(0, 100), float: st.integers(-64, 64).map(lambda n: n / 8), bool: st.booleans()}
+
+
+def column_of(library, values, dtype):
+    if library == "polars":
+        return polars.Series(values, dtype=dtype)
+    return arrow.array(values, dtype) if library == "Arrow" else pandas.Series(values, dtype=dtype)
+
+
+@st.composite
+def frames_with_permutations(draw):
+    """Draw a frame's columns in a library's types, perhaps with nulls, an order of them, and that library."""
+    library = draw(st.sampled_from(sorted(KINDS)))
+    names = draw(st.lists(st.text(min_size=1, max_size=8), min_size=1, max_size=6, unique=True))
+    rows, columns = draw(st.integers(1, 5)), {}
+    for name in names:
+        dtype, kind = draw(st.sampled_from(KINDS[library]))
+        value = VALUES[kind] if str(dtype) in ("int8", "float32") else VALUES[kind] | st.none()
+        columns[name] = column_of(library, draw(st.lists(value, min_size=rows, max_size=rows)), dtype)
+    return library, columns, draw(st.permutations(names))
+
+
+MAKERS = {"pandas": pandas.DataFrame, "polars": polars.DataFrame, "Arrow": arrow.table}
+
+
+@settings(max_examples=40)
+@given(frames_with_permutations())
+def test_predictions_of_any_permutation_are_those_of_the_frame(drawn):
+    library, columns, order = drawn
+    frame, moved = (MAKERS[library]({name: columns[name] for name in names}) for names in (columns, order))
+    kernel = np.linspace(-1, 1, len(columns))[:, None]
+    model = fastnn.Sequential(
+        [layers.Input((len(columns),)), layers.Impute("constant", fill_value=3.0), layers.Dense(1)]
+    )
+    model.set_weights([kernel, [0.5]])
+    model.compile("sgd", "mse")
+    rows = np.column_stack([[3.0 if v is None else float(v) for v in listed(column)] for column in columns.values()])
+    model.train_on_batch(frame, np.zeros(len(rows)))
+    wanted = model.predict(rows)
+    for x in (frame, moved, narwhals.from_native(moved)):
+        np.testing.assert_array_equal(model.predict(x), wanted)
+        np.testing.assert_array_equal(model.freeze()(x), wanted)
+
+
+def listed(column):
+    values = column.to_pylist() if isinstance(column, arrow.Array) else list(column)
+    return [None if frames.is_null(value) or value != value else value for value in values]

@@ -7,6 +7,7 @@ No library is imported for a frame. A frame is asked for nothing but its `column
 
 from __future__ import annotations
 
+import datetime
 import math
 import reprlib
 from collections import Counter
@@ -322,6 +323,11 @@ TEXT_IN_Y = (
 )
 
 
+_TIMES, _DURATIONS = (datetime.date, datetime.time, np.datetime64), (datetime.timedelta, np.timedelta64)
+_OF_TIMES = ": make numbers of dates and times first, such as the year, the weekday, or the hours since one of them"
+_OF_DURATIONS = ": make numbers of durations first, such as how many days or seconds they last"
+
+
 def row_pieces(array: Array, numbers: int = 2**20) -> Iterator[tuple[int, Array]]:
     """Yield an array in pieces of rows, of about `numbers` numbers each, with the number of each piece's first row.
 
@@ -367,8 +373,10 @@ def real_array(values: Any, name: str, text: str = TEXT_IN_X, *, missing: bool =
             f"{name} must hold real numbers, got a structured array: make columns of its fields, as with "
             f"numpy.lib.recfunctions.structured_to_unstructured"
         )
-    kind = {"c": "complex", "M": "datetime", "m": "duration"}.get(array.dtype.kind, str(array.dtype))
-    raise TypeError(f"{name} must hold real numbers, got {kind} data (dtype {array.dtype})")
+    kind, hint = {"c": ("complex", ""), "M": ("datetime", _OF_TIMES), "m": ("duration", _OF_DURATIONS)}.get(
+        array.dtype.kind, (str(array.dtype), "")
+    )
+    raise TypeError(f"{name} must hold real numbers, got {kind} data (dtype {array.dtype}){hint}")
 
 
 def _column_by_column(frame: Any, name: str, text: str, missing: bool) -> Array:
@@ -411,6 +419,10 @@ def _real_objects(array: Array, values: Any, name: str, text: str, missing: bool
         hint = ": fill it first, as with fillna"
     elif isinstance(value, (list, tuple, np.ndarray)):
         hint += ": make columns of them, as with numpy.stack"
+    elif isinstance(value, _TIMES) or type(value).__name__ == "Period":  # pandas has a class of this name
+        hint += _OF_TIMES
+    elif isinstance(value, _DURATIONS):
+        hint += _OF_DURATIONS
     raise TypeError(f"{name} must hold real numbers, but row {row} holds {shown}{hint}")
 
 
