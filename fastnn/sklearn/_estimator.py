@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.utils import check_array, check_X_y, compute_sample_weight
+from sklearn.utils import check_array, check_X_y
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import (
@@ -25,11 +25,21 @@ from sklearn.utils.validation import (
 from fastnn import config, losses, num_threads
 from fastnn._engine import all_finite
 from fastnn._warnings import warn
+from fastnn.callbacks.base import CallbackList
 from fastnn.data import frames
 from fastnn.models import Sequential
 from fastnn.saving import from_bytes, to_bytes
 from fastnn.sklearn._callbacks import TellsCallbacks
-from fastnn.sklearn._targets import Indicators, Numbers, SeveralTargets, Targets, class_target
+from fastnn.sklearn._targets import (
+    MARGINS,
+    Indicators,
+    Numbers,
+    SeveralTargets,
+    Targets,
+    class_target,
+    link_of,
+    weights_of_classes,
+)
 
 Array = npt.NDArray[Any]
 CLASSES = ("binary", "multiclass", "multiclass-multioutput", "multilabel-indicator")  # what y of classes may be
@@ -108,6 +118,8 @@ class NetworkEstimator(TellsCallbacks, BaseEstimator):
     ----------
     model_ : Sequential
         The network.
+    callbacks_ : list of Callback
+        The copies of `callbacks` that the last training called; a pickle does not have them.
     n_features_in_ : int
     feature_names_in_ : ndarray of str
         The names of the columns, where X was a frame whose columns have strings as names.
@@ -117,6 +129,7 @@ class NetworkEstimator(TellsCallbacks, BaseEstimator):
     random_state: Any
     match_columns: bool
     num_threads: int | None
+    callbacks: Any
 
     def _take_arguments(self, given: dict[str, Any]) -> None:
         """Keep the arguments of the constructor, as they are."""
@@ -240,6 +253,11 @@ class NetworkEstimator(TellsCallbacks, BaseEstimator):
         known = {name: value for name, value in vars(self).items() if name not in new}
         return known | copy.deepcopy(new) | {"model_": model, "_targets": task.targets}
 
+    def _own_callbacks(self) -> list[Any]:
+        """Return copies of the callbacks, kept as ``callbacks_``: training changes no argument of the constructor."""
+        self.callbacks_ = copy.deepcopy(CallbackList(self.callbacks).callbacks)
+        return self.callbacks_
+
     @contextmanager
     def _threads(self) -> Iterator[None]:
         with nullcontext() if self.num_threads is None else num_threads(self.num_threads):
@@ -308,7 +326,7 @@ class NetworkEstimator(TellsCallbacks, BaseEstimator):
             return None, 1.0
         weights = _check_sample_weight(sample_weight, x, dtype=np.float64)
         if class_weight is not None:
-            weights = weights * compute_sample_weight(class_weight, y)
+            weights = weights * weights_of_classes(class_weight, y, weights)
         mean = float(weights.mean())
         if not mean > 0:
             raise ValueError(f"sample_weight must have a sum above 0, got {weights.sum():g}")
@@ -332,8 +350,8 @@ class NetworkEstimator(TellsCallbacks, BaseEstimator):
             return self.model_.predict(rows, verbose=0)
 
     @property
-    def _gives_logits(self) -> Any:
-        return gives_logits(self.model_)
+    def _link(self) -> Any:
+        return link_of_model(self.model_)
 
     # ---- state ----
 
@@ -343,6 +361,7 @@ class NetworkEstimator(TellsCallbacks, BaseEstimator):
     def __getstate__(self) -> dict[str, Any]:
         """Return the attributes, with the network as the bytes of a model's file, in which nothing is executed."""
         state = dict(super().__getstate__())
+        state.pop("callbacks_", None)
         if "model_" in state:
             state["model_"] = to_bytes(state["model_"])
         return state
@@ -365,12 +384,10 @@ def dtype_of(model: Sequential) -> str:
     return model.dtype if model.built else config.floatx()
 
 
-def gives_logits(model: Sequential) -> Any:
-    """Return whether a network gives logits, not probabilities; for one with heads a dict of that by their names."""
+def link_of_model(model: Sequential) -> Any:
+    """Return what makes probabilities of a network's outputs; for one with heads a dict of that by their names."""
     loss: Any = model.loss
-    if isinstance(loss, dict):
-        return {name: bool(getattr(one, "from_logits", False)) for name, one in loss.items()}
-    return bool(getattr(loss, "from_logits", False))
+    return {name: link_of(one) for name, one in loss.items()} if isinstance(loss, dict) else link_of(loss)
 
 
 def warn_of_column(y: Array) -> None:
@@ -401,7 +418,7 @@ def _gives_probabilities(estimator: Any) -> bool:
     """Return whether the estimator's loss is one whose outputs are probabilities."""
     given = getattr(estimator, "loss", None)
     loss = None if given is None else losses.get(given)
-    if isinstance(loss, (losses.Hinge, losses.CategoricalHinge)):
+    if isinstance(loss, MARGINS):
         raise AttributeError(f"predict_proba is not there with loss={given!r}, whose outputs are no probabilities")
     return True
 
@@ -414,6 +431,8 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
     classes_ : ndarray, or list of ndarray for several targets of several classes
     """
 
+    loss: Any
+
     def _targets_of(self, y: Array, classes: Any) -> Targets:
         kind = type_of_target(y, input_name="y")
         if kind not in CLASSES:
@@ -421,8 +440,8 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
         if kind == "multilabel-indicator":
             return Indicators(y.shape[1])
         if y.ndim > 1:
-            return SeveralTargets([np.unique(column) for column in y.T])
-        return class_target(np.unique(y if classes is None else classes))
+            return SeveralTargets([np.unique(column) for column in y.T], self.loss)
+        return class_target(np.unique(y if classes is None else classes), self.loss)
 
     def _first_classes(self, classes: Any) -> None:
         """Raise where the classes that ``partial_fit`` is given are missing, or others than before."""
@@ -454,7 +473,7 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
         ndarray, shape (rows,) or (rows, targets)
         """
         outputs = self._outputs(X)
-        return self._targets.answers(outputs, self._gives_logits)
+        return self._targets.answers(outputs, self._link)
 
     @available_if(_gives_probabilities)
     def predict_proba(self, X: Any) -> Any:  # noqa: N803
@@ -471,7 +490,7 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
             of such arrays for several targets of several classes.
         """
         outputs = self._outputs(X)
-        return self._targets.probabilities(outputs, self._gives_logits)
+        return self._targets.probabilities(outputs, self._link)
 
     @available_if(_gives_probabilities)
     def predict_log_proba(self, X: Any) -> Any:  # noqa: N803
@@ -487,7 +506,7 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
         """
         outputs = self._outputs(X)
         with np.errstate(divide="ignore"):
-            return self._targets.log_probabilities(outputs, self._gives_logits)
+            return self._targets.log_probabilities(outputs, self._link)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:  # noqa: N803
         """Return the share of rows whose classes are all right.

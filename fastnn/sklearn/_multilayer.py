@@ -14,12 +14,13 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from fastnn import layers, losses, optimizers, regularizers
+from fastnn import layers, optimizers, regularizers
 from fastnn._warnings import warn
+from fastnn.callbacks import Callback
 from fastnn.models import Sequential
-from fastnn.sklearn._estimator import NetworkEstimator, Task, gives_logits
+from fastnn.sklearn._estimator import NetworkEstimator, Task, link_of_model
 from fastnn.sklearn._stopping import Record, StoppingRule
-from fastnn.sklearn._targets import Numbers, SeveralTargets, Targets
+from fastnn.sklearn._targets import Numbers, SeveralTargets, Targets, link_of
 
 Array = npt.NDArray[Any]
 ACTIVATIONS = {"identity": "linear", "logistic": "sigmoid"}  # scikit-learn's names for ours
@@ -73,6 +74,7 @@ class MultilayerPerceptron(NetworkEstimator):
         "output_activation": [str, callable, HasMethods("get_config"), None],
         "kernel_initializer": [str, HasMethods("get_config"), None],
         "bias_initializer": [str, HasMethods("get_config"), None],
+        "callbacks": [Callback, list, tuple, None],
         "match_columns": ["boolean"],
         "num_threads": [Interval(Integral, 1, 256, closed="both"), None],
     }
@@ -105,7 +107,6 @@ class MultilayerPerceptron(NetworkEstimator):
     output_activation: Any
     kernel_initializer: Any
     bias_initializer: Any
-    callbacks: Any
 
     # ---- the network ----
 
@@ -163,8 +164,7 @@ class MultilayerPerceptron(NetworkEstimator):
             given = self.output_activation
             return ACTIVATIONS.get(given, given) if isinstance(given, str) else copy.deepcopy(given)
         loss = targets.loss(self._loss_given())
-        linear = isinstance(loss, (losses.Hinge, losses.CategoricalHinge)) or getattr(loss, "from_logits", False)
-        return "linear" if linear else targets.activation
+        return "linear" if link_of(loss) else targets.activation
 
     def _loss_given(self) -> Any:
         return self.loss
@@ -218,7 +218,7 @@ class MultilayerPerceptron(NetworkEstimator):
         self._set_penalty(task, rows)
         if task.is_new:
             self._compile(task.model, task.targets)
-        task.callbacks = [self._rule(task, rows, stochastic), *(self.callbacks or ())]
+        task.callbacks = [self._rule(task, rows, stochastic), *self._own_callbacks()]
 
     def _hold_back(self, task: Task, random: np.random.RandomState) -> None:
         """Hold rows back for validation, those that scikit-learn would."""
@@ -254,8 +254,8 @@ class MultilayerPerceptron(NetworkEstimator):
         score = None
         if task.held is not None:
             x, y, weights = task.held
-            targets, model, logits = task.targets, task.model, gives_logits(task.model)
-            score = lambda: targets.score(model.predict(x, verbose=0), y, weights, logits)  # noqa: E731
+            targets, model, link = task.targets, task.model, link_of_model(task.model)
+            score = lambda: targets.score(model.predict(x, verbose=0), y, weights, link)  # noqa: E731
         scaled = self.solver == "sgd" and self.learning_rate == "invscaling"
         constant = 0.0
         if isinstance(task.targets, Numbers) and self._loss_given() == "poisson":
@@ -319,9 +319,8 @@ class MultilayerPerceptron(NetworkEstimator):
     def out_activation_(self) -> str:
         """The name of the last layer's activation."""
         check_is_fitted(self)
-        name = (
-            self._targets.activation if self._gives_logits is True else _dense_layers(self.model_)[-1].activation.name
-        )
+        logits = self._link in ("sigmoid", "softmax")
+        name = self._targets.activation if logits else _dense_layers(self.model_)[-1].activation.name
         return OUT_ACTIVATIONS.get(name, name)
 
     @property

@@ -70,8 +70,8 @@ class MLPClassifier(NetworkClassifier, MultilayerPerceptron):
         Default: the one that fits y and the loss.
     kernel_initializer, bias_initializer : str or Initializer, optional
         Default: scikit-learn's, uniform within Glorot and Bengio's bound.
-    callbacks : sequence of Callback, optional
-        Callbacks of :mod:`fastnn.callbacks`, called with the network's epochs.
+    callbacks : Callback or sequence of Callback, optional
+        Callbacks of :mod:`fastnn.callbacks`, which the network's training calls. They are copied first.
     match_columns : bool, default True
         Whether a later frame's columns may have another order than those of ``fit``, and are matched by name; False
         raises scikit-learn's sentence.
@@ -89,6 +89,8 @@ class MLPClassifier(NetworkClassifier, MultilayerPerceptron):
     n_iter_, t_, n_layers_, n_outputs_, out_activation_, loss_, loss_curve_, best_loss_, validation_scores_, \
 best_validation_score_
         As in scikit-learn.
+    callbacks_ : list of Callback
+        The copies of `callbacks` that the last training called; a pickle does not have them.
     n_features_in_, feature_names_in_
         As in scikit-learn.
 
@@ -251,8 +253,8 @@ class MLPRegressor(NetworkRegressor, MultilayerPerceptron):
         Default: the one that fits y and the loss.
     kernel_initializer, bias_initializer : str or Initializer, optional
         Default: scikit-learn's, uniform within Glorot and Bengio's bound.
-    callbacks : sequence of Callback, optional
-        Callbacks of :mod:`fastnn.callbacks`, called with the network's epochs.
+    callbacks : Callback or sequence of Callback, optional
+        Callbacks of :mod:`fastnn.callbacks`, which the network's training calls. They are copied first.
     match_columns : bool, default True
         Whether a later frame's columns may have another order than those of ``fit``, and are matched by name; False
         raises scikit-learn's sentence.
@@ -268,6 +270,8 @@ class MLPRegressor(NetworkRegressor, MultilayerPerceptron):
     n_iter_, t_, n_layers_, n_outputs_, out_activation_, loss_, loss_curve_, best_loss_, validation_scores_, \
 best_validation_score_
         As in scikit-learn.
+    callbacks_ : list of Callback
+        The copies of `callbacks` that the last training called; a pickle does not have them.
     n_features_in_, feature_names_in_
         As in scikit-learn.
 

@@ -17,10 +17,11 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from fastnn import layers, losses
 from fastnn._registry import nearest_names
 from fastnn._seeds import seeds_from
+from fastnn.callbacks import Callback
 from fastnn.data import arrays, frames
 from fastnn.models import Sequential
 from fastnn.sklearn._estimator import FLOATS, NetworkClassifier, NetworkEstimator, NetworkRegressor, Task, dtype_of
-from fastnn.sklearn._targets import ManyClasses, SeveralTargets, Targets, TwoClasses
+from fastnn.sklearn._targets import ManyClasses, SeveralTargets, Targets, TwoClasses, link_of
 
 Array = npt.NDArray[Any]
 GIVEN = ("inputs", "outputs", "columns", "dtype", "x")  # what a builder is told, if it has parameters of these names
@@ -69,7 +70,6 @@ class SequentialEstimator(NetworkEstimator):
     batch_size: int | str
     epochs: int
     validation_split: float
-    callbacks: Any
     verbose: int
     warm_start: bool
 
@@ -84,6 +84,7 @@ class SequentialEstimator(NetworkEstimator):
         "verbose": ["verbose"],
         "warm_start": ["boolean"],
         "random_state": ["random_state"],
+        "callbacks": [Callback, list, tuple, None],
         "match_columns": ["boolean"],
         "num_threads": [Interval(Integral, 1, 256, closed="both"), None],
     }
@@ -180,7 +181,8 @@ class SequentialEstimator(NetworkEstimator):
         """Return what the function builds."""
         inputs = _features(x)
         if self.build is None:
-            return one_hidden_layer(inputs, targets.outputs, targets.activation, dtype)
+            link = "" if self.loss is None else link_of(losses.get(self.loss))
+            return one_hidden_layer(inputs, targets.outputs, "linear" if link else targets.activation, dtype)
         columns = frames.column_names(x) if frames.has_names(x) else None
         told = {"inputs": inputs, "outputs": targets.outputs, "columns": columns, "dtype": dtype, "x": x}
         own = self.get_params(deep=False)
@@ -235,7 +237,7 @@ class SequentialEstimator(NetworkEstimator):
         rows = len(task.y)
         task.batch_size = min(200, rows) if isinstance(self.batch_size, str) else self.batch_size
         task.epochs = 1 if incremental else self.epochs
-        task.callbacks = list(self.callbacks or ())
+        task.callbacks = self._own_callbacks()
         task.options = {"verbose": int(self.verbose), "validation_split": float(self.validation_split)}
         if task.held is not None:
             x, y, weights = task.held
@@ -285,7 +287,8 @@ class SequentialClassifier(NetworkClassifier, SequentialEstimator):
     shuffle : bool, default True
     validation_split : float, default 0
         This share of the last rows is held back and evaluated after each epoch.
-    callbacks : sequence of Callback, optional
+    callbacks : Callback or sequence of Callback, optional
+        Callbacks of :mod:`fastnn.callbacks`, which the network's training calls. They are copied first.
     verbose : int, default 0
         As for :meth:`fastnn.Sequential.fit`.
     warm_start : bool, default False
@@ -310,6 +313,8 @@ class SequentialClassifier(NetworkClassifier, SequentialEstimator):
         The logs of each epoch, as of :meth:`fastnn.Sequential.fit`.
     n_iter_ : int
         The number of epochs of the last call.
+    callbacks_ : list of Callback
+        The copies of `callbacks` that the last training called; a pickle does not have them.
     n_features_in_, feature_names_in_
         As in scikit-learn.
     classes_ : ndarray, or list of ndarray
@@ -440,7 +445,8 @@ class SequentialRegressor(NetworkRegressor, SequentialEstimator):
     shuffle : bool, default True
     validation_split : float, default 0
         This share of the last rows is held back and evaluated after each epoch.
-    callbacks : sequence of Callback, optional
+    callbacks : Callback or sequence of Callback, optional
+        Callbacks of :mod:`fastnn.callbacks`, which the network's training calls. They are copied first.
     verbose : int, default 0
         As for :meth:`fastnn.Sequential.fit`.
     warm_start : bool, default False
@@ -463,6 +469,8 @@ class SequentialRegressor(NetworkRegressor, SequentialEstimator):
         The logs of each epoch, as of :meth:`fastnn.Sequential.fit`.
     n_iter_ : int
         The number of epochs of the last call.
+    callbacks_ : list of Callback
+        The copies of `callbacks` that the last training called; a pickle does not have them.
     n_features_in_, feature_names_in_
         As in scikit-learn.
 

@@ -11,16 +11,67 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit, log_softmax, softmax, xlogy
+from scipy.special import expit, log_softmax, logsumexp, softmax, xlogy
+from sklearn.utils import compute_sample_weight
 
 from fastnn import losses
 from fastnn._head import LABELS
 
 Array = npt.NDArray[Any]
+# Losses that compare the outputs of a row with each other, so that there must be an output for each class.
+OF_CLASSES = (
+    losses.CategoricalCrossentropy,
+    losses.CategoricalFocalCrossentropy,
+    losses.CategoricalHinge,
+    losses.CosineSimilarity,
+    losses.KLDivergence,
+)
+OF_EACH_CLASS = (losses.BinaryCrossentropy, losses.BinaryFocalCrossentropy)  # each output says yes or no to its class
+MARGINS = (losses.Hinge, losses.CategoricalHinge)  # outputs are above 0 for yes, and no probabilities
+OF_NUMBERS = (losses.GaussianNLL, losses.Quantile)  # losses with several outputs for each target
 
 
 def _weighted_mean(values: Array, weights: Array | None) -> float:
     return float(np.average(values, weights=weights))
+
+
+def weights_of_classes(given: Any, y: Array, weights: Array) -> Array:
+    """Return what the class of each row weighs.
+
+    Parameters
+    ----------
+    given : dict of class to float, "balanced", or list of such
+        A list has one for each column of y. "balanced" gives all classes the same sum of weights.
+    y : ndarray, shape (rows,) or (rows, targets)
+    weights : ndarray, shape (rows,)
+        What the rows weigh besides.
+    """
+    if isinstance(given, str) and y.ndim == 1:
+        _, places = np.unique(y, return_inverse=True)
+        sums = np.bincount(places, weights)
+        with np.errstate(divide="ignore"):  # a class of rows without weight weighs nothing
+            return np.where(sums > 0, weights.sum() / (np.count_nonzero(sums) * sums), 0.0)[places]
+    if y.ndim == 1 or isinstance(given, dict):
+        return np.asarray(compute_sample_weight(given, y))
+    each = given if isinstance(given, (list, tuple)) else [given] * y.shape[1]
+    if len(each) != y.shape[1]:
+        raise ValueError(f"class_weight must have one for each of {y.shape[1]} columns of y, got {len(each)}")
+    return np.prod([weights_of_classes(one, column, weights) for one, column in zip(each, y.T, strict=True)], axis=0)
+
+
+def link_of(loss: Any) -> str:
+    """Return the name of the function that makes probabilities of the outputs that a loss asks for.
+
+    Returns
+    -------
+    str
+        "sigmoid" or "softmax" for logits; "margin" where nothing makes probabilities of them; "" where they are such.
+    """
+    if isinstance(loss, MARGINS):
+        return "margin"
+    if not getattr(loss, "from_logits", False):
+        return ""
+    return "sigmoid" if isinstance(loss, OF_EACH_CLASS) else "softmax"
 
 
 def places_of(y: Array, classes: Array) -> npt.NDArray[np.int32]:
@@ -61,21 +112,21 @@ class Targets:
         """Return y as the network's targets."""
         raise NotImplementedError
 
-    def probabilities(self, outputs: Any, logits: Any) -> Any:
+    def probabilities(self, outputs: Any, link: Any) -> Any:
         """Return the probability of each class."""
         raise NotImplementedError
 
-    def log_probabilities(self, outputs: Any, logits: Any) -> Any:
-        """Return the logarithm of :meth:`probabilities`, finite where the network gives logits."""
-        return np.log(self.probabilities(outputs, logits))
+    def log_probabilities(self, outputs: Any, link: Any) -> Any:
+        """Return the logarithm of :meth:`probabilities`, finite where the outputs are logits."""
+        return np.log(self.probabilities(outputs, link))
 
-    def answers(self, outputs: Any, logits: Any) -> Array:
+    def answers(self, outputs: Any, link: Any) -> Array:
         """Return what ``predict`` returns."""
         raise NotImplementedError
 
-    def score(self, outputs: Any, y: Array, weights: Array | None, logits: Any) -> float:
+    def score(self, outputs: Any, y: Array, weights: Array | None, link: Any) -> float:
         """Return the accuracy, or R² for numbers."""
-        hits = self.answers(outputs, logits) == y
+        hits = self.answers(outputs, link) == y
         return _weighted_mean(hits if hits.ndim == 1 else hits.all(axis=1), weights)
 
 
@@ -112,50 +163,63 @@ class TwoClasses(Labels):
     outputs, activation = 1, "sigmoid"
 
     def loss(self, given: Any) -> Any:
-        return losses.get("binary_crossentropy" if given is None else given)
+        return loss_of_classes("binary_crossentropy" if given is None else given)
 
     def encoded(self, y: Array, loss: Any, dtype: str) -> Any:
         return (places_of(y, self.classes) if len(self.classes) > 1 else np.zeros(len(y))).astype(dtype)
 
-    def probabilities(self, outputs: Any, logits: Any) -> Any:
+    def probabilities(self, outputs: Any, link: Any) -> Any:
         if len(self.classes) == 1:
             return np.ones_like(outputs)
-        second = expit(outputs) if logits else outputs
+        second = expit(outputs) if link else outputs.clip(0, 1)
         return np.hstack([1 - second, second])
 
-    def log_probabilities(self, outputs: Any, logits: Any) -> Any:
-        if not logits or len(self.classes) == 1:
-            return super().log_probabilities(outputs, logits)
+    def log_probabilities(self, outputs: Any, link: Any) -> Any:
+        if not link or len(self.classes) == 1:
+            return super().log_probabilities(outputs, link)
         return np.hstack([-np.logaddexp(0, outputs), -np.logaddexp(0, -outputs)])
 
-    def answers(self, outputs: Any, logits: Any) -> Array:
-        second = outputs[:, 0] > (0 if logits else 0.5)
+    def answers(self, outputs: Any, link: Any) -> Array:
+        second = outputs[:, 0] > (0 if link else 0.5)
         return self.classes[second.astype(np.intp) if len(self.classes) > 1 else np.zeros(len(outputs), np.intp)]
 
 
 class ManyClasses(Labels):
-    """Labels of several classes, an output for each: its probability."""
+    """Labels of several classes, an output for each: its probability.
 
-    activation = "softmax"
+    Parameters
+    ----------
+    classes : ndarray, shape (classes,)
+        All labels, sorted.
+    activation : str, default "softmax"
+        "sigmoid" where each output says yes or no to its class: rows sum to 1 once they are divided by their sums.
+    """
 
-    def __init__(self, classes: Array) -> None:
+    def __init__(self, classes: Array, activation: str = "softmax") -> None:
         super().__init__(classes)
-        self.outputs = len(classes)
+        self.outputs, self.activation = len(classes), activation
 
     def loss(self, given: Any) -> Any:
-        return losses.get("sparse_categorical_crossentropy" if given is None else given)
+        return loss_of_classes("sparse_categorical_crossentropy" if given is None else given)
 
     def encoded(self, y: Array, loss: Any, dtype: str) -> Any:
         places = places_of(y, self.classes)
         return places if loss.targets == LABELS else np.eye(self.outputs, dtype=dtype)[places]
 
-    def probabilities(self, outputs: Any, logits: Any) -> Any:
-        return softmax(outputs, axis=1) if logits else outputs
+    def probabilities(self, outputs: Any, link: Any) -> Any:
+        if link == "softmax":
+            return softmax(outputs, axis=1)
+        each = expit(outputs) if link else outputs.clip(0)
+        sums = each.sum(axis=1, keepdims=True)
+        return np.divide(each, sums, out=np.full_like(each, 1 / self.outputs), where=sums > 0)
 
-    def log_probabilities(self, outputs: Any, logits: Any) -> Any:
-        return log_softmax(outputs, axis=1) if logits else np.log(outputs)
+    def log_probabilities(self, outputs: Any, link: Any) -> Any:
+        if link == "sigmoid":  # p is 1 / (1 + exp(-outputs)), over the sum
+            logs = -np.logaddexp(0, -outputs)
+            return logs - logsumexp(logs, axis=1, keepdims=True)
+        return log_softmax(outputs, axis=1) if link else np.log(self.probabilities(outputs, link))
 
-    def answers(self, outputs: Any, logits: Any) -> Array:
+    def answers(self, outputs: Any, link: Any) -> Array:
         return self.classes[outputs.argmax(axis=1)]
 
 
@@ -177,7 +241,11 @@ class Indicators(Targets):
             raise ValueError(f"y must be {self.outputs} columns of 0 and 1, as in the first call, got shape {y.shape}")
 
     def loss(self, given: Any) -> Any:
-        return losses.get("binary_crossentropy" if given is None else given)
+        loss = loss_of_classes("binary_crossentropy" if given is None else given)
+        if _compares_classes(loss):
+            columns = f"{self.outputs} columns of 0 and 1, of which any may hold"
+            raise ValueError(f"loss={given!r} needs y with one class a row, got {columns}")
+        return loss
 
     def loss_weight(self, given: Any) -> float | None:
         return float(self.outputs) if given is None else None
@@ -185,11 +253,14 @@ class Indicators(Targets):
     def encoded(self, y: Array, loss: Any, dtype: str) -> Any:
         return np.ascontiguousarray(y, dtype)
 
-    def probabilities(self, outputs: Any, logits: Any) -> Any:
-        return expit(outputs) if logits else outputs
+    def probabilities(self, outputs: Any, link: Any) -> Any:
+        return expit(outputs) if link else outputs.clip(0, 1)
 
-    def answers(self, outputs: Any, logits: Any) -> Array:
-        return (outputs > (0 if logits else 0.5)).astype(np.int64)
+    def log_probabilities(self, outputs: Any, link: Any) -> Any:
+        return -np.logaddexp(0, -outputs) if link else np.log(self.probabilities(outputs, link))
+
+    def answers(self, outputs: Any, link: Any) -> Array:
+        return (outputs > (0 if link else 0.5)).astype(np.int64)
 
 
 class SeveralTargets(Targets):
@@ -199,19 +270,21 @@ class SeveralTargets(Targets):
     ----------
     classes : sequence of ndarray
         The classes of each column.
+    given : str or Loss, optional
+        The loss that the user gave.
     """
 
     activation = "softmax"
 
-    def __init__(self, classes: Sequence[Array]) -> None:
-        self.columns = [class_target(one) for one in classes]
-        self.classes = list(classes)
+    def __init__(self, classes: Sequence[Array], given: Any = None) -> None:
+        self.columns = [class_target(one, given) for one in classes]
+        self.classes, self._given = list(classes), given
         self.outputs = sum(one.outputs for one in self.columns)
         self.names = tuple(f"target_{place}" for place in range(len(classes)))
 
     def under(self, names: Sequence[str]) -> SeveralTargets:
         """Return the same targets for a network whose heads have these names."""
-        other = SeveralTargets(self.classes)
+        other = SeveralTargets(self.classes, self._given)
         other.names = tuple(names)
         return other
 
@@ -228,24 +301,39 @@ class SeveralTargets(Targets):
         each = enumerate(zip(self.names, self.columns, strict=True))
         return {name: one.encoded(y[:, place], loss[name], dtype) for place, (name, one) in each}
 
-    def _each(self, method: str, outputs: Mapping[str, Any], logits: Mapping[str, Any]) -> list[Any]:
+    def _each(self, method: str, outputs: Mapping[str, Any], link: Mapping[str, Any]) -> list[Any]:
         """Return what a method of each column says of the outputs of its head."""
         each = zip(self.names, self.columns, strict=True)
-        return [getattr(one, method)(outputs[name], logits[name]) for name, one in each]
+        return [getattr(one, method)(outputs[name], link[name]) for name, one in each]
 
-    def probabilities(self, outputs: Any, logits: Any) -> Any:
-        return self._each("probabilities", outputs, logits)
+    def probabilities(self, outputs: Any, link: Any) -> Any:
+        return self._each("probabilities", outputs, link)
 
-    def log_probabilities(self, outputs: Any, logits: Any) -> Any:
-        return self._each("log_probabilities", outputs, logits)
+    def log_probabilities(self, outputs: Any, link: Any) -> Any:
+        return self._each("log_probabilities", outputs, link)
 
-    def answers(self, outputs: Any, logits: Any) -> Array:
-        return np.stack(self._each("answers", outputs, logits), axis=1)
+    def answers(self, outputs: Any, link: Any) -> Array:
+        return np.stack(self._each("answers", outputs, link), axis=1)
 
 
-def class_target(classes: Array) -> TwoClasses | ManyClasses:
-    """Return the kind of one column of labels."""
-    return TwoClasses(classes) if len(classes) <= 2 else ManyClasses(classes)
+def loss_of_classes(given: Any) -> Any:
+    """Return a loss; raise ValueError for one that is of numbers, not of classes."""
+    loss = losses.get(given)
+    if isinstance(loss, OF_NUMBERS):
+        raise ValueError(f"loss must be one for classes, got {given!r}, which is for numbers")
+    return loss
+
+
+def _compares_classes(loss: Any) -> bool:
+    return isinstance(loss, OF_CLASSES) or loss.targets == LABELS
+
+
+def class_target(classes: Array, given: Any = None) -> TwoClasses | ManyClasses:
+    """Return the kind of one column of labels, for the loss that the user gave, or for the one that fits."""
+    loss = None if given is None else loss_of_classes(given)
+    if len(classes) <= 2 and (loss is None or not _compares_classes(loss)):
+        return TwoClasses(classes)
+    return ManyClasses(classes, "sigmoid" if isinstance(loss, OF_EACH_CLASS) else "softmax")
 
 
 class Numbers(Targets):
@@ -281,6 +369,8 @@ class Numbers(Targets):
         columns = 1 if y.ndim == 1 else y.shape[1]
         if columns != self.columns:
             raise ValueError(f"y must have {self.columns} columns, as in the first call, got {columns}")
+        if self.activation == "exponential" and y.min() < 0:
+            raise ValueError(f"y must be at least 0 with the Poisson loss, got {y.min():g}")
 
     def constant(self, y: Array, weights: Array | None) -> float:
         """Return what scikit-learn's Poisson deviance has beside our loss: the mean of y log y - y, of all columns."""
@@ -291,7 +381,7 @@ class Numbers(Targets):
     def _shaped(self, values: Array) -> Array:
         return values[:, 0] if self.flat and self.columns == 1 else values
 
-    def answers(self, outputs: Any, logits: Any) -> Array:
+    def answers(self, outputs: Any, link: Any) -> Array:
         """Return the numbers: of quantiles the one nearest to the median, of a distribution its mean."""
         if self.quantiles:
             middle = int(np.argmin(np.abs(np.array(self.quantiles) - 0.5)))
@@ -311,10 +401,10 @@ class Numbers(Targets):
             np.sqrt(np.logaddexp(0, outputs[:, self.columns :]) + self._least_variance).astype(outputs.dtype)
         )
 
-    def score(self, outputs: Any, y: Array, weights: Array | None, logits: Any) -> float:
+    def score(self, outputs: Any, y: Array, weights: Array | None, link: Any) -> float:
         """Return R², the mean over targets."""
         rows = (len(y), -1)
-        wanted, got = y.reshape(rows).astype(np.float64), self.answers(outputs, logits).reshape(rows)
+        wanted, got = y.reshape(rows).astype(np.float64), self.answers(outputs, link).reshape(rows)
         residual = np.average((wanted - got) ** 2, axis=0, weights=weights)
         mean = np.average(wanted, axis=0, weights=weights)
         spread = np.average((wanted - mean) ** 2, axis=0, weights=weights)
