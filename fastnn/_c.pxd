@@ -87,8 +87,8 @@ cdef extern from "fastnn.h" nogil:
         double ema_momentum
         int64_t ema_overwrite_frequency
     ctypedef struct fnn_parameter_settings:
-        double multiplier, l1, l2, cosines
-        int32_t by_columns, decays, second, constraint
+        double multiplier, decay, l1, l2, cosines
+        int32_t by_columns, second, constraint
         double low, high, rate
     ctypedef struct fnn_stripe:
         size_t op, first, rows

@@ -82,10 +82,10 @@ class ParameterSettings(NamedTuple):
     """How one parameter is trained: fnn_parameter_settings in src_c/fastnn.h."""
 
     multiplier: float = 1.0
+    decay: float = 1.0
     l1: float = 0.0
     l2: float = 0.0
     cosines: tuple[float, bool] = (0.0, False)
-    decays: bool = True
     second: bool = False
     constraint: str = "unconstrained"
     norm: tuple[float, float, float] = (0.0, 0.0, 0.0)

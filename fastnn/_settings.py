@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -119,6 +120,31 @@ class Setting(_Checked):
         if self.whole:
             return count(self.name, value, int(self.low), 2**31 if math.isinf(self.high) else int(self.high) + 1)
         return number(self.name, value, self.low, self.high, open_low=self.open_low, open_high=self.open_high)
+
+
+class Factors(_Checked):
+    """An attribute that holds a number for all parameters of a layer, or a dict with one for some of them, else 1.
+
+    The dict that is read is a copy: a change within it would go unnoticed, so that it changes nothing.
+    """
+
+    def __get__(self, instance: Any, owner: type) -> Any:
+        held = super().__get__(instance, owner)
+        return dict(held) if isinstance(held, tuple) else held
+
+    def checked(self, value: Any) -> Any:
+        """Return the number, or the names and numbers of a dict; raise an error that names the attribute."""
+        if not isinstance(value, Mapping):
+            return number(self.name, value, 0)
+        for name in value:
+            if not isinstance(name, str):
+                raise TypeError(f"{self.name} must have names of parameters as its keys, got {name!r}")
+        return tuple((name, number(f"{self.name}[{name!r}]", factor, 0)) for name, factor in value.items())
+
+
+def factor_of(factors: float | dict[str, float], parameter: str) -> float:
+    """Return the factor of one parameter from the value of an attribute that :class:`Factors` describes."""
+    return factors.get(parameter, 1.0) if isinstance(factors, dict) else factors
 
 
 def _spelled_out(kind: type, function: Any, parameters: list[inspect.Parameter]) -> list[inspect.Parameter]:

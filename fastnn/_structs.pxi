@@ -91,8 +91,8 @@ cdef int _set_parameter_settings(fnn_parameter_settings *target, plan, parameter
         if place >= 0:  # other parameters are statistics, which no optimizer changes
             low, high, rate = settings.norm
             target[place] = fnn_parameter_settings(
-                settings.multiplier, settings.l1, settings.l2, settings.cosines[0], settings.cosines[1],
-                settings.decays, settings.second, _number("constraint", settings.constraint), low, high, rate)
+                settings.multiplier, settings.decay, settings.l1, settings.l2, settings.cosines[0],
+                settings.cosines[1], settings.second, _number("constraint", settings.constraint), low, high, rate)
     return 0
 
 

@@ -240,9 +240,10 @@ def parameter_settings(
     result = []
     for spec in parameters:
         path = f"{spec.layer}/{spec.name}"
+        settings = told[spec.layer, spec.name]
         result.append(
-            told[spec.layer, spec.name]._replace(
-                decays=optimizer is not None and optimizer.decays(path),
+            settings._replace(
+                decay=settings.decay if optimizer is not None and optimizer.decays(path) else 0.0,
                 second=optimizer is not None and optimizer.uses_second_rule(path, spec.shape),
                 trainable=(spec.layer, spec.name) not in fixed,
             )

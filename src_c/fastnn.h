@@ -88,10 +88,10 @@ typedef struct {
 /* How one parameter of an op is trained. */
 typedef struct {
     double multiplier;      /* of the learning rate */
+    double decay;           /* of the optimizer's weight decay; 0: it does not shrink the parameter */
     double l1, l2;          /* the penalty l1 sum |p| + l2 sum p^2 counts in the loss */
     double cosines;         /* so does the penalty cosines sum |cos(u, v)| over all rows u, v of a matrix, u != v */
     int32_t by_columns;     /* u and v are columns of the matrix, not rows */
-    int32_t decays;         /* the optimizer's weight decay shrinks the parameter */
     int32_t second;         /* the parameter has the optimizer's second rule: Adam, where the optimizer is Muon */
     int32_t constraint;     /* fnn_constraint */
     double low, high, rate; /* of the constraint of a norm: see constraints.inc */

@@ -95,7 +95,7 @@ RAISE = {
     "target_shape", "output_mode", "vocabulary", "mean", "variance", "max_tokens", "num_oov_indices",
     "pad_to_max_tokens", "layers", "branches", "heads", "columns", "invert", "bin_boundaries", "add_indicator",
 }  # fmt: skip
-EVERYWHERE = {"trainable": False, "learning_rate_multiplier": 3.0}
+EVERYWHERE = {"trainable": False, "learning_rate_multiplier": 3.0, "weight_decay_multiplier": 3.0}
 
 
 def value_for(kind, name):

@@ -277,6 +277,60 @@ def test_learning_rate_multipliers(tmp_path):
         model.layers[2].learning_rate_multiplier = -1
 
 
+def steps_of(model, rates, decays):
+    """Return the parameters after a step with gradients of 1 and a learning rate of 0.1, and what they should be."""
+    before = model.get_weights()
+    for view in model.gradients:
+        view[...] = 1.0
+    model.apply_gradients()
+    wanted = [p - p * decay * rate - rate for p, rate, decay in zip(before, rates, decays, strict=True)]
+    return model.get_weights(), wanted
+
+
+def test_factors_of_single_parameters(tmp_path):
+    inner = layers.Dense(3, name="inner")
+    model = fastnn.Sequential([fastnn.Input((3,), dtype="float64"), layers.Residual([inner]), layers.Dense(2)])
+    inner.learning_rate_multiplier = {"bias": 0.1}
+    inner.weight_decay_multiplier = {"kernel": 2.0, "bias": 0.0}
+    model.layers[1].learning_rate_multiplier = {"inner/kernel": 3.0}
+    model.layers[2].weight_decay_multiplier = 0.5
+    model.compile(optimizers.SGD(0.1, weight_decay=0.2), "mse")
+    model.save(tmp_path / "model.fastnn")
+    for one in (model, fastnn.load_model(tmp_path / "model.fastnn"), fastnn.clone_model(model)):
+        one.compile(optimizers.SGD(0.1, weight_decay=0.2), "mse")
+        found, wanted = steps_of(one, (0.3, 0.01, 0.1, 0.1), (0.4, 0.0, 0.1, 0.1))
+        for now, expected in zip(found, wanted, strict=True):
+            np.testing.assert_allclose(now, expected, rtol=1e-14, atol=1e-16)
+
+
+@pytest.mark.parametrize("attribute", ["learning_rate_multiplier", "weight_decay_multiplier"])
+def test_a_factor_names_a_parameter_that_is_there(attribute):
+    model = fastnn.Sequential([fastnn.Input((3,)), layers.Dense(2)])
+    with pytest.raises(ValueError, match=rf"{attribute}\['kernel'\] must be at least 0"):
+        setattr(model.layers[1], attribute, {"kernel": -1})
+    with pytest.raises(TypeError, match="names of parameters as its keys, got 0"):
+        setattr(model.layers[1], attribute, {0: 1.0})
+    setattr(model.layers[1], attribute, {"kernl": 0.5})
+    with pytest.raises(ValueError, match=f"{attribute} of layer 'dense' has no parameter 'kernl'.*'kernel'"):
+        model.compile("sgd", "mse")
+
+
+@pytest.mark.parametrize("kind", [optimizers.AdamW, optimizers.Adafactor, optimizers.Muon, optimizers.Lion])
+def test_a_factor_of_weight_decay_is_that_decay(kind):
+    """Half the weight decay of one parameter, in an optimizer that decays all, is half of it in one that has half."""
+    found = []
+    for decay, factor in ((0.4, 0.5), (0.2, 1.0)):
+        model = fastnn.Sequential([fastnn.Input((8,), dtype="float64"), layers.Dense(8, kernel_initializer="ones")])
+        model.layers[1].weight_decay_multiplier = factor
+        model.compile(kind(0.1, weight_decay=decay), "mse")
+        for view in model.gradients:
+            view[...] = 1.0
+        model.apply_gradients()
+        found.append(model.get_weights())
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-14)
+
+
 SCHEDULES = {
     "exponential": (schedules.ExponentialDecay(0.1, 10, 0.5), lambda t: 0.1 * 0.5 ** (t / 10)),
     "staircase": (schedules.ExponentialDecay(0.1, 10, 0.5, staircase=True), lambda t: 0.1 * 0.5 ** (t // 10)),

@@ -9,7 +9,8 @@ from fastnn.layers._of_keras import arguments_of
 from fastnn.layers.base import Layer
 
 _registry: Registry[Layer] = Registry("layer", Layer)
-_ATTRIBUTES = ("trainable", "learning_rate_multiplier")  # keys of configurations that are no arguments of constructors
+# keys of configurations that are no arguments of constructors
+_ATTRIBUTES = ("trainable", "learning_rate_multiplier", "weight_decay_multiplier")
 
 
 def serialize(layer: Layer) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypedDict
 
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from fastnn import constraints, regularizers
 from fastnn._op import Op, ParameterSettings
 from fastnn._registry import check_known_method, nearest_names
-from fastnn._settings import Description, Setting, changes, flag
+from fastnn._settings import Description, Factors, changes, factor_of, flag
 from fastnn.config import check_policy
 from fastnn.data.frames import RowAxes, real_array
 from fastnn.initializers import Initializer
@@ -61,7 +61,8 @@ class NotYetError(ValueError):
     """A stack of layers cannot run as it is, but with more layers, or once a layer is adapted, it may."""
 
 
-_OF_TRAINING = ("trainable", "learning_rate_multiplier")  # attributes that models read before they train
+# attributes that models read before they train
+_OF_TRAINING = ("trainable", "learning_rate_multiplier", "weight_decay_multiplier")
 
 
 class Names:
@@ -237,8 +238,9 @@ class Layer(Description):
         ``"float32"``, ``"float64"`` or ``"mixed_bfloat16"``; None follows the model.
     trainable : bool
         Whether training changes the layer's parameters.
-    learning_rate_multiplier : float
-        Factor on the optimizer's learning rate for this layer; default 1.
+    learning_rate_multiplier, weight_decay_multiplier : float or dict of str to float
+        Factors on the optimizer's learning rate and weight decay for this layer, default 1; a dict has factors of
+        single parameters, as in ``{"bias": 0.1}``. The learning rate's factor counts in the weight decay too.
     input_axes : tuple of int or None
         The shape of a row of the layer's input, where `input_shape` gave one.
 
@@ -258,14 +260,15 @@ class Layer(Description):
     keeps_axes = False  # whether rows may have several axes, which the layer leaves as they are
     # the names of the input's columns in their order, where the layer was adapted to a frame that has names
     _column_names: tuple[str, ...] | None = None
-    learning_rate_multiplier = Setting()
+    learning_rate_multiplier = Factors()
+    weight_decay_multiplier = Factors()
     must_be_last = False  # whether no layer may follow this one
     in_line = False  # whether the layers within this one stand in line with those around it
     _layers: Sequence[Layer] = ()  # the layers within this one
     takes_activity_regularizer = False
     takes_input_shape = True
     _area = "Layer"
-    _KEPT: ClassVar[frozenset[str]] = frozenset({"_home", "_parent", "trainable", "learning_rate_multiplier"})
+    _KEPT: ClassVar[frozenset[str]] = frozenset({"_home", "_parent", *_OF_TRAINING})
 
     def __init__(
         self,
@@ -288,7 +291,7 @@ class Layer(Description):
         # names of the constructor's arguments that hold penalties and constraints
         self._penalties: tuple[str, ...] = ()
         self.trainable = True
-        self.learning_rate_multiplier = 1.0
+        self.learning_rate_multiplier = self.weight_decay_multiplier = 1.0
         self.dtype = None if dtype is None else check_policy(dtype)
         self.input_axes: tuple[int, ...] | None = None if input_shape is None else axes_of(input_shape, "input_shape")
         self._home: Home | None = None
@@ -373,7 +376,7 @@ class Layer(Description):
         found = getattr(type(self), name, None)
         if name == "trainable":
             vars(self)[name] = flag(name, value)
-        elif isinstance(found, Setting) or (isinstance(found, property) and found.fset is not None):
+        elif isinstance(found, Factors) or (isinstance(found, property) and found.fset is not None):
             object.__setattr__(self, name, value)
         else:
             self._check_change(name, value)
@@ -476,13 +479,25 @@ class Layer(Description):
 
     def parameter_settings(self) -> dict[str, ParameterSettings]:
         """Return how training changes each parameter, by the parameter's name."""
-        return {name: self._settings_of(name, shape) for name, shape, _ in self.parameters()}
+        settings = {name: self._settings_of(name, shape) for name, shape, _ in self.parameters()}
+        self._check_factors(settings)
+        return settings
+
+    def _check_factors(self, known: Collection[str]) -> None:
+        """Raise where a factor is one of a parameter that the layer lacks; `known` are the names of those it has."""
+        for attribute in _OF_TRAINING[1:]:
+            factors = getattr(self, attribute)
+            for parameter in factors if isinstance(factors, dict) else ():
+                if parameter not in known:
+                    nearest = nearest_names(parameter, list(known))
+                    raise ValueError(f"{attribute} of layer {self.name!r} has no parameter {parameter!r}; {nearest}")
 
     def _settings_of(self, parameter: str, shape: tuple[int, ...]) -> ParameterSettings:
         penalty: Regularizer | None = getattr(self, f"{parameter}_regularizer", None)
         constraint: Constraint | None = getattr(self, f"{parameter}_constraint", None)
         return ParameterSettings(
-            multiplier=self.learning_rate_multiplier,
+            multiplier=factor_of(self.learning_rate_multiplier, parameter),
+            decay=factor_of(self.weight_decay_multiplier, parameter),
             l1=penalty.l1 if penalty else 0.0,
             l2=penalty.l2 if penalty else 0.0,
             cosines=penalty.cosines(shape, f"{parameter} of layer {self.name!r}") if penalty else (0.0, False),
@@ -513,8 +528,9 @@ class Layer(Description):
             config["input_shape"] = list(self.input_axes)
         if not self.trainable:
             config["trainable"] = False
-        if self.learning_rate_multiplier != 1:
-            config["learning_rate_multiplier"] = self.learning_rate_multiplier
+        for attribute in _OF_TRAINING[1:]:
+            if getattr(self, attribute) != 1:
+                config[attribute] = getattr(self, attribute)
         return config | self._penalty_config()
 
     def get_weights(self) -> list[npt.NDArray[Any]]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy.typing as npt
 
 from fastnn._op import Op, ParameterSettings
+from fastnn._settings import factor_of
 from fastnn.layers._configurations import deserialize, serialize
 from fastnn.layers.base import (
     Layer,
@@ -114,10 +115,18 @@ class Container(Layer):
 
     def parameter_settings(self) -> dict[str, ParameterSettings]:
         """Return the settings of the layers within, with multipliers that are multiplied by the container's."""
-        return {
-            f"{layer.name}/{name}": settings._replace(multiplier=settings.multiplier * self.learning_rate_multiplier)
+        settings = {
+            f"{layer.name}/{name}": inner
             for layer in self._layers
-            for name, settings in layer.parameter_settings().items()
+            for name, inner in layer.parameter_settings().items()
+        }
+        self._check_factors(settings)
+        rates, decays = self.learning_rate_multiplier, self.weight_decay_multiplier
+        return {
+            name: inner._replace(
+                multiplier=inner.multiplier * factor_of(rates, name), decay=inner.decay * factor_of(decays, name)
+            )
+            for name, inner in settings.items()
         }
 
     def lower_inner(self, offsets: dict[str, int]) -> list[list[Op]]:
