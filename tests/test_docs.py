@@ -9,11 +9,11 @@ import inspect
 import json
 import operator
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from pages import RUN_PAGE, run
 
 import fastnn
 from fastnn._absent import AREAS as AREAS_OF_ERRORS
@@ -46,25 +46,7 @@ HOLDERS = {
 ALONE = pytest.mark.thread_unsafe(reason="in a process of its own: four at once would tell nothing new")
 
 
-def run(code, folder, *arguments):
-    """Run Python code in an empty folder; a warning is an error."""
-    command = [sys.executable, "-W", "error", "-c", code, *map(str, arguments)]
-    result = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-    assert result.returncode == 0, result.stdout + result.stderr
-
-
 # ---- code in pages and in docstrings ----
-
-# Blocks marked as Python, one after the other in one namespace, each at its line of the page.
-RUN_PAGE = """
-import pathlib, re, sys
-path = sys.argv[1]
-text = pathlib.Path(path).read_text(encoding="utf-8")
-names = {"__name__": "page"}
-for block in re.finditer(r"^```python\\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
-    before = text[: block.start(1)].count("\\n")
-    exec(compile("\\n" * before + block[1], path, "exec"), names)
-"""
 
 RUN_DOCSTRINGS = """
 import doctest, importlib, pkgutil, sys
