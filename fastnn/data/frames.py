@@ -101,6 +101,9 @@ class _Columns:
         found, places = set(), range(len(self.names))
         kinds = dict(zip(getattr(self._frame, "dtypes", places), places, strict=True))
         for dtype, place in kinds.items():
+            if isinstance(dtype, np.dtype) and dtype.kind in REAL:  # a column of pandas that is an array of NumPy
+                found.add(dtype.kind if dtype != np.uint64 else "uint64")
+                continue
             few = self.at(place)[:0]
             probe = as_array(few, self.called(place))
             # nulls in such a column become some number
@@ -266,7 +269,7 @@ def as_array(values: Any, name: str) -> Array:
 def _dictionary(values: Any) -> Any:
     """Return the Arrow column that holds places in a dictionary, or None; NumPy reads its nulls as some value."""
     native = values.to_native() if hasattr(type(values), "to_native") else values  # narwhals wraps the column
-    return native if hasattr(getattr(native, "type", None), "index_type") else None
+    return native if _has(native, "type") and hasattr(native.type, "index_type") else None
 
 
 def _check_lengths(values: Any, name: str) -> None:
