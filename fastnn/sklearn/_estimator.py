@@ -531,6 +531,8 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
 class NetworkRegressor(RegressorMixin, NetworkEstimator):
     """The base of regressors."""
 
+    loss: Any
+
     def _targets_of(self, y: Array, classes: Any) -> Targets:
         return Numbers(1 if y.ndim == 1 else y.shape[1], y.ndim == 1, self._loss_given())
 
@@ -569,6 +571,12 @@ class NetworkRegressor(RegressorMixin, NetworkEstimator):
         ndarray, shape (rows, quantiles) or (rows, targets, quantiles)
         """
         return self._targets.all_quantiles(self._outputs(X))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        poisson = isinstance(self.loss, losses.Poisson) or (isinstance(self.loss, str) and self.loss == "poisson")
+        tags.target_tags.positive_only = poisson
+        return tags
 
     def _needs_loss(self, kind: type, method: str, name: str) -> bool:
         """Return True; raise AttributeError where the loss is not of the kind that a method needs."""

@@ -15,6 +15,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOp
 from sklearn.utils.validation import check_is_fitted
 
 from fastnn import layers, optimizers, regularizers
+from fastnn._seeds import seeds_from
 from fastnn._warnings import warn
 from fastnn.callbacks import Callback
 from fastnn.models import Sequential
@@ -182,7 +183,10 @@ class MultilayerPerceptron(NetworkEstimator):
         return copy.deepcopy(self.solver)
 
     def _build(self, x: Any, targets: Targets, dtype: str, random: np.random.RandomState) -> tuple[Sequential, Targets]:
-        model = Sequential([layers.Input((x.shape[1],), dtype=dtype), *self._layers(targets)])
+        drawn = self.kernel_initializer is None and self.bias_initializer is None  # by _initialize, all of them
+        seed = 0 if drawn else int(random.randint(2**31 - 1))
+        with seeds_from(seed):
+            model = Sequential([layers.Input((x.shape[1],), dtype=dtype), *self._layers(targets)])
         if self.kernel_initializer is None:
             self._initialize(model, random)
         return model, targets
@@ -194,7 +198,7 @@ class MultilayerPerceptron(NetworkEstimator):
 
     def _initialize(self, model: Sequential, random: np.random.RandomState) -> None:
         """Draw the weights as scikit-learn does, from the same numbers: uniform within Glorot and Bengio's bound."""
-        factor = 2.0 if self.activation == "logistic" else 6.0
+        factor = 2.0 if isinstance(self.activation, str) and self.activation == "logistic" else 6.0
         for layer in _dense_layers(model):
             bound = np.sqrt(factor / sum(layer.kernel.shape))
             kernel = random.uniform(-bound, bound, layer.kernel.shape)
