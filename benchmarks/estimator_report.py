@@ -21,8 +21,8 @@ processor" is the same ratio of the processor's time in all threads, which a nei
 float64 where nothing else is said, the data is named first, and `random_state=0`. Both go on to `max_iter`, or stop by
 the same rule. `--quick` holds both, without shuffling, to the same numbers."""
 NOWHERE = "Nowhere: every setting is at least as fast, on every number of threads, and every bound is reached."
-SAME = """The scores of a quarter of the rows, which are held back, for {seeds} seeds; columns have mean 0 and deviation 1.
-Means are the same where they differ by no more than one estimator's scores do from seed to seed."""
+SAME = """The scores of a quarter of the rows, which are held back, for {seeds} seeds, on columns of mean 0 and
+deviation 1. Means are the same where they differ by no more than one estimator's scores do from seed to seed."""
 
 
 def timings(found: dict[int, dict[str, dict]]) -> list[str]:
