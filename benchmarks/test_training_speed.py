@@ -23,3 +23,26 @@ def test_one_epoch(benchmark, batch, threads):
         benchmark.pedantic(model.fit, (x, y), {"verbose": 0, "batch_size": batch}, rounds=3, warmup_rounds=1)
     finally:
         fastnn.set_num_threads(before)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_networks_for_leave_one_out(benchmark, threads):
+    """500 networks, each on all rows but one."""
+    generator = np.random.default_rng(0)
+    x, y = generator.normal(size=(500, 20)).astype(np.float32), generator.normal(size=(500, 1)).astype(np.float32)
+    rows = [np.delete(np.arange(500), k) for k in range(500)]
+
+    def network():
+        hidden = [fastnn.layers.Dense(32, activation="relu") for _ in range(2)]
+        model = fastnn.Sequential([fastnn.Input((20,)), *hidden, fastnn.layers.Dense(1)])
+        model.compile(optimizer="adam", loss="mse")
+        return model
+
+    def new():
+        return (fastnn.Ensemble([network() for _ in rows]),), {}
+
+    def fit(ensemble):
+        ensemble.fit(x, y, epochs=100, rows=rows, verbose=0)
+
+    with fastnn.num_threads(threads):
+        benchmark.pedantic(fit, setup=new, rounds=3)

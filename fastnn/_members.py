@@ -227,11 +227,6 @@ def not_validated() -> Generator[Wish, None, Logs]:
     return {}
 
 
-def predicted(wish: Prediction) -> Generator[Wish, None, None]:
-    """Let the outputs be computed."""
-    yield wish
-
-
 # ---- all of them at once ----
 
 
@@ -243,7 +238,7 @@ def place(model: Member) -> int:
     return id(model._home.lock)
 
 
-def _grant(wishes: Sequence[Wish]) -> None:
+def grant(wishes: Sequence[Wish]) -> None:
     """Do what all wish for, in one call into the engine."""
     with ExitStack() as held:
         for model in sorted((wish.model for wish in wishes if not wish.reads), key=place):
@@ -267,7 +262,7 @@ def together(generators: Sequence[Generator[Wish, None, T]], after_round: Callab
             if after_round is not None:
                 after_round()
             if going:
-                _grant([wish for wish in wishes.values() if wish is not None])
+                grant([wish for wish in wishes.values() if wish is not None])
     return [results[number] for number in range(len(generators))]
 
 

@@ -144,6 +144,8 @@ class Ensemble(Described):
         _check_trainable(members)
         with _as_they_were_on_error(members, x):
             samples = self._samples("fit", x, y, sample_weight, check_finite=check_finite)
+            for weights in {id(one.weights): one.weights for one in samples if one.weights is not None}.values():
+                row_weights.warn_of_negative(weights, "sample_weight")
             sets = row_sets(rows, len(members), len(samples[0]), "rows", may_be_all=True)
             trained = [Rows(*each) for each in zip(samples, sets, batches, strict=True)]
             held = self._held(trained, validation_data, validation_rows, check_finite)
@@ -170,38 +172,43 @@ class Ensemble(Described):
     def _samples(
         self, action: str, x: Any, y: Any, sample_weight: Any, *, check_finite: bool, of: str = ""
     ) -> list[Samples]:
-        """Return the samples of each member; members that want the same form share one conversion and one check."""
+        """Return the samples of each member; messages put `of` before the names of x, y and their weights."""
+        pairs = self._pairs(action, x, y, check_finite, (f"{of}x", f"{of}y"))
+        weights = self._weights(sample_weight, len(pairs[0][0]), check_finite, f"{of}sample_weight")
+        return [Samples(*pair, weight) for pair, weight in zip(pairs, weights, strict=True)]
+
+    def _pairs(self, action: str, x: Any, y: Any, check_finite: bool, names: tuple[str, str]) -> list[tuple[Any, Any]]:
+        """Return X and y of each member; members that want the same form share one conversion and one check."""
         members: Sequence[Member] = self.models
-        name = f"{of}sample_weight"
-        given = _weights_of_each(name, sample_weight, len(members))
-        pairs: dict[Any, tuple[Any, Any]] = {}
-        weights: dict[Any, Any] = {}
-        samples = []
-        for model, weight in zip(members, given, strict=True):
-            key: Any = model._form()
-            if key in pairs:
+        xs: dict[Any, Any] = {}
+        done: dict[Any, tuple[Any, Any]] = {}
+        pairs = []
+        for model in members:
+            form: Any = model._form()
+            if form in done:
                 if action == "fit":
                     model._learned(x)
-                model._checked(pairs[key][0], f"{of}x")
+                model._checked(done[form][0], names[0])
             else:
-                pair = model._convert(action, x, y, check_finite=check_finite, names=(f"{of}x", f"{of}y"))
-                key = model._form() or id(model)  # it may have been built now
-                pairs.setdefault(key, pair)
-            pair = pairs[key]
-            if (key, id(weight)) not in weights:
-                dtype = model._need_engine(action).plan.dtype
-                found = (
-                    weight
-                    if weight is None
-                    else goals.sample_weights(
-                        weight, len(pair[0]), model._goals, dtype, check_finite=check_finite, name=name
-                    )
-                )
-                if found is not None and action == "fit" and not of:
-                    row_weights.warn_of_negative(found, name)
-                weights[key, id(weight)] = found
-            samples.append(Samples(*pair, weights[key, id(weight)]))
-        return samples
+                inputs, targets = model._convert(action, x, y, check_finite=check_finite, names=names)
+                form = model._form() or id(model)  # the model may have been built now
+                inputs = xs.setdefault(model._form_of_x() or id(model), inputs)
+                done.setdefault(form, (inputs, targets))
+            pairs.append(done[form])
+        return pairs
+
+    def _weights(self, sample_weight: Any, rows: int, check_finite: bool, name: str) -> list[Any]:
+        """Return the weights of rows of each member; members that are given the same share one conversion."""
+        members: Sequence[Member] = self.models
+        done: dict[Any, Any] = {}
+        weights = []
+        for model, given in zip(members, _weights_of_each(name, sample_weight, len(members)), strict=True):
+            goals_of, dtype = model._goals, model._need_engine(name).plan.dtype
+            key = id(given), dtype, *(goal.name for goal in goals_of)
+            if given is not None and key not in done:
+                done[key] = goals.sample_weights(given, rows, goals_of, dtype, check_finite=check_finite, name=name)
+            weights.append(done.get(key))
+        return weights
 
     def _held(
         self, trained: Sequence[Rows], validation_data: Any, validation_rows: Any, check_finite: bool
@@ -243,28 +250,34 @@ class Ensemble(Described):
             With `rows` a list of arrays, one for each member. For members with heads a dict of arrays by name takes
             the place of each array.
         """
-        if reduce not in (None, *_REDUCTIONS):
+        if reduce not in (None, "mean", "std", "vote"):
             raise ValueError(f"reduce must be None, 'mean', 'std' or 'vote', got {reduce!r}")
         if reduce is not None and rows is not None:
             raise ValueError("reduce must be None where rows are given, as members may answer different rows")
         members: Sequence[Member] = self.models
         converted = self._rows_to_predict(x)
         sets = row_sets(rows, len(members), len(converted[0]), "rows", may_be_all=True)
-        wishes, outputs = [], []
-        for model, inputs, own in zip(members, converted, sets, strict=True):
-            plan = model._need_engine("predict").plan
-            outputs.append(np.empty((len(inputs if own is None else own), plan.outputs), plan.dtype))
-            wishes.append(Prediction(model, inputs, own, outputs[-1]))
-        if rows is None:
-            _check_alike(outputs)
-        _members.together([_members.predicted(wish) for wish in wishes])
+        outputs = self._empty_outputs([len(converted[0] if own is None else own) for own in sets], rows is None)
+        _members.grant([Prediction(*each) for each in zip(members, converted, sets, outputs, strict=True)])
         named = [model._outputs(out) for model, out in zip(members, outputs, strict=True)]
         if rows is not None:
             return named
-        combined = np.stack if reduce is None else _REDUCTIONS[reduce]
-        if not isinstance(named[0], dict):
-            return combined(named)
-        return {name: combined([output[name] for output in named]) for name in named[0]}
+        heads = {tuple(output) if isinstance(output, dict) else () for output in named}
+        if len(heads) > 1:
+            raise ValueError("predict needs members with the same heads")
+        if heads == {()}:
+            return _reduced(outputs, reduce)
+        return {name: _reduced([output[name] for output in named], reduce) for name in named[0]}
+
+    def _empty_outputs(self, lengths: Sequence[int], alike: bool) -> Any:
+        """Return an array for the outputs of each member; where they are to be `alike`, perhaps all in one array."""
+        plans = [model._need_engine("predict").plan for model in self.models]
+        widths, dtypes = {plan.outputs for plan in plans}, {plan.dtype for plan in plans}
+        if alike and len(widths) > 1:
+            raise ValueError(f"predict needs members with the same number of outputs, got {sorted(widths)}")
+        if alike and len(dtypes) == 1:
+            return np.empty((len(plans), lengths[0], widths.pop()), dtypes.pop())
+        return [np.empty((length, plan.outputs), plan.dtype) for length, plan in zip(lengths, plans, strict=True)]
 
     def _rows_to_predict(self, x: Any) -> list[Any]:
         """Return x as each member's engine reads it; members that want the same form share one conversion."""
@@ -395,28 +408,17 @@ def _validation(model: Member, held: Rows | None, due: Callable[[int], bool], ho
     return validate
 
 
-def _check_alike(outputs: Sequence[Array]) -> None:
-    """Raise where members have different numbers of outputs."""
-    widths = {output.shape[1] for output in outputs}
-    if len(widths) > 1:
-        raise ValueError(f"predict needs members with the same number of outputs, got {sorted(widths)}")
+def _reduced(outputs: Any, reduce: str | None) -> Array:
+    """Return what is asked for of the outputs of all members: of each (rows, columns)."""
+    stacked = outputs if isinstance(outputs, np.ndarray) else np.stack(outputs)
+    if reduce is None:
+        return stacked
+    values = _votes(stacked) if reduce == "vote" else stacked
+    combine = values.std if reduce == "std" else values.mean
+    return np.asarray(combine(axis=0, dtype=np.float64), stacked.dtype)
 
 
-def _mean(outputs: Sequence[Array]) -> Array:
-    stacked = np.stack(outputs)
-    return stacked.mean(axis=0, dtype=np.float64).astype(stacked.dtype)
-
-
-def _spread(outputs: Sequence[Array]) -> Array:
-    stacked = np.stack(outputs)
-    return stacked.std(axis=0, dtype=np.float64).astype(stacked.dtype)
-
-
-def _vote(outputs: Sequence[Array]) -> Array:
-    stacked = np.stack(outputs)
-    one = stacked.shape[2] == 1
-    chosen = stacked > 0.5 if one else stacked.argmax(axis=2)[..., None] == np.arange(stacked.shape[2])
-    return chosen.mean(axis=0, dtype=np.float64).astype(stacked.dtype)
-
-
-_REDUCTIONS: dict[str, Callable[[Sequence[Array]], Array]] = {"mean": _mean, "std": _spread, "vote": _vote}
+def _votes(outputs: Array) -> Array:
+    """Return whether a member chooses a column."""
+    columns = outputs.shape[2]
+    return outputs > 0.5 if columns == 1 else outputs.argmax(axis=2)[..., None] == np.arange(columns)

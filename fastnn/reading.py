@@ -153,6 +153,18 @@ class Reader(Network):
                 arrays.require_finite(rows, name, missing=first.missing_columns(rows.shape[1]))
         return rows, rows.shape[1]
 
+    def _form_of_x(self) -> tuple[Any, ...] | None:
+        """Return what the conversion of x depends on; None where the model is not built, or a layer reads raw data."""
+        engine, branches = self._engine, self._branches
+        if engine is None or raw_reader(self._layers) is not None:
+            return None
+        inputs, first = engine.plan.inputs, self._first_layer()
+        missing = b"" if first is None else np.asarray(first.missing_columns(inputs)).tobytes()
+        taken = [] if branches is None else [str(branches.columns), str(branches.built_widths)]
+        axes = self._told_axes or ()
+        shape = axes if len(axes) > 1 else ()
+        return (engine.plan.dtype, inputs, shape, self.feature_names, missing, *taken)
+
     def _takes_any_number(self) -> bool:
         """Whether the first layer asks no more of x than that it is finite."""
         first = self._first or self._first_layer()

@@ -20,7 +20,7 @@ from fastnn.callbacks.reporter import Reporter
 from fastnn.compiling import Compiled
 from fastnn.data import arrays, frames, row_weights
 from fastnn.data.feeds import ArrayFeed, BatchFeed, Batching, Samples, gives_batches
-from fastnn.layers.base import Layer, raw_reader
+from fastnn.layers.base import Layer
 
 Array = npt.NDArray[Any]
 
@@ -107,16 +107,6 @@ class Trainer(Compiled):
         if engine is None:
             self._build_as(lowered)
         return rows, wanted
-
-    def _form_of_x(self) -> tuple[Any, ...] | None:
-        """Return what the conversion of x depends on; None where the model is not built, or a layer reads raw data."""
-        engine, branches = self._engine, self._branches
-        if engine is None or raw_reader(self._layers) is not None:
-            return None
-        inputs, first = engine.plan.inputs, self._first_layer()
-        missing = b"" if first is None else np.asarray(first.missing_columns(inputs)).tobytes()
-        taken = [] if branches is None else [str(branches.columns), str(branches.built_widths)]
-        return (engine.plan.dtype, inputs, self._told_axes, self.feature_names, missing, *taken)
 
     def _form(self) -> tuple[Any, ...] | None:
         """Return what the conversion of x and y depends on, as :meth:`_form_of_x` does; None without a loss."""

@@ -13,6 +13,13 @@ from fastnn.callbacks import BackupAndRestore, CSVLogger, History
 SHARED = History()
 
 
+class Locked(fastnn.callbacks.Callback):
+    """Has what cannot be copied."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+
+
 def members(count=5, seed=3):
     fastnn.utils.set_random_seed(seed)
     models = []
@@ -117,6 +124,21 @@ def test_members_with_heads_answer_by_name():
     np.testing.assert_array_equal(ensemble.predict(x, rows=[[7]] * 4)[1]["kind"], models[1].predict(x[7:8])["kind"])
 
 
+def test_members_share_one_conversion_of_the_data():
+    x, y = table()
+    models = members(3)
+    for _ in range(2):
+        models.append(fastnn.Sequential([layers.Dense(1)]))  # not built yet
+        models[-1].compile("adam", "mse")
+    weights = np.ones(len(x))
+    first, *others = fastnn.Ensemble(models)._samples("fit", x.astype("f8"), y, weights, check_finite=True)
+    for k, samples in enumerate(others, 1):
+        assert samples.x is first.x
+        if k % 2 == 0:  # with the same loss
+            assert samples.y is first.y
+            assert samples.weights is first.weights
+
+
 def test_members_with_vocabularies_of_their_own_read_x_each_in_its_way():
     words = np.array([["red"], ["green"], ["blue"]])
     models = []
@@ -181,6 +203,7 @@ BAD = {
     "mixed": ({"callbacks": [[], [], History()]}, ValueError, "or one list of callbacks for each of the 3 members"),
     "twice": ({"callbacks": [[SHARED], [], [SHARED]]}, ValueError, "different objects for different members"),
     "one file": ({"callbacks": CSVLogger("log.csv")}, ValueError, "CSVLogger would write what all members do to one"),
+    "copies": ({"callbacks": Locked()}, TypeError, "Locked cannot be copied for each member"),
     "backup": ({"callbacks": [[BackupAndRestore("b")], [], []]}, ValueError, "cannot let an ensemble go on"),
 }
 
@@ -202,6 +225,16 @@ def test_a_call_that_fails_leaves_all_members_as_they_were(name):
         assert model.built == bool(weights)
         for array, kept in zip(weights or [], model.get_weights() if weights else [], strict=True):
             np.testing.assert_array_equal(array, kept)
+
+
+def test_members_with_other_heads_do_not_answer_together():
+    models = several_outputs(1, 4)
+    heads = {"a": [layers.Dense(3)], "b": [layers.Dense(1)]}
+    models.append(fastnn.Sequential([fastnn.Input((6,)), layers.Heads(heads)]))
+    for order in (models, models[::-1]):
+        with pytest.raises(ValueError, match="members with the same heads"):
+            fastnn.Ensemble(order).predict(table()[0])
+        assert len(fastnn.Ensemble(order).predict(table()[0], rows=[[0], [1]])) == 2
 
 
 def test_lbfgs_is_left_to_a_fit_of_its_own():

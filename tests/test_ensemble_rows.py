@@ -1,5 +1,8 @@
 """Each member of an ensemble has rows, weights, numbers, validation and callbacks of its own, as if it were alone."""
 
+import signal
+import threading
+
 import numpy as np
 import pytest
 import scipy.sparse
@@ -95,14 +98,14 @@ def test_rows_of_sparse_x_come_as_often_as_they_are_named():
     dense[7] = 1  # a batch of this row alone has more entries than any batch of different rows
     x, y = scipy.sparse.csr_matrix(dense), dense[:, :1]
     rows = [[7] * 40, np.arange(30), [7, 8] * 20]
-    models = []
-    for _ in range(2):
-        fastnn.utils.set_random_seed(4)
-        models.append([])
-        for _ in rows:
-            models[-1].append(fastnn.Sequential([fastnn.Input((40,)), layers.Dense(4, "tanh"), layers.Dense(1)]))
-            models[-1][-1].compile("adam", "mse")
-    alone, together = models
+    alone, together = [], []
+    for k in range(2 * len(rows)):
+        model = fastnn.Sequential([fastnn.Input((40,)), layers.Dense(4, "tanh"), layers.Dense(1)])
+        model.compile("adam", "mse")
+        if k >= len(rows):
+            model.set_weights(alone[k - len(rows)].get_weights())
+            model._seed = alone[k - len(rows)]._seed
+        (alone if k < len(rows) else together).append(model)
     for model, r in zip(alone, rows, strict=True):
         model.fit(x[r], y[r], epochs=2, verbose=0)
     fastnn.Ensemble(together).fit(x, y, epochs=2, verbose=0, rows=rows)
@@ -243,6 +246,20 @@ def test_a_member_that_has_stopped_takes_no_more_steps_and_is_told_of_its_end(ta
         assert stop.seen == ["begin", *epochs, f"end {history.history['loss'][-1]}"]
         assert together[k].optimizer.iterations == 2 * len(epochs)
         assert together[k].history is history
+
+
+@pytest.mark.thread_unsafe(reason="sends this process a signal")
+def test_ctrl_c_leaves_whole_steps_and_the_history_of_whole_epochs(table, ctrl_c):
+    x, y = table
+    models = members()
+    timer = threading.Timer(0.2, signal.raise_signal, [ctrl_c])
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        fastnn.Ensemble(models).fit(x, y, epochs=10**8, batch_size=8, verbose=0)  # 1000 are one call into the engine
+    assert sum(model._epochs_done for model in models) > 0
+    for model in models:
+        assert len(model.history.epoch) == model._epochs_done
+        assert 0 <= model.optimizer.iterations - 8 * model._epochs_done <= 8  # steps of the epoch that was ended
 
 
 def test_a_line_an_epoch_counts_the_members_that_train(table, capsys):
