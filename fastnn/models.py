@@ -207,7 +207,8 @@ class Sequential(Trainer):
         Returns
         -------
         ndarray, shape (rows, features), or None
-            The gradient by the inputs (those of branches side by side); None where they were sparse. The gradients by
+            The gradient by the inputs, in the order of `feature_names` (those of branches side by side); None where
+            they were sparse. The gradients by
             the parameters are in :attr:`gradients`.
 
         Raises

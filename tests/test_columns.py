@@ -183,6 +183,22 @@ def test_arrays_and_frames_without_text_as_names_go_by_place(door):
         np.testing.assert_equal(door(trained(), frame), wanted)
 
 
+def test_a_row_of_a_frame_goes_by_its_labels():
+    """A Predictor takes a row as a Series of pandas, whose labels are the names of the columns."""
+    model = trained()
+    frozen, wanted = model.freeze(), model.predict(X)
+    for row in range(3):
+        for one in (X.iloc[row], MOVED.iloc[row], X.iloc[row].to_numpy(), X.iloc[row].set_axis([2, 1, 0])):
+            np.testing.assert_array_equal(frozen(one), wanted[row])
+    with pytest.raises(ValueError, match=r"^x must have the columns of feature_names, but lacks 'owner'$"):
+        frozen(X.iloc[0][:2])
+    one = fastnn.Sequential([layers.Dense(1)])
+    one.compile("sgd", "mse")
+    one.fit(X[["age"]], Y, verbose=0)
+    rows = pandas.Series([1.0, 2.0], index=["a", "b"])  # labels of rows mean nothing
+    np.testing.assert_array_equal(one.freeze()(rows), one.predict(rows))
+
+
 @teachers
 def test_the_first_frame_that_teaches_says_the_names(teach):
     model = untrained(layers.Input((3,)))

@@ -24,6 +24,7 @@ from fastnn.data.frames import (
     in_order,
     is_frame,
     real_array,
+    row_in_order,
 )
 
 Array = npt.NDArray[Any]
@@ -431,8 +432,8 @@ class RowReader(NamedTuple):
             )
             return np.asarray(rows[0] if is_row(x) else rows)
         framed = is_frame(x)
-        if framed and self.names is not None and self.columns is None:
-            x = in_order(x, self.names)
+        if self.names is not None and self.columns is None and (framed or features > 1):
+            x = in_order(x, self.names) if framed else row_in_order(x, self.names)
         x = self.axes.one_axis(x, "x")
         one_row = False
         if not framed and (x if hasattr(x, "ndim") else as_array(x, "x")).ndim == 1:

@@ -195,6 +195,16 @@ def in_order(frame: Any, names: Sequence[str], name: str = "x", known_as: str = 
     return frame.select(list(names)) if _is_table(frame) else frame[list(names)]
 
 
+def row_in_order(row: Any, names: Sequence[str], name: str = "x") -> Any:
+    """Return a row of a frame of pandas, a Series with the columns' names as its labels, in the order of `names`.
+
+    Anything else, and a Series with other labels than text, is returned as it is; errors are those of :func:`in_order`.
+    """
+    if not (_has(row, "to_frame") and _has(row, "index")) or row.index.tolist() == list(names):
+        return row
+    return row if not _are_text(row.index.tolist()) else in_order(row.to_frame().T, names, name).iloc[0]
+
+
 _MOST_NAMED = 10  # messages list at most so many columns
 
 
