@@ -110,14 +110,14 @@ class Training(Wish):
     def take(self) -> list[loop.Totals]:
         """Return the totals of each epoch that has come to its end in the last task, and count these epochs."""
         task, self._task = self._task, None
-        if task is None:
+        if task is None or not task.epochs_done:  # it has not run
             return []
         self.model._epochs_done += task.epochs_done * self._shuffle
         finished = []
-        for sums, first_nonfinite in zip(task.sums[: task.epochs_done], task.first_nonfinite.tolist(), strict=False):
+        for epoch in range(task.epochs_done):
             totals = loop.Totals()
             totals.read_by(self._layout)
-            totals.add(self._chunk, sums, first_nonfinite)
+            totals.add(self._chunk, task.sums[epoch], int(task.first_nonfinite[epoch]))
             finished.append(totals)
         return finished
 
@@ -240,10 +240,15 @@ def place(model: Member) -> int:
 
 def grant(wishes: Sequence[Wish]) -> None:
     """Do what all wish for, in one call into the engine."""
-    with ExitStack() as held:
+    held = []
+    try:
         for model in sorted((wish.model for wish in wishes if not wish.reads), key=place):
-            held.enter_context(model._home.lock)
+            model._home.lock.acquire()
+            held.append(model._home.lock)
         run_many([wish.task() for wish in wishes])
+    finally:
+        for lock in held:
+            lock.release()
 
 
 def together(generators: Sequence[Generator[Wish, None, T]], after_round: Callable[[], None] | None = None) -> list[T]:

@@ -258,6 +258,25 @@ def test_predictions_that_cannot_be_put_together(call, sentence):
         call(ensemble, table()[0])
 
 
+class Recompiler(fastnn.callbacks.Callback):
+    """Compiles the model with an optimizer that an ensemble cannot train with."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Compile at the start of the second epoch."""
+        if epoch == 1:
+            self.model.compile(fastnn.optimizers.LBFGS(), "mse")
+
+
+def test_a_member_that_cannot_go_on_ends_all_with_whole_epochs():
+    x, y = table()
+    models = members(3)
+    with pytest.raises(ValueError, match="LBFGS looks at all rows"):
+        fastnn.Ensemble(models).fit(x, y, batch_size=203, epochs=3, callbacks=[[], [Recompiler()], []], verbose=0)
+    assert [model._epochs_done for model in models] == [1] * 3
+    assert [len(model.history.epoch) for model in models] == [1] * 3
+    assert [models[k].optimizer.iterations for k in (0, 2)] == [1] * 2
+
+
 class Raiser(fastnn.callbacks.Callback):
     """Raises in a hook."""
 
