@@ -149,6 +149,8 @@ for name, middle in {
     "gaussian noise": [lambda: layers.GaussianNoise(0.1)],
     "gated units": [layers.GLU],
     "prelu": [layers.PReLU],
+    "scale": [layers.Scale],
+    "ntk": [lambda: dense("relu", 24, parametrization="ntk")],
     "rescaling": [lambda: layers.Rescaling(0.5, 1)],
     "softmax": [layers.Softmax],
     "activity regularization": [lambda: layers.ActivityRegularization(0.01, 0.01)],

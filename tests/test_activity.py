@@ -23,6 +23,7 @@ TAKERS = {
     "elu": lambda **given: layers.ELU(**given),
     "softmax": lambda **given: layers.Softmax(**given),
     "glu": lambda **given: layers.GLU("silu", **given),
+    "scale": lambda **given: layers.Scale("ones", **given),
     "prelu": lambda **given: layers.PReLU("ones", **given),
     "batch": lambda **given: layers.BatchNormalization(**given),
     "layer": lambda **given: layers.LayerNormalization(**given),

@@ -59,7 +59,7 @@ SHARED = {
     "pad_to_max_tokens": True, "encoding": "latin-1", "target_shape": (4, 1), "data_format": "channels_last",
     "alpha": 0.5, "negative_slope": 0.4, "max_value": 0.7, "threshold": 0.1, "l1": 0.3, "l2": 0.4, "mean": 2.0,
     "variance": 3.0, "bin_boundaries": [-1.0, 0.5], "shape": (9,), "layers": [], "branches": {}, "columns": {},
-    "heads": {}, "offset": 3.0, "activation": "tanh",
+    "heads": {}, "offset": 3.0, "activation": "tanh", "parametrization": "ntk",
 }  # fmt: skip
 LAYERS = {
     "Dense": lambda: layers.Dense(6, "relu"),

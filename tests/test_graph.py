@@ -32,6 +32,7 @@ STACKS = {
     "gelu": lambda width: [layers.Dense(5, "gelu")],
     "glu": lambda width: [layers.Dense(8), layers.GLU("silu")],
     "prelu": lambda width: [layers.PReLU()],
+    "scale": lambda width: [layers.Scale()],
     "residual": lambda width: [block(width)],
     "residuals": lambda width: [layers.Residual([block(width), layers.Dense(width)]), layers.Dense(3)],
     "plain residual": lambda width: [layers.Residual([layers.Activation("linear")])],

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import scipy.sparse
 from bits import same_on_any_threads
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -28,6 +29,8 @@ HIDDEN = {
     "normalization": lambda: layers.Normalization(mean=1.0, variance=4.0),
     "inverse": lambda: layers.Normalization(mean=1.0, variance=4.0, invert=True),
     "prelu": lambda: layers.PReLU(),
+    "scale": lambda: layers.Scale(),
+    "ntk": lambda: layers.Dense(4, "tanh", parametrization="ntk"),
     "residual": None,  # network makes the block
     "doubled": lambda: layers.Residual([layers.Dropout(0.0)]),
     "fixed": lambda: layers.BatchNormalization(center=False, scale=False),
@@ -517,3 +520,25 @@ def test_the_axis_of_a_normalization_is_that_of_the_features(name):
     for axis in (0, 0.99, [1, 2], True):
         with pytest.raises(ValueError, match="axis must be -1 or 1, the features of a row, got"):
             make(axis)
+
+
+def test_the_factor_of_an_ntk_kernel_lies_outside_of_it():
+    x = np.random.default_rng(0).normal(size=(7, 9))
+    model = fastnn.Sequential([fastnn.Input((9,), dtype="float64"), layers.Dense(4, "tanh", parametrization="ntk")])
+    kernel, bias = model.get_weights()
+    np.testing.assert_allclose(model.predict(x), np.tanh(x @ kernel / 3 + bias), rtol=1e-13)
+    with pytest.raises(ValueError, match=r"parametrization must name a way to scale the kernel, got 'ntl'.*'ntk'"):
+        layers.Dense(4, parametrization="ntl")
+    with pytest.raises(TypeError, match="sparse"):
+        model.predict(scipy.sparse.csr_matrix(x))
+
+
+def test_a_scale_weighs_columns():
+    x = np.random.default_rng(0).normal(size=(7, 3))
+    model = fastnn.Sequential([fastnn.Input((3,), dtype="float64"), layers.Scale()])
+    model.layers[1].set_weights([[2.0, -1.0, 0.0]])
+    np.testing.assert_array_equal(model.predict(x), x * [2.0, -1.0, 0.0])
+    upstream = np.random.default_rng(1).normal(size=(7, 3))
+    model.forward(x)
+    model.backward(upstream)
+    np.testing.assert_allclose(model.gradients[0], (upstream * x).sum(axis=0), rtol=1e-14)

@@ -21,6 +21,7 @@ from fastnn.layers.prelu import PReLU
 from fastnn.layers.preprocessing import Normalization, Rescaling
 from fastnn.layers.regularization import ActivityRegularization
 from fastnn.layers.residual import Residual
+from fastnn.layers.scale import Scale
 from fastnn.layers.shape import Flatten, Reshape
 
 __all__ = [
@@ -54,6 +55,7 @@ __all__ = [
     "Rescaling",
     "Reshape",
     "Residual",
+    "Scale",
     "Softmax",
     "Stack",
     "StringLookup",
@@ -88,6 +90,7 @@ for _layer in (
     Rescaling,
     Residual,
     RMSNormalization,
+    Scale,
     UnitNormalization,
     ReLU,
     LeakyReLU,

@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from fastnn import activations, initializers
 from fastnn._op import Op
+from fastnn._registry import nearest_names
 from fastnn._settings import flag
 from fastnn.constraints import Constraint
 from fastnn.layers.base import Layer, Parameter, Shared, check_width
@@ -15,6 +16,8 @@ from fastnn.regularizers import Regularizer
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+PARAMETRIZATIONS = ("standard", "ntk")
 
 
 class Dense(Layer):
@@ -39,6 +42,10 @@ class Dense(Layer):
         See :class:`Layer`.
     input_dim : int, optional
         Another way to write ``input_shape=(input_dim,)``.
+    parametrization : {"standard", "ntk"}, default "standard"
+        With "ntk" y = f(x W / sqrt(inputs) + b), for a W that starts with a variance of 1 (Jacot, Gabriel and Hongler,
+        Neural tangent kernel, 2018): a step of one size then changes y alike in narrow and in wide layers. Not for a
+        sparse x.
 
     Attributes
     ----------
@@ -54,7 +61,7 @@ class Dense(Layer):
     9
     """
 
-    takes_sparse = takes_activity_regularizer = True
+    takes_activity_regularizer = True
     kernel_regularizer: Regularizer | None
     bias_regularizer: Regularizer | None
     kernel_constraint: Constraint | None
@@ -74,6 +81,7 @@ class Dense(Layer):
         bias_constraint: Any = None,
         *,
         input_dim: int | None = None,
+        parametrization: str = "standard",
         **shared: Unpack[Shared],
     ) -> None:
         if input_dim is not None:
@@ -92,7 +100,16 @@ class Dense(Layer):
             kernel_constraint=kernel_constraint,
             bias_constraint=bias_constraint,
         )
+        if parametrization not in PARAMETRIZATIONS:
+            nearest = nearest_names(str(parametrization), list(PARAMETRIZATIONS))
+            raise ValueError(f"parametrization must name a way to scale the kernel, got {parametrization!r}; {nearest}")
+        self.parametrization = parametrization
         self._inputs = 0
+
+    @property
+    def takes_sparse(self) -> bool:  # type: ignore[override]
+        """Whether the layer's input may be sparse rows."""
+        return self.parametrization == "standard"
 
     def build(self, inputs: int) -> int:
         """Settle the kernel's shape, (inputs, units), and return `units`."""
@@ -106,18 +123,13 @@ class Dense(Layer):
         return [*kernel, *bias]
 
     def lower(self, offsets: dict[str, int]) -> list[Op]:
-        """Return one dense op with its activation."""
-        return [
-            Op(
-                "dense",
-                self.activation.engine_name,
-                self._inputs,
-                self.units,
-                offsets["kernel"],
-                offsets.get("bias", -1),
-                self.activation.numbers,
-            )
-        ]
+        """Return one dense op with its activation, after an op with the factor where that lies outside the kernel."""
+        inputs, function = self._inputs, self.activation
+        kernel, bias = offsets["kernel"], offsets.get("bias", -1)
+        dense = Op("dense", function.engine_name, inputs, self.units, kernel, bias, function.numbers)
+        if self.parametrization == "standard":
+            return [dense]
+        return [Op("columns", "linear", inputs, inputs, mode="scale", numbers=(0.0, inputs**-0.5, 0.0)), dense]
 
     @property
     def kernel(self) -> npt.NDArray[Any]:
@@ -131,10 +143,15 @@ class Dense(Layer):
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        return super().get_config() | {
-            "units": self.units,
-            "activation": activations.serialize(self.activation),
-            "use_bias": self.use_bias,
-            "kernel_initializer": initializers.serialize(self.kernel_initializer),
-            "bias_initializer": initializers.serialize(self.bias_initializer),
-        }
+        ntk = {} if self.parametrization == "standard" else {"parametrization": self.parametrization}
+        return (
+            super().get_config()
+            | {
+                "units": self.units,
+                "activation": activations.serialize(self.activation),
+                "use_bias": self.use_bias,
+                "kernel_initializer": initializers.serialize(self.kernel_initializer),
+                "bias_initializer": initializers.serialize(self.bias_initializer),
+            }
+            | ntk
+        )
