@@ -29,6 +29,7 @@ SETTINGS = {
     "Quantile": [{"quantiles": [0.1, 0.6]}, {"quantiles": 0.5}],
     "Tversky": [{}, {"alpha": 0.3, "beta": 0.7}],
     "GaussianNLL": [{}, {"full": True, "epsilon": 0.1}],
+    "Poisson": [{}, {"epsilon": 0.1}, {"epsilon": 1e-30}],
 }
 REGISTERED = sorted(set(losses._registry._members.values()), key=lambda member: member.__name__)
 CASES = [

@@ -181,12 +181,15 @@ class LogCosh(Loss):
 
 
 class Poisson(Loss):
-    """Mean over outputs of y - t log(y + 1e-7): the Poisson likelihood of counts t for rates y.
+    """Mean over outputs of y - t log(y + epsilon): the Poisson likelihood of counts t for rates y.
 
     Parameters
     ----------
     reduction, name : str
         As for :class:`Loss`.
+    epsilon : float, default 1e-7
+        What keeps the logarithm finite, which rates that are not much larger feel; at least 1e-30. Keras lacks this
+        argument.
 
     Examples
     --------
@@ -197,8 +200,22 @@ class Poisson(Loss):
 
     name = engine_name = "poisson"
 
+    def __init__(
+        self, reduction: str = "sum_over_batch_size", name: str | None = None, *, epsilon: float = EPSILON
+    ) -> None:
+        super().__init__(reduction, name)
+        self.epsilon = number("epsilon", epsilon, 1e-30)
+
     def _rows(self, t: npt.NDArray[Any], y: Rows) -> Rows:
-        return (y - t * np.log(y + EPSILON)).mean(axis=1)
+        return (y - t * np.log(y + self.epsilon)).mean(axis=1)
+
+    def _constants(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        return (self.epsilon,), ()
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        config = super().get_config()
+        return config if self.epsilon == EPSILON else {"epsilon": self.epsilon, **config}
 
 
 class KLDivergence(Loss):
