@@ -43,6 +43,23 @@ def test_the_history_is_that_of_iterations():
     assert history.history["loss"][-1] == pytest.approx(model.evaluate(x, y, verbose=0)[0], rel=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("limit", "epochs", "why"),
+    [
+        ({"gradient_tolerance": 1e-2}, 2000, "CONVERGENCE"),
+        ({}, 3, "ITERATIONS"),
+        ({"max_evaluations": 5}, 2000, "LIMIT"),
+    ],
+)
+def test_it_says_why_it_ended(limit, epochs, why):
+    model, x, y = problem()
+    model.compile(optimizers.LBFGS(**limit), "mse")
+    assert (model.optimizer.converged, model.optimizer.message) == (None, "")
+    model.fit(x, y, epochs=epochs, verbose=0)
+    assert model.optimizer.converged is (why == "CONVERGENCE")
+    assert why in model.optimizer.message
+
+
 def test_the_penalty_is_minimized_too():
     model, x, y = problem(kernel_regularizer=fastnn.regularizers.L2(0.1))
     model.compile(optimizers.LBFGS(function_tolerance=0, gradient_tolerance=1e-4), "mse")

@@ -72,6 +72,17 @@ class LBFGS(Optimizer):
         self.max_evaluations = max_evaluations
         self.max_corrections, self.max_line_search = max_corrections, max_line_search
         self.function_tolerance, self.gradient_tolerance = function_tolerance, gradient_tolerance
+        self._outcome: tuple[bool | None, str] = None, ""
+
+    @property
+    def converged(self) -> bool | None:
+        """Whether the last ``fit`` ended because the loss or the gradient met a tolerance; None before."""
+        return self._outcome[0]
+
+    @property
+    def message(self) -> str:
+        """Why the last ``fit`` ended, in SciPy's words."""
+        return self._outcome[1]
 
     @property
     def engine_name(self) -> str:
@@ -143,6 +154,7 @@ class LBFGS(Optimizer):
             if self.max_evaluations is not None:
                 evaluations = min(evaluations, max(1, self.max_evaluations - search.evaluations))
             moved = search.run(options | {"maxiter": left, "maxfun": evaluations})
+        self._outcome = search.outcome
 
 
 class _Search:
@@ -154,6 +166,8 @@ class _Search:
         The number of iterations so far.
     evaluations : int
         The number of evaluations of the loss so far.
+    outcome : tuple of bool and str
+        Whether it has converged, and what SciPy says of the end.
     """
 
     def __init__(
@@ -181,6 +195,7 @@ class _Search:
         # the parameters of the last call, and the sums for them
         self._seen: tuple[Array, Array] = self._best, np.zeros(1)
         self.done = self.evaluations = 0
+        self.outcome = False, ""
 
     def run(self, options: dict[str, Any]) -> bool:
         """Run from the weights as they are to the end; return True if others have changed the weights before."""
@@ -189,7 +204,7 @@ class _Search:
         with self._engine.lock:
             self._best = self._gathered(self._engine.parameters)
         try:
-            minimize(
+            result = minimize(
                 self._loss,
                 self._best,
                 jac=True,
@@ -198,6 +213,7 @@ class _Search:
                 callback=self._iterated,
                 options=options,
             )
+            self.outcome = result.status == 0, str(result.message)
             if self._begun:  # nothing better was found: the search began at an optimum
                 self._end()
         except _MovedError:
