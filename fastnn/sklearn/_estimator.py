@@ -43,6 +43,7 @@ from fastnn.sklearn._targets import (
 
 Array = npt.NDArray[Any]
 CLASSES = ("binary", "multiclass", "multiclass-multioutput", "multilabel-indicator")  # what y of classes may be
+NOT_FINITE = "The input data may contain large values and need to be preprocessed."
 FLOATS = (np.float64, np.float32)  # dtypes of X that are kept; others become the first
 
 
@@ -198,12 +199,9 @@ class NetworkEstimator(TellsCallbacks, BaseEstimator):
         task = twin._prepared(X, y, sample_weight, validation_data, classes, incremental)
         with _as_it_was_on_error(task), self._telling(twin, task, X, y, sample_weight):
             yield task
-            if not all(np.isfinite(weights).all() for weights in task.model.get_weights()):
-                raise ValueError(
-                    "Solver produced non-finite parameter weights. The input data may contain large values and need to "
-                    "be preprocessed."
-                )
             twin._finish(task)
+            if not all(np.isfinite(weights).all() for weights in task.model.get_weights()):
+                raise ValueError(f"Solver produced non-finite parameter weights. {NOT_FINITE}")
         twin.model_, twin._targets = task.model, task.targets
         self.__dict__ = twin.__dict__
 
@@ -534,7 +532,9 @@ class NetworkRegressor(RegressorMixin, NetworkEstimator):
     loss: Any
 
     def _targets_of(self, y: Array, classes: Any) -> Targets:
-        return Numbers(1 if y.ndim == 1 else y.shape[1], y.ndim == 1, self._loss_given())
+        targets = Numbers(1 if y.ndim == 1 else y.shape[1], y.ndim == 1, self._loss_given())
+        targets.check(y)
+        return targets
 
     def _loss_given(self) -> Any:
         return "squared_error" if self.loss is None else self.loss

@@ -19,15 +19,17 @@ from fastnn._seeds import seeds_from
 from fastnn._warnings import warn
 from fastnn.callbacks import Callback
 from fastnn.models import Sequential
-from fastnn.sklearn._estimator import NetworkEstimator, Task, link_of_model
+from fastnn.sklearn._estimator import NOT_FINITE, NetworkEstimator, Task, link_of_model
 from fastnn.sklearn._stopping import Record, StoppingRule
-from fastnn.sklearn._targets import Numbers, SeveralTargets, Targets, link_of
+from fastnn.sklearn._targets import SeveralTargets, Targets, TwoClasses, link_of
 
 Array = npt.NDArray[Any]
 ACTIVATIONS = {"identity": "linear", "logistic": "sigmoid"}  # scikit-learn's names for ours
 OUT_ACTIVATIONS = {"linear": "identity", "sigmoid": "logistic", "exponential": "exp"}
 NORMALIZATIONS = {"batch": layers.BatchNormalization, "layer": layers.LayerNormalization}
 SOLVERS = ("adam", "lbfgs", "sgd")
+# What a network is built of; training that goes on cannot change it.
+ARCHITECTURE = ("activation", "dropout", "hidden_layer_sizes", "loss", "normalization", "output_activation")
 
 
 def is_stochastic(estimator: MultilayerPerceptron) -> bool:
@@ -179,7 +181,10 @@ class MultilayerPerceptron(NetworkEstimator):
         if self.solver == "lbfgs":
             return optimizers.LBFGS(gradient_tolerance=self.tol, max_evaluations=self.max_fun)
         if isinstance(self.solver, str):
-            return optimizers.get({"class_name": self.solver, "config": {"learning_rate": rate}})
+            try:
+                return optimizers.get({"class_name": self.solver, "config": {"learning_rate": rate}})
+            except ValueError as error:
+                raise ValueError(f"solver must be 'adam', 'sgd', 'lbfgs' or an optimizer's name: {error}") from None
         return copy.deepcopy(self.solver)
 
     def _build(self, x: Any, targets: Targets, dtype: str, random: np.random.RandomState) -> tuple[Sequential, Targets]:
@@ -189,12 +194,15 @@ class MultilayerPerceptron(NetworkEstimator):
             model = Sequential([layers.Input((x.shape[1],), dtype=dtype), *self._layers(targets)])
         if self.kernel_initializer is None:
             self._initialize(model, random)
+        self._built = {name: getattr(self, name) for name in ARCHITECTURE}
+        self._began_with = self.learning_rate_init
         return model, targets
 
     def _compile(self, model: Sequential, targets: Targets) -> None:
-        """Compile a new network, once the factor of its penalty is known, so that the engine is set up once."""
+        """Compile a network; a new one once the factor of its penalty is known, so that the engine is set up once."""
         given = self._loss_given()
-        model.compile(self._optimizer(), targets.loss(given), loss_weights=targets.loss_weight(given))
+        weight, measures = targets.loss_weight(given), targets.measures(given)
+        model.compile(self._optimizer(), targets.loss(given), loss_weights=weight, weighted_metrics=measures)
 
     def _initialize(self, model: Sequential, random: np.random.RandomState) -> None:
         """Draw the weights as scikit-learn does, from the same numbers: uniform within Glorot and Bengio's bound."""
@@ -208,12 +216,13 @@ class MultilayerPerceptron(NetworkEstimator):
     # ---- training ----
 
     def _plan(self, task: Task, random: np.random.RandomState, *, incremental: bool) -> None:
-        stochastic = not _is_lbfgs(self.solver if task.is_new else task.model.optimizer)
-        if self.early_stopping and stochastic:
-            if incremental and task.held is None:
-                raise ValueError("partial_fit does not support early_stopping=True")
-            if task.held is None:
-                self._hold_back(task, random)
+        if not task.is_new:
+            self._go_on(task, incremental)
+        stochastic = not _is_lbfgs(self.solver)
+        if self.early_stopping and stochastic and task.held is None:
+            if incremental:
+                raise ValueError("partial_fit does not support early_stopping=True without validation_data")
+            self._hold_back(task, random)
         if task.is_new:
             task.model._seed = int(random.randint(2**31 - 1))
         rows = task.x.shape[0]
@@ -222,12 +231,42 @@ class MultilayerPerceptron(NetworkEstimator):
         self._set_penalty(task, rows)
         if task.is_new:
             self._compile(task.model, task.targets)
-        task.callbacks = [self._rule(task, rows, stochastic), *self._own_callbacks()]
+        task.callbacks = [self._rule(task, rows, stochastic, incremental), *self._own_callbacks()]
+
+    def _go_on(self, task: Task, incremental: bool) -> None:
+        """Give the network of an earlier call the settings of this one; its optimizer keeps its state.
+
+        Raises
+        ------
+        ValueError
+            When the network would have to be another one.
+        """
+        for name, before in self._built.items():
+            now = getattr(self, name)
+            if now is not before and not np.array_equal(np.asarray(now, object), np.asarray(before, object)):
+                raise ValueError(
+                    f"training that goes on cannot change {name}, which was {before!r}, to {now!r}: fit anew, without "
+                    f"warm_start"
+                )
+        model, wanted = task.model, self._optimizer()
+        optimizer: Any = model.optimizer
+        if type(wanted) is not type(optimizer):
+            self._compile(model, task.targets)
+            return
+        for name in type(wanted)._FIELDS:
+            if getattr(optimizer, name) != getattr(wanted, name):
+                setattr(optimizer, name, getattr(wanted, name))
+        # The rate that an earlier call has ended with goes on in partial_fit, and begins anew in fit.
+        if isinstance(wanted, optimizers.LBFGS) or (incremental and self.learning_rate_init == self._began_with):
+            return
+        self._began_with = self.learning_rate_init
+        if isinstance(self.solver, str) and isinstance(self.learning_rate_init, Real):
+            optimizer.learning_rate = wanted.learning_rate
 
     def _hold_back(self, task: Task, random: np.random.RandomState) -> None:
-        """Hold rows back for validation, those that scikit-learn would."""
+        """Hold rows back for validation, those that scikit-learn would: two classes in proportion."""
         y, weights = task.y, task.weights
-        stratify = y if not isinstance(task.targets, Numbers) and y.ndim == 1 else None
+        stratify = y if isinstance(task.targets, TwoClasses) else None
         kept, held = train_test_split(
             np.arange(len(y)), random_state=random, test_size=self.validation_fraction, stratify=stratify
         )
@@ -250,45 +289,61 @@ class MultilayerPerceptron(NetworkEstimator):
         """Set the factor of the penalty, alpha / 2 over the sum of the weights of a batch's rows."""
         factor = self.alpha / (2 * (task.batch_size or rows) * task.mean_weight)
         for layer in _dense_layers(task.model):
-            if layer.kernel_regularizer is not None and layer.kernel_regularizer.l2 != factor:
-                layer.kernel_regularizer.l2 = factor
+            if layer.kernel_regularizer is not None:
+                if layer.kernel_regularizer.l2 != factor:
+                    layer.kernel_regularizer.l2 = factor
+            elif factor:
+                layer.kernel_regularizer = regularizers.L2(factor)
 
-    def _rule(self, task: Task, rows: int, stochastic: bool) -> StoppingRule:
-        record = Record() if task.is_new else copy.deepcopy(self._record)
+    def _rule(self, task: Task, rows: int, stochastic: bool, incremental: bool) -> StoppingRule:
+        record = Record() if task.is_new else self._record.copy()
         score = None
         if task.held is not None:
             x, y, weights = task.held
             targets, model, link = task.targets, task.model, link_of_model(task.model)
             score = lambda: targets.score(model.predict(x, verbose=0), y, weights, link)  # noqa: E731
         scaled = self.solver == "sgd" and self.learning_rate == "invscaling"
-        constant = 0.0
-        if isinstance(task.targets, Numbers) and self._loss_given() == "poisson":
-            constant = task.targets.constant(task.y, task.weights)
         return StoppingRule(
             record,
-            rows,
+            rows if stochastic else 0,
+            incremental=incremental,
             tol=self.tol,
             patience=self.n_iter_no_change if stochastic else np.inf,
             score=score,
             early_stopping=self.early_stopping and stochastic,
             next_rate=(lambda r: self.learning_rate_init / (r.t + 1) ** self.power_t) if scaled else None,
             lower_rate=self.solver == "sgd" and self.learning_rate == "adaptive",
-            constant=constant,
+            loss_of=task.targets.loss_of(self._loss_given(), task.y, task.weights),
             verbose=bool(self.verbose),
         )
 
     def _finish(self, task: Task) -> None:
         rule, model = task.callbacks[0], task.model
-        if rule.best_weights is not None and self.early_stopping:
-            model.set_weights(rule.best_weights)
-        ended = rule.stopped or model.stop_training or task.epochs == 1
-        if rule.record.n_iter == self.max_iter and not ended:
+        record = rule.record
+        # Calls of partial_fit go on from where they are, until they have stopped.
+        if rule.early_stopping and record.best_weights is not None and (record.stopped or not rule.incremental):
+            model.set_weights(record.best_weights)
+        elif not np.isfinite(record.loss_curve[-1:]).all():  # an update may leave weights finite that are not right
+            raise ValueError(f"Solver produced a loss that is not finite. {NOT_FINITE}")
+        if not (record.stopped or rule.incremental or model.stop_training):
+            self._warn_of_an_early_end(model.optimizer, record)
+        self._record = record
+
+    def _warn_of_an_early_end(self, optimizer: Any, record: Record) -> None:
+        """Warn where training has ended at a limit."""
+        if not isinstance(optimizer, optimizers.LBFGS):
+            if record.n_iter == self.max_iter:
+                warn(
+                    f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the optimization hasn't "
+                    f"converged yet.",
+                    ConvergenceWarning,
+                )
+        elif not optimizer.converged:
             warn(
-                f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the optimization hasn't "
-                f"converged yet.",
+                f"lbfgs failed to converge after {record.n_iter} iteration(s), {optimizer.message!r}: scale the "
+                f"columns of X, or increase max_iter={self.max_iter} or max_fun={self.max_fun}",
                 ConvergenceWarning,
             )
-        self._record = rule.record
 
     # ---- attributes ----
 
@@ -336,6 +391,11 @@ class MultilayerPerceptron(NetworkEstimator):
     def t_(self) -> int:
         """The number of rows that all epochs together have trained on."""
         return self._kept("t")
+
+    @property
+    def stopped_(self) -> bool:
+        """Whether the last call ended because the loss, or with early stopping the score, no longer improved."""
+        return self._kept("stopped")
 
     @property
     def loss_(self) -> float:

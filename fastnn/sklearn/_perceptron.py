@@ -86,6 +86,8 @@ class MLPClassifier(NetworkClassifier, MultilayerPerceptron):
         The network.
     coefs_, intercepts_ : list of ndarray
         Its kernels (inputs, outputs) and biases (outputs,), as views.
+    stopped_ : bool
+        Whether the last call ended because the loss or the score no longer improved.
     n_iter_, t_, n_layers_, n_outputs_, out_activation_, loss_, loss_curve_, best_loss_, validation_scores_, \
 best_validation_score_
         As in scikit-learn.
@@ -175,7 +177,14 @@ best_validation_score_
         return self._fit(X, y, sample_weight, validation_data)
 
     @available_if(is_stochastic)
-    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> MLPClassifier:  # noqa: N803
+    def partial_fit(
+        self,
+        X: Any,  # noqa: N803
+        y: Any,
+        sample_weight: Any = None,
+        classes: Any = None,
+        validation_data: Any = None,
+    ) -> MLPClassifier:
         """Train for one epoch, going on from the last call.
 
         Parameters
@@ -185,6 +194,9 @@ best_validation_score_
         sample_weight : array-like, shape (rows,), optional
         classes : array-like, shape (classes,)
             All labels of all calls; needed in the first call.
+        validation_data : tuple (X, y) or (X, y, sample_weight), optional
+            Rows whose score is recorded. With `early_stopping` it is needed, and a call after which the score has not
+            improved for more than `n_iter_no_change` calls puts the best weights back: ``stopped_`` says so.
 
         Returns
         -------
@@ -192,7 +204,7 @@ best_validation_score_
             The estimator itself.
         """
         self._first_classes(classes)
-        return self._fit(X, y, sample_weight, classes=classes, incremental=True)
+        return self._fit(X, y, sample_weight, validation_data, classes, incremental=True)
 
 
 class MLPRegressor(NetworkRegressor, MultilayerPerceptron):
@@ -267,6 +279,8 @@ class MLPRegressor(NetworkRegressor, MultilayerPerceptron):
         The network.
     coefs_, intercepts_ : list of ndarray
         Its kernels (inputs, outputs) and biases (outputs,), as views.
+    stopped_ : bool
+        Whether the last call ended because the loss or the score no longer improved.
     n_iter_, t_, n_layers_, n_outputs_, out_activation_, loss_, loss_curve_, best_loss_, validation_scores_, \
 best_validation_score_
         As in scikit-learn.
@@ -354,7 +368,7 @@ best_validation_score_
         return self._fit(X, y, sample_weight, validation_data)
 
     @available_if(is_stochastic)
-    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> MLPRegressor:  # noqa: N803
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, validation_data: Any = None) -> MLPRegressor:  # noqa: N803
         """Train for one epoch, going on from the last call.
 
         Parameters
@@ -362,10 +376,13 @@ best_validation_score_
         X : array-like, sparse matrix or frame, shape (rows, features)
         y : array-like, shape (rows,) or (rows, targets)
         sample_weight : array-like, shape (rows,), optional
+        validation_data : tuple (X, y) or (X, y, sample_weight), optional
+            Rows whose score is recorded. With `early_stopping` it is needed, and a call after which the score has not
+            improved for more than `n_iter_no_change` calls puts the best weights back: ``stopped_`` says so.
 
         Returns
         -------
         MLPRegressor
             The estimator itself.
         """
-        return self._fit(X, y, sample_weight, incremental=True)
+        return self._fit(X, y, sample_weight, validation_data, incremental=True)

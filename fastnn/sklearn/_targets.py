@@ -6,7 +6,7 @@ loss fits, where the user chooses none.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -103,6 +103,14 @@ class Targets:
     def loss_weight(self, given: Any) -> float | None:
         """Return the factor of the loss, with which it is the sum over outputs that scikit-learn minimises."""
         return None
+
+    def measures(self, given: Any) -> list[str] | None:
+        """Return the names of metrics that :meth:`loss_of` needs."""
+        return None
+
+    def loss_of(self, given: Any, y: Array, weights: Array | None) -> Callable[[Mapping[str, float]], float]:
+        """Return what makes the loss that is reported of an epoch's logs."""
+        return lambda logs: logs["loss"]
 
     def check(self, y: Array, *, all_of_them: bool = False) -> None:
         """Raise where y is of another kind, has classes that are not known, or not `all_of_them`."""
@@ -356,11 +364,12 @@ class Numbers(Targets):
         self.activation = "exponential" if isinstance(loss, losses.Poisson) else "linear"
 
     def loss(self, given: Any) -> Any:
-        named = {"squared_error": losses.HalfMeanSquaredError}.get(given) if isinstance(given, str) else None
-        return named() if named else losses.get(given)
+        if given == "squared_error":
+            return losses.HalfMeanSquaredError()
+        return losses.Poisson(epsilon=1e-30) if given == "poisson" else losses.get(given)
 
     def loss_weight(self, given: Any) -> float | None:
-        return float(self.columns) if isinstance(given, str) and given == "poisson" else None
+        return float(self.columns) if given == "poisson" else None
 
     def encoded(self, y: Array, loss: Any, dtype: str) -> Any:
         return np.ascontiguousarray(y.reshape(len(y), -1), dtype)
@@ -372,11 +381,22 @@ class Numbers(Targets):
         if self.activation == "exponential" and y.min() < 0:
             raise ValueError(f"y must be at least 0 with the Poisson loss, got {y.min():g}")
 
-    def constant(self, y: Array, weights: Array | None) -> float:
-        """Return what scikit-learn's Poisson deviance has beside our loss: the mean of y log y - y, of all columns."""
-        if self.activation != "exponential":
-            return 0.0
-        return float(np.average(xlogy(y, y) - y, axis=0, weights=weights).sum())
+    def measures(self, given: Any) -> list[str] | None:
+        return ["mse"] if given == "squared_error" and self.columns > 1 else None
+
+    def loss_of(self, given: Any, y: Array, weights: Array | None) -> Callable[[Mapping[str, float]], float]:
+        """Return what makes scikit-learn's loss of an epoch's logs.
+
+        Of several numbers scikit-learn minimises the sum of halved squares, as is done here, and speaks of their mean.
+        Its Poisson deviance has the mean of t log t - t beside our loss.
+        """
+        if self.measures(given):
+            surplus = (self.columns - 1) / 2
+            return lambda logs: logs["loss"] - surplus * logs["mse"]
+        if given == "poisson":
+            constant = float(np.average(xlogy(y, y) - y, axis=0, weights=weights).sum())
+            return lambda logs: logs["loss"] + constant
+        return super().loss_of(given, y, weights)
 
     def _shaped(self, values: Array) -> Array:
         return values[:, 0] if self.flat and self.columns == 1 else values
