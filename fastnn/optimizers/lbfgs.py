@@ -192,6 +192,8 @@ class _Search:
         self._bounds = np.stack([low, np.full(low.size, np.inf)], axis=1) if np.isfinite(low).any() else None
         self._begun = self._held = False  # whether an iteration has begun, and whether the lock is held
         self._best: Array = np.zeros(0)  # the parameters of the last iteration
+        self._left: Array = self._best  # the engine's parameters, as the search has left them
+        self._gradient: Array = self._best  # of the last call
         # the parameters of the last call, and the sums for them
         self._seen: tuple[Array, Array] = self._best, np.zeros(1)
         self.done = self.evaluations = 0
@@ -203,11 +205,12 @@ class _Search:
 
         with self._engine.lock:
             self._best = self._gathered(self._engine.parameters)
+            self._left = self._engine.parameters.copy()
         try:
             result = minimize(
                 self._loss,
                 self._best,
-                jac=True,
+                jac=lambda _: self._gradient,  # asked for after the loss, at the same place
                 method="L-BFGS-B",
                 bounds=self._bounds,
                 callback=self._iterated,
@@ -242,8 +245,7 @@ class _Search:
         engine = self._engine
         with engine.lock:
             self._ready()
-            now = self._gathered(engine.parameters)
-            if not np.array_equal(now, self._best.astype(engine.parameters.dtype), equal_nan=True):
+            if not _same_bits(engine.parameters, self._left):
                 raise _MovedError
             engine.lock.acquire()
             self._held = True
@@ -253,18 +255,20 @@ class _Search:
         if self._held:
             try:
                 self._place(self._best)
+                self._left[...] = self._engine.parameters
             finally:
                 self._held = False
                 self._engine.lock.release()
 
-    def _loss(self, values: Array) -> tuple[float, Array]:
+    def _loss(self, values: Array) -> float:
         self._hold()
         self._place(values)
         self.evaluations += 1
         samples = self._samples
         sums = self._engine.batch_gradient(samples.x, samples.y, False, samples.weights)
         self._seen = values.copy(), sums
-        return float(sums[0]) / len(samples), self._gathered(self._engine.gradients)
+        self._gradient = self._gathered(self._engine.gradients)
+        return float(sums[0]) / len(samples)
 
     def _iterated(self, values: Array) -> None:
         self._best = values.copy()
@@ -280,6 +284,12 @@ class _Search:
         self._let_go()
         self._begun = False
         return self._after(self._seen[1])
+
+
+def _same_bits(first: Array, second: Array) -> bool:
+    """Return whether two arrays of floats of one dtype have the same bits, NaN among them."""
+    whole = f"u{first.itemsize}"
+    return np.array_equal(first.view(whole), second.view(whole))
 
 
 class _MovedError(Exception):
