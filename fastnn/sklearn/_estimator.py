@@ -265,6 +265,11 @@ class NetworkEstimator(TellsCallbacks, BaseEstimator):
 
     def _read(self, X: Any, y: Any, *, reset: bool) -> tuple[Any, Array]:  # noqa: N803
         """Return X and y, checked as scikit-learn checks them."""
+        if is_plain(X) and is_plain_column(y) and len(X) == len(y) and (reset or self._is_as_checked(X)):
+            if reset:
+                self.n_features_in_ = X.shape[1]
+                self.__dict__.pop("feature_names_in_", None)
+            return X, y
         options = {
             "accept_sparse": "csr",
             "multi_output": True,
@@ -295,14 +300,7 @@ class NetworkEstimator(TellsCallbacks, BaseEstimator):
     def _is_as_checked(self, X: Any) -> bool:  # noqa: N803
         """Return whether X is an array that scikit-learn's check, which takes longer than a row, would let through."""
         return (
-            type(X) is np.ndarray
-            and X.dtype in FLOATS
-            and X.flags.c_contiguous
-            and X.ndim == 2
-            and len(X) > 0
-            and X.shape[1] == getattr(self, "n_features_in_", None)
-            and not hasattr(self, "feature_names_in_")
-            and all_finite(X)
+            is_plain(X) and X.shape[1] == getattr(self, "n_features_in_", 0) and not hasattr(self, "feature_names_in_")
         )
 
     def _of_frame(self, frame: Any, *, reset: bool) -> Array:
@@ -388,6 +386,25 @@ def link_of_model(model: Sequential) -> Any:
     return {name: link_of(one) for name, one in loss.items()} if isinstance(loss, dict) else link_of(loss)
 
 
+def is_plain(x: Any) -> bool:
+    """Return whether x is rows of finite floats, so that scikit-learn's check would return it as it is."""
+    return (
+        type(x) is np.ndarray
+        and x.dtype in FLOATS
+        and x.flags.c_contiguous
+        and x.ndim == 2
+        and x.size > 0
+        and all_finite(x)
+    )
+
+
+def is_plain_column(y: Any) -> bool:
+    """Return whether y is a column of finite numbers, so that scikit-learn's check would return it as it is."""
+    if type(y) is not np.ndarray or y.ndim != 1:
+        return False
+    return y.dtype.kind in "biu" or (y.dtype in FLOATS and bool(np.isfinite(y).all()))
+
+
 def warn_of_column(y: Array) -> None:
     """Warn as scikit-learn does where y is a column of two axes."""
     from sklearn.utils.validation import column_or_1d
@@ -432,7 +449,7 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
     loss: Any
 
     def _targets_of(self, y: Array, classes: Any) -> Targets:
-        kind = type_of_target(y, input_name="y")
+        kind = "multiclass" if y.ndim == 1 and y.dtype.kind in "biuU" else type_of_target(y, input_name="y")
         if kind not in CLASSES:
             check_classification_targets(y)
         if kind == "multilabel-indicator":
