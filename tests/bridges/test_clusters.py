@@ -20,7 +20,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import fastnn
-from fastnn.sklearn import MLPClassifier, MLPRegressor
+from fastnn.sklearn import MLPClassifier, MLPRegressor, SequentialClassifier
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore"),  # of the clusters, which live in processes and threads of their own
@@ -69,6 +69,16 @@ def test_a_search_on_a_cluster_finds_what_one_process_finds(backend):
         search.fit(FLOWERS, SPECIES)
     for name in ("split0_test_score", "mean_test_score", "rank_test_score"):
         np.testing.assert_array_equal(search.cv_results_[name], alone.cv_results_[name])
+    np.testing.assert_array_equal(search.predict_proba(FLOWERS), alone.predict_proba(FLOWERS))
+
+
+def test_networks_of_a_function_are_searched_on_a_cluster(backend):
+    net = SequentialClassifier(jobs.builder(), epochs=5, random_state=0)
+    alone = GridSearchCV(net, {"units": [4, 16]}, cv=3).fit(FLOWERS, SPECIES)
+    search = GridSearchCV(net, {"units": [4, 16]}, cv=3, n_jobs=2)
+    with joblib.parallel_backend(backend):
+        search.fit(FLOWERS, SPECIES)
+    np.testing.assert_array_equal(search.cv_results_["mean_test_score"], alone.cv_results_["mean_test_score"])
     np.testing.assert_array_equal(search.predict_proba(FLOWERS), alone.predict_proba(FLOWERS))
 
 

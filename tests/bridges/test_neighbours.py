@@ -1,5 +1,8 @@
 """Estimators in packages that build on scikit-learn: skops, SHAP, MAPIE, crepes, imbalanced-learn."""
 
+import sys
+import types
+
 import numpy as np
 import pytest
 
@@ -21,7 +24,9 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from fastnn.sklearn import MLPClassifier, MLPRegressor
+import fastnn
+from fastnn import layers
+from fastnn.sklearn import MLPClassifier, MLPRegressor, SequentialClassifier
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -61,6 +66,23 @@ def test_skops_keeps_a_network_and_needs_no_trust_but_in_the_estimators(net, ins
     kept, fitted = (each.best_estimator_[-1] if inside else each for each in (outer, other))
     assert fitted.loss_curve_ == kept.loss_curve_
     np.testing.assert_array_equal(fitted.partial_fit(x, y).predict(x), kept.partial_fit(x, y).predict(x))
+
+
+def build(inputs, outputs, units=8):
+    return fastnn.Sequential([fastnn.Input((inputs,)), layers.Dense(units, "relu"), layers.Dense(outputs, "softmax")])
+
+
+def test_skops_keeps_a_network_that_a_function_builds(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "builder", types.ModuleType("builder"))  # skops finds functions by their names
+    monkeypatch.setattr(build, "__module__", "builder")
+    sys.modules["builder"].build = build
+    net = SequentialClassifier(build, epochs=20, units=4, random_state=0).fit(FLOWERS, SPECIES)
+    skops.io.dump(net, tmp_path / "net.skops")
+    strange = skops.io.get_untrusted_types(file=tmp_path / "net.skops")
+    assert "builder.build" in strange
+    other = skops.io.load(tmp_path / "net.skops", trusted=strange)
+    np.testing.assert_array_equal(other.predict_proba(FLOWERS), net.predict_proba(FLOWERS))
+    assert other.get_params() == net.get_params()
 
 
 # ---- SHAP: explainers that ask the model alone ----

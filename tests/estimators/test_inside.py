@@ -15,6 +15,7 @@ from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.datasets import load_diabetes, load_iris
 from sklearn.exceptions import NotFittedError, UnsetMetadataPassedError
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401 (it makes HalvingRandomSearchCV importable)
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import get_scorer
 from sklearn.pipeline import make_pipeline
@@ -140,6 +141,24 @@ def test_rows_without_a_class_are_labelled_by_what_is_known():
     assert outer.score(FLOWERS, SPECIES) > 0.8
 
 
+def test_meta_estimators_go_on_training_in_parts():
+    one_a_class = multiclass.OneVsRestClassifier(classifier())
+    one_a_target = multioutput.MultiOutputClassifier(classifier())
+    for _ in range(60):
+        one_a_class.partial_fit(FLOWERS, SPECIES, classes=[0, 1, 2])
+        one_a_target.partial_fit(FLOWERS, SPECIES[:, None], classes=[[0, 1, 2]])
+    assert one_a_class.score(FLOWERS, SPECIES) > 0.9
+    assert one_a_target.score(FLOWERS, SPECIES[:, None]) > 0.9
+
+
+def test_a_fitted_network_is_calibrated_as_it_is():
+    net = classifier().fit(FLOWERS[::2], SPECIES[::2])
+    before = net.predict_proba(FLOWERS)
+    calibrated = calibration.CalibratedClassifierCV(FrozenEstimator(net)).fit(FLOWERS[1::2], SPECIES[1::2])
+    assert calibrated.score(FLOWERS, SPECIES) > 0.85
+    np.testing.assert_array_equal(net.predict_proba(FLOWERS), before)
+
+
 def test_thresholds_of_a_fitted_classifier_are_tuned():
     positive = (SPECIES == 1).astype(int)
     tuned = model_selection.TunedThresholdClassifierCV(classifier(), scoring="balanced_accuracy", cv=2, random_state=0)
@@ -253,6 +272,16 @@ def test_weights_reach_a_network_through_a_search_and_a_pipeline(routing):
     assert not np.array_equal(alone.predict_proba(scaled), without.predict_proba(scaled))
     found = model_selection.cross_validate(net, FLOWERS, SPECIES, cv=2, params={"sample_weight": WEIGHTS})
     assert found["test_score"].min() > 0.8
+
+
+def test_validation_rows_reach_a_network_through_a_search(routing):
+    rows = FLOWERS[::3], SPECIES[::3]
+    net = classifier(max_iter=8).set_fit_request(validation_data=True)
+    search = model_selection.GridSearchCV(net, {"alpha": [1e-4, 1e-2]}, cv=2)
+    search.fit(FLOWERS, SPECIES, validation_data=rows)
+    fitted = search.best_estimator_
+    assert len(fitted.validation_scores_) == 8
+    assert fitted.validation_scores_[-1] == fitted.score(*rows)
 
 
 def test_weights_that_nobody_asked_for_are_refused(routing):

@@ -17,7 +17,7 @@ from sklearn.model_selection import GridSearchCV, cross_validate
 
 import fastnn
 from fastnn._engine import build_info
-from fastnn.sklearn import MLPClassifier, MLPRegressor
+from fastnn.sklearn import MLPClassifier, MLPRegressor, SequentialClassifier
 
 pytestmark = [
     pytest.mark.slow,  # loky's workers take a second or two to start
@@ -48,6 +48,13 @@ def assert_same_search(search, alone):
 def test_a_search_on_several_workers_finds_what_one_finds(backend, count, alone):
     with joblib.parallel_config(backend=backend):
         assert_same_search(GridSearchCV(NET, GRID, cv=3, n_jobs=count).fit(FLOWERS, SPECIES), alone)
+
+
+def test_networks_of_a_function_in_a_script_are_searched_by_workers():
+    net = SequentialClassifier(jobs.builder(), epochs=5, random_state=0)
+    grid = {"units": [4, 16], "epochs": [2, 5]}
+    alone, search = (GridSearchCV(net, grid, cv=3, n_jobs=count).fit(FLOWERS, SPECIES) for count in (1, 2))
+    assert_same_search(search, alone)
 
 
 @pytest.mark.parametrize("count", [2, 4])
