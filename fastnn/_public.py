@@ -92,7 +92,12 @@ def publish(module: str, names: Sequence[str], later: Sequence[str] = ()) -> Non
 
     def absent(name: str) -> Any:
         if name in later:
-            return import_module(f"{module}.{name}")
+            try:
+                return import_module(f"{module}.{name}")
+            except ImportError as error:  # it needs what is not installed; hasattr must be able to say so
+                if _imports_a_name():
+                    raise
+                raise AttributeError(str(error)) from error
         if name.startswith("_"):
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
         if _imports_a_name():

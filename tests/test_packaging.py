@@ -169,9 +169,35 @@ def run_python(code):
 
 
 def test_import_loads_nothing_optional():
-    optional = ("matplotlib", "pandas", "polars", "sklearn", "safetensors", "torch", "tensorflow", "keras")
+    optional = (
+        *("sklearn", "joblib", "narwhals", "pandas", "polars", "pyarrow"),
+        *("matplotlib", "safetensors", "torch", "tensorflow", "keras"),
+    )
     code = f"import fastnn, sys; print([name for name in {optional} if name in sys.modules])"
     assert run_python(code) == "[]\n"
+
+
+@pytest.mark.parametrize("old", [False, True], ids=["absent", "old"])
+def test_estimators_without_scikit_learn_say_what_to_install(old):
+    code = f"""
+import inspect, sys, types
+if {old}:
+    for name in ("sklearn", "sklearn.utils", "sklearn.utils.validation"):
+        sys.modules[name] = types.ModuleType(name)
+else:
+    sys.modules["sklearn"] = None
+import fastnn
+assert not hasattr(fastnn, "sklearn")
+inspect.getmembers(fastnn)
+for statement in ("import fastnn.sklearn", "from fastnn import sklearn", "fastnn.sklearn.MLPClassifier()"):
+    try:
+        exec(statement)
+    except Exception as error:
+        print(type(error).__name__, error)
+"""
+    sentence = "fastnn.sklearn needs scikit-learn 1.6 or newer: pip install 'fastnn-cpu[sklearn]'"
+    errors = "ImportError", "ImportError", "AttributeError"
+    assert run_python(code) == "".join(f"{error} {sentence}\n" for error in errors)
 
 
 # A library linked with -ffast-math sets flush-to-zero for the whole process as it is loaded. The engine flushes
