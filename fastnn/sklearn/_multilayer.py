@@ -195,7 +195,6 @@ class MultilayerPerceptron(NetworkEstimator):
         if self.kernel_initializer is None:
             self._initialize(model, random)
         self._built = {name: getattr(self, name) for name in ARCHITECTURE}
-        self._began_with = self.learning_rate_init
         return model, targets
 
     def _compile(self, model: Sequential, targets: Targets) -> None:
@@ -256,12 +255,11 @@ class MultilayerPerceptron(NetworkEstimator):
         for name in type(wanted)._FIELDS:
             if getattr(optimizer, name) != getattr(wanted, name):
                 setattr(optimizer, name, getattr(wanted, name))
-        # The rate that an earlier call has ended with goes on in partial_fit, and begins anew in fit.
-        if isinstance(wanted, optimizers.LBFGS) or (incremental and self.learning_rate_init == self._began_with):
-            return
-        self._began_with = self.learning_rate_init
-        if isinstance(self.solver, str) and isinstance(self.learning_rate_init, Real):
-            optimizer.learning_rate = wanted.learning_rate
+        if isinstance(self.solver, str) and isinstance(self.learning_rate_init, Real) and self.solver != "lbfgs":
+            # The rate that the last call has ended with goes on in partial_fit, and begins anew in fit.
+            began, ended = self._rates
+            goes_on = incremental and self.learning_rate_init == began
+            optimizer.learning_rate = ended if goes_on else wanted.learning_rate
 
     def _hold_back(self, task: Task, random: np.random.RandomState) -> None:
         """Hold rows back for validation, those that scikit-learn would: two classes in proportion."""
@@ -328,6 +326,7 @@ class MultilayerPerceptron(NetworkEstimator):
         if not (record.stopped or rule.incremental or model.stop_training):
             self._warn_of_an_early_end(model.optimizer, record)
         self._record = record
+        self._rates = self.learning_rate_init, getattr(model.optimizer, "learning_rate", None)
 
     def _warn_of_an_early_end(self, optimizer: Any, record: Record) -> None:
         """Warn where training has ended at a limit."""

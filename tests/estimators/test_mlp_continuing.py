@@ -333,3 +333,33 @@ def test_partial_fit_weighs_rows(estimator):
     for _ in range(200):
         model.partial_fit(x, y, sample_weight=(y == 0) + 1e-6, **classes)
     np.testing.assert_allclose(model.predict(x), 0, atol=0.05)
+
+
+@ours
+@both
+@diverging
+@pytest.mark.parametrize("fails", ["diverges", "another network", "wrong columns", "wrong weights"])
+@pytest.mark.parametrize("call", ["fit", "warm start", "partial_fit"])
+def test_a_call_that_fails_leaves_the_model_as_it_was(estimator, call, fails):
+    if (fails, call) == ("another network", "fit"):
+        pytest.skip("fit begins anew with any network")
+    settings = {"hidden_layer_sizes": 5, "activation": "identity", "solver": "sgd", "max_iter": 5, "batch_size": 50}
+    model = estimator(warm_start=call == "warm start", **settings).fit(X, Y)
+    state, predicted = (model.loss_curve_[:], model.n_iter_, model.t_, model.loss_), model.predict(X)
+    weights = weights_of(model).copy()
+    x, weight = (X[:, 1:] if fails == "wrong columns" else X), {}
+    if fails == "wrong columns" and call == "fit":
+        x = x[:100]
+    if fails == "wrong weights":
+        weight = {"sample_weight": -np.ones(3)}
+    if fails == "diverges":
+        model.set_params(learning_rate_init=1e300)
+    if fails == "another network":
+        model.set_params(hidden_layer_sizes=(3, 3))
+    with pytest.raises(ValueError, match=r"."):
+        (model.partial_fit if call == "partial_fit" else model.fit)(x, Y, **weight)
+    np.testing.assert_array_equal(weights_of(model), weights)
+    np.testing.assert_array_equal(model.predict(X), predicted)
+    assert (model.loss_curve_, model.n_iter_, model.t_, model.loss_) == state
+    model.set_params(**settings, learning_rate_init=0.001).partial_fit(X, Y)
+    assert model.t_ == state[2] + len(X)

@@ -1,6 +1,5 @@
 """Early stopping: rows held out, a score of them after each epoch, and the weights of the best epoch in the end."""
 
-import re
 import warnings
 
 import numpy as np
@@ -57,7 +56,7 @@ def test_the_held_out_rows_follow_validation_fraction_and_random_state(estimator
 
 
 def test_the_classes_are_held_out_in_proportion():
-    with pytest.raises(ValueError, match=re.escape("The least populated classes in y have only 1 member")):
+    with pytest.raises(ValueError, match="The least populated class"):
         MLPClassifier(early_stopping=True).fit([[1, 2], [2, 3], [3, 4], [4, 5]], [0, 0, 0, 1])
 
 
