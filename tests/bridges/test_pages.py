@@ -29,7 +29,7 @@ def test_all_code_of_the_page_on_estimators_runs(tmp_path, monkeypatch):
 def test_a_notebook_runs_to_its_end_without_a_warning(path, tmp_path):
     notebook = nbformat.read(path, as_version=4)
     assert all(cell.outputs == [] for cell in notebook.cells if cell.cell_type == "code"), "results are not kept"
-    client = nbclient.NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}})
+    client = nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}})
     client.execute()
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     assert [output.text for output in outputs if output.output_type == "stream" and output.name == "stderr"] == []
