@@ -45,6 +45,8 @@ class Reader(Network):
     @feature_names.setter
     def feature_names(self, value: Any) -> None:
         names = None if value is None else self._checked_names(value)
+        if names is not None:
+            check_order(self._layers, names, "the model")
         with self._naming:
             self._home.feature_names = names
             if names is None:

@@ -437,6 +437,10 @@ def test_layers_that_were_adapted_to_different_orders_are_refused():
         ValueError, match="was adapted to the columns 'age', 'income', 'owner', and the model reads them"
     ):
         model.fit(X, Y, verbose=0)
+    told = untrained(normalization())
+    with pytest.raises(ValueError, match="and the model reads them in the order 'owner', 'age', 'income': adapt it"):
+        told.feature_names = list(MOVED)
+    assert told.feature_names == NAMES
     with pytest.raises(
         ValueError, match="and the branch 'x' reads them in the order 'owner', 'age', 'income': adapt it"
     ):
