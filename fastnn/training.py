@@ -12,7 +12,7 @@ import numpy.typing as npt
 from fastnn import config, goals, loop, losses, optimizers, plan
 from fastnn._arguments import no_arguments_of_arrays, optional_count, validation_due, verbosity
 from fastnn._engine import Engine, epoch_order
-from fastnn._model import Progress, Run
+from fastnn._model import Progress, Ready, Run
 from fastnn._settings import count, flag
 from fastnn.callbacks import Callback, CallbackList, History
 from fastnn.callbacks.base import TRAIN_BATCH_HOOKS, Logs
@@ -361,11 +361,11 @@ class Trainer(Compiled):
                 feed = self._training_feed(samples, batching, shuffle, class_weight)
             if validation_data is not None:
                 validation = self._validation_feed(validation_data, held, check_finite)
-            engine, _, optimizer = self._ready("fit")
+            engine, _, optimizer = ready = self._ready("fit")
             check.settle(feed, engine, copied=engine.parameters.nbytes * (1 + len(engine.slots)))
             hooks.check_logs(self, validation is not None and any(map(due, range(first, epochs))))
-            if isinstance(optimizer, optimizers.LBFGS):
-                self._check_lbfgs(optimizer, feed, batch_size, steps, hooks)
+            self._check_lbfgs(optimizer, feed, batch_size, steps, hooks)
+            self._look_at_first_batch(ready, feed)
 
         steps_shown = feed.steps if steps is None else steps
         history = self._begin(hooks, {"epochs": epochs, "steps": steps_shown, "verbose": shown})
@@ -383,9 +383,18 @@ class Trainer(Compiled):
         if history not in hooks.callbacks:
             hooks.callbacks.append(history)
         hooks.attach(self, params)
-        self._looked_at = None
         self.stop_training, self.history = False, history
         return history
+
+    def _look_at_first_batch(self, ready: Ready, feed: loop.Feed) -> None:
+        """Raise where a metric cannot take the first rows of a feed, while the model can still stay as it was."""
+        samples = feed.first if isinstance(feed, BatchFeed) else feed.samples
+        batch = len(samples) if isinstance(feed, BatchFeed) else feed.batch
+        if isinstance(samples.x, arrays.Deferred):
+            samples = samples.read(slice(0, batch))
+        with self._home.lock:
+            self._looked_at = None
+            self._look_at_first_rows(ready, samples, batch)
 
     def _finite_check(self, x: Any, may_wait: bool) -> loop.FiniteCheck:
         """Return the check of x, which may wait for the engine only where the engine's sentence would be the same.
@@ -397,13 +406,15 @@ class Trainer(Compiled):
 
     def _check_lbfgs(
         self,
-        optimizer: optimizers.LBFGS,
+        optimizer: optimizers.Optimizer,
         feed: loop.Feed,
         batch_size: int | None,
         steps: int | None,
         hooks: CallbackList,
     ) -> None:
-        """Raise where L-BFGS cannot do what fit was asked for."""
+        """Raise where L-BFGS is the optimizer, and cannot do what fit was asked for."""
+        if not isinstance(optimizer, optimizers.LBFGS):
+            return
         if not isinstance(feed, ArrayFeed) or isinstance(feed.samples.x, arrays.Deferred):
             raise ValueError("LBFGS looks at all rows in every step: x must be an array that fits the memory")
         if (batch_size is not None and batch_size < len(feed.samples)) or steps is not None:
@@ -441,14 +452,23 @@ class Trainer(Compiled):
         float, list of float or dict
             The batch's loss, or [loss, *metrics], from before the step.
         """
+        told = y, sample_weight, class_weight, return_dict, check_finite
+        if type(x) is np.ndarray and self.built:
+            return self._step(x, *told)
+        with self._as_it_was_on_error(x):
+            return self._step(x, *told)
+
+    def _step(
+        self, x: Any, y: Any, sample_weight: Any, class_weight: Any, return_dict: bool, check_finite: bool
+    ) -> Any:
+        """Take the step of :meth:`train_on_batch`."""
         if sample_weight is None and class_weight is None:
             xs, ys = self._convert("train_on_batch", x, y, check_finite=check_finite)
             weights = None
         else:
-            with self._as_it_was_on_error(x):
-                samples = self._weighted(
-                    self._samples("train_on_batch", x, y, sample_weight, check_finite=check_finite), class_weight
-                )
+            samples = self._weighted(
+                self._samples("train_on_batch", x, y, sample_weight, check_finite=check_finite), class_weight
+            )
             xs, ys, weights = samples.x, samples.y, samples.weights
         with self._home.lock:
             ready = self._ready("train_on_batch")

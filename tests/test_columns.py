@@ -257,6 +257,16 @@ def test_a_failed_call_leaves_the_names_as_they_were(fail):
         assert model.feature_names == tuple(MOVED)
 
 
+@pytest.mark.parametrize("teach", ["fit", "fit in batches", "train_on_batch", "train_on_batch with weights"])
+def test_a_metric_that_refuses_the_first_rows_leaves_names_and_model_as_they_were(teach):
+    for first in ((), (layers.Input((3,)),)):
+        model = untrained(*first)
+        model.compile("sgd", "mse", metrics=["auc"])
+        with pytest.raises(ValueError, match="metric 'auc' needs"):
+            DOORS[teach](model, X * 100)
+        assert (model.feature_names, model.built) == (None, bool(first))
+
+
 def test_names_are_saved_copied_and_loaded(tmp_path):
     model = trained()
     model.save(tmp_path / "a.fastnn")
