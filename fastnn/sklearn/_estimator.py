@@ -6,7 +6,7 @@ import copy
 import functools
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from fastnn import config, losses, num_threads
+from fastnn import losses, num_threads
 from fastnn._engine import all_finite
 from fastnn._warnings import warn
 from fastnn.callbacks.base import CallbackList
@@ -37,75 +37,14 @@ from fastnn.sklearn._targets import (
     SeveralTargets,
     Targets,
     class_target,
-    link_of,
     weights_of_classes,
 )
+from fastnn.sklearn._task import Task, as_it_was_on_error, dtype_of, link_of_model
 
 Array = npt.NDArray[Any]
 CLASSES = ("binary", "multiclass", "multiclass-multioutput", "multilabel-indicator")  # what y of classes may be
 NOT_FINITE = "The input data may contain large values and need to be preprocessed."
 FLOATS = (np.float64, np.float32)  # dtypes of X that are kept; others become the first
-
-
-@dataclass
-class Task:
-    """A network, and what it is to be trained on.
-
-    Attributes
-    ----------
-    model : Sequential
-        The network, compiled.
-    x : ndarray, sparse matrix or frame
-    y : ndarray or dict of ndarray
-        The network's targets.
-    weights : ndarray or None
-        The rows' weights, 1 on average.
-    mean_weight : float
-        The average of the weights as they were given: the factor of the number of rows that they stand for.
-    targets : Targets
-        What y is.
-    held : tuple or None
-        X, y and weights of the rows that are validated on, with y as the user has it.
-    batch_size : int or None
-    epochs : int
-    shuffle : bool
-    callbacks : list of Callback
-    is_new : bool
-        Whether the network has been built for this training, not by an earlier one.
-    options : dict
-        Further arguments of the network's ``fit``.
-    rows : ndarray of int or None
-        The numbers of the rows that are trained on; None where no row is held back for validation.
-    """
-
-    model: Sequential
-    x: Any
-    y: Any
-    weights: Array | None
-    mean_weight: float
-    targets: Targets
-    held: tuple[Any, Array, Array | None] | None
-    batch_size: int | None
-    epochs: int
-    shuffle: bool
-    is_new: bool
-    callbacks: list[Any] = field(default_factory=list)
-    options: dict[str, Any] = field(default_factory=dict)
-    rows: Array | None = None
-
-    def arguments(self) -> dict[str, Any]:
-        """Return the arguments of the network's ``fit``."""
-        return {
-            "x": self.x,
-            "y": self.y,
-            "batch_size": self.batch_size,
-            "epochs": self.epochs,
-            "verbose": 0,
-            "callbacks": self.callbacks,
-            "shuffle": self.shuffle,
-            "sample_weight": self.weights,
-            "check_finite": False,
-        } | self.options
 
 
 class NetworkEstimator(TellsCallbacks, BaseEstimator):
@@ -197,7 +136,7 @@ class NetworkEstimator(TellsCallbacks, BaseEstimator):
         """Fit in two parts: yield the task between them, for whoever runs this to train its network."""
         twin = self._twin()
         task = twin._prepared(X, y, sample_weight, validation_data, classes, incremental)
-        with _as_it_was_on_error(task), self._telling(twin, task, X, y, sample_weight):
+        with as_it_was_on_error(task), self._telling(twin, task, X, y, sample_weight):
             yield task
             twin._finish(task)
             if not all(np.isfinite(weights).all() for weights in task.model.get_weights()):
@@ -375,17 +314,6 @@ class NetworkEstimator(TellsCallbacks, BaseEstimator):
         return tags
 
 
-def dtype_of(model: Sequential) -> str:
-    """Return the dtype of a network, built or not."""
-    return model.dtype if model.built else config.floatx()
-
-
-def link_of_model(model: Sequential) -> Any:
-    """Return what makes probabilities of a network's outputs; for one with heads a dict of that by their names."""
-    loss: Any = model.loss
-    return {name: link_of(one) for name, one in loss.items()} if isinstance(loss, dict) else link_of(loss)
-
-
 def is_plain(x: Any) -> bool:
     """Return whether x is rows of finite floats, so that scikit-learn's check would return it as it is."""
     return (
@@ -410,23 +338,6 @@ def warn_of_column(y: Array) -> None:
     from sklearn.utils.validation import column_or_1d
 
     column_or_1d(y, warn=True)
-
-
-@contextmanager
-def _as_it_was_on_error(task: Task) -> Iterator[None]:
-    """Give a network that an earlier call has trained its state back where the block fails."""
-    if task.is_new:
-        yield
-        return
-    model = task.model
-    engine, progress = model._need_engine("fit"), model._progress
-    kept = engine.snapshot()
-    try:
-        yield
-    except BaseException:
-        engine.restore(kept)
-        model._progress = progress
-        raise
 
 
 def _gives_probabilities(estimator: Any) -> bool:

@@ -19,9 +19,10 @@ from fastnn._seeds import seeds_from
 from fastnn._warnings import warn
 from fastnn.callbacks import Callback
 from fastnn.models import Sequential
-from fastnn.sklearn._estimator import NOT_FINITE, NetworkEstimator, Task, link_of_model
+from fastnn.sklearn._estimator import NOT_FINITE, NetworkEstimator
 from fastnn.sklearn._stopping import Record, StoppingRule
 from fastnn.sklearn._targets import SeveralTargets, Targets, TwoClasses, link_of
+from fastnn.sklearn._task import Task, link_of_model
 
 Array = npt.NDArray[Any]
 ACTIVATIONS = {"identity": "linear", "logistic": "sigmoid"}  # scikit-learn's names for ours

@@ -20,8 +20,9 @@ from fastnn._seeds import seeds_from
 from fastnn.callbacks import Callback
 from fastnn.data import arrays, frames
 from fastnn.models import Sequential
-from fastnn.sklearn._estimator import FLOATS, NetworkClassifier, NetworkEstimator, NetworkRegressor, Task, dtype_of
+from fastnn.sklearn._estimator import FLOATS, NetworkClassifier, NetworkEstimator, NetworkRegressor
 from fastnn.sklearn._targets import ManyClasses, SeveralTargets, Targets, TwoClasses, link_of
+from fastnn.sklearn._task import Task, dtype_of
 
 Array = npt.NDArray[Any]
 GIVEN = ("inputs", "outputs", "columns", "dtype", "x")  # what a builder is told, if it has parameters of these names
