@@ -345,8 +345,9 @@ class _Lines(Callback):
 
 
 def _check_trainable(members: Sequence[Member]) -> None:
-    """Raise where a member cannot be trained with others."""
-    for model in members:
+    """Raise where members cannot be trained together."""
+    seen: dict[int, int] = {}
+    for k, model in enumerate(members):
         if name := goals.called(model._goals):
             raise ValueError(
                 f"Ensemble trains in one engine call an epoch, which cannot call the Python function {name!r}: "
@@ -356,6 +357,12 @@ def _check_trainable(members: Sequence[Member]) -> None:
             raise ValueError(
                 "Ensemble trains batch by batch, and LBFGS looks at all rows in every step: train a model with it by "
                 "its own fit"
+            )
+        first = seen.setdefault(id(model.optimizer), k)
+        if model.optimizer is not None and first < k:
+            raise ValueError(
+                f"models {first} and {k} have one {type(model.optimizer).__name__} object, which can keep the state of "
+                f"one model: compile each with an optimizer of its own"
             )
 
 

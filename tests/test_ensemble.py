@@ -244,6 +244,13 @@ def test_lbfgs_is_left_to_a_fit_of_its_own():
         fastnn.Ensemble(models).fit(*table(), verbose=0)
 
 
+def test_members_do_not_share_an_optimizer_whose_state_is_of_one_model():
+    models = members(3)
+    models[2].compile(models[0].optimizer, "mse")
+    with pytest.raises(ValueError, match="models 0 and 2 have one Adam object, which can keep the state of one model"):
+        fastnn.Ensemble(models).fit(*table(), verbose=0)
+
+
 @pytest.mark.parametrize(
     ("call", "sentence"),
     [
