@@ -453,7 +453,7 @@ class Trainer(Compiled):
             The batch's loss, or [loss, *metrics], from before the step.
         """
         told = y, sample_weight, class_weight, return_dict, check_finite
-        if type(x) is np.ndarray and self.built:
+        if type(x) is np.ndarray and self._engine is not None:
             return self._step(x, *told)
         with self._as_it_was_on_error(x):
             return self._step(x, *told)
