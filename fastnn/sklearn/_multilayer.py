@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any
@@ -399,8 +400,8 @@ class MultilayerPerceptron(NetworkEstimator):
 
     @property
     def loss_(self) -> float:
-        """The loss of the last epoch."""
-        return self._kept("loss_curve")[-1]
+        """The loss of the last epoch; NaN where none has ended."""
+        return self._kept("loss_curve")[-1] if self._kept("loss_curve") else math.nan
 
     @property
     def loss_curve_(self) -> list[float]:

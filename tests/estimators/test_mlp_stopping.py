@@ -213,14 +213,19 @@ def test_shuffle_changes_the_training_and_random_state_settles_it(estimator):
 
 
 @both
-def test_ctrl_c_ends_training_and_keeps_it(estimator, monkeypatch):
+@pytest.mark.parametrize("early_stopping", [False, True])
+@pytest.mark.parametrize("line", ["Iteration 1", "Iteration 3"])
+def test_ctrl_c_ends_training_and_keeps_it(estimator, line, early_stopping, monkeypatch):
+    """It comes while the line of an epoch is written."""
+
     def write(text):
-        if "Iteration 3" in text:
+        if line in text:
             raise KeyboardInterrupt
 
     monkeypatch.setattr("sys.stdout.write", write)
-    model = estimator(hidden_layer_sizes=4, verbose=True, random_state=0)
+    model = estimator(hidden_layer_sizes=4, verbose=True, early_stopping=early_stopping, random_state=0)
     with pytest.warns(UserWarning, match="Training interrupted by user"):
         model.fit(X, Y)
-    assert model.n_iter_ == 3
+    assert model.n_iter_ == int(line[-1])
     assert model.predict(X).shape == Y.shape
+    assert np.isfinite(model.loss_)
