@@ -16,6 +16,7 @@ from sklearn.utils import compute_sample_weight
 
 from fastnn import losses
 from fastnn._head import LABELS
+from fastnn._warnings import warn
 
 Array = npt.NDArray[Any]
 # Losses that compare the outputs of a row with each other, so that there must be an output for each class.
@@ -379,7 +380,7 @@ class Numbers(Targets):
         if columns != self.columns:
             raise ValueError(f"y must have {self.columns} columns, as in the first call, got {columns}")
         if self.activation == "exponential" and y.min() < 0:
-            raise ValueError(f"y must be at least 0 with the Poisson loss, got {y.min():g}")
+            warn(f"the Poisson loss is for y of at least 0, got {y.min():g}: outputs of such rows go down to 0")
 
     def measures(self, given: Any) -> list[str] | None:
         return ["mse"] if given == "squared_error" and self.columns > 1 else None
@@ -394,7 +395,8 @@ class Numbers(Targets):
             surplus = (self.columns - 1) / 2
             return lambda logs: logs["loss"] - surplus * logs["mse"]
         if given == "poisson":
-            constant = float(np.average(xlogy(y, y) - y, axis=0, weights=weights).sum())
+            counts = np.maximum(y, 0)
+            constant = float(np.average(xlogy(counts, counts) - y, axis=0, weights=weights).sum())
             return lambda logs: logs["loss"] + constant
         return super().loss_of(given, y, weights)
 

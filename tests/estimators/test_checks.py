@@ -16,6 +16,7 @@ from fastnn.sklearn import MLPClassifier, MLPRegressor, SequentialClassifier, Se
 pytestmark = [
     pytest.mark.thread_unsafe(reason="scikit-learn's checks catch the warnings of the process"),
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),  # some checks ask for one iteration
+    pytest.mark.filterwarnings("ignore:the Poisson loss is for y of at least 0:UserWarning"),  # one asks for any y
 ]
 
 
