@@ -320,6 +320,7 @@ def is_plain(x: Any) -> bool:
         type(x) is np.ndarray
         and x.dtype in FLOATS
         and x.flags.c_contiguous
+        and x.flags.aligned  # arrays that come from another process may lie anywhere
         and x.ndim == 2
         and x.size > 0
         and all_finite(x)

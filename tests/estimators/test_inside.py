@@ -298,6 +298,48 @@ def test_a_network_says_which_metadata_it_takes(routing):
     assert regressor().get_metadata_routing().fit.requests.keys() >= {"sample_weight"}
 
 
+# ---- arrays as other processes send them ----
+
+
+def unaligned(values):
+    """Return the values in memory that begins at an odd address, as a part of a message may."""
+    copy = np.frombuffer(bytearray(values.nbytes + 1), np.uint8)[1:].view(values.dtype).reshape(values.shape)
+    copy[...] = values
+    return copy
+
+
+def read_only(values):
+    copy = values.copy()
+    copy.flags.writeable = False
+    return copy
+
+
+FORMS = {
+    "unaligned": unaligned,
+    "read-only": read_only,
+    "unaligned and read-only": lambda values: np.frombuffer(b"." + values.tobytes(), np.uint8)[1:].view(values.dtype),
+    "in the other byte order": lambda values: values.astype(values.dtype.newbyteorder()),
+    "column by column": np.asfortranarray,
+    "every other number": lambda values: np.repeat(values, 2, axis=-1)[..., ::2],
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_arrays_may_lie_in_memory_as_they_like(form, dtype):
+    x, y, weights = PATIENTS.astype(dtype), PROGRESS.astype(dtype), np.arange(200.0) + 1
+    given = [form(values).reshape(values.shape) for values in (x, y, weights)]
+    x = x if given[0].dtype.isnative else x.astype(np.float64)  # as scikit-learn's check reads it
+    settings = {"max_iter": 5, "early_stopping": True}
+    plain = regressor(**settings).fit(x, y, weights, validation_data=(x, y, weights))
+    net = regressor(**settings).fit(*given, validation_data=tuple(given))
+    for one in (net, plain):
+        one.partial_fit(*(given if one is net else (x, y, weights)), validation_data=(x, y))
+    np.testing.assert_array_equal(net.predict(given[0]), plain.predict(x))
+    np.testing.assert_array_equal(net.predict(given[0][:1]), plain.predict(x[:1]))
+    assert net.validation_scores_ == plain.validation_scores_
+
+
 # ---- copies ----
 
 
