@@ -177,6 +177,8 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _check_brackets(text: bytes, what: str) -> None:
     """Raise where there are too many lists and dicts, or too deeply nested ones, before any of them is made."""
+    if text.count(b"[") + text.count(b"{") <= min(MAX_DEPTH, MAX_BRACKETS):
+        return
     depth = count = 0
     quoted = False
     for match in _BRACKETS.finditer(text):

@@ -61,11 +61,21 @@ def seeds_from(seed: int) -> Iterator[None]:
         _of_block.reset(token)
 
 
-def next_seed() -> int:
-    """Return the next 62-bit seed: of the block of :func:`seeds_from` that is open here, or of the process."""
+def _current() -> _Source:
+    """Return the source of the block of :func:`seeds_from` that is open here, or of the process."""
     global _source
     if _source.process not in (None, os.getpid()):  # in a forked process, which must not draw its parent's seeds again
         _source = _fresh_source()
-    source = _of_block.get() or _source
+    return _of_block.get() or _source
+
+
+def next_seed() -> int:
+    """Return the next 62-bit seed: of the block of :func:`seeds_from` that is open here, or of the process."""
+    source = _current()
     child = np.random.SeedSequence(source.entropy, spawn_key=(next(source.numbers),))
     return int(child.generate_state(1, np.uint64)[0] >> np.uint64(2))
+
+
+def skip_seed() -> None:
+    """Leave the next seed out, so that later ones are what they would be."""
+    next(_current().numbers)

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from fastnn import _file, goals, layers, optimizers, plan
+from fastnn import _file, goals, initializers, layers, optimizers, plan
 from fastnn import config as config_module
 from fastnn._engine import fill_all
 from fastnn._file import ModelFileError
@@ -279,12 +279,13 @@ def _restore(
     built = training["built"]
     _check_asked_for(compiled, sum(array.nbytes for array in arrays.values()))
     _check_described(config, built, weights)
-    model = kind.from_config(config)
+    with initializers.undrawn():  # the arrays come next
+        model = kind.from_config(config)
+        if built is not None and not model.built:
+            model._build(built[0])
     if compiled is not None:
         model.compile(**(arguments(compiled) if arguments else {}))
     if built is not None:
-        if not model.built:
-            model._build(built[0])
         if model.dtype != built[1]:
             raise ModelFileError(f"it says {built[1]}, and its layers say {model.dtype}")
         if compiled is not None:

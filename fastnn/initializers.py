@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,6 +14,7 @@ import numpy.typing as npt
 from fastnn import _draws
 from fastnn._public import Configured, publish
 from fastnn._registry import Registry
+from fastnn._seeds import skip_seed
 from fastnn._settings import Description, listed, number
 
 __all__ = [
@@ -24,6 +27,20 @@ __all__ = [
 
 # The standard deviation of a standard normal cut off at -2 and 2; drawn numbers are divided by it, as in Keras.
 TRUNCATED_STDDEV = 0.87962566103423978
+
+
+# whether values that would be drawn are zeros: a block of undrawn() is open in this thread
+_of_zeros: ContextVar[bool] = ContextVar("parameters are zeros", default=False)
+
+
+@contextmanager
+def undrawn() -> Iterator[None]:
+    """Make parameters zeros within a ``with`` block, whose caller sets them next; later seeds stay the same."""
+    token = _of_zeros.set(True)
+    try:
+        yield
+    finally:
+        _of_zeros.reset(token)
 
 
 class Initializer(Description, Configured):
@@ -51,6 +68,10 @@ class Initializer(Description, Configured):
 
     def __call__(self, shape: tuple[int, ...], dtype: str = "float32") -> npt.NDArray[Any]:
         """Return an array of this shape and dtype; values are drawn in float64 and rounded."""
+        if self.random and _of_zeros.get():
+            if self.seed is None:
+                skip_seed()
+            return np.zeros(shape, dtype)
         return self._draw(tuple(shape), _draws.generator(self.seed) if self.random else None).astype(dtype)
 
     def _draw(self, shape: tuple[int, ...], generator: Any) -> npt.NDArray[np.float64]:

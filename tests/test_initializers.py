@@ -202,3 +202,31 @@ def test_an_array_that_cannot_be_the_parameter():
         initializers.Constant([1.0, np.nan])
     with pytest.raises(TypeError, match="got dtype"):
         initializers.Constant(["a"])
+
+
+@pytest.mark.parametrize("seed", [None, 3])
+@pytest.mark.parametrize("kind", RANDOM, ids=lambda c: c.__name__)
+def test_what_is_not_drawn_leaves_later_draws_as_they_are(kind, seed):
+    drawn = []
+    for undrawn in (False, True):
+        fastnn.utils.set_random_seed(0)
+        if undrawn:
+            with initializers.undrawn():
+                assert not kind(seed=seed)((4, 3)).any()
+        else:
+            assert kind(seed=seed)((4, 3)).any()
+        drawn.append(kind()((4, 3)))
+    np.testing.assert_array_equal(*drawn)
+
+
+def test_a_model_that_is_loaded_draws_no_weights_and_takes_their_seeds(tmp_path):
+    def model():
+        return fastnn.Sequential([fastnn.Input((4,)), layers.Dense(3, "relu"), layers.Dense(2)])
+
+    model().save(tmp_path / "model.fastnn")
+    later = []
+    for make in (model, lambda: fastnn.load_model(tmp_path / "model.fastnn")):
+        fastnn.utils.set_random_seed(0)
+        make()
+        later.append(model().get_weights()[0])
+    np.testing.assert_array_equal(*later)

@@ -19,17 +19,18 @@ from sklearn.utils.validation import (
     _check_sample_weight,
     check_is_fitted,
     check_random_state,
+    column_or_1d,
     validate_data,
 )
 
 from fastnn import losses, num_threads
-from fastnn._engine import all_finite
 from fastnn._warnings import warn
 from fastnn.callbacks.base import CallbackList
 from fastnn.data import frames
 from fastnn.models import Sequential
 from fastnn.saving import from_bytes, to_bytes
 from fastnn.sklearn._callbacks import TellsCallbacks
+from fastnn.sklearn._plain import FLOATS, is_plain, is_plain_column
 from fastnn.sklearn._targets import (
     MARGINS,
     Indicators,
@@ -44,7 +45,6 @@ from fastnn.sklearn._task import Task, as_it_was_on_error, dtype_of, link_of_mod
 Array = npt.NDArray[Any]
 CLASSES = ("binary", "multiclass", "multiclass-multioutput", "multilabel-indicator")  # what y of classes may be
 NOT_FINITE = "The input data may contain large values and need to be preprocessed."
-FLOATS = (np.float64, np.float32)  # dtypes of X that are kept; others become the first
 
 
 class NetworkEstimator(TellsCallbacks, BaseEstimator):
@@ -222,8 +222,7 @@ class NetworkEstimator(TellsCallbacks, BaseEstimator):
             x, y = validate_data(self, X, y, reset=reset, **options)
         y = y.toarray() if hasattr(y, "toarray") else y
         if y.ndim == 2 and y.shape[1] == 1:
-            warn_of_column(y)
-            y = y[:, 0]
+            y = column_or_1d(y, warn=True)
         return x, y
 
     def _read_rows(self, X: Any) -> Any:  # noqa: N803
@@ -312,33 +311,6 @@ class NetworkEstimator(TellsCallbacks, BaseEstimator):
         tags.input_tags.sparse = True
         tags.target_tags.multi_output = True
         return tags
-
-
-def is_plain(x: Any) -> bool:
-    """Return whether x is rows of finite floats, so that scikit-learn's check would return it as it is."""
-    return (
-        type(x) is np.ndarray
-        and x.dtype in FLOATS
-        and x.flags.c_contiguous
-        and x.flags.aligned  # arrays that come from another process may lie anywhere
-        and x.ndim == 2
-        and x.size > 0
-        and all_finite(x)
-    )
-
-
-def is_plain_column(y: Any) -> bool:
-    """Return whether y is a column of finite numbers, so that scikit-learn's check would return it as it is."""
-    if type(y) is not np.ndarray or y.ndim != 1:
-        return False
-    return y.dtype.kind in "biu" or (y.dtype in FLOATS and bool(np.isfinite(y).all()))
-
-
-def warn_of_column(y: Array) -> None:
-    """Warn as scikit-learn does where y is a column of two axes."""
-    from sklearn.utils.validation import column_or_1d
-
-    column_or_1d(y, warn=True)
 
 
 def _gives_probabilities(estimator: Any) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from numbers import Integral, Real
 from typing import Any
 
@@ -19,6 +20,7 @@ from fastnn import layers, optimizers, regularizers
 from fastnn._seeds import seeds_from
 from fastnn._warnings import warn
 from fastnn.callbacks import Callback
+from fastnn.initializers import undrawn
 from fastnn.models import Sequential
 from fastnn.sklearn._estimator import NOT_FINITE, NetworkEstimator
 from fastnn.sklearn._stopping import Record, StoppingRule
@@ -192,7 +194,7 @@ class MultilayerPerceptron(NetworkEstimator):
     def _build(self, x: Any, targets: Targets, dtype: str, random: np.random.RandomState) -> tuple[Sequential, Targets]:
         drawn = self.kernel_initializer is None and self.bias_initializer is None  # by _initialize, all of them
         seed = 0 if drawn else int(random.randint(2**31 - 1))
-        with seeds_from(seed):
+        with seeds_from(seed), undrawn() if drawn else nullcontext():
             model = Sequential([layers.Input((x.shape[1],), dtype=dtype), *self._layers(targets)])
         if self.kernel_initializer is None:
             self._initialize(model, random)

@@ -20,7 +20,8 @@ from fastnn._seeds import seeds_from
 from fastnn.callbacks import Callback
 from fastnn.data import arrays, frames
 from fastnn.models import Sequential
-from fastnn.sklearn._estimator import FLOATS, NetworkClassifier, NetworkEstimator, NetworkRegressor
+from fastnn.sklearn._estimator import NetworkClassifier, NetworkEstimator, NetworkRegressor
+from fastnn.sklearn._plain import FLOATS
 from fastnn.sklearn._targets import ManyClasses, SeveralTargets, Targets, TwoClasses, link_of
 from fastnn.sklearn._task import Task, dtype_of
 

@@ -1,0 +1,31 @@
+"""X and y that scikit-learn's check would return as they are: looking at them here takes a tenth of its time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastnn._engine import all_finite
+
+FLOATS = (np.float64, np.float32)  # dtypes of X that are kept; others become the first
+
+
+def is_plain(x: Any) -> bool:
+    """Return whether x is rows of finite floats, so that scikit-learn's check would return it as it is."""
+    return (
+        type(x) is np.ndarray
+        and x.dtype in FLOATS
+        and x.flags.c_contiguous
+        and x.flags.aligned  # arrays that come from another process may lie anywhere
+        and x.ndim == 2
+        and x.size > 0
+        and all_finite(x)
+    )
+
+
+def is_plain_column(y: Any) -> bool:
+    """Return whether y is a column of finite numbers, so that scikit-learn's check would return it as it is."""
+    if type(y) is not np.ndarray or y.ndim != 1:
+        return False
+    return y.dtype.kind in "biu" or (y.dtype in FLOATS and bool(np.isfinite(y).all()))

@@ -1,0 +1,67 @@
+"""Arrays that go by scikit-learn's check: those alone which it would return as they are."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sklearn", reason="fastnn.sklearn needs scikit-learn")
+
+from sklearn.utils import check_X_y
+
+from fastnn.sklearn import MLPClassifier, MLPRegressor
+from fastnn.sklearn._plain import is_plain, is_plain_column
+
+X = np.random.default_rng(0).normal(size=(12, 3))
+Y = np.arange(12) % 3
+PLAIN = {"float64": X, "float32": X.astype("float32"), "rows of a larger one": np.vstack([X, X])[3:15]}
+OTHER = {
+    "a list": X.tolist(),
+    "integers": X.astype(int),
+    "columns first": np.asfortranarray(X),
+    "another order of bytes": X.astype(">f8"),
+    "a subclass": np.ma.masked_array(X),
+    "one axis": X[:, 0],
+    "three axes": X[:, :, None],
+    "no rows": X[:0],
+    "no columns": X[:, :0],
+    "NaN": np.where(X > 1, np.nan, X),
+    "infinity": np.where(X > 1, np.inf, X),
+}
+
+
+@pytest.mark.parametrize("x", PLAIN.values(), ids=PLAIN)
+def test_scikit_learn_returns_a_plain_array_as_it_is(x):
+    assert is_plain(x)
+    assert check_X_y(x, Y, dtype=(np.float64, np.float32))[0] is x
+
+
+@pytest.mark.parametrize("x", OTHER.values(), ids=OTHER)
+def test_scikit_learn_looks_at_any_other(x):
+    assert not is_plain(x)
+
+
+@pytest.mark.parametrize(
+    "y", [Y, Y.astype("uint8"), Y > 1, Y / 2, (Y / 2).astype("float32")], ids=lambda y: str(y.dtype)
+)
+def test_a_column_of_finite_numbers_is_plain(y):
+    assert is_plain_column(y)
+    assert check_X_y(X, y, multi_output=True)[1] is y
+
+
+@pytest.mark.parametrize("y", [Y.tolist(), Y[:, None], Y.astype(str), Y.astype(object), np.where(Y, 1.0, np.nan)])
+def test_another_column_is_not_plain(y):
+    assert not is_plain_column(y)
+
+
+@pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])
+def test_a_plain_array_takes_the_place_of_a_frame_of_an_earlier_fit(kind):
+    pandas = pytest.importorskip("pandas")
+    estimator = kind((4,), tol=100, n_iter_no_change=1, random_state=0).fit(pandas.DataFrame(X, columns=list("abc")), Y)
+    with pytest.warns(UserWarning, match="X does not have valid feature names"):
+        estimator.predict(X)
+    estimator.fit(X[:, :2].copy(), Y)
+    assert estimator.n_features_in_ == 2
+    assert not hasattr(estimator, "feature_names_in_")
+    with pytest.raises(ValueError, match=r"X has 3 features, but .* is expecting 2 features"):
+        estimator.predict(X)
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        estimator.fit(X, Y[:-1])
