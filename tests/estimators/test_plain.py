@@ -55,7 +55,9 @@ def test_another_column_is_not_plain(y):
 @pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])
 def test_a_plain_array_takes_the_place_of_a_frame_of_an_earlier_fit(kind):
     pandas = pytest.importorskip("pandas")
-    estimator = kind((4,), tol=100, n_iter_no_change=1, random_state=0).fit(pandas.DataFrame(X, columns=list("abc")), Y)
+    estimator = kind(hidden_layer_sizes=(4,), tol=100, n_iter_no_change=1, random_state=0).fit(
+        pandas.DataFrame(X, columns=list("abc")), Y
+    )
     with pytest.warns(UserWarning, match="X does not have valid feature names"):
         estimator.predict(X)
     estimator.fit(X[:, :2].copy(), Y)
