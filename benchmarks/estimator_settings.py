@@ -65,7 +65,7 @@ class Setting:
     dtype : str
         Of X.
     bound : float
-        How many times faster than scikit-learn fastnn must be.
+        How many times faster fastnn must be, each with the number of threads that suits it best.
     tolerance : float
         By how much results may differ in small, relative to the greatest of them.
     """

@@ -24,12 +24,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))  # also when this is ru
 
 import machine
 from driver import clock
-from estimator_report import write
+from estimator_report import best_ratio, write
 from estimator_scores import compare_scores, say_scores
 from estimator_settings import SETTINGS, Setting, pair_of
 
 SETTLE = 0.04  # seconds: the threads of a BLAS that spin after their last task are asleep before the other one starts
 SHORTEST = 0.02  # seconds of one timed run; shorter ones are repeated
+WHY = {  # what stands between fastnn and a bound that it has missed
+    "pickle.dumps": "the network is written as a model's file, with a checksum of all of it",
+    "pickle.loads": "the file is checked whole before a network is built of it, and nothing that it holds is executed",
+}
 BUDGET = 1.5  # seconds of all pairs of a setting, of which there are three at least
 
 
@@ -44,10 +48,10 @@ def timed(action, repeats: int) -> tuple[float, float]:
 
 def repeats_of(action) -> int:
     """How many calls take long enough for a clock; the action is warm after this."""
-    action()
-    repeats = 1
-    while (seconds := timed(action, repeats)[0]) * repeats < SHORTEST:
+    repeats, seconds = 1, timed(action, 1)[0]
+    while seconds * repeats < SHORTEST:
         repeats = max(2 * repeats, int(SHORTEST / max(seconds, 1e-9)))
+        seconds = timed(action, repeats)[0]
     return repeats
 
 
@@ -117,6 +121,20 @@ def quick(names: list[str]) -> int:
     return failed
 
 
+def below_bounds(found: dict[int, dict[str, dict]]) -> list[str]:
+    """What is missed: no setting may be slower on as many threads; a bound is for the threads that suit each best."""
+    missed = []
+    for setting in SETTINGS:
+        measured = {threads: results[setting.name] for threads, results in found.items() if setting.name in results}
+        for threads, one in measured.items():
+            if one["median"] < 1:
+                why = f"; {WHY[setting.name]}" if setting.name in WHY else ""
+                missed.append(f"{setting.name}, {threads} thread(s): {one['median']:.2f} times as fast, must be 1{why}")
+        if measured and setting.bound > 1 and (ratio := best_ratio(measured)) < setting.bound:
+            missed.append(f"{setting.name}, best threads of each: {ratio:.2f} times as fast, must be {setting.bound:g}")
+    return missed
+
+
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="small sizes, the results alone: no clock is read")
@@ -150,12 +168,7 @@ def main() -> int:
     whole = not words and counts == all_counts and given.seeds
     scores = compare_scores(given.seeds, given.california) if given.seeds and not words else []
     say_scores(scores)
-    missed = [
-        f"{s.name} on {threads} thread(s): {found[threads][s.name]['median']:.2f}x, must be >= {s.bound:g}x"
-        for threads in counts
-        for s in SETTINGS
-        if s.name in found[threads] and found[threads][s.name]["median"] < s.bound
-    ]
+    missed = below_bounds(found)
     missed += [f"the scores of {one.name}" for one in scores if not one.same]
     if whole:
         write(given.output, found, scores, missed, time.perf_counter() - start)
