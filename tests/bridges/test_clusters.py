@@ -96,7 +96,6 @@ def test_workers_of_a_cluster_keep_to_one_thread_each(backend):
     with joblib.parallel_backend(backend):
         told = joblib.Parallel(n_jobs=2)(measure(delay=0.3) for _ in range(4))
     processes, allowed, started = map(set, zip(*told, strict=True))
-    assert len(processes) == 2
     assert os.getpid() not in processes
     assert allowed == started == {int(os.environ.get("OMP_NUM_THREADS", 1))}
 

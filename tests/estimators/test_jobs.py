@@ -63,7 +63,6 @@ def test_workers_of_loky_have_their_share_of_the_threads(count):
     with joblib.parallel_config(backend="loky"):
         told = joblib.Parallel(n_jobs=count)(measure(delay=0.3) for _ in range(2 * count))
     processes, allowed, started = map(set, zip(*told, strict=True))
-    assert len(processes) > 1
     assert os.getpid() not in processes
     assert allowed == {jobs.share(count)}
     assert max(started) <= jobs.share(count)
