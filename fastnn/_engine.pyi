@@ -1,5 +1,5 @@
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, final
 
@@ -82,6 +82,12 @@ class Lock:
     @property
     def waiting(self) -> int: ...
     def changed(self) -> None: ...
+
+@final
+class Locks:
+    def __init__(self, locks: Iterable[Lock]) -> None: ...
+    def __enter__(self) -> None: ...
+    def __exit__(self, *error: object) -> None: ...
 
 class Engine:
     plan: Plan

@@ -271,6 +271,38 @@ cdef class _Reading:
         self.lock.leave()
 
 
+@cython.final
+cdef class Locks:
+    """The context in which a thread holds several locks to change their models.
+
+    It takes them in one order, so that no two threads which do wait for each other, and no signal handler runs between
+    two of them unless it has to wait.
+    """
+
+    cdef list _locks
+    cdef Py_ssize_t _held
+
+    def __init__(self, locks):
+        self._locks = sorted(locks, key=id)
+
+    def __reduce__(self):
+        raise TypeError("locks cannot be pickled")
+
+    def __enter__(self):
+        try:
+            while self._held < len(self._locks):
+                (<Lock?>self._locks[self._held]).change()
+                self._held += 1
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def __exit__(self, *error):
+        while self._held:
+            self._held -= 1
+            (<Lock>self._locks[self._held]).leave()
+
+
 cdef bint _closes_a_circle(Lock lock, unsigned long me, bint reads):
     """Return whether the owner that this thread would wait for waits, through any number of others, for this thread."""
     cdef _Wait wait

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn import goals, loop
-from fastnn._engine import EvaluationTask, PredictionTask, TrainingTask, run_many
+from fastnn._engine import EvaluationTask, Locks, PredictionTask, TrainingTask, run_many
 from fastnn._model import Member
 from fastnn.callbacks import CallbackList
 from fastnn.callbacks.base import Logs
@@ -230,25 +230,10 @@ def not_validated() -> Generator[Wish, None, Logs]:
 # ---- all of them at once ----
 
 
-def place(model: Member) -> int:
-    """Return where a model comes in the order in which calls take several models.
-
-    As all calls have one order, no two of them wait for each other.
-    """
-    return id(model._home.lock)
-
-
 def grant(wishes: Sequence[Wish]) -> None:
     """Do what all wish for, in one call into the engine."""
-    held = []
-    try:
-        for model in sorted((wish.model for wish in wishes if not wish.reads), key=place):
-            model._home.lock.acquire()
-            held.append(model._home.lock)
+    with Locks(wish.model._home.lock for wish in wishes if not wish.reads):
         run_many([wish.task() for wish in wishes])
-    finally:
-        for lock in held:
-            lock.release()
 
 
 def together(generators: Sequence[Generator[Wish, None, T]], after_round: Callable[[], None] | None = None) -> list[T]:

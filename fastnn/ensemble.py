@@ -370,7 +370,7 @@ def _check_trainable(members: Sequence[Member]) -> None:
 def _as_they_were_on_error(members: Sequence[Member], x: Any) -> Iterator[None]:
     """Leave unbuilt members unbuilt where the block fails."""
     with ExitStack() as kept:
-        for model in sorted(members, key=_members.place):
+        for model in sorted(members, key=lambda model: id(model._home.lock)):  # in the order of Locks
             kept.enter_context(model._as_it_was_on_error(x))
         yield
 

@@ -2,6 +2,7 @@
 
 import signal
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -307,6 +308,56 @@ def test_an_error_in_a_hook_of_one_member_ends_all_with_whole_epochs(hook):
     assert [model._epochs_done for model in models] == [steps] * 3
     assert all(model._run is None for model in models)
     fastnn.Ensemble(models).fit(x, y, verbose=0)
+
+
+def run_in_threads(*calls):
+    """Run the calls at once; all come to their end."""
+    threads = [threading.Thread(target=call, daemon=True) for call in calls]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+def test_calls_of_many_threads_on_the_same_models_do_not_wait_for_each_other():
+    x, y = table(40)
+    models = members(4)
+    there, back = fastnn.Ensemble(models), fastnn.Ensemble(models[::-1])
+    calls = [
+        lambda: there.fit(x, y, epochs=20, validation_data=(x, y), verbose=0),
+        lambda: back.fit(x, y, epochs=20, verbose=0),
+        lambda: [back.predict(x) for _ in range(40)],
+        lambda: [there.evaluate(x, y) for _ in range(40)],
+    ]
+    run_in_threads(*calls)
+    assert [model._epochs_done for model in models] == [40] * 4
+
+
+def test_several_locks_are_held_and_given_back_together():
+    locks = [_engine.Lock() for _ in range(3)]
+    holding, ended = threading.Event(), threading.Event()
+
+    def hold():
+        with _engine.Locks(locks):
+            holding.set()
+            ended.wait(30)
+
+    def wait():
+        holding.wait(30)
+        with _engine.Locks(locks[:0:-1]):
+            pass
+
+    def end():
+        holding.wait(30)
+        while not any(lock.waiting for lock in locks):
+            time.sleep(0.001)
+        ended.set()
+
+    run_in_threads(hold, wait, end)
+    with pytest.raises(TypeError, match="Lock"), _engine.Locks([*locks, None]):
+        pass
+    run_in_threads(wait)  # the locks that had been taken before the error are free
 
 
 @pytest.mark.parametrize("rows", [0, 1, 2, 5, 1000])
