@@ -118,7 +118,7 @@ class NetworkEstimator(TellsCallbacks, BaseEstimator):
         incremental: bool = False,
     ) -> Any:
         fitting = self._fitting(X, y, sample_weight, validation_data, classes, incremental=incremental)
-        with self._threads(), fitting as task:
+        with fitting as task, self._threads():
             self._train(task)
         return self
 

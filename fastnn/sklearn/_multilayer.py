@@ -251,19 +251,23 @@ class MultilayerPerceptron(NetworkEstimator):
                     f"training that goes on cannot change {name}, which was {before!r}, to {now!r}: fit anew, without "
                     f"warm_start"
                 )
-        model, wanted = task.model, self._optimizer()
-        optimizer: Any = model.optimizer
-        if type(wanted) is not type(optimizer):
-            self._compile(model, task.targets)
+        wanted = self._optimizer()
+        optimizer: Any = task.model.optimizer
+        if type(wanted) is not type(optimizer):  # a copy changes, as a call that fails leaves the network as it was
+            task.model = copy.deepcopy(task.model)
+            self._compile(task.model, task.targets)
             return
-        for name in type(wanted)._FIELDS:
-            if getattr(optimizer, name) != getattr(wanted, name):
-                setattr(optimizer, name, getattr(wanted, name))
+        settings = {name: getattr(wanted, name) for name in type(wanted)._FIELDS}
         if isinstance(self.solver, str) and isinstance(self.learning_rate_init, Real) and self.solver != "lbfgs":
             # The rate that the last call has ended with goes on in partial_fit, and begins anew in fit.
             began, ended = self._rates
             goes_on = incremental and self.learning_rate_init == began
-            optimizer.learning_rate = ended if goes_on else wanted.learning_rate
+            settings["learning_rate"] = ended if goes_on else wanted.learning_rate
+        changed = {name: value for name, value in settings.items() if getattr(optimizer, name) != value}
+        if changed:
+            task.model = copy.deepcopy(task.model)
+            for name, value in changed.items():
+                setattr(task.model.optimizer, name, value)
 
     def _hold_back(self, task: Task, random: np.random.RandomState) -> None:
         """Hold rows back for validation, those that scikit-learn would: two classes in proportion."""

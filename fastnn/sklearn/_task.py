@@ -85,12 +85,15 @@ def as_it_was_on_error(task: Task) -> Iterator[None]:
         return
     model = task.model
     engine, progress = model._need_engine("fit"), model._progress
-    kept = engine.snapshot()
+    kept, optimizer = engine.snapshot(), model.optimizer
+    rate: Any = getattr(optimizer, "learning_rate", None)
     try:
         yield
     except BaseException:
         engine.restore(kept)
         model._progress = progress
+        if optimizer is not None and getattr(optimizer, "learning_rate", None) is not rate:  # a callback has set it
+            optimizer.learning_rate = rate
         raise
 
 
