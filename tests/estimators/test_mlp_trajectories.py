@@ -13,15 +13,16 @@ from estimators.perceptrons import (
     MLPClassifier,
     MLPRegressor,
     both,
+    has_weights_and_counts,
     ours,
     unconverged,
-    weights_and_counts,
     weights_of,
 )
 from sklearn import neural_network
 from sklearn.linear_model import Ridge
 
 pytestmark = unconverged
+weights_and_counts = has_weights_and_counts(neural_network.MLPRegressor)
 
 ROWS, BATCH = 60, 20
 SOLVERS = {
