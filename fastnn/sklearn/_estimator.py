@@ -241,14 +241,18 @@ class NetworkEstimator(TellsCallbacks, BaseEstimator):
             is_plain(X) and X.shape[1] == getattr(self, "n_features_in_", 0) and not hasattr(self, "feature_names_in_")
         )
 
-    def _of_frame(self, frame: Any, *, reset: bool) -> Array:
-        """Return a frame's columns as an array of numbers, in the order of the frame that ``fit`` was given."""
-        frame = frame.to_native() if hasattr(type(frame), "to_native") else frame
+    def _in_order_of_fit(self, frame: Any, *, reset: bool) -> Any:
+        """Return a frame of its own library, with its columns in the order of the frame that ``fit`` was given."""
+        frame = frame.to_native() if hasattr(type(frame), "to_native") else frame  # scikit-learn asks it for its names
         known = getattr(self, "feature_names_in_", None)
         if not reset and known is not None and self.match_columns and set(frames.column_names(frame)) == set(known):
             frame = frames.in_order(frame, known)
         validate_data(self, frame, reset=reset, skip_check_array=True)
-        return frames.real_array(frame, "X")
+        return frame
+
+    def _of_frame(self, frame: Any, *, reset: bool) -> Array:
+        """Return a frame's columns as an array of numbers, in the order of the frame that ``fit`` was given."""
+        return frames.real_array(self._in_order_of_fit(frame, reset=reset), "X")
 
     def _weights(self, sample_weight: Any, x: Any, y: Array) -> tuple[Array | None, float]:
         """Return the weight of each row, with that of its class, over their average, and the average.

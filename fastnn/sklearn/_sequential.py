@@ -12,7 +12,7 @@ import numpy.typing as npt
 from sklearn.base import RegressorMixin
 from sklearn.utils import check_array, check_X_y
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from fastnn import layers, losses
 from fastnn._registry import nearest_names
@@ -217,13 +217,7 @@ class SequentialEstimator(NetworkEstimator):
 
     def _named(self, X: Any, *, reset: bool) -> Any:  # noqa: N803
         """Return a frame or a dict of arrays as it is, once its columns are those of ``fit``."""
-        if not frames.is_frame(X):
-            return X
-        known = getattr(self, "feature_names_in_", None)
-        if not reset and known is not None and self.match_columns and set(frames.column_names(X)) == set(known):
-            X = frames.in_order(X, known)  # noqa: N806
-        validate_data(self, X, reset=reset, skip_check_array=True)
-        return X
+        return self._in_order_of_fit(X, reset=reset) if frames.is_frame(X) else X
 
     def _read_rows(self, X: Any) -> Any:  # noqa: N803
         check_is_fitted(self)
