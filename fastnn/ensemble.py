@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from fastnn import _members, goals, loop
 from fastnn._arguments import counts_of_each, validation_due, verbosity
+from fastnn._fitting import Fitting
 from fastnn._members import Prediction, Rows, Training, Wish
 from fastnn._model import Member
 from fastnn._public import Described, counted
@@ -20,7 +21,7 @@ from fastnn.callbacks import Callback, CallbackList, History
 from fastnn.callbacks._of_members import callbacks_of_members
 from fastnn.callbacks.base import Logs
 from fastnn.data import row_weights
-from fastnn.data.feeds import Samples
+from fastnn.data.feeds import ArrayFeed, Samples
 from fastnn.data.row_sets import row_sets
 from fastnn.models import Sequential
 from fastnn.optimizers import LBFGS
@@ -319,6 +320,50 @@ class Ensemble(Described):
         ]
         logs = _members.together(generators)
         return [model._result(one, return_dict) for model, one in zip(members, logs, strict=True)]
+
+
+def train_together(fittings: Sequence[Fitting]) -> list[Exception | None]:
+    """Train different models at once, each on data of its own, as its ``fit`` does.
+
+    Parameters
+    ----------
+    fittings : sequence of Fitting
+        Plain ones.
+
+    Returns
+    -------
+    list of Exception or None
+        What each has failed with, which ends the training of this model alone.
+    """
+    errors: list[Exception | None] = [None] * len(fittings)
+    _members.together([_noting(errors, k, _of_fitting(one)) for k, one in enumerate(fittings)])
+    return errors
+
+
+def _of_fitting(fitting: Fitting) -> Generator[Wish, None, None]:
+    """Train a model as its ``fit`` does."""
+    held = fitting.validation
+    training = Training(fitting.model, _rows_of(fitting.feed), cast("ArrayFeed", fitting.feed).shuffled)
+    rows, due = (None, validation_due(1)) if held is None else (_rows_of(held.feed), held.due)
+    watched = held is not None or any(not isinstance(one, History) for one in fitting.hooks.callbacks)
+    validate = _validation(fitting.model, rows, due, fitting.hooks)
+    return _members.fitted(fitting.run, training, fitting.epochs, watched, validate)
+
+
+def _rows_of(feed: loop.Feed) -> Rows:
+    """Return the rows of a plain feed."""
+    in_memory = cast("ArrayFeed", feed)
+    return Rows(in_memory.samples, None, in_memory.batch)
+
+
+def _noting(
+    errors: list[Exception | None], place: int, generator: Generator[Wish, None, None]
+) -> Generator[Wish, None, None]:
+    """Run a generator; note what it fails with."""
+    try:
+        yield from generator
+    except Exception as error:  # noqa: BLE001  # whoever has asked for the training says what becomes of it
+        errors[place] = error
 
 
 class _Lines(Callback):

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from fastnn import config, goals, loop, losses, optimizers, plan
 from fastnn._arguments import no_arguments_of_arrays, optional_count, validation_due, verbosity
 from fastnn._engine import Engine, epoch_order
+from fastnn._fitting import Fitting
 from fastnn._model import Progress, Ready, Run
 from fastnn._settings import count, flag
 from fastnn.callbacks import Callback, CallbackList, History
@@ -336,6 +337,49 @@ class Trainer(Compiled):
         KeyboardInterrupt
             After Ctrl-C, with the weights of the last finished step.
         """
+        fitting = self._fitting(
+            x,
+            y,
+            batch_size,
+            epochs,
+            verbose,
+            callbacks,
+            validation_split,
+            validation_data,
+            shuffle,
+            class_weight,
+            sample_weight,
+            initial_epoch,
+            steps_per_epoch,
+            validation_steps,
+            validation_batch_size,
+            validation_freq,
+            check_finite,
+        )
+        fitting.train()
+        return fitting.history
+
+    def _fitting(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: str | int = "auto",
+        callbacks: Callback | Sequence[Callback] | None = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        shuffle: bool = True,
+        class_weight: Mapping[int, float] | str | None = None,
+        sample_weight: Any = None,
+        initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
+        validation_batch_size: int | None = None,
+        validation_freq: int | Iterable[int] = 1,
+        check_finite: bool = True,
+    ) -> Fitting:
+        """Check the arguments of :meth:`fit`, and return what it is to do."""
         if batch_size is not None and gives_batches(x):
             no_arguments_of_arrays(x, batch_size=batch_size)
         steps = optional_count("steps_per_epoch", steps_per_epoch)
@@ -371,11 +415,7 @@ class Trainer(Compiled):
         history = self._begin(hooks, {"epochs": epochs, "steps": steps_shown, "verbose": shown})
         validated = None if validation is None else loop.Validation(validation, held.steps, due)
         run = loop.Epochs(self, hooks, shown, steps_shown, epochs, validated)
-        if isinstance(optimizer, optimizers.LBFGS):
-            run.minimize(optimizer, feed, first)
-        else:
-            run.train(feed, steps, first, check)
-        return history
+        return Fitting(self, optimizer, run, feed, steps, first, epochs, check, validated, hooks, history)
 
     def _begin(self, hooks: CallbackList, params: dict[str, Any]) -> History:
         """Tell the callbacks what fit is about to do; return the History among them, or one that joins them."""
