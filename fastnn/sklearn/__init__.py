@@ -14,8 +14,9 @@ except ImportError as error:
 
 from fastnn._public import publish as _publish
 from fastnn.sklearn._perceptron import MLPClassifier, MLPRegressor
+from fastnn.sklearn._search import EnsembleSearchCV
 from fastnn.sklearn._sequential import SequentialClassifier, SequentialRegressor
 
-__all__ = ["MLPClassifier", "MLPRegressor", "SequentialClassifier", "SequentialRegressor"]
+__all__ = ["EnsembleSearchCV", "MLPClassifier", "MLPRegressor", "SequentialClassifier", "SequentialRegressor"]
 
 _publish(__name__, __all__)

@@ -1,0 +1,506 @@
+"""EnsembleSearchCV: the results of scikit-learn's searches, to the bit, from fits that run together."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sklearn")
+
+import scipy.sparse
+import sklearn
+from scipy.stats import loguniform
+from sklearn.base import BaseEstimator, TransformerMixin, clone, is_classifier
+from sklearn.compose import ColumnTransformer
+from sklearn.datasets import load_diabetes, load_iris
+from sklearn.exceptions import FitFailedWarning, NotFittedError
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import accuracy_score, make_scorer
+from sklearn.model_selection import GridSearchCV, GroupKFold, RandomizedSearchCV
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import MinMaxScaler, StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+import fastnn
+from fastnn import _members, layers, losses
+from fastnn.callbacks import Callback
+from fastnn.sklearn import (
+    EnsembleSearchCV,
+    MLPClassifier,
+    MLPRegressor,
+    SequentialClassifier,
+    SequentialRegressor,
+    _search,
+)
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+    pytest.mark.thread_unsafe(reason="scikit-learn's configuration and NumPy's global generator are the process's"),
+]
+
+FLOWERS, SPECIES = load_iris(return_X_y=True)
+FLOWERS, SPECIES = StandardScaler().fit_transform(FLOWERS)[::2], SPECIES[::2]
+PATIENTS, PROGRESS = load_diabetes(return_X_y=True)
+PATIENTS, PROGRESS = StandardScaler().fit_transform(PATIENTS)[:90], PROGRESS[:90] / 100
+
+
+def classifier(**parameters):
+    usual = {"hidden_layer_sizes": (6,), "learning_rate_init": 0.02, "max_iter": 12, "random_state": 0}
+    return MLPClassifier(**usual | parameters)
+
+
+def regressor(**parameters):
+    usual = {"hidden_layer_sizes": (6,), "learning_rate_init": 0.02, "max_iter": 12, "random_state": 0}
+    return MLPRegressor(**usual | parameters)
+
+
+def stack(inputs, outputs, activation="softmax", units=4):
+    return fastnn.Sequential(
+        [layers.Input((inputs,)), layers.Dense(units, "relu"), layers.Dropout(0.1), layers.Dense(outputs, activation)]
+    )
+
+
+def line(inputs, outputs, units=4):
+    return stack(inputs, outputs, "linear", units)
+
+
+def squares(wanted, got):
+    """Return a loss that the engine has to ask Python for, and its gradient."""
+    return np.mean((wanted - got) ** 2, axis=1), 2 * (got - wanted) / got.shape[1]
+
+
+class Scales(TransformerMixin, BaseEstimator):
+    """A step that counts how often it is fitted."""
+
+    fits = 0
+
+    def __init__(self, by=1.0):
+        self.by = by
+
+    def fit(self, X, y=None, sample_weight=None):  # noqa: N803
+        type(self).fits += 1
+        self.scale_ = self.by * np.average(np.abs(X), axis=0, weights=sample_weight)
+        return self
+
+    def transform(self, X):  # noqa: N803
+        return X / self.scale_
+
+
+def same(ours, theirs):
+    """Say that the results of two searches are the same, but for the times."""
+    assert list(ours) == list(theirs)
+    for name in theirs:
+        if not name.endswith("_time"):
+            mask = np.ma.getmaskarray(np.ma.asarray(theirs[name]))
+            np.testing.assert_array_equal(np.ma.getmaskarray(np.ma.asarray(ours[name])), mask)
+            got, wanted = np.ma.getdata(ours[name]), np.ma.getdata(theirs[name])
+            np.testing.assert_equal(got[~mask], wanted[~mask], err_msg=name)
+
+
+def both(estimator, grid, X, y, fit_params=None, **options):  # noqa: N803
+    """Return a search of ours and one of scikit-learn's, whose results are the same."""
+    options = {"cv": 3} | options
+    ours = EnsembleSearchCV(estimator, grid, **options).fit(X, y, **fit_params or {})
+    theirs = GridSearchCV(estimator, grid, **options).fit(X, y, **fit_params or {})
+    same(ours.cv_results_, theirs.cv_results_)
+    for name in ("best_index_", "best_params_", "best_score_", "n_splits_", "multimetric_"):
+        assert hasattr(ours, name) == hasattr(theirs, name)
+        assert getattr(ours, name, None) == getattr(theirs, name, None)
+    return ours, theirs
+
+
+# ---- the results are those of scikit-learn's searches ----
+
+SEARCHES = {
+    "shapes and rates": (
+        classifier(),
+        {"hidden_layer_sizes": [(3,), (8, 4)], "learning_rate_init": [0.01, 0.1], "activation": ["relu", "tanh"]},
+    ),
+    "solvers, L-BFGS among them": (classifier(), {"solver": ["adam", "sgd", "lbfgs", "rmsprop"]}),
+    "early stopping": (
+        classifier(max_iter=60, n_iter_no_change=3),
+        {"early_stopping": [True, False], "tol": [1e-3, 0.1], "validation_fraction": [0.2]},
+    ),
+    "learning rates that fall": (
+        classifier(solver="sgd", max_iter=40, tol=0.01, n_iter_no_change=2),
+        {"learning_rate": ["constant", "invscaling", "adaptive"]},
+    ),
+    "batches and orders": (classifier(), {"batch_size": [7, 20], "shuffle": [True, False], "max_iter": [3, 9]}),
+    "noise and normalization": (
+        classifier(),
+        {"dropout": [0.0, 0.3], "normalization": [None, "batch", "layer"], "class_weight": ["balanced", {0: 3.0}]},
+    ),
+    "seeds": (classifier(), {"random_state": [0, 1, np.random.RandomState(2)]}),
+    "losses": (
+        regressor(),
+        {"loss": ["squared_error", "huber", "quantile", "gaussian_nll", losses.MeanAbsoluteError(), squares]},
+    ),
+    "one grid after the other": (classifier(), [{"alpha": [0.1, 1.0]}, {"solver": ["sgd"], "momentum": [0.0, 0.5]}]),
+    "a function that builds": (SequentialClassifier(stack, epochs=5, random_state=0), {"units": [3, 5]}),
+    "a function that builds, with validation": (
+        SequentialRegressor(line, epochs=5, random_state=0),
+        {"validation_split": [0.0, 0.3], "optimizer": ["adam", "sgd"]},
+    ),
+}
+
+
+@pytest.mark.parametrize("search", SEARCHES.values(), ids=SEARCHES)
+def test_results_are_those_of_one_fit_after_the_other(search):
+    estimator, grid = search
+    x, y = (FLOWERS, SPECIES) if is_classifier(estimator) else (PATIENTS, PROGRESS)
+    both(estimator, grid, x, y, return_train_score=True)
+
+
+@pytest.mark.parametrize("form", [np.float32, scipy.sparse.csr_matrix, "pandas", list])
+def test_x_has_any_form(form):
+    if form == "pandas":
+        x = pytest.importorskip("pandas").DataFrame(FLOWERS, columns=list("abcd"))
+        ours, _ = both(classifier(), {"alpha": [0.01, 1.0]}, x, SPECIES)
+        assert list(ours.feature_names_in_) == list("abcd")
+    else:
+        both(classifier(), {"alpha": [0.01, 1.0]}, form(FLOWERS), SPECIES)
+
+
+def test_several_targets_are_scored():
+    both(regressor(), {"alpha": [0.01, 1.0]}, PATIENTS, np.stack([PROGRESS, -PROGRESS], axis=1))
+
+
+def test_candidates_that_numpys_generator_seeds_draw_from_it_in_their_order():
+    np.random.seed(3)  # noqa: NPY002  # what scikit-learn draws from
+    ours = EnsembleSearchCV(classifier(random_state=None), {"alpha": [0.1, 1.0]}, cv=3).fit(FLOWERS, SPECIES)
+    np.random.seed(3)  # noqa: NPY002  # what scikit-learn draws from
+    theirs = GridSearchCV(classifier(random_state=None), {"alpha": [0.1, 1.0]}, cv=3).fit(FLOWERS, SPECIES)
+    same(ours.cv_results_, theirs.cv_results_)
+
+
+def test_candidates_are_drawn_from_distributions():
+    space = {"alpha": loguniform(1e-4, 1.0), "hidden_layer_sizes": [(3,), (5,)]}
+    ours = EnsembleSearchCV(classifier(), space, n_iter=4, cv=3, random_state=1).fit(FLOWERS, SPECIES)
+    theirs = RandomizedSearchCV(classifier(), space, n_iter=4, cv=3, random_state=1).fit(FLOWERS, SPECIES)
+    same(ours.cv_results_, theirs.cv_results_)
+
+
+def test_a_distribution_needs_a_number_of_candidates():
+    with pytest.raises(TypeError, match="alpha"):
+        EnsembleSearchCV(classifier(), {"alpha": loguniform(1e-4, 1.0)}).fit(FLOWERS, SPECIES)
+
+
+# ---- the fits run together ----
+
+
+def test_all_candidates_and_folds_are_in_one_call_into_the_engine(monkeypatch):
+    sizes = []
+    monkeypatch.setattr(
+        _members, "run_many", lambda tasks, run=_members.run_many: (sizes.append(len(tasks)), run(tasks))
+    )
+    EnsembleSearchCV(classifier(), {"alpha": [0.01, 0.1], "max_iter": [2, 5]}, cv=3, refit=False).fit(FLOWERS, SPECIES)
+    assert sizes == [12, 12, 6, 6, 6]
+
+
+def test_a_large_search_runs_in_parts(monkeypatch):
+    monkeypatch.setattr(_search, "AT_ONCE", 4)
+    both(classifier(), {"alpha": [0.01, 0.1, 1.0]}, FLOWERS, SPECIES)
+
+
+def test_the_time_of_a_fit_is_its_share_of_the_work():
+    grid = {"hidden_layer_sizes": [(2,), (200,)], "max_iter": [40]}
+    found = EnsembleSearchCV(classifier(), grid, cv=3, refit=False).fit(FLOWERS, SPECIES)
+    small, large = found.cv_results_["mean_fit_time"]
+    assert 0 < small < large
+
+
+def test_a_callback_sees_its_own_fit():
+    class Stops(Callback):
+        def __init__(self, after):
+            self.after = after
+
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.stop_training = epoch + 1 == self.after
+
+    grid = {"callbacks": [[Stops(2)], [Stops(5)], None]}
+    scoring = make_scorer(accuracy_score)
+    ours, _ = both(
+        classifier(),
+        grid,
+        FLOWERS,
+        SPECIES,
+        scoring=lambda net, x, y: {"n": net.n_iter_, "s": scoring(net, x, y)},
+        refit="s",
+    )
+    assert ours.cv_results_["mean_test_n"].tolist() == [2, 5, 12]
+
+
+def test_a_callback_that_looks_at_batches_is_called():
+    class Counts(Callback):
+        def __init__(self, most):
+            self.most = most
+
+        def on_train_batch_end(self, batch, logs=None):
+            self.model.stop_training = batch + 1 == self.most
+
+    both(classifier(batch_size=10), {"callbacks": [[Counts(2)], [Counts(3)]]}, FLOWERS, SPECIES)
+
+
+def test_ctrl_c_ends_the_search():
+    class Interrupts(Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            raise KeyboardInterrupt
+
+    search = EnsembleSearchCV(classifier(), {"callbacks": [None, [Interrupts()]]}, cv=3)
+    with pytest.raises(KeyboardInterrupt):
+        search.fit(FLOWERS, SPECIES)
+    assert not hasattr(search, "cv_results_")
+
+
+def test_a_classs_own_fit_is_called():
+    class Doubled(MLPRegressor):
+        def fit(self, X, y):  # noqa: N803
+            return super().fit(X, 2 * y)
+
+    grid = {"net": [regressor(), Doubled(max_iter=3, random_state=0)]}
+    both(Pipeline([("net", regressor())]), grid, PATIENTS, PROGRESS)
+
+
+# ---- pipelines ----
+
+
+def test_steps_before_the_network_are_fitted_once_a_fold_and_setting():
+    Scales.fits = 0
+    grid = {"scales__by": [1.0, 2.0], "mlpclassifier__alpha": [0.01, 0.1, 1.0]}
+    EnsembleSearchCV(make_pipeline(Scales(), classifier()), grid, cv=3, refit=False).fit(FLOWERS, SPECIES)
+    assert Scales.fits == 2 * 3
+
+
+PIPELINES = {
+    "parameters of both": (
+        make_pipeline(StandardScaler(), classifier()),
+        {"standardscaler__with_mean": [True, False], "mlpclassifier__alpha": [0.01, 1.0]},
+    ),
+    "other steps": (
+        Pipeline([("scale", "passthrough"), ("net", classifier())]),
+        {"scale": [StandardScaler(), MinMaxScaler(), "passthrough"], "net__alpha": [0.01, 1.0]},
+    ),
+    "other last steps": (
+        Pipeline([("scale", StandardScaler()), ("net", LogisticRegression())]),
+        {"net": [classifier(), LogisticRegression(), SequentialClassifier(stack, epochs=3, random_state=0)]},
+    ),
+    "pipelines in pipelines": (
+        make_pipeline(StandardScaler(), make_pipeline(MinMaxScaler(), classifier())),
+        {"pipeline__minmaxscaler__clip": [True, False], "pipeline__mlpclassifier__alpha": [0.01, 1.0]},
+    ),
+    "no step before": (make_pipeline(classifier()), {"mlpclassifier__alpha": [0.01, 1.0]}),
+    "steps with jobs of their own": (
+        make_pipeline(ColumnTransformer([("a", StandardScaler(), [0, 1]), ("b", MinMaxScaler(), [2])]), classifier()),
+        {"mlpclassifier__alpha": [0.01, 1.0]},
+    ),
+}
+
+
+@pytest.mark.parametrize("search", PIPELINES.values(), ids=PIPELINES)
+def test_pipelines_give_the_same_results(search):
+    ours, theirs = both(*search, FLOWERS, SPECIES, return_train_score=True)
+    np.testing.assert_array_equal(ours.predict(FLOWERS), theirs.predict(FLOWERS))
+
+
+def test_a_pipeline_that_cannot_be_compared_is_fitted_for_each_candidate():
+    from sklearn.preprocessing import FunctionTransformer
+
+    both(
+        make_pipeline(FunctionTransformer(lambda x: 2 * x), classifier()),
+        {"mlpclassifier__alpha": [0.1, 1.0]},
+        FLOWERS,
+        SPECIES,
+    )
+
+
+WEIGHTS = np.linspace(0.5, 2.0, len(SPECIES))
+
+
+def test_arguments_of_steps_reach_them():
+    net = make_pipeline(Scales(), classifier())
+    both(net, {"mlpclassifier__alpha": [0.1, 1.0]}, FLOWERS, SPECIES, {"mlpclassifier__sample_weight": WEIGHTS})
+    both(net, {"mlpclassifier__alpha": [0.1, 1.0]}, FLOWERS, SPECIES, {"scales__sample_weight": WEIGHTS})
+
+
+def test_arguments_that_no_step_has_raise_scikit_learns_sentence():
+    search = EnsembleSearchCV(make_pipeline(classifier()), {"mlpclassifier__alpha": [0.1]}, cv=3, error_score="raise")
+    with pytest.raises(ValueError, match="does not accept the sample_weight parameter"):
+        search.fit(FLOWERS, SPECIES, sample_weight=WEIGHTS)
+
+
+@pytest.mark.parametrize("scaled", [True, False])
+def test_metadata_is_routed_through_a_pipeline(scaled):
+    with sklearn.config_context(enable_metadata_routing=True):
+        net = make_pipeline(
+            Scales().set_fit_request(sample_weight=scaled),
+            classifier().set_fit_request(sample_weight=True).set_score_request(sample_weight=True),
+        )
+        both(net, {"mlpclassifier__alpha": [0.1, 1.0]}, FLOWERS, SPECIES, {"sample_weight": WEIGHTS})
+
+
+# ---- what a search is told ----
+
+
+def test_weights_of_rows_are_split_with_the_rows():
+    ours, _ = both(classifier(), {"alpha": [0.1, 1.0]}, FLOWERS, SPECIES, {"sample_weight": WEIGHTS})
+    plain = EnsembleSearchCV(classifier(), {"alpha": [0.1, 1.0]}, cv=3).fit(FLOWERS, SPECIES)
+    assert (ours.best_estimator_.coefs_[0] != plain.best_estimator_.coefs_[0]).any()
+
+
+def test_metadata_is_routed_to_the_estimator_the_scorer_and_the_splitter():
+    groups = np.arange(len(SPECIES)) % 5
+    with sklearn.config_context(enable_metadata_routing=True):
+        net = classifier().set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
+        options = {"cv": GroupKFold(3), "scoring": None}
+        both(net, {"alpha": [0.1, 1.0]}, FLOWERS, SPECIES, {"sample_weight": WEIGHTS, "groups": groups}, **options)
+
+
+def test_groups_reach_the_splitter():
+    both(
+        classifier(), {"alpha": [0.1, 1.0]}, FLOWERS, SPECIES, {"groups": np.arange(len(SPECIES)) % 5}, cv=GroupKFold(3)
+    )
+
+
+@pytest.mark.parametrize("refit", [False, "accuracy", "neg_log_loss", lambda results: 1])
+def test_several_scores(refit):
+    scoring = ["accuracy", "neg_log_loss"]
+    ours, _ = both(classifier(), {"alpha": [0.01, 1.0, 5.0]}, FLOWERS, SPECIES, scoring=scoring, refit=refit)
+    assert set(ours.scorer_) == set(scoring)
+    assert hasattr(ours, "best_estimator_") == hasattr(ours, "refit_time_") == (refit is not False)
+
+
+def test_one_score_without_a_last_fit():
+    ours, _ = both(classifier(), {"alpha": [0.01, 1.0]}, FLOWERS, SPECIES, refit=False)
+    assert not hasattr(ours, "best_estimator_")
+    with pytest.raises(AttributeError, match="has no attribute 'predict'"):
+        ours.predict(FLOWERS)
+
+
+@pytest.mark.filterwarnings("ignore:One or more of the test scores")
+def test_fits_that_fail_get_the_score_of_an_error():
+    class Fails(Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            raise OverflowError("enough")
+
+    grid = {"hidden_layer_sizes": [(4,), (0,)], "callbacks": [None, [Fails()]]}
+    with pytest.warns(FitFailedWarning, match="9 fits failed out of a total of 12") as caught:
+        ours, _ = both(classifier(), grid, FLOWERS, SPECIES, error_score=-1)
+    for said in "OverflowError: enough", "hidden_layer_sizes must be > 0":
+        assert any(said in str(one.message) for one in caught)
+    assert ours.cv_results_["mean_test_score"][1:].tolist() == [-1, -1, -1]
+
+
+@pytest.mark.parametrize(
+    ("grid", "error"), [({"hidden_layer_sizes": [(4,), (0,)]}, ValueError), ({"widths": [(4,)]}, ValueError)]
+)
+def test_errors_are_raised_where_they_are_asked_for(grid, error):
+    search = EnsembleSearchCV(classifier(), grid, cv=3, error_score="raise")
+    with pytest.raises(error, match=next(iter(grid))):
+        search.fit(FLOWERS, SPECIES)
+    assert not hasattr(search, "cv_results_")
+
+
+@pytest.mark.parametrize("estimator", [LogisticRegression(), make_pipeline(StandardScaler(), LogisticRegression())])
+def test_a_search_without_any_network_is_refused(estimator):
+    with pytest.raises(TypeError, match=r"trains the estimators of fastnn\.sklearn"):
+        EnsembleSearchCV(estimator, {}).fit(FLOWERS, SPECIES)
+
+
+def test_more_is_printed_where_that_is_asked_for(capsys):
+    EnsembleSearchCV(classifier(), {"alpha": [0.1, 1.0]}, cv=3, verbose=3).fit(FLOWERS, SPECIES)
+    printed = capsys.readouterr().out
+    assert "Fitting 3 folds for each of 2 candidates, totalling 6 fits" in printed
+    assert printed.count("END") == 6
+
+
+# ---- a search is an estimator ----
+
+
+def fitted():
+    return EnsembleSearchCV(classifier(), {"alpha": [0.1, 1.0]}, cv=3).fit(FLOWERS, SPECIES)
+
+
+def test_a_search_answers_with_its_best_estimator():
+    search = fitted()
+    best = search.best_estimator_
+    for method in ("predict", "predict_proba", "predict_log_proba"):
+        np.testing.assert_array_equal(getattr(search, method)(FLOWERS), getattr(best, method)(FLOWERS))
+    assert search.score(FLOWERS, SPECIES) == best.score(FLOWERS, SPECIES)
+    np.testing.assert_array_equal(search.classes_, [0, 1, 2])
+    assert search.n_features_in_ == 4
+    alone = clone(classifier(**search.best_params_)).fit(FLOWERS, SPECIES)
+    np.testing.assert_array_equal(best.coefs_[0], alone.coefs_[0])
+
+
+def test_a_search_is_copied_and_pickled():
+    search = fitted()
+    again = pickle.loads(pickle.dumps(search))
+    np.testing.assert_array_equal(again.predict_proba(FLOWERS), search.predict_proba(FLOWERS))
+    same(again.cv_results_, search.cv_results_)
+    with pytest.raises(NotFittedError):
+        clone(search).predict(FLOWERS)
+
+
+def test_a_search_has_the_parameters_of_what_it_searches():
+    search = EnsembleSearchCV(classifier(alpha=0.5), {"alpha": [0.1, 1.0]}, n_iter=2)
+    assert search.get_params()["estimator__alpha"] == 0.5
+    assert search.set_params(estimator__alpha=0.25).estimator.alpha == 0.25
+    assert is_classifier(search)
+    assert repr(search).startswith("EnsembleSearchCV(estimator=MLPClassifier(alpha=0.25")
+    assert "MLPClassifier" in search._repr_html_()
+
+
+def test_a_search_takes_part_in_another():
+    inner = EnsembleSearchCV(classifier(), {"alpha": [0.1, 1.0]}, cv=3)
+    outer = GridSearchCV(inner, {"estimator__max_iter": [3, 6]}, cv=3).fit(FLOWERS, SPECIES)
+    theirs = GridSearchCV(
+        GridSearchCV(classifier(), {"alpha": [0.1, 1.0]}, cv=3), {"estimator__max_iter": [3, 6]}, cv=3
+    ).fit(FLOWERS, SPECIES)
+    same(outer.cv_results_, theirs.cv_results_)
+
+
+@pytest.mark.skipif(
+    not hasattr(EnsembleSearchCV, "set_callbacks"), reason="needs scikit-learn 1.9, which has callbacks"
+)
+def test_callbacks_of_scikit_learn_see_the_search():
+    class Look:
+        def __init__(self):
+            self.ended = []
+
+        def setup(self, estimator, context):
+            pass
+
+        def teardown(self, estimator, context):
+            pass
+
+        def on_fit_task_begin(self, estimator, context):
+            pass
+
+        def on_fit_task_end(self, estimator, context, **_):
+            self.ended.append(context.task_name)
+
+    seen = []
+    for search in (EnsembleSearchCV, GridSearchCV):
+        look = Look()
+        search(classifier(), {"alpha": [0.1, 1.0]}, cv=3).set_callbacks(look).fit(FLOWERS, SPECIES)
+        seen.append(look.ended)
+    assert seen[0] == seen[1]
+
+
+def search(estimator, **grid):
+    """Return a search as scikit-learn's checks want it: errors of fits are raised."""
+    return EnsembleSearchCV(estimator, grid, cv=2, error_score="raise")
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered in cast")  # by scikit-learn, of a y with infinity
+@parametrize_with_checks(
+    [
+        search(classifier(max_iter=80, match_columns=False), alpha=[1e-4, 1e-3]),
+        search(
+            make_pipeline(StandardScaler(), regressor(max_iter=80, match_columns=False)),
+            mlpregressor__alpha=[1e-4, 1e-3],
+        ),
+    ]
+)
+def test_scikit_learns_checks(estimator, check):
+    check(estimator)
