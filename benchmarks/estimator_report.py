@@ -36,8 +36,8 @@ def headlines(found: dict[int, dict[str, dict]]) -> list[str]:
     """The table of the settings that have a bound."""
     rows = []
     for setting in SETTINGS:
-        if setting.bound > 1:
-            measured = {threads: results[setting.name] for threads, results in found.items()}
+        measured = {threads: results[setting.name] for threads, results in found.items() if setting.name in results}
+        if setting.bound > 1 and measured:
             best = [min(one[whose] for one in measured.values()) for whose in ("theirs", "ours")]
             rows.append((setting.name, *map(clock, best), f"{best_ratio(measured):.2f}", f"{setting.bound:g}"))
     return table(("fit", "scikit-learn", "fastnn", "times faster", "at least"), rows)
@@ -88,6 +88,6 @@ def write(
         *[f"- {line}." for line in missed or [NOWHERE.rstrip(".")]], "",
         "## Fits at the defaults, each with the number of threads that suits it best", "", *headlines(found), "",
         "## All settings", "", *timings(found), "",
-        "## Scores", "", SAME.format(seeds=len(scores[0].ours)), "", *score_table(scores), "",
+        *(["## Scores", "", SAME.format(seeds=len(scores[0].ours)), "", *score_table(scores), ""] if scores else []),
     ]  # fmt: skip
     (folder / "ESTIMATORS.md").write_text("\n".join(lines))

@@ -126,7 +126,7 @@ def _action(setting: Setting, library: Any, small: bool) -> Callable[[], Any]:
 
 def _with_trained(setting: Setting, make: Callable[..., Any], x: Any, y: Any) -> Callable[[], Any]:
     """What an estimator that is trained already does."""
-    known = replace(setting, rows=None).x_and_y(SMALL)
+    known = replace(setting, rows=None, dtype="float32" if setting.dtype == "float32" else "float64").x_and_y(SMALL)
     if setting.do == "fit a copy":
         made = make()
         return lambda: clone(made).fit(x, y)
@@ -159,6 +159,8 @@ def _fits() -> list[Setting]:
         Setting("diabetes, defaults", "diabetes", "fit", "numbers"),
         Setting("20 rows, defaults", "twenty rows"),
         Setting("20 rows, 1 epoch", "twenty rows", options={"max_iter": 1}),
+        Setting("20 rows of numbers, 1 epoch", "twenty rows", "fit", "numbers", {"max_iter": 1}),
+        Setting("20 rows of numbers, 10 epochs", "twenty rows", "fit", "numbers", {"max_iter": 10}),
         Setting("20 rows, defaults, of a clone", "twenty rows", "fit a copy"),
         Setting("sparse x, 4,000 x 5,000", "sparse", options={"max_iter": 3}),
         Setting("several labels", "several labels", options=long),
@@ -197,6 +199,7 @@ def _calls() -> list[Setting]:
     listed += [
         Setting("predict of numbers, 1 row", "diabetes", "predict", "numbers", rows=1),
         Setting("predict, float32, 10,000 rows", "table", "predict", rows=10_000, dtype="float32"),
+        Setting("predict_proba of integers, 1 row", "digits", "predict_proba", rows=1, dtype="int64"),
         Setting("predict, sparse x", "sparse", "predict"),
         Setting("score, 1,797 rows", do="score"),
         Setting("clone", do="copy"),

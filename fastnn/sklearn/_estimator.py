@@ -30,7 +30,7 @@ from fastnn.data import frames
 from fastnn.models import Sequential
 from fastnn.saving import from_bytes, to_bytes
 from fastnn.sklearn._callbacks import TellsCallbacks
-from fastnn.sklearn._plain import FLOATS, is_plain, is_plain_column
+from fastnn.sklearn._plain import FLOATS, is_plain, is_plain_column, plain_rows
 from fastnn.sklearn._targets import (
     MARGINS,
     Indicators,
@@ -204,7 +204,7 @@ class NetworkEstimator(TellsCallbacks, BaseEstimator):
 
     def _read(self, X: Any, y: Any, *, reset: bool) -> tuple[Any, Array]:  # noqa: N803
         """Return X and y, checked as scikit-learn checks them."""
-        if is_plain(X) and is_plain_column(y) and len(X) == len(y) and (reset or self._is_as_checked(X)):
+        if is_plain(X) and is_plain_column(y) and len(X) == len(y) and (reset or self._knows_columns(X)):
             if reset:
                 self.n_features_in_ = X.shape[1]
                 self.__dict__.pop("feature_names_in_", None)
@@ -228,18 +228,17 @@ class NetworkEstimator(TellsCallbacks, BaseEstimator):
     def _read_rows(self, X: Any) -> Any:  # noqa: N803
         """Return the X of a later call, checked as scikit-learn checks it."""
         check_is_fitted(self)
-        if self._is_as_checked(X):
-            return X
+        rows = plain_rows(X)
+        if rows is not None and self._knows_columns(rows):
+            return rows
         if frames.is_frame(X):
             array = self._of_frame(X, reset=False)
             return check_array(array, dtype=FLOATS, estimator=self, input_name="X")
         return validate_data(self, X, accept_sparse="csr", dtype=FLOATS, reset=False)
 
-    def _is_as_checked(self, X: Any) -> bool:  # noqa: N803
-        """Return whether X is an array that scikit-learn's check, which takes longer than a row, would let through."""
-        return (
-            is_plain(X) and X.shape[1] == getattr(self, "n_features_in_", 0) and not hasattr(self, "feature_names_in_")
-        )
+    def _knows_columns(self, x: Array) -> bool:
+        """Return whether x has the columns of ``fit``, which had no names."""
+        return x.shape[1] == getattr(self, "n_features_in_", 0) and not hasattr(self, "feature_names_in_")
 
     def _in_order_of_fit(self, frame: Any, *, reset: bool) -> Any:
         """Return a frame of its own library, with its columns in the order of the frame that ``fit`` was given."""

@@ -133,7 +133,7 @@ class MultilayerPerceptron(NetworkEstimator):
             raise ValueError(f"{argument} must have a value for each of {count} hidden layers, got {len(given)}")
         return list(given)
 
-    def _dense(self, units: int, activation: Any) -> layers.Dense:
+    def _dense(self, units: int, activation: Any, penalty: float) -> layers.Dense:
         options = {
             "kernel_initializer": self.kernel_initializer,
             "bias_initializer": self.bias_initializer,
@@ -141,28 +141,28 @@ class MultilayerPerceptron(NetworkEstimator):
         return layers.Dense(
             units,
             activation,
-            kernel_regularizer=regularizers.L2(self.alpha) if self.alpha else None,
+            kernel_regularizer=regularizers.L2(penalty) if penalty else None,
             **{name: copy.deepcopy(value) for name, value in options.items() if value is not None},
         )
 
-    def _layers(self, targets: Targets) -> list[Any]:
-        """Return the layers; the factor of their penalty follows from the size of a batch, once that is known."""
+    def _layers(self, targets: Targets, penalty: float) -> list[Any]:
+        """Return the layers, with the factor of their penalty."""
         sizes, stack = self._sizes(), list[Any]()
         dropout, activations = self._a_layer("dropout", len(sizes)), self._a_layer("activation", len(sizes))
         for units, activation, rate in zip(sizes, activations, dropout, strict=True):
             function = ACTIVATIONS.get(activation, activation) if isinstance(activation, str) else activation
             if self.normalization is None:
-                stack.append(self._dense(units, copy.deepcopy(function)))
+                stack.append(self._dense(units, copy.deepcopy(function), penalty))
             else:
-                stack += [self._dense(units, None), NORMALIZATIONS[self.normalization]()]
+                stack += [self._dense(units, None, penalty), NORMALIZATIONS[self.normalization]()]
                 stack.append(layers.Activation(copy.deepcopy(function)))
             if rate:
                 stack.append(layers.Dropout(rate))
         if isinstance(targets, SeveralTargets):
             heads = zip(targets.names, targets.columns, strict=True)
-            stack.append(layers.Heads({n: [self._dense(one.outputs, self._last(one))] for n, one in heads}))
+            stack.append(layers.Heads({n: [self._dense(one.outputs, self._last(one), penalty)] for n, one in heads}))
         else:
-            stack.append(self._dense(targets.outputs, self._last(targets)))
+            stack.append(self._dense(targets.outputs, self._last(targets), penalty))
         return stack
 
     def _last(self, targets: Targets) -> Any:
@@ -194,8 +194,9 @@ class MultilayerPerceptron(NetworkEstimator):
     def _build(self, x: Any, targets: Targets, dtype: str, random: np.random.RandomState) -> tuple[Sequential, Targets]:
         drawn = self.kernel_initializer is None and self.bias_initializer is None  # by _initialize, all of them
         seed = 0 if drawn else int(random.randint(2**31 - 1))
+        penalty = self._penalty(x.shape[0])  # unless rows have weights, or are held back
         with seeds_from(seed), undrawn() if drawn else nullcontext():
-            model = Sequential([layers.Input((x.shape[1],), dtype=dtype), *self._layers(targets)])
+            model = Sequential([layers.Input((x.shape[1],), dtype=dtype), *self._layers(targets, penalty)])
         if self.kernel_initializer is None:
             self._initialize(model, random)
         self._built = {name: getattr(self, name) for name in ARCHITECTURE}
@@ -291,9 +292,14 @@ class MultilayerPerceptron(NetworkEstimator):
             warn("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped")
         return min(int(self.batch_size), rows)
 
+    def _penalty(self, rows: int, mean_weight: float = 1.0) -> float:
+        """Return the factor of the penalty: alpha / 2 over the sum of the weights of a batch's rows."""
+        batch = rows if _is_lbfgs(self.solver) else 200 if isinstance(self.batch_size, str) else int(self.batch_size)
+        return self.alpha / (2 * min(batch, rows) * mean_weight)
+
     def _set_penalty(self, task: Task, rows: int) -> None:
-        """Set the factor of the penalty, alpha / 2 over the sum of the weights of a batch's rows."""
-        factor = self.alpha / (2 * (task.batch_size or rows) * task.mean_weight)
+        """Set the factor of the penalty, where it is another one."""
+        factor = self._penalty(rows, task.mean_weight)
         for layer in _dense_layers(task.model):
             if layer.kernel_regularizer is not None:
                 if layer.kernel_regularizer.l2 != factor:

@@ -24,6 +24,22 @@ def is_plain(x: Any) -> bool:
     )
 
 
+def plain_rows(x: Any) -> Any:
+    """Return what scikit-learn's check would make of x, where that is rows of finite floats; else None.
+
+    Arrays of integers, lists of rows and arrays that do not lie row by row are converted.
+    """
+    if type(x) is list and x and type(x[0]) in (list, tuple):
+        x = np.asarray(x)
+    if type(x) is not np.ndarray or x.ndim != 2:
+        return None
+    if x.dtype.kind in "biu":
+        x = x.astype(np.float64)
+    elif x.dtype in FLOATS and not (x.flags.c_contiguous and x.flags.aligned):
+        x = np.array(x, order="C")
+    return x if is_plain(x) else None
+
+
 def is_plain_column(y: Any) -> bool:
     """Return whether y is a column of finite numbers, so that scikit-learn's check would return it as it is."""
     if type(y) is not np.ndarray or y.ndim != 1:

@@ -5,10 +5,10 @@ import pytest
 
 pytest.importorskip("sklearn", reason="fastnn.sklearn needs scikit-learn")
 
-from sklearn.utils import check_X_y
+from sklearn.utils import check_array, check_X_y
 
 from fastnn.sklearn import MLPClassifier, MLPRegressor
-from fastnn.sklearn._plain import is_plain, is_plain_column
+from fastnn.sklearn._plain import is_plain, is_plain_column, plain_rows
 
 X = np.random.default_rng(0).normal(size=(12, 3))
 Y = np.arange(12) % 3
@@ -37,6 +37,30 @@ def test_scikit_learn_returns_a_plain_array_as_it_is(x):
 @pytest.mark.parametrize("x", OTHER.values(), ids=OTHER)
 def test_scikit_learn_looks_at_any_other(x):
     assert not is_plain(x)
+
+
+CONVERTED = {
+    "integers": OTHER["integers"],
+    "columns first": OTHER["columns first"],
+    "every second row": X[::2],
+    "truth": X > 0,
+    "a list of lists": [[1, 2.5], [3, 4]],
+    "a list of tuples": [(1, 2), (3, 4)],
+}
+LEFT = {name: OTHER[name] for name in OTHER if name not in CONVERTED and name != "a list"}
+LEFT |= {"words": X.astype(str), "a list of words": [["a", "b"]], "a list of numbers": [1.0, 2.0]}
+
+
+@pytest.mark.parametrize("x", [*PLAIN.values(), *CONVERTED.values()], ids=[*PLAIN, *CONVERTED])
+def test_rows_become_what_the_check_makes_of_them(x):
+    rows, checked = plain_rows(x), check_array(x, dtype=(np.float64, np.float32))
+    assert rows.dtype == checked.dtype
+    np.testing.assert_array_equal(rows, checked)
+
+
+@pytest.mark.parametrize("x", LEFT.values(), ids=LEFT)
+def test_what_may_be_refused_is_left_to_the_check(x):
+    assert plain_rows(x) is None
 
 
 @pytest.mark.parametrize(
