@@ -115,8 +115,7 @@ class Training(Wish):
         self.model._epochs_done += task.epochs_done * self._shuffle
         finished = []
         for epoch in range(task.epochs_done):
-            totals = loop.Totals()
-            totals.read_by(self._layout)
+            totals = loop.Totals(self._layout)
             totals.add(self._chunk, task.sums[epoch], int(task.first_nonfinite[epoch]))
             finished.append(totals)
         return finished
@@ -242,10 +241,8 @@ def together(generators: Sequence[Generator[Wish, None, T]], after_round: Callab
     An error ends all of them.
     """
     results: dict[int, T] = {}
-    with ExitStack() as closing:
-        for generator in generators:
-            closing.callback(generator.close)
-        going = dict(enumerate(generators))
+    going = dict(enumerate(generators))
+    try:
         while going:
             wishes = {number: _next(generator, number, results) for number, generator in going.items()}
             going = {number: going[number] for number, wish in wishes.items() if wish is not None}
@@ -253,6 +250,11 @@ def together(generators: Sequence[Generator[Wish, None, T]], after_round: Callab
                 after_round()
             if going:
                 grant([wish for wish in wishes.values() if wish is not None])
+    except BaseException:
+        with ExitStack() as closing:  # all are closed, also where closing one of them raises
+            for generator in generators:
+                closing.callback(generator.close)
+        raise
     return [results[number] for number in range(len(generators))]
 
 

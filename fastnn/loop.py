@@ -30,12 +30,20 @@ Feed = ArrayFeed | BatchFeed
 Array = npt.NDArray[Any]
 
 
-class Totals:
-    """The sums of a run so far, from which the loss and the metrics follow."""
+_NO_LAYOUT, _NO_SUMS = goals.Layout([], []), np.zeros(1)
 
-    def __init__(self) -> None:
-        self._layout = goals.Layout([], [])
-        self.sums: Array = np.zeros(1)
+
+class Totals:
+    """The sums of a run so far, from which the loss and the metrics follow.
+
+    Parameters
+    ----------
+    layout : Layout, optional
+        How to read the sums, where that is known.
+    """
+
+    def __init__(self, layout: goals.Layout = _NO_LAYOUT) -> None:
+        self._layout, self.sums = layout, _NO_SUMS
         self.rows = self.steps = 0
         self.first_nonfinite = -1
 
@@ -59,7 +67,7 @@ class Totals:
     def read_by(self, layout: goals.Layout) -> None:
         """Say how to read later sums; where the model was compiled otherwise before, earlier sums are forgotten."""
         if layout is not self._layout:
-            self._layout, self.sums, self.rows = layout, np.zeros(1), 0
+            self._layout, self.sums, self.rows = layout, _NO_SUMS, 0
 
     def add(self, chunk: Chunk, sums: Array, first_nonfinite: int = -1) -> None:
         """Count what the engine returned for a chunk."""

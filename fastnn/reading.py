@@ -161,7 +161,8 @@ class Reader(Network):
         if engine is None or raw_reader(self._layers) is not None:
             return None
         inputs, first = engine.plan.inputs, self._first_layer()
-        missing = b"" if first is None else np.asarray(first.missing_columns(inputs)).tobytes()
+        takes_missing = first is not None and first.takes_missing
+        missing = np.asarray(first.missing_columns(inputs)).tobytes() if first is not None and takes_missing else b""
         taken = [] if branches is None else [str(branches.columns), str(branches.built_widths)]
         axes = self._told_axes or ()
         shape = axes if len(axes) > 1 else ()

@@ -145,7 +145,7 @@ def row_axes(layers: Iterable[Layer], told: tuple[int, ...] | None) -> RowAxes:
 def raw_reader(layers: Iterable[Layer]) -> Layer | None:
     """Return a layer among these, or within them, that reads raw data; None where there is none."""
     for layer in layers:
-        found = layer if layer.prepares else raw_reader(getattr(layer, "layers", ()))
+        found = layer if layer.prepares else raw_reader(layer._layers)
         if found is not None:
             return found
     return None
