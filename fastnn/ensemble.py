@@ -417,7 +417,7 @@ def _as_they_were_on_error(members: Sequence[Member], x: Any) -> Iterator[None]:
     with ExitStack() as kept:
         for model in sorted(members, key=lambda model: id(model._home.lock)):  # in the order of Locks
             with model._home.lock:
-                stays = model.built and type(x) is np.ndarray
+                stays = model._home.built and type(x) is np.ndarray
             if not stays:  # it may be built within, or learn the names of columns
                 kept.enter_context(model._as_it_was_on_error(x))
         yield
