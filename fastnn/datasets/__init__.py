@@ -41,8 +41,8 @@ def load_digits(*, by_writer: bool = False) -> tuple[tuple[Array, Array], tuple[
     Examples
     --------
     >>> (x_train, y_train), (x_test, y_test) = load_digits()
-    >>> x_train.shape[1], y_test.max()
-    (64, np.uint8(9))
+    >>> x_train.shape[1], int(y_test.max())
+    (64, 9)
     """
     by_writer = flag("by_writer", by_writer)
     with np.load(Path(__file__).with_name("digits.npz"), allow_pickle=False) as file:
