@@ -20,12 +20,19 @@ pytestmark = [
 ]
 
 
+SHORT = {"hidden_layer_sizes": (16,), "learning_rate_init": 0.02, "max_iter": 60}
+
+
+def of(kind, **settings):
+    return kind(**SHORT | settings)
+
+
 def estimator_of(name):
-    """Return an estimator of the package with its defaults, around a default one where it needs another."""
+    """Return an estimator of the package with its defaults, around a small one where it searches."""
     kind = getattr(fastnn.sklearn, name)
-    needed = [one.name for one in inspect.signature(kind).parameters.values() if one.default is one.empty]
-    arguments = {"estimator": MLPRegressor(max_iter=20), "param_grid": {"alpha": [1e-4, 1e-2]}}
-    return kind(**{name: arguments[name] for name in needed if name in arguments})
+    if "param_grid" not in inspect.signature(kind).parameters:
+        return kind()
+    return kind(of(MLPRegressor, random_state=0), {"alpha": [1e-4, 1e-2]}, cv=2, error_score="raise")
 
 
 # ---- settings ----
@@ -37,7 +44,6 @@ CALL_PARTIAL_FIT = (
     "check_estimators_partial_fit_n_features",
     "check_n_features_in_after_fitting",
 )
-SHORT = {"hidden_layer_sizes": (16,), "learning_rate_init": 0.02, "max_iter": 60}
 
 
 @dataclass
@@ -47,10 +53,6 @@ class Setting:
     estimator: BaseEstimator
     without: tuple[str, ...] = ()
     reason: str = ""
-
-
-def of(kind, **settings):
-    return kind(**SHORT | settings)
 
 
 SETTINGS = [
@@ -152,7 +154,8 @@ def test_other_columns_get_scikit_learns_sentences(name):
     """scikit-learn's check demands an error of columns in another order, which is what match_columns=False is for."""
     pytest.importorskip("pandas")
     estimator = estimator_of(name)
-    estimator_checks.check_dataframe_column_names_consistency(name, estimator.set_params(match_columns=False))
+    settings = {argument: False for argument in estimator.get_params() if argument.endswith("match_columns")}
+    estimator_checks.check_dataframe_column_names_consistency(name, estimator.set_params(**settings))
 
 
 @pytest.mark.parametrize("name", fastnn.sklearn.__all__)
