@@ -19,7 +19,7 @@ from sklearn.metrics import accuracy_score, make_scorer
 from sklearn.model_selection import GridSearchCV, GroupKFold, RandomizedSearchCV
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
-from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils.estimator_checks import estimator_checks_generator
 
 import fastnn
 from fastnn import _members, layers, losses
@@ -332,10 +332,10 @@ def test_arguments_that_no_step_has_raise_scikit_learns_sentence():
 def test_metadata_is_routed_through_a_pipeline(scaled):
     with sklearn.config_context(enable_metadata_routing=True):
         net = make_pipeline(
-            Scales().set_fit_request(sample_weight=scaled),
-            classifier().set_fit_request(sample_weight=True).set_score_request(sample_weight=True),
+            Scales().set_fit_request(sample_weight=scaled), classifier().set_fit_request(sample_weight=True)
         )
-        both(net, {"mlpclassifier__alpha": [0.1, 1.0]}, FLOWERS, SPECIES, {"sample_weight": WEIGHTS})
+        scoring = make_scorer(accuracy_score).set_score_request(sample_weight=True)
+        both(net, {"mlpclassifier__alpha": [0.1, 1.0]}, FLOWERS, SPECIES, {"sample_weight": WEIGHTS}, scoring=scoring)
 
 
 # ---- what a search is told ----
@@ -487,20 +487,14 @@ def test_callbacks_of_scikit_learn_see_the_search():
     assert seen[0] == seen[1]
 
 
-def search(estimator, **grid):
-    """Return a search as scikit-learn's checks want it: errors of fits are raised."""
-    return EnsembleSearchCV(estimator, grid, cv=2, error_score="raise")
+PIPELINE = make_pipeline(StandardScaler(), classifier(max_iter=80, match_columns=False))
+SEARCH = EnsembleSearchCV(PIPELINE, {"mlpclassifier__alpha": [1e-4, 1e-3]}, cv=2, error_score="raise")
 
 
 @pytest.mark.filterwarnings("ignore:invalid value encountered in cast")  # by scikit-learn, of a y with infinity
-@parametrize_with_checks(
-    [
-        search(classifier(max_iter=80, match_columns=False), alpha=[1e-4, 1e-3]),
-        search(
-            make_pipeline(StandardScaler(), regressor(max_iter=80, match_columns=False)),
-            mlpregressor__alpha=[1e-4, 1e-3],
-        ),
-    ]
+@pytest.mark.parametrize(
+    ("estimator", "check"),
+    [pytest.param(one, check, id=check.func.__name__) for one, check in estimator_checks_generator(SEARCH)],
 )
-def test_scikit_learns_checks(estimator, check):
+def test_scikit_learns_checks_of_a_pipeline_that_is_searched(estimator, check):
     check(estimator)
