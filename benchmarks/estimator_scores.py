@@ -14,7 +14,9 @@ from estimator_settings import KINDS, data
 from sklearn import datasets
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
+import fastnn
 import fastnn.sklearn as ours
 
 MEASURES = {"classes": "accuracy", "numbers": "R²"}
@@ -91,8 +93,10 @@ def compare_scores(seeds: int, path: Path | None) -> list[Scores]:
         parts = train_test_split(x, y, test_size=0.25, random_state=0, stratify=y if kind == "classes" else None)
         scaler = StandardScaler().fit(parts[0])
         parts[:2] = scaler.transform(parts[0]), scaler.transform(parts[1])
-        of = [[score(library, kind, parts, options, seed) for seed in range(seeds)] for library in (ours, theirs)]
+        with threadpool_limits(1), fastnn.num_threads(1):  # small fits, which threads of a BLAS make slower
+            of = [[score(library, kind, parts, options, seed) for seed in range(seeds)] for library in (ours, theirs)]
         found.append(Scores(name, MEASURES[kind], *of, len(parts[1])))
+        say_scores(found[-1:])
     return found
 
 

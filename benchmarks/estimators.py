@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))  # also when this is ru
 import machine
 from driver import clock
 from estimator_report import best_ratio, write
-from estimator_scores import compare_scores, say_scores
+from estimator_scores import compare_scores
 from estimator_settings import SETTINGS, Setting, pair_of
 
 SETTLE = 0.04  # seconds: the threads of a BLAS that spin after their last task are asleep before the other one starts
@@ -169,7 +169,6 @@ def main() -> int:
     whole = not words and counts == all_counts and given.seeds
     folder = given.output or (Path(__file__).resolve().parent if whole else None)
     scores = compare_scores(given.seeds, given.california) if given.seeds and not words else []
-    say_scores(scores)
     missed = below_bounds(found)
     missed += [f"the scores of {one.name}" for one in scores if not one.same]
     if folder:
