@@ -17,6 +17,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import (
     _check_sample_weight,
+    _get_feature_names,
     check_is_fitted,
     check_random_state,
     column_or_1d,
@@ -45,6 +46,21 @@ from fastnn.sklearn._task import Task, as_it_was_on_error, dtype_of, link_of_mod
 Array = npt.NDArray[Any]
 CLASSES = ("binary", "multiclass", "multiclass-multioutput", "multilabel-indicator")  # what y of classes may be
 NOT_FINITE = "The input data may contain large values and need to be preprocessed."
+
+
+class _Header:
+    """The columns of a frame alone, as a scikit-learn asks for them that does not know the frame's library."""
+
+    def __init__(self, frame: Any) -> None:
+        self._names = frames.column_names(frame)
+        self.shape = len(frame), len(self._names)
+
+    def __dataframe__(self) -> _Header:
+        return self
+
+    def column_names(self) -> list[Any]:
+        """Return the names."""
+        return self._names
 
 
 class NetworkEstimator(TellsCallbacks, BaseEstimator):
@@ -246,7 +262,8 @@ class NetworkEstimator(TellsCallbacks, BaseEstimator):
         known = getattr(self, "feature_names_in_", None)
         if not reset and known is not None and self.match_columns and set(frames.column_names(frame)) == set(known):
             frame = frames.in_order(frame, known)
-        validate_data(self, frame, reset=reset, skip_check_array=True)
+        known_library = _get_feature_names(frame) is not None or frames.text_names(frame, "X") is None
+        validate_data(self, frame if known_library else _Header(frame), reset=reset, skip_check_array=True)
         return frame
 
     def _of_frame(self, frame: Any, *, reset: bool) -> Array:

@@ -11,11 +11,12 @@ from sklearn.utils.estimator_checks import estimator_checks_generator
 
 import fastnn.sklearn
 from fastnn import callbacks, losses, optimizers
-from fastnn.sklearn import MLPClassifier, MLPRegressor, SequentialClassifier, SequentialRegressor
+from fastnn.sklearn import EnsembleSearchCV, MLPClassifier, MLPRegressor, SequentialClassifier, SequentialRegressor
 
 pytestmark = [
     pytest.mark.thread_unsafe(reason="scikit-learn's checks catch the warnings of the process"),
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),  # some checks ask for one iteration
+    pytest.mark.filterwarnings("ignore:invalid value encountered in cast"),  # scikit-learn looks at an infinite y
     pytest.mark.filterwarnings("ignore:the Poisson loss is for y of at least 0:UserWarning"),  # one asks for any y
 ]
 
@@ -111,6 +112,9 @@ SETTINGS = [
     ),
     Setting(SequentialClassifier(optimizer=optimizers.Adam(0.02), epochs=40, class_weight="balanced")),
     Setting(SequentialClassifier(loss="squared_hinge", optimizer=optimizers.Adam(0.02), epochs=40)),
+    Setting(
+        EnsembleSearchCV(of(MLPClassifier, random_state=0), {"alpha": [1e-4, 1e-2]}, cv=2, error_score="raise"),
+    ),
     Setting(SequentialRegressor(optimizer=optimizers.Adam(0.02), epochs=40, loss="huber")),
 ]
 
