@@ -262,7 +262,11 @@ class NetworkEstimator(TellsCallbacks, BaseEstimator):
         known = getattr(self, "feature_names_in_", None)
         if not reset and known is not None and self.match_columns and set(frames.column_names(frame)) == set(known):
             frame = frames.in_order(frame, known)
-        known_library = _get_feature_names(frame) is not None or frames.text_names(frame, "X") is None
+        known_library = (
+            hasattr(type(frame), "iloc")  # pandas is known to all versions
+            or _get_feature_names(frame) is not None
+            or frames.text_names(frame, "X") is None
+        )
         validate_data(self, frame if known_library else _Header(frame), reset=reset, skip_check_array=True)
         return frame
 
