@@ -3,15 +3,40 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import numpy as np
 import numpy.typing as npt
 
 from fastnn._engine import _packed_product
-from fastnn._seeds import next_seed
+from fastnn._seeds import next_seed, skip_seed
 
 PIECE = 2**20  # numbers that are drawn at a time, which takes some milliseconds
+# The standard deviation of a standard normal cut off at -2 and 2; drawn numbers are divided by it, as in Keras.
+TRUNCATED_STDDEV = 0.87962566103423978
+
+# whether values that would be drawn are zeros: a block of undrawn() is open in this thread
+_of_zeros: ContextVar[bool] = ContextVar("parameters are zeros", default=False)
+
+
+@contextmanager
+def undrawn() -> Iterator[None]:
+    """Make parameters zeros within a ``with`` block, whose caller sets them next; later seeds stay the same."""
+    token = _of_zeros.set(True)
+    try:
+        yield
+    finally:
+        _of_zeros.reset(token)
+
+
+def is_passed_by(seed: int | None) -> bool:
+    """Return whether a block of :func:`undrawn` is open; an initializer without a seed then passes by its next one."""
+    passed = _of_zeros.get()
+    if passed and seed is None:
+        skip_seed()
+    return passed
 
 
 def generator(seed: int | None) -> np.random.Generator:

@@ -16,8 +16,9 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from fastnn import _file, goals, initializers, layers, optimizers, plan
+from fastnn import _file, goals, layers, optimizers, plan
 from fastnn import config as config_module
+from fastnn._draws import undrawn
 from fastnn._engine import fill_all
 from fastnn._file import ModelFileError
 from fastnn._foreign import check_suffix
@@ -279,7 +280,7 @@ def _restore(
     built = training["built"]
     _check_asked_for(compiled, sum(array.nbytes for array in arrays.values()))
     _check_described(config, built, weights)
-    with initializers.undrawn():  # the arrays come next
+    with undrawn():  # the arrays come next
         model = kind.from_config(config)
         if built is not None and not model.built:
             model._build(built[0])

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,7 +12,6 @@ import numpy.typing as npt
 from fastnn import _draws
 from fastnn._public import Configured, publish
 from fastnn._registry import Registry
-from fastnn._seeds import skip_seed
 from fastnn._settings import Description, listed, number
 
 __all__ = [
@@ -24,23 +21,6 @@ __all__ = [
     "glorot_uniform", "he_normal", "he_uniform", "identity", "lecun_normal", "lecun_uniform", "ones", "orthogonal",
     "random_normal", "random_uniform", "serialize", "truncated_normal", "variance_scaling", "zeros",
 ]  # fmt: skip
-
-# The standard deviation of a standard normal cut off at -2 and 2; drawn numbers are divided by it, as in Keras.
-TRUNCATED_STDDEV = 0.87962566103423978
-
-
-# whether values that would be drawn are zeros: a block of undrawn() is open in this thread
-_of_zeros: ContextVar[bool] = ContextVar("parameters are zeros", default=False)
-
-
-@contextmanager
-def undrawn() -> Iterator[None]:
-    """Make parameters zeros within a ``with`` block, whose caller sets them next; later seeds stay the same."""
-    token = _of_zeros.set(True)
-    try:
-        yield
-    finally:
-        _of_zeros.reset(token)
 
 
 class Initializer(Description, Configured):
@@ -68,9 +48,7 @@ class Initializer(Description, Configured):
 
     def __call__(self, shape: tuple[int, ...], dtype: str = "float32") -> npt.NDArray[Any]:
         """Return an array of this shape and dtype; values are drawn in float64 and rounded."""
-        if self.random and _of_zeros.get():
-            if self.seed is None:
-                skip_seed()
+        if self.random and _draws.is_passed_by(self.seed):
             return np.zeros(shape, dtype)
         return self._draw(tuple(shape), _draws.generator(self.seed) if self.random else None).astype(dtype)
 
@@ -409,7 +387,7 @@ class VarianceScaling(Initializer):
             limit = math.sqrt(3) * deviation
             return _draws.filled(shape, lambda n: generator.uniform(-limit, limit, n))
         if self.distribution == "truncated_normal":
-            return _draws.truncated_normal(generator, shape) * (deviation / TRUNCATED_STDDEV)
+            return _draws.truncated_normal(generator, shape) * (deviation / _draws.TRUNCATED_STDDEV)
         return _draws.filled(shape, lambda n: generator.standard_normal(n) * deviation)
 
     def get_config(self) -> dict[str, Any]:

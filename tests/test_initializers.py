@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import fastnn
-from fastnn import initializers, layers
+from fastnn import _draws, initializers, layers
 
 CLASSES = initializers._registry.members()
 RANDOM = [c for c in CLASSES if c.random]
@@ -19,7 +19,7 @@ SHAPE = (400, 300)
 DEVIATIONS = {
     "RandomNormal": 0.05,
     "RandomUniform": 0.1 / math.sqrt(12),
-    "TruncatedNormal": 0.05 * initializers.TRUNCATED_STDDEV,
+    "TruncatedNormal": 0.05 * _draws.TRUNCATED_STDDEV,
     "VarianceScaling": math.sqrt(1 / 400),
     "GlorotUniform": math.sqrt(2 / 700),
     "GlorotNormal": math.sqrt(2 / 700),
@@ -43,7 +43,7 @@ def test_moments(kind):
 @pytest.mark.parametrize("kind", [c for c in RANDOM if issubclass(c, initializers._Preset)], ids=lambda c: c.__name__)
 def test_no_value_lies_beyond_the_cut(kind):
     furthest = np.abs(kind(seed=3)(SHAPE, "float64")).max() / DEVIATIONS[kind.__name__]
-    limit = math.sqrt(3) if kind.__name__.endswith("Uniform") else 2 / initializers.TRUNCATED_STDDEV
+    limit = math.sqrt(3) if kind.__name__.endswith("Uniform") else 2 / _draws.TRUNCATED_STDDEV
     assert 0.99 * limit < furthest <= limit * (1 + 1e-12)
 
 
@@ -211,7 +211,7 @@ def test_what_is_not_drawn_leaves_later_draws_as_they_are(kind, seed):
     for undrawn in (False, True):
         fastnn.utils.set_random_seed(0)
         if undrawn:
-            with initializers.undrawn():
+            with _draws.undrawn():
                 assert not kind(seed=seed)((4, 3)).any()
         else:
             assert kind(seed=seed)((4, 3)).any()

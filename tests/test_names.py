@@ -51,7 +51,6 @@ def test_dir_of_a_module_is_what_is_public(path):
         "check_policy",
         "variable_dtype",
         "fit_to",
-        "undrawn",
     }
     internal |= {"log_key", "log_keys"}
     assert own - listed - internal == set()

@@ -17,10 +17,10 @@ from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOp
 from sklearn.utils.validation import check_is_fitted
 
 from fastnn import layers, optimizers, regularizers
+from fastnn._draws import undrawn
 from fastnn._seeds import seeds_from
 from fastnn._warnings import warn
 from fastnn.callbacks import Callback
-from fastnn.initializers import undrawn
 from fastnn.models import Sequential
 from fastnn.sklearn._estimator import NOT_FINITE, NetworkEstimator
 from fastnn.sklearn._stopping import Record, StoppingRule
