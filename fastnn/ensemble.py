@@ -166,7 +166,7 @@ class Ensemble(Described):
             histories.append(model._begin(own, {"epochs": end, "steps": training.steps, "verbose": shown}))
             run = loop.Epochs(model, own, 0, training.steps, end, None)
             validate = _validation(model, None if held is None else held[k], due, own)
-            generators.append(_members.fitted(run, training, end, watched, validate))
+            generators.append(_members.fitted(run, training, end, len(members), watched, validate))
         _members.together(generators, None if lines is None else lines.print)
         return histories
 
@@ -336,18 +336,18 @@ def train_together(fittings: Sequence[Fitting]) -> list[Exception | None]:
         What each has failed with, which ends the training of this model alone.
     """
     errors: list[Exception | None] = [None] * len(fittings)
-    _members.together([_noting(errors, k, _of_fitting(one)) for k, one in enumerate(fittings)])
+    _members.together([_noting(errors, k, _of_fitting(one, len(fittings))) for k, one in enumerate(fittings)])
     return errors
 
 
-def _of_fitting(fitting: Fitting) -> Generator[Wish, None, None]:
-    """Train a model as its ``fit`` does."""
+def _of_fitting(fitting: Fitting, members: int) -> Generator[Wish, None, None]:
+    """Train one of so many members as its ``fit`` does."""
     held = fitting.validation
     training = Training(fitting.model, _rows_of(fitting.feed), cast("ArrayFeed", fitting.feed).shuffled)
     rows, due = (None, validation_due(1)) if held is None else (_rows_of(held.feed), held.due)
     watched = held is not None or any(not isinstance(one, History) for one in fitting.hooks.callbacks)
     validate = _validation(fitting.model, rows, due, fitting.hooks)
-    return _members.fitted(fitting.run, training, fitting.epochs, watched, validate)
+    return _members.fitted(fitting.run, training, fitting.epochs, members, watched, validate)
 
 
 def _rows_of(feed: loop.Feed) -> Rows:

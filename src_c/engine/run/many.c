@@ -48,13 +48,17 @@ static void shuffle_rows(const fnn_member *member, const int64_t *rows, size_t e
     }
 }
 
-static fnn_status train_member(many_job *job, fnn_member *member, int64_t *order) {
+/* An epoch may be too short for its run to ask whether to stop: that is asked between two epochs too. */
+static fnn_status train_member(many_watch *watch, fnn_member *member, int64_t *order) {
     const int64_t *rows = member->data.order;
     double *sums = member->run.sums;
     fnn_status status = FNN_OK;
     for (size_t epoch = 0; epoch < member->epochs && status == FNN_OK; epoch++) {
-        if (epoch > 0 && atomic_load_explicit(&job->failed, memory_order_relaxed)) {
+        if (epoch > 0 && atomic_load_explicit(&watch->job->failed, memory_order_relaxed)) {
             break;
+        }
+        if (epoch > 0 && watch_many(watch, 0, sums)) {
+            return FNN_STOPPED;
         }
         if (member->shuffles) {
             shuffle_rows(member, rows, epoch, order);
@@ -68,9 +72,10 @@ static fnn_status train_member(many_job *job, fnn_member *member, int64_t *order
     return status;
 }
 
-static void run_member(many_job *job, fnn_member *member, int thread) {
+static void run_member(many_watch *watch, fnn_member *member) {
+    many_job *job = watch->job;
     member->status = member->infers ? fnn_infer(member->model, &member->data, &member->run, member->workspace)
-                                    : train_member(job, member, job->orders + (size_t)thread * job->most_rows);
+                                    : train_member(watch, member, job->orders + (size_t)watch->thread * job->most_rows);
     if (member->status != FNN_OK) {
         atomic_store_explicit(&job->failed, 1, memory_order_relaxed);
     }
@@ -87,7 +92,7 @@ static void many_worker(void *context, int thread) {
         member->run.threads = 1;
         member->status = FNN_STOPPED;
         if (!watch_many(&watch, 0, member->run.sums)) {
-            run_member(job, member, thread);
+            run_member(&watch, member);
         }
         atomic_fetch_add(&job->done, 1);
     }
