@@ -22,8 +22,8 @@ from fastnn.callbacks import CallbackList
 from fastnn.callbacks.base import Logs
 from fastnn.data.feeds import Chunk, Order, Samples
 
-# Epochs of all members in one call into the engine. To note what came of one takes Python about 15 microseconds, and Ctrl-C
-# waits until that is done for all.
+# Epochs of all members in one call into the engine. To note what came of one takes Python about 15 microseconds, and
+# Ctrl-C waits until that is done for all.
 MOST_EPOCHS = 5000
 T = TypeVar("T")
 
