@@ -11,6 +11,7 @@ import pytest
 
 import fastnn
 from fastnn import layers
+from fastnn.data import frames
 
 arrow = pytest.importorskip("pyarrow", exc_type=ImportError)
 
@@ -226,3 +227,11 @@ def test_frames_without_rows_or_columns_and_of_one_column(library, wrap):
     assert new.predict(one).shape == new.freeze()(one).shape == (2, 1)
     with pytest.raises(ValueError, match=r"but lacks 'a' and has 'c' besides; known are a$"):
         new.predict(wrap(make({"c": [1.0]})))
+
+
+@pytest.mark.parametrize("wrap", [lambda frame: frame, narwhals.from_native], ids=["itself", "narwhals"])
+def test_a_missing_category_beside_whole_numbers_stays_missing(wrap):
+    """Asked for a frame as a whole, pandas makes some whole number of the missing one."""
+    kinds = pandas.Categorical([7, None], categories=[7])
+    frame = pandas.DataFrame({"count": np.array([1, 2], "int8"), "kind": kinds})
+    np.testing.assert_array_equal(frames.real_array(wrap(frame), "x"), [[1, 7], [2, np.nan]])

@@ -31,6 +31,11 @@ def is_query(x: Any) -> bool:
     return hasattr(type(x), "collect") and not hasattr(type(x), "__array__")
 
 
+def native(x: Any) -> Any:
+    """Return the frame or column that narwhals wraps; anything else as it is."""
+    return x.to_native() if hasattr(type(x), "to_native") else x
+
+
 def is_frame(x: Any) -> bool:
     """Return whether x is a data frame."""
     if isinstance(x, (np.ndarray, Mapping)) or sparse.is_sparse(x) or is_query(x):
@@ -278,8 +283,8 @@ def as_array(values: Any, name: str) -> Array:
 
 def _dictionary(values: Any) -> Any:
     """Return the Arrow column that holds places in a dictionary, or None; NumPy reads its nulls as some value."""
-    native = values.to_native() if hasattr(type(values), "to_native") else values  # narwhals wraps the column
-    return native if _has(native, "type") and hasattr(native.type, "index_type") else None
+    own = native(values)
+    return own if _has(own, "type") and hasattr(own.type, "index_type") else None
 
 
 def _check_lengths(values: Any, name: str) -> None:
@@ -371,6 +376,7 @@ def real_array(values: Any, name: str, text: str = TEXT_IN_X, *, missing: bool =
     if type(values) is np.ndarray and values.dtype.kind in REAL:
         return values
     check_collected(values, name)
+    values = native(values)  # the frame itself knows its dtypes, of which narwhals shows others
     framed = _Columns(values, name) if is_frame(values) else None
     if framed is not None and not framed.names:
         return np.empty((len(values), 0))

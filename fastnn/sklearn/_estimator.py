@@ -258,7 +258,7 @@ class NetworkEstimator(TellsCallbacks, BaseEstimator):
 
     def _in_order_of_fit(self, frame: Any, *, reset: bool) -> Any:
         """Return a frame of its own library, with its columns in the order of the frame that ``fit`` was given."""
-        frame = frame.to_native() if hasattr(type(frame), "to_native") else frame  # scikit-learn asks it for its names
+        frame = frames.native(frame)  # scikit-learn asks it for its names
         known = getattr(self, "feature_names_in_", None)
         if not reset and known is not None and self.match_columns and set(frames.column_names(frame)) == set(known):
             frame = frames.in_order(frame, known)
