@@ -59,8 +59,8 @@ class Totals:
     @classmethod
     def resumed(cls, state: dict[str, Any], layout: goals.Layout) -> Totals:
         """Return the totals of an interrupted epoch from their state; `layout` says how its sums are read."""
-        totals = cls()
-        totals._layout, totals.sums, totals.rows = layout, state["sums"], state["rows"]
+        totals = cls(layout)
+        totals.sums, totals.rows = state["sums"], state["rows"]
         totals.steps, totals.first_nonfinite = state["steps"], state["first_nonfinite"]
         return totals
 
@@ -340,8 +340,7 @@ class Epochs:
             self.begin(self._epoch)
 
         def after(sums: Array) -> bool:
-            totals = Totals()
-            totals.read_by(ready.layout)
+            totals = Totals(ready.layout)
             totals.add(Chunk(samples, None, len(samples), 1, len(samples)), sums)
             self._reporter.done = 1
             return self._end(self._epoch, totals)

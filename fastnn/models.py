@@ -208,8 +208,7 @@ class Sequential(Trainer):
         -------
         ndarray, shape (rows, features), or None
             The gradient by the inputs, in the order of `feature_names` (those of branches side by side); None where
-            they were sparse. The gradients by
-            the parameters are in :attr:`gradients`.
+            they were sparse. The gradients by the parameters are in :attr:`gradients`.
 
         Raises
         ------

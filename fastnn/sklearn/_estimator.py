@@ -25,6 +25,7 @@ from sklearn.utils.validation import (
 )
 
 from fastnn import losses, num_threads
+from fastnn._engine import all_finite
 from fastnn._warnings import warn
 from fastnn.callbacks.base import CallbackList
 from fastnn.data import frames
@@ -100,7 +101,7 @@ class NetworkEstimator(TellsCallbacks, BaseEstimator):
     # ---- what an estimator says ----
 
     def _build(self, x: Any, targets: Targets, dtype: str, random: np.random.RandomState) -> tuple[Sequential, Targets]:
-        """Return the network, compiled, and what y is to it."""
+        """Return the network, and what y is to it; where it is not compiled yet, ``_plan`` compiles it."""
         raise NotImplementedError
 
     def _targets_of(self, y: Array, classes: Any) -> Targets:
@@ -155,7 +156,7 @@ class NetworkEstimator(TellsCallbacks, BaseEstimator):
         with as_it_was_on_error(task), self._telling(twin, task, X, y, sample_weight):
             yield task
             twin._finish(task)
-            if not all(np.isfinite(weights).all() for weights in task.model.get_weights()):
+            if not all_finite(task.model._need_engine("fit").parameters):
                 raise ValueError(f"Solver produced non-finite parameter weights. {NOT_FINITE}")
         twin.model_, twin._targets = task.model, task.targets
         self.__dict__ = twin.__dict__

@@ -31,7 +31,6 @@ Array = npt.NDArray[Any]
 ACTIVATIONS = {"identity": "linear", "logistic": "sigmoid"}  # scikit-learn's names for ours
 OUT_ACTIVATIONS = {"linear": "identity", "sigmoid": "logistic", "exponential": "exp"}
 NORMALIZATIONS = {"batch": layers.BatchNormalization, "layer": layers.LayerNormalization}
-SOLVERS = ("adam", "lbfgs", "sgd")
 # What a network is built of; training that goes on cannot change it.
 ARCHITECTURE = ("activation", "dropout", "hidden_layer_sizes", "loss", "normalization", "output_activation")
 
@@ -230,6 +229,8 @@ class MultilayerPerceptron(NetworkEstimator):
         if task.is_new:
             task.model._seed = int(random.randint(2**31 - 1))
         rows = task.x.shape[0]
+        if stochastic and not isinstance(self.batch_size, str) and self.batch_size > rows:
+            warn("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped")
         task.batch_size = self._rows_of_a_batch(rows) if stochastic else None
         task.epochs = 1 if incremental else self.max_iter
         self._set_penalty(task, rows)
@@ -286,16 +287,13 @@ class MultilayerPerceptron(NetworkEstimator):
         task.rows = kept
 
     def _rows_of_a_batch(self, rows: int) -> int:
-        if isinstance(self.batch_size, str):
-            return min(200, rows)
-        if self.batch_size > rows:
-            warn("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped")
-        return min(int(self.batch_size), rows)
+        """Return how many of so many rows are a batch; L-BFGS looks at all of them."""
+        batch = rows if _is_lbfgs(self.solver) else 200 if isinstance(self.batch_size, str) else int(self.batch_size)
+        return min(batch, rows)
 
     def _penalty(self, rows: int, mean_weight: float = 1.0) -> float:
         """Return the factor of the penalty: alpha / 2 over the sum of the weights of a batch's rows."""
-        batch = rows if _is_lbfgs(self.solver) else 200 if isinstance(self.batch_size, str) else int(self.batch_size)
-        return self.alpha / (2 * min(batch, rows) * mean_weight)
+        return self.alpha / (2 * self._rows_of_a_batch(rows) * mean_weight)
 
     def _set_penalty(self, task: Task, rows: int) -> None:
         """Set the factor of the penalty, where it is another one."""
