@@ -180,6 +180,11 @@ class MultilayerPerceptron(NetworkEstimator):
         if self.solver == "adam":
             return optimizers.Adam(rate, self.beta_1, self.beta_2, self.epsilon)
         if self.solver == "sgd":
+            if self.learning_rate != "constant" and not isinstance(rate, Real):
+                raise ValueError(
+                    f"learning_rate={self.learning_rate!r} changes learning_rate_init, which must be a number then, "
+                    f"got {type(rate).__name__}"
+                )
             return optimizers.SGD(rate, self.momentum, nesterov=self.nesterovs_momentum)
         if self.solver == "lbfgs":
             return optimizers.LBFGS(gradient_tolerance=self.tol, max_evaluations=self.max_fun)

@@ -209,3 +209,14 @@ def test_a_thread_predicts_while_another_fits():
 
     errors = in_threads(predict, predict, *[lambda: [estimator.fit(X, Y) for _ in range(5)]] * 2)
     assert errors == []
+
+
+@pytest.mark.parametrize("changes", ["invscaling", "adaptive"])
+def test_a_rate_that_the_epochs_change_is_a_number(changes):
+    schedule = fastnn.optimizers.schedules.ExponentialDecay(0.01, 10, 0.9)
+    classifier = MLPClassifier(solver="sgd", learning_rate=changes, learning_rate_init=schedule)
+    with pytest.raises(
+        ValueError, match=rf"'{changes}' changes learning_rate_init, .* a number then, got ExponentialD"
+    ):
+        classifier.fit([[0.0], [1.0]] * 9, [0, 1] * 9)
+    assert not hasattr(classifier, "model_")
