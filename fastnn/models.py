@@ -20,7 +20,8 @@ from fastnn.callbacks.reporter import Reporter
 from fastnn.compiling import Compiled
 from fastnn.data import arrays
 from fastnn.data.feeds import ArrayFeed, BatchFeed, Batching, Samples, gives_batches
-from fastnn.layers.base import raw_reader, row_axes
+from fastnn.layers._preparation import preparation, raw_reader
+from fastnn.layers.base import row_axes
 from fastnn.network import Network
 from fastnn.predictor import Predictor
 from fastnn.reading import Reader
@@ -140,11 +141,6 @@ class Sequential(Trainer):
 
     def freeze(self) -> Predictor:
         """Return a frozen copy for the fastest answers, a :class:`fastnn.Predictor`; this model may train on."""
-        raw = raw_reader(self._layers)
-        if raw is not None:
-            raise ValueError(
-                f"layer {raw.name!r} reads raw data, which a frozen Predictor cannot: use the model's predict"
-            )
         branches, heads = self._branches, self._heads
         engine = self._need_engine("freeze")
         axes = row_axes(self._layers, self._told_axes)
@@ -153,6 +149,10 @@ class Sequential(Trainer):
         missing = first is not None and first.takes_missing
         reader = arrays.RowReader(axes, *named)._replace(missing=missing, with_missing=with_missing)
         reader = reader._replace(names=self.feature_names)
+        stacks = {"": self._layers} if branches is None else {str(s.name): s._layers for s in branches._layers}
+        prepare = {name: preparation(stack) for name, stack in stacks.items() if raw_reader(stack) is not None}
+        if prepare:
+            reader = reader._replace(prepare=prepare, together=() if branches is None else branches.together)
         return Predictor(engine, reader, None if heads is None else heads.outputs)
 
     def __call__(self, x: Any, training: bool | None = False) -> Any:

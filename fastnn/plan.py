@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastnn import config
 from fastnn._op import Op, ParameterSettings, ParameterSpec
-from fastnn.layers.base import NotYetError, check_preparation
+from fastnn.layers._preparation import check_preparation
+from fastnn.layers.base import NotYetError
 from fastnn.layers.input import InputLayer
 
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@ cdef class Predictor:
     cdef Py_ssize_t _inputs, _outputs
     cdef int _typenum, _itemsize
     cdef double _row_work
+    cdef bint _reads_raw
     # y = network(x) for `rows` contiguous rows; without the GIL, from any number of threads. The first is for float32
     # models, the second for float64. 0; 1 when out of memory, 2 when the model is of the other type.
     cdef int run(self, const float *x, float *y, size_t rows) noexcept nogil

@@ -56,7 +56,8 @@ cdef class Predictor:
     address : int
         The address of the ``fnn_predictor`` struct (``fastnn_predictor.h`` in
         :func:`fastnn.predictor.get_include`), valid while this object lives. From Cython, cimport ``Predictor`` from
-        ``fastnn.predictor`` and call ``run``.
+        ``fastnn.predictor`` and call ``run``. C code passes numbers alone: where a layer reads raw data, those that its
+        ``prepare`` gives.
 
     Examples
     --------
@@ -79,6 +80,7 @@ cdef class Predictor:
         # an op that is no product takes the time of about ten multiply-adds for each output, as in useful_threads
         self._row_work = sum((op.inputs if op_traits(op.name).multiplies else 10) * op.outputs for op in plan.ops)
         self._reads, self._heads = RowReader() if reads is None else reads, heads
+        self._reads_raw = bool(self._reads.prepare)
 
     @property
     def inputs(self):
@@ -125,7 +127,7 @@ cdef class Predictor:
         ----------
         x : array-like, shape (rows, features), (features,), or (rows,) of one feature
             For a model with branches a dict of arrays or a data frame; a dict of scalars counts as shape (features,).
-            The columns of other frames go by the model's ``feature_names``.
+            The columns of other frames go by the model's ``feature_names``. Raw data where a layer reads such.
         out : ndarray, optional
             An array of this predictor's dtype, C-contiguous, shape (rows, outputs) or (outputs,), which takes the
             result, so that nothing is allocated. Its memory must not reach into the memory of x.
@@ -173,6 +175,8 @@ cdef cnp.ndarray _rows(Predictor self, x):
     """Return x itself where it can be read in place, else a copy that can."""
     cdef cnp.ndarray array
     cdef int axes
+    if self._reads_raw:  # numbers of the right dtype and shape may be raw data too
+        return self._reads(x, self._inputs, self._dtype.name)
     if cnp.PyArray_CheckExact(x) or (isinstance(x, np.ndarray) and not isinstance(x, np.ma.MaskedArray)):
         array = x
         axes = cnp.PyArray_NDIM(array)

@@ -13,7 +13,8 @@ from fastnn._sparse_rows import SparseRows
 from fastnn.data import arrays, frames
 from fastnn.data.feeds import gives_batches
 from fastnn.layers._columns import adapted, check_order
-from fastnn.layers.base import Layer, in_line, prepared, raw_reader, row_axes
+from fastnn.layers._preparation import prepared, raw_reader
+from fastnn.layers.base import Layer, in_line, row_axes
 from fastnn.network import Network
 
 _SETTLED = nullcontext()  # where nobody learns names
@@ -134,6 +135,7 @@ class Reader(Network):
                 name=name,
                 prepare=branches.prepared,
                 missing=branches.with_missing,
+                together=branches.together,
             )
         raw = None if branches is None else raw_reader([branches])
         if raw is not None:

@@ -171,6 +171,14 @@ NETWORKS["an embedding"] = lambda: trained(
     [layers.Embedding(9, 4), layers.Flatten(), dense("linear", CLASSES)],
     x=np.random.default_rng(0).integers(0, 9, (ROWS, 5)),
 )
+NETWORKS["columns of categories"] = lambda: trained(
+    [
+        layers.CategoricalEmbedding(4, 3, vocabularies=[range(2), range(4), range(9), range(40)]),
+        dense(),
+        dense("linear", CLASSES),
+    ],
+    x=np.random.default_rng(0).integers(0, [2, 5, 10, 40], (ROWS, 4)),
+)
 NETWORKS["holes"] = lambda: trained(
     [layers.Impute("constant", fill_value=0.5, add_indicator=True), dense(), dense("linear", CLASSES)],
     x=np.where(np.random.default_rng(0).random((ROWS, FEATURES)) < 0.1, np.nan, rows()).astype(np.float32),

@@ -19,6 +19,7 @@ EXAMPLES = {
     "Impute": {"strategy": "constant"},
     "CategoryEncoding": {"num_tokens": 3},
     "StringLookup": {"vocabulary": ["a"]},
+    "CategoricalEmbedding": {"vocabularies": [[1, 2], [1, 2, 3], [1], [0, 1]], "one_hot_limit": 1, "units": 1},
     "IntegerLookup": {"vocabulary": [1, 2]},
     "Reshape": {"target_shape": (2, 2)},
     "Dropout": {"rate": 0.5},
@@ -130,6 +131,7 @@ def test_an_empty_model_waits_for_layers(tmp_path):
 ADAPTED = {
     "StringLookup": ({"output_mode": "multi_hot"}, "vocabulary", [["a"], ["b"]]),
     "IntegerLookup": ({"output_mode": "multi_hot"}, "vocabulary", [[3], [4]]),
+    "CategoricalEmbedding": ({"binary": "one_hot"}, "vocabularies", [["a"], ["b"]]),
     "Discretization": ({"num_bins": 2}, "bin_boundaries", [[3.0], [4.0]]),
     "Impute": ({}, "fill_value", [[3.0], [np.nan]]),
 }

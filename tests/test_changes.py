@@ -60,6 +60,7 @@ SHARED = {
     "alpha": 0.5, "negative_slope": 0.4, "max_value": 0.7, "threshold": 0.1, "l1": 0.3, "l2": 0.4, "mean": 2.0,
     "variance": 3.0, "bin_boundaries": [-1.0, 0.5], "shape": (9,), "layers": [], "branches": {}, "columns": {},
     "heads": {}, "offset": 3.0, "activation": "tanh", "parametrization": "ntk",
+    "one_hot_limit": 1, "binary": "one_hot", "vocabularies": [["b", "a"], ["c", "b", "a"]],
 }  # fmt: skip
 LAYERS = {
     "Dense": lambda: layers.Dense(6, "relu"),
@@ -84,6 +85,7 @@ LAYERS = {
     "Residual": lambda: layers.Residual([layers.Dense(4, "tanh")]),
     "Stack": lambda: layers.Stack([layers.Dense(4, "tanh")]),
     "StringLookup": lambda: layers.StringLookup(vocabulary=["a", "b"], output_mode="count"),
+    "CategoricalEmbedding": lambda: layers.CategoricalEmbedding(2, 4, vocabularies=[["a", "b"], ["a", "b", "c"]]),
     "Branches": lambda: layers.Branches({"a": [fastnn.Input((4,)), layers.Dense(2)]}),
     "Heads": lambda: layers.Heads({"a": [layers.Dense(3)]}),
 }
@@ -94,6 +96,7 @@ RAISE = {
     "units", "use_bias", "center", "input_dim", "output_dim", "num_tokens", "num_bins", "dtype", "input_shape", "shape",
     "target_shape", "output_mode", "vocabulary", "mean", "variance", "max_tokens", "num_oov_indices",
     "pad_to_max_tokens", "layers", "branches", "heads", "columns", "invert", "bin_boundaries", "add_indicator",
+    "one_hot_limit", "binary",
 }  # fmt: skip
 EVERYWHERE = {"trainable": False, "learning_rate_multiplier": 3.0, "weight_decay_multiplier": 3.0}
 
@@ -120,6 +123,9 @@ def model_with(kind):
     if kind in ("StringLookup", "IntegerLookup"):
         x = WORDS if kind == "StringLookup" else np.arange(24).reshape(-1, 1) % 4
         stack = [fastnn.Input((1,)), layer, layers.Dense(3)]
+    elif kind == "CategoricalEmbedding":
+        x = np.hstack([WORDS, np.roll(WORDS, 1)])
+        stack = [fastnn.Input((2,)), layer, layers.Dense(3)]
     elif kind in ("Embedding", "CategoryEncoding"):
         x = np.arange(96).reshape(24, 4) % 3
         stack = [fastnn.Input((4,)), layer, layers.Dense(3)]
@@ -282,6 +288,7 @@ NUMBERS = [
 ]
 LISTS = [
     lambda given: layers.StringLookup(vocabulary=given(["a", "b"])),
+    lambda given: layers.CategoricalEmbedding(vocabularies=given([["a", "b"], [1, 2]])),
     lambda given: layers.Reshape(given([2, 2])),
     lambda given: layers.Input(given([2, 2])),
     lambda given: layers.Branches({"a": [layers.Dense(2)]}, columns={"a": given(["p", "q"])}),

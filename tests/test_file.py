@@ -325,6 +325,7 @@ LAYERS = [
     lambda n: described("StringLookup", vocabulary=["a"], num_oov_indices=n),
     lambda n: described("IntegerLookup", vocabulary=[1], num_oov_indices=n),
     lambda n: described("IntegerLookup", vocabulary=[1], max_tokens=n, pad_to_max_tokens=True, output_mode="one_hot"),
+    lambda n: described("CategoricalEmbedding", vocabularies=[["a"]], one_hot_limit=n, units=n),
     lambda n: described("Discretization", num_bins=n),
     lambda n: described("CategoryEncoding", num_tokens=n, input_shape=[4]),
     lambda n: described("Dense", units=n, input_shape=[4]),

@@ -66,6 +66,7 @@ DIFFERENCES = [
 OWN = {
     "HalfMeanSquaredError": "a loss of textbooks",
     "Impute": "no layer of Keras",
+    "CategoricalEmbedding": "no layer of Keras",
     "Scale": "no layer of Keras",
     "Quantile": "no loss of Keras",
     "GaussianNLL": "no loss of Keras",

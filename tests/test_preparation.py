@@ -2,6 +2,7 @@
 
 import copy
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -332,8 +333,10 @@ def test_a_model_of_text_columns(mode, tmp_path):
         model.predict([[1, 2]])
     with pytest.raises(ValueError, match="belongs to a model that is built: call adapt before"):
         lookup.adapt(x)
-    with pytest.raises(ValueError, match="which a frozen Predictor cannot"):
-        model.freeze()
+    frozen = model.freeze()
+    for predictor in (frozen, pickle.loads(pickle.dumps(frozen))):
+        np.testing.assert_array_equal(predictor(x), model.predict(x))
+        np.testing.assert_array_equal(predictor(x[0]), model.predict(x[:1])[0])
 
 
 def test_lookups_come_first():
@@ -515,5 +518,9 @@ def test_raw_columns_that_cannot_be():
         TypeError, match="x must be a dict of arrays or a data frame: layer 'string_lookup' reads raw data"
     ):
         model.predict(np.zeros((2, 16)))
-    with pytest.raises(ValueError, match="which a frozen Predictor cannot"):
-        model.freeze()
+    frozen = model.freeze()
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(frozen))(x), model.predict(x))
+    with pytest.raises(
+        TypeError, match=r"^x must be a dict of arrays or a data frame, as a branch of the model reads raw"
+    ):
+        frozen(np.zeros((2, 16), np.float32))

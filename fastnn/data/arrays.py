@@ -280,6 +280,7 @@ def named_inputs(
     name: str = "x",
     prepare: Callable[[str, Any, str], Any] | None = None,
     missing: Collection[str] = (),
+    together: Collection[str] = (),
 ) -> tuple[Array, dict[str, int]]:
     """Return the arrays of a dict, or the columns of a frame, side by side in one matrix: the only copy made of them.
 
@@ -299,6 +300,8 @@ def named_inputs(
         Returns a branch's numbers, called with the branch's name, its raw data and what messages call these data.
     missing : collection of str
         The branches in which NaN, and None among objects, are missing values.
+    together : collection of str
+        The branches whose columns `prepare` gets all at once, as a dict, and not one by one.
 
     Returns
     -------
@@ -310,7 +313,8 @@ def named_inputs(
     TypeError, ValueError
         When x cannot be used; the message is one sentence, and nothing has changed.
     """
-    parts = _parts({key: [value] for key, value in x.items()} if is_row(x) else x, columns, name, prepare, missing)
+    x = {key: [value] for key, value in x.items()} if is_row(x) else x
+    parts = _parts(x, columns, name, prepare, missing, together)
     found = {branch: sum(array.shape[1] for array, *_ in arrays) for branch, arrays in parts.items()}
     for branch, width in widths.items():
         if width is not None and found[branch] != width:
@@ -335,12 +339,13 @@ def _parts(
     name: str,
     prepare: Callable[[str, Any, str], Any] | None,
     missing: Collection[str],
+    together: Collection[str],
 ) -> dict[str, list[tuple[Array, Any, str]]]:
     """Return for each branch its arrays of two axes, each with the data it was made of and what messages call these.
 
     Parameters
     ----------
-    x, columns, name, prepare, missing
+    x, columns, name, prepare, missing, together
         These are the arguments of :func:`named_inputs`.
     """
     there, get = dict.fromkeys(column_names(x)), getter(x, name)
@@ -348,11 +353,14 @@ def _parts(
     parts: dict[str, list[tuple[Array, Any, str]]] = {branch: [] for branch in columns}
     rows = None
     for branch, keys in columns.items():
-        for key in keys:
-            if key not in there:
-                near = nearest_names(str(key), [str(k) for k in there])
-                raise ValueError(f"{name} has no {key!r}, which the branch {branch!r} takes; {near}")
-            values, it = get(key), f"{name}[{key!r}]"
+        lacking = next((key for key in keys if key not in there), None)
+        if lacking is not None:
+            near = nearest_names(str(lacking), [str(key) for key in there])
+            raise ValueError(f"{name} has no {lacking!r}, which the branch {branch!r} takes; {near}")
+        given: list[tuple[Any, str]] = [(get(key), f"{name}[{key!r}]") for key in keys]
+        if branch in together:
+            given = [(dict(zip(keys, (values for values, _ in given), strict=True)), name)]
+        for values, it in given:
             numbers = values if prepare is None else prepare(branch, values, it)
             array = real_array(numbers, it, missing=branch in missing)
             array = array[:, None] if array.ndim == 1 else array
@@ -405,6 +413,11 @@ class RowReader(NamedTuple):
         The branches in which NaN, and None among objects, are missing values.
     names : tuple of str or None
         The names of the columns of a frame in their order, where the model knows them.
+    prepare : Mapping or None
+        For each branch that reads raw data what makes numbers of them, called with the data and what messages call
+        them; under the name ``""`` where the input has no names.
+    together : collection of str
+        The branches whose columns `prepare` gets all at once.
     """
 
     axes: RowAxes = RowAxes()
@@ -414,26 +427,30 @@ class RowReader(NamedTuple):
     missing: bool = False
     with_missing: Collection[str] = ()
     names: tuple[str, ...] | None = None
+    prepare: Mapping[str, Callable[[Any, str], Any]] | None = None
+    together: Collection[str] = ()
 
     def __call__(self, x: Any, features: int, dtype: str) -> Array:
         """Return X as rows of `dtype`, shape (rows, features), or (features,) where x is one row without more axes."""
         if sparse.is_sparse(x):
             raise TypeError("x is sparse, which a frozen Predictor cannot read: use the model's predict")
         check_names(x, self.columns, "x")
-        axes = self.branch_axes or {}
         if self.columns is not None and has_names(x):
             told = self.columns, self.widths or {}, dtype
             rows, _ = named_inputs(
                 x,
                 *told,
                 check_finite=False,
-                prepare=lambda branch, *it: axes[branch].one_axis(*it),
+                prepare=self._of_branch,
                 missing=self.with_missing,
+                together=self.together,
             )
             return np.asarray(rows[0] if is_row(x) else rows)
         framed = is_frame(x)
         if self.names is not None and self.columns is None and (framed or features > 1):
             x = in_order(x, self.names) if framed else row_in_order(x, self.names)
+        if self.prepare:
+            return self._prepared(x, features, dtype)
         x = self.axes.one_axis(x, "x")
         one_row = False
         if not framed and (x if hasattr(x, "ndim") else as_array(x, "x")).ndim == 1:
@@ -441,6 +458,22 @@ class RowReader(NamedTuple):
             one_row = features != 1 or len(x) == 1
             x = x[None, :] if one_row else x[:, None]
         rows = inputs(x, features, dtype, check_finite=False, missing=self.missing)
+        return np.asarray(rows[0] if one_row else rows)
+
+    def _of_branch(self, branch: str, values: Any, name: str) -> Any:
+        """Return what the engine reads of a branch's data."""
+        if self.prepare and branch in self.prepare:
+            values = self.prepare[branch](values, name)
+        return (self.branch_axes or {})[branch].one_axis(values, name)
+
+    def _prepared(self, x: Any, features: int, dtype: str) -> Array:
+        """Return raw data that have no names as rows of `dtype`."""
+        if not self.prepare or "" not in self.prepare:
+            raise TypeError("x must be a dict of arrays or a data frame, as a branch of the model reads raw data")
+        one_row = features > 1 and not is_frame(x) and as_array(x, "x").ndim == 1
+        if one_row:  # a list stays one: NumPy would make text of numbers beside text
+            x = [x] if isinstance(x, (list, tuple)) else as_array(x, "x")[None, :]
+        rows = inputs(self.prepare[""](x, "x"), features, dtype, check_finite=False)
         return np.asarray(rows[0] if one_row else rows)
 
 

@@ -7,6 +7,7 @@ from fastnn.layers._configurations import _registry, deserialize, serialize
 from fastnn.layers.activation import ELU, GLU, Activation, LeakyReLU, ReLU, Softmax
 from fastnn.layers.base import Layer
 from fastnn.layers.branches import Branches
+from fastnn.layers.categorical import CategoricalEmbedding
 from fastnn.layers.categories import CategoryEncoding, Discretization
 from fastnn.layers.container import Stack
 from fastnn.layers.dense import Dense
@@ -32,6 +33,7 @@ __all__ = [
     "AlphaDropout",
     "BatchNormalization",
     "Branches",
+    "CategoricalEmbedding",
     "CategoryEncoding",
     "Dense",
     "Discretization",
@@ -72,6 +74,7 @@ for _layer in (
     AlphaDropout,
     BatchNormalization,
     Branches,
+    CategoricalEmbedding,
     CategoryEncoding,
     Discretization,
     Flatten,

@@ -142,15 +142,6 @@ def row_axes(layers: Iterable[Layer], told: tuple[int, ...] | None) -> RowAxes:
     return RowAxes(told, reader is not None and reader.takes_axes)
 
 
-def raw_reader(layers: Iterable[Layer]) -> Layer | None:
-    """Return a layer among these, or within them, that reads raw data; None where there is none."""
-    for layer in layers:
-        found = layer if layer.prepares else raw_reader(layer._layers)
-        if found is not None:
-            return found
-    return None
-
-
 def in_line(layers: Iterable[Layer]) -> Iterator[Layer]:
     """Yield the layers one after the other; a model in their midst yields its own layers in its place."""
     for layer in layers:
@@ -173,26 +164,6 @@ def first_to_compute(layers: Iterable[Layer]) -> Layer | None:
         if found is not None:
             return found
     return None
-
-
-def prepared(layers: Iterable[Layer], values: Any, name: str) -> Any:
-    """Return raw data as the first layer that computes gets them."""
-    for layer in layers:
-        if layer.in_line:
-            values = prepared(layer._layers, values, name)
-        elif layer.prepares:
-            values = layer.prepare(values, name)
-        if not layer.idle:
-            break
-    return values
-
-
-def check_preparation(layers: Iterable[Layer], *, raw: bool) -> None:
-    """Raise where a layer that reads raw data does not get them; `raw` says that the first of the layers does."""
-    for layer in in_line(layers):
-        if layer.prepares and not raw:
-            raise ValueError(f"layer {layer.name!r} must be the first of a model or of a branch: it reads raw data")
-        raw = raw and layer.idle
 
 
 def set_arrays(views: dict[str, npt.NDArray[Any]], arrays: Sequence[npt.ArrayLike]) -> None:
@@ -253,6 +224,7 @@ class Layer(Description):
 
     takes_sparse = False  # whether the layer's input may be sparse rows
     prepares = False  # whether the layer reads raw data, before the engine runs: see Lookup.prepare
+    reads_together = False  # whether a layer that prepares reads all columns of its branch at once, not one by one
     reads_raw = False  # whether the layers within this layer may read raw data
     idle = False  # whether the layer only prepares the data or passes them on
     takes_missing = False  # whether a NaN in the layer's input is a missing value

@@ -12,7 +12,8 @@ from fastnn._op import Op
 from fastnn._registry import nearest_names
 from fastnn.data.frames import RowAxes
 from fastnn.layers._columns import check_order
-from fastnn.layers.base import Layer, NameAndType, prepared, row_axes
+from fastnn.layers._preparation import prepared, raw_reader
+from fastnn.layers.base import Layer, NameAndType, row_axes
 from fastnn.layers.container import Parallel
 
 if TYPE_CHECKING:
@@ -147,6 +148,12 @@ class Branches(Parallel):
         """Return raw data of a branch as its first layer that computes gets them, with one axis a row."""
         stack = next(stack for stack in self._layers if stack.name == branch)
         return row_axes(stack._layers, stack.input_axes).one_axis(prepared(stack._layers, values, name), name)
+
+    @property
+    def together(self) -> set[str]:
+        """The branches that read all of their columns at once, as each column has a vocabulary of its own."""
+        readers = {str(stack.name): raw_reader([stack]) for stack in self._layers}
+        return {name for name, reader in readers.items() if reader is not None and reader.reads_together}
 
     @property
     def with_missing(self) -> set[str]:

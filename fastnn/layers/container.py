@@ -11,16 +11,8 @@ import numpy.typing as npt
 from fastnn._op import Op, ParameterSettings
 from fastnn._settings import factor_of
 from fastnn.layers._configurations import deserialize, serialize
-from fastnn.layers.base import (
-    Layer,
-    NameAndType,
-    Names,
-    Parameter,
-    Shared,
-    check_preparation,
-    first_to_compute,
-    last_of,
-)
+from fastnn.layers._preparation import check_preparation
+from fastnn.layers.base import Layer, NameAndType, Names, Parameter, Shared, first_to_compute, last_of
 from fastnn.layers.input import InputLayer
 from fastnn.layers.preprocessing import Values
 

@@ -1,0 +1,329 @@
+"""A layer for a table of columns of categories: columns of zeros and ones for few values, embeddings for many."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastnn import initializers
+from fastnn._op import Op
+from fastnn._registry import nearest_names
+from fastnn._settings import count
+from fastnn.constraints import Constraint
+from fastnn.data import values as data_values
+from fastnn.data.frames import as_array, column_names, columns, is_frame, native
+from fastnn.data.values import UNKNOWN, Value, Vocabulary, checked_value
+from fastnn.layers._columns import as_told, in_told_order
+from fastnn.layers.base import Layer, NotYetError, Parameter, Shared, check_width
+from fastnn.layers.categories import LARGEST, encode_op
+from fastnn.regularizers import Regularizer
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+Array = npt.NDArray[Any]
+BINARY = ("sign", "one_hot")
+NO_COLUMN = -1  # instead of a place among the columns of zeros and ones
+ENTRIES = 2  # the entries of an embedding that come before those of the values: for unknown and for missing ones
+
+
+class CategoricalEmbedding(Layer):
+    """Turns columns of categories, each with a vocabulary of its own, into numbers: the first layer for such a table.
+
+    A column with at most `one_hot_limit` values becomes one column a value, which is 1 where a row has the value and
+    else 0: all are 0 for a missing or unknown value. A column with more values becomes the `units` numbers that an
+    embedding has for the value; missing and unknown values have embeddings of their own.
+
+    Parameters
+    ----------
+    one_hot_limit : int, default 9
+        The most values of a column that becomes columns of zeros and ones; 0 makes embeddings of all columns.
+    units : int, default 8
+        The numbers of an embedding.
+    binary : {"sign", "one_hot"}, default "sign"
+        What becomes of a column with two values, within the limit: with "sign" one column, which is -1 for the first
+        value, 1 for the second, and 0 for a missing or unknown one.
+    embeddings_initializer : str or Initializer, default "uniform"
+    embeddings_regularizer : str or Regularizer, optional
+    embeddings_constraint : str or Constraint, optional
+    vocabularies : sequence of sequences, optional
+        The values of each column, instead of :meth:`adapt`.
+    **shared
+        See :class:`Layer`.
+
+    Attributes
+    ----------
+    vocabularies : tuple of tuples, or None
+        The values of each column in their order; None before adapt.
+    embeddings : ndarray, shape (entries, units), or None
+        The embeddings of all columns that have such: for one column after the other that of unknown values, that of
+        missing values, and those of the vocabulary. A view: writing to it changes the model. None where no column has
+        an embedding.
+
+    Notes
+    -----
+    The layer must be the first of a model or of a branch, which then takes all columns of its branch. A value is text,
+    a number or a bool; None, NaN and NA are missing values. The layer looks values up once, before the engine runs. In
+    the output come first the columns of signs, then those of zeros and ones, then the embeddings, each in the order of
+    the columns of x. The defaults of the first two arguments are those of RealMLP (Holzmüller, Grinsztajn and
+    Steinwart, Better by default, 2024), where a missing value counts as one of the nine.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> layer = fastnn.layers.CategoricalEmbedding()
+    >>> layer.adapt([["red", "yes"], ["green", "no"], ["blue", None]])
+    >>> layer.vocabularies
+    (('blue', 'green', 'red'), ('no', 'yes'))
+    >>> fastnn.Sequential([fastnn.Input((2,)), layer]).predict([["red", "no"], ["pink", None]])
+    array([[-1.,  0.,  0.,  1.],
+           [ 0.,  0.,  0.,  0.]], dtype=float32)
+    """
+
+    prepares = True
+    reads_together = True
+    embeddings_regularizer: Regularizer | None
+    embeddings_constraint: Constraint | None
+
+    def __init__(
+        self,
+        one_hot_limit: int = 9,
+        units: int = 8,
+        binary: str = "sign",
+        embeddings_initializer: Any = "uniform",
+        embeddings_regularizer: Any = None,
+        embeddings_constraint: Any = None,
+        vocabularies: Any = None,
+        **shared: Unpack[Shared],
+    ) -> None:
+        super().__init__(**shared)
+        self.one_hot_limit = count("one_hot_limit", one_hot_limit, 0, LARGEST)
+        self.units = check_width("units", units)
+        if not isinstance(binary, str) or binary not in BINARY:
+            near = nearest_names(binary, list(BINARY)) if isinstance(binary, str) else f"known are {', '.join(BINARY)}"
+            raise ValueError(f"binary {binary!r} is unknown; {near}")
+        self.binary = binary
+        self.embeddings_initializer = initializers.get(embeddings_initializer, "embeddings_initializer")
+        self._set_penalties(embeddings_regularizer=embeddings_regularizer, embeddings_constraint=embeddings_constraint)
+        self.vocabularies: tuple[tuple[Value, ...], ...] | None = None
+        self._known: tuple[Vocabulary, ...] = ()
+        if vocabularies is not None:
+            self._take_vocabularies(_checked(vocabularies))
+
+    # ---- the vocabularies ----
+
+    def _vocabularies(self) -> tuple[Vocabulary, ...]:
+        if self.vocabularies is None:
+            raise NotYetError(f"{self._called} has no vocabularies yet: call adapt before the model is built")
+        return self._known
+
+    def _take_vocabularies(self, found: Iterable[Iterable[Value]]) -> None:
+        """Hold the values of each column; nothing changes where they are more than the layer can have."""
+        known = tuple(map(Vocabulary, found))
+        entries = sum(len(column) + ENTRIES for column in known if len(column) > self.one_hot_limit)
+        if entries > LARGEST:
+            raise ValueError(f"the columns' values must be at most 2**24 with an embedding, got {entries}")
+        vars(self).update(vocabularies=tuple(column.values for column in known), _known=known)
+
+    def adapt(self, data: Any) -> None:
+        """Find the values of each column, in rising order, numbers before text.
+
+        Parameters
+        ----------
+        data : array-like, shape (rows, columns), or (rows,) of one column
+            Text, numbers and bools, in any mixture, of which None, NaN and NA are missing; a categorical has the values
+            that occur in it. A data frame's columns are known by their names from then on, in the layer's model too,
+            see :attr:`Sequential.feature_names`.
+
+        Raises
+        ------
+        ValueError, TypeError
+            When `data` cannot be used, in one sentence that names the column; the layer is as it was then.
+        """
+        if self._built:
+            raise ValueError(f"{self._called} belongs to a model that is built: call adapt before")
+        data, names = as_told(self, native(data))
+        found = [data_values.distinct(column, it) for it, column in _each_column(data, "data")]
+        self._take_vocabularies(found)
+        vars(self)["_column_names"] = names
+
+    def _kinds(self) -> dict[str, list[int]]:
+        """Return the places of the columns that become signs, zeros and ones, and embeddings, in this order."""
+        kinds: dict[str, list[int]] = {"sign": [], "one_hot": [], "embedding": []}
+        for place, known in enumerate(self._vocabularies()):
+            few = len(known) <= self.one_hot_limit
+            kind = "embedding" if not few else "sign" if len(known) == 2 and self.binary == "sign" else "one_hot"
+            kinds[kind].append(place)
+        return kinds
+
+    def _sizes(self) -> tuple[int, int]:
+        """Return the number of columns of zeros and ones, and that of entries of the embeddings."""
+        known, kinds = self._vocabularies(), self._kinds()
+        one_hot = sum(len(known[place]) for place in kinds["one_hot"])
+        return one_hot, sum(len(known[place]) + ENTRIES for place in kinds["embedding"])
+
+    # ---- lookups ----
+
+    def prepare(self, values: Any, name: str = "x") -> Array:
+        """Return the numbers of each row's values, as the engine gets them.
+
+        Parameters
+        ----------
+        values : array-like, shape (rows, columns), or (rows,) of one column
+        name : str
+            What error messages call `values`.
+
+        Returns
+        -------
+        ndarray of float32, shape (rows, columns)
+            The columns of signs (-1, 0, 1), those of places among all columns of zeros and ones (-1: none), and those
+            of places among all embeddings: the vocabularies of the columns of a kind lie one after the other.
+        """
+        known = self._vocabularies()
+        given = list(_each_column(in_told_order(self, native(values), name), name))
+        if len(given) != len(known):
+            raise ValueError(f"{name} must have {len(known)} columns for {self._called}, got {len(given)}")
+        prepared, at = None, 0
+        for kind, places in self._kinds().items():
+            offset = 0
+            for place in places:
+                it, column = given[place]
+                found = known[place].find(column, it)
+                if prepared is None:
+                    prepared = np.empty((len(found), len(known)), np.float32)
+                if len(found) != len(prepared):
+                    raise ValueError(f"{it} must have as many rows as the other columns, got {len(found)}")
+                prepared[:, at] = _numbered(found, kind, offset)
+                offset += len(known[place]) + (ENTRIES if kind == "embedding" else 0)
+                at += 1
+        assert prepared is not None  # there is at least one column
+        return prepared
+
+    def __call__(self, values: Any) -> Array:
+        """Return the layer's output for these values: what a layer after it can be adapted to.
+
+        Parameters
+        ----------
+        values : array-like, shape (rows, columns), or (rows,) of one column
+
+        Returns
+        -------
+        ndarray of float32, shape (rows, outputs)
+
+        Raises
+        ------
+        ValueError
+            Where a column has an embedding, and the layer's model is not built.
+        """
+        prepared, kinds = self.prepare(values, "values"), self._kinds()
+        signs, places, entries = np.split(prepared, np.cumsum([len(kinds["sign"]), len(kinds["one_hot"])]), axis=1)
+        ones = np.zeros((len(prepared), self._sizes()[0]), np.float32)
+        row, column = np.nonzero(places != NO_COLUMN)
+        ones[row, places[row, column].astype(np.int64)] = 1
+        parts = [signs, ones]
+        if kinds["embedding"]:
+            parts.append(self._weight("embeddings")[entries.astype(np.int64)].reshape(len(prepared), -1))
+        return np.hstack(parts)
+
+    # ---- the layer ----
+
+    def build(self, inputs: int) -> int:
+        """Return the number of outputs, for as many columns as there are vocabularies."""
+        known, kinds = self._vocabularies(), self._kinds()
+        if inputs != len(known):
+            raise ValueError(f"{self._called} has vocabularies for {len(known)} columns, its input has {inputs}")
+        return len(kinds["sign"]) + self._sizes()[0] + len(kinds["embedding"]) * self.units
+
+    def parameters(self) -> list[Parameter]:
+        """Return the embeddings of all columns that have such, of shape (entries, units)."""
+        entries = 0 if self.vocabularies is None else self._sizes()[1]
+        return [Parameter("embeddings", (entries, self.units), self.embeddings_initializer)] if entries else []
+
+    def lower(self, offsets: dict[str, int]) -> list[Op]:
+        """Return an op for each kind of columns that there is, and where there are several the op that joins them."""
+        signs, ones, embedded = map(len, self._kinds().values())
+        one_hot, entries = self._sizes()
+        ops = []
+        if signs:
+            ops.append(Op("activation", "linear", signs, signs))
+        if one_hot:
+            ops.append(encode_op("multi_hot", ones, one_hot, skips=True)._replace(first=signs))
+        if embedded:
+            numbers, at = (float(entries),), offsets["embeddings"]
+            width = embedded * self.units
+            ops.append(Op("embedding", "linear", embedded, width, at, numbers=numbers, first=signs + ones))
+        if len(ops) == 1:
+            return ops
+        column = 0
+        for k, op in enumerate(ops):
+            ops[k] = op._replace(input=k, join=len(ops) - k, column=column)
+            column += op.outputs
+        return [*ops, Op("join", "linear", column, column)]
+
+    @property
+    def embeddings(self) -> Array | None:
+        """The embeddings of all columns that have such, a view of shape (entries, units), or None."""
+        return self._weight("embeddings") if self.parameters() else None
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments; `vocabularies` are those in use."""
+        known = self.vocabularies
+        return super().get_config() | {
+            "one_hot_limit": self.one_hot_limit,
+            "units": self.units,
+            "binary": self.binary,
+            "embeddings_initializer": initializers.serialize(self.embeddings_initializer),
+            "vocabularies": None if known is None else [list(values) for values in known],
+        }
+
+
+def _numbered(found: npt.NDArray[np.int64], kind: str, offset: int) -> Array:
+    """Return the numbers that the engine gets for places in a vocabulary; `offset` is the number of the first place."""
+    if kind == "sign":
+        return np.array([-1, 1, 0, 0])[found]  # MISSING and UNKNOWN count from the end
+    if kind == "one_hot":
+        return np.where(found < 0, NO_COLUMN, found + offset)
+    return found - UNKNOWN + offset
+
+
+def _each_column(values: Any, name: str) -> list[tuple[str, Any]]:
+    """Return what messages call each column, and the column, of a frame, a dict of columns or an array of them."""
+    if isinstance(values, Mapping):
+        return [part for key, column in values.items() for part in _each_column(column, f"{name}[{key!r}]")]
+    if is_frame(values) and column_names(values):
+        return list(columns(values, name))
+    if isinstance(values, (list, tuple)):
+        as_array(values, name)  # raises where rows have different lengths
+        values = np.array(values, object)  # beside text, NumPy would make text of numbers
+    axes = getattr(values, "ndim", None)
+    if axes is None:
+        axes = as_array(values, name).ndim
+    if axes == 1:
+        return [(name, values)]
+    if axes != 2 or not values.shape[1]:
+        raise ValueError(f"{name} must have shape (rows,) or (rows, columns), got {values.shape}")
+    array = as_array(values, name)
+    return [(f"column {place} of {name}", array[:, place]) for place in range(array.shape[1])]
+
+
+def _checked(vocabularies: Any) -> list[list[Value]]:
+    """Return the values given for each column; raise where they cannot be used."""
+    if isinstance(vocabularies, (str, bytes, Mapping)) or not isinstance(vocabularies, Iterable):
+        kind = type(vocabularies).__name__
+        raise TypeError(f"vocabularies must be a list with the values of each column, got {kind}")
+    checked = []
+    for place, values in enumerate(vocabularies):
+        name = f"vocabularies[{place}]"
+        if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+            raise TypeError(f"{name} must be a list of values, got {type(values).__name__}")
+        column = [checked_value(value, name) for value in values]
+        if len(set(column)) < len(column):
+            twice = next(value for k, value in enumerate(column) if value in column[:k])
+            raise ValueError(f"{name} must hold each value once, got {twice!r} more than once")
+        checked.append(column)
+    if not checked:
+        raise ValueError("vocabularies must hold the values of at least one column")
+    return checked
