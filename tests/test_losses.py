@@ -114,6 +114,34 @@ def test_the_gradient_is_that_of_the_formula(loss):
         np.testing.assert_allclose(bias_gradient(engine), expected, rtol=1e-6, atol=2e-8 * max(1, abs(sums[0])))
 
 
+CROSSENTROPIES = [loss for loss in CASES if type(loss.values[0]).__name__.endswith("ategoricalCrossentropy")]
+
+
+# A row of up to 64 bytes, of up to 128 and a longer one are computed in three ways.
+@pytest.mark.parametrize("columns", [2, 8, 9, 10, 16, 17, 31, 32, 33, 50])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("loss", CROSSENTROPIES)
+def test_crossentropies_of_rows_of_any_width(loss, dtype, columns):
+    """Loss and gradient p sum(t) - t of logits; tolerances are some roundings of terms of up to 20."""
+    generator = np.random.default_rng(columns)
+    z = (3 * generator.normal(size=(ROWS, columns))).astype(dtype)
+    _, t = sample(loss, outputs=columns)
+    t = t if loss.targets == losses.LABELS else t.astype(dtype)
+    wide = z.astype("float64") - z.max(1, keepdims=True)
+    p = np.exp(wide) / np.exp(wide).sum(1, keepdims=True)
+    smoothing = getattr(loss, "label_smoothing", 0.0)
+    labels = loss.targets == losses.LABELS
+    counts = t != loss.ignore_class if labels else np.ones(ROWS, bool)
+    targets = np.eye(columns)[np.where(counts, t, 0)] if labels else t * (1 - smoothing) + smoothing / columns
+    targets = targets * counts[:, None]
+    gradient = (p * targets.sum(1, keepdims=True) - targets).sum(0) / counts.sum()
+    engine = engine_of(loss, columns, dtype, None if getattr(loss, "from_logits", False) else "softmax")
+    value = engine.batch_gradient(z, t)[0] / ROWS
+    expected, tolerance = -(targets * np.log(p)).sum() / counts.sum(), 1e-6 if dtype == "float32" else 1e-14
+    assert abs(value - expected) < 10 * tolerance * max(1, expected)
+    np.testing.assert_allclose(bias_gradient(engine, columns), gradient, rtol=10 * tolerance, atol=tolerance)
+
+
 @pytest.mark.parametrize("loss", CASES)
 def test_rows_know_nothing_of_each_other(loss):
     engine = engine_of(loss)
