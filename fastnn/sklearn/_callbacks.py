@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -59,11 +59,47 @@ class TellsCallbacks(CallbackSupportMixin):
             yield
             fit.call_on_fit_task_end(**told)
         finally:
-            self._end_callbacks()
+            _end_callbacks(self)
 
-    @with_callbacks
-    def _end_callbacks(self) -> None:
-        """Do nothing: scikit-learn tears the callbacks down at the end of whatever is decorated so."""
+
+@with_callbacks
+def _end_callbacks(estimator: Any) -> None:
+    """Do nothing: scikit-learn tears an estimator's callbacks down at the end of whatever is decorated so."""
+
+
+@contextmanager
+def telling_of_steps(pipeline: Any, X: Any, y: Any, fit_steps: Callable[[], Any]) -> Iterator[Any]:  # noqa: N803
+    """Yield what `fit_steps` returns, with callbacks told of a pipeline's fit as its own ``fit`` tells them.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+        Its last step is fitted in the block.
+    X, y : array-like
+        What the pipeline is fitted to.
+    fit_steps : callable
+        Fits the steps before the last one, or knows them from another pipeline, and returns a tuple of them, of the
+        rows that they make, and of the arguments of the last step.
+    """
+    if not isinstance(pipeline, CallbackSupportMixin):  # an older scikit-learn
+        yield fit_steps()
+        return
+    try:
+        fit = pipeline._init_callback_context(max_subtasks=len(pipeline.steps))
+        fit.call_on_fit_task_begin(estimator=pipeline, X=X, y=y)
+        found = _, rows, _ = fit_steps()
+        for name, _ in pipeline.steps[:-1]:
+            step = fit.subcontext(task_name=f"fit-transform-{name}")
+            step.call_on_fit_task_begin(estimator=pipeline, X=X, y=y)
+            step.call_on_fit_task_end(estimator=pipeline, X=X, y=y)
+        last = fit.subcontext(task_name="fit-final-estimator")
+        with last.propagate_callback_context(pipeline.steps[-1][1]):
+            last.call_on_fit_task_begin(estimator=pipeline, X=rows, y=y)
+            yield found
+            last.call_on_fit_task_end(estimator=pipeline, X=rows, y=y)
+        fit.call_on_fit_task_end(estimator=pipeline, X=rows, y=y)
+    finally:
+        _end_callbacks(pipeline)
 
 
 class EpochTasks(Callback):

@@ -40,6 +40,7 @@ from fastnn.sklearn._targets import (
     SeveralTargets,
     Targets,
     class_target,
+    targets_of_state,
     weights_of_classes,
 )
 from fastnn.sklearn._task import Task, as_it_was_on_error, dtype_of, link_of_model
@@ -131,11 +132,9 @@ class NetworkEstimator(TellsCallbacks, BaseEstimator):
         sample_weight: Any = None,
         validation_data: Any = None,
         classes: Any = None,
-        *,
-        incremental: bool = False,
+        **others: Any,
     ) -> Any:
-        fitting = self._fitting(X, y, sample_weight, validation_data, classes, incremental=incremental)
-        with fitting as task, self._threads():
+        with self._fitting(X, y, sample_weight, validation_data, classes, **others) as task, self._threads():
             self._train(task)
         return self
 
@@ -149,10 +148,14 @@ class NetworkEstimator(TellsCallbacks, BaseEstimator):
         classes: Any = None,
         *,
         incremental: bool = False,
+        **apart: Any,
     ) -> Iterator[Task]:
-        """Fit in two parts: yield the task between them, for whoever runs this to train its network."""
+        """Fit in two parts: yield the task between them, for whoever runs this to train its network.
+
+        `apart` are the arguments that may stand in the place of `validation_data`.
+        """
         twin = self._twin()
-        task = twin._prepared(X, y, sample_weight, validation_data, classes, incremental)
+        task = twin._prepared(X, y, sample_weight, _validation_of(validation_data, **apart), classes, incremental)
         with as_it_was_on_error(task), self._telling(twin, task, X, y, sample_weight):
             yield task
             twin._finish(task)
@@ -318,17 +321,21 @@ class NetworkEstimator(TellsCallbacks, BaseEstimator):
         return hasattr(self, "model_")
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the attributes, with the network as the bytes of a model's file, in which nothing is executed."""
+        """Return the attributes as plain values, arrays and bytes, so that whoever reads them runs nothing.
+
+        The network is the bytes of a model's file. What remains are the arguments of the constructor, as they are.
+        """
         state = dict(super().__getstate__())
         state.pop("callbacks_", None)
         if "model_" in state:
-            state["model_"] = to_bytes(state["model_"])
+            state |= {"model_": to_bytes(state["model_"]), "_targets": state["_targets"].state()}
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         state = dict(state)
         if "model_" in state:
             state["model_"] = from_bytes(state["model_"], Sequential)
+            state["_targets"] = targets_of_state(state["_targets"])
         super().__setstate__(state)
 
     def __sklearn_tags__(self) -> Any:
@@ -338,12 +345,44 @@ class NetworkEstimator(TellsCallbacks, BaseEstimator):
         return tags
 
 
+def _validation_of(together: Any, *, X_val: Any = None, y_val: Any = None, sample_weight_val: Any = None) -> Any:  # noqa: N803
+    """Return the rows to validate on, which a user gives `together` in a tuple, or as arguments of their own."""
+    apart = {"X_val": X_val, "y_val": y_val, "sample_weight_val": sample_weight_val}
+    given = [name for name, value in apart.items() if value is not None]
+    if not given:
+        return together
+    if together is not None:
+        raise ValueError(f"validation_data must be None where {given[0]} is given")
+    if X_val is None or y_val is None:
+        raise ValueError(f"X_val and y_val must be given together, got {' and '.join(given)} alone")
+    return X_val, y_val, sample_weight_val
+
+
+def _has_margins(estimator: Any) -> bool:
+    """Return whether an estimator's loss asks for outputs that are above 0 for yes, and no probabilities."""
+    model, given = vars(estimator).get("model_"), estimator.loss
+    if model is None:  # what a function is going to compile, nobody knows
+        return given is not None and isinstance(losses.get(given), MARGINS)
+    link = link_of_model(model)
+    return "margin" in (link.values() if isinstance(link, dict) else (link,))
+
+
+def _gives_margins(estimator: Any) -> bool:
+    """Return whether there is a ``decision_function``; raise AttributeError where there is none."""
+    if not _has_margins(estimator):
+        raise AttributeError(
+            f"decision_function is there with a hinge loss, got loss={estimator.loss!r}: use predict_proba"
+        )
+    return True
+
+
 def _gives_probabilities(estimator: Any) -> bool:
-    """Return whether the estimator's loss is one whose outputs are probabilities."""
-    given = getattr(estimator, "loss", None)
-    loss = None if given is None else losses.get(given)
-    if isinstance(loss, MARGINS):
-        raise AttributeError(f"predict_proba is not there with loss={given!r}, whose outputs are no probabilities")
+    """Return whether there are probabilities; raise AttributeError where there are none."""
+    if _has_margins(estimator):
+        raise AttributeError(
+            f"predict_proba needs outputs that are probabilities, which those of loss={estimator.loss!r} are not: use "
+            f"decision_function, or CalibratedClassifierCV around this"
+        )
     return True
 
 
@@ -431,6 +470,23 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
         outputs = self._outputs(X)
         with np.errstate(divide="ignore"):
             return self._targets.log_probabilities(outputs, self._link)
+
+    @available_if(_gives_margins)
+    def decision_function(self, X: Any) -> Any:  # noqa: N803
+        """Return how far each row is on the side of each class; there with hinge losses, which give no probabilities.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or frame, shape (rows, features)
+
+        Returns
+        -------
+        ndarray, shape (rows,) or (rows, classes)
+            Of two classes one number, which is above 0 for the second. A list of such arrays for several targets of
+            several classes.
+        """
+        outputs = self._outputs(X)
+        return self._targets.margins(outputs)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:  # noqa: N803
         """Return the share of rows whose classes are all right.

@@ -361,6 +361,18 @@ class MultilayerPerceptron(NetworkEstimator):
                 ConvergenceWarning,
             )
 
+    # ---- state ----
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the attributes as plain values, arrays and bytes, so that whoever reads them runs nothing."""
+        state = super().__getstate__()
+        return state | {"_record": dict(vars(state["_record"]))} if "_record" in state else state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if "_record" in state:
+            state = state | {"_record": Record(**state["_record"])}
+        super().__setstate__(state)
+
     # ---- attributes ----
 
     def _kept(self, name: str) -> Any:

@@ -157,7 +157,17 @@ best_validation_score_
     ) -> None:
         self._take_arguments(locals())
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None, validation_data: Any = None) -> MLPClassifier:  # noqa: N803
+    def fit(
+        self,
+        X: Any,  # noqa: N803
+        y: Any,
+        sample_weight: Any = None,
+        validation_data: Any = None,
+        *,
+        X_val: Any = None,  # noqa: N803
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+    ) -> MLPClassifier:
         """Train.
 
         Parameters
@@ -168,13 +178,17 @@ best_validation_score_
         sample_weight : array-like, shape (rows,), optional
         validation_data : tuple (X, y) or (X, y, sample_weight), optional
             Rows whose score is recorded after each epoch, and decides with `early_stopping`.
+        X_val, y_val, sample_weight_val : array-like, optional
+            The same rows as arguments of their own, so that a Pipeline with ``transform_input=["X_val"]`` transforms
+            them.
 
         Returns
         -------
         MLPClassifier
             The estimator itself.
         """
-        return self._fit(X, y, sample_weight, validation_data)
+        apart = {"X_val": X_val, "y_val": y_val, "sample_weight_val": sample_weight_val}
+        return self._fit(X, y, sample_weight, validation_data, **apart)
 
     @available_if(is_stochastic)
     def partial_fit(
@@ -184,6 +198,10 @@ best_validation_score_
         sample_weight: Any = None,
         classes: Any = None,
         validation_data: Any = None,
+        *,
+        X_val: Any = None,  # noqa: N803
+        y_val: Any = None,
+        sample_weight_val: Any = None,
     ) -> MLPClassifier:
         """Train for one epoch, going on from the last call.
 
@@ -197,6 +215,9 @@ best_validation_score_
         validation_data : tuple (X, y) or (X, y, sample_weight), optional
             Rows whose score is recorded. With `early_stopping` it is needed, and a call after which the score has not
             improved for more than `n_iter_no_change` calls puts the best weights back: ``stopped_`` says so.
+        X_val, y_val, sample_weight_val : array-like, optional
+            The same rows as arguments of their own, so that a Pipeline with ``transform_input=["X_val"]`` transforms
+            them.
 
         Returns
         -------
@@ -204,7 +225,8 @@ best_validation_score_
             The estimator itself.
         """
         self._first_classes(classes)
-        return self._fit(X, y, sample_weight, validation_data, classes, incremental=True)
+        apart = {"X_val": X_val, "y_val": y_val, "sample_weight_val": sample_weight_val}
+        return self._fit(X, y, sample_weight, validation_data, classes, incremental=True, **apart)
 
 
 class MLPRegressor(NetworkRegressor, MultilayerPerceptron):
@@ -348,7 +370,17 @@ best_validation_score_
     def _loss_given(self) -> Any:
         return losses.Quantile(list(self.quantiles)) if self.loss in ("quantile", "pinball") else self.loss
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None, validation_data: Any = None) -> MLPRegressor:  # noqa: N803
+    def fit(
+        self,
+        X: Any,  # noqa: N803
+        y: Any,
+        sample_weight: Any = None,
+        validation_data: Any = None,
+        *,
+        X_val: Any = None,  # noqa: N803
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+    ) -> MLPRegressor:
         """Train.
 
         Parameters
@@ -359,16 +391,30 @@ best_validation_score_
         sample_weight : array-like, shape (rows,), optional
         validation_data : tuple (X, y) or (X, y, sample_weight), optional
             Rows whose score is recorded after each epoch, and decides with `early_stopping`.
+        X_val, y_val, sample_weight_val : array-like, optional
+            The same rows as arguments of their own, so that a Pipeline with ``transform_input=["X_val"]`` transforms
+            them.
 
         Returns
         -------
         MLPRegressor
             The estimator itself.
         """
-        return self._fit(X, y, sample_weight, validation_data)
+        apart = {"X_val": X_val, "y_val": y_val, "sample_weight_val": sample_weight_val}
+        return self._fit(X, y, sample_weight, validation_data, **apart)
 
     @available_if(is_stochastic)
-    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, validation_data: Any = None) -> MLPRegressor:  # noqa: N803
+    def partial_fit(
+        self,
+        X: Any,  # noqa: N803
+        y: Any,
+        sample_weight: Any = None,
+        validation_data: Any = None,
+        *,
+        X_val: Any = None,  # noqa: N803
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+    ) -> MLPRegressor:
         """Train for one epoch, going on from the last call.
 
         Parameters
@@ -379,10 +425,14 @@ best_validation_score_
         validation_data : tuple (X, y) or (X, y, sample_weight), optional
             Rows whose score is recorded. With `early_stopping` it is needed, and a call after which the score has not
             improved for more than `n_iter_no_change` calls puts the best weights back: ``stopped_`` says so.
+        X_val, y_val, sample_weight_val : array-like, optional
+            The same rows as arguments of their own, so that a Pipeline with ``transform_input=["X_val"]`` transforms
+            them.
 
         Returns
         -------
         MLPRegressor
             The estimator itself.
         """
-        return self._fit(X, y, sample_weight, validation_data, incremental=True)
+        apart = {"X_val": X_val, "y_val": y_val, "sample_weight_val": sample_weight_val}
+        return self._fit(X, y, sample_weight, validation_data, incremental=True, **apart)

@@ -94,7 +94,7 @@ def _fit_of(arguments: Mapping[str, Any], rows: dict[int, tuple[Any, Any, Any]])
     if id(train) not in rows:
         params = _check_method_params(X, params=arguments["fit_params"] or {}, indices=train)
         rows[id(train)] = (*_safe_split(estimator, X, arguments["y"], train), params)
-    fit = Fit(estimator, *rows[id(train)])
+    fit = Fit(estimator, *rows[id(train)], context=arguments.get("callback_ctx"))
 
     def take_over(*args: Any, **kwargs: Any) -> Any:
         del given.fit
@@ -116,7 +116,7 @@ class EnsembleSearchCV(BaseSearchCV):
     Parameters
     ----------
     estimator : estimator
-        One of :mod:`fastnn.sklearn`, or a Pipeline whose last step is one.
+        One of :mod:`fastnn.sklearn`, also as the last step of a Pipeline or in a TransformedTargetRegressor.
     param_grid : dict or list of dict
         The values of each parameter, by its name. With `n_iter` a distribution with a method ``rvs`` may take the place
         of a list of values.
@@ -149,10 +149,12 @@ n_features_in_, feature_names_in_
 
     Notes
     -----
-    Steps of pipelines before the last one are fitted once where folds and settings are the same, so what they draw from
-    no fixed seed is drawn once as well. Networks that an ensemble cannot hold are trained one after the other, each on
-    all threads: those with L-BFGS, with losses or metrics in Python, or with callbacks that look at batches. So are
-    candidates that are no networks.
+    Steps of pipelines before the last one, and transformations of y, are fitted once where folds and settings are the
+    same, so what they draw from no fixed seed is drawn once as well. Networks that an ensemble cannot hold are trained
+    one after the other, each on all threads: those with L-BFGS, with losses or metrics in Python, or with callbacks
+    that look at batches. So are candidates that are no networks.
+
+    Callbacks of scikit-learn that go on to what is fitted are told of each epoch, of all fits side by side.
 
     References
     ----------
@@ -222,8 +224,8 @@ n_features_in_, feature_names_in_
         settings = (clone(self.estimator).set_params(**clone(one, safe=False)) for one in candidates)
         if not any(network_of(one) is not None for one in settings):
             raise TypeError(
-                f"{type(self).__name__} trains the estimators of fastnn.sklearn, alone or as the last step of a "
-                f"Pipeline, got {self.estimator!r}"
+                f"{type(self).__name__} trains the estimators of fastnn.sklearn, alone, as the last step of a "
+                f"Pipeline or in a TransformedTargetRegressor, got {self.estimator!r}"
             )
         if callback_ctx is None:
             evaluate_candidates(candidates)

@@ -361,7 +361,17 @@ class SequentialClassifier(NetworkClassifier, SequentialEstimator):
         self._take_arguments(locals())
         self._take_builder_arguments(arguments)
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None, validation_data: Any = None) -> SequentialClassifier:  # noqa: N803
+    def fit(
+        self,
+        X: Any,  # noqa: N803
+        y: Any,
+        sample_weight: Any = None,
+        validation_data: Any = None,
+        *,
+        X_val: Any = None,  # noqa: N803
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+    ) -> SequentialClassifier:
         """Build the network and train it.
 
         Parameters
@@ -371,13 +381,17 @@ class SequentialClassifier(NetworkClassifier, SequentialEstimator):
         sample_weight : array-like, shape (rows,), optional
         validation_data : tuple (X, y) or (X, y, sample_weight), optional
             Rows that are evaluated after each epoch.
+        X_val, y_val, sample_weight_val : array-like, optional
+            The same rows as arguments of their own, so that a Pipeline with ``transform_input=["X_val"]`` transforms
+            them.
 
         Returns
         -------
         SequentialClassifier
             The estimator itself.
         """
-        return self._fit(X, y, sample_weight, validation_data)
+        apart = {"X_val": X_val, "y_val": y_val, "sample_weight_val": sample_weight_val}
+        return self._fit(X, y, sample_weight, validation_data, **apart)
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> SequentialClassifier:  # noqa: N803
         """Train for one epoch, going on from the last call.
@@ -513,7 +527,17 @@ class SequentialRegressor(NetworkRegressor, SequentialEstimator):
     def _fitting_loss(self, model: Sequential, targets: Targets) -> Any:
         return targets.loss(self._loss_given())
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None, validation_data: Any = None) -> SequentialRegressor:  # noqa: N803
+    def fit(
+        self,
+        X: Any,  # noqa: N803
+        y: Any,
+        sample_weight: Any = None,
+        validation_data: Any = None,
+        *,
+        X_val: Any = None,  # noqa: N803
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+    ) -> SequentialRegressor:
         """Build the network and train it.
 
         Parameters
@@ -523,13 +547,17 @@ class SequentialRegressor(NetworkRegressor, SequentialEstimator):
         sample_weight : array-like, shape (rows,), optional
         validation_data : tuple (X, y) or (X, y, sample_weight), optional
             Rows that are evaluated after each epoch.
+        X_val, y_val, sample_weight_val : array-like, optional
+            The same rows as arguments of their own, so that a Pipeline with ``transform_input=["X_val"]`` transforms
+            them.
 
         Returns
         -------
         SequentialRegressor
             The estimator itself.
         """
-        return self._fit(X, y, sample_weight, validation_data)
+        apart = {"X_val": X_val, "y_val": y_val, "sample_weight_val": sample_weight_val}
+        return self._fit(X, y, sample_weight, validation_data, **apart)
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> SequentialRegressor:  # noqa: N803
         """Train for one epoch, going on from the last call.

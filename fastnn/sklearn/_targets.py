@@ -129,6 +129,14 @@ class Targets:
         """Return the logarithm of :meth:`probabilities`, finite where the outputs are logits."""
         return np.log(self.probabilities(outputs, link))
 
+    def margins(self, outputs: Any) -> Any:
+        """Return what ``decision_function`` returns, of outputs that are above 0 for yes."""
+        raise NotImplementedError
+
+    def state(self) -> dict[str, Any]:
+        """Return plain values and arrays, of which :func:`targets_of_state` makes the same targets."""
+        return {"kind": type(self).__name__, **vars(self)}
+
     def answers(self, outputs: Any, link: Any) -> Array:
         """Return what ``predict`` returns."""
         raise NotImplementedError
@@ -188,6 +196,9 @@ class TwoClasses(Labels):
             return super().log_probabilities(outputs, link)
         return np.hstack([-np.logaddexp(0, outputs), -np.logaddexp(0, -outputs)])
 
+    def margins(self, outputs: Any) -> Any:
+        return outputs[:, 0]
+
     def answers(self, outputs: Any, link: Any) -> Array:
         second = outputs[:, 0] > (0 if link else 0.5)
         return self.classes[second.astype(np.intp) if len(self.classes) > 1 else np.zeros(len(outputs), np.intp)]
@@ -227,6 +238,9 @@ class ManyClasses(Labels):
             logs = -np.logaddexp(0, -outputs)
             return logs - logsumexp(logs, axis=1, keepdims=True)
         return log_softmax(outputs, axis=1) if link else np.log(self.probabilities(outputs, link))
+
+    def margins(self, outputs: Any) -> Any:
+        return outputs if len(self.classes) > 2 else outputs[:, -1] - outputs[:, 0]
 
     def answers(self, outputs: Any, link: Any) -> Array:
         return self.classes[outputs.argmax(axis=1)]
@@ -268,6 +282,9 @@ class Indicators(Targets):
     def log_probabilities(self, outputs: Any, link: Any) -> Any:
         return -np.logaddexp(0, -outputs) if link else np.log(self.probabilities(outputs, link))
 
+    def margins(self, outputs: Any) -> Any:
+        return outputs
+
     def answers(self, outputs: Any, link: Any) -> Array:
         return (outputs > (0 if link else 0.5)).astype(np.int64)
 
@@ -286,7 +303,7 @@ class SeveralTargets(Targets):
     activation = "softmax"
 
     def __init__(self, classes: Sequence[Array], given: Any = None) -> None:
-        self.columns = [class_target(one, given) for one in classes]
+        self.columns: list[Targets] = [class_target(one, given) for one in classes]
         self.classes, self._given = list(classes), given
         self.outputs = sum(one.outputs for one in self.columns)
         self.names = tuple(f"target_{place}" for place in range(len(classes)))
@@ -320,6 +337,12 @@ class SeveralTargets(Targets):
 
     def log_probabilities(self, outputs: Any, link: Any) -> Any:
         return self._each("log_probabilities", outputs, link)
+
+    def margins(self, outputs: Any) -> Any:
+        return [one.margins(outputs[name]) for name, one in zip(self.names, self.columns, strict=True)]
+
+    def state(self) -> dict[str, Any]:
+        return super().state() | {"columns": [one.state() for one in self.columns]}
 
     def answers(self, outputs: Any, link: Any) -> Array:
         return np.stack(self._each("answers", outputs, link), axis=1)
@@ -433,3 +456,18 @@ class Numbers(Targets):
         with np.errstate(divide="ignore", invalid="ignore"):
             values = np.where(spread > 0, 1 - residual / spread, np.where(residual > 0, 0.0, 1.0))
         return float(values.mean())
+
+
+KINDS: dict[str, type[Targets]] = {
+    kind.__name__: kind for kind in (TwoClasses, ManyClasses, Indicators, SeveralTargets, Numbers)
+}
+
+
+def targets_of_state(state: Mapping[str, Any]) -> Targets:
+    """Return the targets whose :meth:`Targets.state` this is."""
+    attributes = dict(state)
+    targets = object.__new__(KINDS[attributes.pop("kind")])
+    targets.__dict__ = attributes
+    if isinstance(targets, SeveralTargets):
+        targets.columns = [targets_of_state(one) for one in attributes["columns"]]
+    return targets

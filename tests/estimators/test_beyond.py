@@ -99,7 +99,6 @@ def test_any_loss_of_classes_tells_them_apart(loss, y):
     estimator = classifier(loss=loss).fit(X, y)
     assert estimator.score(X, y) > 0.85
     if "hinge" in str(loss):
-        assert not hasattr(estimator, "predict_proba")
         return
     probabilities, logarithms = estimator.predict_proba(X), estimator.predict_log_proba(X)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-12)
@@ -115,13 +114,46 @@ def test_logarithms_of_logits_are_finite_where_probabilities_round_to_none(y):
     assert np.isfinite(estimator.predict_log_proba(1e5 * X)).all()
 
 
-@pytest.mark.parametrize("loss", ["hinge", "squared_hinge"])
+HINGES = ["hinge", "squared_hinge", "categorical_hinge"]
+
+
+@pytest.mark.parametrize("loss", HINGES)
 def test_a_margin_decides_at_zero(loss):
     estimator = classifier(loss=loss).fit(X, TWO)
-    margins = estimator.model_.predict(X, verbose=0)[:, 0]
+    outputs = estimator.model_.predict(X, verbose=0)
+    margins = estimator.decision_function(X)
+    np.testing.assert_array_equal(margins, outputs[:, 0] if loss != HINGES[2] else outputs[:, 1] - outputs[:, 0])
     np.testing.assert_array_equal(estimator.predict(X) == "virginica", margins > 0)
     assert ((margins > 0) & (margins < 0.5)).any()
     assert estimator.out_activation_ == "identity"
+
+
+@pytest.mark.parametrize("loss", HINGES)
+def test_of_several_classes_the_one_of_the_greatest_margin_is_predicted(loss):
+    estimator = classifier(loss=loss).fit(X, NAMES)
+    margins = estimator.decision_function(X)
+    assert margins.shape == (150, 3)
+    np.testing.assert_array_equal(estimator.classes_[margins.argmax(axis=1)], estimator.predict(X))
+
+
+def test_margins_of_several_targets_and_of_labels():
+    several = classifier(loss="hinge").fit(X, np.column_stack([NAMES, TWO]))
+    assert [margins.shape for margins in several.decision_function(X)] == [(150, 3), (150,)]
+    labels = classifier(loss="hinge").fit(X, LABELS)
+    np.testing.assert_array_equal(labels.decision_function(X) > 0, labels.predict(X) == 1)
+
+
+@pytest.mark.parametrize("fitted", [False, True])
+def test_a_loss_has_either_margins_or_probabilities(fitted):
+    methods = ["decision_function", "predict_proba"]
+    for loss, (there, absent) in {"hinge": methods, None: methods[::-1]}.items():
+        estimator = classifier(loss=loss, max_iter=2)
+        if fitted:
+            estimator.fit(X, TWO)
+        assert hasattr(estimator, there)
+        with pytest.raises(AttributeError, match=f"has no attribute '{absent}'") as raised:
+            getattr(estimator, absent)
+        assert f"use {there}" in str(raised.value.__cause__)
 
 
 @pytest.mark.parametrize("loss", ["gaussian_nll", losses.Quantile((0.1, 0.9))], ids=str)
@@ -362,6 +394,35 @@ def test_scores_of_validation_rows_are_recorded_and_decide_nothing(make, weights
     assert estimator.validation_scores_[-1] == pytest.approx(estimator.score(*held))
     assert estimator.best_validation_score_ is None
     assert_same_weights(estimator, make(max_iter=5).fit(X, y))
+
+
+@pytest.mark.parametrize("weights", [None, np.arange(50.0)], ids=["plain", "weighted"])
+@pytest.mark.parametrize("make", [classifier, regressor])
+def test_validation_rows_may_be_arguments_of_their_own(make, weights):
+    y = NAMES if make is classifier else NUMBERS
+    apart = {"X_val": X[::3], "y_val": y[::3], "sample_weight_val": weights}
+    estimator = make(max_iter=5).fit(X, y, **apart)
+    together = make(max_iter=5).fit(X, y, validation_data=tuple(apart.values()))
+    assert estimator.validation_scores_ == together.validation_scores_
+    classes = {"classes": np.unique(y)} if make is classifier else {}
+    parts = make(early_stopping=True).partial_fit(X, y, **classes, **apart).partial_fit(X, y, **apart)
+    assert len(parts.validation_scores_) == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"X_val": X}, "X_val and y_val must be given together, got X_val alone"),
+        ({"sample_weight_val": np.ones(150)}, "X_val and y_val must be given together, got sample_weight_val alone"),
+        (
+            {"X_val": X, "y_val": NAMES, "validation_data": (X, NAMES)},
+            "validation_data must be None where X_val is given",
+        ),
+    ],
+)
+def test_validation_rows_are_given_once_and_whole(given, message):
+    with pytest.raises(ValueError, match=message):
+        classifier().fit(X, NAMES, **given)
 
 
 def test_validation_rows_decide_with_early_stopping():

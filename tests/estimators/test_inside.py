@@ -17,13 +17,15 @@ from sklearn.exceptions import NotFittedError, UnsetMetadataPassedError
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401 (it makes HalvingRandomSearchCV importable)
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.metrics import get_scorer
-from sklearn.pipeline import make_pipeline
+from sklearn.metrics import get_scorer, roc_auc_score
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.semi_supervised import SelfTrainingClassifier
 from sklearn.utils.validation import check_is_fitted
 
-from fastnn.sklearn import MLPClassifier, MLPRegressor
+import fastnn
+from fastnn import layers
+from fastnn.sklearn import MLPClassifier, MLPRegressor, SequentialClassifier, SequentialRegressor
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
@@ -149,6 +151,18 @@ def test_meta_estimators_go_on_training_in_parts():
         one_a_target.partial_fit(FLOWERS, SPECIES[:, None], classes=[[0, 1, 2]])
     assert one_a_class.score(FLOWERS, SPECIES) > 0.9
     assert one_a_target.score(FLOWERS, SPECIES[:, None]) > 0.9
+
+
+@pytest.mark.parametrize("loss", ["hinge", "squared_hinge", "categorical_hinge"])
+def test_margins_are_calibrated_and_scored(loss):
+    calibrated = calibration.CalibratedClassifierCV(classifier(loss=loss), cv=3).fit(FLOWERS, SPECIES)
+    np.testing.assert_allclose(calibrated.predict_proba(FLOWERS).sum(axis=1), 1)
+    assert calibrated.score(FLOWERS, SPECIES) > 0.9
+    two = SPECIES > 1
+    net = classifier(loss=loss).fit(FLOWERS, two)
+    ranked = roc_auc_score(two, net.decision_function(FLOWERS))
+    assert get_scorer("roc_auc")(net, FLOWERS, two) == ranked > 0.9
+    assert get_scorer("average_precision")(net, FLOWERS, two) > 0.9
 
 
 def test_a_fitted_network_is_calibrated_as_it_is():
@@ -282,6 +296,36 @@ def test_validation_rows_reach_a_network_through_a_search(routing):
     fitted = search.best_estimator_
     assert len(fitted.validation_scores_) == 8
     assert fitted.validation_scores_[-1] == fitted.score(*rows)
+
+
+def network(inputs, outputs):
+    last = layers.Dense(outputs, "softmax" if outputs > 1 else "linear")
+    return fastnn.Sequential([layers.Input((inputs,)), layers.Dense(8, "relu"), last])
+
+
+SEQUENTIAL = {"epochs": 8, "random_state": 0}
+SCALED = {
+    "MLPClassifier": (classifier(max_iter=8), FLOWERS, SPECIES),
+    "MLPRegressor": (regressor(max_iter=8), PATIENTS, PROGRESS),
+    "SequentialClassifier": (SequentialClassifier(network, **SEQUENTIAL), FLOWERS, SPECIES),
+    "SequentialRegressor": (SequentialRegressor(network, **SEQUENTIAL), PATIENTS, PROGRESS),
+}
+
+
+@pytest.mark.parametrize("case", SCALED.values(), ids=SCALED)
+def test_a_pipeline_transforms_the_rows_to_validate_on(case, routing):
+    net, x, y = case
+    x, weights = 100 * x + 50, np.arange(float(len(x[::3])))
+    net = clone(net).set_fit_request(X_val=True, y_val=True, sample_weight_val=True)
+    pipeline = Pipeline([("scale", StandardScaler()), ("net", net)], transform_input=["X_val"])
+    pipeline.fit(x, y, X_val=x[::3], y_val=y[::3], sample_weight_val=weights)
+    scaled = pipeline[0].transform(x)
+    alone = clone(net).fit(scaled, y, validation_data=(scaled[::3], y[::3], weights))
+    np.testing.assert_array_equal(pipeline.predict(x), alone.predict(scaled))
+    if hasattr(alone, "history_"):
+        assert pipeline[-1].history_ == alone.history_
+    else:
+        assert pipeline[-1].validation_scores_ == alone.validation_scores_
 
 
 def test_weights_that_nobody_asked_for_are_refused(routing):

@@ -9,10 +9,10 @@ pytest.importorskip("sklearn")
 
 import scipy.sparse
 import sklearn
+from estimators.searches import FLOWERS, PATIENTS, PROGRESS, SPECIES, both, classifier, line, regressor, same, stack
 from scipy.stats import loguniform
 from sklearn.base import BaseEstimator, TransformerMixin, clone, is_classifier
 from sklearn.compose import ColumnTransformer
-from sklearn.datasets import load_diabetes, load_iris
 from sklearn.exceptions import FitFailedWarning, NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, make_scorer
@@ -21,12 +21,10 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
-import fastnn
-from fastnn import _members, layers, losses
+from fastnn import _members, losses
 from fastnn.callbacks import Callback
 from fastnn.sklearn import (
     EnsembleSearchCV,
-    MLPClassifier,
     MLPRegressor,
     SequentialClassifier,
     SequentialRegressor,
@@ -37,31 +35,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
     pytest.mark.thread_unsafe(reason="scikit-learn's configuration and NumPy's global generator are the process's"),
 ]
-
-FLOWERS, SPECIES = load_iris(return_X_y=True)
-FLOWERS, SPECIES = StandardScaler().fit_transform(FLOWERS)[::2], SPECIES[::2]
-PATIENTS, PROGRESS = load_diabetes(return_X_y=True)
-PATIENTS, PROGRESS = StandardScaler().fit_transform(PATIENTS)[:90], PROGRESS[:90] / 100
-
-
-def classifier(**parameters):
-    usual = {"hidden_layer_sizes": (6,), "learning_rate_init": 0.02, "max_iter": 12, "random_state": 0}
-    return MLPClassifier(**usual | parameters)
-
-
-def regressor(**parameters):
-    usual = {"hidden_layer_sizes": (6,), "learning_rate_init": 0.02, "max_iter": 12, "random_state": 0}
-    return MLPRegressor(**usual | parameters)
-
-
-def stack(inputs, outputs, activation="softmax", units=4):
-    return fastnn.Sequential(
-        [layers.Input((inputs,)), layers.Dense(units, "relu"), layers.Dropout(0.1), layers.Dense(outputs, activation)]
-    )
-
-
-def line(inputs, outputs, units=4):
-    return stack(inputs, outputs, "linear", units)
 
 
 def squares(wanted, got):
@@ -84,29 +57,6 @@ class Scales(TransformerMixin, BaseEstimator):
 
     def transform(self, X):  # noqa: N803
         return X / self.scale_
-
-
-def same(ours, theirs):
-    """Say that the results of two searches are the same, but for the times."""
-    assert list(ours) == list(theirs)
-    for name in theirs:
-        if not name.endswith("_time"):
-            mask = np.ma.getmaskarray(np.ma.asarray(theirs[name]))
-            np.testing.assert_array_equal(np.ma.getmaskarray(np.ma.asarray(ours[name])), mask)
-            got, wanted = np.ma.getdata(ours[name]), np.ma.getdata(theirs[name])
-            np.testing.assert_equal(got[~mask], wanted[~mask], err_msg=name)
-
-
-def both(estimator, grid, X, y, fit_params=None, **options):  # noqa: N803
-    """Return a search of ours and one of scikit-learn's, whose results are the same."""
-    options = {"cv": 3} | options
-    ours = EnsembleSearchCV(estimator, grid, **options).fit(X, y, **fit_params or {})
-    theirs = GridSearchCV(estimator, grid, **options).fit(X, y, **fit_params or {})
-    same(ours.cv_results_, theirs.cv_results_)
-    for name in ("best_index_", "best_params_", "best_score_", "n_splits_", "multimetric_"):
-        assert hasattr(ours, name) == hasattr(theirs, name)
-        assert getattr(ours, name, None) == getattr(theirs, name, None)
-    return ours, theirs
 
 
 # ---- the results are those of scikit-learn's searches ----
@@ -338,6 +288,22 @@ def test_metadata_is_routed_through_a_pipeline(scaled):
         both(net, {"mlpclassifier__alpha": [0.1, 1.0]}, FLOWERS, SPECIES, {"sample_weight": WEIGHTS}, scoring=scoring)
 
 
+def test_rows_to_validate_on_are_transformed_once_a_fold_and_setting():
+    with sklearn.config_context(enable_metadata_routing=True):
+        net = classifier(early_stopping=True, n_iter_no_change=2).set_fit_request(X_val=True, y_val=True)
+        pipeline = Pipeline([("scale", Scales()), ("net", net)], transform_input=["X_val"])
+        grid = {"scale__by": [1.0, 3.0], "net__alpha": [0.1, 1.0]}
+        ours, theirs = both(pipeline, grid, FLOWERS, SPECIES, {"X_val": FLOWERS[:20], "y_val": SPECIES[:20]})
+    assert ours.best_estimator_[-1].validation_scores_ == theirs.best_estimator_[-1].validation_scores_
+
+
+def test_rows_to_validate_on_are_not_transformed_without_routing():
+    pipeline = Pipeline([("scale", StandardScaler()), ("net", classifier())], transform_input=["X_val"])
+    search = EnsembleSearchCV(pipeline, {"net__alpha": [0.1]}, cv=3, error_score="raise")
+    with pytest.raises(ValueError, match="can only be set if metadata routing is enabled"):
+        search.fit(FLOWERS, SPECIES)
+
+
 # ---- what a search is told ----
 
 
@@ -459,11 +425,26 @@ def test_a_search_takes_part_in_another():
     same(outer.cv_results_, theirs.cv_results_)
 
 
+WATCHED = {
+    "alone": (classifier(max_iter=3), {"alpha": [0.1, 1.0]}),
+    "in pipelines": (
+        make_pipeline(StandardScaler(), make_pipeline(StandardScaler(), classifier(max_iter=3))),
+        {"pipeline__mlpclassifier__alpha": [0.1, 1.0], "pipeline__mlpclassifier__solver": ["adam", "lbfgs"]},
+    ),
+}
+
+
 @pytest.mark.skipif(
     not hasattr(EnsembleSearchCV, "set_callbacks"), reason="needs scikit-learn 1.9, which has callbacks"
 )
-def test_callbacks_of_scikit_learn_see_the_search():
+@pytest.mark.parametrize("depth", [0, 1, None], ids=["the search", "its fits", "all"])
+@pytest.mark.parametrize("case", WATCHED.values(), ids=WATCHED)
+def test_callbacks_of_scikit_learn_see_the_search_and_what_it_fits(case, depth):
+    get_context_path = pytest.importorskip("sklearn.callback._callback_context").get_context_path
+
     class Look:
+        max_propagation_depth = depth
+
         def __init__(self):
             self.ended = []
 
@@ -476,15 +457,20 @@ def test_callbacks_of_scikit_learn_see_the_search():
         def on_fit_task_begin(self, estimator, context):
             pass
 
-        def on_fit_task_end(self, estimator, context, **_):
-            self.ended.append(context.task_name)
+        def on_fit_task_end(self, estimator, context):
+            path = [(one.task_name, one.task_id, one.estimator_name) for one in get_context_path(context)]
+            shared = any("transform" in task or "Scaler" in name for task, _, name in path)  # by all pipelines
+            if not shared:
+                self.ended.append([str(name).replace("EnsembleSearchCV", "GridSearchCV") for name in path])
 
     seen = []
     for search in (EnsembleSearchCV, GridSearchCV):
         look = Look()
-        search(classifier(), {"alpha": [0.1, 1.0]}, cv=3).set_callbacks(look).fit(FLOWERS, SPECIES)
-        seen.append(look.ended)
+        search(*case, cv=3).set_callbacks(look).fit(FLOWERS, SPECIES)
+        seen.append(sorted(look.ended))
     assert seen[0] == seen[1]
+    epochs = sum("'epoch'" in path[-1] for path in seen[0])
+    assert (epochs > 0) == (depth is None or (depth == 1 and case is WATCHED["alone"]))
 
 
 PIPELINE = make_pipeline(StandardScaler(), classifier(max_iter=80, match_columns=False))
