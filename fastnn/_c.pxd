@@ -45,6 +45,15 @@ cdef extern from "fastnn.h" nogil:
         const fnn_kernels_f32 *f32
         const fnn_kernels_f64 *f64
         const fnn_bf16_kernels *bf16
+    ctypedef struct fnn_schedule:
+        int code
+        unsigned shares
+        double numbers[6]
+        const double *boundaries
+        const double *values
+        size_t pieces
+    ctypedef struct fnn_course:
+        int64_t first, steps
     ctypedef struct fnn_op:
         int32_t code, activation, mode
         size_t inputs, outputs
@@ -55,6 +64,7 @@ cdef extern from "fastnn.h" nogil:
         ptrdiff_t source, join
         size_t column
         int64_t seed
+        const fnn_schedule *schedule
         int32_t frozen, fused
         const double *vector
         size_t vector_size
@@ -72,17 +82,11 @@ cdef extern from "fastnn.h" nogil:
         size_t head_index
         fnn_head head
         size_t state, state_size
-    ctypedef struct fnn_schedule:
-        int code
-        double numbers[6]
-        const double *boundaries
-        const double *values
-        size_t pieces
     ctypedef struct fnn_hyperparameters:
         int code
         double numbers[12]
-        fnn_schedule schedule
-        double weight_decay, clipnorm, global_clipnorm, clipvalue
+        fnn_schedule schedule, weight_decay
+        double clipnorm, global_clipnorm, clipvalue
         int64_t accumulation_steps
         double ema_momentum
         int64_t ema_overwrite_frequency
@@ -115,6 +119,7 @@ cdef extern from "fastnn.h" nogil:
         const fnn_stripe *stripes
         size_t head_count, measure_count
         const fnn_head *heads
+        const fnn_schedule *smoothings
         const fnn_measure *measures
         size_t label_columns, sum_size
         size_t batch_entries, row_entries
@@ -163,6 +168,7 @@ cdef extern from "fastnn.h" nogil:
         size_t batch
         fnn_hyperparameters optimizer
         int64_t iterations
+        fnn_course course
         double momentum_product
         uint64_t seed
         const fnn_progress *progress
@@ -217,7 +223,7 @@ cdef extern from "fastnn.h" nogil:
     int fnn_train(const fnn_model *model, const fnn_data *data, fnn_run *run, void *workspace)
     const char *fnn_phase_name(const fnn_model *model, const void *workspace, size_t index)
     void fnn_apply_gradients(const fnn_model *model, fnn_run *run, void *workspace)
-    double fnn_learning_rate(const fnn_schedule *schedule, int64_t step)
+    double fnn_scheduled(const fnn_schedule *schedule, fnn_course course, int64_t step)
     int fnn_stores_gradients(const fnn_hyperparameters *optimizer)
     int fnn_takes_long(const fnn_model *model, size_t batch)
     size_t fnn_penalty_bytes(const fnn_model *model)

@@ -101,6 +101,7 @@ cdef class _Run:
         """Set what every run is told: the passes, and where training stands."""
         self.run.passes = passes
         self.run.iterations = engine.iterations
+        self.run.course.first, self.run.course.steps = engine.course
         self.run.momentum_product = engine.momentum_product
         self.run.seed = engine.seed
         if hyperparameters is not None:

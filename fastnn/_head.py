@@ -5,7 +5,10 @@ Names of losses and metrics are those of the enums in src_c: ``"huber"`` is FNN_
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from fastnn._op import Schedule
 
 DENSE, LABELS = 0, 1  # kinds of targets: a row of numbers like the output, or one class label
 MAX_NUMBERS = 4
@@ -54,6 +57,8 @@ class Head(NamedTuple):
         The engine's name for how the losses of a batch's rows become one number (fnn_reduction).
     numbers, vector : tuple of float
         Constants of the loss, as for a metric.
+    smoothing : Schedule or None
+        The schedule of the label smoothing, which stands first among the numbers; None: it is the same at each step.
     op : int
         The index of the op whose output has these columns; -1 is the last. The loss may compute that op's activation.
     measures : tuple of Measure
@@ -66,5 +71,6 @@ class Head(NamedTuple):
     reduction: str = "sum_over_batch_size"
     numbers: tuple[float, ...] = ()
     vector: tuple[float, ...] = ()
+    smoothing: Schedule | None = None
     op: int = -1
     measures: tuple[Measure, ...] = ()

@@ -12,7 +12,7 @@ from libc.string cimport memset
 
 from fastnn._c cimport (
     FNN_SLOTS, fnn_head, fnn_large_side, fnn_link, fnn_measure, fnn_model, fnn_op, fnn_pace, fnn_parameter_settings,
-    fnn_scratch_bytes, fnn_stripe, fnn_stripes, fnn_wants_blas, fnn_wants_unit, fnn_workspace_bytes,
+    fnn_schedule, fnn_scratch_bytes, fnn_stripe, fnn_stripes, fnn_wants_blas, fnn_wants_unit, fnn_workspace_bytes,
 )
 
 
@@ -29,10 +29,12 @@ cdef class _Memory:
     cdef public double momentum_product
     cdef public bint average_swapped
     cdef public uint64_t seed
+    cdef public tuple course
     cdef readonly tuple states
     cdef public object functions
     cdef cnp.ndarray _predictor, _ops, _vectors, _settings, _stripes, _gradients, _workspace, _scratch
-    cdef cnp.ndarray _heads, _measures, _constants, _tile_sums
+    cdef cnp.ndarray _heads, _measures, _constants, _tile_sums, _schedules, _smoothings
+    cdef tuple _described_heads  # what `smoothings` point into
     cdef size_t _workspace_batch, _scratch_rows
     cdef int _products_changes  # of the choice of products, up to the last one that was looked at
     cdef int _last_passes, _workspace_threads, _scratch_threads, _optimizer, _compiled, _given_up
@@ -47,7 +49,7 @@ cdef class _Memory:
         self.functions = None
         memset(&self.model, 0, sizeof(fnn_model))
         memset(&self.pace, 0, sizeof(fnn_pace))
-        self.momentum_product = 1
+        self.momentum_product, self.course = 1, (0, 0)
         self.model.parameter_size = plan.size
         self.parameters = aligned_zeros(plan.size, np.dtype(plan.dtype))
         self.model.parameters = _data(self.parameters)
@@ -70,7 +72,8 @@ cdef class _Memory:
         self._ops = np.zeros(len(plan.ops) * sizeof(fnn_op), np.uint8)
         cdef fnn_op *ops = <fnn_op *>_data(self._ops)
         self._vectors = np.array([number for op in plan.ops for number in op.vector], np.float64)
-        _set_ops(ops, plan.ops, <const double *>_data(self._vectors))
+        self._schedules = np.zeros(len(plan.ops) * sizeof(fnn_schedule), np.uint8)
+        _set_ops(ops, plan.ops, <const double *>_data(self._vectors), <fnn_schedule *>_data(self._schedules))
         fnn_link(ops, len(plan.ops))
         self.model.ops, self.model.op_count, self.model.inputs = ops, len(plan.ops), plan.inputs
         if fnn_wants_unit(&self.model):  # where the system refuses the unit, float32 is computed in another way
@@ -152,12 +155,12 @@ cdef class _Memory:
         if plan.form != self.plan.form:
             raise ValueError("plan must be of the form of the plan that it replaces")
         self._enter()
-        before = self.plan, self._form, self._ops, self._vectors, self._settings, self._stripes
+        before = self.plan, self._form, self._ops, self._vectors, self._schedules, self._settings, self._stripes
         cdef fnn_model model = self.model
         try:
             self._take_plan(plan)
         except BaseException:
-            self.plan, self._form, self._ops, self._vectors, self._settings, self._stripes = before
+            self.plan, self._form, self._ops, self._vectors, self._schedules, self._settings, self._stripes = before
             self.model = model
             raise
         finally:
@@ -305,16 +308,20 @@ cdef class _Memory:
         cdef size_t count = sum(len(head.measures) for head in heads)
         cdef cnp.ndarray head_memory = np.zeros(len(heads) * sizeof(fnn_head), np.uint8)
         cdef cnp.ndarray measure_memory = np.zeros(max(1, count) * sizeof(fnn_measure), np.uint8)
+        cdef cnp.ndarray smoothings = np.zeros(len(heads) * sizeof(fnn_schedule), np.uint8)
         cdef cnp.ndarray constants = _constants_of(heads)
         cdef fnn_head *c_heads = <fnn_head *>_data(head_memory)
         cdef fnn_measure *c_measures = <fnn_measure *>_data(measure_memory)
         if heads and sum(head.columns for head in heads) != self._form.outputs:
             raise ValueError(f"heads must take the {self._form.outputs} columns of the output, got "
                              f"{list(map(attrgetter('columns'), heads))}")
-        _set_heads(c_heads, <fnn_op *>_data(self._ops), &self.model, heads, <const double *>_data(constants))
+        _set_heads(c_heads, <fnn_schedule *>_data(smoothings), <fnn_op *>_data(self._ops), &self.model, heads,
+                   <const double *>_data(constants))
         states = _set_measures(c_measures, c_heads, heads, <const double *>_data(constants))
         self._heads, self._measures, self._constants = head_memory, measure_memory, constants
+        self._smoothings, self._described_heads = smoothings, tuple(heads)
         self.model.heads, self.model.head_count = c_heads, len(heads)
+        self.model.smoothings = <fnn_schedule *>_data(smoothings)
         self.model.measures, self.model.measure_count = c_measures, count
         self._form.set_heads(heads)
         self.model.label_columns = self._form.label_columns

@@ -60,6 +60,8 @@ class Progress(NamedTuple):
         The number of the next order of rows.
     average_swapped : bool
         Whether the model shows the average of its weights, and the weights themselves are kept in the average's place.
+    course : tuple of int
+        The first step and the number of steps of the last fit, of which schedules may go by the share.
     """
 
     iterations: int
@@ -67,6 +69,7 @@ class Progress(NamedTuple):
     seed: int
     epochs_done: int
     average_swapped: bool
+    course: tuple[int, int] = (0, 0)
 
 
 class Run(Protocol):
@@ -103,6 +106,8 @@ class Model(Protocol):
         What makes orders of rows: the model's seed, and the number of its next order.
     _run : Run or None
         The ``fit`` that is going on.
+    _course : tuple of int
+        The first step and the number of steps of that ``fit``, or of the last one.
     """
 
     name: str
@@ -117,6 +122,7 @@ class Model(Protocol):
     _seed: int
     _epochs_done: int
     _run: Run | None
+    _course: tuple[int, int]
 
     @property
     def optimizer(self) -> Optimizer | None:

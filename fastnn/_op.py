@@ -8,6 +8,26 @@ from typing import Any, NamedTuple
 import numpy.typing as npt
 
 
+class Schedule(NamedTuple):
+    """How a number depends on the step: fnn_schedule in src_c/fastnn.h.
+
+    `name`: that of the formula (fnn_schedule_code), whose constants are `numbers`, at most six.
+    `shares`: bit k says that number k is a share of the steps of a training; 0: all steps are counted from the first.
+    `boundaries`, `values`: the bytes of float64 numbers of a schedule of pieces. Bytes are compared at once.
+    """
+
+    name: str
+    numbers: tuple[float, ...]
+    shares: int = 0
+    boundaries: bytes = b""
+    values: bytes = b""
+
+
+def constant(value: float) -> Schedule:
+    """Return the schedule of a number that is the same at every step."""
+    return Schedule("constant", (value,))
+
+
 class Op(NamedTuple):
     """One step: its name, the activation of its result, its widths, and where its parameters lie (-1: none).
 
@@ -15,10 +35,11 @@ class Op(NamedTuple):
     that is given another name raises.
 
     `activation`: the activation of the result, or of the gate of a ``"glu"``.
-    `mode`: which of several things the op does, where there are several (fnn_column_factor, fnn_encoding).
+    `mode`: which of several things the op does, where there are several (fnn_column_factor, fnn_encoding,
+    fnn_noise_kind).
     `numbers`: up to four constants of the activation, or of what the op does; `vector`: further constants.
     `mean`, `variance`: where the statistics of a normalization lie.
-    `seed`: the seed of noise; -1 follows the model's seed.
+    `seed`: the seed of noise; -1 follows the model's seed. `schedule`: that of its rate, else `numbers` have it.
     `frozen`: whether the op is not trained.
     `activity`: l1 and l2 of the penalty of the output, which counts in the loss; None without a penalty.
 
@@ -47,6 +68,7 @@ class Op(NamedTuple):
     join: int = 0
     column: int = 0
     seed: int = -1
+    schedule: Schedule | None = None
     frozen: bool = False
     activity: tuple[float, float] | None = None
 

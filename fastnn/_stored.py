@@ -93,7 +93,7 @@ def _parts(model: Kept, training: bool) -> list[Any]:
     _check_asked_for(compiled, sum(array.nbytes for array in arrays.values()))
     progress = model._progress
     if not training:
-        progress = progress._replace(iterations=0, momentum_product=1.0, average_swapped=False)
+        progress = progress._replace(iterations=0, momentum_product=1.0, average_swapped=False, course=(0, 0))
     built = None if engine is None else [engine.plan.inputs, engine.plan.dtype]
     metadata = {
         "config": json.dumps(model.get_config()),
@@ -308,10 +308,14 @@ def _progress_of(training: dict[str, Any]) -> Progress:
     product = training.get("momentum_product", 1.0)
     if not isinstance(product, float) or not 0 <= product <= 1:
         raise ModelFileError(f"momentum_product must be a number from 0 to 1, got {str(product)[:40]}")
+    first, steps = training.get("course", (0, 0))
+    if not isinstance(first, int) or abs(first) >= 2**53:
+        raise ModelFileError(f"the first step of the last fit must be an integer below 2**53, got {str(first)[:40]}")
     return Progress(
         _file.size(training["iterations"], "iterations"),
         product,
         _file.size(training["seed"], "the seed"),
         _file.size(training["epochs_done"], "epochs_done"),
         training.get("average_swapped") is True,
+        (first, _file.size(steps, "the steps of the last fit")),
     )

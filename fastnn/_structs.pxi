@@ -10,21 +10,21 @@ from libc.stdint cimport int64_t
 from libc.string cimport memset
 
 from fastnn._c cimport (
-    FNN_BIAS, FNN_KERNEL, FNN_NUMBERS, fnn_fuses, fnn_head, fnn_hyperparameters,
-    fnn_learning_rate, fnn_measure, fnn_model, fnn_op, fnn_parameter_settings, fnn_schedule, fnn_state_size,
+    FNN_BIAS, FNN_KERNEL, FNN_NUMBERS, fnn_course, fnn_fuses, fnn_head, fnn_hyperparameters, fnn_measure,
+    fnn_model, fnn_op, fnn_parameter_settings, fnn_schedule, fnn_scheduled, fnn_state_size,
 )
 
 MAX_STATE = 2**27  # most numbers of a metric: a gibibyte
 
 
-cdef int _set_schedule(fnn_schedule *schedule, str name, tuple numbers, cnp.ndarray boundaries,
-                       cnp.ndarray values) except -1:
-    """Fill in a schedule, whose arrays of float64 must outlive it."""
-    schedule.code = _number("schedule", name)
-    for k, number in enumerate(numbers):
-        schedule.numbers[k] = number
-    schedule.boundaries, schedule.values = <const double *>_data(boundaries), <const double *>_data(values)
-    schedule.pieces = boundaries.shape[0]
+cdef int _set_schedule(fnn_schedule *target, schedule) except -1:
+    """Fill in a schedule from a fastnn._op.Schedule, which must outlive it."""
+    cdef bytes boundaries = schedule.boundaries, values = schedule.values
+    target.code, target.shares = _number("schedule", schedule.name), schedule.shares
+    for k, number in enumerate(schedule.numbers):
+        target.numbers[k] = number
+    target.boundaries, target.values = <const double *><const char *>boundaries, <const double *><const char *>values
+    target.pieces = len(boundaries) // sizeof(double)
     return 0
 
 
@@ -34,9 +34,9 @@ cdef int _set_hyperparameters(fnn_hyperparameters *optimizer, int code, hyperpar
     for k, number in enumerate(hyperparameters.numbers):
         if k < FNN_NUMBERS:
             optimizer.numbers[k] = number
-    boundaries, values = hyperparameters.schedule_table
-    _set_schedule(&optimizer.schedule, hyperparameters.schedule, hyperparameters.schedule_numbers, boundaries, values)
-    optimizer.weight_decay, optimizer.clipvalue = hyperparameters.weight_decay, hyperparameters.clipvalue
+    _set_schedule(&optimizer.schedule, hyperparameters.schedule)
+    _set_schedule(&optimizer.weight_decay, hyperparameters.weight_decay)
+    optimizer.clipvalue = hyperparameters.clipvalue
     optimizer.clipnorm, optimizer.global_clipnorm = hyperparameters.clipnorm, hyperparameters.global_clipnorm
     optimizer.accumulation_steps = hyperparameters.accumulation_steps
     optimizer.ema_momentum = hyperparameters.ema_momentum
@@ -44,23 +44,33 @@ cdef int _set_hyperparameters(fnn_hyperparameters *optimizer, int code, hyperpar
     return 0
 
 
-def learning_rate(str name not None, tuple numbers not None, cnp.ndarray boundaries not None,
-                  cnp.ndarray values not None, int64_t step):
-    """Return the learning rate of a schedule at `step`, see :mod:`fastnn.optimizers.schedules`."""
-    cdef fnn_schedule schedule
-    memset(&schedule, 0, sizeof(fnn_schedule))
-    _set_schedule(&schedule, name, numbers, boundaries, values)
-    return fnn_learning_rate(&schedule, step)
+def scheduled(schedule, course, int64_t step):
+    """Return the number of a fastnn._op.Schedule at `step` of the course, see :mod:`fastnn.optimizers.schedules`."""
+    cdef fnn_schedule filled
+    cdef fnn_course of
+    memset(&filled, 0, sizeof(fnn_schedule))
+    _set_schedule(&filled, schedule)
+    of.first, of.steps = course
+    return fnn_scheduled(&filled, of, step)
 
 
-cdef int _set_ops(fnn_op *ops, plan_ops, const double *vector) except -1:
-    """Fill in ops from the plan's; `vector` holds the vectors of all of them in turn, and must outlive the ops."""
+cdef dict _MODES = {"columns": "column_factor", "encode": "encoding", "dropout": "noise_kind", "gaussian": "noise_kind"}
+
+
+cdef int _set_ops(fnn_op *ops, plan_ops, const double *vector, fnn_schedule *schedules) except -1:
+    """Fill in ops from the plan's, which must outlive them, and a schedule for each op.
+
+    `vector` holds the vectors of all of them in turn; it and the schedules must outlive the ops too.
+    """
     for k, op in enumerate(plan_ops):
         if op.inputs < 1 or op.outputs < 1:  # sizes are divided by these widths
             raise ValueError(f"ops[{k}] must have at least 1 input and 1 output, got {op.inputs} and {op.outputs}")
         # Fields are set one by one: a struct made as a whole would keep what the stack held in the fields not named.
         ops[k].code, ops[k].activation = _number("op", op.name), _number("activation", op.activation)
-        ops[k].mode = _number("column_factor" if op.name == "columns" else "encoding", op.mode) if op.mode else 0
+        ops[k].mode = _number(_MODES[op.name], op.mode) if op.mode else 0
+        if op.schedule is not None:
+            _set_schedule(&schedules[k], op.schedule)
+            ops[k].schedule = &schedules[k]
         ops[k].kernel, ops[k].bias = op.kernel, op.bias
         ops[k].inputs, ops[k].outputs = op.inputs, op.outputs
         for j, number in enumerate(op.numbers):
@@ -109,8 +119,12 @@ def _first_state(heads):
     return 1 if len(heads) == 1 else 1 + len(heads)
 
 
-cdef int _set_heads(fnn_head *target, fnn_op *ops, const fnn_model *model, heads, const double *vector) except -1:
-    """Fill in heads from fastnn._head.Heads; `ops` are the model's. `vector`, _constants_of them, must outlive them."""
+cdef int _set_heads(fnn_head *target, fnn_schedule *smoothings, fnn_op *ops, const fnn_model *model, heads,
+                    const double *vector) except -1:
+    """Fill in heads and the schedules of their label smoothing from fastnn._head.Heads; `ops` are the model's.
+
+    `vector`, _constants_of the heads, and the heads of Python must outlive what is filled in.
+    """
     cdef size_t column = 0, target_column = 0, label = 0, h, op
     for head in heads:
         measured = any(measure.metric != "function_metric" for measure in head.measures)
@@ -125,6 +139,8 @@ cdef int _set_heads(fnn_head *target, fnn_op *ops, const fnn_model *model, heads
         target[h].weight = head.weight
         target[h].first, target[h].columns, target[h].label = column, head.columns, label
         target[h].target_first, target[h].target_columns = target_column, head.target_columns
+        if head.smoothing is not None:
+            _set_schedule(&smoothings[h], head.smoothing)
         target[h].fused = ops[op].fused = fnn_fuses(model, &ops[op], target[h].loss)
         for k, number in enumerate(head.numbers):
             target[h].numbers[k] = number

@@ -15,6 +15,7 @@ from fastnn._settings import count
 from fastnn.data.feeds import Order, Samples
 from fastnn.goals import Goal
 from fastnn.layers.base import Layer
+from fastnn.optimizers.base import Hyperparameters
 from fastnn.reading import Reader
 
 
@@ -32,6 +33,8 @@ class Compiled(Reader):
             Any, ...
         ] = ()  # the heads, settings of parameters and names of logs that the engine has
         self._steps_per_execution = 1
+        self._course = (0, 0)  # the first step and the number of steps of the fit that goes on, or of the last one
+        self._by_share = False  # whether a rate of noise or a label smoothing goes by the share of these steps
         super().__init__(layers, name)
 
     @property
@@ -142,8 +145,22 @@ class Compiled(Reader):
             optimizer, engine = self._need_optimizer(action), self._need_engine(action)
             if self._heed_changes() or self._compiled_code != optimizer.setup:
                 self._set_up(engine, optimizer)
-            engine.seed = self._seed
+            engine.seed, engine.course = self._seed, self._course
             return Ready(engine, self._layout, optimizer)
+
+    def _check_shares(self, action: str, rates: Hyperparameters) -> None:
+        """Raise where a schedule goes by the share of a fit's steps, and there is no fit, or nobody knows its steps."""
+        names = {
+            "learning_rate": rates.schedule.shares,
+            "weight_decay": rates.weight_decay.shares,
+            "a layer's rate or a loss's label_smoothing": self._by_share,
+        }
+        name = next((name for name, by_share in names.items() if by_share), None)
+        if name is not None:
+            raise ValueError(
+                f"{action}, and {name} is a schedule by the share of a fit's steps: give the schedule its own number "
+                f"of steps"
+            )
 
     def _look_at_first_rows(self, ready: Ready, samples: Samples, batch: int, order: Order | None = None) -> None:
         """Raise before the first step of a run where a metric cannot take the first rows, or their outputs.
@@ -165,6 +182,8 @@ class Compiled(Reader):
         ops = [-1] if self._heads is None else engine.plan.joined()
         heads, measured = goals.engine_heads(self._goals, self._widths(engine.plan.outputs), ops)
         settings, names = self._parameter_settings(), self.metrics_names
+        schedules = [op.schedule for op in engine.plan.ops] + [head.smoothing for head in heads]
+        self._by_share = any(schedule is not None and schedule.shares for schedule in schedules)
         if before is not None and self._set_up_for == (heads, settings, names) and self._has_state_of(optimizer):
             self._compiled_code = optimizer.setup  # what has changed is no part of this model
             return

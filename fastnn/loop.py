@@ -150,7 +150,7 @@ class FiniteCheck:
     """
 
     def __init__(self, model: Model, may_wait: bool) -> None:
-        self._model, self._before = model, (model.history, model.stop_training)
+        self._model, self._before = model, (model.history, model.stop_training, model._course)
         self.may_wait, self.waits = may_wait, False
 
     def settle(self, feed: Feed, engine: Engine, copied: int) -> None:
@@ -184,7 +184,7 @@ class FiniteCheck:
                 yield
             except NotFiniteError as error:
                 engine.restore(snapshot)
-                model.history, model.stop_training = self._before
+                model.history, model.stop_training, model._course = self._before
                 raise self.named(error, feed) from None
         self.waits = False
 
@@ -301,8 +301,10 @@ class Epochs:
     @contextmanager
     def around(self, feed: Feed | None, first: int) -> Iterator[None]:
         """Call the hooks before and after all epochs; an error leaves the weights in the model, and loggers closed."""
-        model, outer = self._model, self._model._run
+        model, outer, course = self._model, self._model._run, self._model._course
         self._feed, self._epoch, model._run = feed, first, self
+        steps = self._steps or 0  # not known: nothing goes by the share of them
+        model._course = int(model._need_engine("fit").iterations) - first * steps, self._epochs * steps
         try:
             with weights_as_before(model):
                 self._hooks.call("on_train_begin", {})
@@ -318,6 +320,8 @@ class Epochs:
         finally:
             self._reporter.close()
             model._run = outer
+            if outer is not None:  # a callback has called fit
+                model._course = course
 
     def train(self, feed: Feed, steps: int | None, first: int, check: FiniteCheck) -> None:
         """Run the epochs from `first` (or where :meth:`resume` says) on, each a pass over the feed."""
@@ -412,7 +416,8 @@ class Epochs:
         self.resume_callbacks(state)
 
     def resume_callbacks(self, state: dict[str, Any]) -> None:
-        """Give the callbacks back what they knew."""
+        """Give the callbacks back what they knew, once the model is as it was; this fit may have more steps."""
+        self._model._course = self._model._course[0], self._epochs * (self._steps or 0)
         self._hooks.resume(state["callbacks"])
 
 

@@ -231,7 +231,10 @@ class Sequential(Trainer):
         """Take one optimizer step with :attr:`gradients`."""
         with self._home.lock:
             engine, _, optimizer = self._ready("apply_gradients")
-            engine.apply_gradients(optimizer.hyperparameters())
+            rates = optimizer.hyperparameters()
+            if self._run is None:
+                self._check_shares("apply_gradients knows no steps to come", rates)
+            engine.apply_gradients(rates)
 
     def reset(self) -> None:
         """Start over with fresh weights and optimizer state, and another order of rows; the configuration stays.
@@ -245,7 +248,7 @@ class Sequential(Trainer):
             for view, values in zip(self._home.views.values(), fresh, strict=True):
                 view[...] = values
             engine.forget()
-            self._seed, self._epochs_done, self.history = next_seed(), 0, None
+            self._seed, self._epochs_done, self.history, self._course = next_seed(), 0, None, (0, 0)
             if self._optimizer is not None:
                 self._optimizer.detach()
                 self._compiled_code = None

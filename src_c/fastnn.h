@@ -38,8 +38,8 @@ typedef struct {
 typedef enum {
     FNN_OP_DENSE,
     FNN_OP_ACTIVATION,
-    FNN_OP_DROPOUT,             /* numbers: see noise.inc; the input itself outside training */
-    FNN_OP_GAUSSIAN,            /* numbers: see gaussian in noise.inc; the input itself outside training */
+    FNN_OP_DROPOUT,             /* mode, numbers or schedule: see fnn_noise_kind; the input itself outside training */
+    FNN_OP_GAUSSIAN,            /* the same */
     FNN_OP_LAYER_NORMALIZATION, /* numbers: epsilon, centered; kernel is gamma, bias is beta, or -1 */
     FNN_OP_UNIT_NORMALIZATION,  /* rows divided by their length, the root of the sum of their squares */
     FNN_OP_BATCH_NORMALIZATION, /* numbers: epsilon, momentum; kernel is gamma, bias is beta, or -1; mean, variance */
@@ -54,7 +54,12 @@ typedef enum {
     FNN_OP_IMPUTE, /* vector: what NaN becomes, by column; with 2 * inputs outputs, the second half says where NaN was */
 } fnn_op_code;
 
-/* How the learning rate depends on the step; step.c has the formulas. */
+/* What an op of noise does. numbers: its rate (of Gaussian noise the standard deviation), and of alpha dropout the value at
+ * which selu saturates. */
+typedef enum { FNN_DROPOUT, FNN_ALPHA_DROPOUT, FNN_GAUSSIAN_DROPOUT, FNN_GAUSSIAN_NOISE } fnn_noise_kind;
+
+/* How a number depends on the step: a learning rate, a weight decay, a rate of noise, a label smoothing. step.c has the
+ * formulas. */
 typedef enum {
     FNN_CONSTANT,
     FNN_EXPONENTIAL_DECAY,
@@ -64,21 +69,31 @@ typedef enum {
     FNN_COSINE_DECAY,
     FNN_COSINE_DECAY_RESTARTS,
     FNN_ONE_CYCLE,
+    FNN_FLAT_COSINE,
+    FNN_COSINE_LOG,
 } fnn_schedule_code;
 
 typedef struct {
     int code; /* fnn_schedule_code */
+    unsigned
+        shares; /* bit k: number k is a share of the course's steps. With any bit boundaries are shares too, and steps
+                      * count from the first of the course on. */
     double numbers[6];
     const double *boundaries, *values; /* of the piecewise constant one: `pieces` and one more */
     size_t pieces;
 } fnn_schedule;
+
+/* The training that shares are of: the number of its first step, and how many steps it has; 0: none has begun. */
+typedef struct {
+    int64_t first, steps;
+} fnn_course;
 
 /* An optimizer with its numbers; a number is 0 where the optimizer does without what it stands for. */
 typedef struct {
     int code;                    /* fnn_optimizer */
     double numbers[FNN_NUMBERS]; /* the constants of the Python class, in the order in which step.c reads them */
     fnn_schedule schedule;
-    double weight_decay;                         /* p -= p weight_decay rate, before the rule */
+    fnn_schedule weight_decay;                   /* p -= p weight_decay rate, before the rule */
     double clipnorm, global_clipnorm, clipvalue; /* at most one of them: see update.inc */
     int64_t accumulation_steps;                  /* the mean gradient of so many steps is applied at the last one */
     double ema_momentum;                         /* of fnn_model.average */
@@ -109,21 +124,22 @@ enum { FNN_KERNEL = 0, FNN_BIAS = 1 }; /* fnn_model.settings holds one of each f
  * (branches). A join costs nothing: the ops that it joins write straight into its rows, and read their gradients there. */
 typedef struct {
     int32_t code, activation; /* fnn_op_code; fnn_activation, applied to the op's result */
-    int32_t mode;             /* fnn_column_factor of FNN_OP_COLUMNS, fnn_encoding of FNN_OP_ENCODE; else 0 */
+    int32_t mode; /* fnn_column_factor of FNN_OP_COLUMNS, fnn_encoding of FNN_OP_ENCODE, fnn_noise_kind; else 0 */
     size_t inputs, outputs;
-    ptrdiff_t kernel;         /* (inputs, outputs), row-major */
-    ptrdiff_t bias;           /* (outputs) */
-    double numbers[4];        /* constants of the activation, or of what else the op does */
-    ptrdiff_t mean, variance; /* (outputs): of a batch normalization (moving) and of FNN_OP_COLUMNS */
-    ptrdiff_t input;          /* the op whose output it reads, -1: x */
-    size_t first;             /* the first column that it reads */
-    ptrdiff_t source;         /* of FNN_OP_ADD: the op whose input is added: the first of a block, or itself */
-    ptrdiff_t join;           /* the FNN_OP_JOIN in whose rows its output lies, -1: none */
-    size_t column;            /* its output lies there from this column on */
-    int64_t seed;             /* of noise; -1: it has one that is made from run->seed */
-    int32_t frozen;           /* it is not trained; a batch normalization then uses its moving statistics */
-    int32_t fused;            /* a head's loss computes the activation: runs with FNN_LOSS leave it out of the op */
-    const double *vector;     /* vector_size constants, where four are not enough; or NULL */
+    ptrdiff_t kernel;             /* (inputs, outputs), row-major */
+    ptrdiff_t bias;               /* (outputs) */
+    double numbers[4];            /* constants of the activation, or of what else the op does */
+    ptrdiff_t mean, variance;     /* (outputs): of a batch normalization (moving) and of FNN_OP_COLUMNS */
+    ptrdiff_t input;              /* the op whose output it reads, -1: x */
+    size_t first;                 /* the first column that it reads */
+    ptrdiff_t source;             /* of FNN_OP_ADD: the op whose input is added: the first of a block, or itself */
+    ptrdiff_t join;               /* the FNN_OP_JOIN in whose rows its output lies, -1: none */
+    size_t column;                /* its output lies there from this column on */
+    int64_t seed;                 /* of noise; -1: it has one that is made from run->seed */
+    const fnn_schedule *schedule; /* of the rate of noise; NULL: the rate is numbers[0] */
+    int32_t frozen;               /* it is not trained; a batch normalization then uses its moving statistics */
+    int32_t fused;                /* a head's loss computes the activation: runs with FNN_LOSS leave it out of the op */
+    const double *vector;         /* vector_size constants, where four are not enough; or NULL */
     size_t vector_size;
     int32_t sparse; /* x is sparse, and this is a dense op, the only op that reads x */
     double l1, l2;  /* the penalty (l1 sum |y| + l2 sum y^2) / rows of its output y counts in a batch's loss */
@@ -169,6 +185,8 @@ typedef struct {
     const fnn_stripe *stripes; /* for this large_side */
     size_t head_count, measure_count;
     const fnn_head *heads;
+    const fnn_schedule
+        *smoothings; /* of each head's label smoothing, or FNN_CONSTANT: its numbers have it; NULL: all have */
     const fnn_measure *measures;
     size_t label_columns;
     size_t sum_size; /* numbers of a run's sums: the loss, the loss of each of several heads, the states of measures */
@@ -231,6 +249,7 @@ typedef struct {
     size_t batch; /* rows of a step; the last one may have fewer */
     fnn_hyperparameters optimizer;
     int64_t iterations;             /* in and out: optimizer steps done */
+    fnn_course course;              /* the training that the run is a part of */
     double momentum_product;        /* in and out: of Nadam, u_1 ... u_t; 1 at first */
     uint64_t seed;                  /* of the noise of ops without a seed of their own */
     const fnn_progress *progress;   /* may be NULL */
@@ -311,8 +330,11 @@ fnn_status fnn_run_many(fnn_member *members, size_t count, int threads, int64_t 
 /* One optimizer step from model->gradients. workspace: as for fnn_train with this run->batch, whose activations stay. */
 void fnn_apply_gradients(const fnn_model *model, fnn_run *run, void *workspace);
 
-/* The learning rate at this step, counted from 0. */
-double fnn_learning_rate(const fnn_schedule *schedule, int64_t step);
+/* A schedule's number at this step, counted from 0. */
+double fnn_scheduled(const fnn_schedule *schedule, fnn_course course, int64_t step);
+
+/* Writes the constants of the noise of an op at the run's step, as noise.inc calls them. */
+void fnn_noise_numbers(const fnn_op *op, const fnn_run *run, double numbers[4]);
 
 /* The numbers of the optimizer's step run->iterations. */
 fnn_step fnn_begin_step(const fnn_run *run);

@@ -178,7 +178,7 @@ OTHERS = {
     "first_decay_steps": 2, "t_mul": 1.5, "m_mul": 0.5, "boundaries": [2], "values": [0.3, 0.2], "weight_decay": 0.2,
     "clipnorm": 0.01, "clipvalue": 0.01, "global_clipnorm": 0.01, "use_ema": True, "ema_momentum": 0.4,
     "ema_overwrite_frequency": 2, "muon_b": -4.7, "muon_a": 3.0, "max_learning_rate": 0.05, "total_steps": 30,
-    "gradient_accumulation_steps": 2, "weight_decay_exclusions": ["bias"],
+    "gradient_accumulation_steps": 2, "weight_decay_exclusions": ["bias"], "cycles": 2,
 }  # fmt: skip
 """Another value for each argument of a constructor; numbers of optimizers that are not here are halved."""
 
@@ -193,7 +193,7 @@ def instance(kind):
         "decay_steps": 10, "decay_rate": 0.5, "initial_learning_rate": 0.1, "first_decay_steps": 3, "boundaries": [4],
         "values": [0.1, 0.05], "quantiles": [0.1, 0.5, 0.9], "num_classes": 3, "target_class_ids": [0],
         "specificity": 0.5, "sensitivity": 0.5, "precision": 0.5, "recall": 0.5, "max_learning_rate": 0.1,
-        "total_steps": 20,
+        "total_steps": 20, "value": 0.1,
     }  # fmt: skip
     parameters = inspect.signature(kind).parameters.values()
     return kind(**{p.name: needed[p.name] for p in parameters if p.default is p.empty and p.kind is not p.VAR_KEYWORD})

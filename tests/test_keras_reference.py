@@ -72,6 +72,8 @@ OWN = {
     "GaussianNLL": "no loss of Keras",
     "LBFGS": "no optimizer of Keras",
     "OneCycle": "no schedule of Keras",
+    "FlatCosine": "no schedule of Keras",
+    "CosineLog": "no schedule of Keras",
     "GLU": "a function of Keras: the case is among the activations",
     "ActivityRegularization": "changes the loss alone: the cases are among the regularizers",
     "InputLayer": "every recorded network has one",

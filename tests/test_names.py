@@ -280,7 +280,8 @@ ARGUMENTS = {  # arguments that constructors require
     "IoU": (2, [0]), "MeanIoU": (2,), "OneHotMeanIoU": (2,), "PrecisionAtRecall": (0.5,), "RecallAtPrecision": (0.5,),
     "SensitivityAtSpecificity": (0.5,), "SpecificityAtSensitivity": (0.5,), "ExponentialDecay": (0.1, 10, 0.5),
     "InverseTimeDecay": (0.1, 10, 0.5), "PiecewiseConstantDecay": ([5], [0.1, 0.01]), "PolynomialDecay": (0.1, 10),
-    "CosineDecay": (0.1, 10), "CosineDecayRestarts": (0.1, 10), "OneCycle": (0.1, 10), "CSVLogger": ("log.csv",),
+    "CosineDecay": (0.1, 10), "CosineDecayRestarts": (0.1, 10), "OneCycle": (0.1, 10), "FlatCosine": (0.1,),
+    "CosineLog": (0.1,), "CSVLogger": ("log.csv",),
     "ModelCheckpoint": ("m.fastnn",), "BackupAndRestore": ("backup",), "LearningRateScheduler": (lambda epoch: 0.1,),
 }  # fmt: skip
 

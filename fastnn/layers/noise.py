@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastnn._op import Op
-from fastnn._settings import number
+from fastnn._schedules import LearningRateSchedule, configured, number_and_schedule, number_or_schedule
 from fastnn.activations import SELU_ALPHA, SELU_SCALE
 from fastnn.layers.base import Layer, SharedWithPenalty
 
@@ -42,13 +41,17 @@ class Noise(Layer):
         self._features = inputs
         return inputs
 
-    def _op(self, name: str, *numbers: float, noisy: float) -> list[Op]:
-        """Return one op; at no noise none, unless a penalty of the outputs needs an op to stand at."""
-        if not noisy:
-            kept = self.activity_regularizer is not None
-            return [Op("activation", "linear", self._features, self._features)] if kept else []
+    def _op(self, name: str, kind: str, rate: float | LearningRateSchedule, *numbers: float) -> list[Op]:
+        """Return one op for a kind of noise, with its rate and further numbers (fnn_noise_kind in src_c/fastnn.h).
+
+        At no noise there is none, unless a penalty of the outputs needs an op to stand at.
+        """
+        first, schedule = number_and_schedule(rate)
+        told = ("linear", self._features, self._features)
+        if not first and schedule is None:
+            return [Op("activation", *told)] if self.activity_regularizer is not None else []
         seed = -1 if self.seed is None else self.seed
-        return [Op(name, "linear", self._features, self._features, numbers=numbers, seed=seed)]
+        return [Op(name, *told, mode=kind, numbers=(first, *numbers), seed=seed, schedule=schedule)]
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -60,16 +63,16 @@ class _Rate(Noise):
 
     def __init__(
         self,
-        rate: float,
+        rate: float | LearningRateSchedule,
         seed: int | None = None,
         **shared: Unpack[SharedWithPenalty],
     ) -> None:
         super().__init__(seed, **shared)
-        self.rate = number("rate", rate, 0, 1, open_high=True)
+        self.rate = number_or_schedule("rate", rate, 1, open_high=True)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        return super().get_config() | {"rate": self.rate}
+        return super().get_config() | {"rate": configured(self.rate)}
 
 
 class Dropout(_Rate):
@@ -79,8 +82,9 @@ class Dropout(_Rate):
 
     Parameters
     ----------
-    rate : float
-        The share of elements that are set to zero, from 0 to below 1.
+    rate : float or LearningRateSchedule
+        The share of elements that are set to zero, from 0 to below 1; a schedule of ``fastnn.optimizers.schedules``
+        lets it depend on the step.
     seed : int, optional
         Default: a seed made from the model's seed and the place of the layer.
     **shared
@@ -94,7 +98,7 @@ class Dropout(_Rate):
 
     def lower(self, offsets: dict[str, int]) -> list[Op]:
         """Return one op, or none at rate 0."""
-        return self._op("dropout", self.rate, 1 / (1 - self.rate), 0.0, 0.0, noisy=self.rate)
+        return self._op("dropout", "dropout", self.rate)
 
 
 class AlphaDropout(_Rate):
@@ -104,7 +108,7 @@ class AlphaDropout(_Rate):
 
     Parameters
     ----------
-    rate : float
+    rate : float or LearningRateSchedule
         The share of elements that are set to the value ``selu`` saturates at, from 0 to below 1.
     seed : int, optional
     **shared
@@ -120,10 +124,7 @@ class AlphaDropout(_Rate):
 
     def lower(self, offsets: dict[str, int]) -> list[Op]:
         """Return one op, or none at rate 0."""
-        low = -SELU_ALPHA * SELU_SCALE
-        a = ((1 - self.rate) * (1 + self.rate * low * low)) ** -0.5
-        b = -a * low * self.rate
-        return self._op("dropout", self.rate, a, b, a * low + b, noisy=self.rate)
+        return self._op("dropout", "alpha_dropout", self.rate, -SELU_ALPHA * SELU_SCALE)
 
 
 class GaussianDropout(_Rate):
@@ -131,7 +132,7 @@ class GaussianDropout(_Rate):
 
     Parameters
     ----------
-    rate : float
+    rate : float or LearningRateSchedule
         From 0 to below 1, as for :class:`Dropout`.
     seed : int, optional
     **shared
@@ -147,7 +148,7 @@ class GaussianDropout(_Rate):
 
     def lower(self, offsets: dict[str, int]) -> list[Op]:
         """Return one op, or none at rate 0."""
-        return self._op("gaussian", 0.0, math.sqrt(self.rate / (1 - self.rate)), noisy=self.rate)
+        return self._op("gaussian", "gaussian_dropout", self.rate)
 
 
 class GaussianNoise(Noise):
@@ -155,7 +156,7 @@ class GaussianNoise(Noise):
 
     Parameters
     ----------
-    stddev : float
+    stddev : float or LearningRateSchedule
         The standard deviation of that number, at least 0.
     seed : int, optional
     **shared
@@ -171,17 +172,17 @@ class GaussianNoise(Noise):
 
     def __init__(
         self,
-        stddev: float,
+        stddev: float | LearningRateSchedule,
         seed: int | None = None,
         **shared: Unpack[SharedWithPenalty],
     ) -> None:
         super().__init__(seed, **shared)
-        self.stddev = number("stddev", stddev, 0)
+        self.stddev = number_or_schedule("stddev", stddev)
 
     def lower(self, offsets: dict[str, int]) -> list[Op]:
         """Return one op, or none at standard deviation 0."""
-        return self._op("gaussian", self.stddev, 0.0, noisy=self.stddev)
+        return self._op("gaussian", "gaussian_noise", self.stddev)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        return super().get_config() | {"stddev": self.stddev}
+        return super().get_config() | {"stddev": configured(self.stddev)}

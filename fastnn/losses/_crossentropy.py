@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastnn._head import LABELS
+from fastnn._head import LABELS, Head, Measure
+from fastnn._schedules import LearningRateSchedule, configured, number_and_schedule, number_or_schedule
 from fastnn._settings import flag, listed, number
 from fastnn.losses._base import EPSILON, Loss, Rows
 
@@ -30,18 +31,27 @@ class _SmoothedCrossentropy(_Crossentropy):
     def __init__(
         self,
         from_logits: bool = False,
-        label_smoothing: float = 0.0,
+        label_smoothing: float | LearningRateSchedule = 0.0,
         reduction: str = "sum_over_batch_size",
         name: str | None = None,
     ) -> None:
         super().__init__(from_logits, reduction, name)
-        self.label_smoothing = number("label_smoothing", label_smoothing, 0, 1)
+        self.label_smoothing = number_or_schedule("label_smoothing", label_smoothing, 1)
+
+    @property
+    def _smoothing(self) -> float:
+        """The label smoothing, of a schedule that of the first step."""
+        return number_and_schedule(self.label_smoothing)[0]
 
     def _smooth(self, t: Rows, classes: int) -> Rows:
-        return t * (1 - self.label_smoothing) + self.label_smoothing / classes
+        return t * (1 - self._smoothing) + self._smoothing / classes
 
     def _constants(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        return (self.label_smoothing,), ()
+        return (self._smoothing,), ()
+
+    def head(self, outputs: int, measures: Sequence[Measure] = ()) -> Head:
+        """Return the description of what the engine minimizes over that many columns of the output."""
+        return super().head(outputs, measures)._replace(smoothing=number_and_schedule(self.label_smoothing)[1])
 
     def check_targets(self, y: npt.NDArray[Any], name: str) -> None:
         """Raise ValueError where targets are not probabilities."""
@@ -52,7 +62,7 @@ class _SmoothedCrossentropy(_Crossentropy):
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        return {"label_smoothing": self.label_smoothing, **super().get_config()}
+        return {"label_smoothing": configured(self.label_smoothing), **super().get_config()}
 
 
 def _sigmoid(z: Rows) -> Rows:
@@ -73,7 +83,7 @@ class BinaryCrossentropy(_SmoothedCrossentropy):
     from_logits : bool, default False
         Whether the model's outputs are logits z, with p = sigmoid(z). After a sigmoid as last activation the engine
         works on the logits in either case.
-    label_smoothing : float, default 0
+    label_smoothing : float or LearningRateSchedule, default 0
         s in [0, 1]: targets become t (1 - s) + s/2.
     reduction, name : str
         As for :class:`Loss`.
@@ -102,7 +112,7 @@ class CategoricalCrossentropy(_SmoothedCrossentropy):
     ----------
     from_logits : bool, default False
         Whether the model's outputs are logits, with p their softmax.
-    label_smoothing : float, default 0
+    label_smoothing : float or LearningRateSchedule, default 0
         s in [0, 1]: targets become t (1 - s) + s / outputs.
     reduction, name : str
         As for :class:`Loss`.
@@ -199,7 +209,7 @@ class BinaryFocalCrossentropy(_SmoothedCrossentropy):
     gamma : float, default 2.0
         How much easy rows are played down; at least 0.
     from_logits : bool, default False
-    label_smoothing : float, default 0
+    label_smoothing : float or LearningRateSchedule, default 0
     reduction, name : str
         As for :class:`Loss`.
 
@@ -222,7 +232,7 @@ class BinaryFocalCrossentropy(_SmoothedCrossentropy):
         alpha: float = 0.25,
         gamma: float = 2.0,
         from_logits: bool = False,
-        label_smoothing: float = 0.0,
+        label_smoothing: float | LearningRateSchedule = 0.0,
         reduction: str = "sum_over_batch_size",
         name: str | None = None,
     ) -> None:
@@ -238,7 +248,7 @@ class BinaryFocalCrossentropy(_SmoothedCrossentropy):
         return (balance * (1 - t * y - (1 - t) * (1 - y)) ** self.gamma * entropy).mean(axis=1)
 
     def _constants(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        return (self.label_smoothing, self.gamma, self.alpha, float(self.apply_class_balancing)), ()
+        return (self._smoothing, self.gamma, self.alpha, float(self.apply_class_balancing)), ()
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -256,7 +266,7 @@ class CategoricalFocalCrossentropy(_SmoothedCrossentropy):
     gamma : float, default 2.0
         At least 0.
     from_logits : bool, default False
-    label_smoothing : float, default 0
+    label_smoothing : float or LearningRateSchedule, default 0
     reduction, name : str
         As for :class:`Loss`.
 
@@ -280,7 +290,7 @@ class CategoricalFocalCrossentropy(_SmoothedCrossentropy):
         alpha: float | Sequence[float] = 0.25,
         gamma: float = 2.0,
         from_logits: bool = False,
-        label_smoothing: float = 0.0,
+        label_smoothing: float | LearningRateSchedule = 0.0,
         reduction: str = "sum_over_batch_size",
         name: str | None = None,
     ) -> None:
@@ -307,7 +317,7 @@ class CategoricalFocalCrossentropy(_SmoothedCrossentropy):
 
     def _constants(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         several = isinstance(self.alpha, tuple)
-        numbers = (self.label_smoothing, self.gamma, 0.0 if several else float(self.alpha))  # type: ignore[arg-type]
+        numbers = (self._smoothing, self.gamma, 0.0 if several else float(self.alpha))  # type: ignore[arg-type]
         return numbers, self.alpha if isinstance(self.alpha, tuple) else ()
 
     def get_config(self) -> dict[str, Any]:

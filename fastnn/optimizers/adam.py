@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from fastnn._schedules import LearningRateSchedule
 from fastnn._settings import Flag, Setting
 from fastnn.optimizers.base import Optimizer, Shared, SharedWithoutDecay, Slot
-from fastnn.optimizers.schedules import LearningRateSchedule
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -94,7 +94,7 @@ class AdamW(Adam):
     Parameters
     ----------
     learning_rate : float or LearningRateSchedule, default 0.001
-    weight_decay : float, default 0.004
+    weight_decay : float or LearningRateSchedule, default 0.004
     beta_1, beta_2, epsilon, amsgrad
         As for :class:`Adam`.
     **shared
@@ -110,7 +110,7 @@ class AdamW(Adam):
     def __init__(
         self,
         learning_rate: float | LearningRateSchedule = 0.001,
-        weight_decay: float = 0.004,
+        weight_decay: float | LearningRateSchedule = 0.004,
         beta_1: float = 0.9,
         beta_2: float = 0.999,
         epsilon: float = 1e-7,

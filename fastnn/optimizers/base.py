@@ -6,13 +6,14 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypedDict
 
-import numpy as np
 import numpy.typing as npt
 
+from fastnn import _schedules
+from fastnn._engine import scheduled
+from fastnn._op import Schedule, constant
 from fastnn._public import hint
+from fastnn._schedules import Constant, LearningRateSchedule, ScheduledSetting, configured
 from fastnn._settings import Description, Flag, Setting, known_class, listed, number
-from fastnn.optimizers import schedules
-from fastnn.optimizers.schedules import LearningRateSchedule, _Constant
 
 if TYPE_CHECKING:
     from fastnn._engine import Engine
@@ -36,7 +37,7 @@ class SharedWithoutDecay(TypedDict, total=False):
 class Shared(SharedWithoutDecay, total=False):
     """The keyword arguments that all optimizers share."""
 
-    weight_decay: float | None
+    weight_decay: float | LearningRateSchedule | None
 
 
 class Slot(NamedTuple):
@@ -50,10 +51,8 @@ class Hyperparameters(NamedTuple):
     """The numbers of an optimizer that the engine needs for a run: fnn_hyperparameters in src_c/fastnn.h."""
 
     numbers: tuple[float, ...]
-    schedule: str
-    schedule_numbers: tuple[float, ...]
-    schedule_table: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
-    weight_decay: float
+    schedule: Schedule
+    weight_decay: Schedule
     clipnorm: float
     global_clipnorm: float
     clipvalue: float
@@ -68,7 +67,7 @@ class Optimizer(Description):
     Parameters
     ----------
     learning_rate : float or LearningRateSchedule
-    weight_decay : float, optional
+    weight_decay : float or LearningRateSchedule, optional
         ``p -= p * weight_decay * learning_rate`` before each update (Loshchilov and Hutter 2019).
     clipnorm : float, optional
         The gradient of each parameter is scaled down to at most this Euclidean norm.
@@ -111,7 +110,7 @@ class Optimizer(Description):
     name: str | None = None
     use_ema = Flag()
     weight_decay_exclusions: tuple[str, ...] = ()
-    weight_decay = Setting(optional=True)
+    weight_decay = ScheduledSetting(optional=True)
     clipnorm = Setting(optional=True)
     clipvalue = Setting(optional=True)
     global_clipnorm = Setting(optional=True)
@@ -127,7 +126,7 @@ class Optimizer(Description):
         self,
         learning_rate: float | LearningRateSchedule,
         *,
-        weight_decay: float | None = None,
+        weight_decay: float | LearningRateSchedule | None = None,
         clipnorm: float | None = None,
         clipvalue: float | None = None,
         global_clipnorm: float | None = None,
@@ -194,25 +193,26 @@ class Optimizer(Description):
     @staticmethod
     def _checked_schedule(value: Any) -> LearningRateSchedule:
         if isinstance(value, (LearningRateSchedule, dict)):
-            return schedules._registry.get(value, "learning_rate")
+            return _schedules.get(value, "learning_rate")
         if callable(value):
             raise TypeError(
                 "learning_rate must be a number or one of fastnn.optimizers.schedules, which the engine evaluates at "
                 f"each step, got {type(value).__name__}"
             )
-        return _Constant(number("learning_rate", value, 0.0))
+        return Constant(number("learning_rate", value, 0.0))
 
     @property
     def learning_rate(self) -> float:
         """The learning rate of the next step."""
-        if isinstance(self._schedule, _Constant):
+        if isinstance(self._schedule, Constant):
             return self._schedule.learning_rate
-        return self._schedule(0 if self._engine is None else self._engine.iterations)
+        course, step = ((0, 0), 0) if self._engine is None else (self._engine.course, self._engine.iterations)
+        return scheduled(self._schedule.lowered, course, step)
 
     @learning_rate.setter
     def learning_rate(self, value: float | LearningRateSchedule) -> None:
         checked = self._checked_schedule(value)
-        if isinstance(checked, _Constant) and not isinstance(self._schedule, _Constant):
+        if isinstance(checked, Constant) and not isinstance(self._schedule, Constant):
             raise TypeError(
                 "learning_rate cannot be set to a number: the optimizer was made with "
                 f"{type(self._schedule).__name__}; set it to a schedule, or make the optimizer with a number"
@@ -248,12 +248,11 @@ class Optimizer(Description):
 
     def hyperparameters(self) -> Hyperparameters:
         """Return all numbers that the engine needs."""
+        decay = self.weight_decay
         return Hyperparameters(
             numbers=self.numbers(),
-            schedule=self._schedule.engine_name,
-            schedule_numbers=self._schedule.numbers,
-            schedule_table=self._schedule.table,
-            weight_decay=self.weight_decay or 0.0,
+            schedule=self._schedule.lowered,
+            weight_decay=decay.lowered if isinstance(decay, LearningRateSchedule) else constant(decay or 0.0),
             clipnorm=self.clipnorm or 0.0,
             global_clipnorm=self.global_clipnorm or 0.0,
             clipvalue=self.clipvalue or 0.0,
@@ -369,8 +368,8 @@ class Optimizer(Description):
         rate: Any = self._schedule
         config = {
             "name": self.name,
-            "learning_rate": rate.learning_rate if isinstance(rate, _Constant) else schedules.serialize(rate),
-            "weight_decay": self.weight_decay,
+            "learning_rate": rate.learning_rate if isinstance(rate, Constant) else _schedules.serialize(rate),
+            "weight_decay": configured(self.weight_decay),
             "clipnorm": self.clipnorm,
             "global_clipnorm": self.global_clipnorm,
             "clipvalue": self.clipvalue,

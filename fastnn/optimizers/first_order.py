@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fastnn._schedules import LearningRateSchedule
 from fastnn._settings import Flag, Setting
 from fastnn.optimizers.base import Optimizer, Shared, Slot
-from fastnn.optimizers.schedules import LearningRateSchedule
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from fastnn._schedules import LearningRateSchedule
 from fastnn._settings import Flag, Setting
 from fastnn.optimizers.base import Optimizer, Shared, SharedWithoutDecay, Slot
-from fastnn.optimizers.schedules import LearningRateSchedule
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -100,7 +100,7 @@ class Muon(Optimizer):
         The weight decay of parameters that follow Adam.
     epsilon : float, default 1e-7
         Adam's epsilon.
-    weight_decay : float, optional, default 0.004
+    weight_decay : float or LearningRateSchedule, optional, default 0.004
         The weight decay of parameters that follow Muon.
     exclude_layers : sequence of str, optional
         Strings; a parameter whose ``layer/name`` contains one of them follows Adam.
@@ -158,7 +158,7 @@ class Muon(Optimizer):
         adam_beta_2: float = 0.999,
         adam_weight_decay: float | None = 0.004,
         epsilon: float = 1e-7,
-        weight_decay: float | None = 0.004,
+        weight_decay: float | LearningRateSchedule | None = 0.004,
         exclude_layers: Sequence[str] | None = None,
         exclude_embeddings: bool = True,
         muon_a: float = 3.4445,

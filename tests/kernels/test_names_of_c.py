@@ -3,18 +3,18 @@
 import copy
 import inspect
 
-import numpy as np
 import pytest
 
 import fastnn
 from fastnn import _engine, activations, constraints, layers, losses, metrics, optimizers
-from fastnn._op import ParameterSettings
+from fastnn._op import ParameterSettings, Schedule
 from fastnn.losses._base import _REDUCTIONS
 from fastnn.optimizers import schedules
 
 LAYERS = [
     [layers.Activation("softmax"), layers.Dense(4), layers.PReLU(), layers.Dropout(0.5), layers.GaussianNoise(0.5)],
     [layers.LayerNormalization(), layers.BatchNormalization(), layers.Residual([layers.Dense(4)]), layers.GLU()],
+    [layers.AlphaDropout(0.5), layers.GaussianDropout(0.5)],
     [layers.Discretization([0.5]), layers.Embedding(2, 3)],
     [layers.Impute("constant"), layers.Rescaling(2.0), layers.Normalization(mean=0.0, variance=1.0)],
     [layers.Normalization(mean=0.0, variance=1.0, invert=True)],
@@ -62,6 +62,7 @@ def names_in_python():
         "op": {op.name for op in ops},
         "column_factor": {op.mode for op in ops if op.name == "columns"},
         "encoding": {op.mode for op in ops if op.name == "encode"},
+        "noise_kind": {op.mode for op in ops if op.name in ("dropout", "gaussian")},
         "activation": {f.engine_name for f in members(activations) + ACTIVATIONS},
         "loss": {found.engine_name for loss in members(losses) + LOSSES for found in with_logits(loss)},
         "metric": {metric.engine_name for metric in {*metrics._registry.members(), metrics.CustomMetric}},
@@ -93,7 +94,7 @@ def test_a_name_that_c_has_not_is_one_sentence():
     with pytest.raises(ValueError, match=r"^the engine has no op named 'dence'; did you mean 'dense'"):
         _engine.Engine(type(plan)(**plan.__dict__ | {"ops": (op,)}))
     with pytest.raises(ValueError, match=r"^the engine has no schedule named 'one_cycel'; did you mean 'one_cycle'"):
-        _engine.learning_rate("one_cycel", (), np.zeros(0), np.zeros(0), 0)
+        _engine.scheduled(Schedule("one_cycel", ()), (0, 0), 0)
 
 
 @pytest.mark.parametrize("op", _engine._ENUMS["op"])

@@ -1,6 +1,7 @@
-/* What changes from one optimizer step to the next: the learning rate and the constants of the rules, all in double. */
+/* What changes from one optimizer step to the next: schedules, constants of noise and of the rules, all in double. */
 
 #include <math.h>
+#include <string.h>
 
 #include "fastnn.h"
 
@@ -11,7 +12,8 @@ static double half_cosine(double share) {
     return 0.5 * (1 + cos(pi * share));
 }
 
-/* n: initial rate, decay steps, alpha, warm-up target, warm-up steps; a target below 0 is none (Loshchilov and Hutter 2017).
+/* n: initial rate, decay steps, alpha, warm-up target, warm-up steps, end; a target below 0 is none; with 0 decay steps the
+ * decay ends at the end (Loshchilov and Hutter 2017).
  *     warm-up    from the initial rate to the target in a straight line
  *     decay      from the target, or without a warm-up the initial rate, to alpha times it along half a cosine wave */
 static double cosine_decay(const double *n, double step) {
@@ -19,7 +21,8 @@ static double cosine_decay(const double *n, double step) {
     if (step < warmup) {
         return (n[3] - n[0]) * (step / warmup) + n[0];
     }
-    return top * ((1 - n[2]) * half_cosine(fmin(step - warmup, n[1]) / n[1]) + n[2]);
+    const double length = n[1] > 0 ? n[1] : fmax(n[5] - warmup, 1);
+    return top * ((1 - n[2]) * half_cosine(fmin(step - warmup, length) / length) + n[2]);
 }
 
 /* n: initial rate, first decay steps, t_mul, m_mul, alpha. Cycle i, counted from 0, lasts t_mul^i times the first decay steps
@@ -53,23 +56,43 @@ static double one_cycle(const double *n, double step) {
     return n[2] + (n[1] - n[2]) * half_cosine(n[4] > 0 ? fmin((step - n[3]) / n[4], 1) : 1);
 }
 
-static double piecewise_constant_decay(const fnn_schedule *schedule, double step) {
+/* The value up to half of the steps, then along half a cosine wave to 0. n: value, steps. */
+static double flat_cosine(const double *n, double step) {
+    return n[0] * half_cosine(fmax(2 * fmin(step / n[1], 1) - 1, 0));
+}
+
+/* value / 2 (1 - cos(2 pi log2(1 + (2^cycles - 1) step / steps))): waves from 0 to the value and back, each about twice as long
+ * as the last. n: value, steps, cycles. */
+static double cosine_log(const double *n, double step) {
+    return n[0] * half_cosine(2 * log2(1 + (exp2(n[2]) - 1) * fmin(step / n[1], 1)) + 1);
+}
+
+/* unit: the number of steps that a boundary of 1 stands for. */
+static double piecewise_constant_decay(const fnn_schedule *schedule, double step, double unit) {
     size_t piece = 0;
-    while (piece < schedule->pieces && step > schedule->boundaries[piece]) {
+    while (piece < schedule->pieces && step > schedule->boundaries[piece] * unit) {
         piece++;
     }
     return schedule->values[piece];
 }
 
-double fnn_learning_rate(const fnn_schedule *schedule, int64_t step) {
-    const double *n = schedule->numbers, at = (double)step;
+double fnn_scheduled(const fnn_schedule *schedule, fnn_course course, int64_t step) {
+    double n[6], at = (double)step, unit = 1;
+    memcpy(n, schedule->numbers, sizeof n);
+    if (schedule->shares) {
+        unit = fmax((double)course.steps, 1);
+        at = fmin(fmax((double)(step - course.first), 0), (double)course.steps);
+    }
+    for (unsigned k = 0; k < 6; k++) {
+        n[k] *= schedule->shares >> k & 1 ? unit : 1;
+    }
     switch (schedule->code) {
         case FNN_EXPONENTIAL_DECAY: /* numbers of this and the next: initial rate, decay steps, decay rate, staircase */
             return n[0] * pow(n[2], n[3] != 0 ? floor(at / n[1]) : at / n[1]);
         case FNN_INVERSE_TIME_DECAY:
             return n[0] / (1 + n[2] * (n[3] != 0 ? floor(at / n[1]) : at / n[1]));
         case FNN_PIECEWISE_CONSTANT_DECAY:
-            return piecewise_constant_decay(schedule, at);
+            return piecewise_constant_decay(schedule, at, unit);
         case FNN_POLYNOMIAL_DECAY:
             return polynomial_decay(n, at);
         case FNN_COSINE_DECAY:
@@ -78,8 +101,32 @@ double fnn_learning_rate(const fnn_schedule *schedule, int64_t step) {
             return cosine_decay_restarts(n, at);
         case FNN_ONE_CYCLE:
             return one_cycle(n, at);
+        case FNN_FLAT_COSINE:
+            return flat_cosine(n, at);
+        case FNN_COSINE_LOG:
+            return cosine_log(n, at);
         default: /* FNN_CONSTANT */
             return n[0];
+    }
+}
+
+/* ---- noise ---- */
+
+void fnn_noise_numbers(const fnn_op *op, const fnn_run *run, double numbers[4]) {
+    const double *n = op->numbers;
+    const double rate = op->schedule ? fnn_scheduled(op->schedule, run->course, run->iterations) : n[0];
+    memset(numbers, 0, 4 * sizeof *numbers);
+    numbers[0] = rate;
+    if (op->mode == FNN_DROPOUT) {
+        numbers[1] = 1 / (1 - rate);
+    } else if (op->mode == FNN_ALPHA_DROPOUT) { /* mean 0 and variance 1 stay (Klambauer et al. 2017) */
+        const double a = pow((1 - rate) * (1 + rate * n[1] * n[1]), -0.5), b = -a * n[1] * rate;
+        numbers[1] = a;
+        numbers[2] = b;
+        numbers[3] = a * n[1] + b;
+    } else if (op->mode == FNN_GAUSSIAN_DROPOUT) {
+        numbers[0] = 0;
+        numbers[1] = sqrt(rate / (1 - rate));
     }
 }
 
@@ -198,8 +245,8 @@ fnn_step fnn_begin_step(const fnn_run *run) {
     const int64_t every = h->accumulation_steps > 1 ? h->accumulation_steps : 1;
     const int64_t updates = run->iterations / every, done = run->iterations + 1;
     const int applies = done % every == 0;
-    fnn_step step = {.rule = h->code, .rate = fnn_learning_rate(&h->schedule, run->iterations)};
-    step.decay = h->weight_decay * step.rate;
+    fnn_step step = {.rule = h->code, .rate = fnn_scheduled(&h->schedule, run->course, run->iterations)};
+    step.decay = fnn_scheduled(&h->weight_decay, run->course, run->iterations) * step.rate;
     step.clipvalue = h->clipvalue;
     step.gradient_scale = applies ? 1.0 / (double)every : 0;
     step.ema_momentum = updates ? h->ema_momentum : 0;
@@ -216,7 +263,7 @@ fnn_step fnn_begin_second_step(const fnn_run *run) {
     const double *h = run->optimizer.numbers;
     fnn_run adam = *run;
     adam.optimizer.code = FNN_ADAM;
-    adam.optimizer.weight_decay = h[11];
+    adam.optimizer.weight_decay = (fnn_schedule){.code = FNN_CONSTANT, .numbers = {h[11]}};
     for (int k = 0; k < 3; k++) {
         adam.optimizer.numbers[k] = h[7 + k];
     }
