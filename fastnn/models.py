@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastnn import _stored, goals, layers, loop
+from fastnn import _starts, _stored, config, goals, layers, loop
 from fastnn._arguments import no_arguments_of_arrays, optional_count, verbosity
 from fastnn._public import name_methods, publish
 from fastnn._seeds import next_seed
@@ -18,10 +18,10 @@ from fastnn._settings import changes, flag
 from fastnn.callbacks import Callback, CallbackList
 from fastnn.callbacks.reporter import Reporter
 from fastnn.compiling import Compiled
-from fastnn.data import arrays
+from fastnn.data import arrays, sparse
 from fastnn.data.feeds import ArrayFeed, BatchFeed, Batching, Samples, gives_batches
 from fastnn.layers._preparation import preparation, raw_reader
-from fastnn.layers.base import row_axes
+from fastnn.layers.base import check_width, row_axes
 from fastnn.network import Network
 from fastnn.predictor import Predictor
 from fastnn.reading import Reader
@@ -253,6 +253,73 @@ class Sequential(Trainer):
                 self._optimizer.detach()
                 self._compiled_code = None
                 self._ready("reset")
+
+    def initialize(self, x: Any, kernel: str | None = "std", bias: str | None = "he+5", max_rows: int = 10_000) -> None:
+        """Let rows of data say how the kernels and biases of the Dense layers start.
+
+        From the first layer to the last, wherever in the network, each unit's column of the kernel is divided by the
+        standard deviation that its argument x W has on these rows, as the network before it is by then: with a
+        parametrization other than the standard one, the factor outside the kernel counts. Then the biases are set.
+
+        Parameters
+        ----------
+        x : array-like, shape (rows, features)
+            At least two rows, as for :meth:`fit`. A model that is not built yet is built for them.
+        kernel : {"std", None}, default "std"
+            Whether kernels are scaled, so that the variance of each unit's argument is 1. A unit whose argument is the
+            same in all rows keeps its weights. Initializers say what is scaled: ``"random_normal"``, for example.
+        bias : {"he+5", None}, default "he+5"
+            Whether biases are set: to minus the mean of the argument in five of the rows, of random weights, so that an
+            activation bends within the data.
+        max_rows : int, default 10,000
+            Of more rows, so many are taken at random.
+
+        Raises
+        ------
+        TypeError, ValueError
+            When x cannot be used, as for :meth:`fit`, or is sparse; the model is as it was then.
+
+        Notes
+        -----
+        These are the starts of RealMLP (Holzmüller, Grinsztajn and Steinwart, Better by default, 2024), whose biases
+        are those of Steinwart, A sober look at neural network initializations (2019). What is drawn depends on the
+        model's seed alone. The rows go through the network as in :meth:`predict`, without dropout and noise. Layers
+        that are not trainable keep their weights; the optimizer's state stays.
+
+        Examples
+        --------
+        >>> import fastnn
+        >>> model = fastnn.Sequential([fastnn.Input((1,)), fastnn.layers.Dense(3, use_bias=False)])
+        >>> model.initialize([[-10.0], [30.0]])
+        >>> abs(model.layers[-1].kernel * 20)
+        array([[1., 1., 1.]], dtype=float32)
+        """
+        _starts.check_start("kernel", kernel, _starts.KERNELS)
+        _starts.check_start("bias", bias, _starts.BIASES)
+        most = check_width("max_rows", max_rows)
+        if sparse.is_sparse(x):
+            raise TypeError("x is sparse, and initialize needs dense rows: a few thousand, as x[:5000].toarray() gives")
+        with self._as_it_was_on_error(x):
+            rows = self._rows_to_start(x)
+            generator = np.random.default_rng(self._seed)
+            if len(rows) > most:
+                chosen = np.sort(generator.choice(len(rows), most, replace=False))
+                rows = rows.read(chosen) if isinstance(rows, arrays.Deferred) else rows[chosen]
+            with self._home.setting_weights():
+                engine = self._need_engine("initialize")
+                self._heed_changes()
+                told = engine.plan, self._layers, engine.parameters
+                engine.parameters[...] = _starts.started(*told, rows, kernel, bias, generator)
+
+    def _rows_to_start(self, x: Any) -> Any:
+        """Return x as the engine reads it; build the model for it where that is still to be done."""
+        dtype = self._engine.plan.dtype if self._engine else config.variable_dtype(self._policy())
+        rows, features = self._inputs(self._learned(x), dtype, check_finite=True, defer=True)
+        if len(rows) < 2:
+            raise ValueError(f"x must have at least two rows to initialize, got {len(rows)}")
+        if self._engine is None:
+            self._build(features)
+        return self._checked(rows)
 
     # ---- configuration and files ----
 

@@ -230,6 +230,34 @@ def lower(layers: Sequence[Layer], inputs: int | Mapping[str, int], policy: str)
     return Plan(dtype, columns, outputs, fused, parameters, offset, policy == config.MIXED, tuple(placed))
 
 
+def argument(plan: Plan, k: int) -> Plan:
+    """Return the part of a network that computes x W, the argument of its dense op k without the bias.
+
+    The part has the parameters of the whole network, in the same layout.
+    """
+    ops, needed, waiting = plan.ops, set[int](), [k]
+    while waiting:
+        at = waiting.pop()
+        if at >= 0 and at not in needed:
+            needed.add(at)
+            waiting += [ops[at].input, ops[at].source, *(j for j, op in enumerate(ops) if op.join == at)]
+    index = {-1: -1} | {at: place for place, at in enumerate(sorted(needed))}
+    part = []
+    for at in sorted(needed):
+        op = ops[at]
+        joins = op.join in needed
+        part.append(
+            op._replace(
+                input=index[op.input],
+                source=index[op.source],
+                join=index[op.join] if joins else -1,
+                column=op.column if joins else 0,
+            )
+        )
+    part[-1] = part[-1]._replace(activation="linear", numbers=(), bias=-1, activity=None)
+    return Plan(plan.dtype, plan.inputs, ops[k].outputs, tuple(part), plan.parameters, plan.size, plan.bfloat16)
+
+
 def parameter_settings(
     layers: Sequence[Layer], parameters: Sequence[ParameterSpec], optimizer: Optimizer | None
 ) -> list[ParameterSettings]:
