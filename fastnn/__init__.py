@@ -28,7 +28,7 @@ from fastnn.predictor import Predictor
 from fastnn.saving import ModelFileError, load_model
 
 if _TYPE_CHECKING:  # at run time imported when it is asked for: `import fastnn as tf; tf.keras.Sequential`
-    from fastnn import keras, sklearn
+    from fastnn import keras, sklearn, tabular
 
 __version__ = "0.1.0"
 
@@ -58,7 +58,8 @@ __all__ = [
     "saving",
     "set_num_threads",
     "sklearn",
+    "tabular",
     "utils",
 ]
 
-_publish(__name__, __all__, later=("keras", "sklearn"))
+_publish(__name__, __all__, later=("keras", "sklearn", "tabular"))

@@ -83,8 +83,8 @@ def _check_description(model: Kept) -> None:
     model._described = described
 
 
-def _parts(model: Kept, training: bool) -> list[Any]:
-    """Return the bytes of a file, one buffer after the other."""
+def contents(model: Kept, training: bool) -> tuple[dict[str, str], dict[str, npt.NDArray[Any]]]:
+    """Return what a file holds of a model: metadata, and arrays; without `training` not how to train it further."""
     model._catch_up()
     if training:
         _check_description(model)
@@ -100,7 +100,12 @@ def _parts(model: Kept, training: bool) -> list[Any]:
         "compile": json.dumps(compiled),
         "training": json.dumps({"built": built} | progress._asdict()),
     }
-    return _file.parts(metadata, arrays)
+    return metadata, arrays
+
+
+def _parts(model: Kept, training: bool) -> list[Any]:
+    """Return the bytes of a file, one buffer after the other."""
+    return _file.parts(*contents(model, training))
 
 
 def to_bytes(model: Kept) -> bytes:
@@ -136,6 +141,13 @@ def from_bytes(data: bytes, kind: type[AnyModel], functions: dict[str, Any] | No
     with _file.one_exception("the bytes given"):
         parsed = _file.parse(io.BytesIO(data), len(data), "the bytes given")
     return _checked_restore(*parsed, "the bytes given", kind, lambda config: config | (functions or {}))
+
+
+def of_contents(
+    metadata: dict[str, str], arrays: dict[str, npt.NDArray[Any]], path: str, kind: type[AnyModel]
+) -> AnyModel:
+    """Return the model of what :func:`contents` returned; messages call the file `path`."""
+    return _checked_restore(metadata, arrays, path, kind, None)
 
 
 def _checked_restore(

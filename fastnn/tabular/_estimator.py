@@ -1,0 +1,479 @@
+"""What the estimators for tables share: from a raw table to trained members, and from these to answers."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.utils import check_X_y
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted, check_random_state, column_or_1d, validate_data
+
+from fastnn._registry import nearest_names
+from fastnn._seeds import seeds_from
+from fastnn._warnings import warn
+from fastnn.data import frames
+from fastnn.ensemble import Ensemble
+from fastnn.models import Sequential
+from fastnn.saving import from_bytes, to_bytes
+from fastnn.sklearn._estimator import NetworkEstimator
+from fastnn.sklearn._targets import Targets
+from fastnn.tabular import _files, _presets, _training
+from fastnn.tabular._columns import raw, text_of
+from fastnn.tabular._frozen import FrozenTable
+from fastnn.tabular._preparation import Preparation, Table
+from fastnn.tabular._training import Split
+
+Array = npt.NDArray[Any]
+MOST_SHUFFLED = 1000  # validation rows that importances are computed of
+MOST_COPIED = 2**25  # numbers in all copies of these rows: 128 MiB
+
+
+class TabularEstimator(NetworkEstimator):
+    """The base of TabularClassifier and TabularRegressor.
+
+    A fitted estimator has what makes a network's input of a raw table, and the networks.
+    """
+
+    preset: str
+    n_ensemble: int
+    bagging: str
+    validation: float
+    eval_metric: str | None
+    refit: bool
+    time_limit: float | None
+    verbose: int
+
+    match_columns = True  # a later frame's columns are matched by name
+    shuffle = True
+    _metrics: tuple[str, ...]  # of which the first is the default
+
+    _parameter_constraints: dict[str, Any] = {  # noqa: RUF012  # scikit-learn reads it from the class
+        "preset": [StrOptions(set(_presets.PRESETS))],
+        "n_ensemble": [Interval(Integral, 1, None, closed="left")],
+        "bagging": [StrOptions({"folds", "seeds"})],
+        "validation": [Interval(Real, 0, 1, closed="neither")],
+        "eval_metric": [str, None],
+        "refit": ["boolean"],
+        "time_limit": [Interval(Real, 0, None, closed="neither"), None],
+        "random_state": ["random_state"],
+        "num_threads": [Interval(Integral, 1, 256, closed="both"), None],
+        "verbose": ["verbose"],
+    }
+
+    # ---- what an estimator says ----
+
+    def _encoded(self, y: Array) -> Array:
+        """Return the networks' targets."""
+        raise NotImplementedError
+
+    def _labels(self, y: Array) -> Array | None:
+        """Return what each row's class is; None for numbers."""
+        raise NotImplementedError
+
+    def _learn_of_validation(self, outputs: Array, y: Array, weights: Array | None) -> None:
+        """Learn from what members say of rows that they have not seen."""
+        raise NotImplementedError
+
+    @property
+    def _is_of_classes(self) -> bool:
+        raise NotImplementedError
+
+    # ---- fit ----
+
+    def _fit_table(self, X: Any, y: Any, sample_weight: Any, X_val: Any, y_val: Any) -> Any:
+        """Fit a twin, whose attributes are taken over in one step."""
+        twin = self._twin()
+        with self._threads():
+            twin._learn(X, y, sample_weight, X_val, y_val)
+        self.__dict__ = twin.__dict__
+        return self
+
+    def _learn(self, X: Any, y: Any, sample_weight: Any, X_val: Any, y_val: Any) -> None:
+        begun = time.monotonic()
+        self._validate_params()
+        preset, metric = _presets.PRESETS[self.preset], self._metric()
+        if getattr(self, "_skl_callbacks", None):
+            raise ValueError(f"{type(self).__name__} tells no callbacks of scikit-learn: set none with set_callbacks")
+        table, y = self._read_table(X, y, reset=True)
+        self._targets: Targets = self._targets_of(y, None)
+        weights, _ = self._weights(sample_weight, y, y)
+        self._scale_targets(y)
+        _warn_of_answers(table, y, classes=self._is_of_classes)
+        self.preparation_ = Preparation.learned(table, preset.scaling, preset.limit)
+        samples = self.preparation_(table), self._encoded(y), weights
+        held = self._given_validation(X_val, y_val)
+        random = np.random.default_rng(check_random_state(self.random_state).randint(2**31 - 1))
+        splits = self._splits(y, random, given=held is not None)
+        deadline = None if self.time_limit is None else begun + float(self.time_limit)
+        encoded = None if held is None else (held[0], self._encoded(held[1]))
+        seen = self._train_members(samples, splits, encoded, preset, metric, random, deadline)
+        for each in seen:
+            each.restore()
+        self._settle(samples, splits, held, y, seen, preset.patience is not None)
+        if self.refit:
+            self._train_again(samples, preset, metric, random, [each.epoch for each in seen])
+
+    def _metric(self) -> str:
+        """Return the metric that tells the best epoch."""
+        if self.eval_metric is None:
+            return self._metrics[0]
+        if self.eval_metric not in self._metrics:
+            near = nearest_names(self.eval_metric, list(self._metrics))
+            raise ValueError(f"eval_metric {self.eval_metric!r} is unknown; {near}")
+        return self.eval_metric
+
+    def _scale_targets(self, y: Array) -> None:
+        """Learn what makes y of the networks' outputs."""
+        raise NotImplementedError
+
+    def _given_validation(self, X: Any, y: Any) -> tuple[Array, Array] | None:
+        """Return what the user gives to validate on, as the networks read it, and y."""
+        if X is None and y is None:
+            return None
+        if X is None or y is None:
+            raise ValueError(f"X_val and y_val must be given both, got {'y_val' if X is None else 'X_val'} alone")
+        table, y = self._read_table(X, y, reset=False)
+        self._targets.check(y)
+        return self.preparation_(table), y
+
+    def _splits(self, y: Array, random: np.random.Generator, *, given: bool) -> list[Split]:
+        """Return the rows of each member."""
+        count, labels = self.n_ensemble, self._labels(y)
+        if given:
+            return [Split(np.arange(len(y)), None)] * count
+        if self.bagging == "seeds" or count == 1:
+            return [_training.one_split(labels, len(y), self.validation, random)] * count
+        if count > len(y):
+            raise ValueError(f"n_ensemble={count} folds need as many rows, got {len(y)}")
+        return _training.folds(labels, len(y), count, random)
+
+    def _members(
+        self,
+        samples: tuple[Any, ...],
+        splits: Sequence[Split],
+        preset: _presets.Preset,
+        metric: str,
+        random: np.random.Generator,
+        epochs: int,
+    ) -> list[Sequential]:
+        """Return the networks, compiled."""
+        models = []
+        for split in splits:
+            with seeds_from(int(random.integers(2**31))):
+                model = _presets.network(
+                    preset,
+                    self.preparation_.width,
+                    self.preparation_.vocabularies,
+                    samples[1].shape[1],
+                    classes=self._is_of_classes,
+                )
+                model.build((None, samples[0].shape[1]))
+            steps = -(-len(split.rows) // min(preset.batch, len(split.rows))) * epochs
+            _presets.compile_for(model, preset, steps, metric, classes=self._is_of_classes)
+            models.append(model)
+        return models
+
+    def _train_members(
+        self,
+        samples: tuple[Any, ...],
+        splits: Sequence[Split],
+        held: Any,
+        preset: _presets.Preset,
+        metric: str,
+        random: np.random.Generator,
+        deadline: float | None,
+    ) -> list[_training.BestEpoch]:
+        """Make the members and train them; return what each has seen."""
+        self.models_ = self._members(samples, splits, preset, metric, random, preset.epochs)
+        more = _presets.METRICS[metric][1]
+        seen = [_training.BestEpoch(more, preset.patience, deadline) for _ in splits]
+        hooks: list[list[Any]] = [[each] for each in seen]
+        bar = _training.Bar(type(self).__name__, preset.epochs) if self.verbose else None
+        if bar is not None:
+            hooks[0].append(bar)
+        _training.train(self.models_, samples, splits, held, batch=preset.batch, epochs=preset.epochs, callbacks=hooks)
+        if bar is not None:
+            first = seen[0]
+            best = f"the best {first.epoch}, {metric} {self._said(first.score, metric):.4g}"
+            bar.close(f"{type(self).__name__}: {first.epochs} epochs, {best}")
+        return seen
+
+    @staticmethod
+    def _said(score: float | None, metric: str) -> float:
+        """Return the metric's value of what training has watched: the error is what accuracy leaves."""
+        value = float("nan") if score is None else score
+        return 1 - value if metric == "error" else value
+
+    def _settle(
+        self, samples: tuple[Any, ...], splits: Sequence[Split], held: Any, y: Array, seen: Sequence[Any], stops: bool
+    ) -> None:
+        """Keep what validation says, once the members have the weights of their best epochs."""
+        metric = self._metric()
+        self.leaderboard_: dict[str, list[Any]] = {
+            "member": list(range(len(seen))),
+            metric: [self._said(each.score, metric) for each in seen],
+            "best_epoch": [each.epoch for each in seen],
+            "epochs": [each.epochs for each in seen],
+            "rows": [len(split.rows) for split in splits],
+        }
+        self.history_ = [dict(model.history.history) if model.history else {} for model in self.models_]
+        outputs, wanted, weights = self._validated(samples, splits, held, y)
+        self._learn_of_validation(outputs, wanted, weights)
+
+    def _validated(
+        self, samples: tuple[Any, ...], splits: Sequence[Split], held: Any, y: Array
+    ) -> tuple[Array, Array, Array | None]:
+        """Return what members say of rows that they have not seen, with y and weights of these rows."""
+        x, weights = samples[0], samples[2]
+        if held is not None:
+            self._kept = held[0][:MOST_SHUFFLED], self._encoded(held[1][:MOST_SHUFFLED])
+            return self._together(Ensemble(self.models_).predict(held[0])), held[1], None
+        if all(split is splits[0] for split in splits):
+            chosen = np.asarray(splits[0].held)
+            outputs = self._together(Ensemble(self.models_).predict(x[chosen]))
+        else:  # each row by the one member that has not seen it
+            chosen = np.concatenate([np.asarray(split.held) for split in splits])
+            each = Ensemble(self.models_).predict(x, rows=[split.held for split in splits])
+            outputs = np.concatenate([self._together(one[None]) for one in each])
+        few = chosen[:: max(1, len(chosen) // MOST_SHUFFLED)][:MOST_SHUFFLED]
+        self._kept = x[few], samples[1][few]
+        return outputs, y[chosen], None if weights is None else weights[chosen]
+
+    def _train_again(
+        self,
+        samples: tuple[Any, ...],
+        preset: _presets.Preset,
+        metric: str,
+        random: np.random.Generator,
+        best: Sequence[int],
+    ) -> None:
+        """Train new members on all rows, for as many epochs as were best."""
+        whole = [Split(np.arange(len(samples[0])), None)] * len(best)
+        self.models_ = self._members(samples, whole, preset, metric, random, preset.epochs)
+        for model, epochs in zip(self.models_, best, strict=True):
+            _training.train([model], samples, whole[:1], None, batch=preset.batch, epochs=epochs, callbacks=[[]])
+
+    # ---- X and y ----
+
+    def _read_table(self, X: Any, y: Any, *, reset: bool) -> tuple[Table, Array]:
+        """Return the raw columns of X, and y, checked as scikit-learn checks it."""
+        numeric = not self._is_of_classes
+        if frames.is_frame(X) and y is not None:
+            table = self._table_of(X, reset=reset)
+            _, y = check_X_y(np.zeros((table.rows, 1)), y, multi_output=True, y_numeric=numeric, estimator=self)
+        else:
+            array, y = validate_data(
+                self,
+                _as_given(X),
+                y,
+                reset=reset,
+                dtype=None,
+                ensure_all_finite=False,
+                multi_output=True,
+                y_numeric=numeric,
+            )
+            table = Table.of(array)
+        y = column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
+        if reset and table.rows < 2:
+            raise ValueError(f"fit needs at least two rows, got 1 sample: {type(self).__name__} validates on some")
+        return table, y
+
+    def _table_of(self, X: Any, *, reset: bool) -> Table:
+        """Return the raw columns of X."""
+        frames.check_collected(X, "X")
+        if not frames.is_frame(X):
+            return Table.of(validate_data(self, _as_given(X), reset=reset, dtype=None, ensure_all_finite=False))
+        if not len(X):
+            raise ValueError("X has no rows: Found array with 0 sample(s) while a minimum of 1 is required")
+        return Table.of(self._in_order_of_fit(X, reset=reset))
+
+    # ---- answers ----
+
+    def _together(self, outputs: Array) -> Array:
+        """Return what members say together, of their outputs (members, rows, outputs).
+
+        For classes these are logarithms of probabilities, over the temperature.
+        """
+        raise NotImplementedError
+
+    @property
+    def _link(self) -> Any:
+        return "softmax" if self._is_of_classes else ""
+
+    def _outputs(self, X: Any) -> Array:
+        check_is_fitted(self)
+        x = self.preparation_(self._table_of(X, reset=False))
+        with self._threads():
+            return self._together(self._members_say(x))
+
+    def _members_say(self, x: Array) -> Array:
+        """Return the outputs of the members, (members, rows, outputs)."""
+        if len(self.models_) == 1:
+            return self.models_[0].predict(x, verbose=0)[None]
+        return Ensemble(self.models_).predict(x)
+
+    # ---- what else is known of a fit ----
+
+    def _error(self, outputs: Array, targets: Array, metric: str) -> float:
+        """Return the value of a metric of which less is better."""
+        raise NotImplementedError
+
+    @property
+    def feature_importances_(self) -> Array:
+        """How much worse the metric becomes where a column of X is shuffled, of rows that were held back.
+
+        An array of shape (columns,), in the order of ``feature_names_in_``. All columns are shuffled at once, each in a
+        copy of the rows of its own (Breiman, Random forests, 2001); 0 stands for a column that is left out.
+        """
+        check_is_fitted(self)
+        x, targets = self._kept
+        sources = np.concatenate(self.preparation_.sources()).astype(int)
+        used = np.unique(sources)
+        rows = max(2, min(len(x), MOST_COPIED // max(1, len(used) * x.shape[1])))
+        x, targets = x[:rows], targets[:rows]
+        order = np.random.default_rng(0).permutation(len(x))
+        copies = np.repeat(x[None], len(used) + 1, axis=0)  # the last one stays as it is
+        for copy, source in zip(copies, used, strict=False):
+            shuffled = np.flatnonzero(sources == source)
+            copy[:, shuffled] = x[np.ix_(order, shuffled)]
+        outputs = self._together(self._members_say(copies.reshape(-1, x.shape[1])))
+        errors = [self._error(each, targets, self._metric()) for each in np.split(outputs, len(copies))]
+        found = np.zeros(self.n_features_in_)
+        found[used] = np.array(errors[:-1]) - errors[-1]
+        return found
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw the networks' scores on the rows that were held back, epoch by epoch; this needs matplotlib.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where to draw. Default: new axes.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+        """
+        check_is_fitted(self)
+        if ax is None:
+            from matplotlib import pyplot
+
+            ax = pyplot.subplots()[1]
+        metric = self._metric()
+        for member, (logs, best) in enumerate(zip(self.history_, self.leaderboard_["best_epoch"], strict=True)):
+            values = [self._said(score, metric) for score in logs.get("val_score", [])]
+            (line,) = ax.plot(range(1, len(values) + 1), values, label=f"member {member}")
+            ax.plot(best, values[best - 1], "o", color=line.get_color())
+        ax.set(xlabel="epoch", ylabel=f"{metric} of rows that were held back")
+        ax.legend()
+        return ax
+
+    # ---- files and frozen copies ----
+
+    def _as_learned(self) -> tuple[dict[str, Any], dict[str, Array]]:
+        """Return what fit has learned beside the networks, as JSON and arrays."""
+        names = getattr(self, "feature_names_in_", None)
+        learned = {
+            "preparation": self.preparation_.get_config(),
+            "columns": self.n_features_in_,
+            "names": None if names is None else list(map(str, names)),
+            "leaderboard": self.leaderboard_,
+            "history": self.history_,
+        }
+        return learned, {"kept_x": self._kept[0], "kept_y": self._kept[1]}
+
+    def _take_learned(self, learned: dict[str, Any], arrays: dict[str, Array]) -> None:
+        """Take what :meth:`_as_learned` returned."""
+        self.preparation_ = Preparation.from_config(learned["preparation"])
+        self.n_features_in_ = int(learned["columns"])
+        if learned["names"] is not None:
+            self.feature_names_in_ = np.array(learned["names"], object)
+        self.leaderboard_, self.history_ = learned["leaderboard"], learned["history"]
+        self._kept = arrays["kept_x"], arrays["kept_y"]
+
+    def save(self, filepath: str | os.PathLike[str]) -> None:
+        """Write the fitted estimator to one file, with all that makes a network's input of raw rows.
+
+        Parameters
+        ----------
+        filepath : path-like
+            Such as ``"table.fastnn"``.
+        """
+        check_is_fitted(self)
+        _files.save(self, filepath)
+
+    @classmethod
+    def load(cls, filepath: str | os.PathLike[str]) -> Any:
+        """Return the estimator of a file that :meth:`save` has written; nothing in a file is executed.
+
+        Parameters
+        ----------
+        filepath : path-like
+
+        Raises
+        ------
+        ModelFileError
+            When the file is damaged, or holds something else.
+        """
+        return _files.load(cls, filepath)
+
+    def freeze(self) -> FrozenTable:
+        """Return a frozen copy for the fastest answers to raw rows; this estimator may be fitted again."""
+        check_is_fitted(self)
+        return FrozenTable(self)
+
+    # ---- state ----
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "models_")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the attributes, with the networks as the bytes of files, in which nothing is executed."""
+        state = dict(super().__getstate__())
+        if "models_" in state:
+            state["models_"] = [to_bytes(model) for model in state["models_"]]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = dict(state)
+        if "models_" in state:
+            state["models_"] = [from_bytes(each, Sequential) for each in state["models_"]]
+        super().__setstate__(state)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = False
+        tags.input_tags.allow_nan = True
+        return tags
+
+
+def _as_given(X: Any) -> Any:
+    """Return lists in which text stands beside numbers as an array of objects: NumPy would make text of numbers."""
+    lists = isinstance(X, (list, tuple)) and all(isinstance(row, (list, tuple)) for row in X)
+    return np.asarray(X, object) if lists and any(isinstance(value, str) for row in X for value in row) else X
+
+
+def _warn_of_answers(table: Table, y: Array, *, classes: bool) -> None:
+    """Warn of a column that is y, or that tells each class by a value of its own."""
+    if y.ndim > 1:
+        return
+    places = np.unique(y, return_inverse=True)[1] if classes else y
+    count = int(places.max()) + 1 if classes else 0
+    for called, values in table.columns:
+        if classes:
+            column = [text_of(value) for value in raw(values[:MOST_SHUFFLED], called).tolist()]
+            if len(set(column)) > count:
+                continue
+            keys = np.unique([text_of(value) for value in raw(values, called).tolist()], return_inverse=True)[1]
+            same = int(keys.max()) + 1 == count == len(np.unique(keys * count + places))
+        else:
+            array = raw(values, called)
+            same = array.dtype.kind in frames.REAL and np.array_equal(array, y)
+        if same:
+            warn(f"{called} tells y: each of its values stands for one of y")

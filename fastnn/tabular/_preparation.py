@@ -1,0 +1,258 @@
+"""Raw tables as what a network reads: a matrix of scaled numbers and of the codes of categories."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from fastnn._warnings import warn
+from fastnn.data import frames
+from fastnn.tabular import _columns
+from fastnn.tabular._columns import CategoryColumn, Column
+
+Array = npt.NDArray[Any]
+PIECE = 2**18  # numbers that are scaled at once: the copies lie in a near cache, and a large table is not copied whole
+FEWEST = 20  # in fewer rows, values that differ in all of them say nothing
+
+
+class Table(NamedTuple):
+    """The raw columns of a frame, or of an array.
+
+    Attributes
+    ----------
+    columns : list of (str, array-like)
+        What messages call each column, and the column.
+    rows : int
+    """
+
+    columns: list[tuple[str, Any]]
+    rows: int
+
+    @classmethod
+    def of(cls, values: Any) -> Table:
+        """Return the columns of a frame, or of an array of two axes, in their order."""
+        if frames.is_frame(values):
+            columns = list(frames.columns(values, "X"))
+            return cls(columns, len(values))
+        return cls([(f"column {place} of X", values[:, place]) for place in range(values.shape[1])], len(values))
+
+
+class Statistics(NamedTuple):
+    """What scales a column of numbers: (x - centre) * factor, of a missing x the median, of an infinite one an end.
+
+    Attributes
+    ----------
+    median, low, high : float
+        Of the finite numbers of fit.
+    centre, factor : float
+    """
+
+    median: float
+    low: float
+    high: float
+    centre: float
+    factor: float
+
+
+def _statistics(values: Array, scaling: str) -> Statistics | None:
+    """Return what scales numbers, of which a missing one is NaN; None where no two finite numbers differ."""
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        return None
+    low, high = float(finite.min()), float(finite.max())
+    if low == high:
+        return None
+    median = float(np.median(finite))
+    if finite.size < values.size:
+        values = np.clip(np.where(np.isnan(values), median, values), low, high)
+    if scaling == "standard":
+        return Statistics(median, low, high, float(values.mean()), 1 / float(values.std()))
+    lower, centre, upper = np.quantile(values, [0.25, 0.5, 0.75])
+    span = float(upper - lower) or 0.5 * (high - low)
+    return Statistics(median, low, high, float(centre), 1 / span)
+
+
+class Number(NamedTuple):
+    """A column of numbers that the network reads.
+
+    Attributes
+    ----------
+    place : int
+        The place of the values among the numbers of all raw columns.
+    flag : bool
+        Whether the network reads 1 where the value is missing and else 0, not the value.
+    statistics : Statistics
+    """
+
+    place: int
+    flag: bool
+    statistics: Statistics
+
+    def read(self, raw: Sequence[Array], piece: slice) -> Array:
+        """Return the numbers of a piece of rows, before they are scaled."""
+        values = raw[self.place][piece]
+        return np.isnan(values).astype(np.float64) if self.flag else values
+
+
+class Preparation:
+    """What makes numbers and codes of the columns of a table, as ``fit`` has seen them.
+
+    Parameters
+    ----------
+    columns : sequence of Column
+        One for each raw column.
+    numbers : sequence of Number
+        The columns of numbers that the network reads.
+    categories : sequence of int
+        The places of the raw columns whose codes the network reads.
+    limit : float or None
+        Scaled numbers x become x / sqrt(1 + (x / limit)^2), which is between -limit and limit.
+    """
+
+    def __init__(
+        self, columns: Sequence[Column], numbers: Sequence[Number], categories: Sequence[int], limit: float | None
+    ) -> None:
+        self.columns, self.numbers, self.categories = list(columns), list(numbers), list(categories)
+        self.limit = limit
+        self._statistics = np.array([each.statistics for each in self.numbers], np.float64).reshape(-1, 5).T
+
+    # ---- learning ----
+
+    @classmethod
+    def learned(cls, table: Table, scaling: str, limit: float | None) -> Preparation:
+        """Return what has learned from the table of ``fit``; warn of columns that say nothing.
+
+        Parameters
+        ----------
+        table : Table
+        scaling : {"robust", "standard"}
+            "robust" takes the median and the range between the quartiles, or half of the whole range where that is
+            zero; "standard" takes the mean and the standard deviation.
+        limit : float or None
+        """
+        columns = [_columns.learned(values, called) for called, values in table.columns]
+        numbers: list[Number] = []
+        categories: list[int] = []
+        place = 0
+        for at, (column, (called, values)) in enumerate(zip(columns, table.columns, strict=True)):
+            if isinstance(column, CategoryColumn):
+                if _says_something(column, values, called, table.rows):
+                    categories.append(at)
+                continue
+            used = len(numbers)
+            parts = column.numbers(values, called)
+            for part, each in enumerate(parts, place):
+                found = _statistics(each, scaling)
+                numbers += [] if found is None else [Number(part, False, found)]
+            found = _statistics(np.isnan(parts[0]).astype(np.float64), scaling)  # all parts are missing together
+            numbers += [] if found is None else [Number(place, True, found)]
+            place += len(parts)
+            if used == len(numbers):
+                warn(f"{called} is constant, and is left out")
+            elif column.kind == "numbers":
+                _warn_of_counter(parts[0], called)
+        return cls(columns, numbers, categories, limit)
+
+    # ---- reading ----
+
+    def __call__(self, table: Table) -> Array:
+        """Return what the network reads in the place of raw columns.
+
+        Returns
+        -------
+        ndarray of float32, shape (rows, numbers + categories)
+            The scaled numbers, and the codes of categories, which float32 holds exactly.
+        """
+        out = np.zeros((table.rows, self.width + len(self.categories)), np.float32)
+        at = {place: column for column, place in enumerate(self.categories, self.width)}
+        raw: list[Array] = []
+        for place, (column, (called, values)) in enumerate(zip(self.columns, table.columns, strict=True)):
+            if not isinstance(column, CategoryColumn):
+                raw += column.numbers(values, called)
+            elif place in at:
+                out[:, at[place]] = column.codes(values, called)
+        self._write_scaled(raw, out[:, : self.width])
+        return out
+
+    def _write_scaled(self, raw: Sequence[Array], out: Array) -> None:
+        """Write the scaled numbers side by side."""
+        step = max(1, PIECE // max(1, len(self.numbers)))
+        for first in range(0, len(out) if self.numbers else 0, step):
+            piece = slice(first, first + step)
+            out[piece] = self._scaled_piece(np.stack([each.read(raw, piece) for each in self.numbers], axis=1))
+
+    def _scaled_piece(self, x: Array) -> Array:
+        median, low, high, centre, factor = self._statistics
+        missing = np.isnan(x)
+        if missing.any():
+            x = np.where(missing, median, x)
+        if np.isinf(x).any():
+            x = np.where(np.isinf(x), np.where(x > 0, high, low), x)
+        x = (x - centre) * factor
+        return x if self.limit is None else x / np.sqrt(1 + (x / self.limit) ** 2)
+
+    @property
+    def width(self) -> int:
+        """The number of columns of numbers; a network needs a column, even where none says anything."""
+        return len(self.numbers) or int(not self.categories)
+
+    @property
+    def vocabularies(self) -> list[int]:
+        """The number of codes of each column of categories, with that of what is unknown."""
+        return [1 + len(column.values) for column in self._category_columns()]
+
+    def _category_columns(self) -> Iterator[CategoryColumn]:
+        for place in self.categories:
+            column = self.columns[place]
+            assert isinstance(column, CategoryColumn)
+            yield column
+
+    def sources(self) -> tuple[list[int], list[int]]:
+        """Return the place of the raw column behind each column of numbers, and behind each column of codes."""
+        behind = [at for at, column in enumerate(self.columns) for _ in column.parts]
+        return [behind[each.place] for each in self.numbers], list(self.categories)
+
+    # ---- files ----
+
+    def get_config(self) -> dict[str, Any]:
+        """Return all that was learned, as JSON."""
+        return {
+            "columns": [column.get_config() for column in self.columns],
+            "numbers": [[each.place, each.flag, *each.statistics] for each in self.numbers],
+            "categories": self.categories,
+            "limit": self.limit,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Preparation:
+        """Return the preparation of a configuration."""
+        numbers = [
+            Number(int(place), bool(flag), Statistics(*map(float, statistics)))
+            for place, flag, *statistics in config["numbers"]
+        ]
+        columns = [_columns.from_config(each) for each in config["columns"]]
+        return cls(columns, numbers, config["categories"], config["limit"])
+
+
+def _says_something(column: CategoryColumn, values: Any, called: str, rows: int) -> bool:
+    """Return whether the network is to read a column of categories; warn where it is not."""
+    count = len(column.values)
+    if count == rows and rows >= FEWEST:
+        warn(f"{called} has another value in each row, so that no new row can have one of them, and is left out")
+        return False
+    if count > 1 or (count == 1 and not column.codes(values, called).all()):
+        return True
+    warn(f"{called} is constant, and is left out")
+    return False
+
+
+def _warn_of_counter(values: Array, called: str) -> None:
+    """Warn of whole numbers that count the rows."""
+    rows = len(values)
+    if rows < FEWEST or np.ptp(values) != rows - 1 or (values != np.floor(values)).any():
+        return
+    if len(np.unique(values)) == rows:
+        warn(f"{called} counts the rows: a number that is unique to each row says nothing of new ones")

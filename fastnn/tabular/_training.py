@@ -1,0 +1,208 @@
+"""The training of the members of a table's estimator: which rows, how long, and which epoch is the best."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from fastnn._terminal import say
+from fastnn._warnings import warn
+from fastnn.callbacks import Callback
+from fastnn.callbacks._screens import screen
+from fastnn.callbacks.base import Logs
+from fastnn.callbacks.reporter import format_duration
+from fastnn.ensemble import Ensemble
+from fastnn.models import Sequential
+
+Array = npt.NDArray[Any]
+
+
+class Split(NamedTuple):
+    """The rows of a member.
+
+    Attributes
+    ----------
+    rows : ndarray of int
+        The numbers of the rows that are trained on.
+    held : ndarray of int or None
+        The numbers of the rows that are held back; None where the user gives rows for that.
+    """
+
+    rows: Array
+    held: Array | None
+
+
+def _groups(labels: Array | None, rows: int, random: np.random.Generator) -> list[Array]:
+    """Return the numbers of the rows of each class in a random order; without classes those of all rows."""
+    if labels is None:
+        return [random.permutation(rows)]
+    return [random.permutation(np.flatnonzero(labels == label)) for label in np.unique(labels)]
+
+
+def one_split(labels: Array | None, rows: int, share: float, random: np.random.Generator) -> Split:
+    """Return rows of which a share is held back, the same share of each class.
+
+    At least one row is held back; a class of one row keeps it. Where no row can be held back, all of them take both
+    parts.
+    """
+    groups = _groups(labels, rows, random)
+    held = [group[: min(round(share * len(group)), len(group) - 1)] for group in groups]
+    if not any(map(len, held)):
+        longest = max(range(len(groups)), key=lambda place: len(groups[place]))
+        held[longest] = groups[longest][: min(1, len(groups[longest]) - 1)]
+    chosen = np.sort(np.concatenate(held))
+    left = np.setdiff1d(np.arange(rows), chosen)
+    return Split(left, chosen if len(chosen) else left)
+
+
+def folds(labels: Array | None, rows: int, count: int, random: np.random.Generator) -> list[Split]:
+    """Return `count` splits, each row being held back by one of them; rows of a class are shared out evenly."""
+    order = np.concatenate(_groups(labels, rows, random))
+    parts = [np.sort(order[first::count]) for first in range(count)]
+    return [Split(np.setdiff1d(np.arange(rows), part), part) for part in parts]
+
+
+class BestEpoch(Callback):
+    """Keeps the weights of the best epoch, of equal ones those of the last, and gives them back at the end.
+
+    Parameters
+    ----------
+    more : bool
+        Whether more of the score is better.
+    patience : int or None
+        The number of epochs without a better one after which training ends.
+    deadline : float or None
+        The time, as of ``time.monotonic``, from which on no epoch begins.
+
+    Attributes
+    ----------
+    score : float or None
+    epoch, epochs : int
+        The best epoch and the number of epochs, counted from 1.
+    """
+
+    def __init__(self, more: bool, patience: int | None, deadline: float | None) -> None:
+        self._sign, self._patience, self._deadline = (1 if more else -1), patience, deadline
+        self.score: float | None = None
+        self.epoch = self.epochs = 0
+        self._weights: Any = None
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Compare the score."""
+        found = float((logs or {})["val_score"])
+        self.epochs = epoch + 1
+        if self.score is None or self._sign * (found - self.score) >= 0:
+            self.score, self.epoch, self._weights = found, epoch + 1, self.model.get_weights()
+        late = self._deadline is not None and time.monotonic() >= self._deadline
+        if late or (self._patience is not None and epoch + 1 - self.epoch >= self._patience):
+            self.model.stop_training = True
+
+    def restore(self) -> None:
+        """Give the model the weights of its best epoch."""
+        if self._weights is not None:
+            self.model.set_weights(self._weights)
+            self._weights = None
+
+
+class Bar(Callback):
+    """One bar for a whole training, with the time that is left.
+
+    Parameters
+    ----------
+    title : str
+    epochs : int
+    """
+
+    def __init__(self, title: str, epochs: int) -> None:
+        self._title, self._epochs = title, epochs
+        self._screen = screen()
+        self._begun = self._shown = time.monotonic()
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Move the bar, at most ten times a second."""
+        now = time.monotonic()
+        if self._screen is None or now - self._shown < 0.1:
+            return
+        self._shown, share = now, (epoch + 1) / self._epochs
+        left = (now - self._begun) * (1 / share - 1)
+        score = f"validation: {(logs or {})['val_score']:.4g}"
+        self._screen.show(
+            f"{self._title}: epoch {epoch + 1}/{self._epochs}", share, [f"{format_duration(left)} left", score]
+        )
+
+    def close(self, text: str) -> None:
+        """Show a last line in the place of the bar."""
+        if self._screen is not None:
+            self._screen.final(text)
+        else:
+            say(text)
+
+
+def train(
+    models: Sequence[Sequential],
+    samples: tuple[Array, Array, Array | None],
+    splits: Sequence[Split],
+    held: Any,
+    *,
+    batch: int,
+    epochs: int,
+    callbacks: Sequence[Sequence[Callback]],
+) -> None:
+    """Train each member on its rows, all at once; Ctrl-C ends that early.
+
+    Parameters
+    ----------
+    models : sequence of Sequential
+        Compiled.
+    samples : tuple (x, y, weights)
+    splits : sequence of Split
+    held : tuple (x, y, weights) or None
+        The rows that all members are validated on; None where each holds back rows of its own.
+    batch, epochs : int
+    callbacks : sequence of sequence of Callback
+    """
+    x, y, weights = samples
+    try:
+        if len(models) == 1:
+            _train_one(models[0], samples, splits[0], held, batch, epochs, list(callbacks[0]))
+            return
+        own = held is None and splits[0].held is not None
+        Ensemble(models).fit(
+            x,
+            y,
+            batch_size=[min(batch, len(split.rows)) for split in splits],
+            epochs=epochs,
+            verbose=0,
+            callbacks=callbacks,
+            sample_weight=weights,
+            check_finite=False,
+            rows=[split.rows for split in splits],
+            validation_data=held,
+            validation_rows=[split.held for split in splits] if own else None,
+        )
+    except KeyboardInterrupt:
+        warn("Training interrupted by user.")
+
+
+def _train_one(
+    model: Sequential, samples: tuple[Any, ...], split: Split, held: Any, batch: int, epochs: int, callbacks: list[Any]
+) -> None:
+    """Train a single member, which all threads share."""
+    x, y, weights = (None if each is None else each[split.rows] for each in samples)
+    if held is None and split.held is not None:
+        held = tuple(each[split.held] for each in samples if each is not None)
+    model.fit(
+        x,
+        y,
+        batch_size=min(batch, len(split.rows)),
+        epochs=epochs,
+        verbose=0,
+        callbacks=callbacks,
+        sample_weight=weights,
+        validation_data=held,
+        check_finite=False,
+    )
