@@ -155,7 +155,7 @@ class NetworkEstimator(TellsCallbacks, BaseEstimator):
         `apart` are the arguments that may stand in the place of `validation_data`.
         """
         twin = self._twin()
-        task = twin._prepared(X, y, sample_weight, _validation_of(validation_data, **apart), classes, incremental)
+        task = twin._prepared(X, y, sample_weight, validation_of(validation_data, **apart), classes, incremental)
         with as_it_was_on_error(task), self._telling(twin, task, X, y, sample_weight):
             yield task
             twin._finish(task)
@@ -345,7 +345,7 @@ class NetworkEstimator(TellsCallbacks, BaseEstimator):
         return tags
 
 
-def _validation_of(together: Any, *, X_val: Any = None, y_val: Any = None, sample_weight_val: Any = None) -> Any:  # noqa: N803
+def validation_of(together: Any, *, X_val: Any = None, y_val: Any = None, sample_weight_val: Any = None) -> Any:  # noqa: N803
     """Return the rows to validate on, which a user gives `together` in a tuple, or as arguments of their own."""
     apart = {"X_val": X_val, "y_val": y_val, "sample_weight_val": sample_weight_val}
     given = [name for name, value in apart.items() if value is not None]

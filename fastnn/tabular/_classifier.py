@@ -10,7 +10,7 @@ from scipy.special import log_softmax, logsumexp
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 
-from fastnn.sklearn._estimator import NetworkClassifier
+from fastnn.sklearn._estimator import NetworkClassifier, validation_of
 from fastnn.sklearn._targets import ManyClasses, Targets, places_of
 from fastnn.tabular import _presets
 from fastnn.tabular._estimator import Array, TabularEstimator
@@ -61,8 +61,8 @@ class TabularClassifier(NetworkClassifier, TabularEstimator):
     Examples
     --------
     >>> from fastnn.tabular import TabularClassifier
-    >>> rows = [[1.0, "red"], [2.0, "blue"]] * 10
-    >>> TabularClassifier(random_state=0).fit(rows, ["no", "yes"] * 10).predict([[1.0, "red"]])
+    >>> rows = [[1.0, "red"], [2.0, "blue"], [3.0, "red"]] * 10
+    >>> TabularClassifier(random_state=0).fit(rows, ["no", "yes", "yes"] * 10).predict([[1.0, "red"]])
     array(['no'], dtype='<U3')
     """
 
@@ -96,6 +96,7 @@ class TabularClassifier(NetworkClassifier, TabularEstimator):
         sample_weight: Any = None,
         X_val: Any = None,
         y_val: Any = None,
+        sample_weight_val: Any = None,
     ) -> TabularClassifier:
         """Train.
 
@@ -106,7 +107,7 @@ class TabularClassifier(NetworkClassifier, TabularEstimator):
         y : array-like, shape (rows,)
             Labels of any kind.
         sample_weight : array-like, shape (rows,), optional
-        X_val, y_val : optional
+        X_val, y_val, sample_weight_val : optional
             Rows to validate on, in the place of a share of those in X.
 
         Returns
@@ -114,7 +115,8 @@ class TabularClassifier(NetworkClassifier, TabularEstimator):
         TabularClassifier
             The estimator itself.
         """
-        return self._fit_table(X, y, sample_weight, X_val, y_val)
+        held = validation_of(None, X_val=X_val, y_val=y_val, sample_weight_val=sample_weight_val)
+        return self._fit_table(X, y, sample_weight, held)
 
     @property
     def _is_of_classes(self) -> bool:

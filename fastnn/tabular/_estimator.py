@@ -12,7 +12,13 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.utils import check_X_y
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted, check_random_state, column_or_1d, validate_data
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    check_is_fitted,
+    check_random_state,
+    column_or_1d,
+    validate_data,
+)
 
 from fastnn._registry import nearest_names
 from fastnn._seeds import seeds_from
@@ -22,7 +28,7 @@ from fastnn.ensemble import Ensemble
 from fastnn.models import Sequential
 from fastnn.saving import from_bytes, to_bytes
 from fastnn.sklearn._estimator import NetworkEstimator
-from fastnn.sklearn._targets import Targets
+from fastnn.sklearn._targets import Targets, targets_of_state
 from fastnn.tabular import _files, _presets, _training
 from fastnn.tabular._columns import raw, text_of
 from fastnn.tabular._frozen import FrozenTable
@@ -51,6 +57,7 @@ class TabularEstimator(NetworkEstimator):
 
     match_columns = True  # a later frame's columns are matched by name
     shuffle = True
+    loss = None  # that of the preset: outputs are logits of classes, or numbers
     _metrics: tuple[str, ...]  # of which the first is the default
 
     _parameter_constraints: dict[str, Any] = {  # noqa: RUF012  # scikit-learn reads it from the class
@@ -86,15 +93,15 @@ class TabularEstimator(NetworkEstimator):
 
     # ---- fit ----
 
-    def _fit_table(self, X: Any, y: Any, sample_weight: Any, X_val: Any, y_val: Any) -> Any:
-        """Fit a twin, whose attributes are taken over in one step."""
+    def _fit_table(self, X: Any, y: Any, sample_weight: Any, validation: Any) -> Any:
+        """Fit a twin, whose attributes are taken over in one step; `validation` is what to validate on, or None."""
         twin = self._twin()
         with self._threads():
-            twin._learn(X, y, sample_weight, X_val, y_val)
+            twin._learn(X, y, sample_weight, validation)
         self.__dict__ = twin.__dict__
         return self
 
-    def _learn(self, X: Any, y: Any, sample_weight: Any, X_val: Any, y_val: Any) -> None:
+    def _learn(self, X: Any, y: Any, sample_weight: Any, validation: Any) -> None:
         begun = time.monotonic()
         self._validate_params()
         preset, metric = _presets.PRESETS[self.preset], self._metric()
@@ -107,11 +114,11 @@ class TabularEstimator(NetworkEstimator):
         _warn_of_answers(table, y, classes=self._is_of_classes)
         self.preparation_ = Preparation.learned(table, preset.scaling, preset.limit)
         samples = self.preparation_(table), self._encoded(y), weights
-        held = self._given_validation(X_val, y_val)
+        held = None if validation is None else self._given_validation(*validation)
         random = np.random.default_rng(check_random_state(self.random_state).randint(2**31 - 1))
         splits = self._splits(y, random, given=held is not None)
         deadline = None if self.time_limit is None else begun + float(self.time_limit)
-        encoded = None if held is None else (held[0], self._encoded(held[1]))
+        encoded = None if held is None else (held[0], self._encoded(held[1]), *held[2:])
         seen = self._train_members(samples, splits, encoded, preset, metric, random, deadline)
         for each in seen:
             each.restore()
@@ -132,15 +139,12 @@ class TabularEstimator(NetworkEstimator):
         """Learn what makes y of the networks' outputs."""
         raise NotImplementedError
 
-    def _given_validation(self, X: Any, y: Any) -> tuple[Array, Array] | None:
-        """Return what the user gives to validate on, as the networks read it, and y."""
-        if X is None and y is None:
-            return None
-        if X is None or y is None:
-            raise ValueError(f"X_val and y_val must be given both, got {'y_val' if X is None else 'X_val'} alone")
+    def _given_validation(self, X: Any, y: Any, weights: Any) -> tuple[Array, ...]:
+        """Return what the user gives to validate on: as the networks read it, y, and the weights if there are any."""
         table, y = self._read_table(X, y, reset=False)
         self._targets.check(y)
-        return self.preparation_(table), y
+        held = self.preparation_(table), y
+        return held if weights is None else (*held, _check_sample_weight(weights, y))
 
     def _splits(self, y: Array, random: np.random.Generator, *, given: bool) -> list[Split]:
         """Return the rows of each member."""
@@ -233,10 +237,10 @@ class TabularEstimator(NetworkEstimator):
         x, weights = samples[0], samples[2]
         if held is not None:
             self._kept = held[0][:MOST_SHUFFLED], self._encoded(held[1][:MOST_SHUFFLED])
-            return self._together(Ensemble(self.models_).predict(held[0])), held[1], None
+            return self._together(self._members_say(held[0])), held[1], held[2] if len(held) > 2 else None
         if all(split is splits[0] for split in splits):
             chosen = np.asarray(splits[0].held)
-            outputs = self._together(Ensemble(self.models_).predict(x[chosen]))
+            outputs = self._together(self._members_say(x[chosen]))
         else:  # each row by the one member that has not seen it
             chosen = np.concatenate([np.asarray(split.held) for split in splits])
             each = Ensemble(self.models_).predict(x, rows=[split.held for split in splits])
@@ -434,16 +438,24 @@ class TabularEstimator(NetworkEstimator):
         return hasattr(self, "models_")
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the attributes, with the networks as the bytes of files, in which nothing is executed."""
+        """Return the attributes as plain values, arrays and bytes, so that whoever reads them runs nothing."""
         state = dict(super().__getstate__())
         if "models_" in state:
-            state["models_"] = [to_bytes(model) for model in state["models_"]]
+            state |= {
+                "models_": [to_bytes(model) for model in state["models_"]],
+                "preparation_": self.preparation_.get_config(),
+                "_targets": self._targets.state(),
+            }
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         state = dict(state)
         if "models_" in state:
-            state["models_"] = [from_bytes(each, Sequential) for each in state["models_"]]
+            state |= {
+                "models_": [from_bytes(each, Sequential) for each in state["models_"]],
+                "preparation_": Preparation.from_config(state["preparation_"]),
+                "_targets": targets_of_state(state["_targets"]),
+            }
         super().__setstate__(state)
 
     def __sklearn_tags__(self) -> Any:

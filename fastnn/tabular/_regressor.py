@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.base import RegressorMixin
 
 from fastnn._warnings import warn
+from fastnn.sklearn._estimator import validation_of
 from fastnn.sklearn._targets import Numbers, Targets
 from fastnn.tabular import _presets
 from fastnn.tabular._estimator import Array, TabularEstimator
@@ -91,6 +92,7 @@ class TabularRegressor(RegressorMixin, TabularEstimator):
         sample_weight: Any = None,
         X_val: Any = None,
         y_val: Any = None,
+        sample_weight_val: Any = None,
     ) -> TabularRegressor:
         """Train.
 
@@ -100,7 +102,7 @@ class TabularRegressor(RegressorMixin, TabularEstimator):
             Numbers, of which NaN is a missing one and infinities may be there; strings, categories and booleans; dates.
         y : array-like, shape (rows,) or (rows, targets)
         sample_weight : array-like, shape (rows,), optional
-        X_val, y_val : optional
+        X_val, y_val, sample_weight_val : optional
             Rows to validate on, in the place of a share of those in X.
 
         Returns
@@ -108,7 +110,8 @@ class TabularRegressor(RegressorMixin, TabularEstimator):
         TabularRegressor
             The estimator itself.
         """
-        return self._fit_table(X, y, sample_weight, X_val, y_val)
+        held = validation_of(None, X_val=X_val, y_val=y_val, sample_weight_val=sample_weight_val)
+        return self._fit_table(X, y, sample_weight, held)
 
     def predict(self, X: Any) -> Array:
         """Return the numbers that the networks expect.

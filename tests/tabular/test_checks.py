@@ -8,6 +8,7 @@ from fastnn.tabular import TabularClassifier, TabularRegressor
 pytestmark = [
     pytest.mark.thread_unsafe(reason="scikit-learn's checks catch the warnings of the process"),
     pytest.mark.filterwarnings("ignore:invalid value encountered in cast"),  # scikit-learn looks at an infinite y
+    pytest.mark.filterwarnings("ignore:.*(tells y|is constant|counts the rows):UserWarning"),  # small made-up tables
 ]
 
 # rows are held back whatever they weigh, and each of several equal rows has noise of its own

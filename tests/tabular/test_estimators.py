@@ -105,9 +105,14 @@ def test_a_split_leaves_each_class_a_row(labels, held):
 
 @each
 def test_rows_to_validate_on_may_be_given(kind, y):
-    fitted = kind(random_state=0).fit(FRAME[:160], y[:160], X_val=FRAME[160:], y_val=y[160:])
+    held = {"X_val": FRAME[160:], "y_val": y[160:]}
+    fitted = kind(random_state=0).fit(FRAME[:160], y[:160], **held)
     assert fitted.leaderboard_["rows"] == [160]
-    with pytest.raises(ValueError, match="X_val and y_val must be given both, got X_val alone"):
+    weighted = kind(random_state=0).fit(FRAME[:160], y[:160], **held, sample_weight_val=np.arange(80) % 2)
+    other = {"X_val": FRAME[161::2], "y_val": y[161::2]}
+    fitted = kind(random_state=0).fit(FRAME[:160], y[:160], **other)
+    np.testing.assert_array_equal(weighted.predict(FRAME), fitted.predict(FRAME))
+    with pytest.raises(ValueError, match="X_val and y_val must be given together, got X_val alone"):
         kind().fit(FRAME, y, X_val=FRAME)
 
 
