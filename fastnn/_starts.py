@@ -66,6 +66,11 @@ def started(
     kernel : {"std", None}
     bias : {"he+5", None}
     generator : numpy.random.Generator
+
+    Raises
+    ------
+    ValueError
+        When an argument is not finite.
     """
     flat = np.array(parameters)
     dense, places = set(_dense_layers(layers)), {spec.offset: spec for spec in plan.parameters}
@@ -74,6 +79,10 @@ def started(
         if op.name != "dense" or spec is None or not spec.trainable or _path(spec) not in dense:
             continue
         z = _answers(argument(plan, k), flat, x)
+        if not np.isfinite(z).all():
+            raise ValueError(
+                f"x must be finite, but the argument of the layer {_path(spec)[:-1]!r} is not: clean the data"
+            )
         if kernel is not None:
             deviation = z.std(axis=0)
             # where all rows agree up to rounding, there is nothing to scale

@@ -314,7 +314,7 @@ class Sequential(Trainer):
     def _rows_to_start(self, x: Any) -> Any:
         """Return x as the engine reads it; build the model for it where that is still to be done."""
         dtype = self._engine.plan.dtype if self._engine else config.variable_dtype(self._policy())
-        rows, features = self._inputs(self._learned(x), dtype, check_finite=True, defer=True)
+        rows, features = self._inputs(self._learned(x), dtype, check_finite=False, defer=True)
         if len(rows) < 2:
             raise ValueError(f"x must have at least two rows to initialize, got {len(rows)}")
         if self._engine is None:

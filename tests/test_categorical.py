@@ -343,6 +343,7 @@ ADAPT = {
     "intervals": (pandas.DataFrame({"a": pandas.cut([1, 2, 3], 2)}), TypeError, r"^data\['a'\] .* of type Interval"),
     "three axes": (np.zeros((2, 2, 2)), ValueError, r"^data must have shape \(rows,\) or \(rows, columns\), got"),
     "no column": (pandas.DataFrame(index=[0, 1]), ValueError, r"^data must have shape .* got \(2, 0\)"),
+    "no row": (pandas.DataFrame({"a": []}), ValueError, "^data must have at least one row$"),
     "lengths": ([["a", "b"], ["a"]], ValueError, "^data must have rows of one length"),
 }  # fmt: skip
 

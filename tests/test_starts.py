@@ -204,7 +204,7 @@ BAD = {
     "bias": (lambda x: (x, "std", "he5"), ValueError, r"^bias must be 'he\+5', or None, got 'he5'; did you mean"),
     "max_rows": (lambda x: (x, "std", None, 0), ValueError, "^max_rows must be at least 1, got 0"),
     "sparse": (lambda x: (sparse.csr_matrix(x),), TypeError, "^x is sparse, and initialize needs dense rows"),
-    "NaN": (lambda x: (np.where(x < 0, np.nan, x),), ValueError, "^x must be finite, but row 1"),
+    "NaN": (lambda x: (np.where(x < 0, np.nan, x),), ValueError, "^x must be finite, but the argument of the layer"),
     "one row": (lambda x: (x[:1],), ValueError, "^x must have at least two rows to initialize, got 1"),
     "text": (lambda x: ([["a"], ["b"]],), TypeError, "^x must hold real numbers, got text"),
     "a dict": (lambda x: ({"a": x},), TypeError, "^x is a dict, which needs a model that starts with Branches"),

@@ -146,7 +146,10 @@ class CategoricalEmbedding(Layer):
         if self._built:
             raise ValueError(f"{self._called} belongs to a model that is built: call adapt before")
         data, names = as_told(self, native(data))
-        found = [data_values.distinct(column, it) for it, column in _each_column(data, "data")]
+        given = _each_column(data, "data")
+        if not len(given[0][1]):
+            raise ValueError("data must have at least one row")
+        found = [data_values.distinct(column, it) for it, column in given]
         self._take_vocabularies(found)
         vars(self)["_column_names"] = names
 
