@@ -225,6 +225,9 @@ class Kept(Model, Protocol):
     def _checked_names(self, value: Any) -> tuple[str, ...]:
         """Return names of columns that are to be set; raise where the model cannot have them."""
 
+    def _take_names(self, names: tuple[str, ...] | None) -> None:
+        """Know x's columns by these names; raise, and know those before, where a layer found its columns by others."""
+
     @property
     def built(self) -> bool:
         """Whether the weights exist."""

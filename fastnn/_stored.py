@@ -24,6 +24,7 @@ from fastnn._file import ModelFileError
 from fastnn._foreign import check_suffix
 from fastnn._model import Kept, Progress
 from fastnn.data import frames
+from fastnn.layers._columns import Line
 from fastnn.layers.base import NotYetError
 
 AnyModel = TypeVar("AnyModel", bound=Kept)
@@ -69,7 +70,7 @@ def _check_description(model: Kept) -> None:
         return
     try:
         config, compiled = _file.parse_json(described.encode(), "the description")
-        again = [layers.deserialize(layer) for layer in config["layers"]]
+        again = _described(config)
         if model._engine is not None:
             held = model._engine.plan
             policy = config_module.MIXED if held.bfloat16 else held.dtype
@@ -170,8 +171,13 @@ def load_weights(model: Kept, filepath: str | os.PathLike[str]) -> None:
         with _file.one_exception(str(filepath)):
             names = _file.parse_json(metadata["config"].encode(), "its configuration").get("feature_names")
             names = model.feature_names if names is None else model._checked_names(names)
-        _fill(_tensors(model, training=False), weights, str(filepath))
-        model._home.feature_names = names
+        before = model._home.feature_names
+        model._take_names(names)
+        try:
+            _fill(_tensors(model, training=False), weights, str(filepath))
+        except BaseException:
+            model._take_names(before)
+            raise
 
 
 def restore(model: AnyModel, path: str | os.PathLike[str], kind: type[AnyModel]) -> None:
@@ -251,6 +257,11 @@ def _expected_bytes(described: list[layers.Layer], features: int, item: int) -> 
     return total
 
 
+def _described(config: Any) -> list[layers.Layer]:
+    """Return the layers of a model's configuration, which know the names of its columns."""
+    return Line([layers.deserialize(entry) for entry in config["layers"]], config.get("feature_names"))
+
+
 def _builds(described: list[layers.Layer]) -> bool:
     """Return whether a model of these layers has weights from the start."""
     if not described or described[0].input_features is None:
@@ -264,7 +275,7 @@ def _builds(described: list[layers.Layer]) -> bool:
 
 def _check_described(config: Any, built: Any, weights: dict[str, npt.NDArray[Any]]) -> None:
     """Raise where the layers of a configuration would have other weights than the file holds."""
-    described = [layers.deserialize(entry) for entry in config["layers"]]
+    described = _described(config)
     if built is None:
         if _builds(described):
             raise ModelFileError("it says that its model is not built, and its layers that it is")

@@ -23,6 +23,7 @@ from fastnn._terminal import say
 from fastnn._warnings import warn
 from fastnn.initializers import Initializer
 from fastnn.layers import Branches, Heads, InputLayer
+from fastnn.layers._columns import names_at
 from fastnn.layers._home import Home
 from fastnn.layers.base import (
     Layer,
@@ -49,7 +50,7 @@ class Network(Described, Stackable, metaclass=ListsWhatIsThere):
         self.name = name or "sequential"
         self._layers: list[Layer] = []
         self._engine: Engine | None = None
-        self._home = Home(Lock(), self._heed)
+        self._home = Home(Lock(), self._heed, self._names_at)
         self._placed: dict[int, plan.Placed] = {}  # how the layers of a built model were lowered, by the layers' ids
         self._stale = False  # whether a layer has changed since, so that the engine needs another plan
         self._compiled_code: Any = None  # what the engine is set up for
@@ -367,6 +368,10 @@ class Network(Described, Stackable, metaclass=ListsWhatIsThere):
                 self._compiled_code = None
             self._take_note(lowered)
             self._lowered_at = seen
+
+    def _names_at(self, layer: Layer) -> Sequence[Any] | None:
+        """Return the names of the columns that reach one of the layers: see :meth:`Home.names_at`."""
+        return names_at(self._layers, layer, self._home.feature_names or self._home.proposed_names)
 
     def _heed_changes(self) -> bool:
         """Let the engine run the layers as they are now, if a description has changed since; return whether one has."""

@@ -26,7 +26,6 @@ class Reader(Network):
     def __init__(self, layers: Iterable[Layer] | None = None, name: str | None = None) -> None:
         self._naming = Lock()  # held by the thread whose call may settle the names of the columns
         self._depth = 0  # how many blocks of such a call are open
-        self._proposed: tuple[str, ...] | None = None  # the names that hold from the end of that call on
         super().__init__(layers, name)
 
     # ---- columns by name ----
@@ -49,10 +48,19 @@ class Reader(Network):
         if names is not None:
             check_order(self._layers, names, "the model")
         with self._naming:
-            self._home.feature_names = names
+            self._take_names(names)
             if names is None:
                 for layer in in_line(self._layers):
                     layer._column_names = None
+
+    def _take_names(self, names: tuple[str, ...] | None) -> None:
+        """Know x's columns by these names; raise, and know those before, where a layer found its columns by others."""
+        before, self._home.feature_names = self._home.feature_names, names
+        try:
+            self._renew("feature_names")
+        except BaseException:
+            self._home.feature_names = before
+            raise
 
     def _checked_names(self, value: Any) -> tuple[str, ...]:
         """Return the names that are set; raise where they cannot be those of x's columns."""
@@ -87,25 +95,27 @@ class Reader(Network):
     @contextmanager
     def _settling(self) -> Iterator[None]:
         with self._naming:
-            if not self._depth:
-                self._proposed = None
             self._depth += 1
             try:
                 yield
-                if self._depth == 1 and self._proposed is not None:
-                    self._home.feature_names = self._proposed
+                if self._depth == 1 and self._home.proposed_names is not None:
+                    self._home.feature_names = self._home.proposed_names
             finally:
                 self._depth -= 1
+                if not self._depth:
+                    self._home.proposed_names = None
 
     def _learned(self, x: Any, name: str = "x") -> Any:
         """Return x as :meth:`_by_name` does; in a block of :meth:`_learning`, a frame may say the names."""
         if self._home.feature_names is not None or self._branches is not None or not frames.is_frame(x):
             return self._by_name(x, name)
-        if self._proposed is None:
-            self._proposed = self.feature_names or frames.text_names(x, name)
-            if self._proposed is not None:
-                check_order(self._layers, self._proposed, "the model")
-        return x if self._proposed is None else frames.in_order(x, self._proposed, name)
+        proposed = self._home.proposed_names
+        if proposed is None:
+            proposed = self.feature_names or frames.text_names(x, name)
+            if proposed is not None:
+                check_order(self._layers, proposed, "the model")
+            self._home.proposed_names = proposed
+        return x if proposed is None else frames.in_order(x, proposed, name)
 
     def _by_name(self, x: Any, name: str = "x") -> Any:
         """Return a frame with its columns in the order in which the model knows them; anything else as it is."""

@@ -52,6 +52,7 @@ typedef enum {
     FNN_OP_ENCODE,              /* mode, numbers: tokens, skips -1; inputs * tokens outputs if one-hot, else tokens */
     FNN_OP_GLU,                 /* y = a f(b), x = (a, b); f is the activation, which is not applied to y */
     FNN_OP_IMPUTE, /* vector: what NaN becomes, by column; with 2 * inputs outputs, the second half says where NaN was */
+    FNN_OP_TAKE,   /* vector: runs of columns of the input, side by side: the first column and the number of each run */
 } fnn_op_code;
 
 /* What an op of noise does. numbers: its rate (of Gaussian noise the standard deviation), and of alpha dropout the value at

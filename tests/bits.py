@@ -152,6 +152,7 @@ for name, middle in {
     "scale": [layers.Scale],
     "ntk": [lambda: dense("relu", 24, parametrization="ntk")],
     "rescaling": [lambda: layers.Rescaling(0.5, 1)],
+    "some columns": [lambda: layers.Normalization(mean=0.5, variance=2.0, columns=[1, 4, 5])],
     "softmax": [layers.Softmax],
     "activity regularization": [lambda: layers.ActivityRegularization(0.01, 0.01)],
     "residual": [lambda: layers.Residual([dense("silu", 16), dense("linear", 16)])],

@@ -277,6 +277,7 @@ NUMBERS = [
     lambda given: layers.IntegerLookup(vocabulary=given([1, 2])),
     lambda given: layers.Impute("constant", given([1.0, 2.0])),
     lambda given: layers.Normalization(mean=given([0.5, 1.0]), variance=given([2.0, 1.0])),
+    lambda given: layers.Normalization(mean=0.5, variance=2.0, columns=given([0, 1])),
     lambda given: initializers.Constant(given([0.1, 0.2])),
     lambda given: losses.Quantile(given([0.1, 0.9])),
     lambda given: losses.CategoricalFocalCrossentropy(alpha=given([0.1, 0.9])),

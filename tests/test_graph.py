@@ -33,6 +33,7 @@ STACKS = {
     "glu": lambda width: [layers.Dense(8), layers.GLU("silu")],
     "prelu": lambda width: [layers.PReLU()],
     "scale": lambda width: [layers.Scale()],
+    "columns": lambda width: [layers.Normalization(mean=0.5, variance=2.0, columns=[width - 1, 0])],
     "residual": lambda width: [block(width)],
     "residuals": lambda width: [layers.Residual([block(width), layers.Dense(width)]), layers.Dense(3)],
     "plain residual": lambda width: [layers.Residual([layers.Activation("linear")])],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +25,9 @@ class Home:
 
     Parameters
     ----------
-    heed : method, optional
-        The model's method that takes note of a change of a layer; a weak reference to it is held.
+    heed, names_at : method, optional
+        The model's methods that take note of a change of a layer, and that say the names of the columns which reach a
+        layer; weak references to them are held.
 
     Attributes
     ----------
@@ -38,14 +39,23 @@ class Home:
         The parameters, by layer and name, once the model is built.
     feature_names : tuple of str or None
         The names of the columns of x in their order, where the model knows them.
+    proposed_names : tuple of str or None
+        The names that a call on its way has learned, and that stay unless it fails.
     """
 
-    def __init__(self, lock: Lock, heed: Callable[[Layer, str, Any], None] | None = None) -> None:
+    def __init__(
+        self,
+        lock: Lock,
+        heed: Callable[[Layer, str, Any], None] | None = None,
+        names_at: Callable[[Layer], Sequence[Any] | None] | None = None,
+    ) -> None:
         self.lock = lock
         self._heed = None if heed is None else weakref.WeakMethod(heed)
+        self._names_at = None if names_at is None else weakref.WeakMethod(names_at)
         self.built = False
         self.views: dict[tuple[str, str], npt.NDArray[Any]] = {}
         self.feature_names: tuple[str, ...] | None = None
+        self.proposed_names: tuple[str, ...] | None = None
 
     def heed(self, layer: Layer, attribute: str, name: Any) -> None:
         """Let the engine run the layer as it is now, from its next use on; errors name `attribute` of layer `name`.
@@ -58,6 +68,11 @@ class Home:
         heed = None if self._heed is None else self._heed()
         if heed is not None:
             heed(layer, attribute, name)
+
+    def names_at(self, layer: Layer) -> Sequence[Any] | None:
+        """Return the names of the columns that reach a layer of the model; None where nobody says them."""
+        names_at = None if self._names_at is None else self._names_at()
+        return None if names_at is None else names_at(layer)
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
         return type(None), ()

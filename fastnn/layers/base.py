@@ -291,11 +291,15 @@ class Layer(Description):
         """Return the names of the columns that one of the layers within this one reads; None where nobody says them."""
         return self._names_told()
 
+    def names_after(self, names: Sequence[Any] | None) -> Sequence[Any] | None:
+        """Return the names of the output's columns, where `names` are those of the input's; None where none has one."""
+        return names if self.keeps_columns else None
+
     def _names_told(self) -> Sequence[Any] | None:
-        """Return the names of the columns that the layer's model, or its branch, reads; None where nobody says them."""
+        """Return the names of the columns that reach the layer in its model or branch; None where nobody says them."""
         if self._parent is not None:
             return self._parent.names_within(self)
-        return None if self._home is None else self._home.feature_names
+        return None if self._home is None else self._home.names_at(self)
 
     @property
     def _called(self) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
 from fastnn._op import Op, ParameterSettings
 from fastnn._settings import factor_of
+from fastnn.layers._columns import names_at, side_by_side
 from fastnn.layers._configurations import deserialize, serialize
 from fastnn.layers._preparation import check_preparation
 from fastnn.layers.base import Layer, NameAndType, Names, Parameter, Shared, first_to_compute, last_of
@@ -199,6 +200,16 @@ class Stack(Container):
         """Whether its last layer must be the last one of the model."""
         return bool(self._layers) and self._layers[-1].must_be_last
 
+    def names_within(self, layer: Layer) -> Sequence[Any] | None:
+        """Return the names of the columns that reach one of the layers; None where nobody says them."""
+        return names_at(self._layers, layer, self._names_told())
+
+    def names_after(self, names: Sequence[Any] | None) -> Sequence[Any] | None:
+        """Return the names of the columns after the last of the layers."""
+        for layer in self._layers:
+            names = layer.names_after(names)
+        return names
+
     def build(self, inputs: int) -> int:
         """Settle the shapes of the layers, one after the other, and return the number of outputs."""
         features, self._inner_widths = inputs, []
@@ -317,16 +328,7 @@ class Parallel(Container):
 
     def _lower_joined(self, offsets: dict[str, int], starts: list[int]) -> list[Op]:
         """Return the ops of the stacks, each reading the layer's input from its column of `starts` on, and the join."""
-        ops: list[Op] = []
-        ends: list[int] = []
-        for stack, inner, start in zip(self._layers, self.lower_inner(offsets), starts, strict=True):
-            width = stack._widths[1]
-            for k, op in enumerate(inner or [Op("activation", "linear", width, width)]):
-                reads_input = op.input == k and op.name != "join"
-                ops.append(op._replace(input=len(ops), first=op.first + start) if reads_input else op)
-            ends.append(len(ops) - 1)
-        column = 0
-        for stack, end in zip(self._layers, ends, strict=True):
-            ops[end] = ops[end]._replace(join=len(ops) - end, column=column)
-            column += stack._widths[1]
-        return [*ops, Op("join", "linear", column, column)]
+        inner = self.lower_inner(offsets)
+        widths = [stack._widths[1] for stack in self._layers]
+        some = [ops or [Op("activation", "linear", width, width)] for ops, width in zip(inner, widths, strict=True)]
+        return side_by_side(some, starts)

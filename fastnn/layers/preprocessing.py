@@ -9,9 +9,9 @@ import numpy.typing as npt
 
 from fastnn._op import Op
 from fastnn._settings import flag, number
-from fastnn.data.frames import real_array, row_pieces
+from fastnn.data.frames import real_array
 from fastnn.initializers import Initializer
-from fastnn.layers._columns import as_told
+from fastnn.layers._columns import OfColumns, Taken
 from fastnn.layers.base import Layer, Parameter, Shared, check_axis
 
 if TYPE_CHECKING:
@@ -43,24 +43,15 @@ def _statistic(name: str, values: Any) -> npt.NDArray[np.float64]:
     return array
 
 
-def _moments(array: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def _moments(taken: Taken) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Return the mean and the (biased) variance of each column of finite numbers.
 
     In each piece of rows, numbers are taken relative to the first row, so that numbers far larger than their
     differences lose no digits, and equal numbers have variance 0. Pieces are merged as Chan, Golub and LeVeque do
     (1983).
     """
-    mean = squares = np.zeros(array.shape[1])
-    for first, piece in row_pieces(array):
-        wide = piece.astype(np.float64)
-        finite = np.isfinite(wide)
-        if not finite.all():
-            row, column = np.argwhere(~finite)[0]
-            raise ValueError(
-                f"data must be finite, but row {first + row} holds {wide[row, column]} in column {column}, which would "
-                f"make all of the column NaN: leave such rows out, or fill them first, with an Impute layer before "
-                f"this one, which is then adapted to what that gives"
-            )
+    mean = squares = np.zeros(len(taken.places))
+    for first, wide in taken.pieces():
         origin = wide[0].copy()
         wide -= origin
         center = wide.mean(axis=0)
@@ -68,10 +59,10 @@ def _moments(array: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float64], npt.NDAr
         wide -= center
         squares = squares + (wide * wide).sum(axis=0) + apart**2 * (first * rows / (first + rows))
         mean = mean + apart * (rows / (first + rows)) if first else origin + center
-    return mean, squares / len(array)
+    return mean, squares / len(taken.array)
 
 
-class Normalization(Layer):
+class Normalization(OfColumns):
     """y = (x - mean) / deviation, column by column, with statistics that :meth:`adapt` takes from data.
 
     Parameters
@@ -82,6 +73,8 @@ class Normalization(Layer):
         The statistics; give both or neither. Default: 0 and 1 until :meth:`adapt` is called.
     invert : bool, default False
         Whether the layer computes y = mean + x deviation instead.
+    columns : sequence of int or str, optional
+        The columns that are normalized, by index or by a frame's names; the others stay as they are. Default: all.
     **shared
         See :class:`Layer`.
 
@@ -107,8 +100,8 @@ class Normalization(Layer):
     array([[3.]], dtype=float32)
     """
 
-    keeps_columns = True
-    _KEPT = Layer._KEPT | {"_mean", "_variance", "_adapted", "_given"}
+    keeps_width = True
+    _KEPT = OfColumns._KEPT | {"_mean", "_variance", "_adapted", "_given"}
 
     def __init__(
         self,
@@ -116,9 +109,10 @@ class Normalization(Layer):
         mean: Any = None,
         variance: Any = None,
         invert: bool = False,
+        columns: Any = None,
         **shared: Unpack[Shared],
     ) -> None:
-        super().__init__(**shared)
+        super().__init__(columns, **shared)
         check_axis(axis)
         if (mean is None) != (variance is None):
             missing = "variance" if variance is None else "mean"
@@ -168,24 +162,20 @@ class Normalization(Layer):
         """
         if self._given:
             raise ValueError(f"{self._called} was given its mean and variance: adapt() would have no effect")
-        data, names = as_told(self, data)
-        array = real_array(data, "data")
-        array = array[:, None] if array.ndim == 1 else array
-        if array.ndim != 2 or not array.size:
-            raise ValueError(f"data must have shape (rows, features) and at least one row, got {array.shape}")
-        if self._features and array.shape[1] != self._features:
-            raise ValueError(f"data must have {self._features} features a row, got {array.shape[1]}")
+        taken = self.taken_from(data)
+        if self._features and len(taken.places) != self._features:
+            raise ValueError(f"data must have {self._features} features a row, got {len(taken.places)}")
         with np.errstate(over="ignore", invalid="ignore"):
-            mean, variance = _moments(array)
+            mean, variance = _moments(taken)
         if not np.isfinite(variance).all():
-            column = int(np.argmin(np.isfinite(variance)))
+            column = taken.called[int(np.argmin(np.isfinite(variance)))]
             raise ValueError(f"data must have variances within float64's range: scale column {column} down first")
-        self._mean, self._variance, self._adapted, self._column_names = mean, variance, True, names
+        self._mean, self._variance, self._adapted, self._column_names = mean, variance, True, taken.names
         if self._built:
             self._weight("mean")[...] = self._mean
             self._weight("variance")[...] = self._variance
 
-    def build(self, inputs: int) -> int:
+    def build_taken(self, inputs: int) -> int:
         """Return the number of outputs, as many as inputs; raise where statistics are of another number."""
         for name, values in (("mean", self._mean), ("variance", self._variance)):
             if len(values) not in (1, inputs):
@@ -202,7 +192,7 @@ class Normalization(Layer):
         """Return the names of mean and variance."""
         return frozenset({"mean", "variance"})
 
-    def lower(self, offsets: dict[str, int]) -> list[Op]:
+    def lower_taken(self, offsets: dict[str, int]) -> list[Op]:
         """Return the one op of the layer."""
         mode = "multiply" if self.invert else "divide"
         numbers, variance = (SMALLEST_DEVIATION, 1.0, 0.0), offsets["variance"]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from fastnn._op import Op
 from fastnn.layers.base import Layer, Shared
@@ -62,6 +62,9 @@ class Residual(Stack):
     def axes_after(self, axes: tuple[int, ...], outputs: int) -> tuple[int, ...]:
         """Return one axis: the output is the sum of two rows of one axis."""
         return Layer.axes_after(self, axes, outputs)
+
+    def names_after(self, names: Sequence[Any] | None) -> None:
+        """Return None: a sum has no name."""
 
     def lower(self, offsets: dict[str, int]) -> list[Op]:
         """Return the ops of the block's layers, then the addition."""
