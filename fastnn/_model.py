@@ -182,16 +182,16 @@ class Member(Model, Protocol):
     def _checked(self, rows: Any, name: str = "x") -> Any:
         """Return the rows, once the first layer has found in them what it needs."""
 
-    def _learned(self, x: Any) -> Any:
-        """Return x with a frame's columns in the order in which the model knows them; the frame may say their names."""
+    def _learn(self, x: Any, y: Any, names: tuple[str, str]) -> None:
+        """Learn the names of columns from frames as :meth:`_convert` does, where another model has converted them."""
 
     def _weighted(self, samples: Samples, class_weight: Any, *, all_rows: bool = False) -> Samples:
         """Return the samples with the weights of their classes."""
 
-    def _as_it_was_on_error(self, x: Any) -> AbstractContextManager[bool]:
+    def _as_it_was_on_error(self, x: Any, y: Any = None) -> AbstractContextManager[bool]:
         """Yield whether the model was built before; a call that fails within leaves an unbuilt model unbuilt.
 
-        A frame in x says the names of the model's columns, unless the call fails.
+        Frames say the names of the model's columns, unless the call fails.
         """
 
     def _begin(self, hooks: CallbackList, params: dict[str, Any]) -> History:
@@ -227,6 +227,9 @@ class Kept(Model, Protocol):
 
     def _take_names(self, names: tuple[str, ...] | None) -> None:
         """Know x's columns by these names; raise, and know those before, where a layer found its columns by others."""
+
+    def _checked_column_names(self, value: Any) -> dict[str, tuple[str, ...]]:
+        """Return names of columns by place that are to be set; raise where the model cannot have them."""
 
     @property
     def built(self) -> bool:

@@ -169,8 +169,11 @@ def load_weights(model: Kept, filepath: str | os.PathLike[str]) -> None:
     with model._naming, model._home.setting_weights():
         model._need_engine("load_weights")
         with _file.one_exception(str(filepath)):
-            names = _file.parse_json(metadata["config"].encode(), "its configuration").get("feature_names")
+            described = _file.parse_json(metadata["config"].encode(), "its configuration")
+            names = described.get("feature_names")
             names = model.feature_names if names is None else model._checked_names(names)
+            elsewhere = described.get("column_names")
+            elsewhere = model._home.column_names if elsewhere is None else model._checked_column_names(elsewhere)
         before = model._home.feature_names
         model._take_names(names)
         try:
@@ -178,6 +181,7 @@ def load_weights(model: Kept, filepath: str | os.PathLike[str]) -> None:
         except BaseException:
             model._take_names(before)
             raise
+        model._home.column_names = elsewhere
 
 
 def restore(model: AnyModel, path: str | os.PathLike[str], kind: type[AnyModel]) -> None:
@@ -214,6 +218,7 @@ def restore(model: AnyModel, path: str | os.PathLike[str], kind: type[AnyModel])
         model._ready("restore")
         _fill(_tensors(model), _tensors(saved), str(path))
         model._progress, model._home.feature_names = saved._progress, names or here
+        model._home.column_names = model._home.column_names | saved._home.column_names
 
 
 def _fill(wanted: dict[str, npt.NDArray[Any]], arrays: dict[str, npt.NDArray[Any]], path: str) -> None:

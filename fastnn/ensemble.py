@@ -143,7 +143,7 @@ class Ensemble(Described):
         shown, shuffle, due = verbosity(verbose), flag("shuffle", shuffle), validation_due(validation_freq)
         hooks = callbacks_of_members(callbacks, len(members))
         _check_trainable(members)
-        with _as_they_were_on_error(members, x):
+        with _as_they_were_on_error(members, x, y):
             samples = self._samples("fit", x, y, sample_weight, check_finite=check_finite)
             for weights in {id(one.weights): one.weights for one in samples if one.weights is not None}.values():
                 row_weights.warn_of_negative(weights, "sample_weight")
@@ -188,7 +188,7 @@ class Ensemble(Described):
             form: Any = model._form()
             if form in done:
                 if action == "fit":
-                    model._learned(x)
+                    model._learn(x, y, names)
                 model._checked(done[form][0], names[0])
             else:
                 inputs, targets = model._convert(action, x, y, check_finite=check_finite, names=names)
@@ -412,14 +412,14 @@ def _check_trainable(members: Sequence[Member]) -> None:
 
 
 @contextmanager
-def _as_they_were_on_error(members: Sequence[Member], x: Any) -> Iterator[None]:
+def _as_they_were_on_error(members: Sequence[Member], x: Any, y: Any) -> Iterator[None]:
     """Leave unbuilt members unbuilt where the block fails."""
     with ExitStack() as kept:
         for model in sorted(members, key=lambda model: id(model._home.lock)):  # in the order of Locks
             with model._home.lock:
-                stays = model._home.built and type(x) is np.ndarray
+                stays = model._home.built and type(x) is type(y) is np.ndarray
             if not stays:  # it may be built within, or learn the names of columns
-                kept.enter_context(model._as_it_was_on_error(x))
+                kept.enter_context(model._as_it_was_on_error(x, y))
         yield
 
 

@@ -42,9 +42,9 @@ class Feeder(Compiled):
         """
         self._need_goals(action)
         learns = action in ("fit", "train_on_batch")
-        told = y, check_x and check_finite, check_finite, names, defer
-        if learns and type(x) is not np.ndarray:
-            with self._learning(x):
+        told = y, check_x and check_finite, check_finite, names, defer, learns
+        if learns and not (type(x) is np.ndarray and type(y) is np.ndarray):
+            with self._learning(x, y):
                 return self._converted_now(None, self._learned(x, names[0]), *told)
         return self._converted_now(None if learns else action, x, *told)
 
@@ -65,15 +65,17 @@ class Feeder(Compiled):
         check_y: bool,
         names: tuple[str, str],
         defer: bool,
+        learns: bool,
     ) -> tuple[Any, Any]:
         """Return X and y for this engine, or for the one that is built here."""
         dtype = engine.plan.dtype if engine else config.variable_dtype(self._policy())
-        rows, features = self._inputs(x, dtype, check_finite=check_x, name=names[0], defer=defer)
+        rows, features = self._inputs(x, dtype, check_finite=check_x, name=names[0], defer=defer, learns=learns)
         if not len(rows):
             raise ValueError(f"{names[0]} must have at least one row, got shape {rows.shape}")
         lowered = engine.plan if engine else plan.lower(self._layers, features, self._policy())
         self._checked(rows, names[0])
         widths = self._widths(lowered.outputs)
+        y = y if type(y) is np.ndarray else self._targets_in_place(y, names[1], learns)
         wanted = goals.targets(y, len(rows), self._goals, widths, dtype, check_finite=check_y, names=names)
         if engine is None:
             self._build_as(lowered)
@@ -131,13 +133,13 @@ class Feeder(Compiled):
         return Samples(samples.x, samples.y, weights)
 
     @contextmanager
-    def _as_it_was_on_error(self, x: Any) -> Iterator[bool]:
+    def _as_it_was_on_error(self, x: Any, y: Any = None) -> Iterator[bool]:
         """Yield whether the model was built before; a call that fails within leaves an unbuilt model unbuilt.
 
-        Nor do the names of columns stay that a frame in x has said. No other thread trains a model that may not stay
+        Nor do the names of columns stay that a frame has said. No other thread trains a model that may not stay
         built: it waits here, and then begins with the model as it is.
         """
-        with self._learning(x):
+        with self._learning(x, y):
             with self._home.lock:
                 built = self.built
                 if not built:

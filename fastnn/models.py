@@ -49,6 +49,8 @@ class Sequential(Trainer):
         that counts from the next call on.
     feature_names : tuple of str or None
         The names of the columns of x in their order, which the first data frame said; see :attr:`feature_names`.
+    column_names : dict of str to tuple of str
+        The names of the columns of frames in other places than x, such as ``"y"``; see :attr:`column_names`.
     stop_training : bool
         A callback sets it to end ``fit`` after this epoch.
 
@@ -148,7 +150,7 @@ class Sequential(Trainer):
         first, with_missing = self._first_layer(), () if branches is None else branches.with_missing
         missing = first is not None and first.takes_missing
         reader = arrays.RowReader(axes, *named)._replace(missing=missing, with_missing=with_missing)
-        reader = reader._replace(names=self.feature_names)
+        reader = reader._replace(names=self.feature_names, column_names=self.column_names)
         stacks = {"": self._layers} if branches is None else {str(s.name): s._layers for s in branches._layers}
         prepare = {name: preparation(stack) for name, stack in stacks.items() if raw_reader(stack) is not None}
         if prepare:
@@ -190,7 +192,7 @@ class Sequential(Trainer):
             self._ready("forward")  # the noise depends on the number of the optimizer's step
         else:
             self._heed_changes()
-        rows, _ = self._inputs(x, engine.plan.dtype, check_finite=False)
+        rows, _ = self._inputs(x, engine.plan.dtype, check_finite=False, learns=training)
         return self._outputs(engine.forward(self._checked(rows), training))
 
     def backward(self, grad: Any) -> Array | None:
@@ -314,7 +316,7 @@ class Sequential(Trainer):
     def _rows_to_start(self, x: Any) -> Any:
         """Return x as the engine reads it; build the model for it where that is still to be done."""
         dtype = self._engine.plan.dtype if self._engine else config.variable_dtype(self._policy())
-        rows, features = self._inputs(self._learned(x), dtype, check_finite=False, defer=True)
+        rows, features = self._inputs(self._learned(x), dtype, check_finite=False, defer=True, learns=True)
         if len(rows) < 2:
             raise ValueError(f"x must have at least two rows to initialize, got {len(rows)}")
         if self._engine is None:
@@ -326,7 +328,10 @@ class Sequential(Trainer):
     def get_config(self) -> dict[str, Any]:
         """Return a JSON-able description of the layers and of the columns' names, without weights."""
         config = {"name": self.name, "layers": [layers.serialize(layer) for layer in self._layers]}
-        return config if self.feature_names is None else config | {"feature_names": list(self.feature_names)}
+        if self.feature_names is not None:
+            config["feature_names"] = list(self.feature_names)
+        known = self._home.column_names
+        return config | ({"column_names": {place: list(names) for place, names in known.items()}} if known else {})
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Sequential:
@@ -353,6 +358,8 @@ class Sequential(Trainer):
             model.build(config["build_input_shape"])
         if config.get("feature_names") is not None:
             model.feature_names = config["feature_names"]
+        if config.get("column_names") is not None:
+            model.column_names = config["column_names"]
         return model
 
     def to_json(self, **options: Any) -> str:

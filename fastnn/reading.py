@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastnn._engine import Lock
+from fastnn._registry import nearest_names
 from fastnn._sparse_rows import SparseRows
 from fastnn.data import arrays, frames
 from fastnn.data.feeds import gives_batches
@@ -18,6 +19,35 @@ from fastnn.layers.base import Layer, in_line, row_axes
 from fastnn.network import Network
 
 _SETTLED = nullcontext()  # where nobody learns names
+_MOST_HEADS = 64  # longer lists are rows
+_NO_FRAMES = (np.ndarray, float, int, str, list, type(None))
+
+
+def _has_frames(values: Any, *, within: bool = False) -> bool:
+    """Return whether values are a frame, hold frames, or are batches that may; with `within` whether they hold some."""
+    if type(values) is np.ndarray or values is None:
+        return False
+    if not within and (frames.is_frame(values) or gives_batches(values)):
+        return True
+    held: Iterable[Any] = ()
+    if isinstance(values, (list, tuple)):
+        held = values if len(values) <= _MOST_HEADS else ()
+    elif frames.has_names(values) and not frames.is_frame(values):
+        held = values.values()
+    return any(type(one) not in _NO_FRAMES and frames.is_frame(one) for one in held)
+
+
+def _different(value: Any, argument: str) -> tuple[str, ...]:
+    """Return names that are set; raise where they are no different texts."""
+    if isinstance(value, (str, Mapping, Set)) or not isinstance(value, Iterable):
+        raise TypeError(f"{argument} must be a list of names, or None, got {value!r}")
+    names = tuple(value)
+    if not names or not all(isinstance(name, str) for name in names):
+        raise TypeError(f"{argument} must be a list of text, or None, got {value!r:.80}")
+    if len(set(names)) < len(names):
+        twice = next(name for k, name in enumerate(names) if name in names[:k])
+        raise ValueError(f"{argument} must be different names, got {twice!r} twice")
+    return tuple(map(str, names))
 
 
 class Reader(Network):
@@ -26,6 +56,7 @@ class Reader(Network):
     def __init__(self, layers: Iterable[Layer] | None = None, name: str | None = None) -> None:
         self._naming = Lock()  # held by the thread whose call may settle the names of the columns
         self._depth = 0  # how many blocks of such a call are open
+        self._proposed_elsewhere: dict[str, tuple[str, ...]] = {}  # those of frames in other places than x
         super().__init__(layers, name)
 
     # ---- columns by name ----
@@ -62,44 +93,80 @@ class Reader(Network):
             self._home.feature_names = before
             raise
 
+    @property
+    def column_names(self) -> dict[str, tuple[str, ...]]:
+        """The names of the columns of frames in other places than x, by place.
+
+        A place is ``"y"``, a head's y (``"y['price']"``), or what a dict has for a branch (``"x['sizes']"``). The first
+        frame of several columns that the model is trained on in such a place says the names, where all of them are
+        text; from then on the columns of frames there go by their names, whatever their order, as those of x do by
+        :attr:`feature_names`. The names are saved with the model. A dict of lists takes the place of all, and an empty
+        one forgets them.
+        """
+        return self._adapted_in_branches() | self._home.column_names
+
+    @column_names.setter
+    def column_names(self, value: Any) -> None:
+        names = self._checked_column_names(value)
+        with self._naming:
+            self._home.column_names = names
+
+    def _checked_column_names(self, value: Any) -> dict[str, tuple[str, ...]]:
+        """Return names by place that are set; raise where the model has no such place."""
+        if not isinstance(value, Mapping):
+            raise TypeError(f"column_names must be a dict of lists of names by place, got {value!r:.80}")
+        heads = [] if self._heads is None else list(self._heads.outputs)
+        places = [f"y[{head!r}]" for head in heads] or ["y"]
+        if self._branches is not None:
+            places += [f"x[{key!r}]" for keys in self._branches.columns.values() for key in keys]
+        for place in value:
+            if place not in places:
+                raise ValueError(f"column_names has {place!r}, which is no place; {nearest_names(str(place), places)}")
+        return {place: _different(names, f"column_names[{place!r}]") for place, names in value.items()}
+
+    def _adapted_in_branches(self) -> dict[str, tuple[str, ...]]:
+        """Return the names that layers were adapted to, by the place of the frame that reaches them."""
+        found = {}
+        for stack in () if self._branches is None else self._branches._layers:
+            keys = self._branches.columns[str(stack.name)] if self._branches is not None else []
+            names = next((names for _, names in adapted(stack._layers)), None)
+            if len(keys) == 1 and names is not None:
+                found[f"x[{keys[0]!r}]"] = names
+        return found
+
     def _checked_names(self, value: Any) -> tuple[str, ...]:
         """Return the names that are set; raise where they cannot be those of x's columns."""
-        if isinstance(value, (str, Mapping, Set)) or not isinstance(value, Iterable):
-            raise TypeError(f"feature_names must be a list of names, or None, got {value!r}")
-        names = tuple(value)
-        if not names or not all(isinstance(name, str) for name in names):
-            raise TypeError(f"feature_names must be a list of text, or None, got {value!r:.80}")
-        if len(set(names)) < len(names):
-            twice = next(name for k, name in enumerate(names) if name in names[:k])
-            raise ValueError(f"feature_names must be different names, got {twice!r} twice")
+        names = _different(value, "feature_names")
         if self._branches is not None:
             raise ValueError("feature_names must be None for a model with Branches, whose columns say what each takes")
         known = self._engine.plan.inputs if self._engine else self._layers[0].input_features if self._layers else None
         if known not in (None, len(names)):
             raise ValueError(f"feature_names must have {known} names, one a feature of x, got {len(names)}")
-        return tuple(map(str, names))
+        return names
 
     def _adapted(self) -> Iterator[tuple[Layer, tuple[str, ...]]]:
         return adapted(self._layers) if self._branches is None else iter(())
 
-    def _learning(self, x: Any) -> AbstractContextManager[None]:
-        """Return a context in which a frame may say the names of the columns, which hold from its end on.
+    def _learning(self, x: Any, y: Any = None) -> AbstractContextManager[None]:
+        """Return a context in which frames may say the names of the columns, which hold from its end on.
 
         They do not where the block fails. Another thread that comes to learn names waits meanwhile: it must not go by
         names that may not stay. Whoever predicts does not wait.
         """
-        if type(x) is np.ndarray or self._home.feature_names is not None or self._branches is not None:
-            return _SETTLED
-        return self._settling() if frames.is_frame(x) or gives_batches(x) else _SETTLED
+        of_arrays = type(x) is np.ndarray and (y is None or type(y) is np.ndarray)
+        return _SETTLED if of_arrays or not (_has_frames(x) or _has_frames(y)) else self._settling()
 
     @contextmanager
     def _settling(self) -> Iterator[None]:
         with self._naming:
+            if not self._depth:
+                self._proposed_elsewhere = {}
             self._depth += 1
             try:
                 yield
-                if self._depth == 1 and self._home.proposed_names is not None:
-                    self._home.feature_names = self._home.proposed_names
+                if self._depth == 1:
+                    self._home.feature_names = self._home.proposed_names or self._home.feature_names
+                    self._home.column_names = self._home.column_names | self._proposed_elsewhere
             finally:
                 self._depth -= 1
                 if not self._depth:
@@ -124,10 +191,49 @@ class Reader(Network):
         names = self.feature_names
         return x if names is None else frames.in_order(x, names, name)
 
+    def _learn(self, x: Any, y: Any, names: tuple[str, str]) -> None:
+        """Learn the names of columns from frames as :meth:`_convert` does, where another model has converted them."""
+        with self._learning(x, y):
+            self._learned(x, names[0])
+            if self._branches is not None and _has_frames(x, within=True):
+                self._parts_in_place(x, "x", (), names[0], learns=True)
+            self._targets_in_place(y, names[1], learns=True)
+
+    def _in_place(self, place: str, values: Any, name: str, learns: bool) -> Any:
+        """Return a frame in another place than x with its columns in the order in which the model knows them.
+
+        Where the call `learns`, it is in a block of :meth:`_learning`, and the frame may say the names.
+        """
+        if type(values) is np.ndarray or not frames.is_frame(values):
+            return values
+        known = self.column_names
+        if learns:
+            known = self._proposed_elsewhere | known
+            names = frames.text_names(values, name)
+            if place not in known and names is not None and len(names) > 1:
+                self._proposed_elsewhere[place] = names
+        return frames.in_place(values, known, place, name)
+
+    def _parts_in_place(self, values: Any, place: str, keys: Iterable[Any], name: str, learns: bool) -> Any:
+        """Return a dict, or a list with an item for each key, with the columns of frames in it in their order."""
+        if isinstance(values, (list, tuple)):
+            pairs = list(zip(keys, values, strict=False))
+            found = [self._in_place(f"{place}[{key!r}]", one, f"{name}[{key!r}]", learns) for key, one in pairs]
+            return found + list(values[len(pairs) :])
+        return {
+            key: self._in_place(f"{place}[{key!r}]", one, f"{name}[{key!r}]", learns) for key, one in values.items()
+        }
+
+    def _targets_in_place(self, y: Any, name: str, learns: bool) -> Any:
+        """Return y with the columns of its frames in the order in which the model knows them."""
+        if self._heads is None:
+            return self._in_place("y", y, name, learns)
+        return self._parts_in_place(y, "y", self._heads.outputs, name, learns) if _has_frames(y, within=True) else y
+
     # ---- rows ----
 
     def _inputs(
-        self, x: Any, dtype: str, *, check_finite: bool, name: str = "x", defer: bool = False
+        self, x: Any, dtype: str, *, check_finite: bool, name: str = "x", defer: bool = False, learns: bool = False
     ) -> tuple[Any, Any]:
         """X as the engine reads it, and its features, by branch where it has names."""
         engine, branches = self._engine, self._branches
@@ -135,6 +241,7 @@ class Reader(Network):
             arrays.check_names(x, None if branches is None else branches.columns, name)
             x = self._by_name(x, name)
         if branches is not None and frames.has_names(x):
+            x = self._parts_in_place(x, "x", (), name, learns) if _has_frames(x, within=True) else x
             widths = branches.built_widths if engine else branches.widths
             return arrays.named_inputs(
                 x,
@@ -178,7 +285,7 @@ class Reader(Network):
         taken = [] if branches is None else [str(branches.columns), str(branches.built_widths)]
         axes = self._told_axes or ()
         shape = axes if len(axes) > 1 else ()
-        return (engine.plan.dtype, inputs, shape, self.feature_names, missing, *taken)
+        return (engine.plan.dtype, inputs, shape, self.feature_names, tuple(self.column_names.items()), missing, *taken)
 
     def _takes_any_number(self) -> bool:
         """Whether the first layer asks no more of x than that it is finite."""

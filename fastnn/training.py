@@ -186,7 +186,7 @@ class Trainer(Feeder):
         epochs, first = count("epochs", epochs, 0), count("initial_epoch", initial_epoch, 0)
         due = validation_due(validation_freq)
         shown, shuffle, hooks = verbosity(verbose), flag("shuffle", shuffle), CallbackList(callbacks)
-        with self._as_it_was_on_error(x) as built:
+        with self._as_it_was_on_error(x, y) as built:
             whole = built and not hooks.callbacks and steps is None and first < epochs
             check = self._finite_check(x, check_finite and whole)
             feed: loop.Feed
@@ -294,9 +294,9 @@ class Trainer(Feeder):
             The batch's loss, or [loss, *metrics], from before the step.
         """
         told = y, sample_weight, class_weight, return_dict, check_finite
-        if type(x) is np.ndarray and self._engine is not None:
+        if type(x) is np.ndarray and type(y) is np.ndarray and self._engine is not None:
             return self._step(x, *told)
-        with self._as_it_was_on_error(x):
+        with self._as_it_was_on_error(x, y):
             return self._step(x, *told)
 
     def _step(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +23,7 @@ from fastnn.data.frames import (
     getter,
     has_names,
     in_order,
+    in_place,
     is_frame,
     real_array,
     row_in_order,
@@ -418,6 +420,8 @@ class RowReader(NamedTuple):
         them; under the name ``""`` where the input has no names.
     together : collection of str
         The branches whose columns `prepare` gets all at once.
+    column_names : Mapping
+        The names of the columns of frames that a dict holds, in their order, by place: ``"x['sizes']"``.
     """
 
     axes: RowAxes = RowAxes()
@@ -429,6 +433,7 @@ class RowReader(NamedTuple):
     names: tuple[str, ...] | None = None
     prepare: Mapping[str, Callable[[Any, str], Any]] | None = None
     together: Collection[str] = ()
+    column_names: Mapping[str, Sequence[str]] = MappingProxyType({})
 
     def __call__(self, x: Any, features: int, dtype: str) -> Array:
         """Return X as rows of `dtype`, shape (rows, features), or (features,) where x is one row without more axes."""
@@ -437,6 +442,9 @@ class RowReader(NamedTuple):
         check_names(x, self.columns, "x")
         if self.columns is not None and has_names(x):
             told = self.columns, self.widths or {}, dtype
+            if self.column_names and isinstance(x, Mapping):
+                places = {key: f"x[{key!r}]" for key in x}
+                x = {key: in_place(x[key], self.column_names, place, place) for key, place in places.items()}
             rows, _ = named_inputs(
                 x,
                 *told,

@@ -200,6 +200,24 @@ def in_order(frame: Any, names: Sequence[str], name: str = "x", known_as: str = 
     return frame.select(list(names)) if _is_table(frame) else frame[list(names)]
 
 
+def in_place(values: Any, known: Mapping[str, Sequence[str]], place: str, name: str) -> Any:
+    """Return a frame with its columns in the order that is known of frames in its place; anything else as it is.
+
+    Parameters
+    ----------
+    values : data frame or anything else
+    known : Mapping
+        For each place the names of the columns.
+    place : str
+        What the frame stands for, such as ``"y"``.
+    name : str
+        What messages call the frame.
+    """
+    if place not in known or not is_frame(values):
+        return values
+    return in_order(values, known[place], name, f"column_names[{place!r}]")
+
+
 def row_in_order(row: Any, names: Sequence[str], name: str = "x") -> Any:
     """Return a row of a frame of pandas, a Series with the columns' names as its labels, in the order of `names`.
 

@@ -41,6 +41,8 @@ class Home:
         The names of the columns of x in their order, where the model knows them.
     proposed_names : tuple of str or None
         The names that a call on its way has learned, and that stay unless it fails.
+    column_names : dict of str to tuple of str
+        Those of frames in other places, such as ``"y"``; replaced as a whole.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Home:
         self.views: dict[tuple[str, str], npt.NDArray[Any]] = {}
         self.feature_names: tuple[str, ...] | None = None
         self.proposed_names: tuple[str, ...] | None = None
+        self.column_names: dict[str, tuple[str, ...]] = {}
 
     def heed(self, layer: Layer, attribute: str, name: Any) -> None:
         """Let the engine run the layer as it is now, from its next use on; errors name `attribute` of layer `name`.
