@@ -7,6 +7,7 @@ into the engine a round.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -48,8 +49,9 @@ class Rows:
     def __len__(self) -> int:
         return len(self.samples if self.order is None else self.order)
 
+    @functools.cached_property
     def chunk(self) -> Chunk:
-        """Return all rows, as one chunk."""
+        """All rows, as one chunk."""
         rows = len(self)
         return Chunk(self.samples, self.order, self.batch, -(-rows // self.batch), rows)
 
@@ -93,7 +95,7 @@ class Training(Wish):
 
     def __init__(self, model: Member, rows: Rows, shuffle: bool) -> None:
         super().__init__(model)
-        self.epochs, self._shuffle, self._chunk = 1, shuffle, rows.chunk()
+        self.epochs, self._shuffle, self._chunk = 1, shuffle, rows.chunk
         self.steps = self._chunk.steps
         self._layout = goals.Layout([], [])
         self._task: TrainingTask | None = None
@@ -211,7 +213,7 @@ def evaluated(model: Member, rows: Rows, hooks: CallbackList) -> Generator[Wish,
     model.stop_evaluating = False
     with loop.weights_as_before(model):
         hooks.call("on_test_begin", {})
-        for chunk in rows.batches() if by_batch else [rows.chunk()]:
+        for chunk in rows.batches() if by_batch else [rows.chunk]:
             wish = Evaluation(model, chunk)
             if goals.called(model._goals):
                 wish.alone(totals)

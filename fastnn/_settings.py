@@ -59,15 +59,19 @@ def listed(value: Any) -> Any:
 
 
 class _Checked:
-    """An attribute whose value is checked whenever it is set."""
+    """An attribute whose value is checked whenever it is set.
+
+    A descriptor without ``__get__``: Python itself reads the value in the object's dict, as fast as any attribute.
+    """
 
     name: str
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
 
-    def __get__(self, instance: Any, owner: type) -> Any:
-        return self if instance is None else instance.__dict__[self.name]
+    if TYPE_CHECKING:
+
+        def __get__(self, instance: Any, owner: type) -> Any: ...
 
     def __set__(self, instance: Any, value: Any) -> None:
         instance.__dict__[self.name] = self.checked(value)
@@ -129,7 +133,7 @@ class Factors(_Checked):
     """
 
     def __get__(self, instance: Any, owner: type) -> Any:
-        held = super().__get__(instance, owner)
+        held = self if instance is None else instance.__dict__[self.name]
         return dict(held) if isinstance(held, tuple) else held
 
     def checked(self, value: Any) -> Any:

@@ -148,7 +148,7 @@ class Ensemble(Described):
             for weights in {id(one.weights): one.weights for one in samples if one.weights is not None}.values():
                 row_weights.warn_of_negative(weights, "sample_weight")
             sets = row_sets(rows, len(members), len(samples[0]), "rows", may_be_all=True)
-            trained = [Rows(*each) for each in zip(samples, sets, batches, strict=True)]
+            trained = list(map(_Alike(Rows), samples, sets, batches))
             held = self._held(trained, validation_data, validation_rows, check_finite)
             trained = _class_weighted(members, trained, class_weight)
             for model, own, one, end in zip(members, hooks, trained, ends, strict=True):
@@ -176,7 +176,8 @@ class Ensemble(Described):
         """Return the samples of each member; messages put `of` before the names of x, y and their weights."""
         pairs = self._pairs(action, x, y, check_finite, (f"{of}x", f"{of}y"))
         weights = self._weights(sample_weight, len(pairs[0][0]), check_finite, f"{of}sample_weight")
-        return [Samples(*pair, weight) for pair, weight in zip(pairs, weights, strict=True)]
+        alike = _Alike(Samples)
+        return [alike(*pair, weight) for pair, weight in zip(pairs, weights, strict=True)]
 
     def _pairs(self, action: str, x: Any, y: Any, check_finite: bool, names: tuple[str, str]) -> list[tuple[Any, Any]]:
         """Return X and y of each member; members that want the same form share one conversion and one check."""
@@ -389,6 +390,24 @@ class _Lines(Callback):
         self._losses = {}
 
 
+class _Alike:
+    """Makes objects that are not changed, one for all calls with the same arguments: members mostly share their rows.
+
+    Parameters
+    ----------
+    kind : type
+    """
+
+    def __init__(self, kind: Callable[..., Any]) -> None:
+        self._kind, self._made = kind, dict[tuple[int, ...], Any]()
+
+    def __call__(self, *arguments: Any) -> Any:
+        key = tuple(map(id, arguments))  # what is made keeps the arguments alive
+        if key not in self._made:
+            self._made[key] = self._kind(*arguments)
+        return self._made[key]
+
+
 def _check_trainable(members: Sequence[Member]) -> None:
     """Raise where members cannot be trained together."""
     seen: dict[int, int] = {}
@@ -439,6 +458,8 @@ def _weights_of_each(name: str, given: Any, members: int) -> list[Any]:
 
 def _class_weighted(members: Sequence[Member], trained: Sequence[Rows], class_weight: Any) -> list[Rows]:
     """Return the rows of each member with the weights of their classes."""
+    if class_weight is None:
+        return list(trained)
     given = _one_of_each("class_weight", class_weight, len(members), isinstance(class_weight, (list, tuple)))
     weighted = []
     for model, rows, weight in zip(members, trained, given, strict=True):

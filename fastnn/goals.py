@@ -67,8 +67,8 @@ class Layout(NamedTuple):
     def logs(self, sums: npt.NDArray[np.float64], rows: int) -> dict[str, float]:
         """Return the losses and the metrics of `rows` rows."""
         values = [metric.value(sums[state]) for metric, state in self.metrics]
-        losses = sums[: len(self.names) - len(values)] / rows
-        return dict(zip(self.names, [*losses.tolist(), *values], strict=True))
+        losses = [loss / rows for loss in sums[: len(self.names) - len(values)].tolist()]
+        return dict(zip(self.names, [*losses, *values], strict=True))
 
 
 def _weight(value: Any, argument: str) -> float:

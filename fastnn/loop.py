@@ -73,7 +73,7 @@ class Totals:
         """Count what the engine returned for a chunk."""
         if self.first_nonfinite < 0 <= first_nonfinite:
             self.first_nonfinite = self.steps + first_nonfinite
-        self.sums = self._layout.merged(self.sums, sums)
+        self.sums = sums if self.sums is _NO_SUMS else self._layout.merged(self.sums, sums)
         self.rows += chunk.rows
         self.steps += chunk.steps
 
@@ -117,19 +117,22 @@ def _with_hooks(
         hooks.call(f"on_{kind}_batch_end", step - step % group + group - 1, logs())
 
 
-@contextmanager
-def weights_as_before(model: Model) -> Iterator[None]:
-    """Leave in the model the weights or their average, whichever was there, where an error or Ctrl-C ends the block.
+class weights_as_before:  # noqa: N801
+    """Leaves in the model the weights or their average, whichever was there, where an error or Ctrl-C ends the block.
 
     A callback such as SwapEMAWeights may have put the other one in, and its hook that takes it out is not called.
     """
-    shown = model.optimizer is not None and model.optimizer._average_shown
-    try:
-        yield
-    except BaseException:
-        if model.optimizer is not None:
-            model.optimizer._show_average(shown)
-        raise
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+
+    def __enter__(self) -> None:
+        optimizer = self._model.optimizer
+        self._shown = optimizer is not None and optimizer._average_shown
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        if kind is not None and self._model.optimizer is not None:
+            self._model.optimizer._show_average(self._shown)
 
 
 class FiniteCheck:
@@ -366,8 +369,9 @@ class Epochs:
         """Call the hooks at the start of an epoch, and start its bar; return its totals so far."""
         self._epoch, self._totals = epoch, self._totals or Totals()
         self._hooks.call("on_epoch_begin", epoch, {})
-        self._reporter = Reporter(self._verbose, self._steps)
-        self._reporter.begin(f"Epoch {epoch + 1}/{self._epochs}")
+        if self._verbose:
+            self._reporter = Reporter(self._verbose, self._steps)
+            self._reporter.begin(f"Epoch {epoch + 1}/{self._epochs}")
         return self._totals
 
     def _end(self, epoch: int, totals: Totals) -> bool:
@@ -381,8 +385,9 @@ class Epochs:
         """Log an epoch and what its validation has seen; return whether it was the last one."""
         self._warned = self._warned or warn_if_nonfinite(totals, epoch)
         self._logs = totals.means() | {f"val_{key}": value for key, value in seen.items()}
-        self._reporter.end(self._logs)
-        self._reporter.close()
+        if self._verbose:
+            self._reporter.end(self._logs)
+            self._reporter.close()
         self._epoch, self._totals = epoch + 1, None
         self._hooks.call("on_epoch_end", epoch, self._logs)
         return self._model.stop_training

@@ -346,6 +346,8 @@ class CallbackList:
             Whether at least one epoch is followed by a validation, whose logs have ``val_`` before the other logs'
             names.
         """
+        if not self.callbacks:
+            return
         names = model.metrics_names
         for callback in self.callbacks:
             callback._warned, callback._validated = False, validated

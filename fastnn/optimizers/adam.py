@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from fastnn._schedules import LearningRateSchedule
 from fastnn._settings import Flag, Setting
-from fastnn.optimizers.base import Optimizer, Shared, SharedWithoutDecay, Slot
+from fastnn.optimizers.base import Optimizer, Shared, SharedWithoutDecay, Slot, zeros
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -34,7 +34,7 @@ class _Moments(Optimizer):
 
     def rule_slots(self) -> tuple[Slot, ...]:
         """The first moment; the second moment or norm."""
-        return (Slot("momentum"), Slot(self._SECOND))
+        return zeros("momentum", self._SECOND)
 
     def numbers(self) -> tuple[float, ...]:
         """The decays beta_1 and beta_2, and epsilon."""
@@ -85,7 +85,7 @@ class Adam(_Moments):
 
     def rule_slots(self) -> tuple[Slot, ...]:
         """The first and the second moment; with `amsgrad` also the largest second moment."""
-        return (*super().rule_slots(), *((Slot("velocity_hat"),) if self.amsgrad else ()))
+        return super().rule_slots() + (zeros("velocity_hat") if self.amsgrad else ())
 
 
 class AdamW(Adam):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypedDict
@@ -45,6 +46,12 @@ class Slot(NamedTuple):
 
     name: str
     initial: float = 0.0
+
+
+@functools.cache
+def zeros(*names: str) -> tuple[Slot, ...]:
+    """Return slots of these names that start from zeros, made once: a model asks for them in each call."""
+    return tuple(map(Slot, names))
 
 
 class Hyperparameters(NamedTuple):
@@ -233,13 +240,13 @@ class Optimizer(Description):
     @property
     def setup(self) -> tuple[Any, ...]:
         """What an engine is set up for: the rule, its slots (which hold its state), and how parameters differ."""
-        return (self.engine_name, self.slots, *(getattr(self, name) for name in self._RULES))
+        return (self.engine_name, self.slots, *[getattr(self, name) for name in self._RULES])
 
     @property
     def slots(self) -> tuple[Slot, ...]:
         """The state that is kept for each parameter: the rule's slots, the average and the accumulated gradient."""
-        average = (Slot("average"),) if self.use_ema else ()
-        accumulated = (Slot("gradient_accumulator"),) if self.gradient_accumulation_steps else ()
+        average = zeros("average") if self.use_ema else ()
+        accumulated = zeros("gradient_accumulator") if self.gradient_accumulation_steps else ()
         return (*self.rule_slots(), *average, *accumulated)
 
     def numbers(self) -> tuple[float, ...]:

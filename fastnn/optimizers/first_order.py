@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from fastnn._schedules import LearningRateSchedule
 from fastnn._settings import Flag, Setting
-from fastnn.optimizers.base import Optimizer, Shared, Slot
+from fastnn.optimizers.base import Optimizer, Shared, Slot, zeros
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -53,7 +53,7 @@ class SGD(Optimizer):
 
     def rule_slots(self) -> tuple[Slot, ...]:
         """The slot ``momentum``, where there is momentum."""
-        return (Slot("momentum"),) if self.momentum else ()
+        return zeros("momentum") if self.momentum else ()
 
     def numbers(self) -> tuple[float, ...]:
         """The momentum."""
@@ -109,7 +109,7 @@ class RMSprop(Optimizer):
     def rule_slots(self) -> tuple[Slot, ...]:
         """The mean square; the momentum and the mean, where they are used."""
         names = ["velocity"] + ["momentum"] * (self.momentum > 0) + ["average_gradient"] * self.centered
-        return tuple(Slot(name) for name in names)
+        return zeros(*names)
 
     def numbers(self) -> tuple[float, ...]:
         """The decay rho, epsilon and the momentum."""
@@ -205,7 +205,7 @@ class Adadelta(Optimizer):
 
     def rule_slots(self) -> tuple[Slot, ...]:
         """The mean squares of the gradients and of the steps."""
-        return (Slot("accumulated_grad"), Slot("accumulated_delta_var"))
+        return zeros("accumulated_grad", "accumulated_delta_var")
 
     def numbers(self) -> tuple[float, ...]:
         """The decay rho and epsilon."""
@@ -253,7 +253,7 @@ class Lion(Optimizer):
 
     def rule_slots(self) -> tuple[Slot, ...]:
         """The momentum."""
-        return (Slot("momentum"),)
+        return zeros("momentum")
 
     def numbers(self) -> tuple[float, ...]:
         """The decays beta_1 and beta_2."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from fastnn._schedules import LearningRateSchedule
 from fastnn._settings import Flag, Setting
-from fastnn.optimizers.base import Optimizer, Shared, SharedWithoutDecay, Slot
+from fastnn.optimizers.base import Optimizer, Shared, SharedWithoutDecay, Slot, zeros
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -73,7 +73,7 @@ class Adafactor(Optimizer):
 
     def rule_slots(self) -> tuple[Slot, ...]:
         """The means of rows and of columns; the second moment of a vector."""
-        return (Slot("r"), Slot("c"), Slot("velocity"))
+        return zeros("r", "c", "velocity")
 
     def slot_shape(self, slot: str, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the rows or the columns of a matrix; the whole shape of a vector."""
@@ -194,7 +194,7 @@ class Muon(Optimizer):
 
     def rule_slots(self) -> tuple[Slot, ...]:
         """The momentum, and the second moment of parameters that follow Adam."""
-        return (Slot("momentum"), Slot("velocity"))
+        return zeros("momentum", "velocity")
 
     def numbers(self) -> tuple[float, ...]:
         """The numbers of muon.inc, then Adam's."""
