@@ -20,8 +20,10 @@ __all__ = [
     "ActivationFunction",
     "LeakyReLU",
     "ReLU",
+    "SmoothClip",
     "Squareplus",
     "celu",
+    "cos",
     "deserialize",
     "elu",
     "exponential",
@@ -43,6 +45,7 @@ __all__ = [
     "serialize",
     "sigmoid",
     "silu",
+    "smooth_clip",
     "softmax",
     "softplus",
     "softsign",
@@ -300,6 +303,41 @@ class Squareplus(ActivationFunction):
         return {"b": self.b}
 
 
+class SmoothClip(ActivationFunction):
+    """x / sqrt(1 + (x / `limit`)^2): near x where x is small, and always between -`limit` and `limit` (default 3).
+
+    For columns with outliers (Holzmüller, Grinsztajn and Steinwart, Better by default, 2024).
+
+    Parameters
+    ----------
+    limit : float, default 3
+        Positive.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> fastnn.activations.SmoothClip()([-1.0, 4.0, 1000.0]).round(4)
+    array([-0.9487,  2.4   ,  3.    ])
+    """
+
+    name = engine_name = "smooth_clip"
+
+    def __init__(self, limit: float = 3.0) -> None:
+        self.limit = number("limit", limit, 0)
+        if self.limit == 0:
+            raise ValueError("limit must be positive, got 0")
+        self.numbers = (self.limit, 1 / self.limit)
+
+    def _formula(self, x: FloatArray) -> FloatArray:
+        far = min(2.0**60 * self.limit, float(np.finfo(x.dtype).max))  # infinity / infinity would be no number
+        bounded = np.clip(x, -far, far)
+        return (bounded / np.hypot(1, bounded / self.limit)).astype(x.dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's argument."""
+        return {"limit": self.limit}
+
+
 class GELU(ActivationFunction):
     """x F(x), F the normal distribution; `approximate` (default False): F by a tanh (Hendrycks and Gimpel 2016).
 
@@ -379,6 +417,8 @@ silu = swish = _Fixed("silu", lambda x: x * _sigmoid(x))
 mish = _Fixed("mish", lambda x: x * np.tanh(np.logaddexp(x, np.zeros_like(x))))
 hard_silu = hard_swish = _Fixed("hard_silu", lambda x: x * _hard_sigmoid(x))
 squareplus = Squareplus()
+smooth_clip = SmoothClip()
+cos = _Fixed("cos", np.cos)
 softsign = _Fixed("softsign", lambda x: x / (1 + np.abs(x)))
 
 _registry: Registry[ActivationFunction] = Registry("activation", ActivationFunction)
@@ -405,6 +445,8 @@ for _member, *_names in (
     (hard_silu, "hard_swish"),
     (softsign,),
     (Squareplus,),
+    (SmoothClip, "smooth_clip"),
+    (cos,),
 ):
     _registry.register(_member, *_names)
 

@@ -68,6 +68,8 @@ OWN = {
     "Impute": "no layer of Keras",
     "CategoricalEmbedding": "no layer of Keras",
     "Scale": "no layer of Keras",
+    "SmoothClip": "no activation of Keras: the function in 50 digits is in tests/kernels/test_activations.py",
+    "cos": "no activation of Keras: the function in 50 digits is in tests/kernels/test_activations.py",
     "Quantile": "no loss of Keras",
     "GaussianNLL": "no loss of Keras",
     "LBFGS": "no optimizer of Keras",

@@ -49,6 +49,8 @@ typedef enum {
     FNN_HARD_SILU,
     FNN_SOFTSIGN,
     FNN_SQUAREPLUS,
+    FNN_SMOOTH_CLIP,
+    FNN_COS,
 } fnn_activation;
 
 typedef enum {

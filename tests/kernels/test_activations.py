@@ -24,6 +24,7 @@ WITH_CONSTANTS = [
     activations.CELU(0.3),
     activations.CELU(2.5),
     activations.Squareplus(0.3),
+    activations.SmoothClip(0.7),
     activations.GELU(approximate=True),
 ]
 ALL = PLAIN + WITH_CONSTANTS
@@ -77,6 +78,8 @@ EXACT = {
     "hard_silu": (lambda x: x * hard_sigmoid(x), 3),
     "softsign": (lambda x: x / (1 + abs(x)), 4),
     "squareplus": (lambda x: (x + mpmath.sqrt(x * x + 4)) / 2, 4),
+    "smooth_clip": (lambda x: x / mpmath.sqrt(1 + (x / 3) ** 2), 4),
+    "cos": (mpmath.cos, 4),
 }
 ELEMENTWISE = [f for f in [*PLAIN, activations.GELU(True)] if f.elementwise]
 
@@ -201,6 +204,8 @@ EDGES = {
     "tanh": [-1, 1, -1, 1],
     "softplus": [0, np.inf, 0, 1e30],
     "softsign": [np.nan, np.nan, -1, 1],
+    "smooth_clip": [-3, 3, -3, 3],
+    "cos": [np.nan, np.nan],  # of so large numbers: test_cosine_of_large_numbers
     "squareplus": [0, np.inf, 1e-30, 1e30],  # Keras squares out of range: infinity for both of the last
     "exponential": [0, np.inf, 0, np.inf],
     "hard_tanh": [-1, 1, -1, 1],
@@ -215,10 +220,28 @@ def test_edges_are_those_of_keras(activation, dtype):
     expected = np.array(EDGES[activation.name])
     if dtype == "float64" and activation.name == "exponential":
         expected = np.array([0, np.inf, 0, np.inf])
-    np.testing.assert_allclose(single(activation, dtype).predict(x)[:, 0], expected, rtol=1e-6)
+    np.testing.assert_allclose(single(activation, dtype).predict(x)[: len(expected), 0], expected, rtol=1e-6)
     model = single(activation, dtype)
     model.forward(x[2:])
     assert not np.isnan(model.backward(np.ones((2, 1)))).any()
+
+
+@dtypes
+def test_cosine_of_large_numbers(dtype):
+    limit = 12000 if dtype == "float32" else 5e7
+    generator = np.random.default_rng(0)
+    zeros = (generator.integers(0, limit / np.pi, 300) + 0.5) * np.pi
+    x = np.concatenate([zeros, generator.uniform(-limit, limit, 700)]).astype(dtype)[:, None]
+    model = single("cos", dtype)
+    y = model.forward(x)[:, 0]
+    slope = model.backward(np.ones_like(x))[:, 0]
+    with mpmath.workdps(50):
+        exact = list(map(mpmath.mpf, map(float, x[:, 0])))
+        errors = [abs(float(found) - mpmath.cos(v)) for found, v in zip(y, exact, strict=True)]
+        errors += [abs(float(found) + mpmath.sin(v)) for found, v in zip(slope, exact, strict=True)]
+    assert max(errors) <= 2 * np.finfo(dtype).eps  # the bound of src_c/kernels/activation.inc
+    beyond = model.predict(np.geomspace(limit, 1e38, 1000, dtype=dtype)[:, None])
+    assert abs(beyond).max() <= 1 + np.finfo(dtype).eps
 
 
 @pytest.mark.parametrize("name", ["softmax", "log_softmax"])
