@@ -261,8 +261,8 @@ def test_initialize_learns_the_names_and_goes_by_them():
         model = compiled("x['sizes']")
         model.build({"sizes": 2, "age": 1})
         model.column_names = {}
-        for given in (SIZES, columns):
-            model.initialize({"sizes": pandas.DataFrame(given), "age": X[:, 0]})
+        for one in (SIZES, columns):
+            model.initialize({"sizes": pandas.DataFrame(one), "age": X[:, 0]})
         assert model.column_names == {"x['sizes']": tuple(SIZES)}
         started.append(model.get_weights())
     np.testing.assert_equal(started[0], started[1])

@@ -155,25 +155,32 @@ class NetworkEstimator(TellsCallbacks, BaseEstimator):
         `apart` are the arguments that may stand in the place of `validation_data`.
         """
         twin = self._twin()
-        task = twin._prepared(X, y, sample_weight, validation_of(validation_data, **apart), classes, incremental)
-        with as_it_was_on_error(task), self._telling(twin, task, X, y, sample_weight):
-            yield task
-            twin._finish(task)
-            if not all_finite(task.model._need_engine("fit").parameters):
-                raise ValueError(f"Solver produced non-finite parameter weights. {NOT_FINITE}")
+        random = check_random_state(self.random_state)
+        given = X, y, sample_weight, validation_of(validation_data, **apart), classes
+        task = twin._task(*given, random, incremental=incremental)
+        with as_it_was_on_error(task):
+            twin._plan(task, random, incremental=incremental)
+            task.y = task.targets.encoded(task.y, task.model.loss, dtype_of(task.model))
+            with self._telling(twin, task, X, y, sample_weight):
+                yield task
+                twin._finish(task)
+                if not all_finite(task.model._need_engine("fit").parameters):
+                    raise ValueError(f"Solver produced non-finite parameter weights. {NOT_FINITE}")
         twin.model_, twin._targets = task.model, task.targets
         self.__dict__ = twin.__dict__
 
-    def _prepared(
+    def _task(
         self,
         X: Any,  # noqa: N803
         y: Any,
         sample_weight: Any,
         validation_data: Any,
         classes: Any,
+        random: np.random.RandomState,
+        *,
         incremental: bool,
     ) -> Task:
-        """Return the task of one call to ``fit``."""
+        """Return the task of one call to ``fit``, which ``_plan`` is to complete."""
         self._validate_params()
         again = hasattr(self, "model_") and (incremental or getattr(self, "warm_start", False))
         x, y = self._read(X, y, reset=not again)
@@ -181,16 +188,11 @@ class NetworkEstimator(TellsCallbacks, BaseEstimator):
         if again or classes is not None:
             targets.check(y, all_of_them=again and not incremental)
         weights, mean_weight = self._weights(sample_weight, x, y)
-        random = check_random_state(self.random_state)
         if not again:
             dtype = str(x.dtype) if getattr(x, "dtype", None) in FLOATS else "float32"
             self.model_, targets = self._build(x, targets, dtype, random)
         held = None if validation_data is None else self._read_validation(validation_data, targets)
-        model = self.model_
-        task = Task(model, x, y, weights, mean_weight, targets, held, None, 1, self.shuffle, is_new=not again)
-        self._plan(task, random, incremental=incremental)
-        task.y = targets.encoded(task.y, model.loss, dtype_of(model))
-        return task
+        return Task(self.model_, x, y, weights, mean_weight, targets, held, None, 1, self.shuffle, is_new=not again)
 
     def _train(self, task: Task) -> None:
         """Train the network of a task; Ctrl-C ends that early, with the weights of the last finished step."""

@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Sequence
 from contextlib import nullcontext
+from functools import partial
 from numbers import Integral, Real
 from typing import Any
 
@@ -304,11 +305,16 @@ class MultilayerPerceptron(NetworkEstimator):
         """Set the factor of the penalty, where it is another one."""
         factor = self._penalty(rows, task.mean_weight)
         for layer in _dense_layers(task.model):
-            if layer.kernel_regularizer is not None:
-                if layer.kernel_regularizer.l2 != factor:
-                    layer.kernel_regularizer.l2 = factor
-            elif factor:
+            penalty = layer.kernel_regularizer
+            before = 0.0 if penalty is None else penalty.l2
+            if before == factor:
+                continue
+            if penalty is None:
                 layer.kernel_regularizer = regularizers.L2(factor)
+                task.undo.append(partial(setattr, layer, "kernel_regularizer", None))
+            else:
+                penalty.l2 = factor
+                task.undo.append(partial(setattr, penalty, "l2", before))
 
     def _rule(self, task: Task, rows: int, stochastic: bool, incremental: bool) -> StoppingRule:
         record = Record() if task.is_new else self._record.copy()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -45,6 +45,8 @@ class Task:
         Further arguments of the network's ``fit``.
     rows : ndarray of int or None
         The numbers of the rows that are trained on; None where no row is held back for validation.
+    undo : list of callable
+        They are called where the training of a network that is not new fails, and take back what has been set of it.
     """
 
     model: Sequential
@@ -61,6 +63,7 @@ class Task:
     callbacks: list[Any] = field(default_factory=list)
     options: dict[str, Any] = field(default_factory=dict)
     rows: Array | None = None
+    undo: list[Callable[[], None]] = field(default_factory=list)
 
     def arguments(self) -> dict[str, Any]:
         """Return the arguments of the network's ``fit``."""
@@ -90,6 +93,8 @@ def as_it_was_on_error(task: Task) -> Iterator[None]:
     try:
         yield
     except BaseException:
+        for undo in task.undo:
+            undo()
         engine.restore(kept)
         model._progress = progress
         if optimizer is not None and getattr(optimizer, "learning_rate", None) is not rate:  # a callback has set it

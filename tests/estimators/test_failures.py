@@ -146,10 +146,23 @@ def test_a_failed_partial_fit_leaves_the_estimator_as_it_was(settings):
     with pytest.raises(ValueError, match="feature names should match"):
         estimator.partial_fit(X.rename(columns={X.columns[0]: "width"}), Y)
     estimator.set_params(callbacks=[Raise(epoch=0)])
-    with pytest.raises(StoppedError):
-        estimator.partial_fit(X, Y)
+    for rows in (X.index, X.index[::2]):  # fewer rows have another factor of the penalty
+        with pytest.raises(StoppedError):
+            estimator.partial_fit(X.loc[rows], Y[rows])
     estimator.set_params(callbacks=None)
     assert whole_state(estimator) == before
+
+
+@pytest.mark.parametrize(("alpha", "then"), [(0.0, 0.5), (0.5, 0.0), (0.5, 1.0)])
+def test_a_failed_call_leaves_the_penalty_as_it_was(alpha, then):
+    estimator = MLPClassifier(**SHORT, alpha=alpha, warm_start=True).fit(X, Y)
+    before = whole_state(estimator)["model"]
+    estimator.set_params(alpha=then, callbacks=[Raise()])
+    with pytest.raises(StoppedError):
+        estimator.fit(X, Y)
+    assert whole_state(estimator)["model"] == before
+    estimator.set_params(callbacks=None).fit(X, Y)
+    assert whole_state(estimator)["model"] != before
 
 
 # ---- Ctrl-C ----
