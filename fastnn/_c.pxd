@@ -211,7 +211,7 @@ cdef extern from "fastnn.h" nogil:
         fnn_run run
         void *workspace
         int infers
-        size_t epochs
+        size_t epochs, most
         int shuffles
         uint64_t seed, first_epoch
         int64_t *first_nonfinite

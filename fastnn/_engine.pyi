@@ -166,6 +166,7 @@ class TrainingTask(_Task):
         hyperparameters: Hyperparameters,
         shuffle: tuple[int, int] | None,
         epochs: int,
+        most: int = ...,
     ) -> None: ...
 
 @final

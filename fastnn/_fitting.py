@@ -72,4 +72,6 @@ class Fitting(NamedTuple):
     @property
     def rows_trained(self) -> int:
         """The number of rows that all epochs so far have gone over, where the fit is plain."""
-        return len(self.history.epoch) * (len(self.feed.samples) if isinstance(self.feed, ArrayFeed) else 0)
+        feed = self.feed
+        rows = min(len(feed.samples), feed.steps * feed.batch) if isinstance(feed, ArrayFeed) else 0
+        return len(self.history.epoch) * rows

@@ -49,6 +49,8 @@ cdef class TrainingTask(_Task):
         The seed and the number of the first epoch's order of these rows; None: as they lie.
     epochs : int
         The number of passes.
+    most : int, optional
+        The number of rows of a pass, where its last ones are left out.
 
     Attributes
     ----------
@@ -61,11 +63,12 @@ cdef class TrainingTask(_Task):
 
     cdef object shuffle
     cdef readonly size_t epochs, epochs_done
+    cdef size_t most
     cdef readonly cnp.ndarray sums, first_nonfinite
 
     def __init__(self, Engine engine not None, x, y, weights, rows, size_t batch_size, hyperparameters, shuffle,
-                 size_t epochs):
-        self.engine, self.shuffle, self.epochs = engine, shuffle, epochs
+                 size_t epochs, size_t most=-1):
+        self.engine, self.shuffle, self.epochs, self.most = engine, shuffle, epochs, most
         cdef _Training run = _training(x, y, weights, rows, batch_size, hyperparameters, None,
                                        FNN_LOSS | FNN_BACKWARD | FNN_UPDATE | FNN_TRAINING)
         run.rows = rows
@@ -78,6 +81,7 @@ cdef class TrainingTask(_Task):
         self.first_nonfinite = np.full(self.epochs, -1, np.int64)
         self.fill(member)
         member.run.sums = <double *>_data(self.sums)
+        member.most = self.most
         member.epochs, member.first_nonfinite = self.epochs, <int64_t *>_data(self.first_nonfinite)
         if self.shuffle is not None:
             member.shuffles = 1

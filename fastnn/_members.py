@@ -21,7 +21,7 @@ from fastnn._engine import EvaluationTask, Locks, PredictionTask, TrainingTask, 
 from fastnn._model import Member
 from fastnn.callbacks import CallbackList
 from fastnn.callbacks.base import Logs
-from fastnn.data.feeds import Chunk, Order, Samples
+from fastnn.data.feeds import Chunk, Order, Samples, steps_of
 
 # Epochs of all members in one call into the engine. To note what came of one takes Python about 15 microseconds, and
 # Ctrl-C waits until that is done for all.
@@ -40,20 +40,23 @@ class Rows:
         The rows as the member has them, some perhaps several times; None: all.
     batch : int
         The number of rows of a batch.
+    drop_remainder : bool
+        Whether the last batch is left out where it is not full, nor the only one.
     """
 
     samples: Samples
     order: Order | None
     batch: int
+    drop_remainder: bool = False
 
     def __len__(self) -> int:
         return len(self.samples if self.order is None else self.order)
 
     @functools.cached_property
     def chunk(self) -> Chunk:
-        """All rows, as one chunk."""
-        rows = len(self)
-        return Chunk(self.samples, self.order, self.batch, -(-rows // self.batch), rows)
+        """All rows, as one chunk; it counts those of the batches that are not left out."""
+        steps = steps_of(len(self), self.batch, self.drop_remainder)
+        return Chunk(self.samples, self.order, self.batch, steps, min(len(self), steps * self.batch))
 
     def batches(self) -> list[Chunk]:
         """Return the rows as a chunk a batch."""
@@ -108,7 +111,9 @@ class Training(Wish):
         shuffle = (model._seed, model._epochs_done) if self._shuffle else None
         self._layout, rates = ready.layout, ready.optimizer.hyperparameters()
         x, y, weights = samples.x, samples.y, samples.weights
-        self._task = TrainingTask(ready.engine, x, y, weights, chunk.order, chunk.batch, rates, shuffle, self.epochs)
+        self._task = TrainingTask(
+            ready.engine, x, y, weights, chunk.order, chunk.batch, rates, shuffle, self.epochs, chunk.rows
+        )
         return self._task
 
     def take(self) -> list[loop.Totals]:

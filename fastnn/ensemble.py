@@ -85,6 +85,7 @@ class Ensemble(Described):
         check_finite: bool = True,
         rows: Any = None,
         validation_rows: Any = None,
+        drop_remainder: bool = False,
     ) -> list[History]:
         """Train every member, `epochs` times over its rows.
 
@@ -124,6 +125,8 @@ class Ensemble(Described):
         validation_rows : sequence of array-like, optional
             For each member, in the same form, the rows of x that it is evaluated on after each epoch, with their
             weights in `sample_weight`.
+        drop_remainder : bool, default False
+            As for :meth:`Sequential.fit`.
 
         Returns
         -------
@@ -141,14 +144,14 @@ class Ensemble(Described):
         batches = counts_of_each("batch_size", 32 if batch_size is None else batch_size, len(members), 1)
         ends = counts_of_each("epochs", epochs, len(members), 0)
         shown, shuffle, due = verbosity(verbose), flag("shuffle", shuffle), validation_due(validation_freq)
-        hooks = callbacks_of_members(callbacks, len(members))
+        hooks, drop = callbacks_of_members(callbacks, len(members)), flag("drop_remainder", drop_remainder)
         _check_trainable(members)
         with _as_they_were_on_error(members, x, y):
             samples = self._samples("fit", x, y, sample_weight, check_finite=check_finite)
             for weights in {id(one.weights): one.weights for one in samples if one.weights is not None}.values():
                 row_weights.warn_of_negative(weights, "sample_weight")
             sets = row_sets(rows, len(members), len(samples[0]), "rows", may_be_all=True)
-            trained = list(map(_Alike(Rows), samples, sets, batches))
+            trained = list(map(_Alike(Rows), samples, sets, batches, [drop] * len(members)))
             held = self._held(trained, validation_data, validation_rows, check_finite)
             trained = _class_weighted(members, trained, class_weight)
             for model, own, one, end in zip(members, hooks, trained, ends, strict=True):
@@ -354,7 +357,7 @@ def _of_fitting(fitting: Fitting, members: int) -> Generator[Wish, None, None]:
 def _rows_of(feed: loop.Feed) -> Rows:
     """Return the rows of a plain feed."""
     in_memory = cast("ArrayFeed", feed)
-    return Rows(in_memory.samples, None, in_memory.batch)
+    return Rows(in_memory.samples, None, in_memory.batch, in_memory.drop_remainder)
 
 
 def _noting(
@@ -471,7 +474,7 @@ def _class_weighted(members: Sequence[Member], trained: Sequence[Rows], class_we
                 of_own, found = found, np.ones(len(samples), found.dtype)
                 found[order] = of_own
             samples = Samples(samples.x, samples.y, found)
-        weighted.append(Rows(samples, order, rows.batch))
+        weighted.append(Rows(samples, order, rows.batch, rows.drop_remainder))
     return weighted
 
 

@@ -199,13 +199,18 @@ class Feeder(Compiled):
         return ArrayFeed(samples, batching.rows_of_a_batch(len(samples)))
 
     def _training_feed(
-        self, samples: Samples, batching: Batching, shuffle: bool, class_weight: Mapping[int, float] | str | None
+        self,
+        samples: Samples,
+        batching: Batching,
+        shuffle: bool,
+        class_weight: Mapping[int, float] | str | None,
+        drop_remainder: bool,
     ) -> ArrayFeed:
         """Return the feed of rows to train on."""
         samples = self._weighted(samples, class_weight, all_rows=True)
         rows = len(samples)
         order = (lambda: epoch_order(rows, self._seed, self._epochs_done)) if shuffle else None
-        return ArrayFeed(samples, batching.rows_of_a_batch(rows), order)
+        return ArrayFeed(samples, batching.rows_of_a_batch(rows), order, drop_remainder)
 
     def _held_back(
         self, samples: Samples, fraction: float, batching: Batching, check_x: bool

@@ -73,6 +73,7 @@ class Trainer(Feeder):
         validation_batch_size: int | None = None,
         validation_freq: int | Iterable[int] = 1,
         check_finite: bool = True,
+        drop_remainder: bool = False,
     ) -> History:
         """Train, `epochs` times over the data.
 
@@ -121,6 +122,10 @@ class Trainer(Feeder):
         check_finite : bool, default True
             Look for NaN and infinity in x, y and weights, once; in batches of an iterable as they come; in a large x
             perhaps while the first epoch trains on it, whose steps are then taken back.
+        drop_remainder : bool, default False
+            Leave out the last batch of each epoch where it is not full, as the gradient of few rows is a rough one;
+            with ``shuffle`` these are other rows each time. Keras does this in its datasets. Rows that do not fill one
+            batch are one.
 
         Returns
         -------
@@ -152,6 +157,7 @@ class Trainer(Feeder):
             validation_batch_size,
             validation_freq,
             check_finite,
+            drop_remainder,
         )
         fitting.train()
         return fitting.history
@@ -175,6 +181,7 @@ class Trainer(Feeder):
         validation_batch_size: int | None = None,
         validation_freq: int | Iterable[int] = 1,
         check_finite: bool = True,
+        drop_remainder: bool = False,
     ) -> Fitting:
         """Check the arguments of :meth:`fit`, and return what it is to do."""
         if batch_size is not None and gives_batches(x):
@@ -184,22 +191,23 @@ class Trainer(Feeder):
         held_rows = optional_count("validation_batch_size", validation_batch_size) or batching.rows
         held = Batching(held_rows, optional_count("validation_steps", validation_steps))
         epochs, first = count("epochs", epochs, 0), count("initial_epoch", initial_epoch, 0)
-        due = validation_due(validation_freq)
+        due, drop = validation_due(validation_freq), flag("drop_remainder", drop_remainder)
         shown, shuffle, hooks = verbosity(verbose), flag("shuffle", shuffle), CallbackList(callbacks)
         with self._as_it_was_on_error(x, y) as built:
-            whole = built and not hooks.callbacks and steps is None and first < epochs
+            whole = built and not (hooks.callbacks or drop) and steps is None and first < epochs
             check = self._finite_check(x, check_finite and whole)
             feed: loop.Feed
             validation: loop.Feed | None = None
             if gives_batches(x):
-                no_arguments_of_arrays(x, y=y, sample_weight=sample_weight, validation_split=validation_split or None)
+                told: dict[str, Any] = {"validation_split": validation_split or None, "drop_remainder": drop or None}
+                no_arguments_of_arrays(x, y=y, sample_weight=sample_weight, **told)
                 feed = self._batch_feed("fit", x, check_finite, "", class_weight, shuffle)
             else:
                 now = not check.may_wait
                 samples = self._samples("fit", x, y, sample_weight, check_finite=check_finite, defer=True, check_x=now)
                 if validation_split and validation_data is None:
                     samples, validation = self._held_back(samples, validation_split, held, check_x=now)
-                feed = self._training_feed(samples, batching, shuffle, class_weight)
+                feed = self._training_feed(samples, batching, shuffle, class_weight, drop)
             if validation_data is not None:
                 validation = self._validation_feed(validation_data, held, check_finite)
             engine, _, optimizer = ready = self._ready("fit")

@@ -314,6 +314,7 @@ typedef struct {
     int infers;
     /* Training goes over the data `epochs` times. run.sums: (epochs, sum_size) */
     size_t epochs;
+    size_t most; /* rows of an epoch: the last ones of the order may be left out */
     int shuffles; /* epoch e takes the member's rows in the order fnn_epoch_order(seed, first_epoch + e), not as they lie */
     uint64_t seed, first_epoch;
     int64_t *first_nonfinite; /* (epochs), out: run.first_nonfinite of each */

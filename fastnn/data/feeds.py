@@ -46,6 +46,11 @@ class Batching(NamedTuple):
         return self.rows or (32 if self.steps is None else max(1, -(-samples // self.steps)))
 
 
+def steps_of(rows: int, batch: int, drop_remainder: bool) -> int:
+    """Return the number of batches of so many rows; the last one may be left out where it is not full, nor the only."""
+    return max(1, rows // batch) if drop_remainder else -(-rows // batch)
+
+
 @dataclass(frozen=True)
 class Samples:
     """Rows as the engine reads them.
@@ -103,12 +108,20 @@ class ArrayFeed:
         The number of rows of a step.
     order : callable, optional
         Returns the order of rows for the next pass over the data; without it rows are taken as they lie.
+    drop_remainder : bool
+        Whether the last batch of a pass is left out where it is not full.
     """
 
-    def __init__(self, samples: Samples, batch: int, order: Callable[[], Order] | None = None) -> None:
+    def __init__(
+        self,
+        samples: Samples,
+        batch: int,
+        order: Callable[[], Order] | None = None,
+        drop_remainder: bool = False,
+    ) -> None:
         self.samples, self.batch, self._next_order = samples, batch, order
-        self.shuffled = order is not None
-        self.steps = -(-len(samples) // batch)
+        self.shuffled, self.drop_remainder = order is not None, drop_remainder
+        self.steps = steps_of(len(samples), batch, drop_remainder)
         self.passes = 0  # passes over the data that have reached their end
         self._at = 0  # the number of the next step within this pass
         self._order: Order | None = None

@@ -52,6 +52,8 @@ static void shuffle_rows(const fnn_member *member, const int64_t *rows, size_t e
 static fnn_status train_member(many_watch *watch, fnn_member *member, int64_t *order) {
     const int64_t *rows = member->data.order;
     double *sums = member->run.sums;
+    fnn_data data = member->data;
+    data.rows = at_most(data.rows, member->most);
     fnn_status status = FNN_OK;
     for (size_t epoch = 0; epoch < member->epochs && status == FNN_OK; epoch++) {
         if (epoch > 0 && atomic_load_explicit(&watch->job->failed, memory_order_relaxed)) {
@@ -62,10 +64,10 @@ static fnn_status train_member(many_watch *watch, fnn_member *member, int64_t *o
         }
         if (member->shuffles) {
             shuffle_rows(member, rows, epoch, order);
-            member->data.order = order;
+            data.order = order;
         }
         member->run.sums = sums + epoch * member->model->sum_size;
-        status = fnn_train(member->model, &member->data, &member->run, member->workspace);
+        status = fnn_train(member->model, &data, &member->run, member->workspace);
         member->first_nonfinite[epoch] = member->run.first_nonfinite;
         member->epochs_done += status == FNN_OK;
     }
