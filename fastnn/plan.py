@@ -118,6 +118,13 @@ def _sum(one: tuple[float, float] | None, other: tuple[float, float] | None) -> 
     return (one[0] + other[0], one[1] + other[1]) if one and other else one or other
 
 
+def _reads_whole_numbers(op: Op, linked: Sequence[Op]) -> bool:
+    """Return whether what the op reads is x, or the numbers of bins, or columns taken of these."""
+    while op.input >= 0 and linked[op.input].name == "take":
+        op = linked[op.input]
+    return op.input < 0 or linked[op.input].name == "discretize"
+
+
 def _fuse(ops: Sequence[Op]) -> list[Op]:
     """Let a dense op apply the activation that follows it, and drop activations that do nothing.
 
@@ -221,7 +228,7 @@ def lower(layers: Sequence[Layer], inputs: int | Mapping[str, int], policy: str)
     if not ops:  # no layer changes a row, and so the engine does not either
         ops.append(Op("activation", "linear", columns, outputs))
     linked = _link(ops)
-    if any(op.name == "embedding" and op.input >= 0 and linked[op.input].name != "discretize" for op in linked):
+    if any(op.name == "embedding" and not _reads_whole_numbers(op, linked) for op in linked):
         raise ValueError(
             "Embedding must be the first layer of the model, or follow a Discretization: it takes whole numbers"
         )

@@ -69,9 +69,9 @@ def formula(adapted, rows, limit, binary, embeddings):
     return np.hstack([*signs, *ones, *vectors])
 
 
-def adapted_layer(columns, *given, **more):
+def adapted_layer(data, *given, **more):
     layer = layers.CategoricalEmbedding(*given, **more)
-    layer.adapt(columns)
+    layer.adapt(data)
     return layer
 
 
@@ -331,6 +331,65 @@ def test_what_follows_is_adapted_to_what_the_layer_gives():
         adapted_layer(frame[["city"]])(frame[["city"]])
 
 
+# ---- some of the columns ----
+
+
+def raw_frame(rows=60):
+    generator = np.random.default_rng(2)
+    return pandas.DataFrame(
+        {
+            "age": generator.normal(40, 10, rows),
+            "city": generator.choice([f"city {k}" for k in range(12)], rows),
+            "income": generator.normal(1e6, 1e5, rows),
+            "colour": generator.choice(["red", "green", "blue"], rows),
+            "owner": generator.choice([True, False], rows),
+        }
+    )
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("columns", [["owner", "city", "colour"], [1, 3, 4]], ids=["names", "indices"])
+@pytest.mark.parametrize("make", LIBRARIES.values(), ids=LIBRARIES)
+def test_a_raw_frame_is_one_line_of_layers(make, columns, dtype, tmp_path):
+    given = raw_frame()
+    if make is LIBRARIES["pandas of categoricals"]:
+        frame = given.astype({"city": "category", "colour": "category", "owner": "category"})
+    else:
+        frame = make(given.to_dict("list"))
+    kinds = adapted_layer(frame, units=2, columns=columns)
+    assert kinds.vocabularies[1:] == (("blue", "green", "red"), (False, True))
+    scale = layers.Normalization(columns=["age", "income"])
+    scale.adapt(frame)
+    model = fastnn.Sequential([fastnn.Input((5,), dtype=dtype), kinds, scale, layers.Dense(3)])
+    numbers = given[["age", "income"]].to_numpy()
+    scaled = (numbers - numbers.mean(axis=0)) / numbers.std(axis=0)
+    made = formula(*[[given[name].tolist() for name in ("city", "colour", "owner")]] * 2, 9, "sign", kinds.embeddings)
+    expected = np.hstack([scaled, made]) @ model.layers[-1].kernel.astype(float)
+    # float32 holds incomes to 0.06, of a deviation of 1e5; sums of ten products
+    np.testing.assert_allclose(model.predict(frame), expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(kinds(frame), np.hstack([numbers, made]), rtol=1e-7)
+    moved = given[["owner", "income", "age", "colour", "city"]]
+    model.save(tmp_path / "model.fastnn")
+    np.testing.assert_array_equal(fastnn.load_model(tmp_path / "model.fastnn").predict(moved), model.predict(frame))
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(model.freeze()))(moved), model.predict(frame))
+
+
+def test_the_other_columns_are_numbers():
+    frame = raw_frame()
+    kinds = adapted_layer(frame, columns=["city", "owner"])
+    with pytest.raises(TypeError, match=r"^x\['colour'\] must hold real numbers, got text: row 0 holds"):
+        kinds.prepare(frame)
+    with pytest.raises(ValueError, match="takes the column 'town', which its input has not"):
+        adapted_layer(frame, columns=["town"])
+    with pytest.raises(ValueError, match=r"^x must have 2 columns for this CategoricalEmbedding, got 1"):
+        layers.CategoricalEmbedding(vocabularies=[["a"], ["b"]], columns=[0]).prepare([["a", 1]])
+    model = fastnn.Sequential([fastnn.Input((5,)), adapted_layer(frame, columns=["city", "colour", "owner"])])
+    frame.loc[7, "age"] = NAN
+    model.compile("sgd", "mse")
+    with pytest.raises(ValueError, match=r"^x must be finite, but row 7 holds a NaN"):
+        model.fit(frame, np.zeros((60, 19)))
+
+
 # ---- what bad input gets ----
 
 ADAPT = {
@@ -367,7 +426,7 @@ def test_rows_that_cannot_be_looked_up():
         layer.prepare(["x", "y"])
     with pytest.raises(ValueError, match="lacks 'b' and has 'c' besides"):
         layer.prepare(pandas.DataFrame({"a": ["x", "y"], "c": [1, 2]}))
-    with pytest.raises(ValueError, match=r"^x\['b'\] must have as many rows as the other columns, got 1"):
+    with pytest.raises(ValueError, match=r"^x must have as many rows in each column, got 2 and 1"):
         layer.prepare({"a": ["x", "y"], "b": [1]})
     with pytest.raises(ValueError, match="has vocabularies for 2 columns, its input has 3"):
         fastnn.Sequential([fastnn.Input((3,)), layer])

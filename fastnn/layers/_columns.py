@@ -273,7 +273,9 @@ class OfColumns(Layer):
 
     def _names_of(self, inputs: int) -> Sequence[Any] | None:
         """Return the names of the layer's input, which has `inputs` columns; None where nobody says them."""
-        names = self._column_names or self._names_told()
+        told = self._names_told()
+        # adapted to x as it is before the layers before this one, a layer reads other columns than it was adapted to
+        names = told if told is not None and len(told) == inputs else self._column_names or told
         if names is None and self._built:  # they were forgotten, and the columns are where they were
             names = self._built_names
         return names if names is not None and len(names) == inputs else None

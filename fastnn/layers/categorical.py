@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,10 +15,10 @@ from fastnn._registry import nearest_names
 from fastnn._settings import count
 from fastnn.constraints import Constraint
 from fastnn.data import values as data_values
-from fastnn.data.frames import as_array, column_names, columns, is_frame, native
+from fastnn.data.frames import as_array, column_names, columns, is_frame, native, real_array
 from fastnn.data.values import UNKNOWN, Value, Vocabulary, checked_value
-from fastnn.layers._columns import as_told, in_told_order
-from fastnn.layers.base import Layer, NotYetError, Parameter, Shared, check_width
+from fastnn.layers._columns import OfColumns, as_told, in_told_order, side_by_side
+from fastnn.layers.base import NotYetError, Parameter, Shared, check_width
 from fastnn.layers.categories import LARGEST, encode_op
 from fastnn.regularizers import Regularizer
 
@@ -30,7 +31,7 @@ NO_COLUMN = -1  # instead of a place among the columns of zeros and ones
 ENTRIES = 2  # the entries of an embedding that come before those of the values: for unknown and for missing ones
 
 
-class CategoricalEmbedding(Layer):
+class CategoricalEmbedding(OfColumns):
     """Turns columns of categories, each with a vocabulary of its own, into numbers: the first layer for such a table.
 
     A column with at most `one_hot_limit` values becomes one column a value, which is 1 where a row has the value and
@@ -50,14 +51,17 @@ class CategoricalEmbedding(Layer):
     embeddings_regularizer : str or Regularizer, optional
     embeddings_constraint : str or Constraint, optional
     vocabularies : sequence of sequences, optional
-        The values of each column, instead of :meth:`adapt`.
+        The values of each column that the layer takes, instead of :meth:`adapt`.
+    columns : sequence of int or str, optional
+        The columns of categories, by index or, in data frames, by name; None: all. The other columns hold numbers, and
+        come first in the output.
     **shared
         See :class:`Layer`.
 
     Attributes
     ----------
     vocabularies : tuple of tuples, or None
-        The values of each column in their order; None before adapt.
+        The values of each column that the layer takes, in their order; None before adapt.
     embeddings : ndarray, shape (entries, units), or None
         The embeddings of all columns that have such: for one column after the other that of unknown values, that of
         missing values, and those of the vocabulary. A view: writing to it changes the model. None where no column has
@@ -66,9 +70,9 @@ class CategoricalEmbedding(Layer):
     Notes
     -----
     The layer must be the first of a model or of a branch, which then takes all columns of its branch. A value is text,
-    a number or a bool; None, NaN and NA are missing values. The layer looks values up once, before the engine runs. In
-    the output come first the columns of signs, then those of zeros and ones, then the embeddings, each in the order of
-    the columns of x. The defaults of the first two arguments are those of RealMLP (Holzmüller, Grinsztajn and
+    a number or a bool; None, NaN and NA are missing values. The layer looks values up once, before the engine runs. It
+    gives first the columns of signs, then those of zeros and ones, then the embeddings, each in the order of the
+    columns of x. The defaults of the first two arguments are those of RealMLP (Holzmüller, Grinsztajn and
     Steinwart, Better by default, 2024), where a missing value counts as one of the nine.
 
     Examples
@@ -83,6 +87,7 @@ class CategoricalEmbedding(Layer):
            [ 0.,  0.,  0.,  0.]], dtype=float32)
     """
 
+    keeps_width = False
     prepares = True
     reads_together = True
     embeddings_regularizer: Regularizer | None
@@ -97,9 +102,10 @@ class CategoricalEmbedding(Layer):
         embeddings_regularizer: Any = None,
         embeddings_constraint: Any = None,
         vocabularies: Any = None,
+        columns: Any = None,
         **shared: Unpack[Shared],
     ) -> None:
-        super().__init__(**shared)
+        super().__init__(columns, **shared)
         self.one_hot_limit = count("one_hot_limit", one_hot_limit, 0, LARGEST)
         self.units = check_width("units", units)
         if not isinstance(binary, str) or binary not in BINARY:
@@ -135,8 +141,8 @@ class CategoricalEmbedding(Layer):
         ----------
         data : array-like, shape (rows, columns), or (rows,) of one column
             Text, numbers and bools, in any mixture, of which None, NaN and NA are missing; a categorical has the values
-            that occur in it. A data frame's columns are known by their names from then on, in the layer's model too,
-            see :attr:`Sequential.feature_names`.
+            that occur in it. Columns that the layer does not take may hold anything. A data frame's columns are known
+            by their names from then on, in the layer's model too, see :attr:`Sequential.feature_names`.
 
         Raises
         ------
@@ -146,15 +152,22 @@ class CategoricalEmbedding(Layer):
         if self._built:
             raise ValueError(f"{self._called} belongs to a model that is built: call adapt before")
         data, names = as_told(self, native(data))
-        given = _each_column(data, "data")
+        given, places = self._read(data, "data")
         if not len(given[0][1]):
             raise ValueError("data must have at least one row")
-        found = [data_values.distinct(column, it) for it, column in given]
+        found = [data_values.distinct(given[place][1], given[place][0]) for place in places]
         self._take_vocabularies(found)
         vars(self)["_column_names"] = names
 
+    def _read(self, values: Any, name: str) -> tuple[list[tuple[str, Any]], tuple[int, ...]]:
+        """Return what messages call each column, and the column; and the places of those that the layer takes."""
+        given = _each_column(values, name)
+        named = isinstance(values, Mapping) or is_frame(values)
+        names = column_names(values) if named else self._names_of(len(given))
+        return given, self._places_in(len(given), names)
+
     def _kinds(self) -> dict[str, list[int]]:
-        """Return the places of the columns that become signs, zeros and ones, and embeddings, in this order."""
+        """Return which of the columns become signs, which zeros and ones, and which embeddings, in this order."""
         kinds: dict[str, list[int]] = {"sign": [], "one_hot": [], "embedding": []}
         for place, known in enumerate(self._vocabularies()):
             few = len(known) <= self.one_hot_limit
@@ -181,29 +194,34 @@ class CategoricalEmbedding(Layer):
 
         Returns
         -------
-        ndarray of float32, shape (rows, columns)
-            The columns of signs (-1, 0, 1), those of places among all columns of zeros and ones (-1: none), and those
-            of places among all embeddings: the vocabularies of the columns of a kind lie one after the other.
+        ndarray, shape (rows, columns)
+            In the places of the columns of categories those of signs (-1, 0, 1), then those of places among all columns
+            of zeros and ones (-1: none), then those of places among all embeddings: the vocabularies of the columns of
+            a kind lie one after the other. Of float32, or of float64 beside columns of numbers.
         """
         known = self._vocabularies()
-        given = list(_each_column(in_told_order(self, native(values), name), name))
-        if len(given) != len(known):
-            raise ValueError(f"{name} must have {len(known)} columns for {self._called}, got {len(given)}")
-        prepared, at = None, 0
-        for kind, places in self._kinds().items():
-            offset = 0
-            for place in places:
-                it, column = given[place]
-                found = known[place].find(column, it)
-                if prepared is None:
-                    prepared = np.empty((len(found), len(known)), np.float32)
-                if len(found) != len(prepared):
-                    raise ValueError(f"{it} must have as many rows as the other columns, got {len(found)}")
-                prepared[:, at] = _numbered(found, kind, offset)
-                offset += len(known[place]) + (ENTRIES if kind == "embedding" else 0)
-                at += 1
-        assert prepared is not None  # there is at least one column
+        given, places = self._read(in_told_order(self, native(values), name), name)
+        if len(places) != len(known):
+            raise ValueError(f"{name} must have {len(known)} columns for {self._called}, got {len(places)}")
+        rows, rest = len(given[0][1]), sorted(set(range(len(given))) - set(places))
+        prepared = np.empty((rows, len(given)), np.float64 if rest else np.float32)
+        numbers = ((place, real_array(given[place][1], given[place][0])) for place in rest)
+        codes = zip(places, self._codes([given[place] for place in places]), strict=True)
+        for place, column in itertools.chain(numbers, codes):
+            if len(column) != rows:
+                raise ValueError(f"{name} must have as many rows in each column, got {rows} and {len(column)}")
+            prepared[:, place] = column
         return prepared
+
+    def _codes(self, given: list[tuple[str, Any]]) -> Iterator[Array]:
+        """Yield the numbers of each column of categories, kind after kind."""
+        known = self._vocabularies()
+        for kind, members in self._kinds().items():
+            offset = 0
+            for member in members:
+                it, column = given[member]
+                yield _numbered(known[member].find(column, it), kind, offset)
+                offset += len(known[member]) + (ENTRIES if kind == "embedding" else 0)
 
     def __call__(self, values: Any) -> Array:
         """Return the layer's output for these values: what a layer after it can be adapted to.
@@ -222,19 +240,22 @@ class CategoricalEmbedding(Layer):
             Where a column has an embedding, and the layer's model is not built.
         """
         prepared, kinds = self.prepare(values, "values"), self._kinds()
-        signs, places, entries = np.split(prepared, np.cumsum([len(kinds["sign"]), len(kinds["one_hot"])]), axis=1)
+        _, places = self._read(in_told_order(self, native(values), "values"), "values")
+        rest = np.delete(prepared, places, axis=1)
+        ends = np.cumsum([len(kinds["sign"]), len(kinds["one_hot"])])
+        signs, columns, entries = np.split(prepared[:, places], ends, axis=1)
         ones = np.zeros((len(prepared), self._sizes()[0]), np.float32)
-        row, column = np.nonzero(places != NO_COLUMN)
-        ones[row, places[row, column].astype(np.int64)] = 1
-        parts = [signs, ones]
+        row, column = np.nonzero(columns != NO_COLUMN)
+        ones[row, columns[row, column].astype(np.int64)] = 1
+        parts = [rest, signs, ones]
         if kinds["embedding"]:
             parts.append(self._weight("embeddings")[entries.astype(np.int64)].reshape(len(prepared), -1))
         return np.hstack(parts)
 
     # ---- the layer ----
 
-    def build(self, inputs: int) -> int:
-        """Return the number of outputs, for as many columns as there are vocabularies."""
+    def build_taken(self, inputs: int) -> int:
+        """Return the number of columns that become of those with vocabularies, of which there must be `inputs`."""
         known, kinds = self._vocabularies(), self._kinds()
         if inputs != len(known):
             raise ValueError(f"{self._called} has vocabularies for {len(known)} columns, its input has {inputs}")
@@ -245,26 +266,21 @@ class CategoricalEmbedding(Layer):
         entries = 0 if self.vocabularies is None else self._sizes()[1]
         return [Parameter("embeddings", (entries, self.units), self.embeddings_initializer)] if entries else []
 
-    def lower(self, offsets: dict[str, int]) -> list[Op]:
+    def lower_taken(self, offsets: dict[str, int]) -> list[Op]:
         """Return an op for each kind of columns that there is, and where there are several the op that joins them."""
         signs, ones, embedded = map(len, self._kinds().values())
         one_hot, entries = self._sizes()
-        ops = []
+        ops = {}
         if signs:
-            ops.append(Op("activation", "linear", signs, signs))
+            ops[0] = Op("activation", "linear", signs, signs)
         if one_hot:
-            ops.append(encode_op("multi_hot", ones, one_hot, skips=True)._replace(first=signs))
+            ops[signs] = encode_op("multi_hot", ones, one_hot, skips=True)
         if embedded:
             numbers, at = (float(entries),), offsets["embeddings"]
-            width = embedded * self.units
-            ops.append(Op("embedding", "linear", embedded, width, at, numbers=numbers, first=signs + ones))
+            ops[signs + ones] = Op("embedding", "linear", embedded, embedded * self.units, at, numbers=numbers)
         if len(ops) == 1:
-            return ops
-        column = 0
-        for k, op in enumerate(ops):
-            ops[k] = op._replace(input=k, join=len(ops) - k, column=column)
-            column += op.outputs
-        return [*ops, Op("join", "linear", column, column)]
+            return [op._replace(first=start) for start, op in ops.items()]
+        return side_by_side([[op] for op in ops.values()], ops)
 
     @property
     def embeddings(self) -> Array | None:
