@@ -30,7 +30,9 @@ MAX_DEPTH = 32  # most nested brackets in JSON
 MAX_BRACKETS = 2**18  # most brackets in JSON: two bytes of a file may become an object of 64 bytes or more
 MAX_AXES = 8  # most axes of an array; the layers' parameters have one or two
 DTYPES = {"float32": "F32", "float64": "F64"}
+_CODES = {np.dtype(name).newbyteorder("<"): code for name, code in DTYPES.items()}
 _BLANK = "0" * 64
+_DIGEST = '"sha256": "{}"'  # in a header; within a string of it the quotation marks would be escaped
 _LEFTOVER = re.compile(r"\..+\.fastnn-[0-9a-f]{16}\.tmp", re.DOTALL)
 _BRACKETS = re.compile(rb'\\.|["\[\]{}]', re.DOTALL)
 
@@ -54,14 +56,15 @@ def _bytes(array: npt.NDArray[Any]) -> Any:
     return array.reshape(-1).view(np.uint8).data if array.size else b""
 
 
-def _header(metadata: Mapping[str, str], arrays: Mapping[str, npt.NDArray[Any]], digest: str) -> bytes:
+def _header(metadata: Mapping[str, str], arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
+    """Return the header, with a blank in the place of the digest."""
     header: dict[str, Any] = {
-        "__metadata__": {"format": FORMAT, "format_version": VERSION, **metadata, "sha256": digest}
+        "__metadata__": {"format": FORMAT, "format_version": VERSION, **metadata, "sha256": _BLANK}
     }
     offset = 0
     for name, array in arrays.items():
         end = offset + array.nbytes
-        header[name] = {"dtype": DTYPES[array.dtype.name], "shape": list(array.shape), "data_offsets": [offset, end]}
+        header[name] = {"dtype": _CODES[array.dtype], "shape": list(array.shape), "data_offsets": [offset, end]}
         offset = end
     text = json.dumps(header).encode()
     return text + b" " * (-len(text) % 8)
@@ -71,12 +74,13 @@ def parts(metadata: Mapping[str, str], arrays: Mapping[str, npt.NDArray[Any]]) -
     """Return the bytes of a file, one buffer after the other; arrays are not copied."""
     little = {n: np.ascontiguousarray(a, a.dtype.newbyteorder("<")) for n, a in arrays.items()}
     digest = hashlib.sha256()
-    blank = _header(metadata, little, _BLANK)
+    blank = _header(metadata, little)
     length = len(blank).to_bytes(8, "little")
     buffers = [_bytes(array) for array in little.values()]
     for part in (length, blank, *buffers):
         digest.update(part)
-    return [length, _header(metadata, little, digest.hexdigest()), *buffers]
+    header = blank.replace(_DIGEST.format(_BLANK).encode(), _DIGEST.format(digest.hexdigest()).encode())
+    return [length, header, *buffers]
 
 
 def write(filepath: str | os.PathLike[str], make_parts: Callable[[], list[Any]]) -> None:

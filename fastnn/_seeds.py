@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 from collections.abc import Iterator
@@ -72,7 +73,13 @@ def _current() -> _Source:
 def next_seed() -> int:
     """Return the next 62-bit seed: of the block of :func:`seeds_from` that is open here, or of the process."""
     source = _current()
-    child = np.random.SeedSequence(source.entropy, spawn_key=(next(source.numbers),))
+    return _seed(source.entropy, next(source.numbers))
+
+
+@functools.lru_cache(maxsize=1024)
+def _seed(entropy: Any, number: int) -> int:
+    """Return the seed with this number; estimators, which draw weights of their own, always ask for those of 0."""
+    child = np.random.SeedSequence(entropy, spawn_key=(number,))
     return int(child.generate_state(1, np.uint64)[0] >> np.uint64(2))
 
 

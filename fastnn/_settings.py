@@ -197,7 +197,7 @@ class Description(Described, metaclass=_Making):
 
     def __setattr__(self, name: str, value: Any) -> None:
         if not self._made or name.startswith("_") or self._is_users(name):
-            super().__setattr__(name, value)
+            object.__setattr__(self, name, value)
         else:
             self._change(name, value)
 

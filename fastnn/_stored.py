@@ -54,8 +54,8 @@ def _tensors(model: Kept, training: bool = True) -> dict[str, npt.NDArray[Any]]:
     return tensors
 
 
-def _check_description(model: Kept) -> None:
-    """Raise ValueError where :func:`fastnn.load_model` would refuse what the file would say of the model.
+def _description(model: Kept) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """Return what the file says of the layers and of training; raise ValueError where load_model would refuse that.
 
     A description that was checked is not checked again. Whether a user's own classes can be made again is not known
     here.
@@ -65,9 +65,10 @@ def _check_description(model: Kept) -> None:
             model._heed_changes()
         else:
             model._ready("save")
-    described = json.dumps([model.get_config(), model._compile_config()])
+    told = model.get_config(), model._compile_config()
+    described = json.dumps(told)
     if described == model._described:
-        return
+        return told
     try:
         config, compiled = _file.parse_json(described.encode(), "the description")
         again = _described(config)
@@ -82,22 +83,21 @@ def _check_description(model: Kept) -> None:
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{model.name!r} cannot be saved, as load_model would refuse the file: {error}") from error
     model._described = described
+    return told
 
 
 def contents(model: Kept, training: bool) -> tuple[dict[str, str], dict[str, npt.NDArray[Any]]]:
     """Return what a file holds of a model: metadata, and arrays; without `training` not how to train it further."""
     model._catch_up()
-    if training:
-        _check_description(model)
+    config, compiled = _description(model) if training else (model.get_config(), None)
     engine, arrays = model._engine, _tensors(model, training)
-    compiled = model._compile_config() if training else None
     _check_asked_for(compiled, sum(array.nbytes for array in arrays.values()))
     progress = model._progress
     if not training:
         progress = progress._replace(iterations=0, momentum_product=1.0, average_swapped=False, course=(0, 0))
     built = None if engine is None else [engine.plan.inputs, engine.plan.dtype]
     metadata = {
-        "config": json.dumps(model.get_config()),
+        "config": json.dumps(config),
         "compile": json.dumps(compiled),
         "training": json.dumps({"built": built} | progress._asdict()),
     }

@@ -453,7 +453,7 @@ def test_hostile_files(kind, changes, tmp_path, monkeypatch):
     entry["config"].update(changes)
     monkeypatch.setattr(model, "get_config", lambda: config)
     # the check would keep such a file from being written
-    monkeypatch.setattr(_stored, "_check_description", lambda model: None)
+    monkeypatch.setattr(_stored, "_description", lambda model: (config, None))
     model.save(tmp_path / "model.fastnn")
     with pytest.raises(fastnn.ModelFileError):
         fastnn.load_model(tmp_path / "model.fastnn")

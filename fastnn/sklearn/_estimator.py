@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -13,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils import check_array, check_X_y
+from sklearn.utils._param_validation import validate_parameter_constraints
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import (
@@ -98,6 +100,23 @@ class NetworkEstimator(TellsCallbacks, BaseEstimator):
     def _get_param_names(cls) -> list[str]:
         """Return the names of the constructor's arguments; looking at its signature takes as long as a prediction."""
         return super()._get_param_names()
+
+    @classmethod
+    @functools.cache
+    def _defaults(cls) -> dict[str, Any]:
+        """Return the defaults of the constructor's arguments."""
+        named = inspect.signature(cls.__init__).parameters.items()
+        return {name: one.default for name, one in named if one.default is not one.empty}
+
+    def _validate_params(self) -> None:
+        """Check the constructor's arguments as scikit-learn does, but for defaults: all would take as long as an epoch."""
+        defaults = self._defaults()
+        given = {
+            name: value
+            for name, value in self.get_params(deep=False).items()
+            if name not in defaults or value is not defaults[name]
+        }
+        validate_parameter_constraints(self._parameter_constraints, given, caller_name=type(self).__name__)
 
     # ---- what an estimator says ----
 

@@ -220,7 +220,9 @@ class MultilayerPerceptron(NetworkEstimator):
             bound = np.sqrt(factor / sum(layer.kernel.shape))
             kernel = random.uniform(-bound, bound, layer.kernel.shape)
             bias = random.uniform(-bound, bound, layer.bias.shape)
-            layer.set_weights([kernel, bias if self.bias_initializer is None else layer.bias])
+            layer.kernel[...] = kernel
+            if self.bias_initializer is None:
+                layer.bias[...] = bias
 
     # ---- training ----
 
