@@ -109,7 +109,7 @@ class NetworkEstimator(TellsCallbacks, BaseEstimator):
         return {name: one.default for name, one in named if one.default is not one.empty}
 
     def _validate_params(self) -> None:
-        """Check the constructor's arguments as scikit-learn does, but for defaults: all would take as long as an epoch."""
+        """Check the constructor's arguments as scikit-learn does, but for defaults: all take as long as an epoch."""
         defaults = self._defaults()
         given = {
             name: value
