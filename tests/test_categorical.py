@@ -103,6 +103,14 @@ def test_categoricals_of_all_kinds_and_arrays_of_text():
         np.testing.assert_array_equal(values.Vocabulary(["a", "c"]).find(column, "x"), [values.UNKNOWN, 0, 1, 0])
 
 
+def test_categories_of_other_kinds_stand_for_their_text():
+    intervals = pandas.cut([0.5, 1.5, 2.5, NAN], [0, 1, 2, 3])
+    days = pandas.Categorical(pandas.to_datetime(["2026-01-02", "2026-01-01", None]))
+    assert values.distinct(intervals, "x") == ["(0, 1]", "(1, 2]", "(2, 3]"]
+    assert values.distinct(days, "x") == ["2026-01-01 00:00:00", "2026-01-02 00:00:00"]
+    np.testing.assert_array_equal(values.Vocabulary(["(1, 2]"]).find(intervals, "x"), [-2, 0, -2, -1])
+
+
 def test_equal_numbers_are_one_value_whatever_their_type():
     known = values.Vocabulary(values.distinct([2, True, 2.0, np.int8(7)], "x"))
     assert known.values == (True, 2, 7)
@@ -399,7 +407,7 @@ ADAPT = {
     "tuples": (pandas.DataFrame({"a": [(1, 2), (3, 4)]}), TypeError, r"holds \([13], [24]\), of type tuple"),
     "bytes": (np.array([["a"]], "S"), TypeError, r"^column 0 of data must hold text, .* got dtype \|S1"),
     "an infinity": (np.array([[1.0], [np.inf]]), ValueError, "text or finite numbers as categories, got inf"),
-    "intervals": (pandas.DataFrame({"a": pandas.cut([1, 2, 3], 2)}), TypeError, r"^data\['a'\] .* of type Interval"),
+    "intervals": ([[pandas.Interval(0, 1)]], TypeError, "^column 0 of data .* of type Interval"),
     "three axes": (np.zeros((2, 2, 2)), ValueError, r"^data must have shape \(rows,\) or \(rows, columns\), got"),
     "no column": (pandas.DataFrame(index=[0, 1]), ValueError, r"^data must have shape .* got \(2, 0\)"),
     "no row": (pandas.DataFrame({"a": []}), ValueError, "^data must have at least one row$"),

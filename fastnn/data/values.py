@@ -1,7 +1,8 @@
 """Columns of categories: the values that occur in a column, and the place of each row's value among known ones.
 
-A value is text, a number or a bool; None, NaN and what pandas and polars put in their place are missing values. Values
-are compared as Python compares them, so that 1, 1.0 and True are one value, and 1 and "1" are two. Whatever is done for
+A value is text, a number or a bool; None, NaN and what pandas and polars put in their place are missing values. The
+categories of a categorical of pandas that are nothing of these, such as intervals, stand for their text. Values are
+compared as Python compares them, so that 1, 1.0 and True are one value, and 1 and "1" are two. Whatever is done for
 each row is a loop in C: a lookup in a dict, or in a column that has codes already an array of places that they index.
 """
 
@@ -60,7 +61,7 @@ class Vocabulary:
             When the column holds numbers and all known values are text, or the other way round: nothing could be found,
             though the values may look the same. When it holds what is no value at all.
         """
-        coded = _coded(column, name)
+        coded = _coded(column)
         if coded is None:
             return self._find(_listed(column, name), name)
         codes, values = coded
@@ -125,7 +126,7 @@ def distinct(column: Any, name: str) -> list[Value]:
     TypeError, ValueError
         When the column holds what is no value: neither text nor a finite number.
     """
-    coded = _coded(column, name)
+    coded = _coded(column)
     if coded is None:
         values = _listed(column, name)
     else:
@@ -163,13 +164,16 @@ def _no_value(name: str, value: Any) -> TypeError:
     )
 
 
-def _coded(column: Any, name: str) -> tuple[Array, list[Any]] | None:
-    """Return the codes of a categorical of pandas, -1 for missing, and its categories; None for anything else."""
+def _coded(column: Any) -> tuple[Array, list[Any]] | None:
+    """Return the codes of a categorical of pandas, -1 for missing, and its values; None for anything else."""
     column = native(column)
     if not (hasattr(getattr(column, "dtype", None), "ordered") and hasattr(column.dtype, "categories")):
         return None
     own = column if hasattr(type(column), "codes") else column.cat
-    return np.asarray(own.codes, np.int64), _listed(own.categories, name)
+    categories = own.categories.tolist()
+    return np.asarray(own.codes, np.int64), [
+        one if isinstance(one, (str, *_NUMBERS)) else str(one) for one in categories
+    ]
 
 
 def _listed(column: Any, name: str) -> list[Any]:
