@@ -297,6 +297,19 @@ def test_a_model_from_start_to_file(make, tmp_path):
     np.testing.assert_array_equal(clone.predict(x), answers)
 
 
+def test_a_file_holds_any_values(tmp_path):
+    vocabularies = (("", "\ud800", "a\0b", "ü", "1"), (-(2**63), 2**63 - 1, 2**64, 0.1, 1e308), (False, True))
+    model = fastnn.Sequential([fastnn.Input((3,)), layers.CategoricalEmbedding(0, vocabularies=vocabularies)])
+    model.save(tmp_path / "model.fastnn")
+    loaded = fastnn.load_model(tmp_path / "model.fastnn")
+    assert loaded.layers[-1].vocabularies == vocabularies
+    assert [[type(value) for value in column] for column in loaded.layers[-1].vocabularies] == [
+        [type(value) for value in column] for column in vocabularies
+    ]
+    rows = list(itertools.product(*vocabularies))
+    np.testing.assert_array_equal(loaded.predict(rows), model.predict(rows))
+
+
 def test_members_of_an_ensemble():
     frame, y = frame_and_targets()
     members = []

@@ -72,6 +72,11 @@ class Branches(Parallel):
         self._given_columns = self._check_columns(columns)
         for stack, names in zip(self._layers, self.columns.values(), strict=True):
             check_order(stack._layers, names, f"the branch {stack.name!r}")
+        readers = {str(stack.name): raw_reader([stack]) for stack in self._layers}
+        # the branches that read all of their columns at once, as each column has a vocabulary of its own
+        self.together = frozenset(
+            name for name, reader in readers.items() if reader is not None and reader.reads_together
+        )
         widths = [stack.input_features for stack in self._layers]
         self.input_features = None if None in widths else sum(w or 0 for w in widths)
 
@@ -148,12 +153,6 @@ class Branches(Parallel):
         """Return raw data of a branch as its first layer that computes gets them, with one axis a row."""
         stack = next(stack for stack in self._layers if stack.name == branch)
         return row_axes(stack._layers, stack.input_axes).one_axis(prepared(stack._layers, values, name), name)
-
-    @property
-    def together(self) -> set[str]:
-        """The branches that read all of their columns at once, as each column has a vocabulary of its own."""
-        readers = {str(stack.name): raw_reader([stack]) for stack in self._layers}
-        return {name for name, reader in readers.items() if reader is not None and reader.reads_together}
 
     @property
     def with_missing(self) -> set[str]:

@@ -232,7 +232,8 @@ class CategoricalEmbedding(OfColumns):
 
         Returns
         -------
-        ndarray of float32, shape (rows, outputs)
+        ndarray, shape (rows, outputs)
+            Of float32, or of float64 where columns of numbers or the model's weights are.
 
         Raises
         ------
