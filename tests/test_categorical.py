@@ -111,6 +111,17 @@ def test_categories_of_other_kinds_stand_for_their_text():
     np.testing.assert_array_equal(values.Vocabulary(["(1, 2]"]).find(intervals, "x"), [-2, 0, -2, -1])
 
 
+def test_columns_of_pandas_are_read_as_arrays_of_objects_are():
+    generator = np.random.default_rng(0)
+    pool = ["a", "b", "1", "", 1, 2, 0.5, True, None, NAN, pandas.NA, np.float32(0.5), np.int8(3)]
+    for kinds in (pool, pool[:4] + pool[8:11], pool[4:]):
+        objects = np.array([kinds[k] for k in generator.integers(0, len(kinds), 300)] + [None], object)
+        known = values.Vocabulary(values.distinct(objects[:50], "x"))
+        for column in (pandas.Series(objects), pandas.Index(objects), pandas.Series(objects).astype("category")):
+            assert values.distinct(column[:50], "x") == list(known.values)
+            np.testing.assert_array_equal(known.find(column, "x"), known.find(objects, "x"))
+
+
 def test_equal_numbers_are_one_value_whatever_their_type():
     known = values.Vocabulary(values.distinct([2, True, 2.0, np.int8(7)], "x"))
     assert known.values == (True, 2, 7)

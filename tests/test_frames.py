@@ -4,6 +4,7 @@ import datetime
 import itertools
 from decimal import Decimal
 
+import narwhals
 import numpy as np
 import pandas
 import polars
@@ -245,6 +246,12 @@ def test_queries_that_have_not_run_are_refused():
         plain().fit(X, lazy, verbose=0)
 
 
+def test_text_of_polars_takes_no_more_room_than_its_longest():
+    words = polars.Series(["a" * 10**6, *["b"] * 1000])
+    for column in (words, narwhals.from_native(words, series_only=True)):
+        assert frames.as_array(column, "x").dtype == object
+
+
 # ---- odd columns ----
 
 TEXT = "must hold real numbers, got text: row 0 holds 'a'; a StringLookup layer makes numbers of text"
@@ -410,7 +417,6 @@ def arrow_tables():
 
 def of_narwhals():
     """Return frames of other libraries as narwhals wraps them."""
-    narwhals = pytest.importorskip("narwhals")
     tables = {f"{name} of polars": frame for name, frame in polars_frames().items() if name != "no columns"}
     tables |= {f"{name} of Arrow": table for name, table in arrow_tables().items() if "a name" not in name}
     return {

@@ -288,6 +288,9 @@ def as_array(values: Any, name: str) -> Array:
     try:
         if not hasattr(values, "__array__") and hasattr(values, "__dlpack__"):
             return np.from_dlpack(values)
+        own = native(values)
+        if hasattr(type(own), "to_physical"):  # of polars, whose text NumPy would make as wide as the longest
+            return np.asarray(own.to_numpy())
         codes = _dictionary(values)
         return np.asarray(values if codes is None else codes.cast(codes.type.value_type))
     except MemoryError:

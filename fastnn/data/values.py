@@ -3,7 +3,7 @@
 A value is text, a number or a bool; None, NaN and what pandas and polars put in their place are missing values. The
 categories of a categorical of pandas that are nothing of these, such as intervals, stand for their text. Values are
 compared as Python compares them, so that 1, 1.0 and True are one value, and 1 and "1" are two. Whatever is done for
-each row is a loop in C: a lookup in a dict, or in a column that has codes already an array of places that they index.
+each row is a loop in C: a lookup in a dict, or the one that pandas has.
 """
 
 from __future__ import annotations
@@ -61,14 +61,11 @@ class Vocabulary:
             When the column holds numbers and all known values are text, or the other way round: nothing could be found,
             though the values may look the same. When it holds what is no value at all.
         """
-        coded = _coded(column)
+        coded = _coded(column, name)
         if coded is None:
             return self._find(_listed(column, name), name)
         codes, values = coded
-        occur = np.bincount(codes + 1, minlength=len(values) + 1)[1:] > 0
-        places = np.full(len(values) + 1, MISSING)  # code -1 takes the last
-        places[:-1][occur] = self._find(list(compress(values, occur)), name)
-        return places[codes]
+        return np.append(self._find(values, name), MISSING)[codes]  # -1 takes the last
 
     def _find(self, values: list[Any], name: str) -> Places:
         try:
@@ -126,12 +123,8 @@ def distinct(column: Any, name: str) -> list[Value]:
     TypeError, ValueError
         When the column holds what is no value: neither text nor a finite number.
     """
-    coded = _coded(column)
-    if coded is None:
-        values = _listed(column, name)
-    else:
-        codes, categories = coded
-        values = list(compress(categories, np.bincount(codes + 1, minlength=len(categories) + 1)[1:] > 0))
+    coded = _coded(column, name)
+    values = _listed(column, name) if coded is None else coded[1]
     try:
         found = dict.fromkeys(values)
     except TypeError:
@@ -164,22 +157,30 @@ def _no_value(name: str, value: Any) -> TypeError:
     )
 
 
-def _coded(column: Any) -> tuple[Array, list[Any]] | None:
-    """Return the codes of a categorical of pandas, -1 for missing, and its values; None for anything else."""
+def _coded(column: Any, name: str) -> tuple[Array, list[Any]] | None:
+    """Return of a column of pandas the values that occur, and each row's place among them, -1 for missing; else None.
+
+    pandas finds them faster than a lookup of each row's object would, above all in categoricals and columns of Arrow.
+    """
     column = native(column)
-    if not (hasattr(getattr(column, "dtype", None), "ordered") and hasattr(column.dtype, "categories")):
+    if not hasattr(type(column), "factorize"):
         return None
-    own = column if hasattr(type(column), "codes") else column.cat
-    categories = own.categories.tolist()
-    return np.asarray(own.codes, np.int64), [
-        one if isinstance(one, (str, *_NUMBERS)) else str(one) for one in categories
-    ]
+    try:
+        codes, values = column.factorize()
+    except TypeError:  # a value without a hash, which is told of where values are listed
+        return None
+    if hasattr(values.dtype, "ordered"):  # a categorical
+        return codes, [one if isinstance(one, (str, *_NUMBERS)) else str(one) for one in values.tolist()]
+    return codes, _listed(values, name)
 
 
 def _listed(column: Any, name: str) -> list[Any]:
     """Return the objects of a column, in which a number of NumPy is one of Python."""
+    column = native(column)
+    if hasattr(type(column), "to_list") and not hasattr(type(column), "factorize"):
+        column = column.to_list()  # of polars, of whose text NumPy makes an array as wide as the longest
     # beside text, NumPy would make text of numbers
-    array = np.array(column, object) if isinstance(column, (list, tuple)) else as_array(native(column), name)
+    array = np.array(column, object) if isinstance(column, (list, tuple)) else as_array(column, name)
     if array.ndim != 1:
         raise ValueError(f"{name} must hold one value a row, got rows of shape {array.shape[1:]}")
     if array.dtype.kind in "mMcVS":
