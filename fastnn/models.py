@@ -293,7 +293,7 @@ class Sequential(Trainer):
         >>> import fastnn
         >>> model = fastnn.Sequential([fastnn.Input((1,)), fastnn.layers.Dense(3, use_bias=False)])
         >>> model.initialize([[-10.0], [30.0]])
-        >>> abs(model.layers[-1].kernel * 20)
+        >>> abs(model.layers[-1].kernel * 20).round(3)
         array([[1., 1., 1.]], dtype=float32)
         """
         _starts.check_start("kernel", kernel, _starts.KERNELS)

@@ -51,6 +51,10 @@ typedef enum {
     FNN_OP_DISCRETIZE,          /* vector: the boundaries of bins, which rise */
     FNN_OP_ENCODE,              /* mode, numbers: tokens, skips -1; inputs * tokens outputs if one-hot, else tokens */
     FNN_OP_GLU,                 /* y = a f(b), x = (a, b); f is the activation, which is not applied to y */
+    FNN_OP_BLEND,  /* (1 - alpha) x + alpha f(x); kernel is alpha; f is the activation, which is not applied to y */
+    FNN_OP_EXPAND, /* factor x w + b, several numbers of each column; vector: see FNN_SHAPED, then factor, each */
+    FNN_OP_WAVES,  /* cos and sin of each numbers[0] columns */
+    FNN_OP_GROUPS, /* a product for each group of columns; vector: see FNN_SHAPED, then groups */
     FNN_OP_IMPUTE, /* vector: what NaN becomes, by column; with 2 * inputs outputs, the second half says where NaN was */
     FNN_OP_TAKE,   /* vector: runs of columns of the input, side by side: the first column and the number of each run */
 } fnn_op_code;

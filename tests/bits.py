@@ -150,6 +150,12 @@ for name, middle in {
     "gated units": [layers.GLU],
     "prelu": [layers.PReLU],
     "scale": [layers.Scale],
+    "parametric activation": [lambda: layers.ParametricActivation("selu")],
+    "linear embedding": [lambda: layers.LinearEmbedding(7, "relu")],
+    "periodic embedding": [layers.PeriodicEmbedding],
+    "shared periodic embedding": [
+        lambda: layers.PeriodicEmbedding(24, 9, activation="relu", phases=False, share_weights=True)
+    ],
     "ntk": [lambda: dense("relu", 24, parametrization="ntk")],
     "rescaling": [lambda: layers.Rescaling(0.5, 1)],
     "some columns": [lambda: layers.Normalization(mean=0.5, variance=2.0, columns=[1, 4, 5])],

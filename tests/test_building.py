@@ -31,6 +31,8 @@ EXAMPLES = {
     "Rescaling": {"scale": 0.5},
     "Residual": {"layers": [layers.Dense(4)]},
     "Stack": {"layers": [layers.Dense(4)]},
+    "LinearEmbedding": {"units": 3},
+    "ParametricActivation": {"activation": "relu"},
 }
 MEMBERS = layers._registry.members()
 KEEP_AXES = ("Activation", "ActivityRegularization", "Dropout", "AlphaDropout", "GaussianDropout", "GaussianNoise",

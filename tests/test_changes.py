@@ -60,6 +60,7 @@ SHARED = {
     "alpha": 0.5, "negative_slope": 0.4, "max_value": 0.7, "threshold": 0.1, "l1": 0.3, "l2": 0.4, "mean": 2.0,
     "variance": 3.0, "bin_boundaries": [-1.0, 0.5], "shape": (9,), "layers": [], "branches": {}, "columns": {},
     "heads": {}, "offset": 3.0, "activation": "tanh", "parametrization": "ntk",
+    "frequencies": 5, "sigma": 0.5, "phases": False, "densely_connected": False, "share_weights": True,
     "one_hot_limit": 1, "binary": "one_hot", "vocabularies": [["b", "a"], ["c", "b", "a"]],
 }  # fmt: skip
 LAYERS = {
@@ -75,6 +76,9 @@ LAYERS = {
     "Embedding": lambda: layers.Embedding(5, 2),
     "Flatten": layers.Flatten,
     "GLU": layers.GLU,
+    "LinearEmbedding": lambda: layers.LinearEmbedding(3),
+    "ParametricActivation": lambda: layers.ParametricActivation("relu"),
+    "PeriodicEmbedding": lambda: layers.PeriodicEmbedding(4, 2),
     "GaussianDropout": lambda: layers.GaussianDropout(0.2),
     "GaussianNoise": lambda: layers.GaussianNoise(0.2),
     "InputLayer": lambda: layers.Input((4,)),
@@ -96,7 +100,7 @@ RAISE = {
     "units", "use_bias", "center", "input_dim", "output_dim", "num_tokens", "num_bins", "dtype", "input_shape", "shape",
     "target_shape", "output_mode", "vocabulary", "mean", "variance", "max_tokens", "num_oov_indices",
     "pad_to_max_tokens", "layers", "branches", "heads", "columns", "invert", "bin_boundaries", "add_indicator",
-    "one_hot_limit", "binary",
+    "one_hot_limit", "binary", "frequencies", "phases", "densely_connected", "share_weights",
 }  # fmt: skip
 EVERYWHERE = {"trainable": False, "learning_rate_multiplier": 3.0, "weight_decay_multiplier": 3.0}
 

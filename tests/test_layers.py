@@ -30,6 +30,7 @@ HIDDEN = {
     "inverse": lambda: layers.Normalization(mean=1.0, variance=4.0, invert=True),
     "prelu": lambda: layers.PReLU(),
     "scale": lambda: layers.Scale(),
+    "parametric": lambda: layers.ParametricActivation("gelu"),
     "ntk": lambda: layers.Dense(4, "tanh", parametrization="ntk"),
     "residual": None,  # network makes the block
     "doubled": lambda: layers.Residual([layers.Dropout(0.0)]),

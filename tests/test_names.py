@@ -272,7 +272,8 @@ REGISTRIES = (
     "regularizers",
 )
 ARGUMENTS = {  # arguments that constructors require
-    "Activation": ("relu",), "Dense": (3,), "Embedding": (5, 2), "Dropout": (0.5,), "AlphaDropout": (0.5,),
+    "Activation": ("relu",), "ParametricActivation": ("relu",), "Dense": (3,), "Embedding": (5, 2),
+    "LinearEmbedding": (3,), "Dropout": (0.5,), "AlphaDropout": (0.5,),
     "GaussianDropout": (0.5,), "GaussianNoise": (0.5,), "Rescaling": (2.0,), "Reshape": ((2, 2),),
     "Residual": ([layers.Dense(3)],), "Stack": ([layers.Dense(3)],),
     "Branches": ({"a": [layers.Dense(3)]},), "Heads": ({"a": [layers.Dense(3)]},),

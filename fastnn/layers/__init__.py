@@ -9,6 +9,7 @@ from fastnn.layers.base import Layer
 from fastnn.layers.branches import Branches
 from fastnn.layers.categorical import CategoricalEmbedding
 from fastnn.layers.categories import CategoryEncoding, Discretization
+from fastnn.layers.column_embedding import LinearEmbedding, PeriodicEmbedding
 from fastnn.layers.container import Stack
 from fastnn.layers.dense import Dense
 from fastnn.layers.embedding import Embedding
@@ -18,6 +19,7 @@ from fastnn.layers.input import Input, InputLayer
 from fastnn.layers.lookup import IntegerLookup, StringLookup
 from fastnn.layers.noise import AlphaDropout, Dropout, GaussianDropout, GaussianNoise
 from fastnn.layers.normalization import BatchNormalization, LayerNormalization, RMSNormalization, UnitNormalization
+from fastnn.layers.parametric_activation import ParametricActivation
 from fastnn.layers.prelu import PReLU
 from fastnn.layers.preprocessing import Normalization, Rescaling
 from fastnn.layers.regularization import ActivityRegularization
@@ -50,8 +52,11 @@ __all__ = [
     "Layer",
     "LayerNormalization",
     "LeakyReLU",
+    "LinearEmbedding",
     "Normalization",
     "PReLU",
+    "ParametricActivation",
+    "PeriodicEmbedding",
     "RMSNormalization",
     "ReLU",
     "Rescaling",
@@ -88,7 +93,10 @@ for _layer in (
     Impute,
     LayerNormalization,
     Embedding,
+    LinearEmbedding,
     Normalization,
+    ParametricActivation,
+    PeriodicEmbedding,
     PReLU,
     Rescaling,
     Residual,

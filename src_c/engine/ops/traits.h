@@ -8,12 +8,13 @@
 
 #include "fastnn.h"
 
-/* The axes of an op's kernel. Its bias is a vector of as many numbers as there are outputs. */
+/* The axes of an op's kernel. Its bias is a vector of as many numbers as there are outputs, unless the form says otherwise. */
 typedef enum {
     FNN_NO_KERNEL,
     FNN_VECTOR, /* (outputs): one number for each column of the result */
     FNN_MATRIX, /* (inputs, outputs): the op is a product, x W, which has many ways to be computed */
-    FNN_TABLE,  /* (entries, outputs / inputs): numbers[0] rows, which the inputs number */
+    FNN_SHAPED, /* (vector[0], vector[1]), beside a bias of vector[2] numbers, each of which serves outputs / vector[2] columns */
+    FNN_TABLE, /* (entries, outputs / inputs): numbers[0] rows, which the inputs number */
 } fnn_kernel_form;
 
 /* Where the activation stands in the formula of an op. */
