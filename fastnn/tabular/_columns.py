@@ -191,7 +191,7 @@ class TimeColumn(Column):
 def _check_kind(array: Array, called: str, wanted: str) -> None:
     """Raise where a raw column is of another kind than in fit; a column without a value is of any kind."""
     found = kind_of(array, None, called)
-    if found != wanted and not (array.dtype.kind == "O" and all(map(is_missing, array.tolist()))):
+    if found != wanted and not all(map(is_missing, array.tolist())):
         raise TypeError(f"{called} must hold {wanted}, as in fit, got {found}")
 
 

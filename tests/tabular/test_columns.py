@@ -184,6 +184,13 @@ def test_a_later_column_of_another_kind_is_refused_by_name(learned, later, sente
         preparation(Table.of(pd.DataFrame({"a": later})))
 
 
+@pytest.mark.parametrize("later", [[None] * 2, [np.nan] * 2, [pd.NaT] * 2, pd.array([None] * 2, dtype="Int64")])
+@pytest.mark.parametrize("learned", [pd.to_datetime(["2024-01-01", "2025-01-02"]), pd.to_timedelta([1, 2], unit="h")])
+def test_a_later_column_without_a_value_is_of_any_kind(learned, later):
+    preparation = prepared(pd.DataFrame({"a": learned}))
+    assert np.isfinite(preparation(Table.of(pd.DataFrame({"a": later})))).all()
+
+
 def test_a_preparation_is_json():
     frame = pd.DataFrame(
         {
