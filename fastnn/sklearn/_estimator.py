@@ -16,7 +16,6 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils import check_array, check_X_y
 from sklearn.utils._param_validation import validate_parameter_constraints
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import (
     _check_sample_weight,
     _get_feature_names,
@@ -34,21 +33,20 @@ from fastnn.data import frames
 from fastnn.models import Sequential
 from fastnn.saving import from_bytes, to_bytes
 from fastnn.sklearn._callbacks import TellsCallbacks
-from fastnn.sklearn._plain import FLOATS, is_plain, is_plain_column, plain_rows
+from fastnn.sklearn._plain import FLOATS, TEXT_IN_X, check_kind, is_plain, is_plain_column, plain_rows
 from fastnn.sklearn._targets import (
     MARGINS,
-    Indicators,
     Numbers,
     SeveralTargets,
     Targets,
-    class_target,
+    same_classes,
+    targets_of_classes,
     targets_of_state,
     weights_of_classes,
 )
 from fastnn.sklearn._task import Task, as_it_was_on_error, dtype_of, link_of_model
 
 Array = npt.NDArray[Any]
-CLASSES = ("binary", "multiclass", "multiclass-multioutput", "multilabel-indicator")  # what y of classes may be
 NOT_FINITE = "The input data may contain large values and need to be preprocessed."
 
 
@@ -174,6 +172,7 @@ class NetworkEstimator(TellsCallbacks, BaseEstimator):
         `apart` are the arguments that may stand in the place of `validation_data`.
         """
         twin = self._twin()
+        self._validate_params()
         random = check_random_state(self.random_state)
         given = X, y, sample_weight, validation_of(validation_data, **apart), classes
         task = twin._task(*given, random, incremental=incremental)
@@ -200,7 +199,6 @@ class NetworkEstimator(TellsCallbacks, BaseEstimator):
         incremental: bool,
     ) -> Task:
         """Return the task of one call to ``fit``, which ``_plan`` is to complete."""
-        self._validate_params()
         again = hasattr(self, "model_") and (incremental or getattr(self, "warm_start", False))
         x, y = self._read(X, y, reset=not again)
         targets = self._targets if again else self._targets_of(y, classes)
@@ -250,6 +248,8 @@ class NetworkEstimator(TellsCallbacks, BaseEstimator):
                 self.n_features_in_ = X.shape[1]
                 self.__dict__.pop("feature_names_in_", None)
             return X, y
+        check_kind(X, "X")
+        check_kind(y, "y", "" if isinstance(self, RegressorMixin) else None)
         options = {
             "accept_sparse": "csr",
             "multi_output": True,
@@ -275,6 +275,7 @@ class NetworkEstimator(TellsCallbacks, BaseEstimator):
         if frames.is_frame(X):
             array = self._of_frame(X, reset=False)
             return check_array(array, dtype=FLOATS, estimator=self, input_name="X")
+        check_kind(X, "X")
         return validate_data(self, X, accept_sparse="csr", dtype=FLOATS, reset=False)
 
     def _knows_columns(self, x: Array) -> bool:
@@ -297,7 +298,7 @@ class NetworkEstimator(TellsCallbacks, BaseEstimator):
 
     def _of_frame(self, frame: Any, *, reset: bool) -> Array:
         """Return a frame's columns as an array of numbers, in the order of the frame that ``fit`` was given."""
-        return frames.real_array(self._in_order_of_fit(frame, reset=reset), "X")
+        return frames.real_array(self._in_order_of_fit(frame, reset=reset), "X", TEXT_IN_X)
 
     def _weights(self, sample_weight: Any, x: Any, y: Array) -> tuple[Array | None, float]:
         """Return the weight of each row, with that of its class, over their average, and the average.
@@ -418,21 +419,14 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
     loss: Any
 
     def _targets_of(self, y: Array, classes: Any) -> Targets:
-        kind = "multiclass" if y.ndim == 1 and y.dtype.kind in "biuU" else type_of_target(y, input_name="y")
-        if kind not in CLASSES:
-            check_classification_targets(y)
-        if kind == "multilabel-indicator":
-            return Indicators(y.shape[1])
-        if y.ndim > 1:
-            return SeveralTargets([np.unique(column) for column in y.T], self.loss)
-        return class_target(np.unique(y if classes is None else classes), self.loss)
+        return targets_of_classes(y, classes, self.loss)
 
     def _first_classes(self, classes: Any) -> None:
         """Raise where the classes that ``partial_fit`` is given are missing, or others than before."""
         fitted = hasattr(self, "model_")
         if classes is None and not fitted:
             raise ValueError("classes must be passed on the first call to partial_fit.")
-        if classes is not None and fitted and not np.array_equal(np.unique(classes), self.classes_):
+        if classes is not None and fitted and not same_classes(classes, self.classes_):
             raise ValueError(
                 f"`classes={classes!r}` is not the same as on last call to partial_fit, was: {self.classes_!r}"
             )

@@ -210,7 +210,7 @@ best_validation_score_
         X : array-like, sparse matrix or frame, shape (rows, features)
         y : array-like, shape (rows,) or (rows, targets)
         sample_weight : array-like, shape (rows,), optional
-        classes : array-like, shape (classes,)
+        classes : array-like, shape (classes,), or list of such for several targets
             All labels of all calls; needed in the first call.
         validation_data : tuple (X, y) or (X, y, sample_weight), optional
             Rows whose score is recorded. With `early_stopping` it is needed, and a call after which the score has not

@@ -2,13 +2,37 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import Any
 
 import numpy as np
 
 from fastnn._engine import all_finite
+from fastnn.data import frames, sparse
 
 FLOATS = (np.float64, np.float32)  # dtypes of X that are kept; others become the first
+TIMES = (datetime.date, datetime.time, datetime.timedelta)
+TEXT_IN_X = "make numbers of it first, as with a OneHotEncoder in a ColumnTransformer, or use fastnn.tabular"
+
+
+def check_kind(values: Any, name: str, text: str | None = TEXT_IN_X) -> None:
+    """Raise one sentence where values are a query, or dates, times or durations, of which scikit-learn makes numbers.
+
+    Parameters
+    ----------
+    values : array-like
+    name : str
+        What messages call them.
+    text : str or None
+        What the message says to do with text; with None the values may be anything but a query.
+    """
+    frames.check_collected(values, name)
+    knows_its_kind = hasattr(values, "dtype") or hasattr(values, "type")
+    if text is None or not knows_its_kind or sparse.is_sparse(values) or not getattr(values, "ndim", 1):
+        return
+    array = frames.as_array(values[:1], name)
+    if array.dtype.kind in "mM" or (array.dtype.kind == "O" and isinstance(next(iter(array.flat), None), TIMES)):
+        frames.real_array(values, name, text)
 
 
 def is_plain(x: Any) -> bool:

@@ -21,7 +21,7 @@ from fastnn.callbacks import Callback
 from fastnn.data import arrays, frames
 from fastnn.models import Sequential
 from fastnn.sklearn._estimator import NetworkClassifier, NetworkEstimator, NetworkRegressor
-from fastnn.sklearn._plain import FLOATS
+from fastnn.sklearn._plain import FLOATS, TEXT_IN_X, check_kind
 from fastnn.sklearn._targets import ManyClasses, SeveralTargets, Targets, TwoClasses, link_of
 from fastnn.sklearn._task import Task, dtype_of
 
@@ -212,6 +212,7 @@ class SequentialEstimator(NetworkEstimator):
         x = self._named(X, reset=reset)
         rows = np.zeros((len(next(iter(x.values()))) if isinstance(x, dict) else len(x), 1))
         numeric = isinstance(self, RegressorMixin)
+        check_kind(y, "y", "" if numeric else None)
         _, y = check_X_y(rows, y, multi_output=True, y_numeric=numeric, estimator=self)
         return x, y
 
@@ -229,7 +230,9 @@ class SequentialEstimator(NetworkEstimator):
 
     def _plan(self, task: Task, random: np.random.RandomState, *, incremental: bool) -> None:
         if frames.is_frame(task.x) and not _takes_names(task.model):
-            task.x = check_array(frames.real_array(task.x, "X"), dtype=FLOATS, estimator=self, input_name="X")
+            task.x = check_array(
+                frames.real_array(task.x, "X", TEXT_IN_X), dtype=FLOATS, estimator=self, input_name="X"
+            )
         rows = len(task.y)
         task.batch_size = min(200, rows) if isinstance(self.batch_size, str) else self.batch_size
         task.epochs = 1 if incremental else self.epochs
@@ -401,7 +404,7 @@ class SequentialClassifier(NetworkClassifier, SequentialEstimator):
         X : array-like, sparse matrix or frame, shape (rows, features), or dict of arrays
         y : array-like, shape (rows,) or (rows, targets)
         sample_weight : array-like, shape (rows,), optional
-        classes : array-like, shape (classes,)
+        classes : array-like, shape (classes,), or list of such for several targets
             All labels of all calls; needed in the first call.
 
         Returns

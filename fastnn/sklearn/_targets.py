@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit, log_softmax, logsumexp, softmax, xlogy
 from sklearn.utils import compute_sample_weight
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
 
 from fastnn import losses
 from fastnn._head import LABELS
@@ -345,7 +346,9 @@ class SeveralTargets(Targets):
         return super().state() | {"columns": [one.state() for one in self.columns]}
 
     def answers(self, outputs: Any, link: Any) -> Array:
-        return np.stack(self._each("answers", outputs, link), axis=1)
+        found = self._each("answers", outputs, link)
+        alike = len({one.dtype.kind for one in found}) == 1  # NumPy would make text of numbers beside text
+        return np.stack(found if alike else [one.astype(object) for one in found], axis=1)
 
 
 def loss_of_classes(given: Any) -> Any:
@@ -366,6 +369,48 @@ def class_target(classes: Array, given: Any = None) -> TwoClasses | ManyClasses:
     if len(classes) <= 2 and (loss is None or not _compares_classes(loss)):
         return TwoClasses(classes)
     return ManyClasses(classes, "sigmoid" if isinstance(loss, OF_EACH_CLASS) else "softmax")
+
+
+def same_classes(given: Any, known: Any) -> bool:
+    """Return whether `given` are the classes that are known, in whatever order; lists for several targets."""
+    if not isinstance(known, list):
+        return np.array_equal(np.unique(given), known)
+    return len(given) == len(known) and all(
+        np.ndim(one) == 1 and np.array_equal(np.unique(one), own) for one, own in zip(given, known, strict=True)
+    )
+
+
+def targets_of_classes(y: Array, classes: Any, given: Any) -> Targets:
+    """Return what y is, of which each value is a class.
+
+    Parameters
+    ----------
+    y : ndarray, shape (rows,) or (rows, targets)
+    classes : array-like, or list of such, optional
+        All classes, where y has perhaps some of them; for several targets a list of the classes of each.
+    given : str or Loss, optional
+        The loss that the user gave.
+    """
+    if y.ndim > 1:
+        return _of_columns(y, classes, given)
+    if y.dtype.kind not in "biuU":
+        check_classification_targets(y)
+    return class_target(np.unique(y if classes is None else classes), given)
+
+
+def _of_columns(y: Array, classes: Any, given: Any) -> Targets:
+    """Return what columns of classes are: of 0 and 1, of which any may hold, or targets of their own."""
+    if classes is not None and len(classes) == y.shape[1] and all(np.ndim(one) == 1 for one in classes):
+        return SeveralTargets([np.unique(one) for one in classes], given)
+    columns = [np.array(column.tolist()) if y.dtype == object else column for column in y.T]
+    alike = len({column.dtype.kind for column in columns}) == 1
+    if alike and type_of_target(y, input_name="y") == "multilabel-indicator" and np.isin(y, (0, 1)).all():
+        return Indicators(y.shape[1])
+    for column in columns:
+        check_classification_targets(column)
+    if classes is not None:
+        raise ValueError(f"classes must be a list of the classes of each of {len(columns)} targets, got {classes!r}")
+    return SeveralTargets([np.unique(column) for column in columns], given)
 
 
 class Numbers(Targets):

@@ -365,6 +365,45 @@ def test_heads_may_have_any_loss(loss):
     assert classifier(loss=loss).fit(X, SEVERAL).score(X, SEVERAL) > 0.85
 
 
+def test_several_targets_may_be_of_different_kinds():
+    pandas = pytest.importorskip("pandas")
+    y = pandas.DataFrame({"kind": SPECIES, "name": NAMES, "wide": SPECIES > 0})
+    estimator = classifier(max_iter=100).fit(X, y)
+    assert [one.dtype.kind for one in estimator.classes_] == ["i", "U", "b"]
+    answers = estimator.predict(X)
+    assert [type(value) for value in answers[0]] == [int, str, bool]
+    assert estimator.score(X, y) > 0.9
+    assert [one.shape for one in estimator.predict_proba(X)] == [(150, 3), (150, 3), (150, 2)]
+    copy = pickle.loads(pickle.dumps(estimator))
+    assert (copy.predict(X) == answers).all()
+    weighted = classifier(class_weight="balanced", warm_start=True).fit(X, y)
+    assert weighted.fit(X, y).predict(X).shape == (150, 3)
+
+
+def test_two_columns_of_two_numbers_are_targets_of_their_own_unless_these_are_0_and_1():
+    y = np.column_stack([SPECIES > 0, SPECIES > 1])
+    labels, targets = classifier(max_iter=100).fit(X, y), classifier(max_iter=100).fit(X, np.where(y, 2, 1))
+    np.testing.assert_array_equal(labels.classes_, [0, 1])
+    np.testing.assert_array_equal(targets.classes_, [[1, 2], [1, 2]])
+    assert set(np.unique(targets.predict(X))) == {1, 2}
+
+
+def test_parts_of_several_targets_are_told_the_classes_of_each():
+    y = np.column_stack([SPECIES, SPECIES > 1])
+    classes = [np.array([0, 1, 2]), [1, 0]]
+    estimator = (
+        classifier().partial_fit(X[:60], y[:60], classes=classes).partial_fit(X, y).partial_fit(X, y, None, classes)
+    )
+    assert [list(one) for one in estimator.classes_] == [[0, 1, 2], [0, 1]]
+    for wrong in ([[0, 1, 2], [0, 1, 2]], [[0, 1, 2]], [0, 1]):
+        with pytest.raises(ValueError, match="is not the same as on last call to partial_fit"):
+            estimator.partial_fit(X, y, classes=wrong)
+    with pytest.raises(
+        ValueError, match=r"classes must be a list of the classes of each of 2 targets, got \[0, 1, 2\]"
+    ):
+        classifier().partial_fit(X, y, classes=[0, 1, 2])
+
+
 def test_several_targets_stop_early_and_are_weighed():
     settings = {"early_stopping": True, "class_weight": ["balanced", "balanced"]}
     estimator = classifier(**settings).fit(X, SEVERAL, sample_weight=np.ones(150))

@@ -1,14 +1,20 @@
 """Arrays that go by scikit-learn's check: those alone which it would return as they are."""
 
+import datetime
+
 import numpy as np
 import pytest
 
 pytest.importorskip("sklearn", reason="fastnn.sklearn needs scikit-learn")
 
+import pandas
+import polars
 from sklearn.utils import check_array, check_X_y
 
 from fastnn.sklearn import MLPClassifier, MLPRegressor
 from fastnn.sklearn._plain import is_plain, is_plain_column, plain_rows
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 X = np.random.default_rng(0).normal(size=(12, 3))
 Y = np.arange(12) % 3
@@ -91,3 +97,40 @@ def test_a_plain_array_takes_the_place_of_a_frame_of_an_earlier_fit(kind):
         estimator.predict(X)
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         estimator.fit(X, Y[:-1])
+
+
+TIMES = {
+    "dates of NumPy": np.arange(12).astype("datetime64[D]"),
+    "durations of NumPy": np.arange(12).astype("timedelta64[s]"),
+    "dates of Python": np.array([datetime.date(2020, 1, 1)] * 12, object),
+    "a column of pandas": pandas.Series(pandas.date_range("2020-01-01", periods=12)),
+    "dates with a zone": pandas.Series(pandas.date_range("2020-01-01", periods=12, tz="UTC")),
+    "a column of polars": polars.Series([datetime.date(2020, 1, 1)] * 12),
+}
+
+
+@pytest.mark.parametrize("times", TIMES.values(), ids=TIMES)
+def test_times_are_no_numbers(times):
+    """scikit-learn's checks take most of them for numbers: nanoseconds or days since 1970."""
+    with pytest.raises(TypeError, match=r"^y must hold real numbers, .*make numbers of (dates|durations)"):
+        MLPRegressor(max_iter=1).fit(X, times)
+    rows = np.asarray(times)[:, None]
+    with pytest.raises(TypeError, match=r"^X must hold real numbers, "):
+        MLPClassifier(max_iter=1).fit(rows, Y)
+    net = MLPClassifier(max_iter=1).fit(X[:, :1], Y)
+    with pytest.raises(TypeError, match=r"^X must hold real numbers, "):
+        net.predict(rows)
+
+
+def test_a_query_is_no_frame_yet():
+    query = polars.DataFrame(X).lazy()
+    with pytest.raises(TypeError, match=r"^X is a LazyFrame, whose rows are not there yet: pass what its collect"):
+        MLPClassifier().fit(query, Y)
+    with pytest.raises(TypeError, match=r"^X is a LazyFrame"):
+        MLPClassifier(max_iter=1).fit(X, Y).predict(query)
+
+
+def test_text_in_a_frame_is_told_what_makes_numbers_of_it():
+    frame = pandas.DataFrame({"kind": list("abc") * 4})
+    with pytest.raises(TypeError, match=r"^X\['kind'\] must hold real numbers, got text: .*OneHotEncoder"):
+        MLPClassifier().fit(frame, Y)
