@@ -14,7 +14,7 @@ from fastnn._sparse_rows import SparseRows
 from fastnn.data import arrays, frames
 from fastnn.data.feeds import gives_batches
 from fastnn.layers._columns import adapted, check_order
-from fastnn.layers._preparation import prepared, raw_reader
+from fastnn.layers._preparation import form_of, prepared, raw_reader, raw_readers
 from fastnn.layers.base import Layer, in_line, row_axes
 from fastnn.network import Network
 
@@ -275,14 +275,15 @@ class Reader(Network):
         return rows, rows.shape[1]
 
     def _form_of_x(self) -> tuple[Any, ...] | None:
-        """Return what the conversion of x depends on; None where the model is not built, or a layer reads raw data."""
+        """Return what the conversion of x depends on; None where the model is not built."""
         engine, branches = self._engine, self._branches
-        if engine is None or raw_reader(self._layers) is not None:
+        if engine is None:
             return None
         inputs, first = engine.plan.inputs, self._first_layer()
         takes_missing = first is not None and first.takes_missing
         missing = np.asarray(first.missing_columns(inputs)).tobytes() if first is not None and takes_missing else b""
-        taken = [] if branches is None else [str(branches.columns), str(branches.built_widths)]
+        taken: list[Any] = [] if branches is None else [str(branches.columns), str(branches.built_widths)]
+        taken += map(form_of, raw_readers(self._layers))
         axes = self._told_axes or ()
         shape = axes if len(axes) > 1 else ()
         return (engine.plan.dtype, inputs, shape, self.feature_names, tuple(self.column_names.items()), missing, *taken)

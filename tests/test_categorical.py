@@ -308,6 +308,19 @@ def test_a_model_from_start_to_file(make, tmp_path):
     np.testing.assert_array_equal(clone.predict(x), answers)
 
 
+def test_members_with_the_same_vocabularies_share_what_x_becomes():
+    frame, y = frame_and_targets()
+    members = [branched(frame), branched(frame), branched(frame[:20])]
+    for member in members:
+        member.build({"city_colour": 2, "size": 1})
+        member.compile("adam", "mse")
+    one, same, other = fastnn.Ensemble(members)._samples("fit", frame, y, None, check_finite=True)
+    assert one.x is same.x
+    assert not np.array_equal(one.x, other.x)
+    predicted = fastnn.Ensemble(members)._rows_to_predict(frame)
+    assert predicted[0] is predicted[1] is not predicted[2]
+
+
 def test_a_file_holds_any_values(tmp_path):
     vocabularies = (("", "\ud800", "a\0b", "ü", "1"), (-(2**63), 2**63 - 1, 2**64, 0.1, 1e308), (False, True))
     model = fastnn.Sequential([fastnn.Input((3,)), layers.CategoricalEmbedding(0, vocabularies=vocabularies)])

@@ -4,19 +4,36 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from fastnn.layers.base import Layer, in_line
 
 
+def raw_readers(layers: Iterable[Layer]) -> Iterator[Layer]:
+    """Yield the layers among these, and within them, that read raw data."""
+    for layer in layers:
+        if layer.prepares:
+            yield layer
+        yield from raw_readers(layer._layers)
+
+
 def raw_reader(layers: Iterable[Layer]) -> Layer | None:
     """Return a layer among these, or within them, that reads raw data; None where there is none."""
-    for layer in layers:
-        found = layer if layer.prepares else raw_reader(layer._layers)
-        if found is not None:
-            return found
-    return None
+    return next(raw_readers(layers), None)
+
+
+def form_of(layer: Layer) -> tuple[Any, ...]:
+    """Return what the numbers depend on that a layer makes of raw data: equal forms give equal numbers."""
+    arguments = {name: value for name, value in layer.get_config().items() if name != "name"}
+    return type(layer), layer._column_names, _hashable(arguments)
+
+
+def _hashable(value: Any) -> Any:
+    """Return lists and dicts of a configuration as tuples."""
+    if isinstance(value, dict):
+        return tuple((name, _hashable(one)) for name, one in value.items())
+    return tuple(map(_hashable, value)) if isinstance(value, list) else value
 
 
 def prepared(layers: Iterable[Layer], values: Any, name: str) -> Any:
