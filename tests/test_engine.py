@@ -452,6 +452,19 @@ def test_one_slow_moment_does_not_decide(slow):
     assert share(_paced_stretches(2, step, 6.0), 2, first=1.0) > 0.95
 
 
+@pytest.mark.parametrize(("most", "fewest"), [(2, 1), (8, 1), (8, 4)])
+def test_a_first_look_leaves_threads_out_that_only_wait(most, fewest):
+    """A network whose whole training takes some hundredths of a second never comes to a first trial."""
+    stretches = _paced_stretches(most, lambda threads, start: 200e-6 * max(threads / fewest, 1), 0.03)
+    assert share(stretches, fewest) > 0.6
+
+
+@pytest.mark.parametrize("most", [2, 8])
+def test_a_first_look_costs_little(most):
+    stretches = _paced_stretches(most, lambda threads, start: 1e-3 / threads, 0.1)
+    assert share(stretches, most) > 0.95
+
+
 def test_one_thread_has_nothing_to_try():
     assert _paced_stretches(1, lambda threads, start: 1e-3, 2.0) == [(0.0, pytest.approx(2.0), 1)]
 

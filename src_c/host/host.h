@@ -45,7 +45,7 @@ typedef struct {
     int threads;
     int level;       /* the number of threads in use is threads >> level */
     int direction;   /* the next trial has half (1) or double (-1) as many threads */
-    int warm;        /* whether the first step is over */
+    int warm;        /* 0: cold; 1: the first step is over, and a first look is under way; 2: that is over too */
     int trial;       /* 0: none; 1: a trial is under way; 2: it looks better and goes on until that is sure */
     double step;     /* seconds of a step at this level */
     double patience; /* seconds between two trials */

@@ -1,7 +1,9 @@
 /* How many threads a run has, of those that its work is worth: measured, since what a thread is worth depends on the load of
  * the machine.
  *
- * Steps run in stretches. Most stretches keep the number of threads; now and then a stretch is a trial with half or double as
+ * A new pace begins with a first look of a few milliseconds: where half as many threads are faster by far, it goes on with
+ * these, as a network whose whole training is short would else end before the first trial. From then on steps run in
+ * stretches. Most stretches keep the number of threads; now and then a stretch is a trial with half or double as
  * many, and the faster number stays. A trial that is not faster doubles the time to the next trial. A trial that looks faster
  * goes on for longer: beside busy processes a few milliseconds show who had a core, not which number is faster. Where steps
  * take longer or shorter than before at two consecutive looks, other processes have come or gone, and the next trial is due
@@ -13,8 +15,29 @@
 #include "tuning.h"
 #include "host/team.h"
 
+/* What fnn_pace.warm says: nothing has run; the first step is over, and the first look is under way; that is over too. */
+enum { FNN_COLD, FNN_FIRST_LOOK, FNN_LOOKED };
+
 static double stretch_length(const fnn_pace *pace) {
+    if (pace->warm == FNN_FIRST_LOOK) {
+        return glance_seconds;
+    }
     return pace->trial == 0 ? pace->patience : pace->trial == 1 ? trial_seconds : sure_seconds;
+}
+
+/* Ends a stretch of the first look. As long as half of the threads are faster by far than all, there is a next one. */
+static void end_glance(fnn_pace *pace) {
+    const double step = pace->spent / pace->steps;
+    const int faster = pace->trial && step < glance_gain * pace->step;
+    if (faster) {
+        pace->level++;
+        pace->direction = -1; /* soon more threads are tried again */
+        pace->patience = glance_patience;
+    }
+    pace->steps = pace->spent = 0;
+    pace->trial = !pace->trial || (faster && pace->threads >> (pace->level + 1) >= 1);
+    pace->step = pace->trial ? step : 0;
+    pace->warm = pace->trial ? FNN_FIRST_LOOK : FNN_LOOKED;
 }
 
 fnn_stretch fnn_next_stretch(fnn_pace *pace, int threads, size_t batch) {
@@ -27,7 +50,8 @@ fnn_stretch fnn_next_stretch(fnn_pace *pace, int threads, size_t batch) {
     if (!pace->warm) {
         return (fnn_stretch){threads, 0}; /* one step: it meets cold memory, so its time tells nothing */
     }
-    const int level = pace->level + (pace->trial ? pace->direction : 0);
+    const int change = pace->warm == FNN_FIRST_LOOK ? 1 : pace->direction;
+    const int level = pace->level + (pace->trial ? change : 0);
     return (fnn_stretch){threads >> level, fmin(stretch_length(pace) - pace->spent, look_seconds)};
 }
 
@@ -36,11 +60,17 @@ void fnn_end_stretch(fnn_pace *pace, int threads, double steps, double seconds) 
         return;
     }
     if (!pace->warm) {
-        pace->warm = 1;
+        pace->warm = FNN_FIRST_LOOK;
         return;
     }
     pace->steps += steps;
     pace->spent += seconds;
+    if (pace->warm == FNN_FIRST_LOOK) {
+        if (pace->steps >= 1 && pace->spent >= glance_seconds) {
+            end_glance(pace);
+        }
+        return;
+    }
     const double look = !pace->trial && steps >= 1 && seconds >= trial_seconds ? seconds / steps : 0;
     const int changed =
         look > 0 && pace->step > 0 && (look > change_ratio * pace->step || look * change_ratio < pace->step);
