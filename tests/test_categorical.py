@@ -5,6 +5,7 @@ import itertools
 import pickle
 import sys
 
+import narwhals
 import numpy as np
 import pandas
 import polars
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 import fastnn
 from fastnn import layers
 from fastnn.data import values
+from fastnn.data.frames import as_array
 
 arrow = pytest.importorskip("pyarrow", exc_type=ImportError)
 
@@ -120,6 +122,12 @@ def test_columns_of_pandas_are_read_as_arrays_of_objects_are():
         for column in (pandas.Series(objects), pandas.Index(objects), pandas.Series(objects).astype("category")):
             assert values.distinct(column[:50], "x") == list(known.values)
             np.testing.assert_array_equal(known.find(column, "x"), known.find(objects, "x"))
+
+
+def test_text_of_polars_takes_no_more_room_than_its_longest():
+    words = polars.Series(["a" * 10**6, *["b"] * 1000])
+    for column in (words, narwhals.from_native(words, series_only=True)):
+        assert as_array(column, "x").dtype == object
 
 
 def test_equal_numbers_are_one_value_whatever_their_type():

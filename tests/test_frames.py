@@ -4,7 +4,6 @@ import datetime
 import itertools
 from decimal import Decimal
 
-import narwhals
 import numpy as np
 import pandas
 import polars
@@ -244,12 +243,6 @@ def test_queries_that_have_not_run_are_refused():
             model.freeze()(lazy)
     with pytest.raises(TypeError, match="y is a LazyFrame"):
         plain().fit(X, lazy, verbose=0)
-
-
-def test_text_of_polars_takes_no_more_room_than_its_longest():
-    words = polars.Series(["a" * 10**6, *["b"] * 1000])
-    for column in (words, narwhals.from_native(words, series_only=True)):
-        assert frames.as_array(column, "x").dtype == object
 
 
 # ---- odd columns ----
