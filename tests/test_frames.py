@@ -410,6 +410,7 @@ def arrow_tables():
 
 def of_narwhals():
     """Return frames of other libraries as narwhals wraps them."""
+    narwhals = pytest.importorskip("narwhals")
     tables = {f"{name} of polars": frame for name, frame in polars_frames().items() if name != "no columns"}
     tables |= {f"{name} of Arrow": table for name, table in arrow_tables().items() if "a name" not in name}
     return {
