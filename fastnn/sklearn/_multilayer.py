@@ -76,7 +76,7 @@ class MultilayerPerceptron(NetworkEstimator):
         "epsilon": [Interval(Real, 0, None, closed="neither")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), Options(Real, {np.inf})],
         "max_fun": [Interval(Integral, 1, None, closed="left")],
-        "dropout": [Interval(Real, 0, 1, closed="left"), "array-like"],
+        "dropout": [Interval(Real, 0, 1, closed="left"), "array-like", HasMethods("get_config")],
         "normalization": [StrOptions(set(NORMALIZATIONS)), None],
         "output_activation": [str, callable, HasMethods("get_config"), None],
         "kernel_initializer": [str, HasMethods("get_config"), None],
@@ -157,7 +157,7 @@ class MultilayerPerceptron(NetworkEstimator):
                 stack += [self._dense(units, None, penalty), NORMALIZATIONS[self.normalization]()]
                 stack.append(layers.Activation(copy.deepcopy(function)))
             if rate:
-                stack.append(layers.Dropout(rate))
+                stack.append(layers.Dropout(copy.deepcopy(rate)))
         if isinstance(targets, SeveralTargets):
             heads = zip(targets.names, targets.columns, strict=True)
             stack.append(layers.Heads({n: [self._dense(one.outputs, self._last(one), penalty)] for n, one in heads}))
@@ -244,7 +244,10 @@ class MultilayerPerceptron(NetworkEstimator):
         self._set_penalty(task, rows)
         if task.is_new:
             self._compile(task.model, task.targets)
-        task.callbacks = [self._rule(task, rows, stochastic, incremental), *self._own_callbacks()]
+        own = self._own_callbacks()
+        task.callbacks = [self._rule(task, rows, stochastic, incremental), *own]
+        if own and task.held is not None:  # they may ask for val_loss; the rule has the score
+            task.options["validation_data"] = task.validation()
 
     def _go_on(self, task: Task, incremental: bool) -> None:
         """Give the network of an earlier call the settings of this one; its optimizer keeps its state.

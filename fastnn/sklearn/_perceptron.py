@@ -62,7 +62,7 @@ class MLPClassifier(NetworkClassifier, MultilayerPerceptron):
         Default: the log loss, as in scikit-learn. Any of :mod:`fastnn.losses`.
     class_weight : dict of class to float, "balanced", or list of such, optional
         What the rows of a class weigh; a list has one for each of several targets.
-    dropout : float or list of float, default 0
+    dropout : float, LearningRateSchedule, or list of such, default 0
         The rate of dropout after each hidden layer.
     normalization : {"batch", "layer"} or None
         What normalises the arguments of the hidden layers' activations.
@@ -146,7 +146,7 @@ best_validation_score_
         max_fun: int = 15000,
         loss: Any = None,
         class_weight: Any = None,
-        dropout: float | Sequence[float] = 0.0,
+        dropout: Any = 0.0,
         normalization: str | None = None,
         output_activation: Any = None,
         kernel_initializer: Any = None,
@@ -279,7 +279,7 @@ class MLPRegressor(NetworkRegressor, MultilayerPerceptron):
         The most evaluations of the loss by L-BFGS.
     quantiles : sequence of float, default (0.1, 0.5, 0.9)
         The quantiles with ``loss="quantile"``.
-    dropout : float or list of float, default 0
+    dropout : float, LearningRateSchedule, or list of such, default 0
         The rate of dropout after each hidden layer.
     normalization : {"batch", "layer"} or None
         What normalises the arguments of the hidden layers' activations.
@@ -356,7 +356,7 @@ best_validation_score_
         n_iter_no_change: float = 10,
         max_fun: int = 15000,
         quantiles: Sequence[float] = (0.1, 0.5, 0.9),
-        dropout: float | Sequence[float] = 0.0,
+        dropout: Any = 0.0,
         normalization: str | None = None,
         output_activation: Any = None,
         kernel_initializer: Any = None,

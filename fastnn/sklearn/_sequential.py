@@ -23,7 +23,7 @@ from fastnn.models import Sequential
 from fastnn.sklearn._estimator import NetworkClassifier, NetworkEstimator, NetworkRegressor
 from fastnn.sklearn._plain import FLOATS, TEXT_IN_X, check_kind
 from fastnn.sklearn._targets import ManyClasses, SeveralTargets, Targets, TwoClasses, link_of
-from fastnn.sklearn._task import Task, dtype_of
+from fastnn.sklearn._task import Task
 
 Array = npt.NDArray[Any]
 GIVEN = ("inputs", "outputs", "columns", "dtype", "x")  # what a builder is told, if it has parameters of these names
@@ -239,9 +239,7 @@ class SequentialEstimator(NetworkEstimator):
         task.callbacks = self._own_callbacks()
         task.options = {"verbose": int(self.verbose), "validation_split": float(self.validation_split)}
         if task.held is not None:
-            x, y, weights = task.held
-            y = task.targets.encoded(y, task.model.loss, dtype_of(task.model))
-            task.options["validation_data"] = (x, y) if weights is None else (x, y, weights)
+            task.options["validation_data"] = task.validation()
         elif self.validation_split:
             task.rows = np.arange(arrays.split_at(rows, self.validation_split))
 

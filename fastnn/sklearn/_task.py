@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from fastnn import config
@@ -64,6 +65,12 @@ class Task:
     options: dict[str, Any] = field(default_factory=dict)
     rows: Array | None = None
     undo: list[Callable[[], None]] = field(default_factory=list)
+
+    def validation(self) -> tuple[Any, ...]:
+        """Return the rows that are validated on as the network's ``fit`` takes them; there must be some."""
+        x, y, weights = self.held or (None, np.empty(0), None)
+        targets = self.targets.encoded(y, self.model.loss, dtype_of(self.model))
+        return (x, targets) if weights is None else (x, targets, weights)
 
     def arguments(self) -> dict[str, Any]:
         """Return the arguments of the network's ``fit``."""

@@ -325,10 +325,37 @@ def test_callbacks_are_copied_and_called():
     assert classifier(callbacks=given, max_iter=2).fit(X, NAMES).callbacks_[0].epochs  # one without a list
 
 
+@pytest.mark.parametrize("make", [classifier, regressor])
+@pytest.mark.parametrize("settings", [{}, {"early_stopping": True}, {"solver": "lbfgs"}], ids=str)
+def test_callbacks_see_the_loss_of_validation_rows(make, settings):
+    y, settings = NAMES if make is classifier else NUMBERS, {"max_iter": 4} | settings
+    rows = {"X_val": X[::3], "y_val": y[::3], "sample_weight_val": np.arange(50.0)}
+    estimator = make(callbacks=callbacks.History(), **settings).fit(X, y, **rows)
+    history = estimator.callbacks_[0].history
+    assert len(history["val_loss"]) == estimator.n_iter_
+    assert_same_weights(estimator, make(**settings).fit(X, y, **rows))
+    stopped = make(callbacks=callbacks.EarlyStopping("val_loss", min_delta=1e6), **settings).fit(X, y, **rows)
+    assert stopped.n_iter_ == 2
+
+
+def test_callbacks_see_the_loss_of_rows_that_are_held_back():
+    estimator = classifier(callbacks=callbacks.History(), early_stopping=True, max_iter=4).fit(X, NAMES)
+    assert len(estimator.callbacks_[0].history["val_loss"]) == 4
+    assert_same_weights(estimator, classifier(early_stopping=True, max_iter=4).fit(X, NAMES))
+
+
+def test_a_schedule_may_be_the_rate_of_dropout():
+    schedule = optimizers.schedules.FlatCosine(0.5)
+    estimator = classifier(dropout=schedule, max_iter=6).fit(X, NAMES)
+    constant = classifier(dropout=0.5, max_iter=6).fit(X, NAMES)
+    assert estimator.loss_curve_[:2] == constant.loss_curve_[:2]
+    assert estimator.loss_curve_ != constant.loss_curve_
+
+
 def test_callbacks_end_training_and_change_the_rate(tmp_path):
     log = tmp_path / "log.csv"
     halved = callbacks.LearningRateScheduler(lambda epoch, rate: rate / 2)
-    stop = callbacks.EarlyStopping("loss", min_delta=10.0, patience=2)
+    stop = callbacks.EarlyStopping("loss", min_delta=1e6, patience=2)
     estimator = classifier(callbacks=[halved, stop, callbacks.CSVLogger(log)]).fit(X, NAMES)
     assert estimator.n_iter_ == 3
     assert estimator.model_.optimizer.learning_rate == pytest.approx(0.02 / 2**3)
