@@ -82,7 +82,7 @@ class Reader(Network):
             self._take_names(names)
             if names is None:
                 for layer in in_line(self._layers):
-                    layer._column_names = None
+                    layer.forget_names()
 
     def _take_names(self, names: tuple[str, ...] | None) -> None:
         """Know x's columns by these names; raise, and know those before, where a layer found its columns by others."""

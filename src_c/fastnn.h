@@ -57,6 +57,9 @@ typedef enum {
     FNN_OP_GROUPS, /* a product for each group of columns; vector: see FNN_SHAPED, then groups */
     FNN_OP_IMPUTE, /* vector: what NaN becomes, by column; with 2 * inputs outputs, the second half says where NaN was */
     FNN_OP_TAKE,   /* vector: runs of columns of the input, side by side: the first column and the number of each run */
+    FNN_OP_CENTER,    /* vector: what is subtracted from each column, then what each is multiplied with */
+    FNN_OP_QUANTILES, /* numbers: knots of a column; vector: the knots of each column, which rise */
+    FNN_OP_PIECEWISE, /* numbers: columns of a column, or 0; vector: of each column the number of edges, and the edges */
 } fnn_op_code;
 
 /* What an op of noise does. numbers: its rate (of Gaussian noise the standard deviation), and of alpha dropout the value at

@@ -17,6 +17,9 @@ EXAMPLES = {
     "Branches": {"branches": {"a": [layers.Input((4,)), layers.Dense(2)]}},
     "Discretization": {"bin_boundaries": [0.0, 1.0]},
     "Impute": {"strategy": "constant"},
+    "RobustNormalization": {"center": [0.5] * 4, "factor": [2.0] * 4},
+    "QuantileNormalization": {"knots": [[0.0, 0.5, 2.0]] * 4},
+    "PiecewiseLinearEncoding": {"bin_edges": [[0.0, 0.5, 2.0]] * 4},
     "CategoryEncoding": {"num_tokens": 3},
     "StringLookup": {"vocabulary": ["a"]},
     "CategoricalEmbedding": {"vocabularies": [[1, 2], [1, 2, 3], [1], [0, 1]], "one_hot_limit": 1, "units": 1},
@@ -136,6 +139,9 @@ ADAPTED = {
     "CategoricalEmbedding": ({"binary": "one_hot"}, "vocabularies", [["a"], ["b"]]),
     "Discretization": ({"num_bins": 2}, "bin_boundaries", [[3.0], [4.0]]),
     "Impute": ({}, "fill_value", [[3.0], [np.nan]]),
+    "RobustNormalization": ({}, "center", [[3.0], [4.0]]),
+    "QuantileNormalization": ({}, "knots", [[3.0], [4.0]]),
+    "PiecewiseLinearEncoding": ({}, "bin_edges", [[3.0], [4.0]]),
 }
 
 

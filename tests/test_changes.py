@@ -61,6 +61,8 @@ SHARED = {
     "variance": 3.0, "bin_boundaries": [-1.0, 0.5], "shape": (9,), "layers": [], "branches": {}, "columns": {},
     "heads": {}, "offset": 3.0, "activation": "tanh", "parametrization": "ntk",
     "frequencies": 5, "sigma": 0.5, "phases": False, "densely_connected": False, "share_weights": True,
+    "clip": None, "factor": [3.0] * 4, "quantiles": 5, "knots": [[0.0, 0.2]] * 4, "bins": 5,
+    "bin_edges": [[0.1, 0.2, 0.9]] * 4,
     "one_hot_limit": 1, "binary": "one_hot", "vocabularies": [["b", "a"], ["c", "b", "a"]],
 }  # fmt: skip
 LAYERS = {
@@ -84,6 +86,9 @@ LAYERS = {
     "InputLayer": lambda: layers.Input((4,)),
     "IntegerLookup": lambda: layers.IntegerLookup(vocabulary=[1, 2], num_oov_indices=1, output_mode="count"),
     "Normalization": lambda: layers.Normalization(mean=0.5, variance=2.0),
+    "RobustNormalization": lambda: layers.RobustNormalization(center=[0.5] * 4, factor=[2.0] * 4),
+    "QuantileNormalization": lambda: layers.QuantileNormalization(knots=[[0.0, 0.5, 1.0]] * 4),
+    "PiecewiseLinearEncoding": lambda: layers.PiecewiseLinearEncoding(bin_edges=[[0.0, 0.5, 1.0]] * 4),
     "Rescaling": lambda: layers.Rescaling(2.0),
     "Reshape": lambda: layers.Reshape((-1,)),
     "Residual": lambda: layers.Residual([layers.Dense(4, "tanh")]),
@@ -108,6 +113,7 @@ EVERYWHERE = {"trainable": False, "learning_rate_multiplier": 3.0, "weight_decay
 def value_for(kind, name):
     found = {("IntegerLookup", "oov_token"): 7, ("Rescaling", "scale"): 4.0}
     found |= {("IntegerLookup", "vocabulary"): [2, 3, 4], ("StringLookup", "vocabulary"): ["c", "b", "a"]}
+    found |= {("RobustNormalization", "center"): [0.2] * 4, ("QuantileNormalization", "noise"): 0.5}
     found |= {("Discretization", "bin_boundaries"): [-1.0], ("Reshape", "target_shape"): (2, 2)}
     found |= {("GLU", "activation"): "relu", ("StringLookup", "mask_token"): "z", ("IntegerLookup", "mask_token"): 9}
     found |= {("Impute", "strategy"): "mean", ("Impute", "fill_value"): 2.0, ("Impute", "add_indicator"): True}
@@ -282,6 +288,9 @@ NUMBERS = [
     lambda given: layers.Impute("constant", given([1.0, 2.0])),
     lambda given: layers.Normalization(mean=given([0.5, 1.0]), variance=given([2.0, 1.0])),
     lambda given: layers.Normalization(mean=0.5, variance=2.0, columns=given([0, 1])),
+    lambda given: layers.RobustNormalization(center=given([0.5, 1.0]), factor=given([2.0, 1.0])),
+    lambda given: layers.QuantileNormalization(knots=given([[0.5, 1.0], [0.0, 2.0]])),
+    lambda given: layers.PiecewiseLinearEncoding(bin_edges=given([[0.5, 1.0], [0.0, 2.0]])),
     lambda given: initializers.Constant(given([0.1, 0.2])),
     lambda given: losses.Quantile(given([0.1, 0.9])),
     lambda given: losses.CategoricalFocalCrossentropy(alpha=given([0.1, 0.9])),

@@ -38,6 +38,7 @@ STACKS = {
     "waves beside x": lambda width: [layers.PeriodicEmbedding(5, 2, 0.2, "tanh", columns=[width - 1])],
     "waves": lambda width: [layers.PeriodicEmbedding(3, phases=False, densely_connected=False, share_weights=True)],
     "columns": lambda width: [layers.Normalization(mean=0.5, variance=2.0, columns=[width - 1, 0])],
+    "bins": lambda width: [layers.PiecewiseLinearEncoding(columns=[width - 1], bin_edges=[[-0.7, 0.1, 0.6]])],
     "residual": lambda width: [block(width)],
     "residuals": lambda width: [layers.Residual([block(width), layers.Dense(width)]), layers.Dense(3)],
     "plain residual": lambda width: [layers.Residual([layers.Activation("linear")])],

@@ -20,10 +20,13 @@ from fastnn.layers.lookup import IntegerLookup, StringLookup
 from fastnn.layers.noise import AlphaDropout, Dropout, GaussianDropout, GaussianNoise
 from fastnn.layers.normalization import BatchNormalization, LayerNormalization, RMSNormalization, UnitNormalization
 from fastnn.layers.parametric_activation import ParametricActivation
+from fastnn.layers.piecewise import PiecewiseLinearEncoding
 from fastnn.layers.prelu import PReLU
 from fastnn.layers.preprocessing import Normalization, Rescaling
+from fastnn.layers.quantiles import QuantileNormalization
 from fastnn.layers.regularization import ActivityRegularization
 from fastnn.layers.residual import Residual
+from fastnn.layers.robust import RobustNormalization
 from fastnn.layers.scale import Scale
 from fastnn.layers.shape import Flatten, Reshape
 
@@ -57,11 +60,14 @@ __all__ = [
     "PReLU",
     "ParametricActivation",
     "PeriodicEmbedding",
+    "PiecewiseLinearEncoding",
+    "QuantileNormalization",
     "RMSNormalization",
     "ReLU",
     "Rescaling",
     "Reshape",
     "Residual",
+    "RobustNormalization",
     "Scale",
     "Softmax",
     "Stack",
@@ -98,8 +104,11 @@ for _layer in (
     ParametricActivation,
     PeriodicEmbedding,
     PReLU,
+    PiecewiseLinearEncoding,
+    QuantileNormalization,
     Rescaling,
     Residual,
+    RobustNormalization,
     RMSNormalization,
     Scale,
     UnitNormalization,

@@ -107,6 +107,8 @@ class Line(list[Layer]):
 
 # ---- some of the columns ----
 
+_TOGETHER = 2**20  # at most this many numbers of whole columns are copied at a time, and at least one column
+
 
 def take(places: Sequence[int], inputs: int) -> Op:
     """Return the op that puts those columns of its input side by side, in this order."""
@@ -172,12 +174,15 @@ class Taken(NamedTuple):
         What messages call each of the columns.
     names : tuple of str or None
         The names of all columns of the data, None where they have none.
+    own_names : tuple of str or None
+        The names of these columns.
     """
 
     array: npt.NDArray[Any]
     places: Sequence[int]
     called: list[str]
     names: tuple[str, ...] | None
+    own_names: tuple[str, ...] | None
 
     def checked(self) -> Taken:
         """Return these columns; raise where they are no rows of numbers, or no row."""
@@ -192,15 +197,30 @@ class Taken(NamedTuple):
         """
         for first, piece in row_pieces(self.array):
             wide = (piece if len(self.places) == piece.shape[1] else piece[:, self.places]).astype(np.float64)
-            finite = np.isfinite(wide)
-            if not finite.all():
-                row, column = np.argwhere(~finite)[0]
-                raise ValueError(
-                    f"data must be finite, but row {first + row} holds {wide[row, column]} in column "
-                    f"{self.called[column]}, which would make all of the column NaN: leave such rows out, or fill "
-                    f"them first, with an Impute layer before this one, which is then adapted to what that gives"
-                )
+            self._check_finite(wide, first, 0)
             yield first, wide
+
+    def columns(self) -> Iterator[tuple[str, npt.NDArray[np.float64]]]:
+        """Yield what messages call each column, and a copy of the whole column; raise at what is not finite.
+
+        Columns are copied a few at a time.
+        """
+        width = max(1, _TOGETHER // len(self.array))
+        for start in range(0, len(self.places), width):
+            some = self.array[:, self.places[start : start + width]].astype(np.float64)
+            self._check_finite(some, 0, start)
+            yield from zip(self.called[start : start + width], np.ascontiguousarray(some.T), strict=True)
+
+    def _check_finite(self, values: npt.NDArray[np.float64], row: int, column: int) -> None:
+        """Raise where values are not finite, the first of which lies in this row and in this one of the columns."""
+        finite = np.isfinite(values)
+        if not finite.all():
+            i, j = np.argwhere(~finite)[0]
+            raise ValueError(
+                f"data must be finite, but row {row + i} holds {values[i, j]} in column {self.called[column + j]}, "
+                f"which would make all of the column NaN: leave such rows out, or fill them first, with an Impute "
+                f"layer before this one, which is then adapted to what that gives"
+            )
 
 
 class OfColumns(Layer):
@@ -219,6 +239,8 @@ class OfColumns(Layer):
         See :class:`Layer`.
     """
 
+    # the names of the columns that are taken, where the layer was adapted to a frame that has names
+    _taken_names: tuple[str, ...] | None = None
     keeps_width: ClassVar[bool]  # whether a column that is taken becomes one column
     columns: tuple[int | str, ...] | None
     _KEPT = Layer._KEPT | {"_inputs", "_outputs", "_places", "_built_names"}
@@ -260,16 +282,33 @@ class OfColumns(Layer):
                 f"{self._called} takes the columns {listed(self.columns or ())}, which are the columns "
                 f"{listed(self._places)} of its input, and would be {listed(places)} by these names"
             )
+        self._check_taken(places, names)
         self._inputs, self._places = inputs, places
         self._built_names = None if names is None else tuple(names)
         self._outputs = inputs - len(places) + self.build_taken(len(places))
         return self._outputs
+
+    def forget_names(self) -> None:
+        """Forget the names of the columns that the layer was adapted to, and of those that it takes."""
+        self._column_names = self._taken_names = None
 
     def _check_change(self, name: str, value: Any) -> None:
         """Raise where the layer cannot take other columns any more, or its model rules the change out."""
         if name == "columns" and self._built:
             raise ValueError(f"columns of {self._called} cannot be set once the model is built: make a new layer")
         super()._check_change(name, value)
+
+    def _check_taken(self, places: Sequence[int], names: Sequence[Any] | None) -> None:
+        """Raise where columns of other names lie in the places of those that the layer was adapted to."""
+        known = self._taken_names
+        if known is None or names is None or len(known) != len(places):
+            return
+        here = [names[place] for place in places]
+        if any(name not in (None, own) for name, own in zip(here, known, strict=True)):
+            raise ValueError(
+                f"{self._called} was adapted to the columns {listed(known)}, and takes {listed(here)}: adapt it again, "
+                f"to columns in that order"
+            )
 
     def _names_of(self, inputs: int) -> Sequence[Any] | None:
         """Return the names of the layer's input, which has `inputs` columns; None where nobody says them."""
@@ -318,17 +357,17 @@ class OfColumns(Layer):
         """
         data, names = as_told(self, data)
         if self.columns is not None and is_frame(data):  # the other columns may hold anything
-            some = list(columns(data, "data"))
-            called, arrays = [], []
-            for place in self._places_in(len(some), column_names(data)):
-                called.append(repr(column_names(data)[place]))
-                arrays.append(real_array(some[place][1], some[place][0]))
-            return Taken(np.column_stack(arrays), range(len(arrays)), called, names).checked()
+            there, some = column_names(data), list(columns(data, "data"))
+            places = self._places_in(len(some), there)
+            arrays = [real_array(some[place][1], some[place][0]) for place in places]
+            called = [repr(there[place]) for place in places]
+            own = None if names is None else tuple(names[place] for place in places)
+            return Taken(np.column_stack(arrays), range(len(arrays)), called, names, own).checked()
         array = real_array(data, "data")
         array = array[:, None] if array.ndim == 1 else array
         width, told = array.shape[-1] if array.ndim == 2 else 0, self._names_told()
         places = self._places_in(width, told if told and len(told) == width else None) if width else ()
-        return Taken(array, places, list(map(str, places)), names).checked()
+        return Taken(array, places, list(map(str, places)), names, names).checked()
 
     def lower(self, offsets: dict[str, int]) -> list[Op]:
         """Return the ops for the columns that are taken, between those that take columns out and put them back."""
@@ -345,3 +384,41 @@ class OfColumns(Layer):
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return super().get_config() | ({} if self.columns is None else {"columns": list(self.columns)})
+
+
+def evenly(column: npt.NDArray[np.float64], count: int, called: str) -> npt.NDArray[np.float64]:
+    """Return the quantiles 0, 1 / (count - 1), ..., 1 of a column of numbers, linear between two of the sorted numbers.
+
+    Their places among the numbers are fractions of whole numbers: a quantile that falls on a number is that number, so
+    that those of equal numbers are equal. (The places of numpy.quantile are rounded.) One quantile is the least number.
+    """
+    numbers, gaps = np.sort(column), max(count - 1, 1)
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(numbers[-1] - numbers[0])
+    if not finite:
+        raise ValueError(f"data must have differences within float64's range: scale column {called} down first")
+    low, over = np.divmod(np.arange(count, dtype=np.int64) * (len(numbers) - 1), gaps)
+    above = numbers[np.minimum(low + 1, len(numbers) - 1)]
+    return np.minimum(numbers[low] + (above - numbers[low]) * (over / gaps), above)
+
+
+class AdaptedColumns(OfColumns):
+    """The base of layers of columns with constants, which :meth:`adapt` finds in the values of each column.
+
+    The constants are not trained, and are part of the layer's configuration, in files too.
+    """
+
+    def _begin_to_adapt(self, data: Any) -> Taken:
+        """Return the columns of data that the layer takes; raise where it cannot be adapted any more."""
+        if self._built:
+            raise ValueError(f"{self._called} belongs to a model that is built: call adapt before")
+        return self.taken_from(data)
+
+    def _constants(self, name: str, inputs: int) -> Any:
+        """Return the constants of this name, of which there is one, or one row, for each of `inputs` columns."""
+        held = getattr(self, name)
+        if held is None:
+            raise NotYetError(f"{self._called} has no {name} yet: call adapt before the model is built")
+        if len(held) != inputs:
+            raise ValueError(f"{self._called} has {name} for {len(held)} columns, and takes {inputs}")
+        return held

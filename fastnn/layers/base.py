@@ -295,6 +295,10 @@ class Layer(Description):
         """Return the names of the output's columns, where `names` are those of the input's; None where none has one."""
         return names if self.keeps_columns else None
 
+    def forget_names(self) -> None:
+        """Forget the names of the columns that the layer was adapted to."""
+        self._column_names = None
+
     def _names_told(self) -> Sequence[Any] | None:
         """Return the names of the columns that reach the layer in its model or branch; None where nobody says them."""
         if self._parent is not None:

@@ -170,7 +170,8 @@ class Normalization(OfColumns):
         if not np.isfinite(variance).all():
             column = taken.called[int(np.argmin(np.isfinite(variance)))]
             raise ValueError(f"data must have variances within float64's range: scale column {column} down first")
-        self._mean, self._variance, self._adapted, self._column_names = mean, variance, True, taken.names
+        self._mean, self._variance, self._adapted = mean, variance, True
+        self._column_names, self._taken_names = taken.names, taken.own_names
         if self._built:
             self._weight("mean")[...] = self._mean
             self._weight("variance")[...] = self._variance

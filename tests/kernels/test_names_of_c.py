@@ -19,6 +19,9 @@ LAYERS = [
     [layers.Discretization([0.5]), layers.Embedding(2, 3)],
     [layers.Impute("constant"), layers.Rescaling(2.0), layers.Normalization(mean=0.0, variance=1.0)],
     [layers.Normalization(mean=0.0, variance=1.0, invert=True, columns=[1])],
+    [layers.RobustNormalization([1], center=[0.0], factor=[1.0])],
+    [layers.QuantileNormalization(columns=[1], knots=[[0.0, 1.0]])],
+    [layers.PiecewiseLinearEncoding(columns=[1], bin_edges=[[0.0, 1.0]])],
     [layers.Branches({"a": [layers.Dense(2, input_shape=(3,))], "b": [layers.Dense(2, input_shape=(1,))]})],
     *([layers.CategoryEncoding(4, output_mode=mode)] for mode in ("one_hot", "multi_hot", "count")),
 ]
