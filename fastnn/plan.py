@@ -131,6 +131,8 @@ def _fuse(ops: Sequence[Op]) -> list[Op]:
     A result that other ops read too, or that has a penalty, stays. The penalty of a result that is dropped becomes a
     penalty of the equal result that stays.
     """
+    if not any(op.name == "activation" for op in ops):
+        return list(ops)
     readers = Counter(op.input for op in ops if op.name != "join")
     readers.update(ops[op.source].input for op in ops if op.source >= 0)
     fused: list[Op] = []
@@ -277,11 +279,10 @@ def parameter_settings(
     for spec in parameters:
         path = f"{spec.layer}/{spec.name}"
         settings = told[spec.layer, spec.name]
-        result.append(
-            settings._replace(
-                decay=settings.decay if optimizer is not None and optimizer.decays(path) else 0.0,
-                second=optimizer is not None and optimizer.uses_second_rule(path, spec.shape),
-                trainable=(spec.layer, spec.name) not in fixed,
-            )
-        )
+        decay = settings.decay if optimizer is not None and optimizer.decays(path) else 0.0
+        second = optimizer is not None and optimizer.uses_second_rule(path, spec.shape)
+        trainable = (spec.layer, spec.name) not in fixed
+        if (decay, second, trainable) != (settings.decay, settings.second, settings.trainable):
+            settings = settings._replace(decay=decay, second=second, trainable=trainable)
+        result.append(settings)
     return result

@@ -20,7 +20,6 @@ from sklearn.utils.validation import (
     _check_sample_weight,
     _get_feature_names,
     check_is_fitted,
-    check_random_state,
     column_or_1d,
     validate_data,
 )
@@ -33,7 +32,7 @@ from fastnn.data import frames
 from fastnn.models import Sequential
 from fastnn.saving import from_bytes, to_bytes
 from fastnn.sklearn._callbacks import TellsCallbacks
-from fastnn.sklearn._plain import FLOATS, TEXT_IN_X, check_kind, is_plain, is_plain_column, plain_rows
+from fastnn.sklearn._plain import FLOATS, TEXT_IN_X, check_kind, is_plain, is_plain_column, plain_rows, random_numbers
 from fastnn.sklearn._targets import (
     MARGINS,
     Numbers,
@@ -173,7 +172,7 @@ class NetworkEstimator(TellsCallbacks, BaseEstimator):
         """
         twin = self._twin()
         self._validate_params()
-        random = check_random_state(self.random_state)
+        random = random_numbers(self.random_state)
         given = X, y, sample_weight, validation_of(validation_data, **apart), classes
         task = twin._task(*given, random, incremental=incremental)
         with as_it_was_on_error(task):

@@ -9,10 +9,10 @@ pytest.importorskip("sklearn", reason="fastnn.sklearn needs scikit-learn")
 
 import pandas
 import polars
-from sklearn.utils import check_array, check_X_y
+from sklearn.utils import check_array, check_random_state, check_X_y
 
 from fastnn.sklearn import MLPClassifier, MLPRegressor
-from fastnn.sklearn._plain import is_plain, is_plain_column, plain_rows
+from fastnn.sklearn._plain import is_plain, is_plain_column, plain_rows, random_numbers
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -134,3 +134,21 @@ def test_text_in_a_frame_is_told_what_makes_numbers_of_it():
     frame = pandas.DataFrame({"kind": list("abc") * 4})
     with pytest.raises(TypeError, match=r"^X\['kind'\] must hold real numbers, got text: .*OneHotEncoder"):
         MLPClassifier().fit(frame, Y)
+
+
+@pytest.mark.parametrize("seed", [0, 7, np.int64(42), 2**32 - 1, True])
+def test_random_numbers_of_a_seed_are_those_of_scikit_learn(seed):
+    ours, theirs = random_numbers(seed), check_random_state(seed)
+    np.testing.assert_array_equal(ours.uniform(size=1500), theirs.uniform(size=1500))
+    np.testing.assert_array_equal(ours.normal(size=3), theirs.normal(size=3))
+    assert ours.randint(2**31 - 1) == theirs.randint(2**31 - 1)
+
+
+def test_other_random_states_are_what_scikit_learn_makes_of_them():
+    own = np.random.RandomState(3)
+    assert random_numbers(own) is own
+    assert random_numbers(None) is check_random_state(None)
+    with pytest.raises(ValueError, match="Seed must be between"):
+        random_numbers(-1)
+    with pytest.raises(ValueError, match="cannot be used to seed"):
+        random_numbers("seed")
