@@ -8,6 +8,7 @@ cdef extern from "fastnn.h" nogil:
         FNN_ALIGNMENT, FNN_PADDING, FNN_MAX_THREADS, FNN_SLOTS
         FNN_LOSS, FNN_BACKWARD, FNN_UPDATE, FNN_INPUT_GRADIENT, FNN_TRAINING, FNN_CHECK
         FNN_OK, FNN_STOPPED, FNN_NOT_FINITE, FNN_OUTSIDE, FNN_LABEL, FNN_ROW, FNN_NUMBERS, FNN_KERNEL, FNN_BIAS
+        FNN_OP_UNSCALE
     ctypedef struct fnn_product_f32:
         const float *const *a
         int by_depth
@@ -99,6 +100,9 @@ cdef extern from "fastnn.h" nogil:
     ctypedef struct fnn_blas:
         void *fnn_gemm_f32
         void *fnn_gemm_f64
+    ctypedef struct fnn_head_terms:
+        fnn_schedule smoothing
+        ptrdiff_t scaling
     ctypedef struct fnn_model:
         int is_double, bfloat16
         const fnn_blas *blas
@@ -119,7 +123,7 @@ cdef extern from "fastnn.h" nogil:
         const fnn_stripe *stripes
         size_t head_count, measure_count
         const fnn_head *heads
-        const fnn_schedule *smoothings
+        const fnn_head_terms *terms
         const fnn_measure *measures
         size_t label_columns, sum_size
         size_t batch_entries, row_entries

@@ -11,7 +11,8 @@ from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memset
 
 from fastnn._c cimport (
-    FNN_SLOTS, fnn_head, fnn_large_side, fnn_link, fnn_measure, fnn_model, fnn_op, fnn_pace, fnn_parameter_settings,
+    FNN_SLOTS, fnn_head, fnn_head_terms, fnn_large_side, fnn_link, fnn_measure, fnn_model, fnn_op, fnn_pace,
+    fnn_parameter_settings,
     fnn_schedule, fnn_scratch_bytes, fnn_stripe, fnn_stripes, fnn_wants_blas, fnn_wants_unit, fnn_workspace_bytes,
 )
 
@@ -33,8 +34,8 @@ cdef class _Memory:
     cdef readonly tuple states
     cdef public object functions
     cdef cnp.ndarray _predictor, _ops, _vectors, _settings, _stripes, _gradients, _workspace, _scratch
-    cdef cnp.ndarray _heads, _measures, _constants, _tile_sums, _schedules, _smoothings
-    cdef tuple _described_heads  # what `smoothings` point into
+    cdef cnp.ndarray _heads, _measures, _constants, _tile_sums, _schedules, _terms
+    cdef tuple _described_heads  # what terms point into
     cdef size_t _workspace_batch, _scratch_rows
     cdef int _products_changes  # of the choice of products, up to the last one that was looked at
     cdef int _last_passes, _workspace_threads, _scratch_threads, _optimizer, _compiled, _given_up
@@ -308,20 +309,20 @@ cdef class _Memory:
         cdef size_t count = sum(len(head.measures) for head in heads)
         cdef cnp.ndarray head_memory = np.zeros(len(heads) * sizeof(fnn_head), np.uint8)
         cdef cnp.ndarray measure_memory = np.zeros(max(1, count) * sizeof(fnn_measure), np.uint8)
-        cdef cnp.ndarray smoothings = np.zeros(len(heads) * sizeof(fnn_schedule), np.uint8)
+        cdef cnp.ndarray terms = np.zeros(len(heads) * sizeof(fnn_head_terms), np.uint8)
         cdef cnp.ndarray constants = _constants_of(heads)
         cdef fnn_head *c_heads = <fnn_head *>_data(head_memory)
         cdef fnn_measure *c_measures = <fnn_measure *>_data(measure_memory)
         if heads and sum(head.columns for head in heads) != self._form.outputs:
             raise ValueError(f"heads must take the {self._form.outputs} columns of the output, got "
                              f"{list(map(attrgetter('columns'), heads))}")
-        _set_heads(c_heads, <fnn_schedule *>_data(smoothings), <fnn_op *>_data(self._ops), &self.model, heads,
+        _set_heads(c_heads, <fnn_head_terms *>_data(terms), <fnn_op *>_data(self._ops), &self.model, heads,
                    <const double *>_data(constants))
         states = _set_measures(c_measures, c_heads, heads, <const double *>_data(constants))
         self._heads, self._measures, self._constants = head_memory, measure_memory, constants
-        self._smoothings, self._described_heads = smoothings, tuple(heads)
+        self._terms, self._described_heads = terms, tuple(heads)
         self.model.heads, self.model.head_count = c_heads, len(heads)
-        self.model.smoothings = <fnn_schedule *>_data(smoothings)
+        self.model.terms = <fnn_head_terms *>_data(terms)
         self.model.measures, self.model.measure_count = c_measures, count
         self._form.set_heads(heads)
         self.model.label_columns = self._form.label_columns

@@ -10,8 +10,9 @@ from libc.stdint cimport int64_t
 from libc.string cimport memset
 
 from fastnn._c cimport (
-    FNN_BIAS, FNN_KERNEL, FNN_NUMBERS, fnn_course, fnn_fuses, fnn_head, fnn_hyperparameters, fnn_measure,
-    fnn_model, fnn_op, fnn_parameter_settings, fnn_schedule, fnn_scheduled, fnn_state_size,
+    FNN_BIAS, FNN_KERNEL, FNN_NUMBERS, FNN_OP_UNSCALE, fnn_course, fnn_fuses, fnn_head, fnn_head_terms,
+    fnn_hyperparameters, fnn_measure, fnn_model, fnn_op, fnn_parameter_settings, fnn_schedule, fnn_scheduled,
+    fnn_state_size,
 )
 
 MAX_STATE = 2**27  # most numbers of a metric: a gibibyte
@@ -119,9 +120,9 @@ def _first_state(heads):
     return 1 if len(heads) == 1 else 1 + len(heads)
 
 
-cdef int _set_heads(fnn_head *target, fnn_schedule *smoothings, fnn_op *ops, const fnn_model *model, heads,
+cdef int _set_heads(fnn_head *target, fnn_head_terms *terms, fnn_op *ops, const fnn_model *model, heads,
                     const double *vector) except -1:
-    """Fill in heads and the schedules of their label smoothing from fastnn._head.Heads; `ops` are the model's.
+    """Fill in heads and the engine's terms for them from fastnn._head.Heads; `ops` are the model's.
 
     `vector`, _constants_of the heads, and the heads of Python must outlive what is filled in.
     """
@@ -140,8 +141,11 @@ cdef int _set_heads(fnn_head *target, fnn_schedule *smoothings, fnn_op *ops, con
         target[h].first, target[h].columns, target[h].label = column, head.columns, label
         target[h].target_first, target[h].target_columns = target_column, head.target_columns
         if head.smoothing is not None:
-            _set_schedule(&smoothings[h], head.smoothing)
+            _set_schedule(&terms[h].smoothing, head.smoothing)
+        terms[h].scaling = -1
         target[h].fused = ops[op].fused = fnn_fuses(model, &ops[op], target[h].loss)
+        if ops[op].code == FNN_OP_UNSCALE:
+            terms[h].scaling, ops[op].fused = op, 1
         for k, number in enumerate(head.numbers):
             target[h].numbers[k] = number
         target[h].vector, target[h].vector_size = vector, len(head.vector)

@@ -9,6 +9,7 @@ from typing import Any
 from fastnn import goals, losses, optimizers, plan
 from fastnn._engine import Engine
 from fastnn._functions import Functions
+from fastnn._head import Head
 from fastnn._model import Ready
 from fastnn._op import ParameterSettings
 from fastnn._settings import count
@@ -181,6 +182,7 @@ class Compiled(Reader):
             goals.warn_of_constants(self._goals, self._widths(engine.plan.outputs))
         ops = [-1] if self._heads is None else engine.plan.joined()
         heads, measured = goals.engine_heads(self._goals, self._widths(engine.plan.outputs), ops)
+        self._check_scaling(engine.plan, heads)
         settings, names = self._parameter_settings(), self.metrics_names
         schedules = [op.schedule for op in engine.plan.ops] + [head.smoothing for head in heads]
         self._by_share = any(schedule is not None and schedule.shares for schedule in schedules)
@@ -197,6 +199,24 @@ class Compiled(Reader):
         states = [(metric, engine.states[index]) for metric, index in measured]
         self._set_up_for = heads, settings, names
         self._compiled_code, self._layout = optimizer.setup, goals.Layout(names, states)
+
+    def _check_scaling(self, lowered: plan.Plan, heads: list[Head]) -> None:
+        """Raise where a TargetScaling is the last layer, and the loss cannot be that of scaled targets."""
+        for goal, head in zip(self._goals, heads, strict=True) if heads else ():
+            op = lowered.ops[head.op]
+            if op.name != "unscale":
+                continue
+            if not goal.loss.of_differences:
+                raise ValueError(
+                    f"TargetScaling needs a loss of differences, as mean_squared_error, and {goal.loss.name} is none: "
+                    f"Normalization(invert=True) leaves the loss in the units of y"
+                )
+            means, deviations = op.vector[: op.outputs], op.vector[op.outputs : 2 * op.outputs]
+            if head.target_columns != head.columns and (len({*means}) > 1 or len({*deviations}) > 1):
+                raise ValueError(
+                    f"TargetScaling must have one mean and one deviation for the outputs of {goal.loss.name}, which "
+                    f"has one target for all of them"
+                )
 
     def _forget_weights(self) -> None:
         """Forget the weights, and with them the optimizer's state, which starts anew."""

@@ -60,6 +60,7 @@ typedef enum {
     FNN_OP_CENTER,    /* vector: what is subtracted from each column, then what each is multiplied with */
     FNN_OP_QUANTILES, /* numbers: knots of a column; vector: the knots of each column, which rise */
     FNN_OP_PIECEWISE, /* numbers: columns of a column, or 0; vector: of each column the number of edges, and the edges */
+    FNN_OP_UNSCALE,   /* vector: mean, scale, low, high of each output; see run/targets.inc */
 } fnn_op_code;
 
 /* What an op of noise does. numbers: its rate (of Gaussian noise the standard deviation), and of alpha dropout the value at
@@ -146,8 +147,8 @@ typedef struct {
     int64_t seed;                 /* of noise; -1: it has one that is made from run->seed */
     const fnn_schedule *schedule; /* of the rate of noise; NULL: the rate is numbers[0] */
     int32_t frozen;               /* it is not trained; a batch normalization then uses its moving statistics */
-    int32_t fused;                /* a head's loss computes the activation: runs with FNN_LOSS leave it out of the op */
-    const double *vector;         /* vector_size constants, where four are not enough; or NULL */
+    int32_t fused; /* a head's loss computes the activation, or is that of the input: runs with FNN_LOSS leave it out */
+    const double *vector; /* vector_size constants, where four are not enough; or NULL */
     size_t vector_size;
     int32_t sparse; /* x is sparse, and this is a dense op, the only op that reads x */
     double l1, l2;  /* the penalty (l1 sum |y| + l2 sum y^2) / rows of its output y counts in a batch's loss */
@@ -171,6 +172,12 @@ typedef struct {
                          double *, int *);
 } fnn_blas;
 
+/* What the engine does about a head beside its loss, which kernels do not know. */
+typedef struct {
+    fnn_schedule smoothing; /* of its label smoothing; FNN_CONSTANT: the head's own number stays */
+    ptrdiff_t scaling;      /* the FNN_OP_UNSCALE that is left out of runs with FNN_LOSS; -1: none */
+} fnn_head_terms;
+
 /* A model. Buffers are of the element type, FNN_ALIGNMENT-aligned, FNN_PADDING elements longer than `parameter_size`. */
 typedef struct {
     int is_double, bfloat16; /* bfloat16: large products round their operands to it */
@@ -193,8 +200,7 @@ typedef struct {
     const fnn_stripe *stripes; /* for this large_side */
     size_t head_count, measure_count;
     const fnn_head *heads;
-    const fnn_schedule
-        *smoothings; /* of each head's label smoothing, or FNN_CONSTANT: its numbers have it; NULL: all have */
+    const fnn_head_terms *terms; /* of each head */
     const fnn_measure *measures;
     size_t label_columns;
     size_t sum_size; /* numbers of a run's sums: the loss, the loss of each of several heads, the states of measures */

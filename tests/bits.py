@@ -156,6 +156,7 @@ for name, middle in {
     "shared periodic embedding": [
         lambda: layers.PeriodicEmbedding(24, 9, activation="relu", phases=False, share_weights=True)
     ],
+    "targets": [lambda: layers.TargetScaling(0.5, 2.0, -1.0, 1.0)],
     "ntk": [lambda: dense("relu", 24, parametrization="ntk")],
     "rescaling": [lambda: layers.Rescaling(0.5, 1)],
     "some columns": [lambda: layers.Normalization(mean=0.5, variance=2.0, columns=[1, 4, 5])],

@@ -20,6 +20,7 @@ EXAMPLES = {
     "RobustNormalization": {"center": [0.5] * 4, "factor": [2.0] * 4},
     "QuantileNormalization": {"knots": [[0.0, 0.5, 2.0]] * 4},
     "PiecewiseLinearEncoding": {"bin_edges": [[0.0, 0.5, 2.0]] * 4},
+    "TargetScaling": {"mean": 1.0, "deviation": 2.0, "low": -9.0, "high": 9.0},
     "CategoryEncoding": {"num_tokens": 3},
     "StringLookup": {"vocabulary": ["a"]},
     "CategoricalEmbedding": {"vocabularies": [[1, 2], [1, 2, 3], [1], [0, 1]], "one_hot_limit": 1, "units": 1},
@@ -142,6 +143,7 @@ ADAPTED = {
     "RobustNormalization": ({}, "center", [[3.0], [4.0]]),
     "QuantileNormalization": ({}, "knots", [[3.0], [4.0]]),
     "PiecewiseLinearEncoding": ({}, "bin_edges", [[3.0], [4.0]]),
+    "TargetScaling": ({}, "mean", [[3.0], [4.0]]),
 }
 
 

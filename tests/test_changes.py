@@ -97,6 +97,7 @@ LAYERS = {
     "CategoricalEmbedding": lambda: layers.CategoricalEmbedding(2, 4, vocabularies=[["a", "b"], ["a", "b", "c"]]),
     "Branches": lambda: layers.Branches({"a": [fastnn.Input((4,)), layers.Dense(2)]}),
     "Heads": lambda: layers.Heads({"a": [layers.Dense(3)]}),
+    "TargetScaling": lambda: layers.TargetScaling(0.5, 2.0, -1.0, 1.0),
 }
 LAYERS = {kind.__name__: kind for kind in layers._registry.members()} | LAYERS  # those that need no argument
 # Arguments on which the shape of another weight or output depends, that have only one value, or that say where a layer
@@ -117,6 +118,8 @@ def value_for(kind, name):
     found |= {("Discretization", "bin_boundaries"): [-1.0], ("Reshape", "target_shape"): (2, 2)}
     found |= {("GLU", "activation"): "relu", ("StringLookup", "mask_token"): "z", ("IntegerLookup", "mask_token"): 9}
     found |= {("Impute", "strategy"): "mean", ("Impute", "fill_value"): 2.0, ("Impute", "add_indicator"): True}
+    found |= {("TargetScaling", "deviation"): 3.0, ("TargetScaling", "low"): -0.5, ("TargetScaling", "high"): 2.0}
+    found |= {("TargetScaling", "clip"): False}
     if (kind, name) in found:
         return found[kind, name]
     if name.endswith("_initializer"):

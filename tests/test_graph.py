@@ -37,6 +37,7 @@ STACKS = {
     "linear embedding": lambda width: [layers.LinearEmbedding(3, "tanh"), layers.Dense(4)],
     "waves beside x": lambda width: [layers.PeriodicEmbedding(5, 2, 0.2, "tanh", columns=[width - 1])],
     "waves": lambda width: [layers.PeriodicEmbedding(3, phases=False, densely_connected=False, share_weights=True)],
+    "targets": lambda width: [layers.TargetScaling(0.5, 2.0, clip=False)],
     "columns": lambda width: [layers.Normalization(mean=0.5, variance=2.0, columns=[width - 1, 0])],
     "bins": lambda width: [layers.PiecewiseLinearEncoding(columns=[width - 1], bin_edges=[[-0.7, 0.1, 0.6]])],
     "residual": lambda width: [block(width)],

@@ -74,6 +74,7 @@ OWN = {
     "RobustNormalization": "no layer of Keras",
     "QuantileNormalization": "no layer of Keras",
     "PiecewiseLinearEncoding": "no layer of Keras",
+    "TargetScaling": "no layer of Keras",
     "SmoothClip": "no activation of Keras: the function in 50 digits is in tests/kernels/test_activations.py",
     "cos": "no activation of Keras: the function in 50 digits is in tests/kernels/test_activations.py",
     "Quantile": "no loss of Keras",

@@ -29,6 +29,7 @@ from fastnn.layers.residual import Residual
 from fastnn.layers.robust import RobustNormalization
 from fastnn.layers.scale import Scale
 from fastnn.layers.shape import Flatten, Reshape
+from fastnn.layers.targets import TargetScaling
 
 __all__ = [
     "ELU",
@@ -72,6 +73,7 @@ __all__ = [
     "Softmax",
     "Stack",
     "StringLookup",
+    "TargetScaling",
     "UnitNormalization",
     "deserialize",
     "serialize",
@@ -111,6 +113,7 @@ for _layer in (
     RobustNormalization,
     RMSNormalization,
     Scale,
+    TargetScaling,
     UnitNormalization,
     ReLU,
     LeakyReLU,

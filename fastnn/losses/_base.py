@@ -63,6 +63,7 @@ class Loss(Description, Configured):
 
     _area = "Loss"
     compares_outputs = False  # whether it compares a row's outputs, so that one output alone tells nothing
+    of_differences = False  # whether it is a function of output - target, so that both may have another unit
     name: str
     targets: int = DENSE
     other_targets = ""  # what to do about targets of another shape: the end of a message

@@ -40,6 +40,7 @@ class Quantile(Loss):
     """
 
     name = engine_name = "quantile"
+    of_differences = True
 
     def __init__(
         self,

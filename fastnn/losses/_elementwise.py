@@ -28,6 +28,7 @@ class MeanSquaredError(Loss):
     """
 
     name = engine_name = "mean_squared_error"
+    of_differences = True
 
     def _rows(self, t: npt.NDArray[Any], y: Rows) -> Rows:
         return np.square(y - t).mean(axis=1)
@@ -49,6 +50,7 @@ class HalfMeanSquaredError(Loss):
     """
 
     name = engine_name = "half_mean_squared_error"
+    of_differences = True
 
     def _rows(self, t: npt.NDArray[Any], y: Rows) -> Rows:
         return np.square(y - t).sum(axis=1) / 2
@@ -70,6 +72,7 @@ class MeanAbsoluteError(Loss):
     """
 
     name = engine_name = "mean_absolute_error"
+    of_differences = True
 
     def _rows(self, t: npt.NDArray[Any], y: Rows) -> Rows:
         return np.abs(y - t).mean(axis=1)
@@ -139,6 +142,7 @@ class Huber(Loss):
     """
 
     name, engine_name = "huber_loss", "huber"
+    of_differences = True
 
     def __init__(self, delta: float = 1.0, reduction: str = "sum_over_batch_size", name: str | None = None) -> None:
         super().__init__(reduction, name)
@@ -174,6 +178,7 @@ class LogCosh(Loss):
     """
 
     name = engine_name = "log_cosh"
+    of_differences = True
 
     def _rows(self, t: npt.NDArray[Any], y: Rows) -> Rows:
         e = np.abs(y - t)

@@ -15,7 +15,7 @@ LAYERS = [
     [layers.Activation("softmax"), layers.Dense(4), layers.PReLU(), layers.Dropout(0.5), layers.GaussianNoise(0.5)],
     [layers.ParametricActivation("relu"), layers.PeriodicEmbedding(), layers.PeriodicEmbedding(phases=False)],
     [layers.LayerNormalization(), layers.BatchNormalization(), layers.Residual([layers.Dense(4)]), layers.GLU()],
-    [layers.AlphaDropout(0.5), layers.GaussianDropout(0.5)],
+    [layers.AlphaDropout(0.5), layers.GaussianDropout(0.5), layers.TargetScaling(0.0, 1.0, clip=False)],
     [layers.Discretization([0.5]), layers.Embedding(2, 3)],
     [layers.Impute("constant"), layers.Rescaling(2.0), layers.Normalization(mean=0.0, variance=1.0)],
     [layers.Normalization(mean=0.0, variance=1.0, invert=True, columns=[1])],
