@@ -22,7 +22,7 @@ class TabularClassifier(NetworkClassifier, TabularEstimator):
 
     Parameters
     ----------
-    preset : str, default "realmlp-td-s"
+    preset : str, default "realmlp-td"
         What is trained, and how.
     n_ensemble : int, default 1
         The number of networks, which are trained at once and answer together.
@@ -50,7 +50,8 @@ class TabularClassifier(NetworkClassifier, TabularEstimator):
     models_ : list of Sequential
         The networks.
     temperature_ : float
-        What logarithms of probabilities are divided by, as fits the validation rows best.
+        What logarithms of probabilities are divided by, as fits the validation rows best (Guo et al., On calibration of
+        modern neural networks, 2017).
     leaderboard_ : dict of list
         The networks, with their scores on rows that they have not seen, as the columns of a table.
     history_ : list of dict
@@ -74,7 +75,7 @@ class TabularClassifier(NetworkClassifier, TabularEstimator):
 
     def __init__(
         self,
-        preset: str = "realmlp-td-s",
+        preset: str = "realmlp-td",
         *,
         n_ensemble: int = 1,
         bagging: str = "folds",
@@ -148,11 +149,14 @@ class TabularClassifier(NetworkClassifier, TabularEstimator):
     def _learn_of_validation(self, outputs: Array, y: Array, weights: Array | None) -> None:
         places = places_of(y, self.classes_)
 
+        doubt = 1 / (len(y) + 2)  # of each label, as in Platt (1999): a few rows that are all right make nobody sure
+
         def loss(log_temperature: float) -> float:
             logs = log_softmax(outputs / np.exp(log_temperature), axis=1)
-            return -float(np.average(logs[np.arange(len(y)), places], weights=weights))
+            of_rows = (1 - doubt) * logs[np.arange(len(y)), places] + doubt * logs.mean(axis=1)
+            return -float(np.average(of_rows, weights=weights))
 
-        self.temperature_ = float(np.exp(minimize_scalar(loss, bounds=(-2.3, 2.3), method="bounded").x))
+        self.temperature_ = float(np.exp(minimize_scalar(loss, bounds=(-3, 3), method="bounded").x))
 
     def _error(self, outputs: Array, targets: Array, metric: str) -> float:
         places = targets.argmax(axis=1)

@@ -18,12 +18,13 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn.data import frames
+from fastnn.data.values import Value, Vocabulary, distinct
 
 Array = npt.NDArray[Any]
 UNKNOWN = 0  # the code of a value that was not there in fit, and of a missing one
 _SECONDS_A_DAY = 86_400.0
 _NUMBERS = (Real, Decimal, np.bool_)
-_TEXTS = (str, bytes)
+_TEXTS = (str,)
 _TIMES = (datetime.date, np.datetime64)  # a datetime is a date
 _DURATIONS = (datetime.timedelta, np.timedelta64)
 
@@ -31,15 +32,6 @@ _DURATIONS = (datetime.timedelta, np.timedelta64)
 def is_missing(value: Any) -> bool:
     """Return whether a value stands for a missing one: None, NaN, or what pandas puts in their place."""
     return frames.is_null(value) or (isinstance(value, float) and math.isnan(value))
-
-
-def text_of(value: Any) -> str:
-    """Return the name of a category: 1, 1.0 and "1" have one name, as a missing value makes floats of whole numbers."""
-    if isinstance(value, bytes):
-        return value.decode(errors="replace")
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value)
 
 
 # ---- raw values ----
@@ -75,6 +67,11 @@ def _kinds(array: Array, called: str) -> str:
             f"argument must be a string or a real number, or a date"
         )
     return "texts"
+
+
+def distinct_objects(values: Any, called: str) -> set[Any]:
+    """Return the values that are there in a raw column, whatever their kind, without missing ones."""
+    return {value for value in raw(values, called).tolist() if not is_missing(value)}
 
 
 def kind_of(array: Array, dtype: Any, called: str) -> str:
@@ -200,52 +197,26 @@ class CategoryColumn(Column):
 
     Parameters
     ----------
-    values : sequence of str
-        The names of the values.
+    values : sequence of str, int, float or bool
     """
 
     kind = "categories"
 
-    def __init__(self, values: Sequence[str]) -> None:
-        self.values = list(values)
-        self._codes = {value: code for code, value in enumerate(self.values, UNKNOWN + 1)}
+    def __init__(self, values: Sequence[Value]) -> None:
+        self._known = Vocabulary(values)
 
-    @classmethod
-    def learned(cls, array: Array) -> CategoryColumn:
-        """Return the column that has learned from raw values."""
-        return cls(sorted({text_of(value) for value in _distinct(array)}))
-
-    def code_of(self, value: Any) -> int:
-        """Return the code of one value."""
-        return UNKNOWN if is_missing(value) else self._codes.get(text_of(value), UNKNOWN)
+    @property
+    def values(self) -> tuple[Value, ...]:
+        """The values that fit has seen."""
+        return self._known.values
 
     def codes(self, values: Any, called: str) -> Array:
-        """Return the codes of a raw column, which may be one of pandas' own categories."""
-        categories = getattr(values, "cat", None)
-        if categories is not None and hasattr(categories, "codes"):
-            known = np.array([self.code_of(value) for value in categories.categories.tolist()] + [UNKNOWN])
-            return known[np.asarray(categories.codes)]  # -1, a missing one, is the last
-        array = raw(values, called)
-        if array.dtype.kind != "O":
-            distinct, places = np.unique(array, return_inverse=True)
-            return np.array([self.code_of(value) for value in distinct.tolist()], np.int64)[places]
-        objects = array.tolist()
-        if set(map(type, objects)) <= {str, type(None)}:  # the shortest way: a name is looked up as it is
-            found = self._codes.get
-            return np.fromiter((found(value, UNKNOWN) for value in objects), np.int64, len(objects))
-        _kinds(array, called)
-        return np.fromiter(map(self.code_of, objects), np.int64, len(objects))
+        """Return the codes of a raw column."""
+        return np.maximum(self._known.find(values, called) + 1, UNKNOWN)
 
     def get_config(self) -> dict[str, Any]:
-        """Return the names of the values."""
-        return {"kind": self.kind, "values": self.values}
-
-
-def _distinct(array: Array) -> list[Any]:
-    """Return each value that is there once."""
-    if array.dtype.kind != "O":
-        return [value for value in np.unique(array).tolist() if not is_missing(value)]
-    return list({value for value in array.tolist() if not is_missing(value)})
+        """Return the values."""
+        return {"kind": self.kind, "values": list(self.values)}
 
 
 KINDS: dict[str, type[Column]] = {one.kind: one for one in (NumberColumn, DurationColumn, TimeColumn, CategoryColumn)}
@@ -255,7 +226,7 @@ def learned(values: Any, called: str) -> Column:
     """Return the column that has learned from a raw column of ``fit``."""
     array = raw(values, called)
     kind = kind_of(array, getattr(values, "dtype", getattr(values, "type", None)), called)
-    return CategoryColumn.learned(array) if kind in ("texts", "booleans") else KINDS[kind]()
+    return CategoryColumn(distinct(values, called)) if kind in ("texts", "booleans") else KINDS[kind]()
 
 
 def from_config(config: dict[str, Any]) -> Column:

@@ -30,7 +30,7 @@ from fastnn.saving import from_bytes, to_bytes
 from fastnn.sklearn._estimator import NetworkEstimator
 from fastnn.sklearn._targets import Targets, targets_of_state
 from fastnn.tabular import _files, _presets, _training
-from fastnn.tabular._columns import raw, text_of
+from fastnn.tabular._columns import distinct_objects, raw
 from fastnn.tabular._frozen import FrozenTable
 from fastnn.tabular._preparation import Preparation, Table
 from fastnn.tabular._training import Split
@@ -111,8 +111,8 @@ class TabularEstimator(NetworkEstimator):
         self._targets: Targets = self._targets_of(y, None)
         weights, _ = self._weights(sample_weight, y, y)
         self._scale_targets(y)
+        self.preparation_ = Preparation.learned(table, preset.scaling, preset.limit, preset.one_hot_limit)
         _warn_of_answers(table, y, classes=self._is_of_classes)
-        self.preparation_ = Preparation.learned(table, preset.scaling, preset.limit)
         samples = self.preparation_(table), self._encoded(y), weights
         held = None if validation is None else self._given_validation(*validation)
         random = np.random.default_rng(check_random_state(self.random_state).randint(2**31 - 1))
@@ -172,13 +172,15 @@ class TabularEstimator(NetworkEstimator):
             with seeds_from(int(random.integers(2**31))):
                 model = _presets.network(
                     preset,
-                    self.preparation_.width,
-                    self.preparation_.vocabularies,
+                    self.preparation_.widths,
+                    self.preparation_.entries,
                     samples[1].shape[1],
                     classes=self._is_of_classes,
                 )
                 model.build((None, samples[0].shape[1]))
-            steps = -(-len(split.rows) // min(preset.batch, len(split.rows))) * epochs
+                if preset.fits_data:
+                    model.initialize(samples[0][split.rows])
+            steps = preset.steps(len(split.rows)) * epochs
             _presets.compile_for(model, preset, steps, metric, classes=self._is_of_classes)
             models.append(model)
         return models
@@ -201,7 +203,8 @@ class TabularEstimator(NetworkEstimator):
         bar = _training.Bar(type(self).__name__, preset.epochs) if self.verbose else None
         if bar is not None:
             hooks[0].append(bar)
-        _training.train(self.models_, samples, splits, held, batch=preset.batch, epochs=preset.epochs, callbacks=hooks)
+        settings: dict[str, Any] = {"batch": preset.batch, "epochs": preset.epochs, "whole": preset.tangent}
+        _training.train(self.models_, samples, splits, held, **settings, callbacks=hooks)
         if bar is not None:
             first = seen[0]
             best = f"the best {first.epoch}, {metric} {self._said(first.score, metric):.4g}"
@@ -261,7 +264,8 @@ class TabularEstimator(NetworkEstimator):
         whole = [Split(np.arange(len(samples[0])), None)] * len(best)
         self.models_ = self._members(samples, whole, preset, metric, random, preset.epochs)
         for model, epochs in zip(self.models_, best, strict=True):
-            _training.train([model], samples, whole[:1], None, batch=preset.batch, epochs=epochs, callbacks=[[]])
+            settings: dict[str, Any] = {"batch": preset.batch, "epochs": epochs, "whole": preset.tangent}
+            _training.train([model], samples, whole[:1], None, **settings, callbacks=[[]])
 
     # ---- X and y ----
 
@@ -337,7 +341,7 @@ class TabularEstimator(NetworkEstimator):
         """
         check_is_fitted(self)
         x, targets = self._kept
-        sources = np.concatenate(self.preparation_.sources()).astype(int)
+        sources = np.array(self.preparation_.sources(), int)
         used = np.unique(sources)
         rows = max(2, min(len(x), MOST_COPIED // max(1, len(used) * x.shape[1])))
         x, targets = x[:rows], targets[:rows]
@@ -478,14 +482,14 @@ def _warn_of_answers(table: Table, y: Array, *, classes: bool) -> None:
     places = np.unique(y, return_inverse=True)[1] if classes else y
     count = int(places.max()) + 1 if classes else 0
     for called, values in table.columns:
-        if classes:
-            column = [text_of(value) for value in raw(values[:MOST_SHUFFLED], called).tolist()]
-            if len(set(column)) > count:
-                continue
-            keys = np.unique([text_of(value) for value in raw(values, called).tolist()], return_inverse=True)[1]
-            same = int(keys.max()) + 1 == count == len(np.unique(keys * count + places))
-        else:
+        if not classes:
             array = raw(values, called)
             same = array.dtype.kind in frames.REAL and np.array_equal(array, y)
+        elif len(distinct_objects(values[:MOST_SHUFFLED], called)) > count:  # as most columns have
+            continue
+        else:
+            known = {value: code for code, value in enumerate(distinct_objects(values, called))}
+            keys = np.array([known[value] for value in raw(values, called).tolist() if value in known])
+            same = len(keys) == len(y) and len(known) == count == len(np.unique(keys * count + places))
         if same:
             warn(f"{called} tells y: each of its values stands for one of y")

@@ -21,8 +21,8 @@ class FrozenTable(Described):
     --------
     >>> from fastnn.tabular import TabularRegressor
     >>> rows = [[1.0, "red"], [2.0, "blue"]] * 10
-    >>> frozen = TabularRegressor(random_state=0).fit(rows, [1.0, 3.0] * 10).freeze()
-    >>> frozen.predict([[1.0, "red"]]).round(1)
+    >>> frozen = TabularRegressor("plain", random_state=0).fit(rows, [1.0, 3.0] * 10).freeze()
+    >>> frozen.predict([[1.0, "red"]]).round()
     array([1.])
     """
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -97,8 +97,23 @@ class Number(NamedTuple):
         return np.isnan(values).astype(np.float64) if self.flag else values
 
 
+class Category(NamedTuple):
+    """A column of categories that the network reads as columns of numbers, or as the place of an embedding.
+
+    Attributes
+    ----------
+    place : int
+        The place of the raw column.
+    table : list of list of float
+        For each code, that of unknown and missing values first, the numbers that stand for it.
+    """
+
+    place: int
+    table: list[list[float]]
+
+
 class Preparation:
-    """What makes numbers and codes of the columns of a table, as ``fit`` has seen them.
+    """What makes a network's input of the columns of a table, as ``fit`` has seen them.
 
     Parameters
     ----------
@@ -106,23 +121,46 @@ class Preparation:
         One for each raw column.
     numbers : sequence of Number
         The columns of numbers that the network reads.
-    categories : sequence of int
-        The places of the raw columns whose codes the network reads.
+    few : sequence of Category
+        The columns of few categories, which become columns of scaled numbers.
+    many : sequence of int
+        The places of the raw columns of many categories, which become places among all embeddings.
     limit : float or None
         Scaled numbers x become x / sqrt(1 + (x / limit)^2), which is between -limit and limit.
     """
 
     def __init__(
-        self, columns: Sequence[Column], numbers: Sequence[Number], categories: Sequence[int], limit: float | None
+        self,
+        columns: Sequence[Column],
+        numbers: Sequence[Number],
+        few: Sequence[Category],
+        many: Sequence[int],
+        limit: float | None,
     ) -> None:
-        self.columns, self.numbers, self.categories = list(columns), list(numbers), list(categories)
+        self.columns, self.numbers, self.few, self.many = list(columns), list(numbers), list(few), list(many)
         self.limit = limit
         self._statistics = np.array([each.statistics for each in self.numbers], np.float64).reshape(-1, 5).T
+        self._tables = {each.place: np.array(each.table, np.float32) for each in self.few}
+        first = 0
+        for place in self.many:
+            entries = 1 + len(self._values(place))
+            self._tables[place] = np.arange(first, first + entries, dtype=np.float32)[:, None]
+            first += entries
+        self.entries = first
+        self.widths = len(self.numbers), sum(self._tables[each.place].shape[1] for each in self.few), len(self.many)
+        if not any(self.widths):
+            self.widths = 1, 0, 0  # a network needs a column, even where none says anything
+
+    def _values(self, place: int) -> Sequence[Any]:
+        """Return the values of a column of categories."""
+        column = self.columns[place]
+        assert isinstance(column, CategoryColumn)
+        return column.values
 
     # ---- learning ----
 
     @classmethod
-    def learned(cls, table: Table, scaling: str, limit: float | None) -> Preparation:
+    def learned(cls, table: Table, scaling: str, limit: float | None, most: int) -> Preparation:
         """Return what has learned from the table of ``fit``; warn of columns that say nothing.
 
         Parameters
@@ -132,15 +170,23 @@ class Preparation:
             "robust" takes the median and the range between the quartiles, or half of the whole range where that is
             zero; "standard" takes the mean and the standard deviation.
         limit : float or None
+        most : int
+            The most values of a column that becomes columns of numbers.
         """
         columns = [_columns.learned(values, called) for called, values in table.columns]
         numbers: list[Number] = []
-        categories: list[int] = []
+        few: list[Category] = []
+        many: list[int] = []
         place = 0
         for at, (column, (called, values)) in enumerate(zip(columns, table.columns, strict=True)):
             if isinstance(column, CategoryColumn):
-                if _says_something(column, values, called, table.rows):
-                    categories.append(at)
+                codes = column.codes(values, called)
+                if not _says_something(column, codes, called):
+                    continue
+                if len(column.values) <= most:
+                    few.append(Category(at, _table_of(codes, len(column.values), scaling, limit)))
+                else:
+                    many.append(at)
                 continue
             used = len(numbers)
             parts = column.numbers(values, called)
@@ -154,7 +200,7 @@ class Preparation:
                 warn(f"{called} is constant, and is left out")
             elif column.kind == "numbers":
                 _warn_of_counter(parts[0], called)
-        return cls(columns, numbers, categories, limit)
+        return cls(columns, numbers, few, many, limit)
 
     # ---- reading ----
 
@@ -163,18 +209,22 @@ class Preparation:
 
         Returns
         -------
-        ndarray of float32, shape (rows, numbers + categories)
-            The scaled numbers, and the codes of categories, which float32 holds exactly.
+        ndarray of float32, shape (rows, sum of `widths`)
+            The scaled numbers, those of columns of few categories, and places of embeddings, which float32 holds
+            exactly.
         """
-        out = np.zeros((table.rows, self.width + len(self.categories)), np.float32)
-        at = {place: column for column, place in enumerate(self.categories, self.width)}
+        out = np.zeros((table.rows, sum(self.widths)), np.float32)
         raw: list[Array] = []
-        for place, (column, (called, values)) in enumerate(zip(self.columns, table.columns, strict=True)):
+        for column, (called, values) in zip(self.columns, table.columns, strict=True):
             if not isinstance(column, CategoryColumn):
                 raw += column.numbers(values, called)
-            elif place in at:
-                out[:, at[place]] = column.codes(values, called)
-        self._write_scaled(raw, out[:, : self.width])
+        self._write_scaled(raw, out[:, : len(self.numbers)])
+        at = self.widths[0]
+        for place, numbers in self._tables.items():
+            column, (called, values) = self.columns[place], table.columns[place]
+            assert isinstance(column, CategoryColumn)
+            out[:, at : at + numbers.shape[1]] = numbers[column.codes(values, called)]
+            at += numbers.shape[1]
         return out
 
     def _write_scaled(self, raw: Sequence[Array], out: Array) -> None:
@@ -191,29 +241,13 @@ class Preparation:
             x = np.where(missing, median, x)
         if np.isinf(x).any():
             x = np.where(np.isinf(x), np.where(x > 0, high, low), x)
-        x = (x - centre) * factor
-        return x if self.limit is None else x / np.sqrt(1 + (x / self.limit) ** 2)
+        return clipped((x - centre) * factor, self.limit)
 
-    @property
-    def width(self) -> int:
-        """The number of columns of numbers; a network needs a column, even where none says anything."""
-        return len(self.numbers) or int(not self.categories)
-
-    @property
-    def vocabularies(self) -> list[int]:
-        """The number of codes of each column of categories, with that of what is unknown."""
-        return [1 + len(column.values) for column in self._category_columns()]
-
-    def _category_columns(self) -> Iterator[CategoryColumn]:
-        for place in self.categories:
-            column = self.columns[place]
-            assert isinstance(column, CategoryColumn)
-            yield column
-
-    def sources(self) -> tuple[list[int], list[int]]:
-        """Return the place of the raw column behind each column of numbers, and behind each column of codes."""
+    def sources(self) -> list[int]:
+        """Return the place of the raw column behind each column that the network reads."""
         behind = [at for at, column in enumerate(self.columns) for _ in column.parts]
-        return [behind[each.place] for each in self.numbers], list(self.categories)
+        categories = [place for place, numbers in self._tables.items() for _ in range(numbers.shape[1])]
+        return [behind[each.place] for each in self.numbers] + categories
 
     # ---- files ----
 
@@ -222,7 +256,8 @@ class Preparation:
         return {
             "columns": [column.get_config() for column in self.columns],
             "numbers": [[each.place, each.flag, *each.statistics] for each in self.numbers],
-            "categories": self.categories,
+            "few": [list(each) for each in self.few],
+            "many": self.many,
             "limit": self.limit,
         }
 
@@ -234,16 +269,38 @@ class Preparation:
             for place, flag, *statistics in config["numbers"]
         ]
         columns = [_columns.from_config(each) for each in config["columns"]]
-        return cls(columns, numbers, config["categories"], config["limit"])
+        return cls(columns, numbers, [Category(*each) for each in config["few"]], config["many"], config["limit"])
 
 
-def _says_something(column: CategoryColumn, values: Any, called: str, rows: int) -> bool:
+def clipped(x: Array, limit: float | None) -> Array:
+    """Return x / sqrt(1 + (x / limit)^2), which is between -limit and limit; without a limit x."""
+    return x if limit is None else x / np.sqrt(1 + (x / limit) ** 2)
+
+
+def _table_of(codes: Array, count: int, scaling: str, limit: float | None) -> list[list[float]]:
+    """Return the numbers that stand for each code of a column of few categories, that of unknown ones first.
+
+    A value is a 1 in a column of its own, of two values one is -1 and the other 1 in a single column, and unknown is 0,
+    before each column is scaled as one of numbers.
+    """
+    one_hot = np.eye(count + 1)[:, 1:]
+    if count == 2:
+        one_hot = one_hot[:, 1:] - one_hot[:, :1]
+    columns = []
+    for numbers in one_hot.T:
+        found = _statistics(numbers[codes], scaling)
+        assert found is not None  # at least two codes occur, of which one has another number
+        columns.append(clipped((numbers - found.centre) * found.factor, limit))
+    return np.stack(columns, axis=1).tolist()
+
+
+def _says_something(column: CategoryColumn, codes: Array, called: str) -> bool:
     """Return whether the network is to read a column of categories; warn where it is not."""
-    count = len(column.values)
+    count, rows = len(column.values), len(codes)
     if count == rows and rows >= FEWEST:
         warn(f"{called} has another value in each row, so that no new row can have one of them, and is left out")
         return False
-    if count > 1 or (count == 1 and not column.codes(values, called).all()):
+    if count > 1 or (count == 1 and not codes.all()):
         return True
     warn(f"{called} is constant, and is left out")
     return False

