@@ -8,7 +8,8 @@ from libc.string cimport memmove, memset
 
 from fastnn._c cimport (
     FNN_ALIGNMENT, FNN_PADDING, FNN_SPARSE_COLUMN, FNN_SPARSE_STARTS, FNN_SPARSE_UNSORTED, FNN_STOPPED, fnn_all_finite,
-    fnn_check_sparse, fnn_epoch_order, fnn_multiply_blas_f32, fnn_multiply_blas_f64, fnn_product_f32, fnn_product_f64,
+    fnn_beta, fnn_check_sparse, fnn_epoch_order, fnn_multiply_blas_f32, fnn_multiply_blas_f64, fnn_product_f32,
+    fnn_product_f64,
     fnn_progress,
 )
 
@@ -120,6 +121,11 @@ def epoch_order(size_t rows, uint64_t seed, uint64_t epoch):
     with nogil:
         fnn_epoch_order(seed, epoch, rows, places)
     return order
+
+
+def beta(uint64_t seed, uint64_t step, double alpha):
+    """Return a number of the distribution Beta(alpha, alpha), which depends on nothing but these three numbers."""
+    return fnn_beta(seed, step, alpha)
 
 
 cdef int _check_product(cnp.ndarray a, cnp.ndarray b, cnp.ndarray c, cnp.ndarray bias, bint by_depth, bint transposed) \

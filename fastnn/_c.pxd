@@ -125,6 +125,7 @@ cdef extern from "fastnn.h" nogil:
         const fnn_head *heads
         const fnn_head_terms *terms
         const fnn_measure *measures
+        int mixes
         size_t label_columns, sum_size
         size_t batch_entries, row_entries
     ctypedef struct fnn_data:
@@ -175,6 +176,7 @@ cdef extern from "fastnn.h" nogil:
         fnn_course course
         double momentum_product
         uint64_t seed
+        double mixup
         const fnn_progress *progress
         const fnn_functions *functions
         fnn_pace *pace
@@ -224,6 +226,7 @@ cdef extern from "fastnn.h" nogil:
     int fnn_run_many(fnn_member *members, size_t count, int threads, int64_t *orders, size_t most_rows,
                      const fnn_progress *progress)
     void fnn_epoch_order(uint64_t seed, uint64_t epoch, size_t rows, int64_t *order)
+    double fnn_beta(uint64_t seed, uint64_t step, double alpha)
     int fnn_train(const fnn_model *model, const fnn_data *data, fnn_run *run, void *workspace)
     const char *fnn_phase_name(const fnn_model *model, const void *workspace, size_t index)
     void fnn_apply_gradients(const fnn_model *model, fnn_run *run, void *workspace)

@@ -148,6 +148,7 @@ cdef class _Training(_Run):
     cdef object rows  # the rows of which orders are made in the middle of the run
     cdef size_t batch_size
     cdef int passes
+    cdef double mixup
     cdef cnp.ndarray sums
     cdef _Caller caller
 
@@ -167,6 +168,10 @@ cdef class _Training(_Run):
         engine._check_compiled()
         engine._form.check(self.x, self.y, self.weights, self.order, &self.data)
         self.tell(engine, self.hyperparameters, self.passes)
+        self.run.mixup = self.mixup
+        if self.mixup > 0 and not engine.model.mixes:
+            engine.model.mixes = 1
+            engine._forget_layout()
         if self.batch_size < 1:
             raise ValueError("batch_size must be at least 1, got 0")
         self.run.batch = min(self.batch_size, max(self.data.rows, 1))
@@ -189,10 +194,11 @@ cdef class _Training(_Run):
         return self.sums, self.run.first_nonfinite
 
 
-cdef _Training _training(x, y, weights, order, size_t batch_size, hyperparameters, progress, int passes):
+cdef _Training _training(x, y, weights, order, size_t batch_size, hyperparameters, progress, int passes,
+                         double mixup=0):
     cdef _Training run = _Training.__new__(_Training)
     run.x, run.y, run.weights, run.order, run.batch_size = x, y, weights, order, batch_size
-    run.hyperparameters, run.progress, run.passes = hyperparameters, progress, passes
+    run.hyperparameters, run.progress, run.passes, run.mixup = hyperparameters, progress, passes, mixup
     return run
 
 
@@ -410,17 +416,18 @@ cdef class Engine(_Memory):
     """
 
     def train(self, x, y, order, size_t batch_size, hyperparameters, progress=None, weights=None,
-              bint check_finite=False):
+              bint check_finite=False, double mixup=0):
         """Run one pass of optimizer steps over the rows in `order` (None: all rows, as they lie).
 
         y is an array of targets, (rows, all heads' target columns), or of int32 labels, (rows,) or (rows, all heads'
         labels), or the pair of both; weights are of shape (rows,) or (rows, heads). Returns the sums (float64), and the
         first step with a loss that is not finite, or -1.
 
-        With `check_finite` a NaN or an infinity among dense x raises NotFiniteError some steps later; see restore.
+        With `check_finite` a NaN or an infinity among dense x raises NotFiniteError some steps later; see restore. With
+        `mixup` each batch is mixed with itself, see src_c/engine/run/mix.inc; x is dense then, and y has no labels.
         """
         cdef int passes = FNN_LOSS | FNN_BACKWARD | FNN_UPDATE | FNN_TRAINING | (FNN_CHECK if check_finite else 0)
-        return self._perform(_training(x, y, weights, order, batch_size, hyperparameters, progress, passes))
+        return self._perform(_training(x, y, weights, order, batch_size, hyperparameters, progress, passes, mixup))
 
     def batch_gradient(self, x, y, bint training=True, weights=None):
         """Return the sums of one batch; `gradients` gets the gradient of the batch's loss."""

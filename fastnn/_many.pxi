@@ -51,6 +51,7 @@ cdef class TrainingTask(_Task):
         The number of passes.
     most : int, optional
         The number of rows of a pass, where its last ones are left out.
+    mixup : float, default 0
 
     Attributes
     ----------
@@ -67,10 +68,10 @@ cdef class TrainingTask(_Task):
     cdef readonly cnp.ndarray sums, first_nonfinite
 
     def __init__(self, Engine engine not None, x, y, weights, rows, size_t batch_size, hyperparameters, shuffle,
-                 size_t epochs, size_t most=-1):
+                 size_t epochs, size_t most=-1, double mixup=0):
         self.engine, self.shuffle, self.epochs, self.most = engine, shuffle, epochs, most
         cdef _Training run = _training(x, y, weights, rows, batch_size, hyperparameters, None,
-                                       FNN_LOSS | FNN_BACKWARD | FNN_UPDATE | FNN_TRAINING)
+                                       FNN_LOSS | FNN_BACKWARD | FNN_UPDATE | FNN_TRAINING, mixup)
         run.rows = rows
         self.run = run
 

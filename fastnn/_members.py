@@ -42,12 +42,15 @@ class Rows:
         The number of rows of a batch.
     drop_remainder : bool
         Whether the last batch is left out where it is not full, nor the only one.
+    mixup : float
+        The alpha with which training mixes each batch with itself, or 0.
     """
 
     samples: Samples
     order: Order | None
     batch: int
     drop_remainder: bool = False
+    mixup: float = 0.0
 
     def __len__(self) -> int:
         return len(self.samples if self.order is None else self.order)
@@ -56,7 +59,7 @@ class Rows:
     def chunk(self) -> Chunk:
         """All rows, as one chunk; it counts those of the batches that are not left out."""
         steps = steps_of(len(self), self.batch, self.drop_remainder)
-        return Chunk(self.samples, self.order, self.batch, steps, min(len(self), steps * self.batch))
+        return Chunk(self.samples, self.order, self.batch, steps, min(len(self), steps * self.batch), self.mixup)
 
     def batches(self) -> list[Chunk]:
         """Return the rows as a chunk a batch."""
@@ -112,7 +115,7 @@ class Training(Wish):
         self._layout, rates = ready.layout, ready.optimizer.hyperparameters()
         x, y, weights = samples.x, samples.y, samples.weights
         self._task = TrainingTask(
-            ready.engine, x, y, weights, chunk.order, chunk.batch, rates, shuffle, self.epochs, chunk.rows
+            ready.engine, x, y, weights, chunk.order, chunk.batch, rates, shuffle, self.epochs, chunk.rows, chunk.mixup
         )
         return self._task
 

@@ -188,6 +188,9 @@ class Member(Model, Protocol):
     def _weighted(self, samples: Samples, class_weight: Any, *, all_rows: bool = False) -> Samples:
         """Return the samples with the weights of their classes."""
 
+    def _check_mixup(self, x: Any) -> None:
+        """Raise where rows of this x, or their targets, cannot be mixed."""
+
     def _as_it_was_on_error(self, x: Any, y: Any = None) -> AbstractContextManager[bool]:
         """Yield whether the model was built before; a call that fails within leaves an unbuilt model unbuilt.
 

@@ -15,7 +15,7 @@ from fastnn._fitting import Fitting
 from fastnn._members import Prediction, Rows, Training, Wish
 from fastnn._model import Member
 from fastnn._public import Described, counted
-from fastnn._settings import flag
+from fastnn._settings import flag, number
 from fastnn._terminal import say
 from fastnn.callbacks import Callback, CallbackList, History
 from fastnn.callbacks._of_members import callbacks_of_members
@@ -86,6 +86,7 @@ class Ensemble(Described):
         rows: Any = None,
         validation_rows: Any = None,
         drop_remainder: bool = False,
+        mixup: float = 0.0,
     ) -> list[History]:
         """Train every member, `epochs` times over its rows.
 
@@ -126,6 +127,7 @@ class Ensemble(Described):
             For each member, in the same form, the rows of x that it is evaluated on after each epoch, with their
             weights in `sample_weight`.
         drop_remainder : bool, default False
+        mixup : float, default 0
             As for :meth:`Sequential.fit`.
 
         Returns
@@ -145,17 +147,21 @@ class Ensemble(Described):
         ends = counts_of_each("epochs", epochs, len(members), 0)
         shown, shuffle, due = verbosity(verbose), flag("shuffle", shuffle), validation_due(validation_freq)
         hooks, drop = callbacks_of_members(callbacks, len(members)), flag("drop_remainder", drop_remainder)
+        mixed = number("mixup", mixup, 0.0)
         _check_trainable(members)
         with _as_they_were_on_error(members, x, y):
             samples = self._samples("fit", x, y, sample_weight, check_finite=check_finite)
             for weights in {id(one.weights): one.weights for one in samples if one.weights is not None}.values():
                 row_weights.warn_of_negative(weights, "sample_weight")
             sets = row_sets(rows, len(members), len(samples[0]), "rows", may_be_all=True)
-            trained = list(map(_Alike(Rows), samples, sets, batches, [drop] * len(members)))
+            told = [[value] * len(members) for value in (drop, mixed)]
+            trained = list(map(_Alike(Rows), samples, sets, batches, *told))
             held = self._held(trained, validation_data, validation_rows, check_finite)
             trained = _class_weighted(members, trained, class_weight)
             for model, own, one, end in zip(members, hooks, trained, ends, strict=True):
                 ready, model._looked_at = model._ready("fit"), None
+                if mixed:
+                    model._check_mixup(one.samples.x)
                 if end:
                     model._look_at_first_rows(ready, one.samples, one.batch, one.order)
                 own.check_logs(model, held is not None and any(map(due, range(end))))
@@ -357,7 +363,7 @@ def _of_fitting(fitting: Fitting, members: int) -> Generator[Wish, None, None]:
 def _rows_of(feed: loop.Feed) -> Rows:
     """Return the rows of a plain feed."""
     in_memory = cast("ArrayFeed", feed)
-    return Rows(in_memory.samples, None, in_memory.batch, in_memory.drop_remainder)
+    return Rows(in_memory.samples, None, in_memory.batch, in_memory.drop_remainder, in_memory.mixup)
 
 
 def _noting(
@@ -474,7 +480,7 @@ def _class_weighted(members: Sequence[Member], trained: Sequence[Rows], class_we
                 of_own, found = found, np.ones(len(samples), found.dtype)
                 found[order] = of_own
             samples = Samples(samples.x, samples.y, found)
-        weighted.append(Rows(samples, order, rows.batch, rows.drop_remainder))
+        weighted.append(Rows(samples, order, rows.batch, rows.drop_remainder, rows.mixup))
     return weighted
 
 

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastnn import config, goals, loop, losses, plan
+from fastnn import config, goals, loop, losses, optimizers, plan
 from fastnn._arguments import no_arguments_of_arrays
 from fastnn._engine import Engine, epoch_order
+from fastnn._sparse_rows import SparseRows
 from fastnn.compiling import Compiled
 from fastnn.data import arrays, row_weights
 from fastnn.data.feeds import ArrayFeed, BatchFeed, Batching, Samples, gives_batches
@@ -211,6 +212,25 @@ class Feeder(Compiled):
         rows = len(samples)
         order = (lambda: epoch_order(rows, self._seed, self._epochs_done)) if shuffle else None
         return ArrayFeed(samples, batching.rows_of_a_batch(rows), order, drop_remainder)
+
+    def _check_mixup(self, x: Any) -> None:
+        """Raise where rows of this x, or their targets, cannot be mixed."""
+        engine = self._need_engine("fit")
+        called = goals.called(self._goals)
+        label = next((goal.loss.name for goal in self._goals if goal.loss.targets == losses.LABELS), None)
+        reason = ""
+        if label is not None:
+            reason = f"{label} takes labels: give one-hot rows, and a loss of these as categorical_crossentropy"
+        elif called:
+            reason = f"{called} is a Python function, which would be shown rows that are not mixed"
+        elif isinstance(x, SparseRows):
+            reason = "x is sparse: give dense rows"
+        elif any(op.name in ("embedding", "encode") for op in engine.plan.ops):
+            reason = "the model takes categories, which no mixture is one of"
+        elif isinstance(self.optimizer, optimizers.LBFGS):
+            reason = "LBFGS needs a loss that is the same at each call"
+        if reason:
+            raise ValueError(f"mixup cannot mix these rows: {reason}")
 
     def _held_back(
         self, samples: Samples, fraction: float, batching: Batching, check_x: bool

@@ -245,7 +245,7 @@ def _train(
         rates = ready.optimizer.hyperparameters()
         model._look_at_first_rows(ready, samples, chunk.batch)
         sums, bad = ready.engine.train(
-            samples.x, samples.y, chunk.order, chunk.batch, rates, progress, samples.weights, check_finite
+            samples.x, samples.y, chunk.order, chunk.batch, rates, progress, samples.weights, check_finite, chunk.mixup
         )
     totals.add(chunk, sums, bad)
 

@@ -12,7 +12,7 @@ from fastnn import loop, optimizers
 from fastnn._arguments import no_arguments_of_arrays, optional_count, validation_due, verbosity
 from fastnn._fitting import Fitting
 from fastnn._model import Progress, Ready, Run
-from fastnn._settings import count, flag
+from fastnn._settings import count, flag, number
 from fastnn.callbacks import Callback, CallbackList, History
 from fastnn.callbacks.base import TRAIN_BATCH_HOOKS, Logs
 from fastnn.callbacks.reporter import Reporter
@@ -74,6 +74,7 @@ class Trainer(Feeder):
         validation_freq: int | Iterable[int] = 1,
         check_finite: bool = True,
         drop_remainder: bool = False,
+        mixup: float = 0.0,
     ) -> History:
         """Train, `epochs` times over the data.
 
@@ -126,6 +127,11 @@ class Trainer(Feeder):
             Leave out the last batch of each epoch where it is not full, as the gradient of few rows is a rough one;
             with ``shuffle`` these are other rows each time. Keras does this in its datasets. Rows that do not fill one
             batch are one.
+        mixup : float, default 0
+            Train on mixtures l x_i + (1 - l) x_j of the rows of a batch and the same ones of their targets, with l of
+            the distribution Beta(mixup, mixup), another one for each batch (Zhang et al. 2018, arXiv:1710.09412).
+            Losses and metrics of the training are those of the mixtures; a row keeps its weight. y must be numbers, for
+            classes one-hot rows.
 
         Returns
         -------
@@ -158,6 +164,7 @@ class Trainer(Feeder):
             validation_freq,
             check_finite,
             drop_remainder,
+            mixup,
         )
         fitting.train()
         return fitting.history
@@ -182,6 +189,7 @@ class Trainer(Feeder):
         validation_freq: int | Iterable[int] = 1,
         check_finite: bool = True,
         drop_remainder: bool = False,
+        mixup: float = 0.0,
     ) -> Fitting:
         """Check the arguments of :meth:`fit`, and return what it is to do."""
         if batch_size is not None and gives_batches(x):
@@ -192,6 +200,7 @@ class Trainer(Feeder):
         held = Batching(held_rows, optional_count("validation_steps", validation_steps))
         epochs, first = count("epochs", epochs, 0), count("initial_epoch", initial_epoch, 0)
         due, drop = validation_due(validation_freq), flag("drop_remainder", drop_remainder)
+        mixed = number("mixup", mixup, 0.0)
         shown, shuffle, hooks = verbosity(verbose), flag("shuffle", shuffle), CallbackList(callbacks)
         with self._as_it_was_on_error(x, y) as built:
             whole = built and not (hooks.callbacks or drop) and steps is None and first < epochs
@@ -213,12 +222,11 @@ class Trainer(Feeder):
             engine, _, optimizer = ready = self._ready("fit")
             check.settle(feed, engine, copied=engine.parameters.nbytes * (1 + len(engine.slots)))
             hooks.check_logs(self, validation is not None and any(map(due, range(first, epochs))))
-            steps_shown = feed.steps if steps is None else steps
+            feed.mixup = mixed
             self._check_lbfgs(optimizer, feed, batch_size, steps, hooks)
-            if steps_shown is None:
-                self._check_shares("fit needs steps_per_epoch", optimizer.hyperparameters())
-            self._look_at_first_batch(ready, feed)
+            self._check_batches(ready, feed, steps)
 
+        steps_shown = feed.steps if steps is None else steps
         history = self._begin(hooks, {"epochs": epochs, "steps": steps_shown, "verbose": shown})
         validated = None if validation is None else loop.Validation(validation, held.steps, due)
         run = loop.Epochs(self, hooks, shown, steps_shown, epochs, validated)
@@ -232,6 +240,14 @@ class Trainer(Feeder):
         hooks.attach(self, params)
         self.stop_training, self.history = False, history
         return history
+
+    def _check_batches(self, ready: Ready, feed: loop.Feed, steps: int | None) -> None:
+        """Raise where batches cannot be mixed, a schedule must know their number, or a metric cannot take the first."""
+        if feed.mixup:
+            self._check_mixup(feed.first.x if isinstance(feed, BatchFeed) else feed.samples.x)
+        if feed.steps is None and steps is None:
+            self._check_shares("fit needs steps_per_epoch", ready.optimizer.hyperparameters())
+        self._look_at_first_batch(ready, feed)
 
     def _look_at_first_batch(self, ready: Ready, feed: loop.Feed) -> None:
         """Raise where a metric cannot take the first rows of a feed, while the model can still stay as it was."""

@@ -202,6 +202,7 @@ typedef struct {
     const fnn_head *heads;
     const fnn_head_terms *terms; /* of each head */
     const fnn_measure *measures;
+    int mixes; /* a workspace has room for mixtures of rows: else run->mixup is 0 */
     size_t label_columns;
     size_t sum_size; /* numbers of a run's sums: the loss, the loss of each of several heads, the states of measures */
     size_t batch_entries, row_entries; /* of a sparse x: entries of a batch at most, and of a row about */
@@ -265,7 +266,8 @@ typedef struct {
     int64_t iterations;             /* in and out: optimizer steps done */
     fnn_course course;              /* the training that the run is a part of */
     double momentum_product;        /* in and out: of Nadam, u_1 ... u_t; 1 at first */
-    uint64_t seed;                  /* of the noise of ops without a seed of their own */
+    uint64_t seed;                  /* of the noise of ops without a seed of their own, and of mixtures of rows */
+    double mixup;                   /* alpha of the mixtures of rows that training sees (mix.inc), or 0 */
     const fnn_progress *progress;   /* may be NULL */
     const fnn_functions *functions; /* may be NULL; fnn_train alone calls them */
     fnn_pace *pace;                 /* NULL: the run always has as many threads as its work is worth */

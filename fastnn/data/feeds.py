@@ -88,7 +88,8 @@ def _taken(y: Any, rows: slice | Order) -> Any:
 class Chunk:
     """The rows of one call into the engine: `steps` batches of `batch` rows, the last perhaps shorter.
 
-    `order` says which of the samples' rows are taken, and in which order; None takes all rows as they lie.
+    `order` says which of the samples' rows are taken, and in which order; None takes all rows as they lie. `mixup` is
+    the alpha with which each batch is mixed with itself, or 0.
     """
 
     samples: Samples
@@ -96,6 +97,7 @@ class Chunk:
     batch: int
     steps: int
     rows: int
+    mixup: float = 0.0
 
 
 class ArrayFeed:
@@ -121,6 +123,7 @@ class ArrayFeed:
     ) -> None:
         self.samples, self.batch, self._next_order = samples, batch, order
         self.shuffled, self.drop_remainder = order is not None, drop_remainder
+        self.mixup = 0.0  # of the batches of a training
         self.steps = steps_of(len(samples), batch, drop_remainder)
         self.passes = 0  # passes over the data that have reached their end
         self._at = 0  # the number of the next step within this pass
@@ -176,7 +179,7 @@ class ArrayFeed:
             samples, order = self.samples.read(rows if order is None else order), None
         else:
             samples = self.samples if order is not None else self.samples.part(rows)
-        return Chunk(samples, order, self.batch, steps, end - start)
+        return Chunk(samples, order, self.batch, steps, end - start, self.mixup)
 
 
 class BatchFeed:
@@ -203,6 +206,7 @@ class BatchFeed:
     ) -> None:
         self._source, self._convert, self._next_order = source, convert, order
         self.shuffled = order is not None
+        self.mixup = 0.0  # of the batches of a training
         self._indexed = hasattr(source, "__getitem__")
         self.steps = self._count()
         self.passes = 0
@@ -259,7 +263,7 @@ class BatchFeed:
             self._taken += 1
             self._drawn += 1
             done += 1
-            yield Chunk(samples, None, len(samples), 1, len(samples))
+            yield Chunk(samples, None, len(samples), 1, len(samples), self.mixup)
         empty = ended and not self._taken
         if ended or self._taken == self.steps:
             self._iterator, self._taken, self.passes = None, 0, self.passes + 1

@@ -83,4 +83,7 @@ void fnn_end_call(const fnn_paced_call *call);
 /* order[0 ... rows - 1]: a permutation of 0 ... rows - 1, a function of seed and epoch. */
 void fnn_epoch_order(uint64_t seed, uint64_t epoch, size_t rows, int64_t *order);
 
+/* A number of the distribution Beta(alpha, alpha), a function of seed and step. */
+double fnn_beta(uint64_t seed, uint64_t step, double alpha);
+
 #endif

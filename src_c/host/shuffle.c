@@ -1,4 +1,6 @@
-/* The order of the rows of an epoch: a function of the seed and the epoch, whichever thread asks for it. */
+/* What is drawn for an epoch or a step: functions of the seed and its number, whichever thread asks for them. */
+
+#include <math.h>
 
 #include "host/host.h"
 
@@ -23,6 +25,33 @@ static void philox_block(uint64_t counter, uint64_t key0, uint64_t key1, uint64_
     words[1] = c1;
     words[2] = c2;
     words[3] = c3;
+}
+
+/* A number between 0 and 1, neither of them. */
+static double uniform(uint64_t word) {
+    return ((double)(word >> 11) + 0.5) * 0x1p-53;
+}
+
+/* The logarithm of a number of the distribution Gamma(alpha), which may be too small for a double (Marsaglia and Tsang, A simple
+ * method for generating gamma variables, 2000): that of Gamma(alpha + 1) times a uniform number to the power 1 / alpha. Trial n
+ * has block 2 n + which of the words of (seed, step). */
+static double log_gamma_variate(uint64_t seed, uint64_t step, uint64_t which, double alpha) {
+    const double d = alpha + 1 - 1.0 / 3, c = 1 / sqrt(9 * d);
+    for (uint64_t counter = which;; counter += 2) {
+        uint64_t words[FNN_WORDS];
+        philox_block(counter, seed, step, words);
+        const double normal = sqrt(-2 * log(uniform(words[0]))) * cos(6.283185307179586 * uniform(words[1]));
+        const double root = 1 + c * normal, v = root * root * root;
+        if (root > 0 && log(uniform(words[2])) < 0.5 * normal * normal + d * (1 - v + log(v))) {
+            return log(d * v) + log(uniform(words[3])) / alpha;
+        }
+    }
+}
+
+/* a / (a + b) of two gamma variates. */
+double fnn_beta(uint64_t seed, uint64_t step, double alpha) {
+    const double a = log_gamma_variate(seed, step, 1, alpha), b = log_gamma_variate(seed, step, 2, alpha);
+    return 1 / (1 + exp(b - a));
 }
 
 /* Fisher and Yates's shuffle, from the last place down to the second: the row at place i changes places with the one at
