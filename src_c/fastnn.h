@@ -59,7 +59,8 @@ typedef enum {
     FNN_OP_TAKE,   /* vector: runs of columns of the input, side by side: the first column and the number of each run */
     FNN_OP_CENTER,    /* vector: what is subtracted from each column, then what each is multiplied with */
     FNN_OP_QUANTILES, /* numbers: knots of a column; vector: the knots of each column, which rise */
-    FNN_OP_PIECEWISE, /* numbers: columns of a column, or 0; vector: of each column the number of edges, and the edges */
+    FNN_OP_PIECEWISE, /* numbers: columns of a column, or 0, and whether x is one more; vector: of each column the number
+                       * of edges, and the edges */
     FNN_OP_UNSCALE,   /* vector: mean, scale, low, high of each output; see run/targets.inc */
 } fnn_op_code;
 

@@ -162,6 +162,7 @@ for name, middle in {
     "some columns": [lambda: layers.Normalization(mean=0.5, variance=2.0, columns=[1, 4, 5])],
     "robust columns": [lambda: layers.RobustNormalization([2], center=[0.5], factor=[2.0])],
     "normal columns": [lambda: layers.QuantileNormalization(columns=[2, 3], knots=[[-1.0, 0.0, 0.5, 1.0]] * 2)],
+    "mapped bins": [lambda: layers.PiecewiseLinearEncoding(units=3, linear=True, bin_edges=[[-0.5, 0.0, 0.7]] * 16)],
     "columns in bins": [lambda: layers.PiecewiseLinearEncoding(columns=[0, 2], bin_edges=[[-0.5, 0.0, 0.7]] * 2)],
     "softmax": [layers.Softmax],
     "activity regularization": [lambda: layers.ActivityRegularization(0.01, 0.01)],

@@ -61,7 +61,7 @@ SHARED = {
     "variance": 3.0, "bin_boundaries": [-1.0, 0.5], "shape": (9,), "layers": [], "branches": {}, "columns": {},
     "heads": {}, "offset": 3.0, "activation": "tanh", "parametrization": "ntk",
     "frequencies": 5, "sigma": 0.5, "phases": False, "densely_connected": False, "share_weights": True,
-    "clip": None, "factor": [3.0] * 4, "quantiles": 5, "knots": [[0.0, 0.2]] * 4, "bins": 5,
+    "linear": True, "clip": None, "factor": [3.0] * 4, "quantiles": 5, "knots": [[0.0, 0.2]] * 4, "bins": 5,
     "bin_edges": [[0.1, 0.2, 0.9]] * 4,
     "one_hot_limit": 1, "binary": "one_hot", "vocabularies": [["b", "a"], ["c", "b", "a"]],
 }  # fmt: skip
@@ -88,7 +88,7 @@ LAYERS = {
     "Normalization": lambda: layers.Normalization(mean=0.5, variance=2.0),
     "RobustNormalization": lambda: layers.RobustNormalization(center=[0.5] * 4, factor=[2.0] * 4),
     "QuantileNormalization": lambda: layers.QuantileNormalization(knots=[[0.0, 0.5, 1.0]] * 4),
-    "PiecewiseLinearEncoding": lambda: layers.PiecewiseLinearEncoding(bin_edges=[[0.0, 0.5, 1.0]] * 4),
+    "PiecewiseLinearEncoding": lambda: layers.PiecewiseLinearEncoding(units=2, bin_edges=[[0.0, 0.5, 1.0]] * 4),
     "Rescaling": lambda: layers.Rescaling(2.0),
     "Reshape": lambda: layers.Reshape((-1,)),
     "Residual": lambda: layers.Residual([layers.Dense(4, "tanh")]),
@@ -106,7 +106,7 @@ RAISE = {
     "units", "use_bias", "center", "input_dim", "output_dim", "num_tokens", "num_bins", "dtype", "input_shape", "shape",
     "target_shape", "output_mode", "vocabulary", "mean", "variance", "max_tokens", "num_oov_indices",
     "pad_to_max_tokens", "layers", "branches", "heads", "columns", "invert", "bin_boundaries", "add_indicator",
-    "one_hot_limit", "binary", "frequencies", "phases", "densely_connected", "share_weights",
+    "one_hot_limit", "binary", "frequencies", "phases", "densely_connected", "share_weights", "linear",
 }  # fmt: skip
 EVERYWHERE = {"trainable": False, "learning_rate_multiplier": 3.0, "weight_decay_multiplier": 3.0}
 

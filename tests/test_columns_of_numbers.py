@@ -83,6 +83,54 @@ def test_bins_are_those_of_rtdl_num_embeddings(way):
     np.testing.assert_allclose(given.predict(X[:, :4]), RECORDED[f"{way}/y"], rtol=1e-6, atol=1e-6)
 
 
+def placed(edges, theirs):
+    """Return maps of rtdl_num_embeddings, which has a column's last bin last, with the bins of each column first."""
+    ours = np.zeros_like(theirs)
+    for column, (own, given) in zip(edges, zip(ours, theirs, strict=True), strict=True):
+        bins = len(column) - 1
+        own[: bins - 1], own[bins - 1] = given[: bins - 1], given[-1]
+    return ours.reshape(-1, theirs.shape[-1])
+
+
+@pytest.mark.parametrize("activation", ["linear", "relu"])
+@pytest.mark.parametrize("way", ["quantiles", "classes", "numbers"])
+def test_maps_of_bins_are_those_of_rtdl_num_embeddings(way, activation):
+    edges = recorded_edges(way)
+    kernel, bias, upstream, y, dkernel, dbias, dx = (
+        RECORDED[f"{way}/{activation}/{part}"] for part in ("kernel", "bias", "upstream", "y", "dkernel", "dbias", "dx")
+    )
+    layer = layers.PiecewiseLinearEncoding(units=3, activation=activation, bin_edges=edges)
+    model = alone(layer, 4)
+    model.set_weights([placed(edges, kernel), bias.ravel()])
+    close = {"rtol": 1e-6, "atol": 1e-5}  # the widths of their bins were in float32
+    np.testing.assert_allclose(model.forward(X[:, :4]), y, **close)
+    on_an_edge = np.stack(
+        [np.isclose(x[:, None], own).any(axis=1) for x, own in zip(X.T[:4], edges, strict=True)], axis=1
+    )
+    ours = model.backward(upstream)
+    np.testing.assert_allclose(ours[~on_an_edge], dx[~on_an_edge], **close)
+    np.testing.assert_allclose(model.gradients[0], placed(edges, dkernel), **close)
+    np.testing.assert_allclose(model.gradients[1], dbias.ravel(), **close)
+
+
+@pytest.mark.parametrize("linear", [False, True])
+def test_maps_of_bins_start_as_in_their_papers(linear):
+    edges = [[0.0, 1.0, 2.0, 3.0], [0.0, 1.0]]
+    layer = layers.PiecewiseLinearEncoding(units=50, linear=linear, bin_edges=edges)
+    model = alone(layer, 2)
+    kernel, bias = layer.get_weights()
+    limit = 50**-0.5 if linear else 3**-0.5
+    drawn = np.append(kernel[::4] if linear else kernel, bias)
+    assert np.abs(drawn).max() <= limit
+    assert np.abs(drawn).max() > 0.9 * limit
+    if linear:
+        assert (kernel.reshape(2, 4, 50)[:, 1:] == 0).all()
+        x = X[:, :2]
+        np.testing.assert_allclose(
+            model.predict(x), (x[:, :, None] * kernel[::4] + bias.reshape(2, 50)).reshape(-1, 100)
+        )
+
+
 # ---- what is found ----
 
 
@@ -235,7 +283,7 @@ def test_a_nan_stays_one_in_its_column(kind):
     y = alone(adapted(kind, FITTED)).predict(x)
     np.testing.assert_array_equal(np.isnan(y), np.isnan(x))
     encoded = alone(layers.PiecewiseLinearEncoding(bin_edges=[[0.0, 1.0, 2.0]] * 2), 2).predict([[np.nan, 0.5]])
-    np.testing.assert_array_equal(encoded, [[np.nan, np.nan, 0.5, 0.0]])
+    np.testing.assert_array_equal(encoded, [[np.nan, 0.0, 0.5, 0.0]])
 
 
 def test_columns_of_another_order_than_those_that_a_later_layer_was_adapted_to_are_refused():
@@ -301,6 +349,9 @@ def test_data_that_cannot_be_used_are_refused_and_change_nothing(kind, data, mes
         ),
         (lambda: layers.PiecewiseLinearEncoding(bin_edges=[]), "bin_edges must be the edges of at least one column"),
         (lambda: layers.PiecewiseLinearEncoding(bin_edges=3), "bin_edges must be a list of lists of numbers, one a "),
+        (lambda: layers.PiecewiseLinearEncoding(linear=True), "linear is of the map that units make: give units too"),
+        (lambda: layers.PiecewiseLinearEncoding(activation="relu"), "activation is of the map that units make: give "),
+        (lambda: layers.PiecewiseLinearEncoding(units=2, activation="softmax"), "activation must work element by "),
         (lambda: adapted(layers.PiecewiseLinearEncoding, [[1.0]], [1, 2]), r"y must have shape \(1,\), one value for "),
         (lambda: adapted(layers.PiecewiseLinearEncoding, [[1.0]], [np.nan]), "y must be finite, but row 0 holds a NaN"),
         (

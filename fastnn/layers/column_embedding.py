@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 
-def _like_torch(inputs: int) -> RandomUniform:
+def like_torch(inputs: int) -> RandomUniform:
     """Return how PyTorch's linear layers of so many inputs begin, and with them the layers of the papers."""
     limit = inputs**-0.5
     return RandomUniform(-limit, limit)
@@ -29,7 +29,15 @@ def _expand(columns: int, each: int, kernel: int, bias: int, factor: float, f: A
     return Op("expand", f.engine_name, columns, shape[2], kernel, bias, f.numbers, vector=(*shape, factor, each))
 
 
-def _elementwise(activation: Any, layer: str) -> ActivationFunction:
+def groups(inputs: int, outputs: int, count: int, maps: int, kernel: int, bias: int, f: ActivationFunction) -> Op:
+    """Return the op f(x_g W_g + b_g) for `count` groups of columns, of which each has a map, or all share one."""
+    each, units = inputs // count, outputs // count
+    vector = (maps * each, units, maps * units, count)
+    return Op("groups", f.engine_name, inputs, outputs, kernel, bias, f.numbers, vector=vector)
+
+
+def elementwise(activation: Any, layer: str) -> ActivationFunction:
+    """Return the activation of a layer of this class; raise where it needs whole rows."""
     f = activations.get(activation)
     if not f.elementwise:
         raise ValueError(f"activation must work element by element in a {layer}, got {f.name!r}")
@@ -78,7 +86,7 @@ class LinearEmbedding(OfColumns):
     ) -> None:
         super().__init__(columns, **shared)
         self.units = check_width("units", units)
-        self.activation = _elementwise(activation, "LinearEmbedding")
+        self.activation = elementwise(activation, "LinearEmbedding")
         self._columns = 0
 
     def build_taken(self, inputs: int) -> int:
@@ -88,7 +96,7 @@ class LinearEmbedding(OfColumns):
 
     def parameters(self) -> list[Parameter]:
         """Return the kernel and the bias."""
-        start = _like_torch(self.units)
+        start = like_torch(self.units)
         shape = (self._columns, self.units)
         return [Parameter("kernel", shape, start), Parameter("bias", (math.prod(shape),), start)]
 
@@ -175,7 +183,7 @@ class PeriodicEmbedding(OfColumns):
         self.frequencies = check_width("frequencies", frequencies)
         self.units = check_width("units", units)
         self.sigma = number("sigma", sigma, 0)
-        self.activation = _elementwise(activation, "PeriodicEmbedding")
+        self.activation = elementwise(activation, "PeriodicEmbedding")
         self.phases = flag("phases", phases)
         self.densely_connected = flag("densely_connected", densely_connected)
         self.share_weights = flag("share_weights", share_weights)
@@ -193,7 +201,7 @@ class PeriodicEmbedding(OfColumns):
 
     def parameters(self) -> list[Parameter]:
         """Return the parameters in the order of the class's notes."""
-        columns, maps, start = self._columns, 1 if self.share_weights else self._columns, _like_torch(self._waves)
+        columns, maps, start = self._columns, 1 if self.share_weights else self._columns, like_torch(self._waves)
         phases = Parameter("phases", (columns * self.frequencies,), RandomUniform(-math.pi, math.pi))
         return [
             Parameter("frequencies", (columns, self.frequencies), RandomNormal(0.0, self.sigma)),
@@ -210,12 +218,8 @@ class PeriodicEmbedding(OfColumns):
         waves = [_expand(columns, self.frequencies, offsets["frequencies"], phases, 2 * math.pi, function)]
         if not self.phases:
             waves.append(Op("waves", "linear", waves[0].outputs, columns * m, numbers=(self.frequencies,)))
-        shape = (maps * m, self.units, maps * self.units)
-        groups = Op(
-            "groups", f.engine_name, columns * m, columns * self.units, offsets["kernel"], offsets["bias"], f.numbers,
-            vector=(*shape, columns),
-        )  # fmt: skip
-        made = [*waves, groups]
+        mapped = groups(columns * m, columns * self.units, columns, maps, offsets["kernel"], offsets["bias"], f)
+        made = [*waves, mapped]
         copy = Op("activation", "linear", columns, columns)
         return side_by_side([[copy], made], [0, 0]) if self.densely_connected else made
 

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from fastnn import activations
 from fastnn._op import Op
-from fastnn._settings import count, number
+from fastnn._settings import count, flag, number
 from fastnn.data.frames import as_array, real_array
+from fastnn.initializers import Initializer
 from fastnn.layers._columns import AdaptedColumns, evenly
-from fastnn.layers.base import Shared
+from fastnn.layers.base import Parameter, Shared, check_width
+from fastnn.layers.column_embedding import elementwise, groups, like_torch
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -28,10 +31,21 @@ class PiecewiseLinearEncoding(AdaptedColumns):
     x is below the bin, and 1 where it is above; the first e goes on below its bin, and the last above. Gorishniy,
     Rubachev and Babenko, On embeddings for numerical features in tabular deep learning, 2022 (arXiv 2203.05556).
 
+    With `units`, a map of its own makes y_j = f(e W_j + b_j) of the bins e of each column x_j, and the result is y_1,
+    y_2, ... side by side: the embedding "Q" or "T" of the paper, or with ``activation="relu"`` "QR" or "TR".
+
     Parameters
     ----------
     bins : int, default 48
         The most bins of a column that :meth:`adapt` makes.
+    units : int, optional
+        Numbers y of a column; None: the bins themselves.
+    activation : str, ActivationFunction or config, optional
+        f, which must work element by element; default linear.
+    linear : bool, default False
+        Whether y_j = f(x_j w_j + e W_j + b_j), where W_j starts at 0: training begins with a :class:`LinearEmbedding`
+        and bends it, as for TabM (Gorishniy, Kotelnikov and Babenko, TabM: advancing tabular deep learning with
+        parameter-efficient ensembling, 2024).
     columns : sequence of int or str, optional
         The columns that are encoded, by index or by a frame's names; the others come first, unchanged. Default: all.
     bin_edges : sequence of sequences of float, optional
@@ -46,6 +60,11 @@ class PiecewiseLinearEncoding(AdaptedColumns):
 
     Notes
     -----
+    With `units` the parameters are ``"kernel"``, of shape (columns * m, units), and ``"bias"``, of shape (columns *
+    units,), where m is the largest number of bins of a column, and one more with `linear`. The kernel has W_1, W_2, ...
+    one below the other, each with w_j as its first row if there is one, and with rows after those of its bins that
+    change nothing. Both start uniform between -1 / sqrt(n) and 1 / sqrt(n), n = m, or with `linear` n = `units`.
+
     A column of equal values c has the edges c and c + 1. The edges are constants of the model: they are not trained,
     and are part of its configuration, in files too.
 
@@ -68,12 +87,21 @@ class PiecewiseLinearEncoding(AdaptedColumns):
     def __init__(
         self,
         bins: int = 48,
+        units: int | None = None,
+        activation: Any = None,
+        linear: bool = False,
         columns: Any = None,
         bin_edges: Any = None,
         **shared: Unpack[Shared],
     ) -> None:
         super().__init__(columns, **shared)
         self.bins = count("bins", bins, 1, 2**24)
+        self.units = None if units is None else check_width("units", units)
+        self.activation = elementwise(activation, "PiecewiseLinearEncoding")
+        self.linear = flag("linear", linear)
+        if self.units is None and (self.linear or self.activation is not activations.linear):
+            argument = "linear" if self.linear else "activation"
+            raise ValueError(f"{argument} is of the map that units make: give units too")
         self.bin_edges: Edges | None = None if bin_edges is None else _checked_edges(bin_edges)
 
     def adapt(
@@ -110,22 +138,63 @@ class PiecewiseLinearEncoding(AdaptedColumns):
         edges = tuple(tuple((values if len(values) > 1 else values[0] + [0.0, 1.0]).tolist()) for values in found)
         vars(self).update(bin_edges=_checked_edges(edges), _column_names=taken.names, _taken_names=taken.own_names)
 
+    @property
+    def _most(self) -> int:
+        """The largest number of bins of a column; 0 before adapt."""
+        return max((len(column) - 1 for column in self.bin_edges or ()), default=0)
+
     def build_taken(self, inputs: int) -> int:
-        """Return the number of bins of all columns; raise where the layer was adapted to other columns."""
+        """Return the number of bins of all columns, or of `units`; raise where the layer has edges of other columns."""
         edges = self._constants("bin_edges", inputs)
-        return sum(len(column) - 1 for column in edges)
+        return sum(len(column) - 1 for column in edges) if self.units is None else inputs * self.units
+
+    def parameters(self) -> list[Parameter]:
+        """Return the kernel and the bias of the maps, where there are `units`."""
+        if self.units is None:
+            return []
+        columns, each = len(self.bin_edges or ()), self._most + self.linear
+        start: Initializer = like_torch(self.units if self.linear else max(each, 1))
+        kernel = _AboveZeros(start, each) if self.linear else start
+        shape = (columns * each, self.units)
+        return [Parameter("kernel", shape, kernel), Parameter("bias", (columns * self.units,), start)]
 
     def lower_taken(self, offsets: dict[str, int]) -> list[Op]:
-        """Return the one op of the layer."""
-        width = len(self._places)
-        edges: Edges = self._constants("bin_edges", width)
+        """Return the op that finds bins, and with `units` the one that maps them."""
+        columns, units, f = len(self._places), self.units, self.activation
+        edges: Edges = self._constants("bin_edges", columns)
         vector = tuple(itertools.chain.from_iterable((float(len(column)), *column) for column in edges))
-        return [Op("piecewise", "linear", width, sum(len(column) - 1 for column in edges), vector=vector)]
+        if units is None:
+            return [Op("piecewise", "linear", columns, sum(len(column) - 1 for column in edges), vector=vector)]
+        width = columns * (self._most + self.linear)
+        numbers = (float(self._most), float(self.linear))
+        return [
+            Op("piecewise", "linear", columns, width, numbers=numbers, vector=vector),
+            groups(width, columns * units, columns, columns, offsets["kernel"], offsets["bias"], f),
+        ]
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments; `bin_edges` are the edges in use."""
         edges = None if self.bin_edges is None else list(map(list, self.bin_edges))
-        return super().get_config() | {"bins": self.bins, "bin_edges": edges}
+        return super().get_config() | {
+            "bins": self.bins,
+            "units": self.units,
+            "activation": activations.serialize(self.activation),
+            "linear": self.linear,
+            "bin_edges": edges,
+        }
+
+
+class _AboveZeros(Initializer):
+    """The first of every `each` rows from another initializer, the others 0."""
+
+    def __init__(self, first: Initializer, each: int) -> None:
+        super().__init__()
+        self.first, self.each = first, each
+
+    def _draw(self, shape: tuple[int, ...], generator: Any) -> npt.NDArray[np.float64]:
+        values = np.zeros(shape)
+        values[:: self.each] = self.first._draw((-(-shape[0] // self.each), *shape[1:]), generator)
+        return values
 
 
 def _checked_edges(values: Any) -> Edges:
