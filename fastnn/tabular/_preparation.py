@@ -15,6 +15,7 @@ from fastnn.tabular._columns import CategoryColumn, Column
 
 Array = npt.NDArray[Any]
 PIECE = 2**18  # numbers that are scaled at once: the copies lie in a near cache, and a large table is not copied whole
+FARTHEST = 1e6  # from 0 a scaled number may lie, whose square float32 holds
 FEWEST = 20  # in fewer rows, values that differ in all of them say nothing
 
 
@@ -241,7 +242,8 @@ class Preparation:
             x = np.where(missing, median, x)
         if np.isinf(x).any():
             x = np.where(np.isinf(x), np.where(x > 0, high, low), x)
-        return clipped((x - centre) * factor, self.limit)
+        with np.errstate(over="ignore"):  # a later number may be far beyond those of fit: it is bounded next
+            return clipped((x - centre) * factor, self.limit)
 
     def sources(self) -> list[int]:
         """Return the place of the raw column behind each column that the network reads."""
@@ -273,7 +275,8 @@ class Preparation:
 
 
 def clipped(x: Array, limit: float | None) -> Array:
-    """Return x / sqrt(1 + (x / limit)^2), which is between -limit and limit; without a limit x."""
+    """Return x / sqrt(1 + (x / limit)^2), which is between -limit and limit; without a limit x, up to FARTHEST."""
+    x = np.clip(x, -FARTHEST, FARTHEST)
     return x if limit is None else x / np.sqrt(1 + (x / limit) ** 2)
 
 
