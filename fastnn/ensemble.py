@@ -194,10 +194,11 @@ class Ensemble(Described):
         xs: dict[Any, Any] = {}
         done: dict[Any, tuple[Any, Any]] = {}
         pairs = []
+        named = not (type(x) is np.ndarray and type(y) is np.ndarray)  # arrays have no names to learn
         for model in members:
             form: Any = model._form()
             if form in done:
-                if action == "fit":
+                if action == "fit" and named:
                     model._learn(x, y, names)
                 model._checked(done[form][0], names[0])
             else:
