@@ -192,8 +192,9 @@ class Trainer(Feeder):
         mixup: float = 0.0,
     ) -> Fitting:
         """Check the arguments of :meth:`fit`, and return what it is to do."""
-        if batch_size is not None and gives_batches(x):
-            no_arguments_of_arrays(x, batch_size=batch_size)
+        if gives_batches(x):
+            told = {"validation_split": validation_split or None, "drop_remainder": drop_remainder or None}
+            no_arguments_of_arrays(x, batch_size=batch_size, y=y, sample_weight=sample_weight, **told)
         steps = optional_count("steps_per_epoch", steps_per_epoch)
         batching = Batching(optional_count("batch_size", batch_size), steps)
         held_rows = optional_count("validation_batch_size", validation_batch_size) or batching.rows
@@ -208,8 +209,6 @@ class Trainer(Feeder):
             feed: loop.Feed
             validation: loop.Feed | None = None
             if gives_batches(x):
-                told: dict[str, Any] = {"validation_split": validation_split or None, "drop_remainder": drop or None}
-                no_arguments_of_arrays(x, y=y, sample_weight=sample_weight, **told)
                 feed = self._batch_feed("fit", x, check_finite, "", class_weight, shuffle)
             else:
                 now = not check.may_wait
