@@ -250,6 +250,26 @@ def test_a_layer_finds_its_columns_after_others_by_the_names_that_are_left():
     assert not gone.built
 
 
+def test_batches_and_members_of_ensembles_go_by_name():
+    def model():
+        fastnn.utils.set_random_seed(4)
+        known = layers.RobustNormalization(["weight", "income"])
+        known.adapt(FRAME)
+        return untrained(layers.Input((WIDTH,)), known, layers.LinearEmbedding(2, columns=["age"]), layers.Dense(3))
+
+    one, other, ensemble = model(), model(), fastnn.Ensemble([model(), model()])
+    one.fit(FRAME, Y, batch_size=6, epochs=2, shuffle=False, verbose=0)
+    halves = [(FRAME[:6], Y[:6]), (MOVED[6:], Y[6:])]
+    other.fit((half for _ in range(2) for half in halves), steps_per_epoch=2, epochs=2, verbose=0)
+    ensemble.fit(FRAME, Y, batch_size=6, epochs=2, shuffle=False, verbose=0)
+    for each in (other, *ensemble.models):
+        assert each.feature_names == NAMES
+        for ours, wanted in zip(each.get_weights(), one.get_weights(), strict=True):
+            np.testing.assert_array_equal(ours, wanted)
+    one.initialize(MOVED)
+    np.testing.assert_array_equal(one.predict(FRAME), one.predict(MOVED))
+
+
 def test_a_branch_knows_the_columns_that_it_takes():
     def model(columns, other):
         branches = layers.Branches({("age", "score", "weight"): [halved(columns), Twice(other)], "income": []})
