@@ -299,6 +299,9 @@ class TabularEstimator(NetworkEstimator):
             return Table.of(validate_data(self, _as_given(X), reset=reset, dtype=None, ensure_all_finite=False))
         if not len(X):
             raise ValueError("X has no rows: Found array with 0 sample(s) while a minimum of 1 is required")
+        if not frames.column_names(X):
+            raise ValueError("X has no columns: Found array with 0 feature(s) while a minimum of 1 is required")
+        frames.text_names(X, "X")  # raises where two columns have one name
         return Table.of(self._in_order_of_fit(X, reset=reset))
 
     # ---- answers ----

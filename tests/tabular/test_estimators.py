@@ -279,6 +279,8 @@ def test_a_line_says_how_training_went(capsys):
     ("kind", "frame", "y", "sentence"),
     [
         (TabularClassifier, FRAME[:0], LABELS[:0], "X has no rows"),
+        (TabularClassifier, FRAME[[]], LABELS, "X has no columns"),
+        (TabularRegressor, FRAME.set_axis([*"abcdefga"], axis=1), NUMBERS, "X has 2 columns named 'a'"),
         (TabularClassifier, FRAME[:1], LABELS[:1], "fit needs at least two rows, got 1 sample"),
         (TabularClassifier, FRAME, ["u"] * 240, "y must have at least two classes, got one class, 'u'"),
         (TabularRegressor, FRAME, [2.5] * 240, "y must hold different numbers, got 2.5 in all rows"),
@@ -286,7 +288,17 @@ def test_a_line_says_how_training_went(capsys):
         (TabularRegressor, FRAME.assign(many=[{1}] * 240), NUMBERS, r"X\['many'\] holds \{1\} in row 0"),
         (TabularClassifier, FRAME, np.column_stack([LABELS, LABELS]), "y must be one label a row"),
     ],
-    ids=["no rows", "one row", "one class", "one number", "NaN", "objects", "two columns"],
+    ids=[
+        "no rows",
+        "no columns",
+        "one name twice",
+        "one row",
+        "one class",
+        "one number",
+        "NaN",
+        "objects",
+        "two columns",
+    ],
 )
 def test_bad_input_gets_a_sentence(kind, frame, y, sentence):
     estimator = kind()
