@@ -151,17 +151,18 @@ class Compiled(Reader):
 
     def _check_shares(self, action: str, rates: Hyperparameters) -> None:
         """Raise where a schedule goes by the share of a fit's steps, and there is no fit, or nobody knows its steps."""
+        if not (rates.schedule.shares or rates.weight_decay.shares or self._by_share):
+            return
         names = {
             "learning_rate": rates.schedule.shares,
             "weight_decay": rates.weight_decay.shares,
             "a layer's rate or a loss's label_smoothing": self._by_share,
         }
-        name = next((name for name, by_share in names.items() if by_share), None)
-        if name is not None:
-            raise ValueError(
-                f"{action}, and {name} is a schedule by the share of a fit's steps: give the schedule its own number "
-                f"of steps"
-            )
+        name = next(name for name, by_share in names.items() if by_share)
+        raise ValueError(
+            f"{action}, and {name} is a schedule by the share of a fit's steps: give the schedule its own number of "
+            f"steps"
+        )
 
     def _look_at_first_rows(self, ready: Ready, samples: Samples, batch: int, order: Order | None = None) -> None:
         """Raise before the first step of a run where a metric cannot take the first rows, or their outputs.

@@ -80,6 +80,27 @@ def test_early_stopping_restores_the_best_weights():
     assert all((weight == 1).all() for weight in model.get_weights())
 
 
+@pytest.mark.parametrize(("ties", "best", "copies"), [("first", 1, [0, 1]), ("last", 4, [0, 1, 3, 4])])
+def test_a_best_epoch_costs_one_copy_of_the_weights(ties, best, copies, monkeypatch):
+    callback = callbacks.EarlyStopping(patience=9, restore_best_weights=True, ties=ties)
+    model, values, seen = network(), [3.0, 1.0, 2.0, 1.0, 1.0, 4.0], []
+    get_weights = model.get_weights
+
+    def counted():
+        seen.append(len(model.history.epoch))
+        return get_weights()
+
+    def logged(epoch, logs):
+        logs["val_loss"] = values[epoch]
+
+    told = callbacks.LambdaCallback(on_epoch_end=logged)
+    monkeypatch.setattr(model, "get_weights", counted)
+    model.fit(X, Y, epochs=6, verbose=0, validation_data=(X, Y), batch_size=4, callbacks=[told, callback])
+    assert (callback.best_epoch, callback.best, seen) == (best, 1.0, copies)
+    stopping = callbacks.EarlyStopping(patience=2, ties=ties)
+    assert play(stopping, [3, 1, 1, 1, 0])[0] == 4  # patience counts from the first of equal epochs
+
+
 def test_early_stopping_in_a_fit(capsys):
     model = network(optimizer=fastnn.optimizers.SGD(0.0))
     stopper = callbacks.EarlyStopping("loss", patience=2, verbose=1, min_delta=1e-3)
@@ -503,6 +524,7 @@ def test_an_extra_that_is_missing_is_named(name, module, monkeypatch):
     [
         (lambda: callbacks.EarlyStopping(mode="least"), "mode must be 'auto', 'min' or 'max', got 'least'"),
         (lambda: callbacks.EarlyStopping(patience=-1), "patience must be at least 0"),
+        (lambda: callbacks.EarlyStopping(ties="later"), "ties must be 'first' or 'last', got 'later'"),
         (lambda: callbacks.EarlyStopping(restore_best_weights=1), "restore_best_weights must be True or False, got 1"),
         (lambda: callbacks.CSVLogger("x", append="no"), "append must be True or False, got 'no'"),
         (lambda: callbacks.EarlyStopping(monitor=3), "monitor must be the name of a log, got int"),

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fastnn._engine import scheduled
-from fastnn._op import Schedule
+from fastnn._op import Schedule, constant
 from fastnn._public import Configured
 from fastnn._settings import Description, count, listed, number
 
@@ -109,3 +109,7 @@ class Constant(LearningRateSchedule):
     @property
     def highest(self) -> float:
         return self.learning_rate
+
+    @property
+    def lowered(self) -> Schedule:
+        return constant(self.learning_rate)

@@ -110,6 +110,10 @@ class EarlyStopping(Monitor):
         Whether to give the model the weights of its best epoch at the end, instead of those of the last.
     start_from_epoch : int, default 0
         The first epoch that is looked at, counted from 0.
+    ties : {"first", "last"}, default "first"
+        Which of the epochs with the best value is the best epoch: the last one has been trained for longer, and where
+        values are few, as an accuracy on few rows, many epochs share one. Patience counts from the first in either
+        case. Keras takes the first.
 
     Attributes
     ----------
@@ -133,8 +137,12 @@ class EarlyStopping(Monitor):
         baseline: float | None = None,
         restore_best_weights: bool = False,
         start_from_epoch: int = 0,
+        ties: str = "first",
     ) -> None:
         super().__init__(monitor, mode, min_delta)
+        if ties not in ("first", "last"):
+            raise ValueError(f"ties must be 'first' or 'last', got {ties!r}")
+        self.ties = ties
         self.patience = count("patience", patience, 0)
         self.verbose = verbose
         self.baseline = None if baseline is None else number("baseline", baseline, -math.inf)
@@ -162,13 +170,15 @@ class EarlyStopping(Monitor):
         current = self.value(logs)
         if current is None or epoch < self.start_from_epoch:
             return
-        if self.restore_best_weights and self.best_weights is None:
+        improved = self.better(current, self.best)
+        is_best = improved or (self.ties == "last" and current == self.best)
+        if is_best:
+            self.best_epoch = epoch
+        if self.restore_best_weights and (is_best or self.best_weights is None):  # NaN at first is the best so far
             self.best_weights, self.best_epoch = self.model.get_weights(), epoch
         self.wait += 1
-        if self.better(current, self.best):
-            self.best, self.best_epoch = current, epoch
-            if self.restore_best_weights:
-                self.best_weights = self.model.get_weights()
+        if improved:
+            self.best = current
             if self.baseline is None or self.better(current, self.baseline):
                 self.wait = 0
             return
