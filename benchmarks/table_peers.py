@@ -193,6 +193,7 @@ def pytabkit(kind: str) -> Callable:
 
 PEERS = [
     Peer("fastnn", "fastnn", ours(), ours=True),
+    Peer("fastnn fast", "fastnn", ours(preset="fast"), ours=True),
     Peer("fastnn plain", "fastnn", ours(preset="plain"), ours=True),
     Peer("fastnn of 8", "fastnn", ours_of_folds(n_ensemble=8), ours=True),
     Peer("LightGBM", "lightgbm", lightgbm),

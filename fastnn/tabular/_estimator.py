@@ -196,14 +196,19 @@ class TabularEstimator(NetworkEstimator):
         deadline: float | None,
     ) -> list[_training.BestEpoch]:
         """Make the members and train them; return what each has seen."""
-        self.models_ = self._members(samples, splits, preset, metric, random, preset.epochs)
+        epochs = preset.epochs_of(classes=self._is_of_classes)
+        self.models_ = self._members(samples, splits, preset, metric, random, epochs)
         more = _presets.METRICS[metric][1]
         seen = [_training.BestEpoch(more, preset.patience, deadline) for _ in splits]
         hooks: list[list[Any]] = [[each] for each in seen]
-        bar = _training.Bar(type(self).__name__, preset.epochs) if self.verbose else None
+        bar = _training.Bar(type(self).__name__, epochs) if self.verbose else None
         if bar is not None:
             hooks[0].append(bar)
-        settings: dict[str, Any] = {"batch": preset.batch, "epochs": preset.epochs, "whole": preset.tangent}
+        settings: dict[str, Any] = {
+            "batch": preset.batch,
+            "epochs": preset.epochs_of(classes=self._is_of_classes),
+            "whole": preset.tangent,
+        }
         _training.train(self.models_, samples, splits, held, **settings, callbacks=hooks)
         if bar is not None:
             first = seen[0]
@@ -262,7 +267,8 @@ class TabularEstimator(NetworkEstimator):
     ) -> None:
         """Train new members on all rows, for as many epochs as were best."""
         whole = [Split(np.arange(len(samples[0])), None)] * len(best)
-        self.models_ = self._members(samples, whole, preset, metric, random, preset.epochs)
+        length = preset.epochs_of(classes=self._is_of_classes)  # the schedules are those of before
+        self.models_ = self._members(samples, whole, preset, metric, random, length)
         for model, epochs in zip(self.models_, best, strict=True):
             settings: dict[str, Any] = {"batch": preset.batch, "epochs": epochs, "whole": preset.tangent}
             _training.train([model], samples, whole[:1], None, **settings, callbacks=[[]])

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from fastnn._warnings import warn
 from fastnn.data import frames
+from fastnn.layers import RobustNormalization
 from fastnn.tabular import _columns
 from fastnn.tabular._columns import CategoryColumn, Column
 
@@ -71,9 +72,11 @@ def _statistics(values: Array, scaling: str) -> Statistics | None:
         values = np.clip(np.where(np.isnan(values), median, values), low, high)
     if scaling == "standard":
         return Statistics(median, low, high, float(values.mean()), 1 / float(values.std()))
-    lower, centre, upper = np.quantile(values, [0.25, 0.5, 0.75])
-    span = float(upper - lower) or 0.5 * (high - low)
-    return Statistics(median, low, high, float(centre), 1 / span)
+    layer = RobustNormalization(clip=None)
+    layer.adapt(values)
+    assert layer.center is not None
+    assert layer.factor is not None
+    return Statistics(median, low, high, layer.center[0], layer.factor[0])
 
 
 class Number(NamedTuple):

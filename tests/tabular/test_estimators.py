@@ -18,7 +18,9 @@ pytestmark = pytest.mark.thread_unsafe(reason="a preset is shortened, and warnin
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
     """Presets of few epochs and narrow layers, which are all that a test of something else needs."""
-    small = {name: replace(preset, hidden=(32, 32), epochs=24, batch=64) for name, preset in _presets.PRESETS.items()}
+    small = {
+        name: replace(preset, hidden=(32, 32), epochs=(24, 24), batch=64) for name, preset in _presets.PRESETS.items()
+    }
     monkeypatch.setattr(_presets, "PRESETS", small)
 
 

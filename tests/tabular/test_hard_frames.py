@@ -98,7 +98,7 @@ def fitted(request):
     """An estimator that has seen the table, after few epochs of a narrow network."""
     y = Y if request.param is TabularRegressor else np.where(Y > 0, "high", "low")
     presets = _presets.PRESETS
-    small = {name: replace(preset, hidden=(32, 32), epochs=24, batch=64) for name, preset in presets.items()}
+    small = {name: replace(preset, hidden=(32, 32), epochs=(24, 24), batch=64) for name, preset in presets.items()}
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         patch.setattr(_presets, "PRESETS", small)
