@@ -181,6 +181,11 @@ class Compiled(Reader):
         before, self._compiled_code = self._compiled_code, None
         if before is None:
             goals.warn_of_constants(self._goals, self._widths(engine.plan.outputs))
+        of_members = any(op.name == "mean" for op in engine.plan.ops)
+        if of_members and any(isinstance(goal.loss, losses.CustomLoss) for goal in self._goals):
+            raise ValueError(
+                "loss must be one of fastnn's own beside an EnsembleMean, for which it is that of each member"
+            )
         ops = [-1] if self._heads is None else engine.plan.joined()
         heads, measured = goals.engine_heads(self._goals, self._widths(engine.plan.outputs), ops)
         self._check_scaling(engine.plan, heads)

@@ -229,6 +229,9 @@ def lower(layers: Sequence[Layer], inputs: int | Mapping[str, int], policy: str)
     ops = [op for one in placed for op in one.ops]
     if not ops:  # no layer changes a row, and so the engine does not either
         ops.append(Op("activation", "linear", columns, outputs))
+    means = [k for k, op in enumerate(ops) if op.name == "mean"]
+    if means and any(op.name != "unscale" for op in ops[means[0] + 1 :]):
+        raise ValueError("EnsembleMean must be the last layer of the model, or the last but a TargetScaling")
     linked = _link(ops)
     if any(op.name == "embedding" and not _reads_whole_numbers(op, linked) for op in linked):
         raise ValueError(

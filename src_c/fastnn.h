@@ -55,6 +55,7 @@ typedef enum {
     FNN_OP_EXPAND, /* factor x w + b, several numbers of each column; vector: see FNN_SHAPED, then factor, each */
     FNN_OP_WAVES,  /* cos and sin of each numbers[0] columns */
     FNN_OP_GROUPS, /* a product for each group of columns; vector: see FNN_SHAPED, then groups */
+    FNN_OP_MEAN,   /* the mean of members, which are so many times the outputs; see fnn_traits.is_mean */
     FNN_OP_IMPUTE, /* vector: what NaN becomes, by column; with 2 * inputs outputs, the second half says where NaN was */
     FNN_OP_TAKE,   /* vector: runs of columns of the input, side by side: the first column and the number of each run */
     FNN_OP_CENTER,    /* vector: what is subtracted from each column, then what each is multiplied with */

@@ -151,6 +151,13 @@ for name, middle in {
     "prelu": [layers.PReLU],
     "scale": [layers.Scale],
     "parametric activation": [lambda: layers.ParametricActivation("selu")],
+    "members": [
+        lambda: layers.EnsembleScale(32),
+        *(
+            lambda sharing=sharing: layers.EnsembleDense(9, 32, "relu", sharing)
+            for sharing in ("adapted", "full", "none")
+        ),
+    ],
     "linear embedding": [lambda: layers.LinearEmbedding(7, "relu")],
     "periodic embedding": [layers.PeriodicEmbedding],
     "shared periodic embedding": [

@@ -26,6 +26,8 @@ TAKERS = {
     "scale": lambda **given: layers.Scale("ones", **given),
     "prelu": lambda **given: layers.PReLU("ones", **given),
     "parametric": lambda **given: layers.ParametricActivation("tanh", **given),
+    "members": lambda **given: layers.EnsembleScale(2, **given),
+    "dense members": lambda **given: layers.EnsembleDense(2, 3, "softmax", **given),
     "linear embedding": lambda **given: layers.LinearEmbedding(3, "tanh", **given),
     "periodic embedding": lambda **given: layers.PeriodicEmbedding(4, 2, **given),
     "batch": lambda **given: layers.BatchNormalization(**given),

@@ -36,6 +36,9 @@ EXAMPLES = {
     "Residual": {"layers": [layers.Dense(4)]},
     "Stack": {"layers": [layers.Dense(4)]},
     "LinearEmbedding": {"units": 3},
+    "EnsembleDense": {"units": 3, "members": 2},
+    "EnsembleMean": {"members": 2},
+    "EnsembleScale": {"members": 2},
     "ParametricActivation": {"activation": "relu"},
 }
 MEMBERS = layers._registry.members()

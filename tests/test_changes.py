@@ -60,7 +60,8 @@ SHARED = {
     "alpha": 0.5, "negative_slope": 0.4, "max_value": 0.7, "threshold": 0.1, "l1": 0.3, "l2": 0.4, "mean": 2.0,
     "variance": 3.0, "bin_boundaries": [-1.0, 0.5], "shape": (9,), "layers": [], "branches": {}, "columns": {},
     "heads": {}, "offset": 3.0, "activation": "tanh", "parametrization": "ntk",
-    "frequencies": 5, "sigma": 0.5, "phases": False, "densely_connected": False, "share_weights": True,
+    "frequencies": 5, "sigma": 0.5, "phases": False, "densely_connected": False, "share_weights": True, "members": 4,
+    "sharing": "none",
     "linear": True, "clip": None, "factor": [3.0] * 4, "quantiles": 5, "knots": [[0.0, 0.2]] * 4, "bins": 5,
     "bin_edges": [[0.1, 0.2, 0.9]] * 4,
     "one_hot_limit": 1, "binary": "one_hot", "vocabularies": [["b", "a"], ["c", "b", "a"]],
@@ -78,6 +79,9 @@ LAYERS = {
     "Embedding": lambda: layers.Embedding(5, 2),
     "Flatten": layers.Flatten,
     "GLU": layers.GLU,
+    "EnsembleDense": lambda: layers.EnsembleDense(3, 2, "relu"),
+    "EnsembleMean": lambda: layers.EnsembleMean(2),
+    "EnsembleScale": lambda: layers.EnsembleScale(2),
     "LinearEmbedding": lambda: layers.LinearEmbedding(3),
     "ParametricActivation": lambda: layers.ParametricActivation("relu"),
     "PeriodicEmbedding": lambda: layers.PeriodicEmbedding(4, 2),
@@ -107,6 +111,7 @@ RAISE = {
     "target_shape", "output_mode", "vocabulary", "mean", "variance", "max_tokens", "num_oov_indices",
     "pad_to_max_tokens", "layers", "branches", "heads", "columns", "invert", "bin_boundaries", "add_indicator",
     "one_hot_limit", "binary", "frequencies", "phases", "densely_connected", "share_weights", "linear",
+    "members", "sharing",
 }  # fmt: skip
 EVERYWHERE = {"trainable": False, "learning_rate_multiplier": 3.0, "weight_decay_multiplier": 3.0}
 
@@ -146,6 +151,8 @@ def model_with(kind):
         stack = [layer, layers.Dense(3)]
     elif kind == "Branches":
         x, stack = {"a": X}, [layer, layers.Dense(3)]
+    elif kind == "EnsembleMean":
+        stack = [fastnn.Input((4,)), layers.Dense(6), layer]
     elif kind == "Heads":
         y, stack = {"a": Y}, [fastnn.Input((4,)), layers.Dense(2), layer]
     else:

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 import fastnn
 from fastnn import activations, initializers, layers, losses, optimizers
 
-with np.load(Path(__file__).parent / "reference" / "embeddings.npz") as file:
+with np.load(Path(__file__).parent / "reference" / "tables.npz") as file:
     RECORDED = {key: file[key] for key in file.files}
-# For each case of tests/reference/record_embeddings.py the layer that it is.
+# For each case of tests/reference/record_tables.py the layer that it is.
 PERIODIC = {"frequencies": 4, "units": 5, "phases": False, "densely_connected": False}
 RECORDED_LAYERS = {
     "PBLD": lambda: layers.PeriodicEmbedding(5, 2),

@@ -34,6 +34,10 @@ STACKS = {
     "prelu": lambda width: [layers.PReLU()],
     "scale": lambda width: [layers.Scale()],
     "parametric": lambda width: [layers.ParametricActivation("silu")],
+    "members": lambda width: [
+        layers.EnsembleScale(3),
+        *(layers.EnsembleDense(4, 3, "softmax", s) for s in ("adapted", "none")),
+    ],
     "linear embedding": lambda width: [layers.LinearEmbedding(3, "tanh"), layers.Dense(4)],
     "waves beside x": lambda width: [layers.PeriodicEmbedding(5, 2, 0.2, "tanh", columns=[width - 1])],
     "waves": lambda width: [layers.PeriodicEmbedding(3, phases=False, densely_connected=False, share_weights=True)],

@@ -31,6 +31,7 @@ HIDDEN = {
     "prelu": lambda: layers.PReLU(),
     "scale": lambda: layers.Scale(),
     "parametric": lambda: layers.ParametricActivation("gelu"),
+    "member": lambda: layers.EnsembleDense(6, 1, "tanh"),
     "targets": lambda: layers.TargetScaling(0.5, 2.0, -3.0, 4.0),
     "ntk": lambda: layers.Dense(4, "tanh", parametrization="ntk"),
     "residual": None,  # network makes the block

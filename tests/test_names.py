@@ -273,7 +273,8 @@ REGISTRIES = (
 )
 ARGUMENTS = {  # arguments that constructors require
     "Activation": ("relu",), "ParametricActivation": ("relu",), "Dense": (3,), "Embedding": (5, 2),
-    "LinearEmbedding": (3,), "Dropout": (0.5,), "AlphaDropout": (0.5,),
+    "LinearEmbedding": (3,), "EnsembleDense": (3, 2), "EnsembleMean": (2,), "EnsembleScale": (2,),
+    "Dropout": (0.5,), "AlphaDropout": (0.5,),
     "GaussianDropout": (0.5,), "GaussianNoise": (0.5,), "Rescaling": (2.0,), "Reshape": ((2, 2),),
     "Residual": ([layers.Dense(3)],), "Stack": ([layers.Dense(3)],),
     "Branches": ({"a": [layers.Dense(3)]},), "Heads": ({"a": [layers.Dense(3)]},),

@@ -17,6 +17,7 @@ from fastnn.layers.heads import Heads
 from fastnn.layers.impute import Impute
 from fastnn.layers.input import Input, InputLayer
 from fastnn.layers.lookup import IntegerLookup, StringLookup
+from fastnn.layers.members import EnsembleDense, EnsembleMean, EnsembleScale
 from fastnn.layers.noise import AlphaDropout, Dropout, GaussianDropout, GaussianNoise
 from fastnn.layers.normalization import BatchNormalization, LayerNormalization, RMSNormalization, UnitNormalization
 from fastnn.layers.parametric_activation import ParametricActivation
@@ -45,6 +46,9 @@ __all__ = [
     "Discretization",
     "Dropout",
     "Embedding",
+    "EnsembleDense",
+    "EnsembleMean",
+    "EnsembleScale",
     "Flatten",
     "GaussianDropout",
     "GaussianNoise",
@@ -101,6 +105,9 @@ for _layer in (
     Impute,
     LayerNormalization,
     Embedding,
+    EnsembleDense,
+    EnsembleMean,
+    EnsembleScale,
     LinearEmbedding,
     Normalization,
     ParametricActivation,

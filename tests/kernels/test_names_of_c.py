@@ -13,6 +13,7 @@ from fastnn.optimizers import schedules
 
 LAYERS = [
     [layers.Activation("softmax"), layers.Dense(4), layers.PReLU(), layers.Dropout(0.5), layers.GaussianNoise(0.5)],
+    [layers.EnsembleScale(2), layers.EnsembleDense(3, 2), layers.EnsembleMean(2)],
     [layers.ParametricActivation("relu"), layers.PeriodicEmbedding(), layers.PeriodicEmbedding(phases=False)],
     [layers.LayerNormalization(), layers.BatchNormalization(), layers.Residual([layers.Dense(4)]), layers.GLU()],
     [layers.AlphaDropout(0.5), layers.GaussianDropout(0.5), layers.TargetScaling(0.0, 1.0, clip=False)],

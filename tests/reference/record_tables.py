@@ -1,8 +1,9 @@
-"""Embeddings of columns of numbers, as the packages of their papers compute them.
+"""Layers of networks for tables, as the packages of their papers compute them.
 
-The script needs torch, rtdl_num_embeddings and pytabkit, and is run by itself: python record_embeddings.py. It writes
-embeddings.npz with the arrays of each case in float64: x, the gradient by the output, the parameters, the output, and
-the gradients by x and by the parameters. tests/test_column_embedding.py says which layer each case is.
+The script needs torch, rtdl_num_embeddings, pytabkit and tabm, and is run by itself: python record_tables.py. It writes
+tables.npz with the arrays of each case in float64: x, the gradient by the output, the parameters, the output, and the
+gradients by x and by the parameters. tests/test_column_embedding.py and tests/test_members.py say which layers these
+cases are.
 """
 
 from importlib import metadata
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import rtdl_num_embeddings
+import tabm
 import torch
 from pytabkit.models.nn_models.base import Variable
 from pytabkit.models.nn_models.nn import PLREmbeddingsLayerCosBias
@@ -50,13 +52,21 @@ def cases():
         yield name, *of_module(rtdl_num_embeddings.PeriodicEmbeddings(COLUMNS, 5, **periodic, **options))
     yield "L", *of_module(rtdl_num_embeddings.LinearEmbeddings(COLUMNS, 4))
     yield "LR", *of_module(rtdl_num_embeddings.LinearReLUEmbeddings(COLUMNS, 4))
+    for name, layer in {
+        "TabM": tabm.LinearBatchEnsemble(COLUMNS, 5, k=4, scaling_init="normal"),
+        "TabM heads": tabm.LinearEnsemble(COLUMNS, 5, k=4),
+    }.items():
+        scale = tabm.ElementwiseAffine((4, COLUMNS), bias=False, scaling_init="normal")
+        yield name, *of_module(torch.nn.Sequential(tabm.EnsembleView(k=4), scale, layer))
 
 
 def main():
-    """Write embeddings.npz."""
+    """Write tables.npz."""
     torch.manual_seed(0)
     arrays = {
-        "versions": np.array([f"{p} {metadata.version(p)}" for p in ("rtdl_num_embeddings", "pytabkit", "torch")])
+        "versions": np.array(
+            [f"{p} {metadata.version(p)}" for p in ("rtdl_num_embeddings", "pytabkit", "tabm", "torch")]
+        )
     }
     for name, function, parameters in cases():
         x = torch.randn(ROWS, COLUMNS, dtype=torch.float64, requires_grad=True)
@@ -67,7 +77,7 @@ def main():
         arrays |= {f"{name}/p{k}": p for k, p in enumerate(parameters)}
         arrays |= {f"{name}/dp{k}": g for k, g in enumerate(gradients[1:])}
     arrays = {key: a.detach().numpy() if isinstance(a, torch.Tensor) else a for key, a in arrays.items()}
-    np.savez_compressed(Path(__file__).parent / "embeddings.npz", **arrays)
+    np.savez_compressed(Path(__file__).parent / "tables.npz", **arrays)
 
 
 if __name__ == "__main__":
