@@ -36,6 +36,10 @@ class TabularClassifier(NetworkClassifier, TabularEstimator):
         What the rows of a class weigh.
     refit : bool, default False
         Whether the networks are trained anew on all rows, for as many epochs as were best.
+    tune : int, default 0
+        The number of other presets, drawn from the published search space of RealMLP in TabArena, that are tried beside
+        the given one, all at once; the worse half ends after a fifth of the epochs, and of the others half after 7/15.
+        The best on the validation rows is taken.
     time_limit : float, optional
         The seconds after which no epoch begins.
     random_state : int, RandomState or None
@@ -54,6 +58,8 @@ class TabularClassifier(NetworkClassifier, TabularEstimator):
         modern neural networks, 2017).
     leaderboard_ : dict of list
         The networks, with their scores on rows that they have not seen, as the columns of a table.
+    candidates_ : dict of list
+        With `tune`: what was tried, the given preset first, with the scores on the validation rows.
     history_ : list of dict
         The logs of each network's epochs.
     n_features_in_, feature_names_in_
@@ -83,6 +89,7 @@ class TabularClassifier(NetworkClassifier, TabularEstimator):
         eval_metric: str | None = None,
         class_weight: Any = None,
         refit: bool = False,
+        tune: int = 0,
         time_limit: float | None = None,
         random_state: Any = None,
         num_threads: int | None = None,

@@ -53,6 +53,7 @@ class TabularEstimator(NetworkEstimator):
     eval_metric: str | None
     refit: bool
     time_limit: float | None
+    tune: int
     verbose: int
 
     match_columns = True  # a later frame's columns are matched by name
@@ -67,6 +68,7 @@ class TabularEstimator(NetworkEstimator):
         "validation": [Interval(Real, 0, 1, closed="neither")],
         "eval_metric": [str, None],
         "refit": ["boolean"],
+        "tune": [Interval(Integral, 0, None, closed="left")],
         "time_limit": [Interval(Real, 0, None, closed="neither"), None],
         "random_state": ["random_state"],
         "num_threads": [Interval(Integral, 1, 256, closed="both"), None],
@@ -109,6 +111,7 @@ class TabularEstimator(NetworkEstimator):
             raise ValueError(f"{type(self).__name__} tells no callbacks of scikit-learn: set none with set_callbacks")
         table, y = self._read_table(X, y, reset=True)
         self._targets: Targets = self._targets_of(y, None)
+        self.__dict__.pop("candidates_", None)  # of an earlier call
         weights, _ = self._weights(sample_weight, y, y)
         self._scale_targets(y)
         self.preparation_ = Preparation.learned(table, preset.scaling, preset.limit, preset.one_hot_limit)
@@ -119,10 +122,15 @@ class TabularEstimator(NetworkEstimator):
         splits = self._splits(y, random, given=held is not None)
         deadline = None if self.time_limit is None else begun + float(self.time_limit)
         encoded = None if held is None else (held[0], self._encoded(held[1]), *held[2:])
-        seen = self._train_members(samples, splits, encoded, preset, metric, random, deadline)
+        given = samples, encoded, metric, random, deadline
+        seen = None
+        if self.tune:
+            preset, seen = self._tuned(preset, splits[0], *given)
+        if seen is None or self.n_ensemble > 1:
+            seen = self._train_members([preset] * len(splits), splits, *given)
         for each in seen:
             each.restore()
-        self._settle(samples, splits, held, y, seen, preset.patience is not None)
+        self._settle(samples, splits, held, y, seen)
         if self.refit:
             self._train_again(samples, preset, metric, random, [each.epoch for each in seen])
 
@@ -159,62 +167,83 @@ class TabularEstimator(NetworkEstimator):
 
     def _members(
         self,
-        samples: tuple[Any, ...],
+        presets: Sequence[_presets.Preset],
         splits: Sequence[Split],
-        preset: _presets.Preset,
+        samples: tuple[Any, ...],
         metric: str,
         random: np.random.Generator,
-        epochs: int,
     ) -> list[Sequential]:
         """Return the networks, compiled."""
         models = []
-        for split in splits:
+        for preset, split in zip(presets, splits, strict=True):
+            steps = preset.steps(len(split.rows)) * preset.epochs_of(classes=self._is_of_classes)
             with seeds_from(int(random.integers(2**31))):
                 model = _presets.network(
                     preset,
                     self.preparation_.widths,
                     self.preparation_.entries,
                     samples[1].shape[1],
+                    steps,
                     classes=self._is_of_classes,
                 )
                 model.build((None, samples[0].shape[1]))
                 if preset.fits_data:
                     model.initialize(samples[0][split.rows])
-            steps = preset.steps(len(split.rows)) * epochs
             _presets.compile_for(model, preset, steps, metric, classes=self._is_of_classes)
             models.append(model)
         return models
 
     def _train_members(
         self,
-        samples: tuple[Any, ...],
+        presets: Sequence[_presets.Preset],
         splits: Sequence[Split],
+        samples: tuple[Any, ...],
         held: Any,
-        preset: _presets.Preset,
         metric: str,
         random: np.random.Generator,
         deadline: float | None,
+        *,
+        race: bool = False,
     ) -> list[_training.BestEpoch]:
-        """Make the members and train them; return what each has seen."""
+        """Make the members and train them, perhaps as a race; return what each has seen."""
+        self.models_ = self._members(presets, splits, samples, metric, random)
+        preset, more = presets[0], _presets.METRICS[metric][1]
         epochs = preset.epochs_of(classes=self._is_of_classes)
-        self.models_ = self._members(samples, splits, preset, metric, random, epochs)
-        more = _presets.METRICS[metric][1]
         seen = [_training.BestEpoch(more, preset.patience, deadline) for _ in splits]
         hooks: list[list[Any]] = [[each] for each in seen]
+        if race:
+            shared = _training.Race(seen, epochs)
+            hooks = [[*each, _training.Racer(shared, place)] for place, each in enumerate(hooks)]
         bar = _training.Bar(type(self).__name__, epochs) if self.verbose else None
         if bar is not None:
             hooks[0].append(bar)
-        settings: dict[str, Any] = {
-            "batch": preset.batch,
-            "epochs": preset.epochs_of(classes=self._is_of_classes),
-            "whole": preset.tangent,
-        }
+        settings: dict[str, Any] = {"batch": preset.batch, "epochs": epochs, "whole": preset.tangent}
         _training.train(self.models_, samples, splits, held, **settings, callbacks=hooks)
         if bar is not None:
             first = seen[0]
             best = f"the best {first.epoch}, {metric} {self._said(first.score, metric):.4g}"
             bar.close(f"{type(self).__name__}: {first.epochs} epochs, {best}")
         return seen
+
+    def _tuned(
+        self, preset: _presets.Preset, split: Split, samples: tuple[Any, ...], held: Any, metric: str, *others: Any
+    ) -> tuple[_presets.Preset, list[_training.BestEpoch]]:
+        """Search for a better preset; return the best, whose network becomes the only one, and what that has seen."""
+        random: np.random.Generator = others[0]
+        if not preset.tangent:
+            raise ValueError(f"tune searches among networks like RealMLP, which preset={self.preset!r} is not")
+        classes = self._is_of_classes
+        presets = [preset, *(_presets.sampled(preset, random, classes=classes) for _ in range(self.tune))]
+        seen = self._train_members(presets, [split] * len(presets), samples, held, metric, *others, race=True)
+        best = min(range(len(seen)), key=lambda place: seen[place].loss)
+        found: dict[str, list[Any]] = {
+            metric: [self._said(each.score, metric) for each in seen],
+            "epochs": [each.epochs for each in seen],
+        }
+        tried = {name: [getattr(each, name) for each in presets] for name in _presets.SEARCHED}
+        self.candidates_: dict[str, list[Any]] = {**found, **tried}
+        self.models_ = [self.models_[best]]
+        return presets[best], [seen[best]]
 
     @staticmethod
     def _said(score: float | None, metric: str) -> float:
@@ -223,7 +252,7 @@ class TabularEstimator(NetworkEstimator):
         return 1 - value if metric == "error" else value
 
     def _settle(
-        self, samples: tuple[Any, ...], splits: Sequence[Split], held: Any, y: Array, seen: Sequence[Any], stops: bool
+        self, samples: tuple[Any, ...], splits: Sequence[Split], held: Any, y: Array, seen: Sequence[Any]
     ) -> None:
         """Keep what validation says, once the members have the weights of their best epochs."""
         metric = self._metric()
@@ -267,8 +296,7 @@ class TabularEstimator(NetworkEstimator):
     ) -> None:
         """Train new members on all rows, for as many epochs as were best."""
         whole = [Split(np.arange(len(samples[0])), None)] * len(best)
-        length = preset.epochs_of(classes=self._is_of_classes)  # the schedules are those of before
-        self.models_ = self._members(samples, whole, preset, metric, random, length)
+        self.models_ = self._members([preset] * len(best), whole, samples, metric, random)
         for model, epochs in zip(self.models_, best, strict=True):
             settings: dict[str, Any] = {"batch": preset.batch, "epochs": epochs, "whole": preset.tangent}
             _training.train([model], samples, whole[:1], None, **settings, callbacks=[[]])
@@ -402,6 +430,7 @@ class TabularEstimator(NetworkEstimator):
             "names": None if names is None else list(map(str, names)),
             "leaderboard": self.leaderboard_,
             "history": self.history_,
+            "candidates": getattr(self, "candidates_", None),
         }
         return learned, {"kept_x": self._kept[0], "kept_y": self._kept[1]}
 
@@ -412,6 +441,8 @@ class TabularEstimator(NetworkEstimator):
         if learned["names"] is not None:
             self.feature_names_in_ = np.array(learned["names"], object)
         self.leaderboard_, self.history_ = learned["leaderboard"], learned["history"]
+        if learned["candidates"] is not None:
+            self.candidates_ = learned["candidates"]
         self._kept = arrays["kept_x"], arrays["kept_y"]
 
     def save(self, filepath: str | os.PathLike[str]) -> None:

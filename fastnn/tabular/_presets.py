@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
 
 from fastnn import initializers, layers, losses, metrics, optimizers
 from fastnn.models import Sequential
@@ -36,6 +38,14 @@ class Preset:
         Whether kernels and biases start as fits the data, else normal, and the last ones at 0.
     dropout, decay, smoothing : float
         The rate of dropout, the weight decay, and the label smoothing.
+    falls : bool
+        Whether the label smoothing goes in waves, as the learning rate does.
+    sigma : float
+        The deviation of the frequencies of periodic embeddings at the start.
+    waves, front, first : float
+        Factors of the learning rate: of periodic embeddings, of the factors of columns, of the first kernel.
+    beta_2 : float
+        Of Adam.
     batch : int
         Rows of a step.
     epochs : tuple of int
@@ -59,6 +69,12 @@ class Preset:
     dropout: float = 0.0
     decay: float = 0.0
     smoothing: float = 0.1
+    falls: bool = False
+    sigma: float = 0.1
+    waves: float = 0.1
+    front: float = 6.0
+    first: float = 1.0
+    beta_2: float = 0.95
     batch: int = 256
     epochs: tuple[int, int] = (256, 256)
     patience: int | None = None
@@ -116,7 +132,9 @@ PRESETS = {
 }
 
 
-def network(preset: Preset, widths: tuple[int, int, int], entries: int, outputs: int, *, classes: bool) -> Sequential:
+def network(
+    preset: Preset, widths: tuple[int, int, int], entries: int, outputs: int, steps: int, *, classes: bool
+) -> Sequential:
     """Return the network, which reads the matrix of a preparation.
 
     Parameters
@@ -127,40 +145,44 @@ def network(preset: Preset, widths: tuple[int, int, int], entries: int, outputs:
     entries : int
         The number of embeddings of all the last ones.
     outputs : int
+    steps : int
+        Of the whole training, which the schedule of dropout goes by.
     classes : bool
         Whether the outputs are logits of classes.
     """
     numbers, few, many = widths
     branches: dict[str, list[Any]] = {}
     if numbers:
-        waves = [trained(layers.PeriodicEmbedding(frequencies=16, units=3, sigma=0.1), 0.1)] if preset.periodic else []
+        waves = [trained(layers.PeriodicEmbedding(16, 3, preset.sigma), preset.waves)] if preset.periodic else []
         branches["numbers"] = [layers.Input((numbers,)), *waves]
     if few:
         branches["few"] = [layers.Input((few,))]
     if many:
         start: Any = initializers.RandomNormal(0.0, 1.0) if preset.tangent else "uniform"
         branches["many"] = [layers.Input((many,)), layers.Embedding(entries, preset.embedding, start)]
-    stack: list[Any] = [layers.Branches(branches), *([trained(layers.Scale(), 6.0)] if preset.tangent else [])]
-    for units in preset.hidden:
-        stack += _block(preset, units, preset.activation[not classes])
+    stack: list[Any] = [layers.Branches(branches), *([trained(layers.Scale(), preset.front)] if preset.tangent else [])]
+    for place, units in enumerate(preset.hidden):
+        stack += _block(preset, units, preset.activation[not classes], steps, 1.0 if place else preset.first)
     last = _dense(preset, outputs, initializers.RandomNormal(0.0, 1.0) if preset.fits_data else "zeros")
     return Sequential([*stack, last])
 
 
-def _block(preset: Preset, units: int, activation: str) -> list[Any]:
-    """Return a hidden layer with its activation and its dropout."""
-    dense = _dense(preset, units, initializers.RandomNormal(0.0, 1.0))
+def _block(preset: Preset, units: int, activation: str, steps: int, factor: float) -> list[Any]:
+    """Return a hidden layer, with a factor of its learning rate, and its activation and its dropout."""
+    dense = _dense(preset, units, initializers.RandomNormal(0.0, 1.0), factor)
     bent = trained(layers.ParametricActivation(activation), 0.1) if preset.parametric else layers.Activation(activation)
-    rate: Any = schedules.FlatCosine(preset.dropout) if preset.tangent else preset.dropout
+    rate: Any = schedules.FlatCosine(preset.dropout, steps) if preset.tangent else preset.dropout
     return [dense, bent, *([layers.Dropout(rate)] if preset.dropout else [])]
 
 
-def _dense(preset: Preset, units: int, start: Any) -> layers.Dense:
+def _dense(preset: Preset, units: int, start: Any, factor: float = 1.0) -> layers.Dense:
     """Return a layer of linear functions."""
     if not preset.tangent:
         return layers.Dense(units)
     layer = layers.Dense(units, kernel_initializer=start, bias_initializer=start, parametrization="ntk")
-    layer.learning_rate_multiplier, layer.weight_decay_multiplier = {"bias": 0.1}, {"bias": 0.0}
+    layer.learning_rate_multiplier, layer.weight_decay_multiplier = {"bias": 0.1 * factor}, {"bias": 0.0}
+    if factor != 1:
+        layer.learning_rate_multiplier |= {"kernel": factor}
     return layer
 
 
@@ -189,7 +211,8 @@ def compile_for(model: Sequential, preset: Preset, steps: int, metric: str, *, c
     """
     loss: Any = losses.MeanSquaredError()
     if classes:
-        loss = losses.CategoricalCrossentropy(from_logits=True, label_smoothing=preset.smoothing)
+        smoothing: Any = schedules.CosineLog(preset.smoothing, 4, steps) if preset.falls else preset.smoothing
+        loss = losses.CategoricalCrossentropy(from_logits=True, label_smoothing=smoothing)
     model.compile(_optimizer(preset, steps, preset.rate[not classes]), loss, weighted_metrics=[METRICS[metric][0]()])
 
 
@@ -197,7 +220,40 @@ def _optimizer(preset: Preset, steps: int, rate: float) -> optimizers.Optimizer:
     if not preset.tangent:
         return optimizers.AdamW(schedules.CosineDecay(rate, steps), weight_decay=preset.decay)
     decay: Any = schedules.FlatCosine(preset.decay, steps)
-    return optimizers.AdamW(schedules.CosineLog(rate, 4, steps), weight_decay=decay, beta_2=0.95, epsilon=1e-8)
+    return optimizers.AdamW(schedules.CosineLog(rate, 4, steps), weight_decay=decay, beta_2=preset.beta_2, epsilon=1e-8)
+
+
+SEARCHED = ("hidden", "rate", "dropout", "decay", "smoothing", "sigma", "waves", "front", "first", "beta_2")
+
+
+def sampled(preset: Preset, random: np.random.Generator, *, classes: bool) -> Preset:
+    """Return a preset of the published search space of RealMLP in TabArena (arXiv 2506.16791), without its large ones.
+
+    Numbers are those of the space ``tabarena`` of pytabkit 1.7.3, whose widths are 256, 384 and 512: here 1, 1.5 and 2
+    times that of the preset. What the preset has not, such as periodic embeddings, has no numbers.
+    """
+
+    def between(low: float, high: float) -> float:
+        return float(np.exp(random.uniform(np.log(low), np.log(high))))
+
+    width = int(preset.hidden[0] * random.choice([1.0, 1.5, 2.0]))
+    smooth = random.random() < 0.5
+    rate = between(2e-2, 3e-1)
+    return replace(
+        preset,
+        hidden=(width,) * int(random.integers(2, 5)),
+        activation=("mish", "mish"),
+        rate=(rate, rate),
+        dropout=float(random.uniform(0, 0.5)),
+        decay=between(1e-3, 5e-2),
+        smoothing=between(5e-3, 1e-1) if smooth and classes else 0.0,
+        falls=smooth and classes,
+        sigma=between(1e-2, 50),
+        waves=between(5e-2, 3e-1),
+        front=between(2, 10),
+        first=between(0.3, 1.5),
+        beta_2=1 - between(5e-3, 5e-2),
+    )
 
 
 # for each metric what makes it, and whether more of it is better; the key of its log is its name

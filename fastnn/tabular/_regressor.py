@@ -32,6 +32,10 @@ class TabularRegressor(RegressorMixin, TabularEstimator):
         What is best is told by; default "rmse".
     refit : bool, default False
         Whether the networks are trained anew on all rows, for as many epochs as were best.
+    tune : int, default 0
+        The number of other presets, drawn from the published search space of RealMLP in TabArena, that are tried beside
+        the given one, all at once; the worse half ends after a fifth of the epochs, and of the others half after 7/15.
+        The best on the validation rows is taken.
     time_limit : float, optional
         The seconds after which no epoch begins.
     random_state : int, RandomState or None
@@ -47,6 +51,8 @@ class TabularRegressor(RegressorMixin, TabularEstimator):
     leaderboard_ : dict of list
         The networks, with their scores on rows that they have not seen, as the columns of a table. Scores are of y
         over its standard deviation.
+    candidates_ : dict of list
+        With `tune`: what was tried, the given preset first, with the scores on the validation rows.
     history_ : list of dict
         The logs of each network's epochs.
     residuals_ : ndarray, shape (rows, targets)
@@ -78,6 +84,7 @@ class TabularRegressor(RegressorMixin, TabularEstimator):
         validation: float = 0.2,
         eval_metric: str | None = None,
         refit: bool = False,
+        tune: int = 0,
         time_limit: float | None = None,
         random_state: Any = None,
         num_threads: int | None = None,

@@ -148,6 +148,35 @@ def test_no_epoch_begins_after_the_time_limit(kind, y, monkeypatch):
 
 
 @each
+def test_a_search_is_at_least_as_good_as_the_preset_on_the_validation_rows(kind, y):
+    fitted = kind(random_state=0, tune=5).fit(FRAME, y)
+    metric = "error" if kind is TabularClassifier else "rmse"
+    scores = fitted.candidates_[metric]
+    assert len(scores) == 6
+    assert fitted.leaderboard_[metric] == [min(scores)]
+    assert sorted(fitted.candidates_["epochs"])[-1] == 24
+    assert sum(epochs < 24 for epochs in fitted.candidates_["epochs"]) >= 3  # half of them ended early
+    assert len(fitted.models_) == 1
+    assert len(kind(random_state=0, tune=2, n_ensemble=2).fit(FRAME, y).models_) == 2
+    with pytest.raises(ValueError, match="tune searches among networks like RealMLP, which preset='plain' is not"):
+        kind("plain", tune=2).fit(FRAME, y)
+
+
+def test_a_race_stops_the_worse_halves():
+    class Seen:
+        def __init__(self, loss):
+            self.loss = loss
+
+    race = _training.Race([Seen(loss) for loss in (3.0, 1.0, 2.0, 4.0)], epochs=15)
+    alive = [0, 1, 2, 3]
+    for epoch in range(1, 16):
+        alive = [place for place in alive if race.arrived(place, epoch)]
+        if epoch == 4:
+            assert alive == [1, 2]
+    assert alive == [1]
+
+
+@each
 def test_weights_of_rows_count(kind, y):
     weights = np.where(np.arange(len(y)) < 120, 1.0, 0.0)
     swapped = np.where(weights > 0, y, y[::-1])
