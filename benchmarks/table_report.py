@@ -103,6 +103,7 @@ def write(page: Path, records: Path) -> None:
     peers = [peer.name for peer in PEERS if peer.name in present]
     splits = sorted({one["split"] for each in found.values() for some in each.values() for one in some})
     threads = sorted({one["threads"] for each in found.values() for some in each.values() for one in some})
+    whole = [peer for peer in peers if all(each.get(peer) for each in found.values())] or peers
     run = f"splits {', '.join(map(str, splits))}, threads {', '.join(map(str, threads))}"
     lines = [
         "# Tables",
@@ -113,7 +114,8 @@ def write(page: Path, records: Path) -> None:
         "",
         "## Together",
         "",
-        *summary(found, peers),
+        *summary(found, whole),
+        *(["", *summary(found, peers)] if whole != peers else []),
         "",
         "## Errors",
         "",
