@@ -2,6 +2,7 @@
 
 import pickle
 import re
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -354,3 +355,19 @@ def test_a_column_that_tells_y_is_warned_of(kind, y):
 def test_the_bits_do_not_depend_on_threads(kind, y):
     answers = [kind(random_state=0, n_ensemble=2, num_threads=k).fit(FRAME, y).predict(FRAME) for k in (1, 2)]
     np.testing.assert_array_equal(*answers)
+
+
+@pytest.mark.slow
+def test_a_large_frame_is_read_in_at_most_three_times_its_memory(monkeypatch):
+    small = {"fast": replace(_presets.PRESETS["fast"], hidden=(8,), epochs=(1, 1), batch=4096)}
+    monkeypatch.setattr(_presets, "PRESETS", _presets.PRESETS | small)
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame(random.normal(size=(200_000, 50))).add_prefix("c")
+    y = frame.c0.to_numpy()
+    tracemalloc.start()
+    try:
+        fitted = TabularRegressor("fast", random_state=0).fit(frame, y + random.normal(size=len(y)))
+        fitted.predict(frame)
+        assert tracemalloc.get_traced_memory()[1] <= 3 * frame.memory_usage().sum()
+    finally:
+        tracemalloc.stop()
