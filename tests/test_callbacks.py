@@ -584,29 +584,3 @@ def test_reset_starts_over():
     assert (trained[0] != model.get_weights()[0]).all()
     model.fit(X, Y, verbose=0)
     assert model.optimizer.learning_rate == 0.01
-
-
-def test_layers_are_found_and_hold_their_weights():
-    model = network()
-    assert model.get_layer("dense_1") is model.layers[2] is model.get_layer(index=-1)
-    dense = model.get_layer("dense")
-    kernel, bias = dense.weights
-    dense.set_weights([np.ones((3, 5)), np.zeros(5)])
-    assert (kernel == 1).all()
-    assert (dense.kernel == 1).all()
-    assert [w.shape for w in dense.trainable_weights] == [(3, 5), (5,)]
-    assert dense.non_trainable_weights == []
-    model.trainable = False
-    assert not model.trainable
-    assert [w.shape for w in dense.non_trainable_weights] == [(3, 5), (5,)]
-    assert bias.shape == (5,)
-    with pytest.raises(ValueError, match="weights for dense/bias must have shape"):
-        dense.set_weights([np.zeros((3, 5)), np.zeros(4)])
-    assert (kernel == 1).all()
-    for arguments, message in [
-        ({}, "needs either name or index"),
-        ({"name": "dense_3"}, "did you mean"),
-        ({"index": 9}, "index must be below 3"),
-    ]:
-        with pytest.raises(ValueError, match=message):
-            model.get_layer(**arguments)
