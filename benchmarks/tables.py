@@ -42,16 +42,26 @@ def temperature(logs: np.ndarray, y: np.ndarray) -> float:
     return float(np.exp(minimize_scalar(loss, bounds=(-3, 3), method="bounded").x))
 
 
-def scores(task: str, y: np.ndarray, given: np.ndarray, y_val: np.ndarray, held: np.ndarray) -> dict:
-    """The error: of numbers the root of the mean square over the deviation of y; of classes the share, and losses."""
+def logarithms(probabilities: np.ndarray) -> np.ndarray:
+    """The logarithms of probabilities, none of which counts as less than LEAST."""
+    return np.log(np.clip(np.asarray(probabilities, np.float64), LEAST, None))
+
+
+def scores(task: str, y: np.ndarray, given: np.ndarray, y_val: np.ndarray, held: np.ndarray | None) -> dict:
+    """The error: of numbers the root of the mean square over the deviation of y; of classes the share, and losses.
+
+    `held` is what the model says of validation rows that it was not trained on; None where there are none.
+    """
     from scipy.special import log_softmax
 
     if task == "numbers":
         return {"error": float(np.sqrt(np.mean((y - np.ravel(given)) ** 2)) / np.std(y))}
-    logs, held_logs = (np.log(np.clip(np.asarray(p, np.float64), LEAST, None)) for p in (given, held))
+    logs = logarithms(given)
+    powers = {"log_loss": 1.0}
+    if held is not None:
+        powers["log_loss_scaled"] = temperature(logarithms(held), y_val)
     losses = {
-        name: float(-log_softmax(power * logs, axis=1)[np.arange(len(y)), y].mean())
-        for name, power in (("log_loss", 1.0), ("log_loss_scaled", temperature(held_logs, y_val)))
+        name: float(-log_softmax(power * logs, axis=1)[np.arange(len(y)), y].mean()) for name, power in powers.items()
     }
     return {"error": float(np.mean(logs.argmax(axis=1) != y))} | losses
 
@@ -71,7 +81,8 @@ def one(peer: Peer, table: Set, number: int, threads: int) -> dict:
         predict(many)
         times.append(time.process_time() - used)
     record["predict_1000"] = min(times)
-    return record | scores(table.task, y[test], predict(parts[2]), y[held], predict(parts[1]))
+    unseen = None if peer.trains_on_all else predict(parts[1])
+    return record | scores(table.task, y[test], predict(parts[2]), y[held], unseen)
 
 
 def warm_up(peer: Peer, threads: int) -> None:
