@@ -194,7 +194,7 @@ def test_adapt_reads_a_file_in_pieces(make, result, tmp_path, monkeypatch):
     stored = np.memmap(tmp_path / "x", np.float32, "w+", shape=x.shape)
     stored[...] = x
     pieces = fastnn.data.frames.row_pieces
-    for module in ("preprocessing", "categories", "impute", "lookup"):
+    for module in ("_columns", "categories", "impute", "lookup"):
         monkeypatch.setattr(f"fastnn.layers.{module}.row_pieces", lambda array: pieces(array, 2**14))
     monkeypatch.setattr("fastnn.layers.categories.PIECE", 2**14)
     monkeypatch.setattr("fastnn.layers.impute._TOGETHER", 2**15)
