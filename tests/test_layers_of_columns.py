@@ -154,21 +154,21 @@ def after_another(layer):
 @pytest.mark.parametrize("make", [*(make for make, _ in FAMILY.values()), mapped])
 def test_gradients_by_central_differences(make, columns, place):
     model = fastnn.Sequential([layers.Input((WIDTH,), dtype="float64"), *place(make(columns))])
-    generator = np.random.default_rng(1)
+    generator, x = np.random.default_rng(1), X.copy()
     for view in model.trainable_weights:
         view[...] = generator.normal(size=view.shape) / 2
-    y = model.forward(X)
+    y = model.forward(x)
     dy = {key: generator.normal(size=part.shape) for key, part in y.items()} if isinstance(y, dict) else None
     dy = generator.normal(size=y.shape) if dy is None else dy
 
     def value():
-        y = model.forward(X)
+        y = model.forward(x)
         return sum((y[key] * dy[key]).sum() for key in y) if isinstance(y, dict) else (y * dy).sum()
 
     value()
     found = [model.backward(dy), *(gradient.copy() for gradient in model.gradients)]
     fixed = {id(view) for view in model.non_trainable_weights}
-    for gradient, at in zip(found, [X, *model.weights], strict=True):
+    for gradient, at in zip(found, [x, *model.weights], strict=True):
         if id(at) in fixed:
             continue
         direction = generator.normal(size=gradient.shape)
