@@ -84,7 +84,7 @@ LATERS = {
     "texts": [[None] * LATER, ["never seen"] * LATER, pd.Categorical(["u", "other", None] * 2)],
     "flags": [[None] * LATER, [True] * LATER, pd.array([True, None] * 3, dtype="boolean")],
     "times": [[NAT] * LATER, pd.to_datetime(["1700-01-01", "2200-12-31"] * 3), pd.date_range("2024", periods=LATER)],
-    "durations": [[NAT] * LATER, pd.to_timedelta([10**6, -5, 0] * 2, unit="D")],
+    "durations": [[NAT] * LATER, pd.to_timedelta([10**5, -5, 0] * 2, unit="D")],
     "nothing": [[NAN] * LATER, [None] * LATER],
 }  # fmt: skip
 KINDS = {"numbers": NUMBERS, "texts": TEXTS, "flags": FLAGS, "times": TIMES, "durations": DURATIONS, "nothing": NOTHING}
