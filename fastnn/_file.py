@@ -30,7 +30,7 @@ MAX_DEPTH = 32  # most nested brackets in JSON
 MAX_BRACKETS = 2**18  # most brackets in JSON: two bytes of a file may become an object of 64 bytes or more
 MAX_AXES = 8  # most axes of an array; the layers' parameters have one or two
 DTYPES = {"float32": "F32", "float64": "F64"}
-_CODES = {np.dtype(name).newbyteorder("<"): code for name, code in DTYPES.items()}
+_CODES = {np.dtype(name).newbyteorder("<").str: code for name, code in DTYPES.items()}
 _BLANK = "0" * 64
 _DIGEST = '"sha256": "{}"'  # in a header; within a string of it the quotation marks would be escaped
 _LEFTOVER = re.compile(r"\..+\.fastnn-[0-9a-f]{16}\.tmp", re.DOTALL)
@@ -64,7 +64,7 @@ def _header(metadata: Mapping[str, str], arrays: Mapping[str, npt.NDArray[Any]])
     offset = 0
     for name, array in arrays.items():
         end = offset + array.nbytes
-        header[name] = {"dtype": _CODES[array.dtype], "shape": list(array.shape), "data_offsets": [offset, end]}
+        header[name] = {"dtype": _CODES[array.dtype.str], "shape": list(array.shape), "data_offsets": [offset, end]}
         offset = end
     text = json.dumps(header).encode()
     return text + b" " * (-len(text) % 8)
