@@ -13,11 +13,12 @@ from fastnn._op import ParameterSpec
 from fastnn._registry import nearest_names
 from fastnn.layers import Dense
 from fastnn.layers.base import Layer
-from fastnn.plan import Plan, argument
+from fastnn.plan import Plan, argument, argument_input
 
 Array = npt.NDArray[Any]
 KERNELS, BIASES = ("std",), ("he+5",)
 POINTS = 5  # rows of which "he+5" takes a mean
+LEAST = 0.1  # of the deviation that an argument would have if the inputs were uncorrelated: "std" takes no less
 
 
 def check_start(name: str, value: Any, known: tuple[str, ...]) -> None:
@@ -50,8 +51,11 @@ def started(
     Layer after layer, each in the network whose earlier layers have been changed already, the engine computes the
     argument z = x W of shape (rows, units). Parameters that are not trained stay.
 
-    - ``"std"`` divides column j of W by the standard deviation of z_j, so that the variance of x W_j becomes 1. A
-      column whose deviation is no more than rounding stays.
+    - ``"std"`` divides column j of W by the standard deviation d_j of z_j, so that the variance of x W_j becomes 1. If
+      the columns of x were uncorrelated, with deviations c, d_j would be u_j = sqrt(sum_i (c_i W_ij)^2). Where the
+      terms of x W_j cancel each other in these rows, as they may where few of the rows differ, d_j is close to 0, and
+      the terms would become huge, which cancel in no other row: W_j is divided by no less than u_j / 10. A column whose
+      deviation is no more than rounding stays.
     - ``"he+5"`` takes for each unit five rows at random, and shares that are exponentially distributed and add up to 1,
       and sets the bias to minus the weighted mean of z_j in these rows: the argument is 0 within the data.
 
@@ -86,7 +90,10 @@ def started(
         if kernel is not None:
             deviation = z.std(axis=0)
             # where all rows agree up to rounding, there is nothing to scale
-            deviation[deviation <= 100 * np.finfo(plan.dtype).eps * np.abs(z).max(axis=0)] = 1
+            same = deviation <= 100 * np.finfo(plan.dtype).eps * np.abs(z).max(axis=0)
+            spread = _answers(argument_input(plan, k), flat, x).std(axis=0)
+            uncorrelated = np.sqrt(spread**2 @ spec.view(flat).astype(np.float64) ** 2)
+            deviation = np.where(same, 1, np.maximum(deviation, LEAST * uncorrelated))
             spec.view(flat)[...] /= deviation
             z /= deviation
         if bias is not None and op.bias >= 0:

@@ -243,7 +243,18 @@ def lower(layers: Sequence[Layer], inputs: int | Mapping[str, int], policy: str)
 
 
 def argument(plan: Plan, k: int) -> Plan:
-    """Return the part of a network that computes x W, the argument of its dense op k without the bias.
+    """Return the part of a network that computes x W, the argument of its dense op k without the bias."""
+    return _part(plan, k, plan.ops[k]._replace(activation="linear", numbers=(), bias=-1, activity=None))
+
+
+def argument_input(plan: Plan, k: int) -> Plan:
+    """Return the part of a network that computes x, what its dense op k multiplies with W."""
+    op = plan.ops[k]
+    return _part(plan, k, Op("activation", "linear", op.inputs, op.inputs, input=op.input, first=op.first))
+
+
+def _part(plan: Plan, k: int, last: Op) -> Plan:
+    """Return the part of a network that leads to its op k, with another op in the place of that.
 
     The part has the parameters of the whole network, in the same layout.
     """
@@ -256,7 +267,7 @@ def argument(plan: Plan, k: int) -> Plan:
     index = {-1: -1} | {at: place for place, at in enumerate(sorted(needed))}
     part = []
     for at in sorted(needed):
-        op = ops[at]
+        op = last if at == k else ops[at]
         joins = op.join in needed
         part.append(
             op._replace(
@@ -266,8 +277,7 @@ def argument(plan: Plan, k: int) -> Plan:
                 column=op.column if joins else 0,
             )
         )
-    part[-1] = part[-1]._replace(activation="linear", numbers=(), bias=-1, activity=None)
-    return Plan(plan.dtype, plan.inputs, ops[k].outputs, tuple(part), plan.parameters, plan.size, plan.bfloat16)
+    return Plan(plan.dtype, plan.inputs, last.outputs, tuple(part), plan.parameters, plan.size, plan.bfloat16)
 
 
 def parameter_settings(

@@ -270,7 +270,9 @@ class Sequential(Exports):
             At least two rows, as for :meth:`fit`. A model that is not built yet is built for them.
         kernel : {"std", None}, default "std"
             Whether kernels are scaled, so that the variance of each unit's argument is 1. A unit whose argument is the
-            same in all rows keeps its weights. Initializers say what is scaled: ``"random_normal"``, for example.
+            same in all rows keeps its weights; one whose terms cancel each other, so that it varies by less than a
+            tenth of what uncorrelated columns would make, has a smaller variance, in place of huge weights.
+            Initializers say what is scaled: ``"random_normal"``, for example.
         bias : {"he+5", None}, default "he+5"
             Whether biases are set: to minus the mean of the argument in five of the rows, of random weights, so that an
             activation bends within the data.

@@ -173,6 +173,27 @@ def test_units_that_see_no_difference_and_layers_that_are_not_trained_stay():
     np.testing.assert_allclose(np.std(model.predict(x)), 1, rtol=1e-5)
 
 
+def test_terms_that_cancel_in_few_distinct_rows_do_not_make_huge_weights():
+    x = np.repeat(table(2), 50, axis=0)  # the arguments of a unit are two numbers, which may be as good as equal
+    model = fastnn.Sequential([fastnn.Input((5,)), layers.Dense(1000, use_bias=False)])
+    before = model.get_weights()[0].astype(np.float64)
+    model.initialize(x)
+    kernel = model.get_weights()[0]
+    uncorrelated = np.sqrt(np.square(x.std(axis=0)) @ before**2)
+    deviation = np.maximum((x @ before).std(axis=0), uncorrelated / 10)
+    assert (deviation * 10 == uncorrelated).sum() > 10
+    np.testing.assert_allclose(kernel, before / deviation, rtol=1e-4)  # of differences of float32's sums
+
+
+def test_duplicate_columns_of_opposite_weights_do_not_make_huge_weights():
+    x = table()[:, [0, 0]]
+    model = fastnn.Sequential([fastnn.Input((2,)), layers.Dense(1)])
+    model.layers[-1].kernel[...] = [[1.0], [-0.99]]
+    model.initialize(x)
+    std = x[:, 0].std()
+    np.testing.assert_allclose(model.layers[-1].kernel, np.array([[10.0], [-9.9]]) / std / np.hypot(1, 0.99), rtol=1e-4)
+
+
 def test_a_sample_of_many_rows(monkeypatch):
     monkeypatch.setattr(arrays, "LARGE", 1)  # rows are converted when they are read
     found = []
