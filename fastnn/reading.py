@@ -13,7 +13,7 @@ from fastnn._registry import nearest_names
 from fastnn._sparse_rows import SparseRows
 from fastnn.data import arrays, frames
 from fastnn.data.feeds import gives_batches
-from fastnn.layers._columns import adapted, check_order
+from fastnn.layers._columns import adapted, check_order, missing_columns
 from fastnn.layers._preparation import form_of, prepared, raw_reader, raw_readers
 from fastnn.layers.base import Layer, in_line, row_axes
 from fastnn.network import Network
@@ -271,7 +271,7 @@ class Reader(Network):
         else:
             rows = arrays.inputs(x, known, dtype, check_finite=False, name=name, defer=defer, missing=True)
             if check_finite:
-                arrays.require_finite(rows, name, missing=first.missing_columns(rows.shape[1]))
+                arrays.require_finite(rows, name, missing=self._missing_columns(rows.shape[1]))
         return rows, rows.shape[1]
 
     def _form_of_x(self) -> tuple[Any, ...] | None:
@@ -280,13 +280,17 @@ class Reader(Network):
         if engine is None:
             return None
         inputs, first = engine.plan.inputs, self._first_layer()
-        takes_missing = first is not None and first.takes_missing
-        missing = np.asarray(first.missing_columns(inputs)).tobytes() if first is not None and takes_missing else b""
+        missing = self._missing_columns(inputs).tobytes() if first is not None and first.takes_missing else b""
         taken: list[Any] = [] if branches is None else [str(branches.columns), str(branches.built_widths)]
         taken += map(form_of, raw_readers(self._layers))
         axes = self._told_axes or ()
         shape = axes if len(axes) > 1 else ()
         return (engine.plan.dtype, inputs, shape, self.feature_names, tuple(self.column_names.items()), missing, *taken)
+
+    def _missing_columns(self, inputs: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """Return in which of `inputs` columns of x a NaN is a missing value."""
+        branches = self._branches
+        return missing_columns(self._layers, inputs) if branches is None else branches.missing_columns(inputs)
 
     def _takes_any_number(self) -> bool:
         """Whether the first layer asks no more of x than that it is finite."""

@@ -148,7 +148,7 @@ class Sequential(Exports):
         engine = self._need_engine("freeze")
         axes = row_axes(self._layers, self._told_axes)
         named = () if branches is None else (branches.columns, branches.built_widths, branches.axes)
-        first, with_missing = self._first_layer(), () if branches is None else branches.with_missing
+        first, with_missing = self._first_layer(), () if branches is None else tuple(branches.with_missing)
         missing = first is not None and first.takes_missing
         reader = arrays.RowReader(axes, *named)._replace(missing=missing, with_missing=with_missing)
         reader = reader._replace(names=self.feature_names, column_names=self.column_names)

@@ -152,6 +152,69 @@ def test_missing_values_have_no_gradient():
     np.testing.assert_array_equal(gradient, np.where(np.isnan(X), 0, 2))
 
 
+# ---- some of the columns ----
+
+
+def test_columns_that_are_taken_are_filled_and_others_stay(tmp_path):
+    layer = layers.Impute(add_indicator=True, columns=[2, 0])
+    layer.adapt(X)
+    assert layer.fill_value == (3.0, 5.0)  # in the order of the input
+    x = np.where(np.isnan(X[:, 1:2]), 9.0, X)
+    wanted = np.hstack([x[:, [1]], filled(x[:, [0, 2]], [3.0, 5.0], indicator=True)])
+    np.testing.assert_array_equal(layer(x), wanted)
+    model = fastnn.Sequential([fastnn.Input((3,), dtype="float64"), layer])
+    np.testing.assert_array_equal(model.predict(x), wanted)
+    np.testing.assert_array_equal(model.freeze()(x), wanted)
+    again = fastnn.Sequential.from_config(model.get_config())
+    assert again.layers[-1].columns == (2, 0)
+    np.testing.assert_array_equal(again.predict(x), wanted)
+
+
+def test_a_missing_value_in_a_column_that_is_not_taken_is_refused():
+    y = np.zeros(4)
+    layer = layers.Impute("constant", columns=[0, 1])
+    model = regression(fastnn.Input((3,)), layer)
+    before = model.get_weights()
+    with pytest.raises(ValueError, match="x must be finite, but row 1 holds a NaN"):
+        model.fit(X, y, verbose=0)
+    np.testing.assert_array_equal(model.get_weights()[0], before[0])
+    model.fit(np.where(np.isnan(X), [NAN, NAN, 0], X), y, verbose=0)
+
+
+@pytest.mark.parametrize("indicator", [False, True])
+@pytest.mark.parametrize("framed", [False, True])
+def test_layers_one_after_the_other_fill_columns_of_their_own(framed, indicator):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(X, columns=["a", "b", "c"])
+    columns = [["c"], ["a", "b"]] if framed else [[2], [0, 1]]
+    first, second = (layers.Impute(way, None, indicator, c) for way, c in zip(("mean", "median"), columns, strict=True))
+    first.adapt(frame if framed else X)
+    second.adapt(frame if framed else X)
+    start = [] if framed else [fastnn.Input((3,))]
+    model = regression(*start, fastnn.Sequential([first]), second)
+    values = frame if framed else X
+    model.fit(values, np.zeros(4), verbose=0)
+    assert np.isfinite(model.predict(values)).all()
+    wrong = np.where(X == 4.0, np.inf, X)
+    with pytest.raises(ValueError, match="holds an infinity"):
+        model.evaluate(wrong, np.zeros(4), verbose=0)
+
+
+def test_a_branch_fills_some_of_its_columns():
+    layer = layers.Impute("constant", columns=[1])
+    model = fastnn.Sequential([layers.Branches({("a", "b"): [layer], "c": []}), layers.Dense(1)])
+    model.compile("sgd", "mse")
+    good = {"a": [1.0, 2.0], "b": [NAN, 1.0], "c": [0.0, 1.0]}
+    model.fit(good, np.zeros(2), verbose=0)
+    model.fit(np.column_stack(list(good.values())), np.zeros(2), verbose=0)
+    for name, row in (("a", 1), ("c", 0)):
+        wrong = good | {name: np.where(np.arange(2) == row, NAN, good[name])}
+        with pytest.raises(ValueError, match=rf"x\['{name}'\] must be finite, but row {row}"):
+            model.fit(wrong, np.zeros(2), verbose=0)
+        with pytest.raises(ValueError, match=f"x must be finite, but row {row}"):
+            model.fit(np.column_stack(list(wrong.values())), np.zeros(2), verbose=0)
+
+
 BAD = {
     "unknown": (lambda: layers.Impute("medium"), ValueError, "strategy 'medium' is unknown; did you mean 'median'"),
     "text": (lambda: layers.Impute("constant", "a"), TypeError, "fill_value must be a real number"),
@@ -159,7 +222,7 @@ BAD = {
     "unadapted": (
         lambda: fastnn.Sequential([fastnn.Input((3,)), layers.Impute()]).predict(X), ValueError, "call adapt before"
     ),
-    "width": (lambda: fastnn.Sequential([fastnn.Input((4,)), adapted()]), ValueError, "values for 3 features, its"),
+    "width": (lambda: fastnn.Sequential([fastnn.Input((4,)), adapted()]), ValueError, "for 3 columns, and takes 4"),
     "constant": (lambda: layers.Impute("constant").adapt(X), ValueError, "adapt.. would have no effect"),
     "hollow": (lambda: layers.Impute().adapt([[1.0, NAN], [2.0, NAN]]), ValueError, "column 1 has none"),
     "inf": (lambda: layers.Impute().adapt([[1.0], [np.inf]]), ValueError, "row 1 is in column 0"),
@@ -194,10 +257,10 @@ def test_adapt_reads_a_file_in_pieces(make, result, tmp_path, monkeypatch):
     stored = np.memmap(tmp_path / "x", np.float32, "w+", shape=x.shape)
     stored[...] = x
     pieces = fastnn.data.frames.row_pieces
-    for module in ("_columns", "categories", "impute", "lookup"):
+    for module in ("_columns", "categories", "lookup"):
         monkeypatch.setattr(f"fastnn.layers.{module}.row_pieces", lambda array: pieces(array, 2**14))
     monkeypatch.setattr("fastnn.layers.categories.PIECE", 2**14)
-    monkeypatch.setattr("fastnn.layers.impute._TOGETHER", 2**15)
+    monkeypatch.setattr("fastnn.layers._columns._TOGETHER", 2**15)
     layer = make()
     tracemalloc.start()
     layer.adapt(stored)

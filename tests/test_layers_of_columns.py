@@ -96,8 +96,18 @@ def mapped(columns):
     return layers.PiecewiseLinearEncoding(units=2, activation="tanh", linear=True, columns=columns, bin_edges=edges)
 
 
-# The layers of the family, and what they make of the columns that they take.
+def filled(columns):
+    return layers.Impute("constant", constants(columns, 0.5), columns=columns)
+
+
+def flagged(columns):
+    return layers.Impute("constant", 0.5, add_indicator=True, columns=columns)
+
+
+# The layers of the family, and what they make of the columns that they take. tests/test_impute.py has missing values.
 FAMILY = {
+    "Impute": (filled, lambda x: x),
+    "Impute with indicators": (flagged, lambda x: np.hstack([x, np.zeros_like(x)])),
     "Normalization": (halved, lambda x: x / 2),
     "RobustNormalization": (robust, clipped),
     "QuantileNormalization": (normal, scores),

@@ -281,7 +281,7 @@ def named_inputs(
     check_finite: bool,
     name: str = "x",
     prepare: Callable[[str, Any, str], Any] | None = None,
-    missing: Collection[str] = (),
+    missing: Mapping[str, Callable[[int], Array]] = MappingProxyType({}),
     together: Collection[str] = (),
 ) -> tuple[Array, dict[str, int]]:
     """Return the arrays of a dict, or the columns of a frame, side by side in one matrix: the only copy made of them.
@@ -300,8 +300,9 @@ def named_inputs(
         The argument's name, for messages.
     prepare : callable, optional
         Returns a branch's numbers, called with the branch's name, its raw data and what messages call these data.
-    missing : collection of str
-        The branches in which NaN, and None among objects, are missing values.
+    missing : Mapping
+        The branches in which NaN, and None among objects, are missing values, each with what says in which of so many
+        columns they are.
     together : collection of str
         The branches whose columns `prepare` gets all at once, as a dict, and not one by one.
 
@@ -321,18 +322,28 @@ def named_inputs(
     for branch, width in widths.items():
         if width is not None and found[branch] != width:
             raise ValueError(f"{name} must have {width} features for the branch {branch!r}, got {found[branch]}")
-    each = [(*part, branch in missing) for branch, arrays in parts.items() for part in arrays]
+    each = [part for arrays in parts.values() for part in arrays]
     matrix = np.empty((len(each[0][0]), sum(found.values())), dtype)
+    may_miss = [missing.get(branch, _nowhere)(width) for branch, width in found.items()] if check_finite else []
     start = 0
-    for array, values, it, may_miss in each:
-        block = matrix[:, start : start + array.shape[1]]
+    for array, values, it in each:
+        place = slice(start, start + array.shape[1])
+        block = matrix[:, place]
         # a float64 beyond float32's range becomes infinite, and is reported as infinite later
         with np.errstate(all="ignore"):
             _fill(block, array)
         if check_finite and array.dtype.kind == "f":
-            require_finite(block, it, source=values, missing=may_miss)
-        start += array.shape[1]
+            require_finite(block, it, source=values, missing=np.concatenate(may_miss)[place])
+        start = place.stop
     return matrix, found
+
+
+def _nowhere(columns: int) -> Array:
+    return np.zeros(columns, bool)
+
+
+def _everywhere(columns: int) -> Array:
+    return np.ones(columns, bool)
 
 
 def _parts(
@@ -450,7 +461,7 @@ class RowReader(NamedTuple):
                 *told,
                 check_finite=False,
                 prepare=self._of_branch,
-                missing=self.with_missing,
+                missing=dict.fromkeys(self.with_missing, _everywhere),
                 together=self.together,
             )
             return np.asarray(rows[0] if is_row(x) else rows)

@@ -176,6 +176,8 @@ class Taken(NamedTuple):
         The names of all columns of the data, None where they have none.
     own_names : tuple of str or None
         The names of these columns.
+    missing : bool
+        Whether a NaN is a missing value.
     """
 
     array: npt.NDArray[Any]
@@ -183,6 +185,7 @@ class Taken(NamedTuple):
     called: list[str]
     names: tuple[str, ...] | None
     own_names: tuple[str, ...] | None
+    missing: bool
 
     def checked(self) -> Taken:
         """Return these columns; raise where they are no rows of numbers, or no row."""
@@ -214,8 +217,12 @@ class Taken(NamedTuple):
     def _check_finite(self, values: npt.NDArray[np.float64], row: int, column: int) -> None:
         """Raise where values are not finite, the first of which lies in this row and in this one of the columns."""
         finite = np.isfinite(values)
+        if self.missing:
+            finite |= np.isnan(values)
         if not finite.all():
             i, j = np.argwhere(~finite)[0]
+            if self.missing:
+                raise ValueError(f"data must not be infinite, but row {row + i} is in column {self.called[column + j]}")
             raise ValueError(
                 f"data must be finite, but row {row + i} holds {values[i, j]} in column {self.called[column + j]}, "
                 f"which would make all of the column NaN: leave such rows out, or fill them first, with an Impute "
@@ -347,8 +354,10 @@ class OfColumns(Layer):
             raise ValueError(f"{self._called} takes the column {column!r}, which its input has not; {near}")
         return list(names).index(column)
 
-    def taken_from(self, data: Any) -> Taken:
+    def taken_from(self, data: Any, *, missing: bool = False) -> Taken:
         """Return data to adapt to, as an array of rows in which the columns lie that the layer takes.
+
+        With `missing`, NaN and None are missing values.
 
         Raises
         ------
@@ -359,15 +368,15 @@ class OfColumns(Layer):
         if self.columns is not None and is_frame(data):  # the other columns may hold anything
             there, some = column_names(data), list(columns(data, "data"))
             places = self._places_in(len(some), there)
-            arrays = [real_array(some[place][1], some[place][0]) for place in places]
+            arrays = [real_array(some[place][1], some[place][0], missing=missing) for place in places]
             called = [repr(there[place]) for place in places]
             own = None if names is None else tuple(names[place] for place in places)
-            return Taken(np.column_stack(arrays), range(len(arrays)), called, names, own).checked()
-        array = real_array(data, "data")
+            return Taken(np.column_stack(arrays), range(len(arrays)), called, names, own, missing).checked()
+        array = real_array(data, "data", missing=missing)
         array = array[:, None] if array.ndim == 1 else array
         width, told = array.shape[-1] if array.ndim == 2 else 0, self._names_told()
         places = self._places_in(width, told if told and len(told) == width else None) if width else ()
-        return Taken(array, places, list(map(str, places)), names, names).checked()
+        return Taken(array, places, list(map(str, places)), names, names, missing).checked()
 
     def lower(self, offsets: dict[str, int]) -> list[Op]:
         """Return the ops for the columns that are taken, between those that take columns out and put them back."""
@@ -384,6 +393,26 @@ class OfColumns(Layer):
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return super().get_config() | ({} if self.columns is None else {"columns": list(self.columns)})
+
+
+def missing_columns(layers: Iterable[Layer], inputs: int) -> npt.NDArray[np.bool_]:
+    """Return which of `inputs` columns may hold NaN: those that the first layers to compute fill in."""
+    found, behind = np.zeros(inputs, bool), np.arange(inputs)  # the columns of x behind a layer's columns; -1: none
+    names: Sequence[Any] | None = None
+    for layer in in_line(layers):
+        if layer.idle:
+            continue
+        if not isinstance(layer, OfColumns) or not layer.takes_missing:
+            break
+        names = layer._names_of(len(behind)) if names is None else names
+        places = layer._places_in(len(behind), names)
+        taken = behind[list(places)]
+        found[taken[taken >= 0]] = True
+        if not layer.keeps_width:  # the others come first
+            rest, made = [place for place in range(len(behind)) if place not in set(places)], 2 * len(places)
+            behind = np.concatenate([behind[rest], np.full(made, -1)])
+            names = None if names is None else [*(names[place] for place in rest), *[None] * made]
+    return found
 
 
 def evenly(column: npt.NDArray[np.float64], count: int, called: str) -> npt.NDArray[np.float64]:
@@ -408,11 +437,11 @@ class AdaptedColumns(OfColumns):
     The constants are not trained, and are part of the layer's configuration, in files too.
     """
 
-    def _begin_to_adapt(self, data: Any) -> Taken:
+    def _begin_to_adapt(self, data: Any, *, missing: bool = False) -> Taken:
         """Return the columns of data that the layer takes; raise where it cannot be adapted any more."""
         if self._built:
             raise ValueError(f"{self._called} belongs to a model that is built: call adapt before")
-        return self.taken_from(data)
+        return self.taken_from(data, missing=missing)
 
     def _constants(self, name: str, inputs: int) -> Any:
         """Return the constants of this name, of which there is one, or one row, for each of `inputs` columns."""

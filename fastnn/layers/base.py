@@ -432,10 +432,6 @@ class Layer(Description):
     def check_rows(self, rows: npt.NDArray[Any], name: str, first: int = 0) -> None:
         """Raise where dense rows of x, the first of which has number `first`, are not what the first layer needs."""
 
-    def missing_columns(self, inputs: int) -> Any:
-        """Return whether a NaN is a missing value: one bool for the whole input, or an array of bool, one a column."""
-        return self.takes_missing
-
     def prepare(self, values: Any, name: str) -> npt.NDArray[Any]:
         """Return the numbers that a layer which `prepares` makes of raw data."""
         raise NotImplementedError

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -155,19 +155,19 @@ class Branches(Parallel):
         return row_axes(stack._layers, stack.input_axes).one_axis(prepared(stack._layers, values, name), name)
 
     @property
-    def with_missing(self) -> set[str]:
-        """The branches for which a NaN is a missing value."""
-        return {str(stack.name) for stack in self.layers if stack.takes_missing}
+    def with_missing(self) -> dict[str, Callable[[int], npt.NDArray[np.bool_]]]:
+        """For each branch with missing values, what says in which of so many columns a NaN is one."""
+        return {str(stack.name): stack.missing_columns for stack in self._layers if stack.takes_missing}
 
     @property
     def takes_missing(self) -> bool:  # type: ignore[override]
         """Whether a NaN is a missing value for at least one branch."""
         return bool(self.with_missing)
 
-    def missing_columns(self, inputs: int) -> Any:
-        """Return whether a NaN is a missing value, for each column in the order of the branches."""
+    def missing_columns(self, inputs: int) -> npt.NDArray[np.bool_]:
+        """Return in which of `inputs` columns, in the order of the branches, a NaN is a missing value."""
         widths = self._shared_out(inputs)
-        return np.repeat([name in self.with_missing for name in widths], list(widths.values()))
+        return np.concatenate([stack.missing_columns(widths[str(stack.name)]) for stack in self._layers])
 
     def check_rows(self, rows: npt.NDArray[Any], name: str, first: int = 0) -> None:
         """Raise where the first layer of a branch cannot read that branch's columns."""

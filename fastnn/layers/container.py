@@ -6,11 +6,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import numpy.typing as npt
 
 from fastnn._op import Op, ParameterSettings
 from fastnn._settings import factor_of
-from fastnn.layers._columns import names_at, side_by_side
+from fastnn.layers._columns import missing_columns, names_at, side_by_side
 from fastnn.layers._configurations import deserialize, serialize
 from fastnn.layers._preparation import check_preparation
 from fastnn.layers.base import Layer, NameAndType, Names, Parameter, Shared, first_to_compute, last_of
@@ -251,6 +252,10 @@ class Stack(Container):
         """Whether a NaN is a missing value for the first layer that computes."""
         first = first_to_compute(self.layers)
         return first is not None and first.takes_missing
+
+    def missing_columns(self, inputs: int) -> npt.NDArray[np.bool_]:
+        """Return in which of `inputs` columns a NaN is a missing value."""
+        return missing_columns(self._layers, inputs)
 
     def check_rows(self, rows: npt.NDArray[Any], name: str, first: int = 0) -> None:
         """Raise where the first layer that computes cannot read the rows."""

@@ -10,22 +10,22 @@ import numpy.typing as npt
 from fastnn._op import Op
 from fastnn._registry import nearest_names
 from fastnn._settings import flag, listed
-from fastnn.data.frames import real_array, row_pieces
-from fastnn.layers._columns import as_told, in_told_order
-from fastnn.layers.base import Layer, NotYetError, Shared
+from fastnn.data.frames import column_names, is_frame, real_array
+from fastnn.layers._columns import AdaptedColumns, in_told_order
+from fastnn.layers.base import NotYetError, Shared
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 
 STRATEGIES = ("median", "mean", "most_frequent", "constant")
-_TOGETHER = 2**23  # at most this many numbers of whole columns are looked at at a time
 
 
-class Impute(Layer):
+class Impute(AdaptedColumns):
     """Fills in missing values: y = x, or the value of its column where x is NaN.
 
-    Where the layer is the first one to compute, in a model or a branch, x may hold NaN, and None among objects.
+    Where the layer is the first one to compute, in a model or a branch, or follows only layers of its kind there, x may
+    hold NaN, and None among objects, in the columns that it takes.
 
     Parameters
     ----------
@@ -33,10 +33,13 @@ class Impute(Layer):
         The statistic of a column's present values that :meth:`adapt` finds; of several values that are most frequent,
         it takes the smallest. With ``"constant"`` nothing is looked for.
     fill_value : float or sequence of float, optional
-        With ``"constant"`` the value for all columns, or a value for each column; default 0. With another strategy it
-        takes the place of a call of adapt.
+        With ``"constant"`` the value for all columns, or a value for each column that the layer takes; default 0. With
+        another strategy it takes the place of a call of adapt.
     add_indicator : bool, default False
-        Whether y gets one more column for each column of x, which is 1 where x is missing a value, else 0.
+        Whether y gets one more column for each column that the layer takes, which is 1 where x is missing a value, else
+        0. They come last; before them the columns that are filled, and first of all those that the layer leaves.
+    columns : sequence of int or str, optional
+        The columns that are filled, by index or by a frame's names; the others stay as they are. Default: all.
     **shared
         See :class:`Layer`.
 
@@ -68,9 +71,10 @@ class Impute(Layer):
         strategy: str = "median",
         fill_value: Any = None,
         add_indicator: bool = False,
+        columns: Any = None,
         **shared: Unpack[Shared],
     ) -> None:
-        super().__init__(**shared)
+        super().__init__(columns, **shared)
         if not isinstance(strategy, str) or strategy not in STRATEGIES:
             near = nearest_names(strategy, list(STRATEGIES)) if isinstance(strategy, str) else f"known are {STRATEGIES}"
             raise ValueError(f"strategy {strategy!r} is unknown; {near}")
@@ -79,7 +83,6 @@ class Impute(Layer):
         if fill_value is None and strategy == "constant":
             fill_value = 0.0
         self.fill_value: tuple[float, ...] | None = None if fill_value is None else _fill_values(fill_value)
-        self._features = 0
 
     def adapt(self, data: Any) -> None:
         """Find the value that takes the place of missing values in each column.
@@ -87,8 +90,8 @@ class Impute(Layer):
         Parameters
         ----------
         data : array-like, shape (rows, features), or (rows,) of one feature
-            Numbers, NaN and None; at least one number in each column. A data frame's columns are known by their names
-            from then on, in the layer's model too, see :attr:`Sequential.feature_names`.
+            Numbers, NaN and None; at least one number in each column that the layer takes. A data frame's columns are
+            known by their names from then on, in the layer's model too, see :attr:`Sequential.feature_names`.
 
         Raises
         ------
@@ -97,26 +100,13 @@ class Impute(Layer):
         """
         if self.strategy == "constant":
             raise ValueError(f"{self._called} fills in a constant: adapt() would have no effect")
-        if self._built:
-            raise ValueError(f"{self._called} belongs to a model that is built: call adapt before")
-        data, names = as_told(self, data)
-        array = real_array(data, "data", missing=True)
-        array = array[:, None] if array.ndim == 1 else array
-        if array.ndim != 2 or not array.size:
-            raise ValueError(f"data must have shape (rows, features) and at least one row, got {array.shape}")
-        for first, piece in row_pieces(array):
-            infinite = np.isinf(piece)
-            if infinite.any():
-                row, column = np.argwhere(infinite)[0]
-                raise ValueError(f"data must not be infinite, but row {first + row} is in column {column}")
-        found: list[float] = []
-        width = max(1, _TOGETHER // len(array))
-        for start in range(0, array.shape[1], width):
-            found += [_center(column, self.strategy) for column in np.array(array[:, start : start + width].T)]
-        if np.isnan(found).any():
-            column = int(np.argmax(np.isnan(found)))
-            raise ValueError(f"data must hold at least one number in each column, but column {column} has none")
-        vars(self).update(fill_value=tuple(found), _column_names=names)
+        taken = self._begin_to_adapt(data, missing=True)
+        found = []
+        for called, column in taken.columns():
+            found.append(_center(column, self.strategy))
+            if np.isnan(found[-1]):
+                raise ValueError(f"data must hold at least one number in each column, but column {called} has none")
+        vars(self).update(fill_value=tuple(found), _column_names=taken.names, _taken_names=taken.own_names)
 
     def __call__(self, values: Any) -> npt.NDArray[np.float64]:
         """Return the layer's output for these numbers, without a model: what a layer after it can be adapted to.
@@ -127,20 +117,26 @@ class Impute(Layer):
 
         Returns
         -------
-        ndarray of float64, shape (rows, features) or (rows, 2 features)
+        ndarray of float64, shape (rows, features), or with indicators more
         """
         values = in_told_order(self, values, "values")
         array = real_array(values, "values", missing=True).astype(np.float64)
         array = array[:, None] if array.ndim == 1 else array
         if array.ndim != 2:
             raise ValueError(f"values must have shape (rows, features), got {array.shape}")
-        fill, there = self._fill_for(array.shape[1]), ~np.isnan(array)
-        filled = np.where(there, array, fill)
-        return np.hstack([filled, ~there]) if self.add_indicator else filled
+        width = array.shape[1]
+        names = column_names(values) if is_frame(values) else self._names_of(width)
+        places = list(self._places_in(width, names))
+        taken, there = array[:, places], ~np.isnan(array[:, places])
+        filled = np.where(there, taken, self._fill_for(len(places)))
+        if self.add_indicator:
+            return np.hstack([np.delete(array, places, axis=1), filled, ~there])
+        array[:, places] = filled
+        return array
 
     @property
-    def keeps_columns(self) -> bool:
-        """Whether the columns of the output are those of the input, each in its place."""
+    def keeps_width(self) -> bool:  # type: ignore[override]
+        """Whether a column that is taken becomes one column."""
         return not self.add_indicator
 
     def _fill_for(self, inputs: int) -> tuple[float, ...]:
@@ -148,20 +144,18 @@ class Impute(Layer):
         if self.fill_value is None:
             raise NotYetError(f"{self._called} has no fill_value yet: call adapt before the model is built")
         if len(self.fill_value) not in (1, inputs):
-            raise ValueError(f"{self._called} has values for {len(self.fill_value)} features, its input has {inputs}")
+            raise ValueError(f"{self._called} has values for {len(self.fill_value)} columns, and takes {inputs}")
         return self.fill_value if len(self.fill_value) == inputs else self.fill_value * inputs
 
-    def build(self, inputs: int) -> int:
+    def build_taken(self, inputs: int) -> int:
         """Return the number of outputs: as many as inputs, or twice as many with indicators."""
         self._fill_for(inputs)
-        self._features = inputs
         return 2 * inputs if self.add_indicator else inputs
 
-    def lower(self, offsets: dict[str, int]) -> list[Op]:
+    def lower_taken(self, offsets: dict[str, int]) -> list[Op]:
         """Return the one op of the layer."""
-        features = self._features
-        fill = self._fill_for(features)
-        return [Op("impute", "linear", features, 2 * features if self.add_indicator else features, vector=fill)]
+        width = len(self._places)
+        return [Op("impute", "linear", width, 2 * width if self.add_indicator else width, vector=self._fill_for(width))]
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments; `fill_value` is the value in use."""
