@@ -23,7 +23,7 @@ from fastnn._public import publish as _publish
 from fastnn._threads import get_num_threads, num_threads, set_num_threads
 from fastnn.ensemble import Ensemble
 from fastnn.layers import Input
-from fastnn.models import Sequential, clone_model
+from fastnn.models import Sequential, clone_model, from_sklearn
 from fastnn.predictor import Predictor
 from fastnn.saving import ModelFileError, load_model
 
@@ -44,6 +44,7 @@ __all__ = [
     "config",
     "constraints",
     "datasets",
+    "from_sklearn",
     "get_num_threads",
     "initializers",
     "keras",

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 from collections.abc import Mapping
 from typing import Any
 
 from fastnn import _stored, goals
+from fastnn._draws import undrawn
 from fastnn._public import publish
 from fastnn.sequential import Sequential
 
-__all__ = ["Sequential", "clone_model", "load_model", "model_from_json", "save_model"]
+__all__ = ["Sequential", "clone_model", "from_sklearn", "load_model", "model_from_json", "save_model"]
 
 
 def model_from_json(json_string: str) -> Sequential:
@@ -143,6 +145,62 @@ def load_model(
         return goals.with_objects(config, objects)
 
     return _stored.load(filepath, Sequential, compiled if compile else None)
+
+
+def from_sklearn(estimator: Any) -> Sequential:
+    """Return the network of a fitted multilayer perceptron of scikit-learn, with the preprocessing before it.
+
+    Parameters
+    ----------
+    estimator : object
+        A fitted MLPClassifier or MLPRegressor of scikit-learn, or a Pipeline that ends in one. Before it may stand
+        StandardScaler, MinMaxScaler, MaxAbsScaler, RobustScaler, SimpleImputer, OneHotEncoder, OrdinalEncoder,
+        TargetEncoder, and at the start a ColumnTransformer of these. The estimators of :mod:`fastnn.sklearn`, which may
+        take the perceptron's place, hold a model: this is a copy of it.
+
+    Returns
+    -------
+    Sequential
+        A model of the estimator's element type (float64, unless it was fitted to float32) that is not compiled. It
+        takes the rows that the pipeline takes; of a ColumnTransformer that was fitted to a data frame, a frame or a
+        dict of columns. It gives what ``predict_proba`` gives, in the order of ``classes_``, or ``predict``, in shape
+        (rows, outputs). For two classes that is one column: the probability of ``classes_[1]``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        When the object is none of these, is not fitted, or holds a step that no layer does; the sentence names it.
+
+    Notes
+    -----
+    Where an encoder raises for a value that it does not know (``handle_unknown="error"``), all of the row's outputs are
+    NaN. scikit-learn need not be installed where the model is used.
+
+    Examples
+    --------
+    >>> from sklearn.neural_network import MLPRegressor
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> import fastnn
+    >>> pipeline = make_pipeline(StandardScaler(), MLPRegressor(hidden_layer_sizes=(2,), solver="lbfgs"))
+    >>> fitted = pipeline.fit([[0.0], [9.0]], [1.0, 2.0])
+    >>> fastnn.from_sklearn(fitted).predict([[4.0], [5.0]]).shape
+    (2, 1)
+    """
+    from fastnn.exchange import _scikit_learn
+
+    found = _scikit_learn.read(estimator)
+    return copy.deepcopy(found) if isinstance(found, Sequential) else _made_of(found)
+
+
+def _made_of(found: Any) -> Sequential:
+    """Return a model of what a reader of :mod:`fastnn.exchange` has found."""
+    with undrawn():
+        model = Sequential(found.layers)
+    found.fill()
+    if found.feature_names is not None:
+        model.feature_names = found.feature_names
+    return model
 
 
 publish(__name__, __all__)

@@ -129,7 +129,7 @@ def distinct(column: Any, name: str) -> list[Value]:
         found = dict.fromkeys(values)
     except TypeError:
         raise _no_value(name, next(value for value in values if type(value).__hash__ is None)) from None
-    checked = {checked_value(value, name): None for value in found if not _is_missing(value)}
+    checked = {checked_value(value, name): None for value in found if not is_missing(value)}
     return sorted(checked, key=lambda value: (isinstance(value, str), value))
 
 
@@ -145,7 +145,8 @@ def checked_value(value: Any, name: str) -> Value:
     return number
 
 
-def _is_missing(value: Any) -> bool:
+def is_missing(value: Any) -> bool:
+    """Return whether a value is a missing one: None, NaN, or what pandas puts in their place."""
     return is_null(value) or (isinstance(value, (float, np.floating)) and math.isnan(value))
 
 
