@@ -511,3 +511,36 @@ def test_a_layer_of_a_built_model_is_not_adapted():
     with pytest.raises(ValueError, match="belongs to a model that is built: call adapt before"):
         layer.adapt([["b"]])
     assert layer.vocabularies == (("a",),)
+
+
+# ---- values that no row of the training has ----
+
+
+def test_embeddings_that_no_row_has_become_the_mean_of_those_that_rows_have():
+    frame = pandas.DataFrame({"few": ["u", "v"] * 3, "one": list("aabaac"), "other": [*"xyzx", None, "y"]})
+    vocabularies = [["u", "v"], [*"abcde"], [*"xyz"]]
+    layer = layers.CategoricalEmbedding(2, 3, vocabularies=vocabularies)
+    model = fastnn.Sequential([layers.Input((3,)), layer])
+    before = model.get_weights()[0]
+    layer.fill_unseen(frame)
+    (after,), entries = model.get_weights(), {"one": before[2:7], "other": before[9:12]}
+    one = (4 * entries["one"][0] + entries["one"][1] + entries["one"][2]) / 6
+    other = (before[8] + 2 * entries["other"][0] + 2 * entries["other"][1] + entries["other"][2]) / 6
+    unseen = {0: one, 1: one, 5: one, 6: one, 7: other}  # unknown, missing, "d", "e"; unknown
+    for place in range(12):
+        # sums of six float32
+        np.testing.assert_allclose(after[place], unseen.get(place, before[place]), rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(model.predict(frame.assign(one="new"))[:, 1:4], np.tile(one, (6, 1)), rtol=1e-6)
+
+
+def test_filling_embeddings_needs_a_model_that_is_built_and_changes_nothing_where_it_fails():
+    layer = layers.CategoricalEmbedding(0, 2, vocabularies=[["a", "b"]])
+    with pytest.raises(ValueError, match="has no embeddings yet: build the model first"):
+        layer.fill_unseen(["a"])
+    model = fastnn.Sequential([layers.Input((1,)), layer])
+    before = model.get_weights()[0]
+    with pytest.raises((TypeError, ValueError), match="data"):
+        layer.fill_unseen([["a", "b"]])
+    np.testing.assert_array_equal(model.get_weights()[0], before)
+    columns = layers.CategoricalEmbedding(vocabularies=[["a", "b"]])
+    columns.fill_unseen(["a"])  # a column of signs, which has no embedding

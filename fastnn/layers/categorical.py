@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from fastnn.data.values import UNKNOWN, Value, Vocabulary, checked_value
 from fastnn.layers._columns import OfColumns, as_told, in_told_order, side_by_side
 from fastnn.layers.base import NotYetError, Parameter, Shared, check_width
 from fastnn.layers.categories import LARGEST, encode_op
+from fastnn.layers.embedding import fill_unseen
 from fastnn.regularizers import Regularizer
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ class CategoricalEmbedding(OfColumns):
 
     A column with at most `one_hot_limit` values becomes one column a value, which is 1 where a row has the value and
     else 0: all are 0 for a missing or unknown value. A column with more values becomes the `units` numbers that an
-    embedding has for the value; missing and unknown values have embeddings of their own.
+    embedding has for the value; missing and unknown values have embeddings of their own, see :meth:`fill_unseen`.
 
     Parameters
     ----------
@@ -252,6 +254,46 @@ class CategoricalEmbedding(OfColumns):
         if kinds["embedding"]:
             parts.append(self._weight("embeddings")[entries.astype(np.int64)].reshape(len(prepared), -1))
         return np.hstack(parts)
+
+    def fill_unseen(self, data: Any) -> None:
+        """Give each embedding that no row of data has the mean of those that rows have, after the training.
+
+        Training leaves an embedding where it began whose value is in no row: always that of unknown values, and that of
+        missing ones where none is missing. With the mean of the column's embeddings, each as often as rows have it, a
+        row of an unknown value is answered as a row of the column is on average.
+
+        Parameters
+        ----------
+        data : array-like, shape (rows, columns), or (rows,) of one column
+            The rows that the model was trained on.
+
+        Raises
+        ------
+        ValueError, TypeError
+            When the layer's model is not built, or `data` cannot be used; the embeddings are as they were then.
+
+        Examples
+        --------
+        >>> import fastnn
+        >>> layer = fastnn.layers.CategoricalEmbedding(one_hot_limit=1, units=1, vocabularies=[["a", "b"]])
+        >>> model = fastnn.Sequential([fastnn.Input((1,)), layer])
+        >>> layer.set_weights([[[9.0], [9.0], [0.0], [4.0]]])  # those of unknown and missing values, of "a", and of "b"
+        >>> layer.fill_unseen(["a", "b", "a", "a"])
+        >>> layer.embeddings
+        array([[1.],
+               [1.],
+               [0.],
+               [4.]], dtype=float32)
+        """
+        kinds, known = self._kinds(), self._vocabularies()
+        if not kinds["embedding"]:
+            return
+        table = self._weight("embeddings")
+        prepared = self.prepare(data, "data")
+        _, places = self._read(in_told_order(self, native(data), "data"), "data")
+        entries = prepared[:, places][:, len(kinds["sign"]) + len(kinds["one_hot"]) :]
+        with self._home.setting_weights() if self._home else nullcontext():
+            fill_unseen(table, entries, [len(known[place]) + ENTRIES for place in kinds["embedding"]])
 
     # ---- the layer ----
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import numpy.typing as npt
 
 from fastnn import initializers
@@ -93,3 +95,24 @@ class Embedding(Layer):
             "output_dim": self.output_dim,
             "embeddings_initializer": initializers.serialize(self.embeddings_initializer),
         }
+
+
+def fill_unseen(table: npt.NDArray[Any], numbers: npt.NDArray[Any], sizes: Iterable[int]) -> None:
+    """Give the entries of a table that no row has the mean of those that rows have, each as often as rows have it.
+
+    Parameters
+    ----------
+    table : ndarray, shape (entries, units)
+        Changed in place.
+    numbers : ndarray of whole numbers
+        The entries that rows have.
+    sizes : iterable of int
+        The entries of each column: its mean is that of its own entries. Those of one column follow those of another.
+    """
+    counts = np.bincount(numbers.ravel().astype(np.int64), minlength=len(table))
+    start = 0
+    for size in sizes:
+        entries, times = table[start : start + size], counts[start : start + size]
+        if times.any():
+            entries[times == 0] = np.average(entries.astype(np.float64), axis=0, weights=times)
+        start += size

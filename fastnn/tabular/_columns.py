@@ -18,10 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn.data import frames
-from fastnn.data.values import Value, Vocabulary, distinct
+from fastnn.data.values import UNKNOWN, Value, Vocabulary, distinct
 
 Array = npt.NDArray[Any]
-UNKNOWN = 0  # the code of a value that was not there in fit, and of a missing one
+SPECIAL = 2  # the codes before those of values: 0 of a value that was not there in fit, 1 of a missing one
 _SECONDS_A_DAY = 86_400.0
 _NUMBERS = (Real, Decimal, np.bool_)
 _TEXTS = (str,)
@@ -193,7 +193,7 @@ def _check_kind(array: Array, called: str, wanted: str) -> None:
 
 
 class CategoryColumn(Column):
-    """A column of categories: each value of fit has a code from 1 on; others, and missing ones, have the code 0.
+    """A column of categories: each value of fit has a code from 2 on; others have the code 0, and missing ones 1.
 
     Parameters
     ----------
@@ -212,7 +212,7 @@ class CategoryColumn(Column):
 
     def codes(self, values: Any, called: str) -> Array:
         """Return the codes of a raw column."""
-        return np.maximum(self._known.find(values, called) + 1, UNKNOWN)
+        return self._known.find(values, called) - UNKNOWN
 
     def get_config(self) -> dict[str, Any]:
         """Return the values."""

@@ -130,6 +130,7 @@ class TabularEstimator(NetworkEstimator):
             seen = self._train_members([preset] * len(splits), splits, *given)
         for each in seen:
             each.restore()
+        self._fill_unseen(samples[0], [split.rows for split in splits])
         self._settle(samples, splits, held, y, seen)
         if self.refit:
             self._train_again(samples, preset, metric, random, [each.epoch for each in seen])
@@ -300,6 +301,12 @@ class TabularEstimator(NetworkEstimator):
         for model, epochs in zip(self.models_, best, strict=True):
             settings: dict[str, Any] = {"batch": preset.batch, "epochs": epochs, "whole": preset.tangent}
             _training.train([model], samples, whole[:1], None, **settings, callbacks=[[]])
+        self._fill_unseen(samples[0], [split.rows for split in whole])
+
+    def _fill_unseen(self, x: Array, rows: Sequence[Array]) -> None:
+        """Give embeddings that no row of a member's training has the mean of those of their column."""
+        for model, chosen in zip(self.models_, rows, strict=True):
+            _presets.fill_unseen(model, x[chosen], self.preparation_.sizes)
 
     # ---- X and y ----
 

@@ -12,7 +12,7 @@ from fastnn._warnings import warn
 from fastnn.data import frames
 from fastnn.layers import RobustNormalization
 from fastnn.tabular import _columns
-from fastnn.tabular._columns import CategoryColumn, Column
+from fastnn.tabular._columns import SPECIAL, CategoryColumn, Column
 
 Array = npt.NDArray[Any]
 PIECE = 2**18  # numbers that are scaled at once: the copies lie in a near cache, and a large table is not copied whole
@@ -109,7 +109,7 @@ class Category(NamedTuple):
     place : int
         The place of the raw column.
     table : list of list of float
-        For each code, that of unknown and missing values first, the numbers that stand for it.
+        For each code, those of unknown and of missing values first, the numbers that stand for it.
     """
 
     place: int
@@ -145,9 +145,9 @@ class Preparation:
         self.limit = limit
         self._statistics = np.array([each.statistics for each in self.numbers], np.float64).reshape(-1, 5).T
         self._tables = {each.place: np.array(each.table, np.float32) for each in self.few}
+        self.sizes = [SPECIAL + len(self._values(place)) for place in self.many]  # the embeddings of each column
         first = 0
-        for place in self.many:
-            entries = 1 + len(self._values(place))
+        for place, entries in zip(self.many, self.sizes, strict=True):
             self._tables[place] = np.arange(first, first + entries, dtype=np.float32)[:, None]
             first += entries
         self.entries = first
@@ -284,12 +284,12 @@ def clipped(x: Array, limit: float | None) -> Array:
 
 
 def _table_of(codes: Array, count: int, scaling: str, limit: float | None) -> list[list[float]]:
-    """Return the numbers that stand for each code of a column of few categories, that of unknown ones first.
+    """Return the numbers that stand for each code of a column of few categories.
 
-    A value is a 1 in a column of its own, of two values one is -1 and the other 1 in a single column, and unknown is 0,
-    before each column is scaled as one of numbers.
+    A value is a 1 in a column of its own, of two values one is -1 and the other 1 in a single column, and unknown and
+    missing ones are 0, before each column is scaled as one of numbers.
     """
-    one_hot = np.eye(count + 1)[:, 1:]
+    one_hot = np.eye(SPECIAL + count)[:, SPECIAL:]
     if count == 2:
         one_hot = one_hot[:, 1:] - one_hot[:, :1]
     columns = []
@@ -306,7 +306,7 @@ def _says_something(column: CategoryColumn, codes: Array, called: str) -> bool:
     if count == rows and rows >= FEWEST:
         warn(f"{called} has another value in each row, so that no new row can have one of them, and is left out")
         return False
-    if count > 1 or (count == 1 and not codes.all()):
+    if count > 1 or (count == 1 and (codes < SPECIAL).any()):
         return True
     warn(f"{called} is constant, and is left out")
     return False

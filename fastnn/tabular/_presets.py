@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from fastnn import initializers, layers, losses, metrics, optimizers
+from fastnn.layers import embedding as embeddings
 from fastnn.models import Sequential
 from fastnn.optimizers import schedules
 
@@ -186,6 +189,26 @@ def network(
         stack += _block(preset, units, preset.activation[not classes], steps, 1.0 if place else preset.first)
     last = _dense(preset, outputs, initializers.RandomNormal(0.0, 1.0) if preset.fits_data else "zeros")
     return Sequential([*stack, last])
+
+
+def fill_unseen(model: Sequential, x: npt.NDArray[Any], sizes: Sequence[int]) -> None:
+    """Give the embeddings that no row of training has the mean of those of their column.
+
+    Parameters
+    ----------
+    model : Sequential
+        A network that :func:`network` returned.
+    x : ndarray, shape (rows, columns)
+        The rows that it was trained on, as the network reads them.
+    sizes : sequence of int
+        The number of embeddings of each column that has such; these columns are the last ones of x.
+    """
+    if sizes:
+        branches: Any = model.layers[0]
+        embedding = branches.layers[-1].layers[-1]
+        (table,) = embedding.get_weights()
+        embeddings.fill_unseen(table, x[:, -len(sizes) :], sizes)
+        embedding.set_weights([table])
 
 
 def _sharing(preset: Preset, outputs: int, activation: str) -> list[Any]:

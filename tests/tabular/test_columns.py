@@ -112,25 +112,25 @@ def codes_of(learned, later):
 @pytest.mark.parametrize(
     ("values", "later", "wanted"),
     [
-        (["b", "a", None, "b"], ["a", "b", "c", None], [1, 2, 0, 0]),
-        ([True, False, True, True], [False, True, None, True], [1, 2, 0, 2]),
-        (pd.Categorical(["b", "a", None, "b"]), pd.Categorical(["a", "b", "c", None]), [1, 2, 0, 0]),
-        (pd.Categorical(["b", "a", None, "b"]), ["a", "b", "c", None], [1, 2, 0, 0]),
-        (pd.Categorical([1, 2, 1, 1]), [1.0, 2.0, np.nan, 3.0], [1, 2, 0, 0]),
-        (["a", 1, 2.5, "a"], ["1", 1.0, "2.5", "a"], [0, 1, 0, 3]),
-        (pd.array(["b", "a", None, "b"], dtype="string"), ["a", "b", "c", None], [1, 2, 0, 0]),
-        (pd.array([True, None, False, True], dtype="boolean"), [False, True, None, True], [1, 2, 0, 2]),
+        (["b", "a", None, "b"], ["a", "b", "c", None], [2, 3, 0, 1]),
+        ([True, False, True, True], [False, True, None, True], [2, 3, 1, 3]),
+        (pd.Categorical(["b", "a", None, "b"]), pd.Categorical(["a", "b", "c", None]), [2, 3, 0, 1]),
+        (pd.Categorical(["b", "a", None, "b"]), ["a", "b", "c", None], [2, 3, 0, 1]),
+        (pd.Categorical([1, 2, 1, 1]), [1.0, 2.0, np.nan, 3.0], [2, 3, 1, 0]),
+        (["a", 1, 2.5, "a"], ["1", 1.0, "2.5", "a"], [0, 2, 0, 4]),
+        (pd.array(["b", "a", None, "b"], dtype="string"), ["a", "b", "c", None], [2, 3, 0, 1]),
+        (pd.array([True, None, False, True], dtype="boolean"), [False, True, None, True], [2, 3, 1, 3]),
     ],
     ids=["text", "booleans", "categorical", "later text", "numbers", "mixed", "string dtype", "nullable booleans"],
 )
-def test_categories_have_codes_and_0_is_unknown_or_missing(values, later, wanted):
+def test_categories_have_codes_of_unknown_and_missing_ones_0_and_1(values, later, wanted):
     assert codes_of(pd.DataFrame({"a": values}), pd.DataFrame({"a": later})) == wanted
 
 
 def test_categories_of_polars():
     frame = pl.DataFrame({"a": pl.Series(["b", "a", None, "b"], dtype=pl.Categorical)})
-    assert codes_of(frame, frame) == [2, 1, 0, 2]
-    assert codes_of(frame, pl.DataFrame({"a": ["a", "z"]})) == [1, 0]
+    assert codes_of(frame, frame) == [3, 2, 1, 3]
+    assert codes_of(frame, pl.DataFrame({"a": ["a", "z"]})) == [2, 0]
 
 
 def test_few_categories_become_scaled_columns_of_zeros_and_ones():
@@ -153,13 +153,13 @@ def test_embeddings_of_several_columns_lie_one_after_the_other():
     frame = pd.DataFrame({"a": ["u", "v", None, "u"], "b": ["v", "w", "v", "x"]})
     preparation = prepared(frame)
     assert preparation.widths == (0, 0, 2)
-    assert preparation.entries == 3 + 4
-    np.testing.assert_array_equal(preparation(Table.of(frame)), [[1, 4], [2, 5], [0, 4], [1, 6]])
+    assert preparation.sizes == [4, 5]
+    np.testing.assert_array_equal(preparation(Table.of(frame)), [[2, 6], [3, 7], [1, 6], [2, 8]])
 
 
 def test_arrays_have_columns_by_place():
     array = np.array([[1.0, "a"], [2.0, "b"], [4.0, "a"]], object)
-    assert prepared(array)(Table.of(array))[:, 1].tolist() == [1, 2, 1]
+    assert prepared(array)(Table.of(array))[:, 1].tolist() == [2, 3, 2]
 
 
 @pytest.mark.parametrize(

@@ -234,6 +234,25 @@ def test_answers_stay_within_the_range_of_y():
     assert found.max() <= NUMBERS.max()
 
 
+@pytest.mark.parametrize("settings", [{}, {"n_ensemble": 2}, {"refit": True}], ids=["one", "two", "refit"])
+def test_a_category_that_no_row_of_the_training_has_gets_the_mean_of_its_column(settings):
+    frame = FRAME.assign(some=np.where(np.arange(len(FRAME)) % 3 == 0, None, FRAME["many"]))
+    fitted = TabularRegressor(random_state=0, **settings).fit(frame, NUMBERS)
+    assert fitted.preparation_.sizes == [32, 32]
+    for model in fitted.models_:
+        table = model.layers[0].layers[-1].layers[-1].get_weights()[0]
+        values, others = table[2:32], table[34:]
+        assert (values.min(axis=0) < table[0]).all()
+        assert (table[0] < values.max(axis=0)).all()
+        np.testing.assert_array_equal(table[0], table[1])  # nothing is missing there: both are the mean
+        assert (table[32] != table[33]).any()  # here missing values have been trained
+        assert (others.min(axis=0) < table[32]).all()
+    # a mean of random numbers is near 0: that of 30 entries weighted by what rows have is no plain mean
+    if settings == {"refit": True}:
+        counts = FRAME["many"].value_counts().reindex(sorted(FRAME["many"].unique())).to_numpy()
+        np.testing.assert_allclose(table[0], np.average(values, axis=0, weights=counts), rtol=1e-4, atol=1e-6)
+
+
 def test_several_numbers_a_row():
     y = np.column_stack([NUMBERS, -NUMBERS])
     fitted = TabularRegressor(random_state=0).fit(FRAME, y)
