@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ import numpy.typing as npt
 
 from fastnn._warnings import warn
 from fastnn.data.arrays import Deferred
+from fastnn.data.frames import as_array, column_names, is_frame, listed, native
 
 Array = npt.NDArray[Any]
 Order = npt.NDArray[np.int64]
@@ -25,6 +27,56 @@ def gives_batches(x: Any) -> bool:
     if hasattr(x, "shape") or hasattr(x, "__array__") or hasattr(x, "__dlpack__"):
         return False
     return hasattr(x, "__iter__") or (hasattr(x, "__getitem__") and hasattr(x, "__len__"))
+
+
+def gathered(data: Any, name: str) -> Any:
+    """Return the batches of a generator, or of another source of them, as one array or frame; other data as they are.
+
+    Of a batch that is a tuple, as for ``fit``, the first item counts.
+
+    Parameters
+    ----------
+    data : array-like, or iterable of array-likes or frames
+    name : str
+        What messages call the data.
+
+    Raises
+    ------
+    ValueError, TypeError
+        When there is no batch, or when batches do not fit together.
+    """
+    if not gives_batches(data):
+        return data
+    source = (data[k] for k in range(len(data))) if not hasattr(data, "__iter__") else data
+    batches = [batch[0] if isinstance(batch, tuple) else batch for batch in source]
+    if not batches:
+        raise ValueError(f"{name} must give at least one batch, but the {type(data).__name__} gives none")
+    if is_frame(batches[0]):
+        return _one_frame(batches, name)
+    arrays = [as_array(batch, f"batch {k} of {name}") for k, batch in enumerate(batches)]
+    for k, array in enumerate(arrays):
+        if array.ndim == 0 or array.shape[1:] != arrays[0].shape[1:]:
+            raise ValueError(
+                f"{name} must give batches of rows of one shape, got {arrays[0].shape} and as batch {k} {array.shape}"
+            )
+    kinds = {array.dtype.kind in "US" for array in arrays}
+    return np.concatenate([array.astype(object) for array in arrays] if len(kinds) > 1 else arrays)
+
+
+def _one_frame(batches: list[Any], name: str) -> Any:
+    """Return the rows of frames of one kind as one frame."""
+    kinds = sorted({type(batch).__module__.partition(".")[0] for batch in batches})
+    module, names = sys.modules.get(kinds[0]), column_names(batches[0])
+    join = getattr(module, "concat", None) or getattr(module, "concat_tables", None)
+    if len(kinds) > 1 or join is None:
+        raise TypeError(f"{name} must give frames of pandas, polars or Arrow, and of one of them, got {kinds}")
+    for k, batch in enumerate(batches):
+        if column_names(batch) != names:
+            raise ValueError(
+                f"{name} must give frames with the same columns, got {listed(names)} and as batch {k} "
+                f"{listed(column_names(batch))}"
+            )
+    return join([native(batch) for batch in batches])
 
 
 class Batching(NamedTuple):

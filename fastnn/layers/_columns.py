@@ -15,6 +15,7 @@ import numpy.typing as npt
 from fastnn._engine import Lock
 from fastnn._op import Op
 from fastnn._registry import nearest_names
+from fastnn.data.feeds import gathered
 from fastnn.data.frames import column_names, columns, in_order, is_frame, listed, real_array, row_pieces, text_names
 from fastnn.layers._home import Home
 from fastnn.layers.base import Layer, NotYetError, SharedWithPenalty, in_line
@@ -364,7 +365,7 @@ class OfColumns(Layer):
         ValueError, TypeError
             When `data` holds no rows of numbers, or not the columns that the layer takes.
         """
-        data, names = as_told(self, data)
+        data, names = as_told(self, gathered(data, "data"))
         if self.columns is not None and is_frame(data):  # the other columns may hold anything
             there, some = column_names(data), list(columns(data, "data"))
             places = self._places_in(len(some), there)

@@ -16,6 +16,7 @@ from fastnn._registry import nearest_names
 from fastnn._settings import count
 from fastnn.constraints import Constraint
 from fastnn.data import values as data_values
+from fastnn.data.feeds import gathered
 from fastnn.data.frames import as_array, column_names, columns, is_frame, native, real_array
 from fastnn.data.values import UNKNOWN, Value, Vocabulary, checked_value
 from fastnn.layers._columns import OfColumns, as_told, in_told_order, side_by_side
@@ -141,10 +142,11 @@ class CategoricalEmbedding(OfColumns):
 
         Parameters
         ----------
-        data : array-like, shape (rows, columns), or (rows,) of one column
+        data : array-like, shape (rows, columns), or (rows,) of one column, or iterable of such batches
             Text, numbers and bools, in any mixture, of which None, NaN and NA are missing; a categorical has the values
-            that occur in it. Columns that the layer does not take may hold anything. A data frame's columns are known
-            by their names from then on, in the layer's model too, see :attr:`Sequential.feature_names`.
+            that occur in it. The batches of a generator are held in memory together. Columns that the layer does not
+            take may hold anything. A data frame's columns are known by their names from then on, in the layer's model
+            too, see :attr:`Sequential.feature_names`.
 
         Raises
         ------
@@ -153,7 +155,7 @@ class CategoricalEmbedding(OfColumns):
         """
         if self._built:
             raise ValueError(f"{self._called} belongs to a model that is built: call adapt before")
-        data, names = as_told(self, native(data))
+        data, names = as_told(self, native(gathered(data, "data")))
         given, places = self._read(data, "data")
         if not len(given[0][1]):
             raise ValueError("data must have at least one row")

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from fastnn._op import Op
 from fastnn._registry import nearest_names
 from fastnn._settings import listed
+from fastnn.data.feeds import gathered
 from fastnn.data.frames import real_array, row_pieces
 from fastnn.layers.base import Layer, NotYetError, Shared, check_width
 
@@ -178,8 +179,9 @@ class Discretization(Layer):
 
         Parameters
         ----------
-        data : array-like
-            Finite numbers, at least one; all of them count as one column. The data are read some rows at a time.
+        data : array-like, or iterable of array-likes
+            Finite numbers, at least one; all of them count as one column. The data are read some rows at a time; the
+            batches of a generator are held in memory together.
 
         Raises
         ------
@@ -195,7 +197,7 @@ class Discretization(Layer):
             raise ValueError(f"{self._called} was given its bin_boundaries: adapt() would have no effect")
         if self._built:
             raise ValueError(f"{self._called} belongs to a model that is built: call adapt before")
-        array = np.atleast_1d(real_array(data, "data"))
+        array = np.atleast_1d(real_array(gathered(data, "data"), "data"))
         finite = all(np.isfinite(piece.astype(np.float32)).all() for _, piece in row_pieces(array))
         if not array.size or not finite:
             raise ValueError("data must hold at least one number, and only finite ones")

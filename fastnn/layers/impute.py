@@ -89,9 +89,10 @@ class Impute(AdaptedColumns):
 
         Parameters
         ----------
-        data : array-like, shape (rows, features), or (rows,) of one feature
-            Numbers, NaN and None; at least one number in each column that the layer takes. A data frame's columns are
-            known by their names from then on, in the layer's model too, see :attr:`Sequential.feature_names`.
+        data : array-like, shape (rows, features), or (rows,) of one feature, or iterable of such batches
+            Numbers, NaN and None; at least one number in each column that the layer takes. The batches of a generator
+            are held in memory together. A data frame's columns are known by their names from then on, in the layer's
+            model too, see :attr:`Sequential.feature_names`.
 
         Raises
         ------

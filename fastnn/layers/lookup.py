@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from fastnn._op import Op
 from fastnn._settings import count, flag, listed
+from fastnn.data.feeds import gathered
 from fastnn.data.frames import as_array, column_names, columns, is_frame, is_null, row_pieces
 from fastnn.layers.base import Layer, NotYetError, Shared, check_width
 from fastnn.layers.categories import ENCODINGS, LARGEST, check_output_mode, encode_op, encoded_width
@@ -194,10 +195,10 @@ class Lookup(Layer):
 
         Parameters
         ----------
-        data : array-like, shape (rows,) or (rows, columns)
+        data : array-like, shape (rows,) or (rows, columns), or iterable of such batches
             At least one token. Of tokens that are equally frequent, the one with the larger value comes first, as in
             Keras. An array is read some rows at a time, so that it may be a file that is larger than memory
-            (numpy.memmap).
+            (numpy.memmap); the batches of a generator are held in memory together.
 
         Raises
         ------
@@ -207,6 +208,7 @@ class Lookup(Layer):
         if self._given:
             raise ValueError(f"{self._called} was given its vocabulary: adapt() would have no effect")
         self._may_change("adapt")
+        data = gathered(data, "data")
         counts: Counter[Hashable] = Counter()
         if isinstance(data, np.ndarray):
             pieces = row_pieces(as_columns(data, "data"))

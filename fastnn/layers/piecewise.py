@@ -111,10 +111,10 @@ class PiecewiseLinearEncoding(AdaptedColumns):
 
         Parameters
         ----------
-        data : array-like, shape (rows, features), or (rows,) of one feature
+        data : array-like, shape (rows, features), or (rows,) of one feature, or iterable of such batches
             At least one row; finite numbers in the columns that the layer takes. All rows are looked at, some columns
-            at a time. A data frame's columns are known by their names from then on, in the layer's model too, see
-            :attr:`Sequential.feature_names`.
+            at a time; the batches of a generator are held in memory together. A data frame's columns are known by their
+            names from then on, in the layer's model too, see :attr:`Sequential.feature_names`.
         y : array-like, shape (rows,), optional
             Without y, each bin has about the same number of rows; equal values are in one bin. With y, the edges are
             the least value, the greatest, and the splits of a decision tree of scikit-learn, which must be installed.

@@ -150,10 +150,11 @@ class Normalization(OfColumns):
 
         Parameters
         ----------
-        data : array-like, shape (rows, features), or (rows,) of one feature
+        data : array-like, shape (rows, features), or (rows,) of one feature, or iterable of such batches
             At least one row of finite numbers. (In Keras a NaN makes its whole column NaN.) The data are read some rows
-            at a time, so that they may be a file that is larger than memory (numpy.memmap). A data frame's columns are
-            known by their names from then on, in the layer's model too, see :attr:`Sequential.feature_names`.
+            at a time, so that they may be a file that is larger than memory (numpy.memmap); the batches of a generator
+            are held in memory together. A data frame's columns are known by their names from then on, in the layer's
+            model too, see :attr:`Sequential.feature_names`.
 
         Raises
         ------

@@ -87,10 +87,10 @@ class QuantileNormalization(AdaptedColumns):
 
         Parameters
         ----------
-        data : array-like, shape (rows, features), or (rows,) of one feature
+        data : array-like, shape (rows, features), or (rows,) of one feature, or iterable of such batches
             At least one row; finite numbers in the columns that the layer takes. All rows are looked at, some columns
-            at a time. A data frame's columns are known by their names from then on, in the layer's model too, see
-            :attr:`Sequential.feature_names`.
+            at a time; the batches of a generator are held in memory together. A data frame's columns are known by their
+            names from then on, in the layer's model too, see :attr:`Sequential.feature_names`.
 
         Raises
         ------

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from fastnn._op import Op
 from fastnn._settings import flag, listed, number
+from fastnn.data.feeds import gathered
 from fastnn.data.frames import real_array
 from fastnn.layers.base import Layer, NotYetError, Shared
 
@@ -77,8 +78,8 @@ class TargetScaling(Layer):
 
         Parameters
         ----------
-        data : array-like, shape (rows, outputs), or (rows,) of one output
-            The targets of the training.
+        data : array-like, shape (rows, outputs), or (rows,) of one output, or iterable of such batches
+            The targets of the training; the batches of a generator are held in memory together.
 
         Raises
         ------
@@ -87,7 +88,7 @@ class TargetScaling(Layer):
         """
         if self._built:
             raise ValueError(f"{self._called} belongs to a model that is built: call adapt before")
-        array = real_array(data, "data")
+        array = real_array(gathered(data, "data"), "data")
         array = array[:, None] if array.ndim == 1 else array
         if array.ndim != 2 or not array.size:
             raise ValueError(f"data must have shape (rows, outputs) and at least one row, got {array.shape}")
