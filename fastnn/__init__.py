@@ -23,7 +23,7 @@ from fastnn._public import publish as _publish
 from fastnn._threads import get_num_threads, num_threads, set_num_threads
 from fastnn.ensemble import Ensemble
 from fastnn.layers import Input
-from fastnn.models import Sequential, clone_model, from_sklearn
+from fastnn.models import Sequential, clone_model, from_sklearn, from_torch
 from fastnn.predictor import Predictor
 from fastnn.saving import ModelFileError, load_model
 
@@ -45,6 +45,7 @@ __all__ = [
     "constraints",
     "datasets",
     "from_sklearn",
+    "from_torch",
     "get_num_threads",
     "initializers",
     "keras",

@@ -13,7 +13,7 @@ from fastnn._draws import undrawn
 from fastnn._public import publish
 from fastnn.sequential import Sequential
 
-__all__ = ["Sequential", "clone_model", "from_sklearn", "load_model", "model_from_json", "save_model"]
+__all__ = ["Sequential", "clone_model", "from_sklearn", "from_torch", "load_model", "model_from_json", "save_model"]
 
 
 def model_from_json(json_string: str) -> Sequential:
@@ -191,6 +191,54 @@ def from_sklearn(estimator: Any) -> Sequential:
 
     found = _scikit_learn.read(estimator)
     return copy.deepcopy(found) if isinstance(found, Sequential) else _made_of(found)
+
+
+def from_torch(module: Any, input_shape: Any = None) -> Sequential:
+    """Return a model of a module of PyTorch, with its weights.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        A ``nn.Sequential``, or a module whose ``forward`` runs its children one after the other, with functions such as
+        ``relu``, ``flatten`` or ``dropout`` between them, and sums x + f(x). Known are Linear, BatchNorm1d, LayerNorm,
+        RMSNorm, Embedding, PReLU, Dropout, AlphaDropout, Flatten, Unflatten, Identity, GLU and the activations that
+        both have. The module stays as it is.
+    input_shape : tuple of int, optional
+        The shape of a row, which is needed where no child says how many features it reads, or where a row has several
+        axes.
+
+    Returns
+    -------
+    Sequential
+        A model in evaluation's numbers, not compiled; of element type float64 where all parameters are, else float32.
+
+    Raises
+    ------
+    TypeError
+        When the object is no module.
+    ValueError
+        When a child has no twin here, or the module answers something else on random rows than its children do one
+        after the other; the sentence names what differs.
+
+    Notes
+    -----
+    Kernels are transposed, and ``momentum`` of a BatchNorm1d becomes 1 - momentum, as Keras counts it. In training,
+    BatchNorm1d keeps the unbiased variance of batches and BatchNormalization the biased one. A PReLU of one slope gets
+    one for each feature, and the row `padding_idx` of an Embedding is trained as any other.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> from torch import nn  # doctest: +SKIP
+    >>> fastnn.from_torch(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1)))  # doctest: +SKIP
+    <Sequential: 'sequential', 2 layers, 4 -> 1, 49 parameters>
+    """
+    from fastnn.exchange import _torch
+
+    found = _torch.read(module, input_shape)
+    model = _made_of(found)
+    _torch.check(module, model.predict, found)
+    return model
 
 
 def _made_of(found: Any) -> Sequential:
