@@ -22,7 +22,8 @@ Array = npt.NDArray[Any]
 def array_of(tensor: Any) -> Array:
     """Return a tensor's numbers in float32 or float64; numbers of 16 bits become float32 exactly."""
     values = tensor.detach().cpu()
-    return np.array(values.numpy() if str(values.dtype) in ("torch.float32", "torch.float64") else values.float())
+    wide = str(values.dtype) in ("torch.float32", "torch.float64")
+    return np.array((values if wide else values.float()).numpy())
 
 
 class Chain:
