@@ -324,6 +324,19 @@ def test_frozen_layers_do_not_change(optimizer):
     assert not any(np.array_equal(a, b) for a, b in zip(before, model.weights, strict=True))
 
 
+@pytest.mark.parametrize("name", [name for name in HIDDEN if name != "residual"])
+def test_training_leaves_alone_what_is_not_trained(name):
+    model = network([name], features=4, outputs=4)
+    x = np.random.default_rng(0).normal(size=(12, 4))
+    model.compile("sgd", "mse")
+    layer = model.layers[1]
+    names, before = [parameter.name for parameter in layer.parameters()], layer.get_weights()
+    model.fit(x, x, verbose=0)
+    for key, now, kept in zip(names, layer.weights, before, strict=True):
+        moves = key not in layer.non_trainable() or key.startswith("moving")  # statistics that follow the batches
+        assert np.array_equal(now, kept) != moves
+
+
 def test_moving_statistics_are_not_the_optimizers():
     model = network(["batch"])
     model.compile("adam", "mse")

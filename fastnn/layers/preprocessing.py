@@ -199,8 +199,8 @@ class Normalization(OfColumns):
         mode = "multiply" if self.invert else "divide"
         numbers, variance = (SMALLEST_DEVIATION, 1.0, 0.0), offsets["variance"]
         op = Op("columns", "linear", self._features, self._features, mode=mode, numbers=numbers, variance=variance)
-        # An inverted layer adds the mean at the end, as a bias is added.
-        return [op._replace(bias=offsets["mean"]) if self.invert else op._replace(mean=offsets["mean"])]
+        # An inverted layer adds the mean at the end, as a bias is added, but one that training leaves alone.
+        return [op._replace(bias=offsets["mean"], frozen=True) if self.invert else op._replace(mean=offsets["mean"])]
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments; statistics that adapt found are kept with the weights."""
