@@ -198,6 +198,7 @@ cdef extern from "fastnn.h" nogil:
     int fnn_isa_allows_unit(int isa)
     int fnn_isa_prefers_blas(int isa, int is_double)
     int fnn_wants_unit(const fnn_model *model)
+    int fnn_needs_unit(const fnn_model *model)
     void fnn_link(fnn_op *ops, size_t count)
     size_t fnn_workspace_bytes(const fnn_model *model, size_t batch, int threads)
     size_t fnn_scratch_bytes(const fnn_model *model, size_t rows, int threads)

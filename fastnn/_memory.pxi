@@ -11,9 +11,8 @@ from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memset
 
 from fastnn._c cimport (
-    FNN_SLOTS, fnn_head, fnn_head_terms, fnn_large_side, fnn_link, fnn_measure, fnn_model, fnn_op, fnn_pace,
-    fnn_parameter_settings,
-    fnn_schedule, fnn_scratch_bytes, fnn_stripe, fnn_stripes, fnn_wants_blas, fnn_wants_unit, fnn_workspace_bytes,
+    FNN_SLOTS, fnn_head, fnn_head_terms, fnn_large_side, fnn_link, fnn_measure, fnn_model, fnn_needs_unit, fnn_op,
+    fnn_pace, fnn_parameter_settings, fnn_schedule, fnn_scratch_bytes, fnn_stripe, fnn_stripes, fnn_wants_blas, fnn_wants_unit, fnn_workspace_bytes,
 )
 
 
@@ -79,7 +78,7 @@ cdef class _Memory:
         self.model.ops, self.model.op_count, self.model.inputs = ops, len(plan.ops), plan.inputs
         if fnn_wants_unit(&self.model):  # where the system refuses the unit, float32 is computed in another way
             self.model.matrix_unit = _allows_unit()
-            if plan.bfloat16 and not self.model.matrix_unit:
+            if fnn_needs_unit(&self.model) and not self.model.matrix_unit:
                 raise RuntimeError(_REFUSED)
 
         self._settings = np.zeros(2 * len(plan.ops) * sizeof(fnn_parameter_settings), np.uint8)

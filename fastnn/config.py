@@ -83,7 +83,9 @@ def set_dtype_policy(policy: str) -> None:
         With ``"mixed_bfloat16"`` weights, activations, gradients and optimizer state are float32; the products of large
         kernels (2**18 elements and more) round their two operands to bfloat16 and sum in float32. Processors with
         AVX512-BF16 or a matrix unit (Intel AMX) do that up to twice as fast as float32, the rest at the rate of
-        float32. Smaller products stay float32.
+        float32. On the former, training does so with smaller kernels as well, of at least 2**13 elements and 32 inputs
+        and units, where a batch has 128 rows or more. Other products stay float32, and so does what a model with no
+        large kernel predicts.
 
     Examples
     --------

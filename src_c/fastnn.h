@@ -289,6 +289,9 @@ void fnn_link(fnn_op *ops, size_t count);
  * model->matrix_unit, if the system allows the unit. */
 int fnn_wants_unit(const fnn_model *model);
 
+/* Whether products of the model have no other way there than the matrix unit: those of large kernels, rounded. */
+int fnn_needs_unit(const fnn_model *model);
+
 /* Sizes in bytes or elements that the caller allocates; SIZE_MAX where a product overflows. */
 size_t fnn_workspace_bytes(const fnn_model *model, size_t batch, int threads); /* for fnn_train; 64-byte aligned */
 size_t fnn_scratch_bytes(const fnn_model *model, size_t rows, int threads);    /* for fnn_infer of up to so many rows */

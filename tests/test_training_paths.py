@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 import fastnn
 from fastnn import layers
+from fastnn._engine import build_info
 
 # Widths on both sides of the plan's limits for small, wide and large layers, and some without small divisors.
 WIDTHS = st.sampled_from([1, 3, 17, 32, 64, 100, 129, 257, 300])
@@ -146,6 +147,31 @@ def test_mixed_bfloat16_trains_as_well_as_float32():
     assert 0 < difference < 0.05  # operands are rounded to 8 bits, and sums have a thousand of them
     np.testing.assert_allclose(losses["mixed_bfloat16"], losses["float32"], rtol=0.1, atol=0.01)
     assert losses["mixed_bfloat16"][-1] < 0.1 * losses["mixed_bfloat16"][0]
+
+
+def test_mixed_bfloat16_rounds_smaller_layers_in_training_alone():
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(256, 40)).astype("float32")
+    y = np.sin(x[:, :1]) + x[:, 1:2]
+    kernel = generator.normal(size=(40, 256)).astype("float32") / 6
+    steps, predictions = {}, {}
+    for policy in ("float32", "mixed_bfloat16"):
+        model = fastnn.Sequential(
+            [fastnn.Input((40,), dtype=policy), layers.Dense(256, "tanh"), layers.Dense(64, "tanh"), layers.Dense(1)]
+        )
+        for view in model.weights:
+            view[...] = np.resize(kernel, view.shape)
+        model.compile("sgd", "mse")
+        predictions[policy] = model.predict(x)
+        steps[policy] = [model.train_on_batch(x[:rows], y[:rows]) for rows in (64, 256)], model.get_weights()
+    np.testing.assert_array_equal(predictions["mixed_bfloat16"], predictions["float32"])
+    (few, many), weights = steps["mixed_bfloat16"]
+    assert few == steps["float32"][0][0]  # a batch of few rows is not rounded
+    assert np.isclose(many, steps["float32"][0][1], rtol=0.01)  # operands have 8 bits
+    rounds = build_info()["isa"] in ("avx512_bf16", "amx_bf16")
+    assert (many != steps["float32"][0][1]) == rounds
+    for one, other in zip(weights, steps["float32"][1], strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=2e-3)
 
 
 @pytest.mark.thread_unsafe(reason="the policy is the process's")

@@ -59,6 +59,8 @@ class Preset:
         Whether layers have the parametrization of the neural tangent kernel, and are trained as RealMLP's are.
     members : int
         The members of an ensemble that shares its weights; 0 for a network of one.
+    rounds : bool
+        Whether training rounds the operands of its products to bfloat16, where the processor multiplies that faster.
     """
 
     activation: tuple[str, str]
@@ -85,6 +87,7 @@ class Preset:
     patience: int | None = None
     tangent: bool = True
     members: int = 0
+    rounds: bool = False
 
     def epochs_of(self, *, classes: bool) -> int:
         """Return the number of epochs."""
@@ -108,6 +111,7 @@ PRESETS = {
         fits_data=True,
         dropout=0.15,
         decay=0.02,
+        rounds=True,
     ),
     # half as wide, for fewer epochs: of benchmarks/tables.py's sets classes need no more than 64, numbers twice as many
     "fast": Preset(
@@ -120,6 +124,7 @@ PRESETS = {
         dropout=0.15,
         decay=0.02,
         epochs=(64, 128),
+        rounds=True,
     ),
     "realmlp-td-s": Preset(("selu", "mish"), (0.04, 0.07), one_hot_limit=2**20),
     # Gorishniy, Kotelnikov and Babenko, TabM: advancing tabular deep learning with parameter-efficient ensembling,
@@ -182,7 +187,8 @@ def network(
     if many:
         start: Any = initializers.RandomNormal(0.0, 1.0) if preset.tangent else "uniform"
         branches["many"] = [layers.Input((many,)), layers.Embedding(entries, preset.embedding, start)]
-    stack: list[Any] = [layers.Branches(branches), *([trained(layers.Scale(), preset.front)] if preset.tangent else [])]
+    first = layers.Branches(branches, dtype="mixed_bfloat16" if preset.rounds else "float32")
+    stack: list[Any] = [first, *([trained(layers.Scale(), preset.front)] if preset.tangent else [])]
     if preset.members:
         return Sequential([*stack, *_sharing(preset, outputs, preset.activation[not classes])])
     for place, units in enumerate(preset.hidden):

@@ -161,6 +161,10 @@ int fnn_wants_unit(const fnn_model *model) {
     return with.matrix_unit && packs(&with, 0);
 }
 
+int fnn_needs_unit(const fnn_model *model) {
+    return model->bfloat16 && has_large(model) && fnn_wants_unit(model);
+}
+
 static int predict_unwatched(const fnn_predictor *predictor, const void *x, ptrdiff_t x_stride, size_t rows, void *y) {
     return predictor->run_watched(predictor, x, x_stride, rows, y, NULL);
 }

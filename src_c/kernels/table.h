@@ -207,6 +207,7 @@ typedef struct {
     void (*enter_unit)(void);
     void (*leave_unit)(void);
 
+    int rounding_pays;     /* whether multiply_rounded is faster than multiply_packed */
     size_t packed_scratch; /* elements of the scratch of these products, at least as many as multiply_packed needs */
 } fnn_bf16_kernels;
 
