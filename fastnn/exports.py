@@ -2,8 +2,91 @@
 
 from __future__ import annotations
 
+import os
+from typing import Any
+
+import numpy as np
+
+from fastnn.data import sparse
+from fastnn.layers._preparation import raw_reader
 from fastnn.training import Trainer
 
 
 class Exports(Trainer):
     """A model that writes itself in formats of others; :mod:`fastnn.exchange` has the formats."""
+
+    def export_c(
+        self,
+        filepath: str | os.PathLike[str],
+        weights: str | None = None,
+        gradient: bool = False,
+        rows: Any = None,
+        name: str | None = None,
+    ) -> dict[str, Any]:
+        """Write the network as plain C: one file of C99 and a header, which need ``<math.h>`` and nothing else.
+
+        The C has a function ``NAME_predict`` for one row, which allocates nothing and writes no globals: its workspace
+        is an argument. It compiles without warnings as C99 and as C++, for microcontrollers too. The header says what
+        the functions take.
+
+        Parameters
+        ----------
+        filepath : path-like
+            The path of the C file, ``*.c``. The header, ``*.h``, lies beside it. Files that exist are replaced.
+        weights : {"float32", "float64", "bfloat16", "int8"}, optional
+            How matrices are stored. By default as the model has them. ``"bfloat16"`` needs half the memory of
+            ``"float32"``, and ``"int8"``, with a scale for each column, a quarter; both are computed with as float32.
+        gradient : bool, default False
+            Whether there is a function ``NAME_gradient`` as well, for the gradient by the row of one output, or of a
+            weighted sum of the outputs.
+        rows : array-like, shape (rows, features), optional
+            Rows for which the report says how far `weights` changes the outputs.
+        name : str, optional
+            What names in the C begin with. By default the file's name without its suffix.
+
+        Returns
+        -------
+        dict
+            The report: ``parameters``, their number; ``constant_bytes``; ``workspace_bytes`` and
+            ``gradient_workspace_bytes``; ``largest_change`` and ``mean_change`` of outputs for the `rows`, or None.
+
+        Raises
+        ------
+        ValueError
+            When the model is not built, or a layer reads raw data such as text, which stays in Python; when the file's
+            name, `name` or `weights` cannot be used.
+        OSError
+            When a file cannot be written.
+
+        Examples
+        --------
+        >>> import fastnn
+        >>> model = fastnn.Sequential([fastnn.Input((4,)), fastnn.layers.Dense(3, activation="tanh")])
+        >>> model.export_c("net.c", weights="int8")["constant_bytes"]
+        24
+        """
+        from fastnn.exchange import _to_c
+
+        raw = raw_reader(self._layers)
+        if raw is not None:
+            raise ValueError(
+                f"layer {raw.name!r} reads raw data, which is prepared in Python, and C has numbers alone: export a "
+                f"model of the layers behind it"
+            )
+        with self._home.lock:
+            engine = self._need_engine("export_c")
+            self._heed_changes()
+            plan, parameters = engine.plan, np.array(engine.parameters)
+        given = None
+        if rows is not None:
+            if sparse.is_sparse(rows):
+                raise TypeError(
+                    "rows is sparse, and export_c needs dense rows: a few hundred, as rows[:500].toarray() gives"
+                )
+            given = np.asarray(self._checked(self._inputs(rows, plan.dtype, check_finite=True, name="rows")[0], "rows"))
+        inputs, outputs = (
+            {name: shape[1] for name, shape in shapes.items()} if isinstance(shapes, dict) else {"": width}
+            for shapes, width in ((self.input_shape, plan.inputs), (self.output_shape, plan.outputs))
+        )
+        source = _to_c.Source(plan, parameters, str(self.name), inputs, outputs, self.feature_names, given)
+        return _to_c.write(filepath, source, weights, gradient, name)
