@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from fastnn._op import ParameterSettings
     from fastnn.callbacks import CallbackList, History
     from fastnn.data.feeds import Order, Samples
+    from fastnn.layers import Branches, Heads, Layer
     from fastnn.layers._home import Home
     from fastnn.optimizers import Optimizer
 
@@ -269,3 +270,34 @@ class Kept(Model, Protocol):
 
     def _restore(self, path: str | os.PathLike[str]) -> None:
         """Take over the whole state that a file holds of a model like this one."""
+
+
+class Exported(Model, Protocol):
+    """A model that is written in formats of others."""
+
+    @property
+    def layers(self) -> list[Layer]:
+        """The layers, as a new list."""
+
+    @property
+    def feature_names(self) -> tuple[str, ...] | None:
+        """The names of the columns of x; None where the model knows none."""
+
+    @property
+    def column_names(self) -> dict[str, tuple[str, ...]]:
+        """The names of the columns of frames in other places than x, by place."""
+
+    @property
+    def input_shape(self) -> Any:
+        """The shape of x: ``(None, *axes)`` of a row, or a dict of such tuples by branch."""
+
+    @property
+    def _branches(self) -> Branches | None:
+        """The layer that takes x apart; None where there is none."""
+
+    @property
+    def _heads(self) -> Heads | None:
+        """The layer that gives the outputs names; None where there is none."""
+
+    def _heed_changes(self) -> bool:
+        """Let the engine run the layers as they are now."""
