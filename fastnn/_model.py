@@ -273,19 +273,23 @@ class Kept(Model, Protocol):
 
 
 class Exported(Model, Protocol):
-    """A model that is written in formats of others."""
+    """A model that is written in formats of others.
+
+    Attributes
+    ----------
+    _progress : Progress
+        Where training stands.
+    """
+
+    _progress: Progress
 
     @property
     def layers(self) -> list[Layer]:
         """The layers, as a new list."""
 
     @property
-    def feature_names(self) -> tuple[str, ...] | None:
-        """The names of the columns of x; None where the model knows none."""
-
-    @property
-    def column_names(self) -> dict[str, tuple[str, ...]]:
-        """The names of the columns of frames in other places than x, by place."""
+    def dtype(self) -> str:
+        """The element type of the weights."""
 
     @property
     def input_shape(self) -> Any:

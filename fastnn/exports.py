@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fastnn._settings import flag
 from fastnn.data import sparse
 from fastnn.layers._preparation import raw_reader
 from fastnn.training import Trainer
@@ -91,23 +92,26 @@ class Exports(Trainer):
         source = _to_c.Source(plan, parameters, str(self.name), inputs, outputs, self.feature_names, given)
         return _to_c.write(filepath, source, weights, gradient, name)
 
-    def export_onnx(self, filepath: str | os.PathLike[str], opset: int = 18) -> None:
-        """Write the model as ONNX: one graph that holds its weights and its preprocessing, for any runtime.
+    def export_keras(self, filepath: str | os.PathLike[str], training: bool = True) -> None:
+        """Write the model as a ``.keras`` file, which ``keras.models.load_model`` of Keras 3 reads without fastnn.
+
+        Keras's model gives the same outputs. A compiled one is compiled there too, and its next step of training is the
+        same. Branches, heads and residual blocks become a functional graph, whose inputs and outputs have their names.
 
         Parameters
         ----------
         filepath : path-like
-            ``*.onnx``. A file that exists is replaced only once the new one is whole and on the disk.
-        opset : int, default 18
-            The version of ONNX's operators, from 13 to 24. ONNX Runtime has those of the default since version 1.14.
+            ``*.keras``. A file that exists is replaced only once the new one is whole and on the disk.
+        training : bool, default True
+            Whether to write what :meth:`fastnn.Sequential.compile` was told, and the state of the optimizer.
 
         Raises
         ------
         ValueError
-            When the model is not built, has 2 GiB of weights or more, or reads columns as ONNX cannot, which the
-            message names; no file is written then.
+            When the model is not built, or has something that Keras lacks, which the message names; no file is written
+            then.
         ImportError
-            When onnx is missing: ``pip install 'fastnn-cpu[onnx]'``.
+            When h5py is missing: ``pip install 'fastnn-cpu[keras]'``.
         OSError
             When the file cannot be written; an existing one is as it was.
 
@@ -115,8 +119,8 @@ class Exports(Trainer):
         --------
         >>> import fastnn
         >>> model = fastnn.Sequential([fastnn.Input((2,)), fastnn.layers.Dense(1)])
-        >>> model.export_onnx("model.onnx")
+        >>> model.export_keras("model.keras")
         """
-        from fastnn.exchange import _to_onnx
+        from fastnn.exchange import _to_keras
 
-        _to_onnx.save(self, filepath, opset)
+        _to_keras.save(self, filepath, flag("training", training))
