@@ -21,16 +21,15 @@ from fastnn import (
 )
 from fastnn._public import publish as _publish
 from fastnn._threads import get_num_threads, num_threads, set_num_threads
+from fastnn._version import __version__ as __version__
 from fastnn.ensemble import Ensemble
 from fastnn.layers import Input
-from fastnn.models import Sequential, clone_model, from_sklearn, from_torch
+from fastnn.models import Sequential, clone_model, from_sklearn, from_torch, load_keras
 from fastnn.predictor import Predictor
 from fastnn.saving import ModelFileError, load_model
 
 if _TYPE_CHECKING:  # at run time imported when it is asked for: `import fastnn as tf; tf.keras.Sequential`
     from fastnn import keras, sklearn, tabular
-
-__version__ = "0.1.0"
 
 __all__ = [
     "Ensemble",
@@ -50,6 +49,7 @@ __all__ = [
     "initializers",
     "keras",
     "layers",
+    "load_keras",
     "load_model",
     "losses",
     "metrics",

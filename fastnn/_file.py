@@ -159,15 +159,15 @@ def remove_leftovers(folder: Path) -> None:
 
 
 @contextmanager
-def one_exception(path: str) -> Iterator[None]:
-    """Raise any error within the block as a ModelFileError that names the file.
+def one_exception(path: str, what: str = "whole model of fastnn") -> Iterator[None]:
+    """Raise any error within the block as a ModelFileError that names the file, and `what` it is not.
 
     The bytes of a file may fail anywhere: the checksum is no signature, and its maker may have put anything into it.
     """
     try:
         yield
     except ModelFileError as error:
-        raise ModelFileError(f"{path} is no whole model of fastnn: {error}") from error.__cause__
+        raise ModelFileError(f"{path} is no {what}: {error}") from error.__cause__
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError) as error:
         raise ModelFileError(f"{path} does not describe a model: {error}") from error
 

@@ -20,9 +20,10 @@ _SUFFIXES = {
     ".npy": "NumPy",
     ".npz": "NumPy",
 }
+_READ = "fastnn.load_keras reads it, and so does load_model"
 _MOVE = "give its weights to a model of the same layers here, with set_weights"
 _ADVICE = {
-    "Keras": f"load it there, and {_MOVE}",
+    "Keras": _READ,
     "TensorFlow": f"load it there, and {_MOVE}",
     "PyTorch": f"load it there, and {_MOVE}, each kernel transposed",
     "ONNX": "run it with onnxruntime",
@@ -75,6 +76,21 @@ def _owner_by_content(start: bytes) -> str:
     if start[:1] == b"\x08" and b"\x03" <= start[1:2] <= b"\x14" and start[2:3] in (b"\x12", b"\x1a", b":", b"B"):
         return "ONNX"  # the version of its format, then one of the fields that follow the version
     return ""
+
+
+def owner_of(filepath: str | os.PathLike[str]) -> str:
+    """Return whose format the content of a file has, as ``"Keras"``; empty where it is fastnn's or nobody knows it.
+
+    Raises
+    ------
+    OSError
+        When the file cannot be read.
+    """
+    path = Path(os.fsdecode(filepath))
+    if path.is_dir():
+        return ""
+    with path.open("rb") as file:
+        return _owner_by_content(file.read(512))
 
 
 def kind_of_file(start: bytes, path: str) -> str:

@@ -288,6 +288,14 @@ class Exported(Model, Protocol):
         """The layers, as a new list."""
 
     @property
+    def feature_names(self) -> tuple[str, ...] | None:
+        """The names of the columns of x; None where the model knows none."""
+
+    @property
+    def column_names(self) -> dict[str, tuple[str, ...]]:
+        """The names of the columns of frames in other places than x, by place."""
+
+    @property
     def dtype(self) -> str:
         """The element type of the weights."""
 

@@ -92,6 +92,36 @@ class Exports(Trainer):
         source = _to_c.Source(plan, parameters, str(self.name), inputs, outputs, self.feature_names, given)
         return _to_c.write(filepath, source, weights, gradient, name)
 
+    def export_onnx(self, filepath: str | os.PathLike[str], opset: int = 18) -> None:
+        """Write the model as ONNX: one graph that holds its weights and its preprocessing, for any runtime.
+
+        Parameters
+        ----------
+        filepath : path-like
+            ``*.onnx``. A file that exists is replaced only once the new one is whole and on the disk.
+        opset : int, default 18
+            The version of ONNX's operators, from 13 to 24. ONNX Runtime has those of the default since version 1.14.
+
+        Raises
+        ------
+        ValueError
+            When the model is not built, has 2 GiB of weights or more, or reads columns as ONNX cannot, which the
+            message names; no file is written then.
+        ImportError
+            When onnx is missing: ``pip install 'fastnn-cpu[onnx]'``.
+        OSError
+            When the file cannot be written; an existing one is as it was.
+
+        Examples
+        --------
+        >>> import fastnn
+        >>> model = fastnn.Sequential([fastnn.Input((2,)), fastnn.layers.Dense(1)])
+        >>> model.export_onnx("model.onnx")
+        """
+        from fastnn.exchange import _to_onnx
+
+        _to_onnx.save(self, filepath, opset)
+
     def export_keras(self, filepath: str | os.PathLike[str], training: bool = True) -> None:
         """Write the model as a ``.keras`` file, which ``keras.models.load_model`` of Keras 3 reads without fastnn.
 

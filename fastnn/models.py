@@ -5,15 +5,25 @@ from __future__ import annotations
 import copy
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from fastnn import _stored, goals
 from fastnn._draws import undrawn
+from fastnn._foreign import owner_of
 from fastnn._public import publish
 from fastnn.sequential import Sequential
 
-__all__ = ["Sequential", "clone_model", "from_sklearn", "from_torch", "load_model", "model_from_json", "save_model"]
+__all__ = [
+    "Sequential",
+    "clone_model",
+    "from_sklearn",
+    "from_torch",
+    "load_keras",
+    "load_model",
+    "model_from_json",
+    "save_model",
+]
 
 
 def model_from_json(json_string: str) -> Sequential:
@@ -104,7 +114,9 @@ def load_model(
     custom_objects: Mapping[str, Any] | None = None,
     compile: bool = True,  # noqa: A002  # Keras's name
 ) -> Sequential:
-    """Return the model of a file that :meth:`fastnn.Sequential.save` wrote.
+    """Return the model of a file: one that :meth:`fastnn.Sequential.save` wrote, or one of another program.
+
+    Whose file it is, its content says, not its name. Keras's are read by :func:`load_keras`.
 
     Parameters
     ----------
@@ -125,7 +137,7 @@ def load_model(
     ------
     ModelFileError
         When the bytes are not a whole, unchanged model, whatever they are; or when `custom_objects` lacks a function
-        that the file names.
+        that the file names; or when fastnn cannot do what a file of another program describes.
     OSError
         When the file cannot be read.
 
@@ -137,14 +149,76 @@ def load_model(
     >>> fastnn.load_model("model.fastnn").count_params()
     3
     """
-    objects = {} if custom_objects is None else custom_objects
-    if not isinstance(objects, Mapping) or not all(isinstance(name, str) for name in objects):
-        raise TypeError(f"custom_objects must be a dict of name to function or class, got {custom_objects!r}")
+    objects = _checked_objects(custom_objects)
+    read = _READERS.get(owner_of(filepath))
+    if read is not None:
+        return read(filepath, custom_objects=objects, compile=compile)
 
     def compiled(config: dict[str, Any]) -> dict[str, Any]:
         return goals.with_objects(config, objects)
 
     return _stored.load(filepath, Sequential, compiled if compile else None)
+
+
+def _checked_objects(custom_objects: Any) -> Mapping[str, Any]:
+    objects = {} if custom_objects is None else custom_objects
+    if not isinstance(objects, Mapping) or not all(isinstance(name, str) for name in objects):
+        raise TypeError(f"custom_objects must be a dict of name to function or class, got {custom_objects!r}")
+    return objects
+
+
+def load_keras(
+    filepath: str | os.PathLike[str],
+    custom_objects: Mapping[str, Any] | None = None,
+    compile: bool = True,  # noqa: A002  # Keras's name
+) -> Sequential:
+    """Return the model of a file of Keras 3, Keras 2 or tf.keras: ``.keras`` or ``.h5``; Keras itself is not needed.
+
+    A graph of layers becomes a stack with :class:`fastnn.layers.Branches`, :class:`fastnn.layers.Residual` and
+    :class:`fastnn.layers.Heads`, where these can say it. The outputs are Keras's to float32's rounding, and training
+    goes on with the optimizer's next step. Nothing in the file is run.
+
+    Parameters
+    ----------
+    filepath : path-like
+        A file of ``model.save``, recognized by its content. (:meth:`Sequential.load_weights` reads those of
+        ``model.save_weights``.)
+    custom_objects : dict, optional
+        The Python functions and the classes that were losses or metrics of the model, by their names: a file holds none
+        of their code. A loss here returns its gradient too, see :class:`fastnn.losses.FunctionLoss`.
+    compile : bool, default True
+        Whether to compile the model as it was, and to read the state of its optimizer where the file has it.
+
+    Returns
+    -------
+    Sequential
+
+    Raises
+    ------
+    ModelFileError
+        When the file is damaged or something else; or when fastnn cannot do what it describes: the message names the
+        layer, the loss, the metric or the optimizer, and why.
+    ImportError
+        Without h5py, which ``pip install 'fastnn-cpu[keras]'`` brings along.
+    OSError
+        When the file cannot be read.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> try:
+    ...     fastnn.load_keras("model.keras")
+    ... except FileNotFoundError:
+    ...     print("there is no such file")
+    there is no such file
+    """
+    from fastnn.exchange import _keras_files
+
+    return _keras_files.load(filepath, Sequential, _checked_objects(custom_objects) if compile else None)
+
+
+# who reads the files of other programs, by whose they are: each takes what load_model takes
+_READERS: dict[str, Callable[..., Sequential]] = {"Keras": load_keras}
 
 
 def from_sklearn(estimator: Any) -> Sequential:

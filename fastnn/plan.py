@@ -103,7 +103,7 @@ class Plan:
         return sorted((k for k, op in enumerate(self.ops) if op.join == last), key=lambda k: self.ops[k].column)
 
 
-def _link(ops: Sequence[Op]) -> list[Op]:
+def link(ops: Sequence[Op]) -> list[Op]:
     """Return the ops with indices instead of distances, of what they read and of their joins."""
     linked = []
     for k, op in enumerate(ops):
@@ -232,7 +232,7 @@ def lower(layers: Sequence[Layer], inputs: int | Mapping[str, int], policy: str)
     means = [k for k, op in enumerate(ops) if op.name == "mean"]
     if means and any(op.name != "unscale" for op in ops[means[0] + 1 :]):
         raise ValueError("EnsembleMean must be the last layer of the model, or the last but a TargetScaling")
-    linked = _link(ops)
+    linked = link(ops)
     if any(op.name == "embedding" and not _reads_whole_numbers(op, linked) for op in linked):
         raise ValueError(
             "Embedding must be the first layer of the model, or follow a Discretization: it takes whole numbers"

@@ -231,8 +231,6 @@ def saved(save):
 
 
 FOREIGN = {
-    "Keras": ("m", zipped("metadata.json", "config.json", "model.weights.h5"), "of Keras: load it there"),
-    "HDF5": ("m", lambda path: path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(200)), "of Keras: load it there"),
     "PyTorch": ("m", zipped("m/data.pkl", "m/data/0"), "of PyTorch: load it there.*each kernel transposed"),
     "PyTorch, old": ("m.pth", lambda path: path.write_bytes(pickle.dumps({1: 2}, 2)), "of PyTorch: load it there"),
     "pickle": ("m", lambda path: path.write_bytes(pickle.dumps({1: 2})), "of pickle: .*only if you trust"),

@@ -41,6 +41,7 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "vocabulary_dtype": ("int64", "string"),
     "weights": (None,),
 }
+_RENAMED = {("LeakyReLU", "alpha"): "negative_slope"}  # arguments that Keras 2 has under another name
 _PREPARING = ("CategoryEncoding", "Discretization", "IntegerLookup", "StringLookup")
 
 
@@ -88,12 +89,17 @@ def arguments_of(kind: type, given: dict[str, Any], attributes: Iterable[str]) -
     found = {key: _plain(value) for key, value in given.items()}
     if kind.__name__ in _PREPARING and found.get("dtype") in ("int32", "int64", "string"):
         del found["dtype"]  # the dtype of the layer's output; here all numbers have the model's dtype
+    for key in list(found):
+        if (kind.__name__, key) in _RENAMED:
+            found[_RENAMED[kind.__name__, key]] = found.pop(key)
     found.pop("vocabulary_size", None)  # the size of a vocabulary that lies in another file
     if isinstance(found.get("axis"), list) and len(found["axis"]) == 1:  # a Normalization has its axis in a list
         found["axis"] = found["axis"][0]
     for key in ("batch_shape", "batch_input_shape", "build_input_shape"):
         if found.get(key) is not None:
             shape = _without_rows(found.pop(key))
+            if isinstance(shape, list) and (None in shape or not shape):
+                continue  # it does not say how wide a row is
             found["shape" if "shape" in known else "input_shape"] = shape
             if "shape" in known:
                 found.pop("dtype", None)  # the dtype of x, which is not the layers' dtype

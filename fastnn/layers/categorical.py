@@ -18,7 +18,7 @@ from fastnn.constraints import Constraint
 from fastnn.data import values as data_values
 from fastnn.data.feeds import gathered
 from fastnn.data.frames import as_array, column_names, columns, is_frame, native, real_array
-from fastnn.data.values import UNKNOWN, Value, Vocabulary, checked_value
+from fastnn.data.values import Value, Vocabulary, checked_value
 from fastnn.layers._columns import OfColumns, as_told, in_told_order, side_by_side
 from fastnn.layers.base import NotYetError, Parameter, Shared, check_width
 from fastnn.layers.categories import LARGEST, encode_op
@@ -220,11 +220,20 @@ class CategoricalEmbedding(OfColumns):
     def _codes(self, given: list[tuple[str, Any]]) -> Iterator[Array]:
         """Yield the numbers of each column of categories, kind after kind."""
         known = self._vocabularies()
+        for member, numbers in self.numbers():
+            it, column = given[member]
+            yield numbers[known[member].find(column, it)]  # MISSING and UNKNOWN count from the end
+
+    def numbers(self) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
+        """Yield which of the columns that the layer takes comes next for the engine, and the numbers of its values.
+
+        After the numbers of the values come that of a value out of the vocabulary, and that of a missing one.
+        """
+        known = self._vocabularies()
         for kind, members in self._kinds().items():
             offset = 0
             for member in members:
-                it, column = given[member]
-                yield _numbered(known[member].find(column, it), kind, offset)
+                yield member, _numbers_of(len(known[member]), kind, offset)
                 offset += len(known[member]) + (ENTRIES if kind == "embedding" else 0)
 
     def __call__(self, values: Any) -> Array:
@@ -344,13 +353,13 @@ class CategoricalEmbedding(OfColumns):
         }
 
 
-def _numbered(found: npt.NDArray[np.int64], kind: str, offset: int) -> Array:
-    """Return the numbers that the engine gets for places in a vocabulary; `offset` is the number of the first place."""
+def _numbers_of(count: int, kind: str, offset: int) -> npt.NDArray[np.int64]:
+    """Return the numbers of `count` values, of unknown and of missing ones; `offset` is that of the kind's first."""
     if kind == "sign":
-        return np.array([-1, 1, 0, 0])[found]  # MISSING and UNKNOWN count from the end
+        return np.array([-1, 1, 0, 0])
     if kind == "one_hot":
-        return np.where(found < 0, NO_COLUMN, found + offset)
-    return found - UNKNOWN + offset
+        return np.append(np.arange(count) + offset, [NO_COLUMN, NO_COLUMN])
+    return np.append(np.arange(count) + offset + ENTRIES, [offset, offset + 1])
 
 
 def _each_column(values: Any, name: str) -> list[tuple[str, Any]]:

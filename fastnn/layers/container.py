@@ -123,12 +123,17 @@ class Container(Layer):
             for name, inner in settings.items()
         }
 
-    def lower_inner(self, offsets: dict[str, int]) -> list[list[Op]]:
-        """Return the ops of each of the layers, a list a layer."""
+    def offsets_within(self, offsets: dict[str, int]) -> dict[str, dict[str, int]]:
+        """Return where the parameters of each of the layers lie, by the layer's name."""
         own: dict[str, dict[str, int]] = {str(layer.name): {} for layer in self._layers}
         for path, at in offsets.items():
             layer_name, _, name = path.partition("/")
             own[layer_name][name] = at
+        return own
+
+    def lower_inner(self, offsets: dict[str, int]) -> list[list[Op]]:
+        """Return the ops of each of the layers, a list a layer."""
+        own = self.offsets_within(offsets)
         return [layer.lower_for_training(own[str(layer.name)]) for layer in self._layers]
 
 

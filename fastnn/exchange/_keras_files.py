@@ -1,0 +1,178 @@
+"""Files of Keras: ``.keras`` of Keras 3 and ``.h5`` of Keras 2 and 3, recognized by what is in them.
+
+A file says which layers there are in JSON, and holds their arrays as HDF5. Nothing in it is run, and what it asks for
+is bounded by what it holds before anything is made.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from fastnn._draws import undrawn
+from fastnn._file import ModelFileError, one_exception, parse_json
+from fastnn._stored import AnyModel
+from fastnn.exchange import _keras_graph, _keras_training
+from fastnn.exchange._hdf5 import Archive, Tree
+from fastnn.exchange._keras_layers import MODELS, Node, told
+from fastnn.exchange._keras_weights import OfKeras2, OfKeras3, Place, Store, fill, leaves
+from fastnn.layers import Heads, InputLayer, Layer
+
+_CALLED = "model of Keras that can be read here"
+_MOST_ENTRIES = 2**20  # commas, and quotation marks, of JSON: each stands for an object of some dozen bytes
+_GIVEN = 2**23  # bytes of statistics that a configuration may give without holding them one by one
+_ARCHIVED = b"PK\x03\x04"
+
+
+class _Content(NamedTuple):
+    """What a file says of a model.
+
+    Attributes
+    ----------
+    kind : str
+        The model's class in Keras.
+    config : dict or list
+        The configuration of its layers.
+    compiled : dict or None
+        What it was compiled with.
+    version : str
+        The version of Keras that wrote the file; empty where the file does not say.
+    store : Store
+        Its arrays.
+    build_shape : list or None
+        The shape of x for which it was built, where the file says it.
+    """
+
+    kind: str
+    config: Any
+    compiled: dict[str, Any] | None
+    version: str
+    store: Store
+    build_shape: Any
+
+
+def load(filepath: str | os.PathLike[str], kind: type[AnyModel], objects: Mapping[str, Any] | None) -> AnyModel:
+    """Return the model of a file, as an instance of this class; see :func:`fastnn.load_keras`.
+
+    Without `objects`, the user's losses and metrics by name, the model is not compiled.
+    """
+    path = Path(os.fsdecode(filepath))
+    with path.open("rb") as file, one_exception(str(filepath), _CALLED), _opened(file) as content:
+        return _made(content, kind, objects)
+
+
+@contextmanager
+def _opened(file: Any) -> Iterator[_Content]:
+    """Yield what an open file says; its arrays can be read within the block."""
+    size = os.fstat(file.fileno()).st_size
+    start = file.read(4)
+    if start != _ARCHIVED:
+        tree = Tree(file, size)
+        try:
+            yield _of_hdf5(tree)
+        finally:
+            tree.close()
+        return
+    archive = Archive(file, size)
+    weights, length = archive.open("model.weights.h5")
+    with weights:
+        tree = Tree(weights, length)
+        try:
+            yield _of_archive(archive, tree)
+        finally:
+            tree.close()
+
+
+def _json(text: bytes, what: str) -> Any:
+    for character in (b",", b'"'):
+        if text.count(character) > _MOST_ENTRIES:
+            raise ModelFileError(f"{what} has more than {_MOST_ENTRIES} entries")
+    return parse_json(text, what, finite=False)
+
+
+def _of_archive(archive: Archive, tree: Tree) -> _Content:
+    described = _json(archive.text("config.json"), "its config.json")
+    version = ""
+    if "metadata.json" in archive:
+        version = str(_json(archive.text("metadata.json"), "its metadata.json").get("keras_version", ""))
+    compiled = described.get("compile_config")
+    build = described.get("build_config")
+    return _Content(
+        told(described, "class_name", str, "its config.json"),
+        described.get("config"),
+        compiled if isinstance(compiled, dict) and compiled.get("optimizer") else None,
+        version,
+        OfKeras3(tree, archive),
+        build.get("input_shape") if isinstance(build, dict) else None,
+    )
+
+
+def _of_hdf5(tree: Tree) -> _Content:
+    text = tree.text("", "model_config")
+    if text is None:
+        weights = "layers" in tree or tree.names("", "layer_names") is not None
+        raise ModelFileError(
+            "it holds weights and no layers: load_weights of a model of these layers reads it"
+            if weights
+            else "it is a file of HDF5, and does not say which layers there are"
+        )
+    described = _json(text, "its configuration")
+    trained = tree.text("", "training_config")
+    compiled = None if trained is None else _json(trained, "its training configuration")
+    version = tree.text("", "keras_version") or b""
+    root = "model_weights" if "model_weights" in tree else ""
+    return _Content(
+        told(described, "class_name", str, "its configuration"),
+        described.get("config"),
+        compiled if isinstance(compiled, dict) else None,
+        version.decode(errors="replace"),
+        OfKeras2(tree, root),
+        None,
+    )
+
+
+def _made(content: _Content, kind: type[AnyModel], objects: Mapping[str, Any] | None) -> AnyModel:
+    if content.kind not in MODELS:
+        raise ModelFileError(f"it is a {content.kind[:80]}, whose Python code is not in the file")
+    nodes, layers = _keras_graph.described(content.kind, content.config, "", content.store)
+    places = _settled(nodes, layers, content)
+    name = content.config.get("name") if isinstance(content.config, dict) else None
+    with undrawn():  # the arrays come next
+        model = kind(layers, name=name if isinstance(name, str) else None)  # type: ignore[call-arg]
+    fill(places)
+    if objects is not None and content.compiled is not None:
+        outputs = len(layers[-1].layers) if layers and isinstance(layers[-1], Heads) else 1
+        legacy = _keras_training.compile_as_told(model, content.compiled, content.version, objects, outputs)
+        if model.built:
+            _keras_training.restore(model, nodes, content.store.state(), content.version, legacy=legacy)
+    return model
+
+
+def _settled(nodes: Sequence[Node], layers: list[Layer], content: _Content) -> list[Place]:
+    """Return the arrays that the layers are to have, once the shapes are settled; memory is not asked for yet."""
+    features = layers[0].input_features if layers else None
+    if features is None:
+        features = _told_width(content)
+        if features is None:
+            return []
+        layers.insert(0, InputLayer((features,)))
+    for layer in layers:
+        features = layer.build(features)
+    given = sum(
+        shape[0] for node in leaves(nodes) if node.given and node.layer for _, shape, _ in node.layer.parameters()
+    )
+    if 8 * given > _GIVEN:
+        raise ModelFileError("it gives one number as the statistics of too many columns")
+    return content.store.places(nodes)
+
+
+def _told_width(content: _Content) -> int | None:
+    """Return the width of x where no layer tells it; None where the model was not built."""
+    config = content.config if isinstance(content.config, dict) else {}
+    for shape in (config.get("build_input_shape"), content.build_shape):
+        if isinstance(shape, list) and len(shape) == 2 and isinstance(shape[1], int):
+            return shape[1]
+    return None

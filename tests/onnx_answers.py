@@ -1,0 +1,77 @@
+"""What ONNX Runtime answers for a model that was exported: helpers of the tests of ONNX."""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+
+# Float32: sums of a dozen terms in another order, and other polynomials for exp and its like.
+CLOSE = {"float32": {"rtol": 1e-5, "atol": 1e-5}, "float64": {"rtol": 1e-10, "atol": 1e-10}}
+
+
+def exported(model, **options):
+    """Return the exported model as onnx's message, checked."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        model.export_onnx(path, **options)
+        message = onnx.load(path)
+    onnx.checker.check_model(message, full_check=True)
+    return message
+
+
+def session_of(message):
+    """Return a session of ONNX Runtime on one thread."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(message.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def answers(session, x):
+    """Return the outputs for x, by their names; x is an array or a dict of arrays by the names of inputs."""
+    given = x if isinstance(x, dict) else {"x": x}
+    types = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(int64)": np.int64}
+    wanted = {one.name: types.get(one.type, object) for one in session.get_inputs()}
+    feed = {name: np.asarray(given[name]).astype(dtype) for name, dtype in wanted.items()}
+    return dict(zip([one.name for one in session.get_outputs()], session.run(None, feed), strict=True))
+
+
+def assert_same_answers(model, x, raw=None, **options):
+    """Check that ONNX Runtime answers as the model does, for all rows of x, the first one, and none.
+
+    `raw`: x as the graph reads it, where that is another dict than the model's.
+    """
+    message = exported(model, **options)
+    session = session_of(message)
+    for rows in (slice(None), slice(0, 1), slice(0, 0)):
+        mine = {key: values[rows] for key, values in x.items()} if isinstance(x, dict) else x[rows]
+        theirs = mine if raw is None else {key: values[rows] for key, values in raw.items()}
+        if rows == slice(0, 0):  # fastnn takes no batch without rows where it reads text
+            found, expected = answers(session, theirs), {}
+        else:
+            found, expected = answers(session, theirs), model.predict(mine, check_finite=False, verbose=0)
+            expected = expected if isinstance(expected, dict) else {"y": expected}
+            assert list(found) == list(expected)
+        for name, values in found.items():
+            assert values.dtype == model.dtype
+            assert values.shape == (
+                len(next(iter(theirs.values())) if isinstance(theirs, dict) else theirs),
+                values.shape[1],
+            )
+            if name in expected:
+                np.testing.assert_allclose(values, expected[name], **CLOSE[model.dtype])
+    return message
+
+
+def with_weights(model, seed=0):
+    """Return the built model with weights that are drawn, none of which is 0 or, where that needs it, negative."""
+    generator = np.random.default_rng(seed)
+    drawn = []
+    for layer_name, name in model._home.views:
+        shape = model._home.views[layer_name, name].shape
+        values = generator.normal(size=shape)
+        drawn.append(np.abs(values) + 0.5 if name.endswith("variance") else values)
+    model.set_weights(drawn)
+    return model
