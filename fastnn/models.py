@@ -206,11 +206,10 @@ def load_keras(
     Examples
     --------
     >>> import fastnn
-    >>> try:
-    ...     fastnn.load_keras("model.keras")
-    ... except FileNotFoundError:
-    ...     print("there is no such file")
-    there is no such file
+    >>> model = fastnn.Sequential([fastnn.layers.Dense(1, input_shape=(2,))])
+    >>> model.export_keras("model.keras")
+    >>> fastnn.load_keras("model.keras").count_params()
+    3
     """
     from fastnn.exchange import _keras_files
 
