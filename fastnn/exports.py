@@ -100,7 +100,7 @@ class Exports(Trainer):
         filepath : path-like
             ``*.onnx``. A file that exists is replaced only once the new one is whole and on the disk.
         opset : int, default 18
-            The version of ONNX's operators, from 13 to 24. ONNX Runtime has those of the default since version 1.14.
+            The version of ONNX's operators, from 13 to 28. ONNX Runtime has those of the default since version 1.14.
 
         Raises
         ------

@@ -1,5 +1,6 @@
 """What ONNX Runtime answers for a model that was exported: helpers of the tests of ONNX."""
 
+import functools
 import tempfile
 from pathlib import Path
 
@@ -27,6 +28,23 @@ def session_of(message):
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(message.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+@functools.cache
+def newest_opset():
+    """Return the newest version of the operators that the installed onnx and ONNX Runtime both know."""
+    rows = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["rows"])
+    same = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["rows"])
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["y"])], "newest", [rows], [same])
+    for version in range(onnx.defs.onnx_opset_version(), 0, -1):
+        opsets = [onnx.helper.make_opsetid("", version)]
+        ir_version = onnx.helper.find_min_ir_version_for(opsets)
+        try:
+            session_of(onnx.helper.make_model(graph, opset_imports=opsets, ir_version=ir_version))
+        except Exception:  # noqa: BLE001 # ONNX Runtime has classes of its own for what it does not know
+            continue
+        return version
+    raise AssertionError("ONNX Runtime knows no version of the operators")
 
 
 def answers(session, x):

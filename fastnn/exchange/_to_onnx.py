@@ -17,17 +17,19 @@ from fastnn._version import __version__
 from fastnn.exchange._to_onnx_columns import discretize, embedding, encode, impute, piecewise, quantiles
 from fastnn.exchange._to_onnx_graph import Graph, Rows, Value
 from fastnn.exchange._to_onnx_inputs import Input, Source, read
-from fastnn.exchange._to_onnx_ops import WRITERS, alike
+from fastnn.exchange._to_onnx_ops import OF_ANY_AXES, WRITERS, alike
 from fastnn.layers import Residual
 from fastnn.layers.base import Layer
 from fastnn.layers.container import Container, Parallel
 
-OLDEST, NEWEST, DEFAULT = 13, 24, 18
+OLDEST, NEWEST, DEFAULT = 13, 28, 18
 _LARGEST = 2**31 - 2**20  # bytes of constants: a message of protobuf has less than 2 GiB
 
 _OF_REAL = WRITERS | {"impute": impute, "discretize": discretize, "quantiles": quantiles, "piecewise": piecewise}
 _OF_CATEGORIES = {"embedding": embedding, "encode": encode}
 _PASSED_ON = ("dropout", "gaussian")  # do nothing outside training
+_OF_COLUMNS = ("join", "take", "add")  # read what others have made, as it lies
+KNOWN = {*_OF_REAL, *_OF_CATEGORIES, *_PASSED_ON, *_OF_COLUMNS}  # all ops
 
 
 def save(model: Exported, filepath: str | os.PathLike[str], opset: int) -> None:
@@ -69,7 +71,7 @@ def _described(model: Exported, opset: int) -> Any:
         x += value
     results = _Walk(graph, ops, list(_places(model.layers, lowered)), x, model._heads is not None).outputs()
     names = [graph.free(name, "_output") for name in outputs]
-    ends = _ended(graph, [graph.real(graph.one(value)) for value in results], names)
+    ends = _ended(graph, [graph.flat(graph.real(graph.one(value))) for value in results], names)
     return _message(model, graph, inputs, ends, _metadata(model, inputs, names))
 
 
@@ -174,12 +176,15 @@ class _Walk:
         if op.name == "take":
             return self._taken(op, value)
         if op.name in _OF_CATEGORIES:
-            return (_OF_CATEGORIES[op.name](graph, op, graph.one(value)),)
+            return (_OF_CATEGORIES[op.name](graph, op, graph.flat(graph.one(value))),)
         x = graph.real(graph.one(value))
+        if op.name in OF_ANY_AXES:
+            return (WRITERS[op.name](graph, op, x),)
+        x = graph.flat(x)
         if op.name == "add":
             source = self.ops[op.source]
-            added = graph.real(graph.one(self._read(source.input, source.first, op.inputs)))
-            return (graph.rows(graph.node("Add", x.name, added.name), op.outputs),)
+            added = graph.flat(graph.real(graph.one(self._read(source.input, source.first, op.inputs))))
+            return (Rows(graph.node("Add", x.name, added.name), op.outputs),)
         return (_OF_REAL[op.name](graph, op, x),)
 
     def _joined(self, k: int) -> Value:

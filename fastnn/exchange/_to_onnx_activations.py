@@ -7,7 +7,7 @@ attributes of nodes are float32: so a model of float64 has formulas throughout.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -112,18 +112,17 @@ def _gelu_of_double(graph: Graph, x: str) -> str:
     above = graph.node("Add", size, 5.0)
     t = graph.node("Div", graph.node("Sub", size, 5.0), above)
     bell = graph.node("Exp", graph.node("Mul", graph.node("Mul", size, size), -0.5))
-    tail = graph.node("Mul", bell, graph.node("Div", polynomial(graph, t, [_TAIL[::-1]])[0], above))
+    tail = graph.node("Mul", bell, graph.node("Div", polynomials(graph, t, [_TAIL[::-1]])[0], above))
     share = graph.node("Where", graph.node("Less", x, 0.0), tail, graph.node("Sub", 1.0, tail))
     return graph.node("Mul", x, share)
 
 
-def polynomial(graph: Graph, x: str, coefficients: list[tuple[float, ...]], dtype: type = np.float64) -> list[str]:
-    """Return polynomials of each number of rows x, whose coefficients rise with the power, as tensors like x."""
-    count = len(coefficients[0])
-    powers = graph.node("Pow", graph.unsqueeze(x, 2), graph.constant(np.arange(count), dtype))
-    matrix = graph.constant(np.transpose(coefficients), dtype, "coefficients")
-    sums = graph.node("MatMul", powers, matrix)
-    return [graph.node("Gather", sums, graph.constant(k, np.int64), axis=2) for k in range(len(coefficients))]
+def polynomials(graph: Graph, x: str, coefficients: Sequence[Numbers]) -> list[str]:
+    """Return polynomials of each number of float64 of rows x, whose coefficients rise with the power."""
+    exponents = graph.constant(np.arange(len(coefficients[0])), np.float64)
+    powers = graph.node("Pow", graph.unsqueeze(x, -1), exponents)
+    sums = graph.node("MatMul", powers, graph.constant(np.transpose(coefficients), np.float64, "coefficients"))
+    return [graph.node("Gather", sums, graph.constant(k, np.int64), axis=-1) for k in range(len(coefficients))]
 
 
 def _gelu_tanh(graph: Graph, x: str, numbers: Numbers) -> str:
@@ -135,8 +134,6 @@ def _gelu_tanh(graph: Graph, x: str, numbers: Numbers) -> str:
 
 
 def _silu(graph: Graph, x: str, numbers: Numbers) -> str:
-    if graph.opset >= 24 and not graph.is_double:
-        return graph.node("Swish", x)
     return graph.node("Mul", x, graph.node("Sigmoid", x))
 
 
@@ -168,6 +165,8 @@ def _smooth_clip(graph: Graph, x: str, numbers: Numbers) -> str:
     u = graph.node("Mul", bounded, inverse)
     return graph.node("Div", bounded, graph.node("Sqrt", graph.node("Add", graph.node("Mul", u, u), 1.0)))
 
+
+OF_ROWS = ("softmax", "log_softmax")  # a number of the result depends on the whole last axis
 
 ACTIVATIONS: dict[str, Function] = {
     "linear": lambda graph, x, numbers: x,

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastnn._op import Op
-from fastnn.exchange._to_onnx_activations import polynomial
+from fastnn.exchange._to_onnx_activations import polynomials
 from fastnn.exchange._to_onnx_graph import INVALID, Array, Graph, Rows
 
 _AT_ONCE = 64  # constants of a column that are compared with x at once; more are searched in two steps
@@ -35,7 +35,7 @@ def impute(graph: Graph, op: Op, x: Rows) -> Rows:
     y = graph.node("Where", missing, graph.constant(op.vector, part="fill_value"), x.name)
     if op.outputs > op.inputs:
         y = graph.node("Concat", y, graph.cast(missing, graph.dtype), axis=1)
-    return graph.rows(y, op.outputs)
+    return Rows(y, op.outputs)
 
 
 # ---- places among constants in rising order ----
@@ -129,34 +129,33 @@ def quantiles(graph: Graph, op: Op, x: Rows) -> Rows:
         width = shares.knots.shape[1]
         last = graph.node("Add", last, graph.constant(np.arange(op.inputs) * width, np.int64))
     finite = np.where(np.isfinite(shares.knots), shares.knots, low[:, None])
-    knot, at, after, slope = (
+    knot, after, slope = (
         graph.node("Gather", graph.constant(table.ravel(), double, part), last)
-        for part, table in zip(("knots", "at", "after", "slope"), (finite, *shares[1:]), strict=True)
+        for part, table in (("knots", finite), ("shares", shares.after), ("slopes", shares.slope))
     )
-    beyond = graph.node("Add", after, graph.node("Mul", graph.node("Sub", wide, knot), slope))
-    share = graph.node("Where", graph.node("Equal", wide, knot), at, beyond)
+    share = graph.node("Add", after, graph.node("Mul", graph.node("Sub", wide, knot), slope))
+    if (shares.at != shares.after).any():  # several quantiles are equal
+        at = graph.node("Gather", graph.constant(shares.at.ravel(), double, "shares_at"), last)
+        share = graph.node("Where", graph.node("Equal", wide, knot), at, share)
     score = _normal_quantile(graph, share)
-    score = score if graph.is_double else graph.cast(score, graph.dtype)
-    return graph.rows(graph.node("Where", graph.node("IsNaN", x.name), x.name, score), op.outputs)
+    return Rows(score if graph.is_double else graph.cast(score, graph.dtype), op.outputs)
 
 
 def _normal_quantile(graph: Graph, p: str) -> str:
     """Return the inverse of the normal distribution's function, for shares drawn to 1e-7 and 1 - 1e-7."""
-    double = np.float64
 
     def of(value: float) -> str:
-        return graph.constant(value, double)
+        return graph.constant(value, np.float64)
 
     p = graph.node("Clip", p, of(_LEAST), of(1 - _LEAST))
     q = graph.node("Sub", p, of(0.5))
-    inner = graph.node("Sub", of(0.180625), graph.node("Mul", q, q))
-    above, below = polynomial(graph, graph.node("Max", inner, of(0.0)), list(_MIDDLE))
-    middle = graph.node("Mul", q, graph.node("Div", above, below))
-    less = graph.node("Min", p, graph.node("Sub", of(1.0), p))
-    r = graph.node("Sub", graph.node("Sqrt", graph.node("Neg", graph.node("Log", less))), of(1.6))
-    above, below = polynomial(graph, graph.node("Max", r, of(0.0)), list(_TAIL))
-    tail = graph.node("Mul", graph.node("Sign", q), graph.node("Div", above, below))
     central = graph.node("LessOrEqual", graph.node("Abs", q), of(0.425))
+    inner = graph.node("Sub", of(0.180625), graph.node("Mul", q, q))
+    less = graph.node("Min", p, graph.node("Sub", of(1.0), p))
+    outer = graph.node("Sub", graph.node("Sqrt", graph.node("Neg", graph.node("Log", less))), of(1.6))
+    sums = polynomials(graph, graph.node("Where", central, inner, outer), [*_MIDDLE, *_TAIL])
+    middle, tail = graph.node("Div", sums[0], sums[1]), graph.node("Div", sums[2], sums[3])
+    middle, tail = graph.node("Mul", q, middle), graph.node("Mul", graph.node("Sign", q), tail)
     return graph.node("Where", central, middle, tail)
 
 
@@ -199,10 +198,9 @@ def piecewise(graph: Graph, op: Op, x: Rows) -> Rows:
     """Return how far x has come in each bin of its column, in float64 as the engine does."""
     bins, double = _bins(op, graph.dtype), np.dtype(np.float64)
     wide = x.name if graph.is_double else graph.cast(x.name, double)
+    wide = graph.node("Gather", wide, graph.constant(bins.column, np.int64, "columns"), axis=1)
     # a NaN reaches the first bin alone, as it does in the engine
     seen = graph.node("Where", graph.node("IsNaN", wide), graph.constant(-np.inf, double), wide)
-    index = graph.constant(bins.column, np.int64, "columns")
-    wide, seen = graph.node("Gather", wide, index, axis=1), graph.node("Gather", seen, index, axis=1)
     low, width, reached, passed = (
         graph.constant(values, double, part)
         for part, values in zip(("low", "width", "reached", "passed"), bins[1:], strict=True)
@@ -211,7 +209,7 @@ def piecewise(graph: Graph, op: Op, x: Rows) -> Rows:
     one, zero = graph.constant(1.0, double), graph.constant(0.0, double)
     e = graph.node("Where", graph.node("Greater", seen, passed), one, e)
     e = graph.node("Where", graph.node("GreaterOrEqual", seen, reached), e, zero)
-    return graph.rows(e if graph.is_double else graph.cast(e, graph.dtype), op.outputs)
+    return Rows(e if graph.is_double else graph.cast(e, graph.dtype), op.outputs)
 
 
 # ---- categories ----
@@ -236,7 +234,8 @@ def embedding(graph: Graph, op: Op, x: Rows) -> Rows:
         rows = graph.values(op.kernel)
         nan = np.full((1, rows.shape[1]), np.nan, rows.dtype)
         table = graph.constant(np.concatenate([rows, nan]), part="embeddings_and_nan")
-    return graph.rows(graph.reshape(graph.node("Gather", table, index.name), op.outputs), op.outputs)
+    rows_of_table = graph.node("Gather", table, index.name)
+    return Rows(rows_of_table, op.outputs, axes=(op.inputs, op.outputs // op.inputs))
 
 
 def encode(graph: Graph, op: Op, x: Rows) -> Rows:
@@ -252,8 +251,8 @@ def encode(graph: Graph, op: Op, x: Rows) -> Rows:
     elif x.may_be_invalid:
         marks = graph.node("Where", graph.node("Equal", index, graph.constant(INVALID, np.int64)), np.nan, marks)
     if several and op.mode == "one_hot":
-        marks = graph.reshape(marks, op.outputs)
-    elif several:
+        return Rows(marks, op.outputs, axes=(op.inputs, tokens))
+    if several:
         counts = graph.reduce("ReduceSum", marks, 1)
         marks = counts if op.mode == "count" else graph.node("Min", counts, 1.0)
-    return graph.rows(marks, op.outputs)
+    return Rows(marks, op.outputs)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Array = npt.NDArray[Any]
 INVALID = -1  # a whole number in the place of what is no category: what is made of it is NaN
 NO_COLUMN = -2  # a whole number that sets no column, where categories become columns
-_FEW = 16  # constants of at most so many numbers are named by these, and one stands for all equal ones
+_FEW = 8  # constants of at most so many numbers are named by these, and one stands for all equal ones
 _ML = "ai.onnx.ml"
 
 
@@ -36,6 +36,8 @@ class Rows(NamedTuple):
         stand in the place of one.
     may_be_invalid : bool
         Of categories whose number is known: whether INVALID may be among them.
+    axes : tuple of int
+        Of a tensor whose rows have several axes: these. The columns are what its numbers are in order.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Rows(NamedTuple):
     kind: str = "real"
     categories: int | None = None
     may_be_invalid: bool = False
+    axes: tuple[int, ...] = ()
 
 
 # tensors side by side, which become one where a node needs one
@@ -84,6 +87,7 @@ class Graph:
         self._names: dict[str, int] = {}  # how often a name was asked for
         self._equal: dict[tuple[str, tuple[int, ...], bytes], str] = {}
         self._joined: dict[tuple[str, ...], Rows] = {}
+        self._flat: dict[str, str] = {}  # tensors whose rows have several axes, with one
 
     @property
     def is_double(self) -> bool:
@@ -121,12 +125,12 @@ class Graph:
         """Return the values of the parameter that lies there."""
         return self._specs[offset].view(self._memory)
 
-    def parameter(self, offset: int, shape: tuple[int, ...] | None = None) -> str:
+    def parameter(self, offset: int, shape: tuple[int, ...] = ()) -> str:
         """Return the name of the constant that holds the parameter which lies there, in another shape where told."""
         spec = self._specs[offset]
         name = f"{spec.layer}/{spec.name}"
         array = self.values(offset)
-        if shape is not None and shape != array.shape:
+        if shape and shape != array.shape:
             name, array = f"{name}/{list(shape)}", array.reshape(shape)
         if name not in self.constants:
             self.constants[name] = self._make_tensor(np.ascontiguousarray(array), name)
@@ -176,9 +180,17 @@ class Graph:
 
     # ---- rows ----
 
-    def rows(self, name: str, width: int) -> Rows:
-        """Return a tensor of real numbers as rows."""
-        return Rows(name, width)
+    def apart(self, rows: Rows, *axes: int) -> str:
+        """Return rows as a tensor whose rows have these axes."""
+        return rows.name if rows.axes == axes else self.reshape(rows.name, *axes)
+
+    def flat(self, rows: Rows) -> Rows:
+        """Return rows as a tensor whose rows have one axis."""
+        if not rows.axes:
+            return rows
+        if rows.name not in self._flat:
+            self._flat[rows.name] = self.reshape(rows.name, rows.width)
+        return rows._replace(name=self._flat[rows.name], axes=())
 
     def real(self, rows: Rows) -> Rows:
         """Return numbers as those of the model's dtype; NaN in the place of categories that are none."""
@@ -188,7 +200,7 @@ class Graph:
         if rows.may_be_invalid:
             invalid = self.node("Equal", rows.name, self.constant(INVALID, np.int64))
             numbers = self.node("Where", invalid, np.nan, numbers)
-        return Rows(numbers, rows.width)
+        return Rows(numbers, rows.width, axes=rows.axes)
 
     def one(self, value: Value) -> Rows:
         """Return tensors that lie side by side as one, which is of real numbers unless all of them are categories."""
@@ -197,7 +209,7 @@ class Graph:
         key = tuple(rows.name for rows in value)
         if key not in self._joined:
             whole = all(rows.kind == "whole" for rows in value)
-            parts = value if whole else tuple(map(self.real, value))
+            parts = tuple(map(self.flat, value if whole else map(self.real, value)))
             name = self.node("Concat", *(rows.name for rows in parts), axis=1)
             width = sum(rows.width for rows in parts)
             self._joined[key] = Rows(name, width)
@@ -220,12 +232,13 @@ class Graph:
         return tuple(found)
 
     def _slice(self, rows: Rows, low: int, high: int) -> Rows:
+        rows = self.flat(rows)
         name = self.node("Slice", rows.name, self.whole(low), self.whole(high), self.whole(1))
         return rows._replace(name=name, width=high - low)
 
     def gather(self, value: Value, places: Sequence[int]) -> Value:
         """Return columns of tensors that lie side by side, in the order of their places."""
-        rows = self.one(value)
+        rows = self.flat(self.one(value))
         return (rows._replace(name=self.node("Gather", rows.name, self.whole(*places), axis=1), width=len(places)),)
 
     def rename(self, tensor: str, name: str) -> None:

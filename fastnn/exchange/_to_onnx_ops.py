@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from fastnn._op import Op
-from fastnn.exchange._to_onnx_activations import activate
+from fastnn.exchange._to_onnx_activations import OF_ROWS, activate
 from fastnn.exchange._to_onnx_graph import Graph, Rows
 
 # the nodes of an op that reads one tensor of real numbers
@@ -18,7 +18,7 @@ _FAR = 16.0  # deviations from 0 beyond which a mean is subtracted first, and no
 
 def _activated(graph: Graph, op: Op, x: str) -> Rows:
     """Return the op's activation of x."""
-    return graph.rows(activate(graph, x, op.activation, op.numbers), op.outputs)
+    return Rows(activate(graph, x, op.activation, op.numbers), op.outputs)
 
 
 def dense(graph: Graph, op: Op, x: Rows) -> Rows:
@@ -30,14 +30,15 @@ def dense(graph: Graph, op: Op, x: Rows) -> Rows:
 
 
 def activation(graph: Graph, op: Op, x: Rows) -> Rows:
-    """Return f(x)."""
-    return _activated(graph, op, x.name)
+    """Return f(x), of rows of any axes unless f is of whole rows."""
+    x = graph.flat(x) if op.activation in OF_ROWS else x
+    return _activated(graph, op, x.name)._replace(axes=x.axes)
 
 
 def glu(graph: Graph, op: Op, x: Rows) -> Rows:
     """Return a f(b), x = (a, b)."""
     a, b = graph.split("Split", 2, x.name, graph.whole(op.outputs, op.outputs), axis=1)
-    return graph.rows(graph.node("Mul", a, activate(graph, b, op.activation, op.numbers)), op.outputs)
+    return Rows(graph.node("Mul", a, activate(graph, b, op.activation, op.numbers)), op.outputs)
 
 
 def blend(graph: Graph, op: Op, x: Rows) -> Rows:
@@ -45,28 +46,28 @@ def blend(graph: Graph, op: Op, x: Rows) -> Rows:
     alpha = graph.parameter(op.kernel)
     rest = graph.constant(1 - graph.values(op.kernel), part="one_minus_alpha")
     share = graph.node("Mul", activate(graph, x.name, op.activation, op.numbers), alpha)
-    return graph.rows(graph.node("Add", graph.node("Mul", x.name, rest), share), op.outputs)
+    return Rows(graph.node("Add", graph.node("Mul", x.name, rest), share), op.outputs)
 
 
 def prelu(graph: Graph, op: Op, x: Rows) -> Rows:
     """Return x where x > 0, else alpha x."""
     alpha = graph.parameter(op.kernel)
     if not graph.is_double:
-        return graph.rows(graph.node("PRelu", x.name, alpha), op.outputs)
+        return Rows(graph.node("PRelu", x.name, alpha), op.outputs)
     below = graph.node("Mul", x.name, alpha)
-    return graph.rows(graph.node("Where", graph.node("Greater", x.name, 0.0), x.name, below), op.outputs)
+    return Rows(graph.node("Where", graph.node("Greater", x.name, 0.0), x.name, below), op.outputs)
 
 
 # ---- normalizations ----
 
 
-def _scaled(graph: Graph, op: Op, y: str) -> Rows:
+def _scaled(graph: Graph, op: Op, y: str, axes: tuple[int, ...] = ()) -> Rows:
     """Return y gamma + beta, as far as there are such."""
     if op.kernel >= 0:
-        y = graph.node("Mul", y, graph.parameter(op.kernel))
+        y = graph.node("Mul", y, graph.parameter(op.kernel, axes))
     if op.bias >= 0:
-        y = graph.node("Add", y, graph.parameter(op.bias))
-    return graph.rows(y, op.outputs)
+        y = graph.node("Add", y, graph.parameter(op.bias, axes))
+    return Rows(y, op.outputs, axes=axes)
 
 
 def layer_normalization(graph: Graph, op: Op, x: Rows) -> Rows:
@@ -77,7 +78,7 @@ def layer_normalization(graph: Graph, op: Op, x: Rows) -> Rows:
         gamma = graph.parameter(op.kernel) if op.kernel >= 0 else graph.constant(np.ones(op.outputs), part="gamma")
         beta = [graph.parameter(op.bias)] if op.bias >= 0 else []
         name = "LayerNormalization" if centered else "RMSNormalization"
-        return graph.rows(graph.node(name, x.name, gamma, *beta, axis=-1, epsilon=epsilon), op.outputs)
+        return Rows(graph.node(name, x.name, gamma, *beta, axis=-1, epsilon=epsilon), op.outputs)
     apart = x.name
     if centered:
         apart = graph.node("Sub", x.name, graph.reduce("ReduceMean", x.name, -1, keepdims=True))
@@ -89,7 +90,7 @@ def layer_normalization(graph: Graph, op: Op, x: Rows) -> Rows:
 def unit_normalization(graph: Graph, op: Op, x: Rows) -> Rows:
     """Return x / sqrt(sum(x^2) + 1e-24)."""
     squares = graph.reduce("ReduceSum", graph.node("Mul", x.name, x.name), -1, keepdims=True)
-    return graph.rows(graph.node("Div", x.name, graph.node("Sqrt", graph.node("Add", squares, 1e-24))), op.outputs)
+    return Rows(graph.node("Div", x.name, graph.node("Sqrt", graph.node("Add", squares, 1e-24))), op.outputs)
 
 
 def batch_normalization(graph: Graph, op: Op, x: Rows) -> Rows:
@@ -105,7 +106,7 @@ def batch_normalization(graph: Graph, op: Op, x: Rows) -> Rows:
         beta = graph.parameter(op.bias) if op.bias >= 0 else graph.constant(np.zeros(op.outputs), part="beta")
         statistics = graph.parameter(op.mean), graph.parameter(op.variance)
         y = graph.node("BatchNormalization", x.name, gamma, beta, *statistics, epsilon=epsilon)
-        return graph.rows(y, op.outputs)
+        return Rows(y, op.outputs)
     apart = graph.node("Sub", x.name, graph.parameter(op.mean))
     factor = factor.astype(graph.dtype) * (graph.values(op.kernel) if op.kernel >= 0 else graph.dtype.type(1))
     y = graph.node("Mul", apart, graph.constant(factor, part="factor"))
@@ -113,8 +114,9 @@ def batch_normalization(graph: Graph, op: Op, x: Rows) -> Rows:
 
 
 def columns(graph: Graph, op: Op, x: Rows) -> Rows:
-    """Return (x - mean) factor gamma + beta, column by column."""
+    """Return (x - mean) factor gamma + beta, column by column, of rows of any axes."""
     epsilon, scale, offset = op.numbers
+    x = x if op.mode == "scale" else graph.flat(x)
     y = x.name if op.mean < 0 else graph.node("Sub", x.name, graph.parameter(op.mean))
     if op.mode != "scale":
         variance = graph.values(op.variance).astype(np.float64)
@@ -125,7 +127,7 @@ def columns(graph: Graph, op: Op, x: Rows) -> Rows:
         y = graph.node("Mul", y, scale)
     if op.bias < 0 and offset:
         y = graph.node("Add", y, offset)
-    return _scaled(graph, op, y)
+    return _scaled(graph, op, y, x.axes)
 
 
 def center(graph: Graph, op: Op, x: Rows) -> Rows:
@@ -134,7 +136,7 @@ def center(graph: Graph, op: Op, x: Rows) -> Rows:
     largest = np.finfo(graph.dtype).max  # so that 0 times the factor is 0
     apart = graph.node("Sub", x.name, graph.constant(centers, part="center"))
     factor = graph.constant(np.minimum(factors, float(largest)), part="factor")
-    return graph.rows(graph.node("Mul", apart, factor), op.outputs)
+    return Rows(graph.node("Mul", apart, factor), op.outputs)
 
 
 def unscale(graph: Graph, op: Op, x: Rows) -> Rows:
@@ -146,7 +148,7 @@ def unscale(graph: Graph, op: Op, x: Rows) -> Rows:
         y = graph.node("Max", y, graph.constant(low, part="low"))
     if np.isfinite(high).any():
         y = graph.node("Min", y, graph.constant(high, part="high"))
-    return graph.rows(y, op.outputs)
+    return Rows(y, op.outputs)
 
 
 # ---- several numbers of each column, and groups of columns ----
@@ -157,58 +159,55 @@ def expand(graph: Graph, op: Op, x: Rows) -> Rows:
     factor, each = op.vector[3], int(op.vector[4])
     repeats = op.outputs // op.inputs // each
     y = x.name if factor == 1 else graph.node("Mul", x.name, factor)
-    shape: tuple[int, ...] = (repeats, op.inputs) if each == 1 else (op.inputs, each)
-    if repeats > 1 and each > 1:
-        shape, y = (repeats, op.inputs, each), graph.unsqueeze(graph.unsqueeze(y, 2), 1)
-    elif repeats > 1 or each > 1:
-        y = graph.unsqueeze(y, 2 if each > 1 else 1)
-    else:
-        shape = (op.inputs,)
-    y = graph.node("Mul", y, graph.parameter(op.kernel, shape))
+    axes: tuple[int, ...] = (op.inputs, each) if each > 1 else (op.inputs,)
+    y = graph.unsqueeze(y, 2) if each > 1 else y
+    if repeats > 1:
+        axes, y = (repeats, *axes), graph.unsqueeze(y, 1)
+    y = graph.node("Mul", y, graph.parameter(op.kernel, axes))
     if op.bias >= 0:
-        y = graph.node("Add", y, graph.parameter(op.bias, shape))
-    y = activate(graph, y, op.activation, op.numbers)
-    return graph.rows(graph.reshape(y, op.outputs) if len(shape) > 1 else y, op.outputs)
+        y = graph.node("Add", y, graph.parameter(op.bias, axes))
+    return _activated(graph, op, y)._replace(axes=axes if len(axes) > 1 else ())
 
 
 def waves(graph: Graph, op: Op, x: Rows) -> Rows:
     """Return the cosines of each group of columns, then their sines, and so on."""
     each = int(op.numbers[0])
-    apart = graph.reshape(x.name, op.inputs // each, each)
+    count = op.inputs // each
+    apart = graph.apart(x, count, each)
     both = graph.node("Concat", graph.node("Cos", apart), graph.node("Sin", apart), axis=2)
-    return graph.rows(graph.reshape(both, op.outputs), op.outputs)
+    return Rows(both, op.outputs, axes=(count, 2 * each))
 
 
 def groups(graph: Graph, op: Op, x: Rows) -> Rows:
     """Return f(x_g W_g + b_g) for groups of columns, of which each has a W and b, or all share them."""
-    count = int(op.vector[3])
-    inputs, outputs = op.inputs // count, op.outputs // count
-    rows, units, biases = (int(number) for number in op.vector[:3])
-    apart = graph.reshape(x.name, count, inputs)
+    rows, units, biases, count = (int(number) for number in op.vector)
+    inputs = op.inputs // count
+    apart = graph.apart(x, count, inputs)
     if rows < op.inputs or count == 1:  # one W of all
         y = graph.node("MatMul", apart, graph.parameter(op.kernel))
     else:
-        kernel = graph.parameter(op.kernel, (count, inputs, outputs))
+        kernel = graph.parameter(op.kernel, (count, inputs, units))
         turned = graph.node("Transpose", apart, perm=[1, 0, 2])
         y = graph.node("Transpose", graph.node("MatMul", turned, kernel), perm=[1, 0, 2])
     if op.bias >= 0:
         y = graph.node("Add", y, graph.parameter(op.bias, (units,) if biases == units else (count, units)))
-    return graph.rows(graph.reshape(activate(graph, y, op.activation, op.numbers), op.outputs), op.outputs)
+    return _activated(graph, op, y)._replace(axes=(count, units))
 
 
 def mean(graph: Graph, op: Op, x: Rows) -> Rows:
     """Return the mean of the members."""
-    members = graph.reshape(x.name, op.inputs // op.outputs, op.outputs)
-    return graph.rows(graph.reduce("ReduceMean", members, 1), op.outputs)
+    members = graph.apart(x, op.inputs // op.outputs, op.outputs)
+    return Rows(graph.reduce("ReduceMean", members, 1), op.outputs)
 
 
 def alike(graph: Graph, ops: list[Op], x: Rows) -> Rows:
     """Return f of each of the groups of columns that these ops read one after the other, side by side."""
-    first = ops[0]
-    apart = graph.reshape(x.name, len(ops), first.inputs)
-    y = activate(graph, apart, first.activation, first.numbers)
-    return graph.rows(graph.reshape(y, x.width), x.width)
+    axes = len(ops), ops[0].inputs
+    return _activated(graph, ops[0], graph.apart(x, *axes))._replace(width=x.width, axes=axes)
 
+
+# those that take rows of several axes as they are
+OF_ANY_AXES = ("activation", "columns", "waves", "groups", "mean")
 
 WRITERS: dict[str, Writer] = {
     "dense": dense,

@@ -5,8 +5,9 @@ import pytest
 from onnx_answers import CLOSE, answers, assert_same_answers, exported, session_of, with_weights
 
 import fastnn
-from fastnn import activations, layers
+from fastnn import _engine, activations, layers
 from fastnn.exchange import _to_onnx
+from fastnn.exchange._to_onnx_activations import ACTIVATIONS
 
 GENERATOR = np.random.default_rng(0)
 X = GENERATOR.normal(size=(9, 4))
@@ -182,6 +183,11 @@ def built(name, k, dtype):
 
 def test_every_layer_has_a_case():
     assert set(layers.__all__) == CASES.keys() | NO_LAYERS.keys()
+
+
+def test_every_op_and_every_activation_of_the_engine_can_be_written():
+    assert _engine._ENUMS["op"].keys() == _to_onnx.KNOWN
+    assert _engine._ENUMS["activation"].keys() == ACTIVATIONS.keys()
 
 
 @pytest.mark.parametrize(("dtype", "opset"), [("float32", _to_onnx.DEFAULT), ("float64", _to_onnx.OLDEST)])

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pandas as pd
 import pytest
-from onnx_answers import answers, assert_same_answers, exported, session_of, with_weights
+from onnx_answers import answers, assert_same_answers, exported, newest_opset, session_of, with_weights
 
 import fastnn
 from fastnn import activations, layers
@@ -42,8 +42,8 @@ def of_everything(dtype):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("opset", range(_to_onnx.OLDEST, _to_onnx.NEWEST + 1))
 def test_every_version_of_the_operators(opset, dtype):
-    if opset > onnx.defs.onnx_opset_version():
-        pytest.skip("the installed onnx is older than this version of the operators")
+    if opset > newest_opset():
+        pytest.skip("the installed onnx or ONNX Runtime is older than this version of the operators")
     message = assert_same_answers(of_everything(dtype), X, opset=opset)
     assert message.opset_import[0].version == opset
 
@@ -72,6 +72,18 @@ def test_names_and_versions():
     ]  # fmt: skip
     assert message.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "rows"
     assert (message.opset_import[0].version, message.ir_version) == (18, 8)
+
+
+def test_an_ensemble_stays_apart_from_its_first_layer_to_its_mean():
+    dense = [layers.EnsembleDense(8, 4, "relu"), layers.EnsembleDense(3, 4, "softmax", sharing="none")]
+    model = fastnn.Sequential([layers.Input((3,)), layers.EnsembleScale(4), *dense, layers.EnsembleMean(4)])
+    kinds = [node.op_type for node in exported(model).graph.node]
+    assert kinds == [
+        *("Unsqueeze", "Mul"),
+        *("Mul", "MatMul", "Mul", "Add", "Relu"),
+        *("Transpose", "MatMul", "Transpose", "Add", "Softmax"),
+        "ReduceMean",
+    ]
 
 
 def test_names_of_columns_are_told():
