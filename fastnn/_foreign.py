@@ -26,7 +26,7 @@ _ADVICE = {
     "Keras": _READ,
     "TensorFlow": f"load it there, and {_MOVE}",
     "PyTorch": f"load it there, and {_MOVE}, each kernel transposed",
-    "ONNX": "run it with onnxruntime",
+    "ONNX": "fastnn.load_onnx reads it, and so does load_model",
     "pickle": "load it with what wrote it, and only if you trust whom it comes from",
     "joblib": "load it with joblib.load, and only if you trust whom it comes from",
     "NumPy": "numpy.load reads it, and set_weights takes the arrays",

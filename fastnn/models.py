@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fastnn import _stored, goals
@@ -21,6 +21,7 @@ __all__ = [
     "from_torch",
     "load_keras",
     "load_model",
+    "load_onnx",
     "model_from_json",
     "save_model",
 ]
@@ -116,7 +117,8 @@ def load_model(
 ) -> Sequential:
     """Return the model of a file: one that :meth:`fastnn.Sequential.save` wrote, or one of another program.
 
-    Whose file it is, its content says, not its name. Keras's are read by :func:`load_keras`.
+    Whose file it is, its content says, not its name. Keras's are read by :func:`load_keras`,
+    ONNX's by :func:`load_onnx`.
 
     Parameters
     ----------
@@ -216,8 +218,56 @@ def load_keras(
     return _keras_files.load(filepath, Sequential, _checked_objects(custom_objects) if compile else None)
 
 
+def load_onnx(filepath: str | os.PathLike[str], output: str | Sequence[str] | None = None) -> Sequential:
+    """Return the network of an ONNX file, with its weights: dense graphs as PyTorch, Keras and scikit-learn write them.
+
+    Parameters
+    ----------
+    filepath : path-like
+        An ONNX file of opset 7 to 28. Numbers that lie beside it are read from its own folder alone.
+    output : str or list of str, optional
+        The names of the outputs that are wanted; more than one become :class:`fastnn.layers.Heads` of these names.
+        Default: all but those that hold labels of classes, so that of a classifier the probabilities are taken.
+
+    Returns
+    -------
+    Sequential
+        A model that is not compiled, of element type float64 where the graph's matrices or inputs are, else float32.
+        Several inputs are branches, by their names; several outputs are heads.
+
+    Raises
+    ------
+    ModelFileError
+        When the bytes are no whole ONNX model; or when a node computes what no layer does: the message names the node,
+        its operator and why.
+    OSError
+        When the file cannot be read.
+
+    Notes
+    -----
+    The onnx package is not needed. Activations and normalizations that an exporter has written as arithmetic are found
+    by their formulas. Outputs have one axis besides that of the rows: an output of shape (rows,) becomes a column.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> model = fastnn.Sequential([fastnn.Input((2,)), fastnn.layers.Dense(3, "gelu")])
+    >>> model.export_onnx("network.onnx")
+    >>> fastnn.load_onnx("network.onnx")
+    <Sequential: 'sequential', 2 layers, 2 -> 3, 9 parameters>
+    """
+    from fastnn.exchange import _onnx
+
+    return _onnx.load(filepath, _made_of, output)
+
+
+def _load_onnx(filepath: str | os.PathLike[str], **of_training: Any) -> Sequential:
+    """Return the network of an ONNX file, which holds nothing of a training."""
+    return load_onnx(filepath)
+
+
 # who reads the files of other programs, by whose they are: each takes what load_model takes
-_READERS: dict[str, Callable[..., Sequential]] = {"Keras": load_keras}
+_READERS: dict[str, Callable[..., Sequential]] = {"Keras": load_keras, "ONNX": _load_onnx}
 
 
 def from_sklearn(estimator: Any) -> Sequential:

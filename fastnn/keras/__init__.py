@@ -14,6 +14,7 @@ from fastnn import (
     get_num_threads,
     load_keras,
     load_model,
+    load_onnx,
     num_threads,
     set_num_threads,
 )
@@ -55,6 +56,7 @@ __all__ = [
     "layers",
     "load_keras",
     "load_model",
+    "load_onnx",
     "losses",
     "metrics",
     "models",
