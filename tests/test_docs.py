@@ -59,12 +59,14 @@ sys.exit(failed > 0)
 
 
 @ALONE
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_code_of_pages_runs(page, tmp_path):
     run(RUN_PAGE, tmp_path, page)
 
 
 @ALONE
+@pytest.mark.slow
 def test_examples_of_docstrings_give_what_they_say(tmp_path):
     run(RUN_DOCSTRINGS, tmp_path)
 

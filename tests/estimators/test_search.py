@@ -477,6 +477,8 @@ PIPELINE = make_pipeline(StandardScaler(), classifier(max_iter=80, match_columns
 SEARCH = EnsembleSearchCV(PIPELINE, {"mlpclassifier__alpha": [1e-4, 1e-3]}, cv=2, error_score="raise")
 
 
+@pytest.mark.slow
+@pytest.mark.contract
 @pytest.mark.filterwarnings("ignore:invalid value encountered in cast")  # by scikit-learn, of a y with infinity
 @pytest.mark.parametrize(
     ("estimator", "check"),

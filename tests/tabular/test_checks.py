@@ -6,6 +6,8 @@ from sklearn.utils.estimator_checks import estimator_checks_generator
 from fastnn.tabular import TabularClassifier, TabularRegressor
 
 pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.contract,
     pytest.mark.thread_unsafe(reason="scikit-learn's checks catch the warnings of the process"),
     pytest.mark.filterwarnings("ignore:invalid value encountered in cast"),  # scikit-learn looks at an infinite y
     pytest.mark.filterwarnings("ignore:.*(tells y|is constant|counts the rows):UserWarning"),  # small made-up tables
