@@ -1,10 +1,12 @@
-"""``python -m fastnn demo`` trains on real digits; ``python -m fastnn info`` prints what was built and found."""
+"""``python -m fastnn demo``, ``info`` and ``convert``: digits, what was built and found, files of other formats."""
 
 from __future__ import annotations
 
 import argparse
 import platform
+import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ import numpy.typing as npt
 
 import fastnn
 from fastnn import _engine
+from fastnn._convert import FORMATS, convert
 from fastnn.callbacks import History
 
 
@@ -104,6 +107,11 @@ def demo(epochs: int, seed: int, batch_size: int, folder: Path) -> None:
     print(f"Model: {folder / 'digits.fastnn'} (read it with fastnn.load_model)")
 
 
+def _listed(words: Iterable[str]) -> str:
+    *first, last = words
+    return f"{', '.join(first)} or {last}"
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Parse the command line and run the command."""
     parser = argparse.ArgumentParser(prog="python -m fastnn", description="Dense neural networks on CPUs, fast.")
@@ -116,9 +124,24 @@ def main(arguments: list[str] | None = None) -> None:
     options.add_argument(
         "--out", type=Path, default=Path("fastnn-demo"), help="folder for results (default %(default)s)"
     )
+    paths = commands.add_parser("convert", help="write the network of a file in another format, and compare both")
+    paths.add_argument("source", type=Path, metavar="IN", help="a file that fastnn.load_model reads")
+    paths.add_argument("target", type=Path, metavar="OUT", help=f"a file whose name ends in {_listed(FORMATS)}")
+    paths.add_argument("--weights", choices=("float32", "float64", "bfloat16", "int8"), help="how C stores matrices")
     given = parser.parse_args(arguments)
     if given.command == "info":
         info()
+    elif given.command == "convert":
+        suffix = given.target.suffix.lower()
+        if suffix not in FORMATS:
+            paths.error(f"OUT must end in {_listed(FORMATS)}, got {given.target}")
+        if given.weights and suffix != ".c":
+            paths.error(f"--weights is for C, and OUT is {given.target}")
+        try:
+            for line in convert(given.source, given.target, given.weights):
+                print(line)
+        except (OSError, ValueError, TypeError, ImportError) as error:
+            sys.exit(f"{paths.prog}: {' '.join(str(error).split())}")
     elif given.epochs < 1 or given.batch_size < 1 or given.seed < 0:
         parser.error("--epochs and --batch-size must be at least 1, --seed at least 0")
     else:

@@ -48,8 +48,9 @@ class Exports(Trainer):
         Returns
         -------
         dict
-            The report: ``parameters``, their number; ``constant_bytes``; ``workspace_bytes`` and
-            ``gradient_workspace_bytes``; ``largest_change`` and ``mean_change`` of outputs for the `rows`, or None.
+            The report: ``name``; ``numbers``, ``"float"`` or ``"double"``; ``parameters``, their number;
+            ``constant_bytes``; ``workspace_bytes`` and ``gradient_workspace_bytes``; ``largest_change`` and
+            ``mean_change`` of outputs for the `rows`, or None.
 
         Raises
         ------

@@ -268,6 +268,8 @@ class _File:
         """Return sizes, and how far the storage of weights changes the outputs for the rows."""
         element = 8 if self._double else 4
         return {
+            "name": self._net,
+            "numbers": "double" if self._double else "float",
             "parameters": sum(math.prod(spec.shape) for spec in self._source.plan.parameters),
             "constant_bytes": self._constants.bytes,
             "workspace_bytes": element * self._predict.workspace,

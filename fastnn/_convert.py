@@ -1,0 +1,215 @@
+"""``python -m fastnn convert``: a file of a network becomes one of another format, and both answer random rows."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+import fastnn
+from fastnn._file import ModelFileError
+from fastnn.layers._preparation import raw_reader
+from fastnn.layers.base import in_line
+from fastnn.layers.input import InputLayer
+from fastnn.plan import Plan
+
+Array = npt.NDArray[Any]
+Answer = Callable[[Array], Array]
+
+ROWS = 1000  # on which both sides are compared
+
+
+class NotComparedError(Exception):
+    """Says why one of the two sides cannot answer here."""
+
+
+# ---- formats: each is written, and returns how the file answers rows ----
+
+
+def _to_fastnn(model: fastnn.Sequential, path: Path, weights: str | None) -> Answer:
+    del weights
+    model.save(path)
+    return lambda x: _answers(fastnn.load_model(path, compile=False), x)
+
+
+def _to_keras(model: fastnn.Sequential, path: Path, weights: str | None) -> Answer:
+    del weights
+    model.export_keras(path)
+    return lambda x: _answers(fastnn.load_model(path, compile=False), x)
+
+
+def _to_onnx(model: fastnn.Sequential, path: Path, weights: str | None) -> Answer:
+    del weights
+    model.export_onnx(path)
+
+    def answer(x: Array) -> Array:
+        if importlib.util.find_spec("onnxruntime") is None:
+            raise NotComparedError("running the file needs onnxruntime: pip install onnxruntime")
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(os.fspath(path), providers=["CPUExecutionProvider"])
+        types = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(int64)": np.int64}
+        given = _by_branch(model, x)
+        parts = given if isinstance(given, dict) else {"x": given}
+        feed = {told.name: parts[told.name].astype(types[told.type]) for told in session.get_inputs()}
+        return np.hstack(session.run(None, feed))
+
+    return answer
+
+
+def _to_c(model: fastnn.Sequential, path: Path, weights: str | None) -> Answer:
+    name = re.sub("[^A-Za-z0-9_]", "_", path.stem)
+    report = model.export_c(path, weights=weights, name=name if re.match("[A-Za-z]", name) else f"net_{name}")
+    outputs = model._need_engine("convert").plan.outputs
+
+    def answer(x: Array) -> Array:
+        compiler = next(filter(shutil.which, ("cc", "gcc", "clang")), None)
+        if compiler is None:
+            raise NotComparedError("compiling the file needs cc, gcc or clang")
+        with tempfile.TemporaryDirectory() as folder:
+            library = Path(folder) / "net.so"
+            command: list[str | Path] = [compiler, "-std=c99", "-O1", "-fPIC", "-shared", "-o", library, path, "-lm"]
+            if subprocess.run(command, capture_output=True, check=False).returncode:
+                raise NotComparedError(f"{compiler} cannot make a library here")
+            predict = getattr(ctypes.CDLL(os.fspath(library)), f"{report['name']}_predict")
+            real = np.float64 if report["numbers"] == "double" else np.float32
+            rows, y = np.ascontiguousarray(x, real), np.empty((len(x), outputs), real)
+            workspace = np.empty(report["workspace_bytes"], np.uint8)
+            for row, result in zip(rows, y, strict=True):
+                predict(*(ctypes.c_void_p(array.ctypes.data) for array in (row, result, workspace)))
+        return y
+
+    return answer
+
+
+FORMATS: dict[str, Callable[[fastnn.Sequential, Path, str | None], Answer]] = {
+    ".fastnn": _to_fastnn,
+    ".keras": _to_keras,
+    ".onnx": _to_onnx,
+    ".c": _to_c,
+}
+
+
+# ---- rows ----
+
+
+def _columns_of_x(plan: Plan, k: int) -> Array | None:
+    """Return the columns of x that an op reads as they are; None where it reads something else."""
+    op = plan.ops[k]
+    if op.input < 0:
+        before: Array | None = np.arange(plan.inputs)
+    elif plan.ops[op.input].name == "take":
+        before = _columns_of_x(plan, op.input)
+        if before is not None:
+            runs = np.asarray(plan.ops[op.input].vector, int).reshape(-1, 2)
+            before = before[np.concatenate([np.arange(first, first + count) for first, count in runs])]
+    else:
+        return None
+    return None if before is None else before[op.first : op.first + op.inputs]
+
+
+def random_rows(plan: Plan, count: int = ROWS) -> Array:
+    """Return rows of normal numbers, and of categories where a network reads such.
+
+    Parameters
+    ----------
+    plan : Plan
+    count : int
+        The number of rows.
+    """
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(count, plan.inputs)).astype(plan.dtype)
+    for k, op in enumerate(plan.ops):
+        columns = _columns_of_x(plan, k) if op.name in ("embedding", "encode") else None
+        if columns is not None:
+            x[:, columns] = generator.integers(0, int(op.numbers[0]), (count, len(columns)))
+    return x
+
+
+def _by_branch(model: fastnn.Sequential, x: Array) -> Any:
+    """Return rows as a model takes them: a dict of columns where it has branches."""
+    shapes = model.input_shape
+    if not isinstance(shapes, dict):
+        return x.reshape(len(x), *shapes[1:])
+    ends = np.cumsum([np.prod(shape[1:], dtype=int) for shape in shapes.values()])
+    return dict(zip(shapes, np.split(x, ends[:-1], axis=1), strict=True))
+
+
+def _answers(model: fastnn.Sequential, x: Array) -> Array:
+    """Return what a model predicts, the outputs of heads side by side."""
+    y = model.predict(_by_branch(model, x), verbose=0)
+    return np.hstack(list(y.values())) if isinstance(y, dict) else np.asarray(y)
+
+
+# ---- the command ----
+
+
+def _loaded(path: Path) -> tuple[fastnn.Sequential, str]:
+    """Return the model of a file, compiled where that can be, and what is to be said of that."""
+    try:
+        return fastnn.load_model(path), ""
+    except ModelFileError as error:
+        try:
+            return fastnn.load_model(path, compile=False), str(error)
+        except ModelFileError:
+            raise error from None
+
+
+def _difference(model: fastnn.Sequential, answer: Answer) -> str:
+    """Return the largest difference of outputs on random rows, or why there is none."""
+    raw = raw_reader(model.layers)
+    if raw is not None:
+        return f"not compared: layer {raw.name!r} reads raw data, and random rows are numbers"
+    x = random_rows(model._need_engine("convert").plan)
+    here = _answers(model, x)
+    try:
+        there = answer(x)
+    except NotComparedError as error:
+        return f"not compared: {error}"
+    apart = np.abs(here.astype(float) - there.astype(float)).max()
+    return f"{apart:.2g} at most on {ROWS:,} random rows, whose outputs reach {np.abs(here).max():.3g}"
+
+
+def convert(source: Path, target: Path, weights: str | None = None) -> Iterator[str]:
+    """Write the network of one file to another, and yield the lines of a report.
+
+    Parameters
+    ----------
+    source : Path
+        Any file that :func:`fastnn.load_model` reads.
+    target : Path
+        The file to write, whose suffix says in which format: one of :data:`FORMATS`. A file that exists is replaced.
+    weights : str, optional
+        How C stores matrices: see :meth:`fastnn.Sequential.export_c`.
+
+    Raises
+    ------
+    OSError, ValueError, ImportError
+        When a file cannot be read, or the other cannot be written; then that is as it was.
+    """
+    if target.exists() and source.exists() and source.samefile(target):
+        raise ValueError(f"{source} and {target} are the same file")
+    model, uncompiled = _loaded(source)
+    parameters = model.count_params()  # raises where the file has no weights
+    answer = FORMATS[target.suffix.lower()](model, target, weights)
+    layers = [layer for layer in in_line(model.layers) if not isinstance(layer, InputLayer)]
+    kinds = Counter(type(layer).__name__ for layer in layers)
+    sizes = [path.stat().st_size / 1024 for path in (source, target)]
+    yield f"{source} -> {target}"
+    yield f"layers      {len(layers)}: {', '.join(f'{n} {kind}' for kind, n in kinds.items())}"
+    yield f"parameters  {parameters:,}"
+    yield f"size        {sizes[0]:,.1f} KiB -> {sizes[1]:,.1f} KiB"
+    yield f"difference  {_difference(model, answer)}"
+    if uncompiled:
+        yield f"training    not taken along: {uncompiled}"
