@@ -403,8 +403,11 @@ def _read_by(calls: list[Any], node: Node) -> list[str]:
         return []
     call = calls[0]
     found: list[str] = []
-    if isinstance(call, dict):  # Keras 3
-        _check_options(call.get("kwargs") or {}, node)
+    if isinstance(call, dict):  # Keras 3, whose fit and predict set `training` themselves, whatever a call has said
+        options = call.get("kwargs") or {}
+        _check_options(
+            {k: v for k, v in options.items() if k != "training"} if isinstance(options, dict) else options, node
+        )
         for argument in told(call, "args", list, what):
             for one in argument if isinstance(argument, list) else [argument]:
                 if not isinstance(one, dict) or one.get("class_name") != "__keras_tensor__":
