@@ -12,7 +12,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,9 +25,23 @@ from fastnn.layers.input import InputLayer
 from fastnn.plan import Plan
 
 Array = npt.NDArray[Any]
-Answer = Callable[[Array], Array]
 
 ROWS = 1000  # on which both sides are compared
+
+
+class Answer(NamedTuple):
+    """How a written file answers rows.
+
+    Attributes
+    ----------
+    of : callable
+        Takes rows, and returns the outputs side by side.
+    by : str
+        Who answers, for the report.
+    """
+
+    of: Callable[[Array], Array]
+    by: str
 
 
 class NotComparedError(Exception):
@@ -37,25 +51,35 @@ class NotComparedError(Exception):
 # ---- formats: each is written, and returns how the file answers rows ----
 
 
+def _read_again(path: Path) -> Answer:
+    def answer(x: Array) -> Array:
+        try:
+            return _answers(fastnn.load_model(path, compile=False), x)
+        except (ModelFileError, ImportError) as error:
+            raise NotComparedError(str(error)) from error
+
+    return Answer(answer, "the file, read again")
+
+
 def _to_fastnn(model: fastnn.Sequential, path: Path, weights: str | None) -> Answer:
     del weights
     model.save(path)
-    return lambda x: _answers(fastnn.load_model(path, compile=False), x)
+    return _read_again(path)
 
 
 def _to_keras(model: fastnn.Sequential, path: Path, weights: str | None) -> Answer:
     del weights
     model.export_keras(path)
-    return lambda x: _answers(fastnn.load_model(path, compile=False), x)
+    return _read_again(path)
 
 
 def _to_onnx(model: fastnn.Sequential, path: Path, weights: str | None) -> Answer:
     del weights
     model.export_onnx(path)
+    if importlib.util.find_spec("onnxruntime") is None:
+        return _read_again(path)
 
     def answer(x: Array) -> Array:
-        if importlib.util.find_spec("onnxruntime") is None:
-            raise NotComparedError("running the file needs onnxruntime: pip install onnxruntime")
         import onnxruntime
 
         session = onnxruntime.InferenceSession(os.fspath(path), providers=["CPUExecutionProvider"])
@@ -65,21 +89,31 @@ def _to_onnx(model: fastnn.Sequential, path: Path, weights: str | None) -> Answe
         feed = {told.name: parts[told.name].astype(types[told.type]) for told in session.get_inputs()}
         return np.hstack(session.run(None, feed))
 
-    return answer
+    return Answer(answer, "ONNX Runtime")
 
 
 def _to_c(model: fastnn.Sequential, path: Path, weights: str | None) -> Answer:
     name = re.sub("[^A-Za-z0-9_]", "_", path.stem)
     report = model.export_c(path, weights=weights, name=name if re.match("[A-Za-z]", name) else f"net_{name}")
     outputs = model._need_engine("convert").plan.outputs
+    compiler = next(filter(shutil.which, ("cc", "gcc", "clang")), None)
 
     def answer(x: Array) -> Array:
-        compiler = next(filter(shutil.which, ("cc", "gcc", "clang")), None)
         if compiler is None:
             raise NotComparedError("compiling the file needs cc, gcc or clang")
         with tempfile.TemporaryDirectory() as folder:
             library = Path(folder) / "net.so"
-            command: list[str | Path] = [compiler, "-std=c99", "-O1", "-fPIC", "-shared", "-o", library, path, "-lm"]
+            command: list[str | Path] = [
+                compiler,
+                "-std=c99",
+                "-O1",
+                "-fPIC",
+                "-shared",
+                "-o",
+                library,
+                path.resolve(),
+                "-lm",
+            ]
             if subprocess.run(command, capture_output=True, check=False).returncode:
                 raise NotComparedError(f"{compiler} cannot make a library here")
             predict = getattr(ctypes.CDLL(os.fspath(library)), f"{report['name']}_predict")
@@ -90,7 +124,7 @@ def _to_c(model: fastnn.Sequential, path: Path, weights: str | None) -> Answer:
                 predict(*(ctypes.c_void_p(array.ctypes.data) for array in (row, result, workspace)))
         return y
 
-    return answer
+    return Answer(answer, f"{compiler}'s code")
 
 
 FORMATS: dict[str, Callable[[fastnn.Sequential, Path, str | None], Answer]] = {
@@ -174,11 +208,12 @@ def _difference(model: fastnn.Sequential, answer: Answer) -> str:
     x = random_rows(model._need_engine("convert").plan)
     here = _answers(model, x)
     try:
-        there = answer(x)
+        there = answer.of(x)
     except NotComparedError as error:
         return f"not compared: {error}"
     apart = np.abs(here.astype(float) - there.astype(float)).max()
-    return f"{apart:.2g} at most on {ROWS:,} random rows, whose outputs reach {np.abs(here).max():.3g}"
+    largest = np.abs(here).max()
+    return f"{apart:.2g} at most on {ROWS:,} random rows, whose outputs reach {largest:.3g}: model and {answer.by}"
 
 
 def convert(source: Path, target: Path, weights: str | None = None) -> Iterator[str]:

@@ -188,5 +188,5 @@ def literal(value: float, suffix: str) -> str:
     Hexadecimal constants would say the same bits, but C++ has them from C++17 on only.
     """
     if math.isfinite(value):
-        return f"{np.float32(value) if suffix else np.float64(value)}{suffix}"
+        return str(np.float32(value) if suffix else np.float64(value)) + suffix
     return "NAN" if math.isnan(value) else "INFINITY" if value > 0 else "-INFINITY"

@@ -14,7 +14,7 @@ from fastnn.__main__ import main
 from fastnn._convert import ROWS, random_rows
 
 pytestmark = pytest.mark.thread_unsafe(reason="captures what the process prints")
-COMPILER = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+COMPILER = next(filter(shutil.which, ("cc", "gcc", "clang")), None)
 
 
 def plain():
@@ -36,6 +36,7 @@ def double():
     return fastnn.Sequential([fastnn.Input((4,), dtype="float64"), layers.Dense(8, "tanh"), layers.Dense(2)])
 
 
+BY = {".onnx": "ONNX Runtime", ".c": f"{COMPILER}'s code"}
 MODELS = {"plain": plain, "branched": branched, "double": double}
 
 
@@ -58,9 +59,12 @@ def test_a_model_goes_to_each_format(tmp_path, capsys, name, suffix):
     model.save(source)
     report = told(capsys, source, target)
     assert report["parameters"] == f"{model.count_params():,}"
-    largest = re.match(r"(\S+) at most on 1,000 random rows, whose outputs reach (\S+)$", report["difference"])
+    largest = re.match(
+        r"(\S+) at most on 1,000 random rows, whose outputs reach (\S+): model and (.+)$", report["difference"]
+    )
     # 1e-5: sums of a few products in float32 in another order, and other formulas of exp and erf
     assert float(largest[1]) <= 1e-5 < float(largest[2])
+    assert largest[3] == BY.get(suffix, "the file, read again")
     assert target.exists()
     assert (tmp_path / "my-model.h").exists() == (suffix == ".c")
 

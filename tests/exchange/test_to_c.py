@@ -375,25 +375,25 @@ def test_numbers_that_are_none_have_names():
 
 def test_the_report_says_what_the_storage_of_weights_changes(tmp_path):
     model, x = small(), np.random.default_rng(0).normal(size=(50, 4))
+    path = Path(tempfile.mkdtemp(dir=tmp_path)) / "net.c"
     fill(model)
-    exact = model.export_c(tmp_path / f"n{id(x)}.c", rows=x)
+    exact = model.export_c(path, rows=x)
     assert (exact["largest_change"], exact["mean_change"]) == (0, 0)
     assert exact["parameters"] == model.count_params()
     assert exact["gradient_workspace_bytes"] == 0
-    rough = model.export_c(tmp_path / f"n{id(x)}.c", weights="int8", rows=x)
+    rough = model.export_c(path, weights="int8", rows=x)
     # A weight is off by at most half of 1 / 127 of the largest of its column: a hundredth of it, in two layers.
     assert 0 < rough["mean_change"] <= rough["largest_change"] < 0.1 * np.abs(model.predict(x)).max()
-    assert model.export_c(tmp_path / f"n{id(x)}.c")["largest_change"] is None
+    assert model.export_c(path)["largest_change"] is None
 
 
 def test_the_workspace_is_used_again(tmp_path):
     deep = model_of(*[layers.Dense(32, "relu") for _ in range(8)], layers.Dense(1))
-    assert deep.export_c(tmp_path / f"n{id(deep)}.c")["workspace_bytes"] == 2 * 32 * 4
+    assert deep.export_c(Path(tempfile.mkdtemp(dir=tmp_path)) / "net.c")["workspace_bytes"] == 2 * 32 * 4
 
 
 def test_the_header_says_what_a_row_is(tmp_path):
-    folder = tmp_path / str(id(object()))
-    folder.mkdir(exist_ok=True)
+    folder = Path(tempfile.mkdtemp(dir=tmp_path))
     branched().export_c(folder / "net.c", name="other")
     text = (folder / "net.h").read_text()
     assert "x[3] ... x[4]  codes" in text
@@ -424,9 +424,10 @@ def test_the_header_says_what_a_row_is(tmp_path):
     ],
 )
 def test_names_and_weights_that_cannot_be_are_one_sentence(tmp_path, told, message):
-    path = tmp_path / told.pop("filepath", "net.c")
+    told = {"filepath": "net.c"} | told
+    path = tmp_path / told["filepath"]
     with pytest.raises(ValueError, match=message):
-        small().export_c(path, **told)
+        small().export_c(**told | {"filepath": path})
     assert not path.exists()
 
 
@@ -445,8 +446,8 @@ def test_infinite_weights_have_no_scale(tmp_path):
 
 
 def test_both_files_are_written_or_none(tmp_path):
-    folder = tmp_path / str(id(object()))
-    (folder / "net.c").mkdir(parents=True)
+    folder = Path(tempfile.mkdtemp(dir=tmp_path))
+    (folder / "net.c").mkdir()
     with pytest.raises(OSError, match=r"net\.c is no regular file"):
         small().export_c(folder / "net.c")
     assert not (folder / "net.h").exists()
