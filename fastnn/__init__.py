@@ -24,7 +24,7 @@ from fastnn._threads import get_num_threads, num_threads, set_num_threads
 from fastnn._version import __version__ as __version__
 from fastnn.ensemble import Ensemble
 from fastnn.layers import Input
-from fastnn.models import Sequential, clone_model, from_sklearn, from_torch, load_keras, load_onnx
+from fastnn.models import Sequential, clone_model, from_sklearn, from_torch, load_keras, load_onnx, load_torch
 from fastnn.predictor import Predictor
 from fastnn.saving import ModelFileError, load_model
 
@@ -52,6 +52,7 @@ __all__ = [
     "load_keras",
     "load_model",
     "load_onnx",
+    "load_torch",
     "losses",
     "metrics",
     "models",

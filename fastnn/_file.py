@@ -278,7 +278,10 @@ def parse(
     header = parse_json(raw, "its header")
     metadata = header.pop("__metadata__", None) if isinstance(header, dict) else None
     if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
-        raise ModelFileError("its header, as of a safetensors file of something else, does not say that it is one")
+        raise ModelFileError(
+            "its header, as of a safetensors file of something else, does not say that it is one: fastnn.load_torch "
+            "reads the weights of PyTorch"
+        )
     if not all(isinstance(value, str) for value in metadata.values()):
         raise ModelFileError("its header's metadata must be strings")
     if metadata.get("format_version") != VERSION:

@@ -20,12 +20,15 @@ _SUFFIXES = {
     ".npy": "NumPy",
     ".npz": "NumPy",
 }
+_OURS = (b'"format": "fastnn"', b'"format_version"')  # the first words of our header: one of them may be damaged
+_TORCH_1 = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"  # the number with which files of PyTorch 1.5 and before begin
 _READ = "fastnn.load_keras reads it, and so does load_model"
 _MOVE = "give its weights to a model of the same layers here, with set_weights"
 _ADVICE = {
     "Keras": _READ,
     "TensorFlow": f"load it there, and {_MOVE}",
-    "PyTorch": f"load it there, and {_MOVE}, each kernel transposed",
+    "PyTorch": "fastnn.load_torch reads it, and so does load_model",
+    "safetensors": "fastnn.load_torch reads it, and so does load_model",
     "ONNX": "fastnn.load_onnx reads it, and so does load_model",
     "pickle": "load it with what wrote it, and only if you trust whom it comes from",
     "joblib": "load it with joblib.load, and only if you trust whom it comes from",
@@ -71,6 +74,10 @@ def _owner_by_content(start: bytes) -> str:
         return "NumPy"
     if start[4:8] == b"TFL3":
         return "TensorFlow"
+    if start.startswith(_TORCH_1):
+        return "PyTorch"
+    if start[8:9] == b"{" and int.from_bytes(start[:8], "little") < 2**30 and not any(mark in start for mark in _OURS):
+        return "safetensors"
     if start[:1] == b"\x80" and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
         return "pickle"
     if start[:1] == b"\x08" and b"\x03" <= start[1:2] <= b"\x14" and start[2:3] in (b"\x12", b"\x1a", b":", b"B"):

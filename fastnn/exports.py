@@ -155,3 +155,63 @@ class Exports(Trainer):
         from fastnn.exchange import _to_keras
 
         _to_keras.save(self, filepath, flag("training", training))
+
+    def export_torch(self, filepath: str | os.PathLike[str]) -> str:
+        """Write the weights for PyTorch, and return the Python that makes its modules.
+
+        Parameters
+        ----------
+        filepath : path-like
+            ``*.safetensors``, the ``state_dict`` of the modules. A file that exists is replaced only once the new one
+            is whole and on the disk.
+
+        Returns
+        -------
+        str
+            Python that imports torch alone and makes ``model``: an ``nn.Sequential`` of PyTorch's modules, and small
+            classes of its own where PyTorch has no module, such as residual blocks. Its ``load_state_dict`` takes what
+            ``safetensors.torch.load_file`` reads from the file; then it gives the same outputs, and may be trained.
+
+        Raises
+        ------
+        ValueError
+            When the model is not built, or has a layer that no module of PyTorch does, such as one that reads text; no
+            file is written then.
+        OSError
+            When the file cannot be written; an existing one is as it was.
+
+        Notes
+        -----
+        A model with branches takes one tensor with the columns of all branches side by side, and one with heads returns
+        a dict. Rates that follow a schedule are those of the beginning. What the model was compiled with stays here.
+
+        Examples
+        --------
+        >>> import fastnn
+        >>> model = fastnn.Sequential([fastnn.Input((4,)), fastnn.layers.Dense(3, activation="tanh")])
+        >>> print(model.export_torch("net.safetensors"))
+        # The network 'sequential' of fastnn, for PyTorch. Its weights:
+        #     from safetensors.torch import load_file
+        #     model.load_state_dict(load_file('net.safetensors'))
+        <BLANKLINE>
+        import torch
+        from torch import nn
+        <BLANKLINE>
+        model = nn.Sequential(
+            nn.Linear(4, 3),
+            nn.Tanh(),
+        )
+        model.to(torch.float32).eval()
+        """
+        from fastnn.exchange import _to_torch
+
+        raw = raw_reader(self._layers)
+        if raw is not None:
+            raise ValueError(
+                f"layer {raw.name!r} reads raw data, which is prepared in Python, and PyTorch has numbers alone: "
+                f"export a model of the layers behind it"
+            )
+        with self._home.lock:
+            plan = self._need_engine("export_torch").plan
+            self._heed_changes()
+            return _to_torch.export(filepath, str(self.name), self._layers, plan.inputs, plan.dtype)

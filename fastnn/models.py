@@ -22,6 +22,7 @@ __all__ = [
     "load_keras",
     "load_model",
     "load_onnx",
+    "load_torch",
     "model_from_json",
     "save_model",
 ]
@@ -117,8 +118,8 @@ def load_model(
 ) -> Sequential:
     """Return the model of a file: one that :meth:`fastnn.Sequential.save` wrote, or one of another program.
 
-    Whose file it is, its content says, not its name. Keras's are read by :func:`load_keras`,
-    ONNX's by :func:`load_onnx`.
+    Whose file it is, its content says, not its name. Keras's are read by :func:`load_keras`, ONNX's by
+    :func:`load_onnx`, weights of PyTorch by :func:`load_torch`.
 
     Parameters
     ----------
@@ -261,15 +262,6 @@ def load_onnx(filepath: str | os.PathLike[str], output: str | Sequence[str] | No
     return _onnx.load(filepath, _made_of, output)
 
 
-def _load_onnx(filepath: str | os.PathLike[str], **of_training: Any) -> Sequential:
-    """Return the network of an ONNX file, which holds nothing of a training."""
-    return load_onnx(filepath)
-
-
-# who reads the files of other programs, by whose they are: each takes what load_model takes
-_READERS: dict[str, Callable[..., Sequential]] = {"Keras": load_keras, "ONNX": _load_onnx}
-
-
 def from_sklearn(estimator: Any) -> Sequential:
     """Return the network of a fitted multilayer perceptron of scikit-learn, with the preprocessing before it.
 
@@ -364,6 +356,62 @@ def from_torch(module: Any, input_shape: Any = None) -> Sequential:
     return model
 
 
+def load_torch(
+    path: str | os.PathLike[str],
+    model: Sequential | None = None,
+    activation: Any = None,
+    output_activation: Any = None,
+) -> Sequential:
+    """Return a model with the weights of a PyTorch ``state_dict`` in a file.
+
+    Parameters
+    ----------
+    path : path-like
+        A file of safetensors, which is read without PyTorch; or one of ``torch.save``, of any version, which is read by
+        ``torch.load(weights_only=True)`` where PyTorch is installed. Weights of 16 bits become float32.
+    model : Sequential, optional
+        A built model of the same layers, which gets the weights. Modules belong to layers by their names where all
+        names are those of layers (``encoder.fc1`` is that of ``encoder_fc1`` too), else by their shapes, and several of
+        one shape in their order. Default: linear layers one after the other, as the shapes say.
+    activation, output_activation : str, ActivationFunction or config, optional
+        Without a model: what follows each linear layer but the last one, and the last one. A file does not say.
+
+    Returns
+    -------
+    Sequential
+        The model given, or a new one that is not compiled.
+
+    Raises
+    ------
+    ModelFileError
+        When the file is damaged or none of these.
+    ValueError
+        When tensors and layers do not belong to each other, or in more than one way; the model is as it was.
+    ImportError
+        When the file is one of ``torch.save``, and PyTorch is not installed.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> model = fastnn.Sequential([fastnn.Input((4,)), fastnn.layers.Dense(8, "relu"), fastnn.layers.Dense(1)])
+    >>> text = model.export_torch("net.safetensors")
+    >>> fastnn.load_torch("net.safetensors", activation="relu").count_params()
+    49
+    """
+    from fastnn.exchange import _state_dict
+
+    state = _state_dict.State(path)
+    if model is None:
+        return _made_of(_state_dict.derived(state, activation, output_activation))
+    if not isinstance(model, Sequential):
+        raise TypeError(f"model must be a Sequential, got {type(model).__name__}")
+    if activation is not None or output_activation is not None:
+        raise ValueError("activation and output_activation are those of a new model: give them or model, not both")
+    model._need_engine("load_torch")
+    model.set_weights(_state_dict.arrays_for(state, model.layers))
+    return model
+
+
 def _made_of(found: Any) -> Sequential:
     """Return a model of what a reader of :mod:`fastnn.exchange` has found."""
     with undrawn():
@@ -372,6 +420,25 @@ def _made_of(found: Any) -> Sequential:
     if found.feature_names is not None:
         model.feature_names = found.feature_names
     return model
+
+
+def _load_onnx(filepath: str | os.PathLike[str], **of_training: Any) -> Sequential:
+    """Return the network of an ONNX file, which holds nothing of a training."""
+    return load_onnx(filepath)
+
+
+def _load_torch(filepath: str | os.PathLike[str], **of_training: Any) -> Sequential:
+    """Return the linear layers of a file of weights, which holds nothing of a training."""
+    return load_torch(filepath)
+
+
+# who reads the files of other programs, by whose they are: each takes what load_model takes
+_READERS: dict[str, Callable[..., Sequential]] = {
+    "Keras": load_keras,
+    "ONNX": _load_onnx,
+    "PyTorch": _load_torch,
+    "safetensors": _load_torch,
+}
 
 
 publish(__name__, __all__)

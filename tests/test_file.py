@@ -230,9 +230,13 @@ def saved(save):
     return memory.getvalue()
 
 
+OLD_TORCH = pickle.dumps(0x1950A86A20F9469CFC6C, 2) + pickle.dumps(1001, 2) + b"and no more"
 FOREIGN = {
-    "PyTorch": ("m", zipped("m/data.pkl", "m/data/0"), "of PyTorch: load it there.*each kernel transposed"),
-    "PyTorch, old": ("m.pth", lambda path: path.write_bytes(pickle.dumps({1: 2}, 2)), "of PyTorch: load it there"),
+    "PyTorch by name": (
+        "m.pth",
+        lambda path: path.write_bytes(pickle.dumps({1: 2}, 2)),
+        "of PyTorch: fastnn.load_torch",
+    ),
     "pickle": ("m", lambda path: path.write_bytes(pickle.dumps({1: 2})), "of pickle: .*only if you trust"),
     "joblib": ("m.joblib", lambda path: path.write_bytes(pickle.dumps({1: 2})), "of joblib: .*joblib.load"),
     "ONNX by name": ("m.onnx", lambda path: path.write_bytes(b"\x0a\x0a" * 99), "of ONNX: fastnn.load_onnx reads it"),
@@ -254,11 +258,22 @@ def test_a_file_of_others_is_called_what_it_is(kind, tmp_path):
             load(tmp_path / name)
 
 
+@pytest.mark.parametrize("write", [zipped("m/data.pkl", "m/data/0"), lambda path: path.write_bytes(OLD_TORCH)])
+def test_files_of_pytorch_need_it(write, tmp_path):
+    write(tmp_path / "m")
+    with pytest.raises((ImportError, fastnn.ModelFileError), match=f"{tmp_path}/m is (a|no whole) file of torch.save"):
+        fastnn.load_model(tmp_path / "m")  # PyTorch may be there or not
+    with pytest.raises(fastnn.ModelFileError, match=r"of PyTorch: fastnn\.load_torch reads it"):
+        small().load_weights(tmp_path / "m")
+
+
 def test_the_safetensors_of_others_and_folders_are_named(tmp_path):
     from safetensors.numpy import save_file
 
     save_file({"a": np.ones(3)}, tmp_path / "m.safetensors")
     with pytest.raises(fastnn.ModelFileError, match=r"m.safetensors is no .*a safetensors file of something else"):
+        small().load_weights(tmp_path / "m.safetensors")
+    with pytest.raises(ValueError, match=r"m.safetensors has the module .*which is no linear layer"):
         fastnn.load_model(tmp_path / "m.safetensors")
     with pytest.raises(IsADirectoryError, match="is a folder: a model of fastnn is one file"):
         fastnn.load_model(tmp_path)

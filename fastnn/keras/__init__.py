@@ -15,6 +15,7 @@ from fastnn import (
     load_keras,
     load_model,
     load_onnx,
+    load_torch,
     num_threads,
     set_num_threads,
 )
@@ -57,6 +58,7 @@ __all__ = [
     "load_keras",
     "load_model",
     "load_onnx",
+    "load_torch",
     "losses",
     "metrics",
     "models",
