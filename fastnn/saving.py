@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 
-from fastnn import _stored
 from fastnn._file import ModelFileError
 from fastnn._public import publish
 from fastnn._stored import from_bytes as from_bytes  # pickles of models name the function here
@@ -29,7 +28,7 @@ def load_weights(model: Sequential, filepath: str | os.PathLike[str]) -> None:
     >>> model.save_weights("weights.fastnn")
     >>> fastnn.saving.load_weights(model, "weights.fastnn")
     """
-    _stored.load_weights(model, filepath)
+    model.load_weights(filepath)
 
 
 publish(__name__, __all__)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from fastnn import _starts, _stored, config, goals, layers, loop
 from fastnn._arguments import no_arguments_of_arrays, optional_count, verbosity
+from fastnn._foreign import owner_of
 from fastnn._public import name_methods
 from fastnn._seeds import next_seed
 from fastnn._settings import changes, flag
@@ -395,11 +396,13 @@ class Sequential(Exports):
         _stored.save(self, filepath, training=False)
 
     def load_weights(self, filepath: Any) -> None:
-        """Set all weights from a file that :meth:`save` or :meth:`save_weights` wrote.
+        """Set all weights from a file that :meth:`save` or :meth:`save_weights` wrote, here or in Keras.
 
         Parameters
         ----------
         filepath : path-like
+            Keras's are ``.weights.h5``, ``.h5`` and ``.keras``. A stack of layers takes them in their order, as in
+            Keras; a model with branches, residual blocks or heads by the names of the layers.
 
         Raises
         ------
@@ -408,7 +411,12 @@ class Sequential(Exports):
         OSError
             When the file cannot be read.
         """
-        _stored.load_weights(self, filepath)
+        if owner_of(filepath) == "Keras":
+            from fastnn.exchange import _keras_files
+
+            _keras_files.load_weights(self, filepath)
+        else:
+            _stored.load_weights(self, filepath)
 
     def _restore(self, path: str | os.PathLike[str]) -> None:
         """Take over the whole state that a file holds of a model like this one."""

@@ -1,8 +1,8 @@
 """HDF5 files and zip archives of strangers, read a piece at a time, within bounds that follow from the file's size.
 
-h5py reads what is left once the questions here have been asked: where a link leads, how an array lies in the file, how
-long a text can be. Keras writes arrays whole, so arrays in chunks, compressed, in other files or of other kinds than
-numbers are refused instead of bounded.
+h5py reads arrays once the questions here have been asked: where a link leads, how an array lies in the file. Texts are
+read in :mod:`fastnn.exchange._hdf5_texts`. Keras writes arrays whole, so arrays in chunks, compressed, in other files
+or of other kinds than numbers are refused instead of bounded.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn._file import MAX_AXES, ModelFileError
+from fastnn.exchange._hdf5_texts import Attribute, Texts
 
 _PIECE = 2**20  # bytes that are read at a time
 _MOST_DIRECTORY = 2**20  # bytes of an archive's directory, of which one entry makes an object of half a KiB
@@ -27,7 +28,6 @@ _ROOM = 2**25  # bytes that a compressed entry, and names, may take beside the s
 _MOST_NAMES = 2**14  # names in a list of a file
 _LARGEST_TEXT = 2**24  # bytes of a text: a configuration or a vocabulary
 _DEEPEST = 64  # names in the path of an array
-_COLLECTION = b"GCOL\x01\0\0\0"  # where HDF5 keeps texts of any length: this, then the size of the collection
 
 
 @contextmanager
@@ -235,7 +235,7 @@ class Tree:
         except ImportError:
             raise ImportError("to read a file of Keras needs h5py: pip install 'fastnn-cpu[keras]'") from None
         self._h5py, self._file, self._size, self._left = h5py, file, size, size
-        self._collection = -1  # the size of the largest collection of texts, once it is known
+        self._texts = Texts(file, size, min(size + _ROOM, _LARGEST_TEXT), _MOST_NAMES)
         with _one_error("its HDF5 part"):
             self._root = h5py.File(file, "r")
 
@@ -274,66 +274,33 @@ class Tree:
                 raise ModelFileError(f"{path[:80]!r} holds more than {_MOST_NAMES} names")
             return list(group)
 
-    def _attribute(self, path: str, name: str) -> Any:
+    def _attribute(self, path: str, name: str) -> Attribute | None:
         """Return an attribute that is text, or a list of texts; None where there is none."""
         group = self._at(path)
-        if group is None or name not in group.attrs:
+        if group is None:
             return None
-        attribute = self._h5py.h5a.open(group.id, name.encode())
-        kind, count = attribute.get_type(), math.prod(attribute.shape)
-        if not isinstance(kind, self._h5py.h5t.TypeStringID):
-            if count == 0:
-                return []  # an empty list of names has no type of its own
-            raise ModelFileError(f"its attribute {name!r} is no text")
-        if kind.is_variable_str():
-            # several places may name one text, so that a short list of them would be long once it is read
-            if count > 1 and count * self._largest_collection() > self._size + _ROOM:
-                raise ModelFileError(f"its attribute {name!r} may be a list of very long texts")
-        elif count * kind.get_size() > self._size:
-            raise ModelFileError(f"its attribute {name!r} is longer than the file")
-        if count > _MOST_NAMES:
-            raise ModelFileError(f"its attribute {name!r} has more than {_MOST_NAMES} names")
-        return group.attrs[name]
+        with _one_error("its HDF5 part"):
+            address = int(self._h5py.h5o.get_info(group.id).addr)
+        return self._texts.attribute(address, name)
 
     def text(self, path: str, name: str) -> bytes | None:
         """Return the attribute of a group that is a text; None where there is none."""
-        with _one_error("its HDF5 part"):
-            found = self._attribute(path, name)
-            if found is None or not isinstance(found, (str, bytes)):
-                return None
-            text = found.encode("utf-8", "surrogateescape") if isinstance(found, str) else found
-        if len(text) > _LARGEST_TEXT:
-            raise ModelFileError(f"its attribute {name!r} has more than {_LARGEST_TEXT} bytes")
-        return text
+        found = self._attribute(path, name)
+        return found.texts[0] if found is not None and found.single and found.texts else None
 
     def names(self, path: str, name: str) -> list[str] | None:
         """Return the attribute of a group that is a list of names, which may be in parts: name0, name1, ..."""
-        with _one_error("its HDF5 part"):
-            whole = self._attribute(path, name)
-            parts = [] if whole is None else [whole]
-            while whole is None and len(parts) < _MOST_NAMES:
-                part = self._attribute(path, f"{name}{len(parts)}")
-                if part is None:
-                    break
+        whole = self._attribute(path, name)
+        if whole is not None:
+            parts = [whole]
+        else:
+            parts, left = [], _MOST_NAMES
+            while (part := self._attribute(path, f"{name}{len(parts)}")) is not None and left > 0:
+                left -= len(part.texts) + 1
                 parts.append(part)
             if not parts:
                 return None
-            found = [one for part in parts for one in ([part] if isinstance(part, (str, bytes)) else part)]
-            return [one.decode("utf-8", "replace") if isinstance(one, bytes) else str(one) for one in found]
-
-    def _largest_collection(self) -> int:
-        """Return the most bytes that a text of any length can have in this file."""
-        if self._collection < 0:
-            found, tail = 0, b""
-            for piece in _pieces(self._file, self._size):
-                tail += piece
-                at = tail.find(_COLLECTION)
-                while 0 <= at <= len(tail) - 16:
-                    found = max(found, int.from_bytes(tail[at + 8 : at + 16], "little"))
-                    at = tail.find(_COLLECTION, at + 1)
-                tail = tail[-15:]
-            self._collection = min(found, self._size)
-        return self._collection
+        return [one.decode("utf-8", "replace") for part in parts for one in part.texts]
 
     def variable(self, path: str) -> Variable | None:
         """Return the array of numbers at a path; None where there is none.

@@ -14,16 +14,20 @@ from typing import Any, NamedTuple
 
 from fastnn._draws import undrawn
 from fastnn._file import ModelFileError, one_exception, parse_json
+from fastnn._model import Kept
 from fastnn._stored import AnyModel
-from fastnn.exchange import _keras_graph, _keras_training
+from fastnn.exchange import _keras_graph, _keras_into, _keras_training
 from fastnn.exchange._hdf5 import Archive, Tree
 from fastnn.exchange._keras_layers import MODELS, Node, told
 from fastnn.exchange._keras_weights import OfKeras2, OfKeras3, Place, Store, fill, leaves
 from fastnn.layers import Heads, InputLayer, Layer
+from fastnn.layers._columns import OfColumns
+from fastnn.layers.container import Container, Parallel
 
 _CALLED = "model of Keras that can be read here"
 _MOST_ENTRIES = 2**20  # commas, and quotation marks, of JSON: each stands for an object of some dozen bytes
 _GIVEN = 2**23  # bytes of statistics that a configuration may give without holding them one by one
+_MOST_COLUMNS = 2**20  # columns that a normalization may have
 _ARCHIVED = b"PK\x03\x04"
 
 
@@ -64,26 +68,42 @@ def load(filepath: str | os.PathLike[str], kind: type[AnyModel], objects: Mappin
         return _made(content, kind, objects)
 
 
+def load_weights(model: Kept, filepath: str | os.PathLike[str]) -> None:
+    """Set the weights of a model from a file of Keras; see :meth:`fastnn.Sequential.load_weights`."""
+    path = Path(os.fsdecode(filepath))
+    with (
+        path.open("rb") as file,
+        one_exception(str(filepath), "file of weights of Keras that fits"),
+        _tree(file) as tree,
+        model._naming,
+        model._home.setting_weights(),
+    ):
+        model._need_engine("load_weights")
+        _keras_into.set_weights(model, *tree)
+
+
+@contextmanager
+def _tree(file: Any) -> Iterator[tuple[Tree, Archive | None]]:
+    """Yield the arrays of an open file, and the archive that they lie in, where they do; within the block."""
+    size = os.fstat(file.fileno()).st_size
+    start = file.read(4)
+    archive = Archive(file, size) if start == _ARCHIVED else None
+    weights, length = (file, size) if archive is None else archive.open("model.weights.h5")
+    try:
+        tree = Tree(weights, length)
+        try:
+            yield tree, archive
+        finally:
+            tree.close()
+    finally:
+        weights.close()
+
+
 @contextmanager
 def _opened(file: Any) -> Iterator[_Content]:
     """Yield what an open file says; its arrays can be read within the block."""
-    size = os.fstat(file.fileno()).st_size
-    start = file.read(4)
-    if start != _ARCHIVED:
-        tree = Tree(file, size)
-        try:
-            yield _of_hdf5(tree)
-        finally:
-            tree.close()
-        return
-    archive = Archive(file, size)
-    weights, length = archive.open("model.weights.h5")
-    with weights:
-        tree = Tree(weights, length)
-        try:
-            yield _of_archive(archive, tree)
-        finally:
-            tree.close()
+    with _tree(file) as (tree, archive):
+        yield _of_hdf5(tree) if archive is None else _of_archive(archive, tree)
 
 
 def _json(text: bytes, what: str) -> Any:
@@ -95,16 +115,16 @@ def _json(text: bytes, what: str) -> Any:
 
 def _of_archive(archive: Archive, tree: Tree) -> _Content:
     described = _json(archive.text("config.json"), "its config.json")
-    version = ""
-    if "metadata.json" in archive:
-        version = str(_json(archive.text("metadata.json"), "its metadata.json").get("keras_version", ""))
+    kind = told(described, "class_name", str, "its config.json")
+    known = _json(archive.text("metadata.json"), "its metadata.json") if "metadata.json" in archive else None
+    version = known.get("keras_version") if isinstance(known, dict) else None
     compiled = described.get("compile_config")
     build = described.get("build_config")
     return _Content(
-        told(described, "class_name", str, "its config.json"),
+        kind,
         described.get("config"),
         compiled if isinstance(compiled, dict) and compiled.get("optimizer") else None,
-        version,
+        version if isinstance(version, str) else "",
         OfKeras3(tree, archive),
         build.get("input_shape") if isinstance(build, dict) else None,
     )
@@ -159,6 +179,7 @@ def _settled(nodes: Sequence[Node], layers: list[Layer], content: _Content) -> l
         if features is None:
             return []
         layers.insert(0, InputLayer((features,)))
+    _check_widths(layers, features)
     for layer in layers:
         features = layer.build(features)
     given = sum(
@@ -167,6 +188,24 @@ def _settled(nodes: Sequence[Node], layers: list[Layer], content: _Content) -> l
     if 8 * given > _GIVEN:
         raise ModelFileError("it gives one number as the statistics of too many columns")
     return content.store.places(nodes)
+
+
+def _check_widths(layers: Sequence[Layer], features: int) -> int:
+    """Return the width after these layers; raise where a layer would list the places of more columns than a file holds.
+
+    A width alone costs nothing, and a file may name any: whether its arrays are as wide is known once all is built.
+    """
+    for layer in layers:
+        if isinstance(layer, Parallel):
+            each = [_check_widths(stack._layers, stack.input_features or features) for stack in layer.layers]
+            features = sum(each)
+        elif isinstance(layer, Container):
+            features = _check_widths(layer.layers, features)
+        else:
+            if isinstance(layer, OfColumns) and features > _MOST_COLUMNS:
+                raise ModelFileError(f"layer {layer.name!r} reads {features} columns, more than {_MOST_COLUMNS}")
+            features = layer.build(features)
+    return features
 
 
 def _told_width(content: _Content) -> int | None:

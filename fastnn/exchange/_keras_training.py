@@ -282,4 +282,4 @@ def _fill_slots(
                 if 0 not in kept:
                     spec._replace(shape=kept).view(slots[slot])[...] = variable.read()
     if next(left, None) is not None:
-        raise ModelFileError(f"it holds more state than a {type(optimizer).__name__} of these layers has")
+        raise ModelFileError(f"it holds more state than its {type(optimizer).__name__} has for these layers")

@@ -12,6 +12,7 @@ from fastnn._file import ModelFileError
 from fastnn.exchange._hdf5 import Archive, Tree, Variable
 from fastnn.exchange._keras_layers import MODELS, Node
 
+_DEEPEST = 32  # models within each other
 _MOST_TOKENS = 2**18  # tokens of a vocabulary: a few bytes of a file become an object of a hundred
 # what Keras calls parameters: where a name is one of these it must be that of the parameter that gets the array
 _NAMES = frozenset({
@@ -118,6 +119,23 @@ class OfKeras3:
         return [
             place for node in leaves(nodes) if expected(node) for place in _paired(node, self._variables(node.path))
         ]
+
+    def check_all_read(self, nodes: Sequence[Node]) -> None:
+        """Raise where the file holds another number of layers with arrays than there are."""
+        wanted = sum(bool(expected(node)) for node in leaves(nodes))
+        held = self._count("_layer_checkpoint_dependencies" if self._older else "layers")
+        if wanted != held:
+            raise ModelFileError(f"it holds the weights of {held} layers, and the model has {wanted} with weights")
+
+    def _count(self, path: str, depth: int = 0) -> int:
+        """Return how many layers below a place have arrays of floating-point numbers."""
+        found = 0
+        for name in self._tree.children(path) if depth < _DEEPEST else ():
+            place = f"{path}/{name}"
+            adapted = name.startswith("discretization")  # Keras 2 keeps the data of its bins there
+            found += bool(self._tree.children(f"{place}/vars")) and not adapted
+            found += self._count(f"{place}/{path.rpartition('/')[2]}", depth + 1)
+        return found
 
     def vocabulary(self, path: str) -> list[str] | None:
         """Return the tokens of a lookup, special ones too; None where the file has none."""

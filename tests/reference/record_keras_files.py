@@ -6,7 +6,7 @@ KERAS_BACKEND=tensorflow CUDA_VISIBLE_DEVICES= python record_keras_files.py
 
 and writes files_keras<version>.tar.xz beside itself: ``<case>.keras``, ``<case>.h5``, ``<case>.weights.h5`` and
 ``<case>.npz``. The arrays are ``x`` (``x:<name>`` where there are several inputs), ``y``, what the model answers
-(``out`` or ``out:<name>``) and ``after:<k>``, the weights after as many epochs more as the file's model has had.
+(``out`` or ``out:<name>``) and ``after:<layer>:<k>``, its weights after as many epochs more as the file has had.
 Batches come in the order of the rows, and nothing is drawn, so that training goes on the same anywhere.
 """
 
@@ -193,7 +193,11 @@ CASES = {
     "two_inputs": (
         two_inputs,
         lambda: {"numbers": rows_of(3), "kinds": KINDS.astype("int32")},
-        lambda: ({"optimizer": "sgd", "loss": keras.losses.Huber(delta=0.7), "metrics": ["mae"]}, rows_of(1, seed=9)),
+        # Keras 3 does not write the delta of a Huber
+        lambda: (
+            {"optimizer": "sgd", "loss": keras.losses.Huber(**{} if NEW else {"delta": 0.7}), "metrics": ["mae"]},
+            rows_of(1, seed=9),
+        ),
     ),
     "wide_and_deep": (wide_and_deep, lambda: {"a": rows_of(3), "b": rows_of(2, seed=8)}, None),
     "two_heads": (
@@ -272,6 +276,12 @@ def start(model):
     model.set_weights(values)
 
 
+def leaves(model):
+    """Yield the layers of a model and of the models within it."""
+    for layer in model.layers:
+        yield from leaves(layer) if hasattr(layer, "layers") else [layer]
+
+
 def put_file(archive, name, content):
     """Write a file into the archive."""
     entry = tarfile.TarInfo(name)
@@ -306,18 +316,20 @@ def record(archive, name, case):
         answers = dict(zip(model.output_names, answers, strict=True))
     put(arrays, "out", {k: np.asarray(v) for k, v in answers.items()} if isinstance(answers, dict) else answers)
     with tempfile.TemporaryDirectory() as folder:
-        for suffix in (".keras", ".h5", ".weights.h5"):
+        # Keras 2 writes weights of two kinds, by the name
+        for suffix in (".keras", ".h5", ".weights.h5") if NEW else (".keras", ".h5", ".weights.h5", "_weights.h5"):
             path = Path(folder) / f"{name}{suffix}"
             try:
-                (model.save_weights if suffix == ".weights.h5" else model.save)(path)
+                (model.save_weights if "weights" in suffix else model.save)(path)
             except (NotImplementedError, ValueError, AttributeError) as error:  # of words in .h5
                 sys.stderr.write(f"{name}{suffix}: {error}\n")
                 continue
             put_file(archive, path.name, path.read_bytes())
     if compiled is not None:
         model.fit(x, y, batch_size=BATCH, epochs=EPOCHS, shuffle=False, verbose=0)
-        for k, weight in enumerate(model.get_weights()):
-            arrays[f"after:{k}"] = weight
+        for layer in leaves(model):
+            for k, weight in enumerate(layer.get_weights()):
+                arrays[f"after:{layer.name}:{k}"] = weight
     stream = io.BytesIO()
     np.savez(stream, **arrays)
     put_file(archive, f"{name}.npz", stream.getvalue())

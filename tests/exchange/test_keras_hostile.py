@@ -1,0 +1,51 @@
+"""Files that look like Keras's and are made to do harm: one sentence, within memory and time."""
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+from exchange.keras_hostile import HOSTILE, archive, whole_h5, with_file, write_all
+
+import fastnn
+
+# peak of resident memory in a process of its own, file after file: what is counted cannot hide in a C library
+MEASURE = """
+import resource, sys
+from pathlib import Path
+import h5py, fastnn
+fastnn.load_keras(sys.argv[1] + "/whole")
+def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+for path in sorted(Path(sys.argv[1]).iterdir()):
+    before = peak()
+    try:
+        fastnn.load_keras(path)
+    except fastnn.ModelFileError:
+        pass
+    print(path.name, peak() - before, 2 * path.stat().st_size + 2**26)
+"""
+
+
+def test_the_files_without_harm_are_read():
+    for content in (archive(), whole_h5()):
+        assert with_file(content, fastnn.load_model).count_params() == 15
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_file_raises_one_sentence(name):
+    make, said = HOSTILE[name]
+    with pytest.raises(fastnn.ModelFileError, match=said) as caught:
+        with_file(make(), fastnn.load_keras)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.slow
+def test_no_hostile_file_takes_more_memory_than_twice_its_size_and_64_mib():
+    with tempfile.TemporaryDirectory() as folder:
+        write_all(folder)
+        (Path(folder) / "whole").write_bytes(archive())
+        done = subprocess.run([sys.executable, "-c", MEASURE, folder], capture_output=True, text=True, check=True)
+    for line in done.stdout.splitlines():
+        name, grown, most = line.split()
+        assert int(grown) <= int(most), list(HOSTILE)[int(name)]
