@@ -38,6 +38,7 @@ typedef struct {
     int is_noise; /* outside training the result is the input, and inference leaves the op out */
     int uses_batch; /* unless the op is frozen, training normalizes by statistics of all rows, and keeps averages of them */
     int is_mean; /* the mean of members, at the end or before an FNN_OP_UNSCALE: a loss is the mean of those of members */
+    int shares; /* groups of the inputs are multiplied with one kernel, where that has fewer rows than there are inputs */
     int is_join;     /* the op reads nothing and computes nothing: the ops that it joins write its rows */
     int adds_source; /* the op adds what `source` reads to its own input: the gradient by its result is that by both */
 } fnn_traits;
