@@ -174,6 +174,37 @@ def test_mixed_bfloat16_rounds_smaller_layers_in_training_alone():
         np.testing.assert_allclose(one, other, rtol=0, atol=2e-3)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "mixed_bfloat16"])
+@pytest.mark.parametrize("rows", [20, 200])
+def test_products_that_take_the_factor_before_them(dtype, rows):
+    """Networks of ntk layers beside the same ones with the factor within the kernel; 200 rows are packed, 20 are not."""
+    generator = np.random.default_rng(rows)
+    x, dy = generator.normal(size=(rows, 40)), generator.normal(size=(rows, 3))
+    answers = {}
+    for parametrization in ("standard", "ntk"):
+        stack = []
+        for units in (300, 256, 600, 500):  # the last kernel is a large one
+            stack += [layers.Dense(units, "tanh", parametrization=parametrization), layers.Dropout(0.2, seed=units)]
+        model = fastnn.Sequential([fastnn.Input((40,), dtype=dtype), *stack, layers.Dense(3)])
+        widths = [40, 300, 256, 600, 500]
+        for place, view in enumerate(model.weights[:-2]):
+            start = np.random.default_rng(place).normal(size=view.shape)
+            factor = widths[place // 2] ** -0.5 if place % 2 == 0 else 1.0
+            view[...] = start * (factor if parametrization == "standard" else 1.0)
+        model.weights[-2][...] = np.random.default_rng(9).normal(size=(500, 3)) / 20
+        y = model.forward(x, training=True)
+        dx = model.backward(dy)
+        gradients = [np.array(each) for each in model.gradients]
+        if parametrization == "ntk":  # dy/dW is the factor times what it is where W has the factor within
+            for layer, width in enumerate(widths[:4]):
+                gradients[2 * layer] = gradients[2 * layer] * width**0.5
+        answers[parametrization] = [y, dx, *gradients]
+    # sums of hundreds of products of relative error 2**-24, or 2**-9 of operands that are rounded to bfloat16
+    tolerance = {"float32": 1e-5, "float64": 1e-13, "mixed_bfloat16": 2e-2}[dtype]
+    for one, other in zip(answers["ntk"], answers["standard"], strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=tolerance * np.abs(other).max())
+
+
 @pytest.mark.thread_unsafe(reason="the policy is the process's")
 def test_the_default_policy_is_kept_in_the_file(tmp_path):
     fastnn.config.set_dtype_policy("mixed_bfloat16")
