@@ -177,7 +177,7 @@ def test_mixed_bfloat16_rounds_smaller_layers_in_training_alone():
 @pytest.mark.parametrize("dtype", ["float32", "float64", "mixed_bfloat16"])
 @pytest.mark.parametrize("rows", [20, 200])
 def test_products_that_take_the_factor_before_them(dtype, rows):
-    """Networks of ntk layers beside the same ones with the factor within the kernel; 200 rows are packed, 20 are not."""
+    """Networks of ntk layers beside such with the factor within the kernel; 200 rows are packed, 20 are not."""
     generator = np.random.default_rng(rows)
     x, dy = generator.normal(size=(rows, 40)), generator.normal(size=(rows, 3))
     answers = {}
