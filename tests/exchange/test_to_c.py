@@ -10,13 +10,13 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
+import fuzz_c
 import numpy as np
 import pytest
 
 import fastnn
 from fastnn import _engine, activations, layers
-from fastnn.exchange import _to_c_kernels, _to_c_network, _to_c_ops
-from fastnn.exchange._to_c_constants import Constants
+from fastnn.exchange import _to_c_kernels, _to_c_ops
 from fastnn.exchange._to_c_program import literal
 
 WARNINGS = ["-Wall", "-Wextra", "-Werror", "-pedantic", "-Wconversion", "-Wshadow", "-Wdouble-promotion"]
@@ -146,14 +146,6 @@ MATRICES = ("blocks and rests", "embedding", "members, none", "members, full", "
 NETS |= {f"{weights} {name}": NETS[name] for weights in ("bfloat16", "int8") for name in MATRICES}
 
 
-def fill(model):
-    """Give every weight numbers of its own, of which none is special."""
-    generator = np.random.default_rng(3)
-    for spec, weight in zip(model._engine.plan.parameters, model.weights, strict=True):
-        drawn = generator.normal(size=weight.shape) / math.sqrt(max(weight.shape[0], 1))
-        weight[...] = np.abs(drawn) + 0.5 if "variance" in spec.name else drawn
-
-
 class Written(NamedTuple):
     """A network, what fastnn says of some rows, and the library in which its C is."""
 
@@ -200,7 +192,7 @@ def written():
         folder, found, texts = Path(made), {}, []
         for k, (name, make) in enumerate(NETS.items()):
             model = make()
-            fill(model)
+            fuzz_c.fill(model)
             dtype, plain = model.dtype, name.removeprefix("bfloat16 ").removeprefix("int8 ")
             x = ROWS_OF.get(plain, np.random.default_rng(k).normal(size=(ROWS, model._engine.plan.inputs))).astype(
                 dtype
@@ -213,27 +205,12 @@ def written():
             found[name] = (model, x, report, weights)
         compiled(folder, texts, folder / "all.so")
         library = ctypes.CDLL(str(folder / "all.so"))
-        yield {name: answers(library, f"net{k}", *of) for k, (name, of) in enumerate(found.items())}
-
-
-def answers(library, name, model, x, report, weights):
-    """Return a network with what fastnn says of its rows, of the weights as the file has them."""
-    split = dict(zip(model.input_shape, np.split(x, [3, 5], axis=1), strict=True)) if model._branches else x
-    if weights is not None:
-        engine = model._engine
-        engine.parameters[...] = _to_c_constants_of(engine, weights)
-    y = model.forward(split)
-    y = np.hstack(list(y.values())) if isinstance(y, dict) else np.array(y)
-    dy = np.random.default_rng(5).normal(size=y.shape).astype(y.dtype)
-    given = model._heads.split(dy) if model._heads else dy
-    return Written(x, y, dy, np.array(model.backward(given)), report, library, name)
-
-
-def _to_c_constants_of(engine, weights):
-    """Return the parameters as a file with such weights has them."""
-    constants = Constants(np.array(engine.parameters), np.float32, weights)
-    _to_c_network.Network(engine.plan, constants).forward()
-    return constants.as_stored
+        nets = {}
+        for k, (name, (model, x, report, weights)) in enumerate(found.items()):
+            if weights is not None:
+                fuzz_c.store(model, weights)
+            nets[name] = Written(x, *fuzz_c.answers(model, x), report, library, f"net{k}")
+        yield nets
 
 
 @needs_a_compiler
@@ -294,7 +271,7 @@ def exported(folder, names=SOME):
     texts, models = [], []
     for k, name in enumerate(names):
         models.append(NETS[name]())
-        fill(models[-1])
+        fuzz_c.fill(models[-1])
         weights = name.split()[0] if name.startswith(("int8", "bfloat16")) else None
         texts.append(folder / f"net{k}.c")
         models[-1].export_c(texts[-1], weights=weights, gradient=True)
@@ -353,6 +330,18 @@ def test_outputs_are_the_same_on_other_processors(tmp_path_factory, target):
         np.testing.assert_allclose(y, model.predict(x), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
+@needs_a_compiler
+def test_random_networks_stay_within_their_memory(tmp_path_factory):
+    probe = tmp_path_factory.mktemp("c")
+    (probe / "probe.c").write_text("int main(void) { return 0; }")
+    command = [COMPILER, *fuzz_c.FLAGS, "probe.c", "-o", "probe"]
+    if subprocess.run(command, cwd=probe, capture_output=True, check=False).returncode:
+        pytest.skip("the compiler has no sanitizers")
+    maker = fuzz_c.Maker(0)
+    assert fuzz_c.run([maker.model() for _ in range(4)], probe, COMPILER) == []
+
+
 # ---- files, reports and errors ----
 
 
@@ -376,7 +365,7 @@ def test_numbers_that_are_none_have_names():
 def test_the_report_says_what_the_storage_of_weights_changes(tmp_path):
     model, x = small(), np.random.default_rng(0).normal(size=(50, 4))
     path = Path(tempfile.mkdtemp(dir=tmp_path)) / "net.c"
-    fill(model)
+    fuzz_c.fill(model)
     exact = model.export_c(path, rows=x)
     assert (exact["largest_change"], exact["mean_change"]) == (0, 0)
     assert exact["parameters"] == model.count_params()
