@@ -134,6 +134,8 @@ def _gelu_tanh(graph: Graph, x: str, numbers: Numbers) -> str:
 
 
 def _silu(graph: Graph, x: str, numbers: Numbers) -> str:
+    if graph.is_double:  # of the formula below ONNX Runtime before 1.24 makes a node that is of float32 alone
+        return graph.node("Div", x, graph.node("Add", graph.node("Exp", graph.node("Neg", x)), 1.0))
     return graph.node("Mul", x, graph.node("Sigmoid", x))
 
 
@@ -168,6 +170,22 @@ def _smooth_clip(graph: Graph, x: str, numbers: Numbers) -> str:
 
 OF_ROWS = ("softmax", "log_softmax")  # a number of the result depends on the whole last axis
 
+
+def cosine(graph: Graph, x: str, numbers: Numbers = ()) -> str:
+    """Return the cosines of x; in float64, of which ONNX Runtime before 1.24 has none, by a series."""
+    if not graph.is_double:
+        return graph.node("Cos", x)
+    turns = graph.node("Mul", x, 0.5 / math.pi)
+    part = graph.node("Sub", turns, graph.node("Round", turns))  # from -1/2 to 1/2
+    terms = [(-4 * math.pi**2) ** k / math.factorial(2 * k) for k in range(15)]  # of squares of part
+    return polynomials(graph, graph.node("Mul", part, part), [tuple(terms)])[0]
+
+
+def sine(graph: Graph, x: str) -> str:
+    """Return the sines of x."""
+    return graph.node("Sin", x) if not graph.is_double else cosine(graph, graph.node("Sub", x, math.pi / 2))
+
+
 ACTIVATIONS: dict[str, Function] = {
     "linear": lambda graph, x, numbers: x,
     "relu": _node("Relu"),
@@ -191,5 +209,5 @@ ACTIVATIONS: dict[str, Function] = {
     "softsign": _softsign,
     "squareplus": _squareplus,
     "smooth_clip": _smooth_clip,
-    "cos": _node("Cos"),
+    "cos": cosine,
 }

@@ -43,7 +43,7 @@ def impute(graph: Graph, op: Op, x: Rows) -> Rows:
 
 def _count(graph: Graph, x: str, table: str) -> str:
     """Return how many of the last axis of a table are not above x, whose last axis has length 1."""
-    return graph.reduce("ReduceSum", graph.cast(graph.node("GreaterOrEqual", x, table), np.int64), -1)
+    return graph.reduce("ReduceSum", graph.cast(graph.node("GreaterOrEqual", x, table), np.int64), 2)
 
 
 def places(graph: Graph, x: str, table: Array, dtype: np.dtype[Any]) -> str:
@@ -246,7 +246,7 @@ def encode(graph: Graph, op: Op, x: Rows) -> Rows:
     categories = graph.constant(np.arange(tokens), dtype, "categories")
     marks = graph.cast(graph.node("Equal", index, categories), graph.dtype)
     if x.categories is None or x.categories > tokens:
-        invalid = graph.node("Equal", graph.reduce("ReduceSum", marks, -1, keepdims=True), 0.0)
+        invalid = graph.node("Equal", graph.reduce("ReduceSum", marks, 1 + several, keepdims=True), 0.0)
         marks = graph.node("Where", invalid, np.nan, marks)
     elif x.may_be_invalid:
         marks = graph.node("Where", graph.node("Equal", index, graph.constant(INVALID, np.int64)), np.nan, marks)

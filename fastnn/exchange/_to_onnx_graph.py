@@ -164,7 +164,10 @@ class Graph:
         return self.node("Cast", x, to=self._element(np.dtype(dtype)))
 
     def reduce(self, operator: str, x: str, axis: int, *, keepdims: bool = False) -> str:
-        """Return sums, means or the like along an axis."""
+        """Return sums, means or the like along an axis, which counts from the first: see what ONNX Runtime does else.
+
+        Below 1.24 it leaves a tensor without rows as it is where the axis is negative.
+        """
         by_input = self.opset >= (13 if operator == "ReduceSum" else 18)
         if by_input:
             return self.node(operator, x, self.whole(axis), keepdims=int(keepdims))

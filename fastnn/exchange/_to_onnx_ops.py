@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from fastnn._op import Op
-from fastnn.exchange._to_onnx_activations import OF_ROWS, activate
+from fastnn.exchange._to_onnx_activations import OF_ROWS, activate, cosine, sine
 from fastnn.exchange._to_onnx_graph import Graph, Rows
 
 # the nodes of an op that reads one tensor of real numbers
@@ -81,15 +81,15 @@ def layer_normalization(graph: Graph, op: Op, x: Rows) -> Rows:
         return Rows(graph.node(name, x.name, gamma, *beta, axis=-1, epsilon=epsilon), op.outputs)
     apart = x.name
     if centered:
-        apart = graph.node("Sub", x.name, graph.reduce("ReduceMean", x.name, -1, keepdims=True))
-    variance = graph.reduce("ReduceMean", graph.node("Mul", apart, apart), -1, keepdims=True)
+        apart = graph.node("Sub", x.name, graph.reduce("ReduceMean", x.name, 1, keepdims=True))
+    variance = graph.reduce("ReduceMean", graph.node("Mul", apart, apart), 1, keepdims=True)
     deviation = graph.node("Sqrt", graph.node("Add", variance, epsilon))
     return _scaled(graph, op, graph.node("Div", apart, deviation))
 
 
 def unit_normalization(graph: Graph, op: Op, x: Rows) -> Rows:
     """Return x / sqrt(sum(x^2) + 1e-24)."""
-    squares = graph.reduce("ReduceSum", graph.node("Mul", x.name, x.name), -1, keepdims=True)
+    squares = graph.reduce("ReduceSum", graph.node("Mul", x.name, x.name), 1, keepdims=True)
     return Rows(graph.node("Div", x.name, graph.node("Sqrt", graph.node("Add", squares, 1e-24))), op.outputs)
 
 
@@ -174,7 +174,7 @@ def waves(graph: Graph, op: Op, x: Rows) -> Rows:
     each = int(op.numbers[0])
     count = op.inputs // each
     apart = graph.apart(x, count, each)
-    both = graph.node("Concat", graph.node("Cos", apart), graph.node("Sin", apart), axis=2)
+    both = graph.node("Concat", cosine(graph, apart), sine(graph, apart), axis=2)
     return Rows(both, op.outputs, axes=(count, 2 * each))
 
 
@@ -183,10 +183,12 @@ def groups(graph: Graph, op: Op, x: Rows) -> Rows:
     rows, units, biases, count = (int(number) for number in op.vector)
     inputs = op.inputs // count
     apart = graph.apart(x, count, inputs)
+    kernel = graph.parameter(op.kernel, (count, inputs, units) if rows == op.inputs and count > 1 else ())
     if rows < op.inputs or count == 1:  # one W of all
-        y = graph.node("MatMul", apart, graph.parameter(op.kernel))
+        y = graph.node("MatMul", apart, kernel)
+    elif graph.is_double:  # ONNX Runtime below 1.24 makes one node of the three below, which is of float32 alone
+        y = graph.node("Einsum", apart, kernel, equation="ngi,gio->ngo")
     else:
-        kernel = graph.parameter(op.kernel, (count, inputs, units))
         turned = graph.node("Transpose", apart, perm=[1, 0, 2])
         y = graph.node("Transpose", graph.node("MatMul", turned, kernel), perm=[1, 0, 2])
     if op.bias >= 0:
