@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import onnxruntime
 
+RUNTIME = tuple(map(int, onnxruntime.__version__.split(".")[:2]))
 # Float32: sums of a dozen terms in another order, and other polynomials for exp and its like.
 CLOSE = {"float32": {"rtol": 1e-5, "atol": 1e-5}, "float64": {"rtol": 1e-10, "atol": 1e-10}}
 
@@ -56,30 +57,21 @@ def answers(session, x):
     return dict(zip([one.name for one in session.get_outputs()], session.run(None, feed), strict=True))
 
 
-def assert_same_answers(model, x, raw=None, **options):
-    """Check that ONNX Runtime answers as the model does, for all rows of x, the first one, and none.
-
-    `raw`: x as the graph reads it, where that is another dict than the model's.
-    """
+def assert_same_answers(model, x, **options):
+    """Check that ONNX Runtime answers as the model does, for all rows of x, the first one, and none."""
     message = exported(model, **options)
     session = session_of(message)
-    for rows in (slice(None), slice(0, 1), slice(0, 0)):
-        mine = {key: values[rows] for key, values in x.items()} if isinstance(x, dict) else x[rows]
-        theirs = mine if raw is None else {key: values[rows] for key, values in raw.items()}
-        if rows == slice(0, 0):  # fastnn takes no batch without rows where it reads text
-            found, expected = answers(session, theirs), {}
-        else:
-            found, expected = answers(session, theirs), model.predict(mine, check_finite=False, verbose=0)
-            expected = expected if isinstance(expected, dict) else {"y": expected}
-            assert list(found) == list(expected)
+    products = {"Transpose", "Einsum"} & {node.op_type for node in message.graph.node}
+    # in products of each of several groups, a batch without rows ends the process of ONNX Runtime before 1.32
+    empty = [] if products and RUNTIME < (1, 32) else [slice(0, 0)]
+    for rows in (slice(None), slice(0, 1), *empty):
+        some = {key: values[rows] for key, values in x.items()} if isinstance(x, dict) else x[rows]
+        found, expected = answers(session, some), model.predict(some, check_finite=False, verbose=0)
+        expected = expected if isinstance(expected, dict) else {"y": expected}
+        assert list(found) == list(expected)
         for name, values in found.items():
-            assert values.dtype == model.dtype
-            assert values.shape == (
-                len(next(iter(theirs.values())) if isinstance(theirs, dict) else theirs),
-                values.shape[1],
-            )
-            if name in expected:
-                np.testing.assert_allclose(values, expected[name], **CLOSE[model.dtype])
+            assert (values.dtype, values.shape) == (expected[name].dtype, expected[name].shape)
+            np.testing.assert_allclose(values, expected[name], **CLOSE[model.dtype])
     return message
 
 

@@ -227,6 +227,8 @@ def _embedding(context: Context, table: Constant, at: Flow) -> Flow:
     if context.attribute("axis", 0) != 0 or len(table.shape) != 2 or table.dtype.kind != "f" or not table.size:
         raise UnfitError(f"it takes something else than rows of a table, of shape {table.shape}")
     leaf = at.formula.leaf or _wrapped(at, table.shape[0])
+    if leaf is None and _is_drawn_in(at, table):
+        leaf, table = at.formula.leaves[0], Constant(table.array()[:-1], table.budget)
     if leaf is None or not _entry(leaf) or leaf.width is None:
         raise UnfitError("its places in the table are computed, not read from an input")
     settle(leaf, at.width or 0)
@@ -242,6 +244,13 @@ def _wrapped(at: Flow, rows: int) -> Rows | None:
         return None
     k = as_formula(leaves[0])
     return leaves[0] if at.formula.same_as(k + (-formulas.positive(k) + 1.0) * float(rows)) else None
+
+
+def _is_drawn_in(at: Flow, table: Constant) -> bool:
+    """Whether numbers that are no places lie at one more row of a table, which is NaN: as fastnn exports its own."""
+    leaves, last = at.formula.leaves, table.shape[0] - 1
+    drawn_in = len(leaves) == 1 and at.formula.same_as(formulas.clip(as_formula(leaves[0]), -1.0, float(last)))
+    return drawn_in and last > 0 and bool(np.isnan(table.array()[-1]).all())
 
 
 def one_hot(context: Context, inputs: Inputs) -> Value:

@@ -134,7 +134,7 @@ def _gelu_tanh(graph: Graph, x: str, numbers: Numbers) -> str:
 
 
 def _silu(graph: Graph, x: str, numbers: Numbers) -> str:
-    if graph.is_double:  # of the formula below ONNX Runtime before 1.24 makes a node that is of float32 alone
+    if graph.is_double:  # of the formula below ONNX Runtime up to 1.23 makes a node that is of float32 alone
         return graph.node("Div", x, graph.node("Add", graph.node("Exp", graph.node("Neg", x)), 1.0))
     return graph.node("Mul", x, graph.node("Sigmoid", x))
 
@@ -172,7 +172,7 @@ OF_ROWS = ("softmax", "log_softmax")  # a number of the result depends on the wh
 
 
 def cosine(graph: Graph, x: str, numbers: Numbers = ()) -> str:
-    """Return the cosines of x; in float64, of which ONNX Runtime before 1.24 has none, by a series."""
+    """Return the cosines of x; in float64, of which ONNX Runtime up to 1.23 has none, by a series."""
     if not graph.is_double:
         return graph.node("Cos", x)
     turns = graph.node("Mul", x, 0.5 / math.pi)

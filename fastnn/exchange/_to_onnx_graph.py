@@ -164,9 +164,9 @@ class Graph:
         return self.node("Cast", x, to=self._element(np.dtype(dtype)))
 
     def reduce(self, operator: str, x: str, axis: int, *, keepdims: bool = False) -> str:
-        """Return sums, means or the like along an axis, which counts from the first: see what ONNX Runtime does else.
+        """Return sums, means or the like along an axis.
 
-        Below 1.24 it leaves a tensor without rows as it is where the axis is negative.
+        The axis counts from the first one: of a tensor without rows, ONNX Runtime up to 1.23 takes no other.
         """
         by_input = self.opset >= (13 if operator == "ReduceSum" else 18)
         if by_input:

@@ -186,7 +186,7 @@ def groups(graph: Graph, op: Op, x: Rows) -> Rows:
     kernel = graph.parameter(op.kernel, (count, inputs, units) if rows == op.inputs and count > 1 else ())
     if rows < op.inputs or count == 1:  # one W of all
         y = graph.node("MatMul", apart, kernel)
-    elif graph.is_double:  # ONNX Runtime below 1.24 makes one node of the three below, which is of float32 alone
+    elif graph.is_double:  # ONNX Runtime up to 1.23 makes one node of the three below, which is of float32 alone
         y = graph.node("Einsum", apart, kernel, equation="ngi,gio->ngo")
     else:
         turned = graph.node("Transpose", apart, perm=[1, 0, 2])
