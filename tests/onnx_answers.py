@@ -20,6 +20,9 @@ def exported(model, **options):
         model.export_onnx(path, **options)
         message = onnx.load(path)
     onnx.checker.check_model(message, full_check=True)
+    graph = message.graph
+    read = {name for node in graph.node for name in node.input} | {one.name for one in graph.output}
+    assert [one.name for one in graph.initializer if one.name not in read] == []  # ONNX Runtime warns of such
     return message
 
 

@@ -229,11 +229,13 @@ def _whole(graph: Graph, x: Rows, count: int) -> Rows:
 
 def embedding(graph: Graph, op: Op, x: Rows) -> Rows:
     """Return rows of a table, side by side, and NaN in the place of a row that there is none of."""
-    index, table = _whole(graph, x, int(op.numbers[0])), graph.parameter(op.kernel)
+    index = _whole(graph, x, int(op.numbers[0]))
     if index.categories is None or index.may_be_invalid:  # one more row, which is also that of the number -1
         rows = graph.values(op.kernel)
         nan = np.full((1, rows.shape[1]), np.nan, rows.dtype)
         table = graph.constant(np.concatenate([rows, nan]), part="embeddings_and_nan")
+    else:
+        table = graph.parameter(op.kernel)
     rows_of_table = graph.node("Gather", table, index.name)
     return Rows(rows_of_table, op.outputs, axes=(op.inputs, op.outputs // op.inputs))
 
