@@ -128,6 +128,7 @@ def main(arguments: list[str] | None = None) -> None:
     paths.add_argument("source", type=Path, metavar="IN", help="a file that fastnn.load_model reads")
     paths.add_argument("target", type=Path, metavar="OUT", help=f"a file whose name ends in {_listed(FORMATS)}")
     paths.add_argument("--weights", choices=("float32", "float64", "bfloat16", "int8"), help="how C stores matrices")
+    paths.add_argument("--activation", help="what follows each linear layer but the last, if IN holds weights alone")
     given = parser.parse_args(arguments)
     if given.command == "info":
         info()
@@ -138,7 +139,7 @@ def main(arguments: list[str] | None = None) -> None:
         if given.weights and suffix != ".c":
             paths.error(f"--weights is for C, and OUT is {given.target}")
         try:
-            for line in convert(given.source, given.target, given.weights):
+            for line in convert(given.source, given.target, given.weights, given.activation):
                 print(line)
         except (OSError, ValueError, TypeError, ImportError) as error:
             sys.exit(f"{paths.prog}: {' '.join(str(error).split())}")

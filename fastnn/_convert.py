@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 import fastnn
 from fastnn._file import ModelFileError
+from fastnn._foreign import owner_of
 from fastnn.layers._preparation import raw_reader
 from fastnn.layers.base import in_line
 from fastnn.layers.input import InputLayer
@@ -27,6 +28,7 @@ from fastnn.plan import Plan
 Array = npt.NDArray[Any]
 
 ROWS = 1000  # on which both sides are compared
+_OF_WEIGHTS = ("PyTorch", "safetensors")  # files that hold weights, and no layers
 
 
 class Answer(NamedTuple):
@@ -38,10 +40,13 @@ class Answer(NamedTuple):
         Takes rows, and returns the outputs side by side.
     by : str
         Who answers, for the report.
+    text : str
+        What belongs to the file, and is no file itself.
     """
 
     of: Callable[[Array], Array]
     by: str
+    text: str = ""
 
 
 class NotComparedError(Exception):
@@ -127,10 +132,24 @@ def _to_c(model: fastnn.Sequential, path: Path, weights: str | None) -> Answer:
     return Answer(answer, f"{compiler}'s code")
 
 
+def _to_torch(model: fastnn.Sequential, path: Path, weights: str | None) -> Answer:
+    del weights
+    text = model.export_torch(path)
+
+    def answer(x: Array) -> Array:
+        try:
+            return _answers(fastnn.load_torch(path, fastnn.clone_model(model)), x)
+        except ValueError as error:
+            raise NotComparedError(str(error)) from error
+
+    return Answer(answer, "its weights, read again", text)
+
+
 FORMATS: dict[str, Callable[[fastnn.Sequential, Path, str | None], Answer]] = {
     ".fastnn": _to_fastnn,
     ".keras": _to_keras,
     ".onnx": _to_onnx,
+    ".safetensors": _to_torch,
     ".c": _to_c,
 }
 
@@ -189,13 +208,17 @@ def _answers(model: fastnn.Sequential, x: Array) -> Array:
 # ---- the command ----
 
 
-def _loaded(path: Path) -> tuple[fastnn.Sequential, str]:
-    """Return the model of a file, compiled where that can be, and what is to be said of that."""
+def _loaded(path: Path, activation: str | None) -> tuple[fastnn.Sequential, str]:
+    """Return the model of a file, compiled where that can be, and a line for the report where something is missing."""
+    if owner_of(path) in _OF_WEIGHTS:
+        return fastnn.load_torch(path, activation=activation), ""
+    if activation:
+        raise ValueError(f"activation is for files of weights alone, and {path} says which ones its network has")
     try:
         return fastnn.load_model(path), ""
     except ModelFileError as error:
         try:
-            return fastnn.load_model(path, compile=False), str(error)
+            return fastnn.load_model(path, compile=False), f"training    not taken along: {error}"
         except ModelFileError:
             raise error from None
 
@@ -216,7 +239,7 @@ def _difference(model: fastnn.Sequential, answer: Answer) -> str:
     return f"{apart:.2g} at most on {ROWS:,} random rows, whose outputs reach {largest:.3g}: model and {answer.by}"
 
 
-def convert(source: Path, target: Path, weights: str | None = None) -> Iterator[str]:
+def convert(source: Path, target: Path, weights: str | None = None, activation: str | None = None) -> Iterator[str]:
     """Write the network of one file to another, and yield the lines of a report.
 
     Parameters
@@ -227,6 +250,8 @@ def convert(source: Path, target: Path, weights: str | None = None) -> Iterator[
         The file to write, whose suffix says in which format: one of :data:`FORMATS`. A file that exists is replaced.
     weights : str, optional
         How C stores matrices: see :meth:`fastnn.Sequential.export_c`.
+    activation : str, optional
+        What follows each linear layer but the last one, where the source holds weights alone.
 
     Raises
     ------
@@ -235,7 +260,7 @@ def convert(source: Path, target: Path, weights: str | None = None) -> Iterator[
     """
     if target.exists() and source.exists() and source.samefile(target):
         raise ValueError(f"{source} and {target} are the same file")
-    model, uncompiled = _loaded(source)
+    model, said = _loaded(source, activation)
     parameters = model.count_params()  # raises where the file has no weights
     answer = FORMATS[target.suffix.lower()](model, target, weights)
     layers = [layer for layer in in_line(model.layers) if not isinstance(layer, InputLayer)]
@@ -246,5 +271,4 @@ def convert(source: Path, target: Path, weights: str | None = None) -> Iterator[
     yield f"parameters  {parameters:,}"
     yield f"size        {sizes[0]:,.1f} KiB -> {sizes[1]:,.1f} KiB"
     yield f"difference  {_difference(model, answer)}"
-    if uncompiled:
-        yield f"training    not taken along: {uncompiled}"
+    yield from filter(None, (said, answer.text))

@@ -36,7 +36,7 @@ def double():
     return fastnn.Sequential([fastnn.Input((4,), dtype="float64"), layers.Dense(8, "tanh"), layers.Dense(2)])
 
 
-BY = {".onnx": "ONNX Runtime", ".c": f"{COMPILER}'s code"}
+BY = {".onnx": "ONNX Runtime", ".safetensors": "its weights, read again", ".c": f"{COMPILER}'s code"}
 MODELS = {"plain": plain, "branched": branched, "double": double}
 
 
@@ -44,10 +44,10 @@ def told(capsys, *arguments):
     """Run the command; return the lines of its report by their first word."""
     main(["convert", *map(str, arguments)])
     _, *lines = capsys.readouterr().out.splitlines()
-    return {line.split()[0]: line.split(maxsplit=1)[1] for line in lines}
+    return dict(re.findall(r"^(\w+) {2,}(.*)$", "\n".join(lines), re.MULTILINE))
 
 
-@pytest.mark.parametrize("suffix", [".fastnn", ".keras", ".onnx", ".c"])
+@pytest.mark.parametrize("suffix", [".fastnn", ".keras", ".onnx", ".safetensors", ".c"])
 @pytest.mark.parametrize("name", MODELS)
 def test_a_model_goes_to_each_format(tmp_path, capsys, name, suffix):
     if suffix == ".c" and COMPILER is None:
@@ -96,6 +96,21 @@ def test_text_is_not_compared(tmp_path, capsys):
     model.save(tmp_path / "model.fastnn")
     report = told(capsys, tmp_path / "model.fastnn", tmp_path / "again.fastnn")
     assert report["difference"].startswith(f"not compared: layer {lookup.name!r} reads raw data")
+
+
+def test_weights_alone_need_their_activation(tmp_path, capsys):
+    model = fastnn.Sequential([fastnn.Input((4,)), layers.Dense(8, "relu"), layers.Dense(3)])
+    text = model.export_torch(tmp_path / "net.safetensors")
+    main(["convert", str(tmp_path / "net.safetensors"), str(tmp_path / "a.fastnn"), "--activation", "relu"])
+    x = np.random.default_rng(0).normal(size=(9, 4))
+    np.testing.assert_array_equal(fastnn.load_model(tmp_path / "a.fastnn").predict(x), model.predict(x))
+    with pytest.raises(SystemExit, match=r"does not say what lies between them: load_torch.path, activation"):
+        main(["convert", str(tmp_path / "net.safetensors"), str(tmp_path / "b.fastnn")])
+    capsys.readouterr()
+    main(["convert", str(tmp_path / "a.fastnn"), str(tmp_path / "b.safetensors")])
+    assert text.splitlines()[-1] in capsys.readouterr().out
+    with pytest.raises(SystemExit, match=r"activation is for files of weights alone, and .*says which ones"):
+        main(["convert", str(tmp_path / "a.fastnn"), str(tmp_path / "c.fastnn"), "--activation", "relu"])
 
 
 def with_gradient(y, p):
