@@ -24,7 +24,16 @@ from fastnn._threads import get_num_threads, num_threads, set_num_threads
 from fastnn._version import __version__ as __version__
 from fastnn.ensemble import Ensemble
 from fastnn.layers import Input
-from fastnn.models import Sequential, clone_model, from_sklearn, from_torch, load_keras, load_onnx, load_torch
+from fastnn.models import (
+    Sequential,
+    clone_model,
+    from_sklearn,
+    from_torch,
+    load_keras,
+    load_onnx,
+    load_torch,
+    load_transformers_head,
+)
 from fastnn.predictor import Predictor
 from fastnn.saving import ModelFileError, load_model
 
@@ -53,6 +62,7 @@ __all__ = [
     "load_model",
     "load_onnx",
     "load_torch",
+    "load_transformers_head",
     "losses",
     "metrics",
     "models",

@@ -12,6 +12,7 @@ from fastnn import _stored, goals
 from fastnn._draws import undrawn
 from fastnn._foreign import owner_of
 from fastnn._public import publish
+from fastnn._settings import flag
 from fastnn.sequential import Sequential
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "load_model",
     "load_onnx",
     "load_torch",
+    "load_transformers_head",
     "model_from_json",
     "save_model",
 ]
@@ -410,6 +412,62 @@ def load_torch(
     model._need_engine("load_torch")
     model.set_weights(_state_dict.arrays_for(state, model.layers))
     return model
+
+
+def load_transformers_head(
+    path: str | os.PathLike[str],
+    activation: Any = None,
+    output_activation: Any = None,
+    pooler: bool = False,
+) -> tuple[Sequential, tuple[str, ...] | None]:
+    """Return the classification head of a checkpoint of Hugging Face transformers, and the names of its labels.
+
+    The head is what ``AutoModelForSequenceClassification`` puts on an encoder: it takes rows of hidden states or
+    sentence embeddings, and gives logits. Nothing but its tensors is read of a checkpoint of any size.
+
+    Parameters
+    ----------
+    path : path-like
+        The folder that ``save_pretrained`` has written, or its file of safetensors. Heads are known by the names of
+        BERT and ALBERT (``classifier``), RoBERTa and ELECTRA (``classifier.dense``, ``classifier.out_proj``),
+        DistilBERT (``pre_classifier``, ``classifier``), BART (``classification_head``), GPT-2 and Llama (``score``).
+    activation : str, ActivationFunction or config, optional
+        What lies between the two layers of a head. Default: that of the kind of model which ``config.json`` names.
+    output_activation : str, ActivationFunction or config, optional
+        What follows, as ``"softmax"`` or, for labels that do not exclude each other, ``"sigmoid"``. Default: logits.
+    pooler : bool, default False
+        Whether the encoder's pooler, a dense layer with tanh, comes first: BERT's head takes what that gives, and with
+        it the hidden state of the first token.
+
+    Returns
+    -------
+    model : Sequential
+        Not compiled; of float32, unless the tensors are float64.
+    labels : tuple of str, or None
+        The labels in the order of the outputs, ``id2label`` of the ``config.json`` beside the file; None without one.
+
+    Raises
+    ------
+    ModelFileError
+        When a file is damaged, or holds no such head.
+    ValueError
+        When the activation is not known, or there is no pooler.
+    OSError
+        When the file cannot be read.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> try:
+    ...     head, labels = fastnn.load_transformers_head("checkpoint", output_activation="softmax")
+    ... except FileNotFoundError:
+    ...     print("there is no such folder")
+    there is no such folder
+    """
+    from fastnn.exchange import _transformers
+
+    found, labels = _transformers.read(path, activation, output_activation, flag("pooler", pooler))
+    return _made_of(found), labels
 
 
 def _made_of(found: Any) -> Sequential:

@@ -16,6 +16,7 @@ from fastnn import (
     load_model,
     load_onnx,
     load_torch,
+    load_transformers_head,
     num_threads,
     set_num_threads,
 )
@@ -59,6 +60,7 @@ __all__ = [
     "load_model",
     "load_onnx",
     "load_torch",
+    "load_transformers_head",
     "losses",
     "metrics",
     "models",
