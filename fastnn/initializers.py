@@ -49,7 +49,7 @@ class Initializer(Description, Configured):
     def __call__(self, shape: tuple[int, ...], dtype: str = "float32") -> npt.NDArray[Any]:
         """Return an array of this shape and dtype; values are drawn in float64 and rounded."""
         if self.random and _draws.is_passed_by(self.seed):
-            return np.zeros(shape, dtype)
+            return np.broadcast_to(np.zeros((), dtype), shape)  # without memory of its own
         return self._draw(tuple(shape), _draws.generator(self.seed) if self.random else None).astype(dtype)
 
     def _draw(self, shape: tuple[int, ...], generator: Any) -> npt.NDArray[np.float64]:

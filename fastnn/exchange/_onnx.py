@@ -32,6 +32,8 @@ def _one_exception(path: str) -> Iterator[None]:
         raise ModelFileError(f"{path} is no whole ONNX model: {error}") from None
     except UnfitError as error:
         raise ModelFileError(f"{path} computes what no model of fastnn does: {error}") from None
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError) as error:
+        raise ModelFileError(f"{path} is no whole ONNX model: {error!s:.200}") from error
 
 
 @dataclass
@@ -72,12 +74,11 @@ def _made(reader: Reader, make: Callable[[Found], Model], output: str | Sequence
     graph = reader.model()
     wanted = _outputs(graph, Evaluation(graph, reader.budget), output)
     builder = Builder(reader.budget, _dtype(graph))
-    found = Found(builder.heads(wanted), builder.weights)
     try:
-        return make(found)
-    except ModelFileError:
+        return make(Found(builder.heads(wanted), builder.weights))
+    except (ModelFileError, UnfitError):
         raise
-    except ValueError as error:
+    except ValueError as error:  # of a layer that the steps do not fit
         raise UnfitError(str(error)) from error
 
 

@@ -186,7 +186,29 @@ def as_formula(value: Formula | Rows | Coefficient) -> Formula:
     return Formula({CONSTANT: value if isinstance(value, np.ndarray) else float(value)})
 
 
+_OF_NUMBERS: dict[str, Callable[[float], float]] = {
+    "sigmoid": lambda x: 1 / (1 + math.exp(-x)),
+    "softplus": lambda x: math.log1p(math.exp(x)),
+    "tanh": math.tanh,
+    "erf": math.erf,
+    "sin": math.sin,
+    "cos": math.cos,
+    "exp": math.exp,
+    "log": math.log,
+    "positive": lambda x: float(x > 0),
+    "mean": lambda x: x,
+    "max": lambda x: x,
+    "relu": lambda x: max(x, 0.0),
+}
+
+
 def _atom(name: str, of: Formula) -> Formula:
+    known = of.number
+    if known is not None:
+        try:
+            return as_formula(_OF_NUMBERS[name](known))
+        except (OverflowError, ValueError):
+            raise UnfitError(f"it has the {name} of {known}") from None
     return Formula({frozenset([(Atom(name, of), 1.0)]): 1.0})
 
 
@@ -259,6 +281,11 @@ def power(q: Formula, exponent: float) -> Formula:
     """A power of q, by a number."""
     if exponent == 1:
         return q
+    known = q.number
+    if known is not None:
+        if known < 0 or (known == 0 and exponent < 0):
+            raise UnfitError(f"it has a power of {known}")
+        return as_formula(known**exponent)
     if exponent in (2, 3):
         return q * q if exponent == 2 else q * q * q
     inner = _exponent_of(q) if exponent == -1 else None

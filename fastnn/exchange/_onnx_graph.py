@@ -21,7 +21,7 @@ from fastnn.exchange._onnx_values import Context, Flow, Unknown, Value
 from fastnn.exchange._protobuf import Budget
 
 OLDEST, NEWEST = 7, 28  # the opsets whose operators mean what this package takes them to mean
-MAX_NODES = 2**16
+MAX_NODES = 2**14
 
 
 # ---- functions ----
@@ -210,7 +210,7 @@ class Evaluation:
         except (IndexError, ValueError, TypeError, KeyError, ZeroDivisionError, OverflowError) as error:
             if isinstance(error, ModelFileError):
                 raise
-            return [Unknown(f"{node} has other inputs or attributes than its operator: {error}")] * len(node.outputs)
+            return [Unknown(f"{node} has other inputs or attributes than its operator")] * len(node.outputs)
 
     def _constant_of(self, node: Node) -> Value:
         given = node.attributes

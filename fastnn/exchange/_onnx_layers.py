@@ -30,7 +30,7 @@ from fastnn.exchange._onnx_rows import (
 from fastnn.exchange._protobuf import Budget
 from fastnn.layers import Layer
 
-MAX_STEPS = 4096  # most steps that follow each other
+MAX_STEPS = 1024  # most steps that follow each other
 
 
 class Weights:
@@ -129,9 +129,13 @@ class Builder:
         found: list[Layer] = []
         at: Rows | None = node
         while at is not source:
+            if len(found) > MAX_STEPS:
+                raise UnfitError(f"it has more than {MAX_STEPS} layers")
             at = self._simpler(at)
             if at is source:
                 break
+            if isinstance(at, Taken):
+                raise UnfitError("it needs columns in an order of its own, or some of them")
             if isinstance(at, Entry):
                 found += self._input(at)[::-1]
                 at = None
@@ -142,7 +146,7 @@ class Builder:
                 found.append(self._residual(at))
                 at = self.below(at)
             elif isinstance(at, Step):
-                layer, at = self._layer(at)
+                layer, at = self._layer(at, source)
                 found.append(layer)
             if at is None and source is not None:
                 raise UnfitError("it joins rows in a way that no layer does")
@@ -154,7 +158,7 @@ class Builder:
             return self._added_products(node)
         if isinstance(node, Taken):
             return self._taken(node)
-        if isinstance(node, Product) and isinstance(node.x, Taken):
+        if isinstance(node, Product) and isinstance(node.x, (Taken, Joined)):
             return self._of_taken(node)
         if isinstance(node, Joined):
             return self._in_order(node)
@@ -187,7 +191,9 @@ class Builder:
 
     def _of_taken(self, node: Product) -> Rows:
         """Return a product of some columns of x as a product of all of them, with zeros for the others."""
-        taken: Any = node.x
+        taken: Any = self._in_order(node.x) if isinstance(node.x, Joined) else node.x
+        if isinstance(taken, Joined):
+            return node
         width, units = taken.x.width or 0, node.kernel.shape[1]
         self._budget.charge(8 * width * units, "a product")
         kernel = np.zeros((width, units), node.kernel.dtype)
@@ -201,8 +207,10 @@ class Builder:
             self.weights.append(Weights(layer, values))
         return layer
 
-    def _layer(self, node: Step) -> tuple[Layer, Rows]:
-        """Return the layer of a step, and the step before it."""
+    def _layer(self, node: Step, source: Rows | None) -> tuple[Layer, Rows]:
+        """Return the layer of a step, and the step before it; an activation is part of a Dense after the source."""
+        if isinstance(node, Applied) and node.x is source:
+            return layers.Activation(node.function), node.x
         if isinstance(node, Applied):
             before = self._simpler(node.x)
             if isinstance(before, Product):
@@ -327,7 +335,8 @@ class Builder:
     def heads(self, outputs: dict[str, Rows]) -> list[Layer]:
         """Return the layers of a model with these outputs."""
         if len(outputs) == 1:
-            return self.chain(next(iter(outputs.values())), None)
+            found = self.chain(next(iter(outputs.values())), None)
+            return [*found, layers.Activation("linear")] if all(layer.idle for layer in found) else found
         trunk = self.common(list(outputs.values()))
         stacks = {
             _free(name, ()): self.chain(node, trunk) or [layers.Activation("linear")] for name, node in outputs.items()

@@ -171,7 +171,7 @@ OPERATORS: dict[tuple[str, str], Meaning] = {
     ("ai.onnx.ml", "Binarizer"): _label("a comparison"),
     ("ai.onnx.ml", "ZipMap"): _zip_map,
     ("ai.onnx.ml", "Scaler"): _scaler,
-    ("ai.onnx.ml", "Normalizer"): rows.unit,
+    ("ai.onnx.ml", "Normalizer"): rows.normalizer,
     ("ai.onnx.ml", "LinearRegressor"): _linear,
     ("ai.onnx.ml", "LinearClassifier"): _linear,
     ("com.microsoft", "Gelu"): numbers.activation(activations.gelu),

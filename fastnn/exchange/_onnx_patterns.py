@@ -127,6 +127,24 @@ def _other_forms(x: Formula) -> Iterator[tuple[ActivationFunction, Formula]]:
     yield activations.tanh, formulas.sigmoid(x * 2.0) * 2.0 - 1.0
 
 
+Signature = frozenset[frozenset[tuple[str, float]]]
+_BARE: Signature = frozenset([frozenset([("x", 1.0)])])
+
+
+def _signature(q: Formula) -> Signature:
+    """Return what a formula of one step and another one must share to be the same: its products, without numbers."""
+    return frozenset(
+        frozenset((factor.name if isinstance(factor, Atom) else "x", exponent) for factor, exponent in monomial)
+        for monomial in q.terms
+        if monomial != CONSTANT
+    )
+
+
+_SOME = as_formula(Rows(None))
+_SIGNATURES = [(_signature(formula_of(function, _SOME)), function) for function in _FIXED]
+_OTHER_SIGNATURES = frozenset(_signature(formula) for _, formula in _other_forms(_SOME))
+
+
 def _number(coefficient: Coefficient | None) -> float | None:
     return coefficient if isinstance(coefficient, float) else None
 
@@ -159,15 +177,17 @@ def _fitted(q: Formula, x: Rows) -> Iterator[ActivationFunction]:
 
 
 def _candidates(q: Formula, x: Rows) -> Iterator[tuple[ActivationFunction, Formula]]:
-    own = as_formula(x)
-    for function in (*_FIXED, *_fitted(q, x)):
+    own, signature = as_formula(x), _signature(q)
+    for function in (*(function for known, function in _SIGNATURES if known == signature), *_fitted(q, x)):
         yield function, formula_of(function, own)
-    yield from _other_forms(own)
+    if signature in _OTHER_SIGNATURES:
+        yield from _other_forms(own)
 
 
 def _matched(q: Formula, x: Rows) -> tuple[ActivationFunction, Coefficient, Coefficient] | None:
-    """Return f, a and b where q is a f(x) + b; None where it is no such thing."""
+    """Return f, a and b where q is a f(x) + b, with an a of 1 and a b of 0 if it can be; None where there is no f."""
     bare = frozenset([(x, 1.0)])
+    first: tuple[ActivationFunction, Coefficient, Coefficient] | None = None
     for function, formula in _candidates(q, x):
         telling = next((m for m in formula.terms if m not in (CONSTANT, bare)), CONSTANT)
         if telling == CONSTANT or telling not in q.terms or not set(formula.terms) <= {*q.terms, CONSTANT}:
@@ -177,8 +197,15 @@ def _matched(q: Formula, x: Rows) -> tuple[ActivationFunction, Coefficient, Coef
         if all(m == CONSTANT or (m in scaled.terms and close(c, scaled.terms[m])) for m, c in q.terms.items()):
             b = q.terms.get(CONSTANT, 0.0) - scaled.terms.get(CONSTANT, 0.0)
             small = 1e-6 * np.abs(a) if np.any(scaled.terms.get(CONSTANT, 0.0)) else 0.0
-            return function, _plain(a), 0.0 if np.all(np.abs(b) <= small) else b
-    return None
+            found = function, _plain(a), 0.0 if np.all(np.abs(b) <= small) else b
+            if _is_number(found[1], 1.0) and _is_number(found[2], 0.0):
+                return found
+            first = first or found
+    return first
+
+
+def _is_number(coefficient: Coefficient, value: float) -> bool:
+    return isinstance(coefficient, float) and coefficient == value
 
 
 def _plain(a: Coefficient) -> Coefficient:
@@ -252,8 +279,8 @@ def _function(q: Formula, x: Rows) -> Rows | None:
 
 def _strengths(q: Formula, x: Rows) -> Rows | None:
     """Return a layer with a slope or strength for each column, where q is one."""
-    bare = frozenset([(x, 1.0)])
-    for function in _FIXED:
+    bare, signature = frozenset([(x, 1.0)]), _signature(q) | _BARE
+    for function in (function for known, function in _SIGNATURES if known | _BARE == signature):
         formula = formula_of(function, as_formula(x))
         telling = next((m for m in formula.terms if m not in (CONSTANT, bare)), CONSTANT)
         if telling not in q.terms or telling == CONSTANT:

@@ -181,14 +181,24 @@ def row_normalization(kind: str, default: float = 1e-5, skips: bool = False) -> 
 
 
 def unit(context: Context, inputs: Inputs) -> Value:
-    """LpNormalization and Normalizer with the Euclidean norm."""
-    x = flow(inputs[0])
-    if context.attributes.get("norm") == "L1" and _sums_to_one(x.formula.leaf):
+    """LpNormalization."""
+    if context.attribute("p", 2) != 2:
+        raise UnfitError("its norm is the sum of absolute values, and fastnn has the Euclidean one")
+    return _of_length_one(context, flow(inputs[0]), context.attribute("axis", -1))
+
+
+def normalizer(context: Context, inputs: Inputs) -> Value:
+    """Normalizer, whose L1 changes nothing where a row's sum is 1 already."""
+    x, norm = flow(inputs[0]), context.attribute("norm", "MAX")
+    if norm == "L1" and _sums_to_one(x.formula.leaf):
         return x
-    norm = context.attributes.get("norm", "L2") if "p" not in context.attributes else context.attributes["p"]
-    if norm not in ("L2", 2):
+    if norm != "L2":
         raise UnfitError(f"its norm is {norm!r:.20}, and fastnn has the Euclidean one")
-    _check_last_axis(context, x, context.attribute("axis", -1))
+    return _of_length_one(context, x, -1)
+
+
+def _of_length_one(context: Context, x: Flow, axis: int) -> Flow:
+    _check_last_axis(context, x, axis)
     rows = x.rows()
     return Flow(as_formula(Normalized(rows.width, rows, "unit", 0.0, {})), x.axes)
 

@@ -244,12 +244,11 @@ class Folder:
                 f"the numbers of the tensor {name!r} lie in {location[:80]!r}, which is no file in its folder: "
                 f"{error.strerror}"
             ) from None
-        file = os.fdopen(descriptor, "rb")
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            file.close()
+            os.close(descriptor)
             raise ModelFileError(f"the numbers of the tensor {name!r} lie in {location[:80]!r}, which is no file")
-        size = status.st_size
+        file, size = os.fdopen(descriptor, "rb"), status.st_size
         self._budget.left += 2 * size
         return Source(file, size, self._budget)
 

@@ -103,6 +103,8 @@ class Context:
         """Return an attribute of the node, which must be of the type of `default`; numbers may be of either type."""
         value = self.attributes.get(name, default)
         if isinstance(default, float) and isinstance(value, (int, float)):
+            if not math.isfinite(value) and math.isfinite(default):
+                raise UnfitError(f"its attribute {name} is {value}")
             return float(value)
         if default is not None and not isinstance(value, type(default)):
             raise UnfitError(f"its attribute {name} is a {type(value).__name__}, not a {type(default).__name__}")
@@ -201,14 +203,15 @@ def elementwise(
 ) -> Flow:
     """Return the result of an elementwise node.
 
-    A sum of rows becomes a step at once, and so does what is added to a product that nothing else reads, which are
-    those in `once`. What `again` returns is the formula where the inputs of the node are steps.
+    A sum of rows becomes a step at once, and so does what is added to a product without a bias that nothing else reads:
+    such values are those in `once`. What `again` returns is the formula where the inputs of the node are steps.
     """
     vector = next((len(c) for c in formula.terms.values() if isinstance(c, np.ndarray)), None)
     if vector is not None and axes == (1,):
         axes = (vector,)
     result = Flow(formula, axes, again=again)
     linear = all(len(m) <= 1 and all(isinstance(f, Rows) and e == 1 for f, e in m) for m in formula.terms)
-    if linear and (len(formula.leaves) > 1 or any(isinstance(one.formula.leaf, Product) for one in once)):
+    bare = any(isinstance(leaf, Product) and leaf.bias is None for leaf in (one.formula.leaf for one in once))
+    if linear and (len(formula.leaves) > 1 or bare):
         result.rows()
     return result
