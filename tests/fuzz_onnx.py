@@ -288,9 +288,8 @@ def main() -> int:
             if slowest > LONGEST or grown > SLACK + 2 * len(data):
                 Path("mutant.onnx").write_bytes(data)
                 raise AssertionError(f"it took {slowest:.1f} s, or memory has grown by {grown} bytes")
-    print(
-        f"{options.mutants} mutants: {counts}; the slowest took {slowest:.2f} s, memory grew by {grown / 2**20:.0f} MiB"
-    )
+    memory = f"memory grew by {grown / 2**20:.0f} MiB"
+    sys.stdout.write(f"{options.mutants} mutants: {counts}; the slowest took {slowest:.2f} s, {memory}\n")
     return 0
 
 
