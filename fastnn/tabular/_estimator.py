@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any
 
@@ -104,7 +105,7 @@ class TabularEstimator(NetworkEstimator):
         return self
 
     def _learn(self, X: Any, y: Any, sample_weight: Any, validation: Any) -> None:
-        begun = time.monotonic()
+        begun = _training.clock()
         self._validate_params()
         preset, metric = _presets.PRESETS[self.preset], self._metric()
         if getattr(self, "_skl_callbacks", None):
@@ -127,7 +128,8 @@ class TabularEstimator(NetworkEstimator):
         if self.tune:
             preset, seen = self._tuned(preset, splits[0], *given)
         if seen is None or self.n_ensemble > 1:
-            seen = self._train_members([preset] * len(splits), splits, *given)
+            presets = self._in_time([preset] * len(splits), splits, *given)
+            preset, seen = presets[0], self._train_members(presets, splits, *given)
         for each in seen:
             each.restore()
         self._fill_unseen(samples[0], [split.rows for split in splits])
@@ -226,6 +228,35 @@ class TabularEstimator(NetworkEstimator):
             bar.close(f"{type(self).__name__}: {first.epochs} epochs, {best}")
         return seen
 
+    def _in_time(
+        self,
+        presets: list[_presets.Preset],
+        splits: Sequence[Split],
+        samples: tuple[Any, ...],
+        held: Any,
+        metric: str,
+        random: np.random.Generator,
+        deadline: float | None,
+        *,
+        race: bool = False,
+    ) -> list[_presets.Preset]:
+        """Return presets of so many epochs that the schedules of a training end before the deadline.
+
+        Members that are not kept are trained for a moment. What is still to be trained after this training gets as much
+        time as it.
+        """
+        if deadline is None:
+            return presets
+        planned = presets[0].epochs_of(classes=self._is_of_classes)
+        models = self._members(presets, splits, samples, metric, deepcopy(random))
+        watches = [_training.Watch() for _ in splits]
+        settings: dict[str, Any] = {"batch": presets[0].batch, "epochs": _training.TRIAL, "whole": presets[0].tangent}
+        _training.train(models, samples, splits, held, **settings, callbacks=[[each] for each in watches])
+        later = (race and self.n_ensemble > 1) + self.refit
+        share = 1 / (1 + later) / (_training.Race.WORK if race else 1)
+        epochs = min(planned, watches[0].epochs_until(deadline, share))
+        return [replace(preset, epochs=(epochs, epochs)) for preset in presets]
+
     def _tuned(
         self, preset: _presets.Preset, split: Split, samples: tuple[Any, ...], held: Any, metric: str, *others: Any
     ) -> tuple[_presets.Preset, list[_training.BestEpoch]]:
@@ -234,8 +265,11 @@ class TabularEstimator(NetworkEstimator):
         if not preset.tangent:
             raise ValueError(f"tune searches among networks like RealMLP, which preset={self.preset!r} is not")
         classes = self._is_of_classes
-        presets = [preset, *(_presets.sampled(preset, random, classes=classes) for _ in range(self.tune))]
-        seen = self._train_members(presets, [split] * len(presets), samples, held, metric, *others, race=True)
+        (drawn,) = random.spawn(1)  # so that the first member is what the preset alone would be
+        presets = [preset, *(_presets.sampled(preset, drawn, classes=classes) for _ in range(self.tune))]
+        given = [split] * len(presets), samples, held, metric, *others
+        presets = self._in_time(presets, *given, race=True)
+        seen = self._train_members(presets, *given, race=True)
         best = min(range(len(seen)), key=lambda place: seen[place].loss)
         found: dict[str, list[Any]] = {
             metric: [self._said(each.score, metric) for each in seen],

@@ -35,9 +35,10 @@ class TabularRegressor(RegressorMixin, TabularEstimator):
     tune : int, default 0
         The number of other presets, drawn from the published search space of RealMLP in TabArena, that are tried beside
         the given one, all at once; the worse half ends after a fifth of the epochs, and of the others half after 7/15.
-        The best on the validation rows is taken.
+        The best on the validation rows is taken; the given one is trained to its end, so that none is worse.
     time_limit : float, optional
-        The seconds after which no epoch begins.
+        Seconds. A trial of two epochs tells how many epochs, at most the preset's, let the schedules end before that
+        time; no epoch begins after it.
     random_state : int, RandomState or None
     num_threads : int, optional
         The most threads of the engine, in the whole process, while a method runs. Default: as many as before.

@@ -143,9 +143,66 @@ def test_a_refit_trains_on_all_rows(kind, y):
 @each
 def test_no_epoch_begins_after_the_time_limit(kind, y, monkeypatch):
     now = iter(range(10**6))
-    monkeypatch.setattr(_training.time, "monotonic", lambda: next(now))
+    monkeypatch.setattr(_training, "clock", lambda: next(now))
+    monkeypatch.setattr(_training.Watch, "epochs_until", lambda *_: 24)
     fitted = kind(random_state=0, time_limit=5).fit(FRAME, y)
     assert fitted.leaderboard_["epochs"][0] <= 5
+
+
+class Clock:
+    """An epoch takes a second, and nothing else takes time."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        return self.now
+
+    def after(self, method):
+        def on_epoch_end(callback, epoch, logs=None):
+            self.now += 1
+            return method(callback, epoch, logs)
+
+        return on_epoch_end
+
+
+@pytest.fixture
+def ticking(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(_training, "clock", clock)
+    for kind in (_training.Watch, _training.BestEpoch):
+        monkeypatch.setattr(kind, "on_epoch_end", clock.after(kind.on_epoch_end))
+    return clock
+
+
+@each
+def test_schedules_end_within_the_time_limit(kind, y, ticking):
+    steps = []
+    build = _presets.compile_for
+
+    def compiled(model, preset, planned, *others, **named):
+        steps.append((preset.epochs[0], planned // preset.steps(192)))
+        build(model, preset, planned, *others, **named)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_presets, "compile_for", compiled)
+        fitted = kind(random_state=0, time_limit=12).fit(FRAME, y)
+    assert steps == [(24, 24), (9, 9)]  # two seconds for the trial; of ten that are left 95 %
+    assert fitted.leaderboard_["epochs"] == [9]
+    assert ticking.now == 2 + 9
+
+
+@each
+@pytest.mark.parametrize("settings", [{}, {"tune": 2}, {"n_ensemble": 2}, {"refit": True}], ids=str)
+def test_a_time_limit_that_is_no_limit_changes_nothing(kind, y, settings, ticking):
+    limited = kind(random_state=0, time_limit=1e6, **settings).fit(FRAME, y)
+    free = kind(random_state=0, **settings).fit(FRAME, y)
+    np.testing.assert_array_equal(limited.predict(FRAME), free.predict(FRAME))
+
+
+def test_what_is_trained_later_has_its_share_of_the_time(ticking):
+    fitted = TabularRegressor(random_state=0, time_limit=18, refit=True).fit(FRAME, NUMBERS)
+    assert fitted.leaderboard_["epochs"] == [7]  # of 16 seconds that are left, 95 % of the half
 
 
 @each
@@ -154,6 +211,9 @@ def test_a_search_is_at_least_as_good_as_the_preset_on_the_validation_rows(kind,
     metric = "error" if kind is TabularClassifier else "rmse"
     scores = fitted.candidates_[metric]
     assert len(scores) == 6
+    alone = kind(random_state=0).fit(FRAME, y)
+    assert alone.leaderboard_[metric] == scores[:1]  # the preset is among the candidates, and is trained to its end
+    assert fitted.candidates_["epochs"][0] == 24
     assert fitted.leaderboard_[metric] == [min(scores)]
     assert sorted(fitted.candidates_["epochs"])[-1] == 24
     assert sum(epochs < 24 for epochs in fitted.candidates_["epochs"]) >= 3  # half of them ended early
@@ -168,13 +228,13 @@ def test_a_race_stops_the_worse_halves():
         def __init__(self, loss):
             self.loss = loss
 
-    race = _training.Race([Seen(loss) for loss in (3.0, 1.0, 2.0, 4.0)], epochs=15)
+    race = _training.Race([Seen(loss) for loss in (5.0, 1.0, 2.0, 4.0)], epochs=15)
     alive = [0, 1, 2, 3]
     for epoch in range(1, 16):
         alive = [place for place in alive if race.arrived(place, epoch)]
         if epoch == 4:
-            assert alive == [1, 2]
-    assert alive == [1]
+            assert alive == [0, 1, 2]
+    assert alive == [0, 1, 2]  # of three that are left two go on, and the first one whatever it does
 
 
 @each
