@@ -234,7 +234,8 @@ class Tree:
             import h5py
         except ImportError:
             raise ImportError("to read a file of Keras needs h5py: pip install 'fastnn-cpu[keras]'") from None
-        self._h5py, self._file, self._size, self._left = h5py, file, size, size
+        self._h5py, self._left = h5py, size
+        self._groups: dict[str, Any] = {}  # the groups on the way to what was asked for
         self._texts = Texts(file, size, min(size + _ROOM, _LARGEST_TEXT), _MOST_NAMES)
         with _one_error("its HDF5 part"):
             self._root = h5py.File(file, "r")
@@ -246,20 +247,31 @@ class Tree:
 
     def _at(self, path: str) -> Any:
         """Return the group or the array at a path; None where there is none. Links to elsewhere are refused."""
-        here, names = self._root, [name for name in path.split("/") if name]
+        names = [name for name in path.split("/") if name]
         if len(names) > _DEEPEST:
             raise ModelFileError(f"{path[:80]!r} is nested more than {_DEEPEST} deep")
-        with _one_error("its HDF5 part"):
-            for name in names:
-                if not isinstance(here, self._h5py.Group) or name in (".", "..") or "\0" in name:
-                    return None
-                links, key = here.id.links, name.encode()  # which follow no link, as to ask the group itself would
-                if not links.exists(key):
-                    return None
-                if links.get_info(key).type != self._h5py.h5l.TYPE_HARD:
-                    raise ModelFileError(f"{path[:80]!r} is a link to elsewhere, which Keras does not write")
-                here = here[name]
+        here, group = self._root, ""
+        for k, name in enumerate(names):
+            group = f"{group}/{name}"
+            known = self._groups.get(group)
+            here = self._within(here, name, path) if known is None else known
+            if here is None:
+                return None
+            if k < len(names) - 1:
+                self._groups[group] = here
         return here
+
+    def _within(self, group: Any, name: str, path: str) -> Any:
+        """Return what a group holds under a name; None where it holds nothing there."""
+        if not isinstance(group, self._h5py.Group) or name in (".", "..") or "\0" in name:
+            return None
+        with _one_error("its HDF5 part"):
+            links, key = group.id.links, name.encode()  # which follow no link, as to ask the group itself would
+            if not links.exists(key):
+                return None
+            if links.get_info(key).type != self._h5py.h5l.TYPE_HARD:
+                raise ModelFileError(f"{path[:80]!r} is a link to elsewhere, which Keras does not write")
+            return group[name]
 
     def __contains__(self, path: str) -> bool:
         return self._at(path) is not None

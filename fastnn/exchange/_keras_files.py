@@ -12,20 +12,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from fastnn._draws import undrawn
-from fastnn._file import ModelFileError, one_exception, parse_json
+from fastnn._file import ModelFileError, one_exception
 from fastnn._model import Kept
 from fastnn._stored import AnyModel
 from fastnn.exchange import _keras_graph, _keras_into, _keras_training
 from fastnn.exchange._hdf5 import Archive, Tree
-from fastnn.exchange._keras_layers import MODELS, Node, told
+from fastnn.exchange._keras_layers import MODELS, Node, json_of, told
 from fastnn.exchange._keras_weights import OfKeras2, OfKeras3, Place, Store, fill, leaves
 from fastnn.layers import Heads, InputLayer, Layer
 from fastnn.layers._columns import OfColumns
 from fastnn.layers.container import Container, Parallel
 
 _CALLED = "model of Keras that can be read here"
-_MOST_ENTRIES = 2**20  # commas, and quotation marks, of JSON: each stands for an object of some dozen bytes
 _GIVEN = 2**23  # bytes of statistics that a configuration may give without holding them one by one
 _MOST_COLUMNS = 2**20  # columns that a normalization may have
 _ARCHIVED = b"PK\x03\x04"
@@ -106,17 +107,10 @@ def _opened(file: Any) -> Iterator[_Content]:
         yield _of_hdf5(tree) if archive is None else _of_archive(archive, tree)
 
 
-def _json(text: bytes, what: str) -> Any:
-    for character in (b",", b'"'):
-        if text.count(character) > _MOST_ENTRIES:
-            raise ModelFileError(f"{what} has more than {_MOST_ENTRIES} entries")
-    return parse_json(text, what, finite=False)
-
-
 def _of_archive(archive: Archive, tree: Tree) -> _Content:
-    described = _json(archive.text("config.json"), "its config.json")
+    described = json_of(archive.text("config.json"), "its config.json")
     kind = told(described, "class_name", str, "its config.json")
-    known = _json(archive.text("metadata.json"), "its metadata.json") if "metadata.json" in archive else None
+    known = json_of(archive.text("metadata.json"), "its metadata.json") if "metadata.json" in archive else None
     version = known.get("keras_version") if isinstance(known, dict) else None
     compiled = described.get("compile_config")
     build = described.get("build_config")
@@ -139,9 +133,9 @@ def _of_hdf5(tree: Tree) -> _Content:
             if weights
             else "it is a file of HDF5, and does not say which layers there are"
         )
-    described = _json(text, "its configuration")
+    described = json_of(text, "its configuration")
     trained = tree.text("", "training_config")
-    compiled = None if trained is None else _json(trained, "its training configuration")
+    compiled = None if trained is None else json_of(trained, "its training configuration")
     version = tree.text("", "keras_version") or b""
     root = "model_weights" if "model_weights" in tree else ""
     return _Content(
@@ -160,7 +154,7 @@ def _made(content: _Content, kind: type[AnyModel], objects: Mapping[str, Any] | 
     nodes, layers = _keras_graph.described(content.kind, content.config, "", content.store)
     places = _settled(nodes, layers, content)
     name = content.config.get("name") if isinstance(content.config, dict) else None
-    with undrawn():  # the arrays come next
+    with undrawn(), np.errstate(over="ignore", invalid="ignore"):  # the arrays come next
         model = kind(layers, name=name if isinstance(name, str) else None)  # type: ignore[call-arg]
     fill(places)
     if objects is not None and content.compiled is not None:

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from fastnn import layers
-from fastnn._file import ModelFileError
+from fastnn._file import ModelFileError, parse_json
 from fastnn._public import hint
 from fastnn.layers import Layer
 
+_MOST_ENTRIES = 2**20  # commas, and quotation marks, of JSON: each stands for an object of some dozen bytes
 MODELS = ("Functional", "Model", "Sequential")
 # where Keras's own classes come from: module names begin with one of these
 _HOMES = ("keras", "tf_keras", "tensorflow", "builtins")
@@ -73,6 +74,14 @@ class Node:
                 yield from node.leaves()
         else:
             yield self
+
+
+def json_of(text: bytes, what: str) -> Any:
+    """Return JSON that is neither deep nor of very many entries."""
+    for character in (b",", b'"'):
+        if text.count(character) > _MOST_ENTRIES:
+            raise ModelFileError(f"{what} has more than {_MOST_ENTRIES} entries")
+    return parse_json(text, what, finite=False)
 
 
 def told(entry: Any, key: str, kind: type, what: str = "the configuration of a layer") -> Any:

@@ -120,7 +120,7 @@ class OfKeras3:
             place for node in leaves(nodes) if expected(node) for place in _paired(node, self._variables(node.path))
         ]
 
-    def check_all_read(self, nodes: Sequence[Node]) -> None:
+    def check_number(self, nodes: Sequence[Node]) -> None:
         """Raise where the file holds another number of layers with arrays than there are."""
         wanted = sum(bool(expected(node)) for node in leaves(nodes))
         held = self._count("_layer_checkpoint_dependencies" if self._older else "layers")
@@ -241,9 +241,10 @@ def _boundaries(summary: npt.NDArray[Any], bins: int) -> list[float]:
     share = 1.0 / bins
     if summary.shape[1] * share < 1:
         return list(map(float, summary[0, :-1]))
-    cumulated = np.cumsum(summary[1])
-    found = np.interp(share + np.arange(0.0, 1.0, share), cumulated / cumulated[-1], summary[0])
-    return list(map(float, found[:-1].astype(np.float32)))
+    with np.errstate(all="ignore"):
+        cumulated = np.cumsum(summary[1])
+        found = np.interp(share + np.arange(0.0, 1.0, share), cumulated / cumulated[-1], summary[0])
+        return list(map(float, found[:-1].astype(np.float32)))
 
 
 def fill(places: Iterable[Place]) -> None:
