@@ -203,8 +203,6 @@ def load_keras(
     ModelFileError
         When the file is damaged or something else; or when fastnn cannot do what it describes: the message names the
         layer, the loss, the metric or the optimizer, and why.
-    ImportError
-        Without h5py, which ``pip install 'fastnn-cpu[keras]'`` brings along.
     OSError
         When the file cannot be read.
 

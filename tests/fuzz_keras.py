@@ -202,11 +202,14 @@ def change_archive(generator, content):
 
 
 def mutant(files, number):
-    """Return the name of a recorded file and a change of it; the same for the same number."""
+    """Return the name of a recorded file and a change of it, always the same; None where h5py makes none."""
     generator = np.random.default_rng(number)
     name = sorted(files)[generator.integers(len(files))]
     change = change_archive if name.endswith(".keras") else change_h5
-    return name, change(generator, files[name])
+    try:
+        return name, change(generator, files[name])
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError):
+        return None
 
 
 # ---- what is done with each ----
@@ -244,10 +247,10 @@ def work(first, count, status):
         for number in range(first, first + count):
             status.write_text(str(number))
             before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            try:
-                name, content = mutant(files, number)
-            except (OSError, RuntimeError, ValueError, KeyError, TypeError):
-                continue  # h5py would not make it
+            changed = mutant(files, number)
+            if changed is None:
+                continue
+            name, content = changed
             path.write_bytes(content)
             signal.alarm(30)
             try:

@@ -1,199 +1,41 @@
-"""HDF5 files and zip archives of strangers, read a piece at a time, within bounds that follow from the file's size.
+"""HDF5 files of strangers: groups, attributes that are texts, and arrays of numbers, as far as Keras writes such.
 
-h5py reads arrays once the questions here have been asked: where a link leads, how an array lies in the file. Texts are
-read in :mod:`fastnn.exchange._hdf5_texts`. Keras writes arrays whole, so arrays in chunks, compressed, in other files
-or of other kinds than numbers are refused instead of bounded.
+The library for HDF5 believes what a damaged file says: it asks for as much memory as a text claims to have, and follows
+addresses that go round for ever. So the few structures that files of Keras consist of are read here, and each of their
+numbers is checked before it is used (HDF5 File Format Specification, version 3.0: III.A.1 B-trees, III.B symbol nodes,
+III.D local heaps, IV.A.2 messages). Keras writes arrays whole, so arrays in chunks, compressed, in other files or of
+other kinds than numbers are refused.
 """
 
 from __future__ import annotations
 
-import io
 import math
-import tempfile
-import zipfile
-import zlib
+import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import IO, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from fastnn._file import MAX_AXES, ModelFileError
+from fastnn.exchange._hdf5_headers import NOWHERE, Headers, damaged, lengths_of
 from fastnn.exchange._hdf5_texts import Attribute, Texts
 
-_PIECE = 2**20  # bytes that are read at a time
-_MOST_DIRECTORY = 2**20  # bytes of an archive's directory, of which one entry makes an object of half a KiB
-_ROOM = 2**25  # bytes that a compressed entry, and names, may take beside the size of the file
-_MOST_NAMES = 2**14  # names in a list of a file
-_LARGEST_TEXT = 2**24  # bytes of a text: a configuration or a vocabulary
+_ROOM = 2**25  # bytes that the texts of an attribute may have beside the size of the file
+_LARGEST_TEXT = 2**24  # bytes of the texts of an attribute: a configuration
+_MOST_NAMES = 2**14  # names in a list, or in a group
+_MOST_NODES = 2**12  # nodes of the tree of a group
 _DEEPEST = 64  # names in the path of an array
-
-
-@contextmanager
-def _one_error(what: str) -> Iterator[None]:
-    """Raise whatever the libraries for files raise within the block as a ModelFileError."""
-    try:
-        yield
-    except ModelFileError:
-        raise
-    except (
-        zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError, RuntimeError, ValueError, TypeError,
-        KeyError, IndexError, OverflowError,
-    ) as error:  # fmt: skip
-        raise ModelFileError(f"{what} is damaged: {(str(error) or type(error).__name__).splitlines()[0]}") from error
-
-
-class _Window(io.RawIOBase):
-    """Some bytes of an open file as a file of their own."""
-
-    def __init__(self, file: IO[bytes], start: int, length: int) -> None:
-        super().__init__()
-        self._file, self._start, self._length, self._at = file, start, length, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._length}[whence]
-        self._at = max(base + offset, 0)
-        return self._at
-
-    def tell(self) -> int:
-        return self._at
-
-    def readinto(self, buffer: Any) -> int:
-        wanted = memoryview(buffer)[: max(self._length - self._at, 0)]
-        self._file.seek(self._start + self._at)
-        found = self._file.read(len(wanted))
-        wanted[: len(found)] = found
-        self._at += len(found)
-        return len(found)
-
-
-class _ShortReads(_Window):
-    """A file of which no large piece is read at once, as the directory of a hostile archive would be."""
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        wanted = self._length - self._at if size is None or size < 0 else size
-        if wanted > _MOST_DIRECTORY:
-            raise ModelFileError("its directory is larger than that of any archive of Keras")
-        return super().read(max(wanted, 0)) or b""
-
-
-def _pieces(file: IO[bytes], size: int) -> Iterator[bytes]:
-    """Yield the first `size` bytes of a file, some at a time."""
-    file.seek(0)
-    while size > 0:
-        piece = file.read(min(size, _PIECE))
-        if not piece:
-            raise ModelFileError("it is cut short")
-        size -= len(piece)
-        yield piece
-
-
-# ---- archives ----
-
-
-class Archive:
-    """A zip archive of which single entries are read; nothing is ever unpacked into a folder.
-
-    Parameters
-    ----------
-    file : binary file
-        It stays open.
-    size : int
-        The size of the file in bytes.
-    """
-
-    def __init__(self, file: IO[bytes], size: int) -> None:
-        self._file, self._size = file, size
-        with _one_error("its zip archive"):
-            entries = zipfile.ZipFile(_ShortReads(file, 0, size)).infolist()
-        self._entries = {entry.filename: entry for entry in entries}
-        if len(self._entries) != len(entries):
-            raise ModelFileError("its archive holds a name twice")
-        for name in self._entries:
-            if name.startswith(("/", "\\")) or ".." in name.replace("\\", "/").split("/"):
-                raise ModelFileError(f"its archive holds the name {name[:80]!r}, which leads out of a folder")
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._entries
-
-    def text(self, name: str) -> bytes:
-        """Return the bytes of a small entry."""
-        if self._entry(name).file_size > _LARGEST_TEXT:
-            raise ModelFileError(f"{name[:80]!r} in its archive has more than {_LARGEST_TEXT} bytes")
-        return b"".join(self._unpacked(name))
-
-    def open(self, name: str) -> tuple[IO[bytes], int]:
-        """Return an entry as a file that can be read anywhere, and its size; the entry's checksum is right."""
-        entry = self._entry(name)
-        if entry.compress_type == zipfile.ZIP_STORED:
-            for _ in self._unpacked(name):
-                pass
-            return io.BufferedReader(self._window(entry)), entry.file_size
-        unpacked = tempfile.TemporaryFile()  # noqa: SIM115  # the caller closes it
-        try:
-            for piece in self._unpacked(name):
-                unpacked.write(piece)
-        except BaseException:
-            unpacked.close()
-            raise
-        return unpacked, entry.file_size
-
-    def _entry(self, name: str) -> zipfile.ZipInfo:
-        entry = self._entries.get(name)
-        if entry is None:
-            raise ModelFileError(f"its archive holds no {name!r}")
-        if entry.flag_bits & 1 or entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise ModelFileError(f"{name!r} in its archive is encrypted or compressed in an unusual way")
-        if entry.file_size > self._size + _ROOM:
-            raise ModelFileError(
-                f"{name!r} would be {entry.file_size} bytes, which a file of {self._size} bytes cannot hold"
-            )
-        return entry
-
-    def _window(self, entry: zipfile.ZipInfo) -> _Window:
-        """Return the bytes of an entry as they lie in the file."""
-        with _one_error("its zip archive"):
-            self._file.seek(entry.header_offset)
-            header = self._file.read(30)
-            if header[:4] != b"PK\x03\x04":
-                raise ModelFileError(f"its archive has no {entry.filename!r} where its directory says")
-            start = entry.header_offset + 30 + sum(int.from_bytes(header[k : k + 2], "little") for k in (26, 28))
-            if entry.compress_size > self._size - start:
-                raise ModelFileError("it is cut short")
-        return _Window(self._file, start, entry.compress_size)
-
-    def _unpacked(self, name: str) -> Iterator[bytes]:
-        """Yield the bytes of an entry, some at a time; raise in the end where they are not those that were packed."""
-        entry = self._entry(name)
-        packed = _pieces(io.BufferedReader(self._window(entry)), entry.compress_size)
-        checksum = total = 0
-        for piece in packed if entry.compress_type == zipfile.ZIP_STORED else _inflated(packed):
-            checksum, total = zlib.crc32(piece, checksum), total + len(piece)
-            if total > entry.file_size:
-                break
-            yield piece
-        if total != entry.file_size or checksum != entry.CRC:
-            raise ModelFileError(f"{name!r} in its archive is damaged: its checksum does not match")
-
-
-def _inflated(packed: Iterator[bytes]) -> Iterator[bytes]:
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    with _one_error("its zip archive"):
-        for piece in packed:
-            while piece:
-                yield inflater.decompress(piece, _PIECE)
-                piece = inflater.unconsumed_tail
-        yield inflater.flush()
-
-
-# ---- HDF5 ----
+_SPACE, _LINKS, _TYPE, _LINK, _EXTERNAL, _LAYOUT, _FILTERS, _SYMBOLS = 1, 2, 3, 6, 7, 8, 11, 17
+_HARD, _ELSEWHERE = 0, -1
+_COMPACT, _CONTIGUOUS = 0, 1  # classes of layouts
+_WHOLE_NUMBERS, _FLOATS = 0, 1  # classes of types
+# where the bits of a floating-point number lie, by its size: all, exponent and mantissa, each with its width; the bias
+_IEEE = {
+    2: (0, 16, 10, 5, 0, 10, 15),
+    4: (0, 32, 23, 8, 0, 23, 127),
+    8: (0, 64, 52, 11, 0, 52, 1023),
+}
 
 
 class Variable(NamedTuple):
@@ -204,22 +46,26 @@ class Variable(NamedTuple):
     path : str
     shape : tuple of int
     dtype : dtype
-    dataset : h5py.Dataset
+    place : int or bytes
+        Where in the file its numbers begin, or its numbers.
+    headers : Headers
     """
 
     path: str
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    dataset: Any
+    place: int | bytes
+    headers: Headers
 
     def read(self) -> npt.NDArray[Any]:
-        """Return the array."""
-        with _one_error(f"{self.path[:80]!r}"):
-            return np.asarray(self.dataset[()])
+        """Return the array, which cannot be written."""
+        size = math.prod(self.shape) * self.dtype.itemsize
+        held = self.place if isinstance(self.place, bytes) else self.headers.bytes_at(self.place, size)
+        return np.frombuffer(held, self.dtype, math.prod(self.shape)).reshape(self.shape)
 
 
 class Tree:
-    """An HDF5 file: groups, attributes that are texts, and arrays of numbers.
+    """An HDF5 file.
 
     Parameters
     ----------
@@ -230,70 +76,96 @@ class Tree:
     """
 
     def __init__(self, file: IO[bytes], size: int) -> None:
-        try:
-            import h5py
-        except ImportError:
-            raise ImportError("to read a file of Keras needs h5py: pip install 'fastnn-cpu[keras]'") from None
-        self._h5py, self._left = h5py, size
-        self._groups: dict[str, Any] = {}  # the groups on the way to what was asked for
-        self._texts = Texts(file, size, min(size + _ROOM, _LARGEST_TEXT), _MOST_NAMES)
-        with _one_error("its HDF5 part"):
-            self._root = h5py.File(file, "r")
+        self._left = size
+        self._headers = Headers(file, size)
+        self._texts = Texts(self._headers, min(size + _ROOM, _LARGEST_TEXT), _MOST_NAMES)
+        self._groups: dict[int, dict[str, tuple[int, int]]] = {}  # what groups hold, by the addresses of their headers
 
-    def close(self) -> None:
-        """Let go of the file."""
-        with _one_error("its HDF5 part"):
-            self._root.close()
+    # ---- groups ----
 
-    def _at(self, path: str) -> Any:
-        """Return the group or the array at a path; None where there is none. Links to elsewhere are refused."""
-        names = [name for name in path.split("/") if name]
+    def _at(self, path: str) -> int | None:
+        """Return the address of the group or the array at a path; None where there is none."""
+        here, names = self._headers.root, [name for name in path.split("/") if name]
         if len(names) > _DEEPEST:
             raise ModelFileError(f"{path[:80]!r} is nested more than {_DEEPEST} deep")
-        here, group = self._root, ""
-        for k, name in enumerate(names):
-            group = f"{group}/{name}"
-            known = self._groups.get(group)
-            here = self._within(here, name, path) if known is None else known
-            if here is None:
-                return None
-            if k < len(names) - 1:
-                self._groups[group] = here
-        return here
-
-    def _within(self, group: Any, name: str, path: str) -> Any:
-        """Return what a group holds under a name; None where it holds nothing there."""
-        if not isinstance(group, self._h5py.Group) or name in (".", "..") or "\0" in name:
-            return None
-        with _one_error("its HDF5 part"):
-            links, key = group.id.links, name.encode()  # which follow no link, as to ask the group itself would
-            if not links.exists(key):
-                return None
-            if links.get_info(key).type != self._h5py.h5l.TYPE_HARD:
+        for name in names:
+            kind, address = self._group(here).get(name, (_HARD, NOWHERE))
+            if kind != _HARD:
                 raise ModelFileError(f"{path[:80]!r} is a link to elsewhere, which Keras does not write")
-            return group[name]
+            if address == NOWHERE:
+                return None
+            here = address
+        return here
 
     def __contains__(self, path: str) -> bool:
         return self._at(path) is not None
 
     def children(self, path: str) -> list[str]:
         """Return the names in a group, in no order of meaning; none where there is no group."""
-        group = self._at(path)
-        if not isinstance(group, self._h5py.Group):
-            return []
-        with _one_error("its HDF5 part"):
-            if len(group) > _MOST_NAMES:
-                raise ModelFileError(f"{path[:80]!r} holds more than {_MOST_NAMES} names")
-            return list(group)
+        address = self._at(path)
+        return [] if address is None else list(self._group(address))
+
+    def _group(self, address: int) -> dict[str, tuple[int, int]]:
+        """Return kind and address of what a group holds, by name; nothing where the address is no group's."""
+        if address not in self._groups:
+            found: dict[str, tuple[int, int]] = {}
+            for name, kind, place in self._links(address):
+                if len(found) >= _MOST_NAMES:
+                    raise ModelFileError(f"a group of it holds more than {_MOST_NAMES} names")
+                found[name.decode("utf-8", "replace")] = kind, place
+            self._groups[address] = found
+        return self._groups[address]
+
+    def _links(self, address: int) -> Iterator[tuple[bytes, int, int]]:
+        """Yield name, kind and address of each link of a group."""
+        for kind, _, data in self._headers.messages(address):
+            if kind == _SYMBOLS and len(data) >= 16:
+                yield from self._symbols(*struct.unpack_from("<QQ", data))
+            elif kind == _LINK:
+                yield _link(data)
+            elif kind == _LINKS:
+                at = 10 if len(data) > 1 and data[1] & 1 else 2
+                if len(data) >= at + 8 and struct.unpack_from("<Q", data, at)[0] != NOWHERE:
+                    raise ModelFileError("a group of it is of HDF5's newest kind, which Keras does not write")
+
+    def _symbols(self, tree: int, heap: int) -> Iterator[tuple[bytes, int, int]]:
+        """Yield the links of a group of the oldest kind, from the tree and the heap of its names."""
+        start = self._headers.bytes_at(heap, 32)
+        size, names = struct.unpack_from("<Q", start, 8)[0], struct.unpack_from("<Q", start, 24)[0]
+        if start[:4] != b"HEAP":
+            raise damaged("a group has no names")
+        texts = self._headers.bytes_at(names, size)
+        waiting, seen = [tree], set[int]()
+        while waiting:
+            node = waiting.pop()
+            if node in seen or len(seen) >= _MOST_NODES:
+                raise damaged("a group goes round, or never ends")
+            seen.add(node)
+            start = self._headers.bytes_at(node, 8)
+            if start[:4] == b"SNOD":
+                yield from self._entries(node, struct.unpack_from("<H", start, 6)[0], texts)
+            elif start[:5] == b"TREE\0":
+                count = struct.unpack_from("<H", start, 6)[0]
+                places = struct.unpack(f"<{2 * count}Q", self._headers.bytes_at(node + 24, 16 * count))
+                waiting += places[1::2][::-1]
+            else:
+                raise damaged("a group is not where it should be")
+
+    def _entries(self, node: int, count: int, texts: bytes) -> Iterator[tuple[bytes, int, int]]:
+        """Yield the links of a node of a group."""
+        content = self._headers.bytes_at(node + 8, 40 * count)
+        for k in range(count):
+            name, address, cached = struct.unpack_from("<QQI", content, 40 * k)
+            end = texts.find(b"\0", name) if name < len(texts) else -1
+            if end < 0:
+                raise damaged("a name is not where it should be")
+            yield texts[name:end], _ELSEWHERE if cached == 2 else _HARD, address
+
+    # ---- attributes ----
 
     def _attribute(self, path: str, name: str) -> Attribute | None:
-        """Return an attribute that is text, or a list of texts; None where there is none."""
-        group = self._at(path)
-        if group is None:
-            return None
-        with _one_error("its HDF5 part"):
-            address = int(self._h5py.h5o.get_info(group.id).addr)
-        return self._texts.attribute(address, name)
+        address = self._at(path)
+        return None if address is None else self._texts.attribute(address, name)
 
     def text(self, path: str, name: str) -> bytes | None:
         """Return the attribute of a group that is a text; None where there is none."""
@@ -314,6 +186,8 @@ class Tree:
                 return None
         return [one.decode("utf-8", "replace") for part in parts for one in part.texts]
 
+    # ---- arrays ----
+
     def variable(self, path: str) -> Variable | None:
         """Return the array of numbers at a path; None where there is none.
 
@@ -322,25 +196,73 @@ class Tree:
         ModelFileError
             When it does not lie in the file whole, or when this and the arrays before have more bytes than the file.
         """
-        dataset, h5d = self._at(path), self._h5py.h5d
-        if dataset is None:
+        address = self._at(path)
+        if address is None:
             return None
-        with _one_error(f"{path[:80]!r}"):
-            if not isinstance(dataset, self._h5py.Dataset):
-                return None
-            settings = dataset.id.get_create_plist()
-            whole = settings.get_layout() in (h5d.CONTIGUOUS, h5d.COMPACT)
-            if not whole or settings.get_external_count() or settings.get_nfilters():
-                raise ModelFileError(
-                    f"{path[:80]!r} is in chunks, compressed or in another file, and Keras writes arrays whole"
-                )
-            shape, dtype = dataset.shape, dataset.dtype
-            if shape is None or dtype.kind not in "fiu" or dtype.itemsize > 8 or len(shape) > MAX_AXES:
-                raise ModelFileError(f"{path[:80]!r} is no array of numbers")
-            size = math.prod(shape) * dtype.itemsize
-            if size > dataset.id.get_storage_size():
-                raise ModelFileError(f"{path[:80]!r} has a shape and no numbers")
+        held: dict[int, bytes] = {}
+        for kind, flags, data in self._headers.messages(address):
+            if kind in (_SPACE, _TYPE, _EXTERNAL, _LAYOUT, _FILTERS):
+                held[kind] = b"" if flags & 2 else data
+        if _LAYOUT not in held:
+            return None  # a group
+        lengths, dtype = lengths_of(held.get(_SPACE, b"")), _dtype(held.get(_TYPE, b""))
+        if lengths is None or dtype is None or len(lengths) > MAX_AXES:
+            raise ModelFileError(f"{path[:80]!r} is no array of numbers")
+        size = math.prod(lengths) * dtype.itemsize
+        place = None if _EXTERNAL in held or _FILTERS in held else _place(held[_LAYOUT], size)
+        if place is None:
+            raise ModelFileError(
+                f"{path[:80]!r} is in chunks, compressed or in another file, and Keras writes arrays whole"
+            )
+        if place == NOWHERE:
+            raise ModelFileError(f"{path[:80]!r} has a shape and no numbers")
         if size > self._left:
             raise ModelFileError(f"{path[:80]!r} would be {size} bytes, more than the file has left for it")
+        if isinstance(place, int) and size:
+            self._headers.check(place, size)
         self._left -= size
-        return Variable(path, tuple(map(int, shape)), dtype, dataset)
+        return Variable(path, tuple(lengths), dtype, place, self._headers)
+
+
+def _link(data: bytes) -> tuple[bytes, int, int]:
+    """Return name, kind and address of a link from its message."""
+    if len(data) < 4 or data[0] != 1:
+        raise damaged("a link is of an unknown kind")
+    flags, at, kind = data[1], 2, _HARD
+    if flags & 8:
+        kind, at = data[at], at + 1
+    at += (8 if flags & 4 else 0) + (1 if flags & 16 else 0)
+    width = 1 << (flags & 3)
+    length = int.from_bytes(data[at : at + width], "little")
+    at += width
+    name = data[at : at + length]
+    if len(name) < length or (kind == _HARD and len(data) < at + length + 8):
+        raise damaged("a link is cut short")
+    return name, kind, struct.unpack_from("<Q", data, at + length)[0] if kind == _HARD else NOWHERE
+
+
+def _dtype(kind: bytes) -> np.dtype[Any] | None:
+    """Return the type of numbers as NumPy knows it; None for any other type."""
+    if len(kind) < 12:
+        return None
+    of, bits, size = kind[0] & 15, kind[1], struct.unpack_from("<I", kind, 4)[0]
+    order = ">" if bits & 1 else "<"
+    if of == _WHOLE_NUMBERS and size in (1, 2, 4, 8) and struct.unpack_from("<HH", kind, 8) == (0, 8 * size):
+        return np.dtype(f"{order}{'i' if bits & 8 else 'u'}{size}")
+    whole = of == _FLOATS and size in _IEEE and len(kind) >= 20 and not bits & 64
+    if whole and struct.unpack_from("<HHBBBBI", kind, 8) == _IEEE[size]:
+        return np.dtype(f"{order}f{size}")
+    return None
+
+
+def _place(layout: bytes, size: int) -> int | bytes | None:
+    """Return where an array lies, or its bytes, from the message about its layout; None where it lies in pieces."""
+    if len(layout) < 4 or layout[0] not in (3, 4):
+        return None
+    if layout[1] == _COMPACT:
+        held = layout[4 : 4 + struct.unpack_from("<H", layout, 2)[0]]
+        return held if len(held) >= size else NOWHERE
+    if layout[1] != _CONTIGUOUS or len(layout) < 18:
+        return None
+    address, held_bytes = struct.unpack_from("<QQ", layout, 2)
+    return int(address) if held_bytes >= size else NOWHERE

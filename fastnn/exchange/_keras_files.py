@@ -19,9 +19,10 @@ from fastnn._file import ModelFileError, one_exception
 from fastnn._model import Kept
 from fastnn._stored import AnyModel
 from fastnn.exchange import _keras_graph, _keras_into, _keras_training
-from fastnn.exchange._hdf5 import Archive, Tree
+from fastnn.exchange._hdf5 import Tree
 from fastnn.exchange._keras_layers import MODELS, Node, json_of, told
 from fastnn.exchange._keras_weights import OfKeras2, OfKeras3, Place, Store, fill, leaves
+from fastnn.exchange._zip import Archive
 from fastnn.layers import Heads, InputLayer, Layer
 from fastnn.layers._columns import OfColumns
 from fastnn.layers.container import Container, Parallel
@@ -91,11 +92,7 @@ def _tree(file: Any) -> Iterator[tuple[Tree, Archive | None]]:
     archive = Archive(file, size) if start == _ARCHIVED else None
     weights, length = (file, size) if archive is None else archive.open("model.weights.h5")
     try:
-        tree = Tree(weights, length)
-        try:
-            yield tree, archive
-        finally:
-            tree.close()
+        yield Tree(weights, length), archive
     finally:
         weights.close()
 

@@ -9,9 +9,10 @@ from fastnn._file import ModelFileError
 from fastnn._model import Kept
 from fastnn._registry import nearest_names
 from fastnn.exchange import _keras_graph
-from fastnn.exchange._hdf5 import Archive, Tree
+from fastnn.exchange._hdf5 import Tree
 from fastnn.exchange._keras_layers import Node, Paths, json_of, told
 from fastnn.exchange._keras_weights import OfKeras2, OfKeras3, Store, expected, leaves
+from fastnn.exchange._zip import Archive
 from fastnn.layers import InputLayer, Layer, Residual, Stack
 from fastnn.layers.container import Container
 

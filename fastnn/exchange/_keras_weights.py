@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn._file import ModelFileError
-from fastnn.exchange._hdf5 import Archive, Tree, Variable
+from fastnn.exchange._hdf5 import Tree, Variable
 from fastnn.exchange._keras_layers import MODELS, Node
+from fastnn.exchange._zip import Archive
 
 _DEEPEST = 32  # models within each other
 _MOST_TOKENS = 2**18  # tokens of a vocabulary: a few bytes of a file become an object of a hundred

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from exchange.keras_hostile import HOSTILE, archive, whole_h5, with_file, write_all
+from fuzz_keras import mutant, seeds, try_one
 
 import fastnn
 
@@ -14,7 +15,7 @@ import fastnn
 MEASURE = """
 import resource, sys
 from pathlib import Path
-import h5py, fastnn
+import fastnn
 fastnn.load_keras(sys.argv[1] + "/whole")
 def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 for path in sorted(Path(sys.argv[1]).iterdir()):
@@ -38,6 +39,14 @@ def test_a_hostile_file_raises_one_sentence(name):
     with pytest.raises(fastnn.ModelFileError, match=said) as caught:
         with_file(make(), fastnn.load_keras)
     assert "\n" not in str(caught.value)
+
+
+def test_changed_files_are_read_or_refused_in_one_sentence():
+    files = seeds()
+    for number in range(150):  # some of those that the command tests/fuzz_keras.py tries
+        changed = mutant(files, number)
+        if changed is not None:
+            with_file(changed[1], lambda path, number=number: try_one(path, number % 4 == 0))
 
 
 @pytest.mark.slow

@@ -1,0 +1,279 @@
+"""Graphs and dialects of Keras's configurations, in files made here: what each becomes, or what is said of it."""
+
+import io
+import json
+
+import h5py
+import numpy as np
+import pytest
+from exchange.keras_hostile import DENSE, INPUT, archive, layer, reading, sequential, whole_h5, with_file
+
+import fastnn
+
+KERNEL = np.linspace(-1, 1, 16, dtype="f4").reshape(4, 4)
+X = np.linspace(-2, 3, 12, dtype="f4").reshape(3, 4)
+
+
+def arrays(**layers):
+    """Return model.weights.h5 with these arrays by layer; two underscores lead into a model."""
+    memory = io.BytesIO()
+    with h5py.File(memory, "w") as file:
+        for name, held in layers.items():
+            for k, array in enumerate(held):
+                file[f"layers/{name.replace('__', '/layers/')}/vars/{k}"] = array
+    return memory.getvalue()
+
+
+def square(name="dense", **config):
+    """Return a Dense of four units without a bias."""
+    return layer("Dense", units=4, use_bias=False, **config | {"name": name})
+
+
+def read(*layers, end, held=None, inputs=("x",), begin=INPUT):
+    """Return the model of a graph that reads `inputs` and ends in these layers."""
+    ends = end if isinstance(end, (list, dict)) else [[end, 0, 0]]
+    config = {
+        "name": "g",
+        "layers": [begin, *layers],
+        "input_layers": [[i, 0, 0] for i in inputs],
+        "output_layers": ends,
+    }
+    content = archive({"class_name": "Functional", "config": config}, arrays(**held or {}))
+    return with_file(content, fastnn.load_keras)
+
+
+def refused(*layers, said, **named):
+    with pytest.raises(fastnn.ModelFileError, match=said):
+        read(*layers, **named)
+
+
+def entry(name, shape):
+    """Return an Input."""
+    return layer("InputLayer", batch_shape=[None, *shape]) | {"config": {"name": name, "batch_shape": [None, *shape]}}
+
+
+def dense(name, *sources):
+    """Return a Dense of four units in a graph."""
+    return square(name) | {"inbound_nodes": [[[source, 0, 0, {}] for source in sources]]}
+
+
+def tensor(name):
+    """Return the output of a layer as Keras 3 writes it."""
+    return {"class_name": "__keras_tensor__", "config": {"shape": [None, 4], "keras_history": [name, 0, 0]}}
+
+
+ADDITIONS = {
+    "Add of Keras 2": reading("Add", "sum", "x", "d"),
+    "Add of Keras 3": layer("Add") | {"inbound_nodes": [{"args": [[tensor("d"), tensor("x")]], "kwargs": {}}]},
+    "an operation of Keras 3": layer("Add")
+    | {"module": "keras.src.ops.numpy", "inbound_nodes": [{"args": [tensor("x"), tensor("d")], "kwargs": {}}]},
+    "an operation of tf.keras": {
+        "class_name": "TFOpLambda",
+        "config": {"name": "sum", "function": "__operators__.add"},
+        "inbound_nodes": [["d", 0, 0, {"y": ["x", 0, 0], "name": None}]],
+    },
+}
+
+
+@pytest.mark.parametrize("kind", ADDITIONS)
+def test_a_sum_is_a_residual_block_however_it_is_written(kind):
+    last = ADDITIONS[kind]
+    last = last | {"config": last["config"] | {"name": "sum"}}
+    model = read(dense("d", "x"), last, end="sum", held={"dense": [KERNEL]})
+    assert [type(one).__name__ for one in model.layers] == ["InputLayer", "Residual"]
+    np.testing.assert_allclose(model.predict(X), X + X @ KERNEL, rtol=1e-6)
+
+
+def test_a_tensor_twice_is_a_block_that_does_nothing():
+    model = read(reading("Add", "sum", "x", "x"), end="sum")
+    np.testing.assert_array_equal(model.predict(X), 2 * X)
+
+
+def test_a_tensor_that_heads_come_from_may_be_an_output_itself():
+    model = read(
+        dense("trunk", "x"),
+        dense("head", "trunk"),
+        end=[["trunk", 0, 0], ["head", 0, 0]],
+        held={"dense": [KERNEL], "dense_1": [KERNEL]},
+    )
+    outputs = model.predict(X)
+    np.testing.assert_allclose(outputs["trunk"], X @ KERNEL, rtol=1e-6)
+    np.testing.assert_allclose(outputs["head"], X @ KERNEL @ KERNEL, rtol=1e-5)
+
+
+def test_outputs_of_a_dict_have_its_keys():
+    end = {"b": ["two", 0, 0], "a": ["one", 0, 0]}
+    model = read(dense("one", "x"), dense("two", "x"), end=end, held={"dense": [KERNEL], "dense_1": [2 * KERNEL]})
+    outputs = model.predict(X)
+    assert list(outputs) == ["b", "a"]
+    np.testing.assert_allclose(outputs["b"], 2 * (X @ KERNEL), rtol=1e-6)
+
+
+def test_one_input_may_go_several_ways_into_a_join():
+    join = reading("Concatenate", "join", "x", "d", axis=-1)
+    model = read(dense("d", "x"), join, end="join", held={"dense": [KERNEL]})
+    np.testing.assert_allclose(model.predict({"x": X}), np.hstack([X, X @ KERNEL]), rtol=1e-6)
+
+
+def test_raw_inputs_that_are_joined_before_a_layer_are_one_branch():
+    joined = reading("Concatenate", "both", "x", "y", axis=-1)
+    last = reading("Concatenate", "all", "d", "z", axis=-1)
+    kernel = np.ones((6, 4), "f4")
+    model = read(
+        entry("y", [2]), entry("z", []), joined, dense("d", "both"), last,
+        end="all", inputs=("x", "y", "z"), held={"dense": [kernel]},
+    )  # fmt: skip
+    y, z = X[:, :2], X[:, 3]
+    outputs = model.predict({"x": X, "y": y, "z": z})
+    np.testing.assert_allclose(outputs, np.hstack([np.hstack([X, y]) @ kernel, z[:, None]]), rtol=1e-6)
+
+
+def test_a_number_that_is_no_list_is_embedded():
+    table = np.arange(10, dtype="f4").reshape(5, 2)
+    embedding = reading("Embedding", "e", "k", input_dim=5, output_dim=2)
+    model = read(embedding, end="e", begin=entry("k", []), inputs=("k",), held={"embedding": [table]})
+    np.testing.assert_array_equal(model.predict([3, 0]), table[[3, 0]])
+
+
+def test_layers_of_a_model_within_are_found_in_its_place():
+    base = {"class_name": "Functional", "config": {
+        "name": "base", "layers": [entry("i", [4]), dense("d", "i")],
+        "input_layers": [["i", 0, 0]], "output_layers": [["d", 0, 0]],
+    }, "inbound_nodes": [[["x", 0, 0, {"training": False}]]]}  # fmt: skip
+    model = read(base, dense("d", "base"), end="d", held={"functional__dense": [KERNEL], "dense": [2 * KERNEL]})
+    np.testing.assert_allclose(model.predict(X), X @ KERNEL @ KERNEL * 2, rtol=1e-5)
+
+
+def nodes(*sources, **options):
+    """Return the call of a layer of Keras 2 with options."""
+    return {"inbound_nodes": [[[source, 0, 0, options] for source in sources]]}
+
+
+REFUSED = {
+    "a shared layer": ([square("d") | {"inbound_nodes": [[["x", 0, 0, {}]], [["d", 0, 0, {}]]]}], "d", "'d' is shared"),
+    "a product": ([reading("Multiply", "m", "x", "x")], "m", "'m' is a Multiply: no free graphs of layers here"),
+    "three in a sum": ([reading("Add", "a", "x", "x", "x")], "a", "adds 3 tensors, and a Residual two"),
+    "two ways that meet": (
+        [dense("d", "x"), dense("e", "x"), reading("Add", "a", "d", "e")], "a", "in a way that no Residual",
+    ),
+    "a way back": (
+        [dense("d", "x"), dense("e", "d"), reading("Add", "a", "e", "x"), reading("Add", "b", "a", "d")],
+        "b", "in a way that no Residual|is read in a way",
+    ),
+    "a join in the midst": (
+        [dense("d", "x"), reading("Add", "a", "d", "x"), reading("Concatenate", "c", "a", "d", axis=-1)],
+        "c", "is read in a way|no place",
+    ),
+    "another axis": ([reading("Concatenate", "c", "x", "x", axis=0)], "c", "along another axis than the last"),
+    "nothing read": ([square("d") | {"inbound_nodes": []}], "d", "'d' reads nothing"),
+    "a second output": ([square("d") | {"inbound_nodes": [[["x", 0, 1, {}]]]}], "d", "must name the one output"),
+    "dropout that is on": ([layer("Dropout", rate=0.5) | nodes("x", training=True)], "dropout", "with training=True"),
+    "dropout that is off": ([layer("Dropout", rate=0.5) | nodes("x", training=False)], "dropout", "with training=F"),
+    "a constant": (
+        [layer("Add") | {"inbound_nodes": [{"args": [tensor("x"), 1.5], "kwargs": {}}]}], "add", "reads 1.5, which",
+    ),
+    "a row of several axes": (
+        [reading("Embedding", "e", "x", input_dim=5, output_dim=2), dense("d", "e")], "d", "reads rows of several axes",
+    ),
+    "a layer that leads nowhere": ([dense("d", "x"), dense("e", "x")], "d", "'e' has no place between the inputs"),
+    "a custom loss of a layer": ([layer("Dense", units=2, lora_rank=3) | nodes("x")], "dense", "says lora_rank=3"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_no_layer_here_expresses_is_named(name):
+    layers, end, said = REFUSED[name]
+    refused(*layers, end=end, said=said)
+
+
+def test_inputs_that_are_not_joined_are_named():
+    refused(entry("y", [4]), reading("Add", "a", "x", "y"), end="a", inputs=("x", "y"), said="'x' and 'y'|no Residual")
+    refused(entry("y", [4]), dense("d", "x"), end="d", inputs=("x", "y"), said="inputs 'x' and 'y' are not joined")
+    join = reading("Concatenate", "c", "x", "x", axis=-1)
+    refused(entry("y", [4]), join, end="c", inputs=("x", "y"), said="input 'y' is not joined with the others")
+
+
+def test_an_embedding_without_a_flatten_is_refused_in_a_stack_too():
+    stack = [INPUT, layer("Embedding", input_dim=5, output_dim=2), DENSE]
+    with pytest.raises(fastnn.ModelFileError, match="'dense' reads rows of several axes"):
+        with_file(archive({"class_name": "Sequential", "config": {"layers": stack}}), fastnn.load_keras)
+
+
+# ---- older files ----
+
+
+def old_h5(optimizer):
+    """Return an .h5 as Keras before 2.2.3 wrote it, of a model that was trained."""
+
+    def change(file):
+        first = {"class_name": "Dense", "config": DENSE["config"] | {"batch_input_shape": [None, 4]}}
+        file.attrs["model_config"] = json.dumps({"class_name": "Sequential", "config": [first]})
+        file.attrs["keras_version"] = "2.1.6"
+        told = {"optimizer_config": optimizer, "loss": "mse", "metrics": ["mae"], "sample_weight_mode": None}
+        file.attrs["training_config"] = json.dumps(told)
+        state = file.create_group("optimizer_weights")
+        state.attrs["weight_names"] = ["training/SGD/iter:0"]
+        state["training/SGD/iter:0"] = np.int64(4)
+
+    return whole_h5(change)
+
+
+def test_a_file_of_an_old_keras_is_read_with_its_decay():
+    config = {"lr": 0.5, "decay": 0.25, "momentum": 0.0, "nesterov": False}
+    model = with_file(old_h5({"class_name": "SGD", "config": config}), fastnn.load_keras)
+    assert model.optimizer.iterations == 4
+    assert model.optimizer.learning_rate == 0.25  # 0.5 / (1 + 0.25 * 4)
+    assert model.metrics_names == ["loss", "mae"]
+    np.testing.assert_array_equal(model.predict(np.ones((1, 4))), [[4, 4, 4]])
+
+
+def test_a_rule_that_is_another_today_is_named():
+    config = {"lr": 0.5, "rho": 0.9, "decay": 0.0, "epsilon": None}
+    with pytest.raises(
+        fastnn.ModelFileError, match=r"RMSprop of Keras before 2.11, which has another rule; load_keras"
+    ):
+        with_file(old_h5({"class_name": "RMSprop", "config": config}), fastnn.load_keras)
+
+
+def test_custom_losses_and_metrics_are_given_by_name():
+    def mine(y_true, y_pred):
+        return np.mean((y_true - y_pred) ** 2), 2 * (y_pred - y_true) / y_true.size
+
+    function = {"module": "builtins", "class_name": "function", "config": "mine", "registered_name": "mine"}
+    compiled = {"optimizer": "sgd", "loss": function, "metrics": [function]}
+    content = archive(sequential(DENSE) | {"compile_config": compiled}, arrays(dense=[KERNEL[:, :3], KERNEL[0, :3]]))
+    for read_it in (fastnn.load_keras, fastnn.load_model):
+        model = with_file(content, lambda path, read_it=read_it: read_it(path, custom_objects={"mine": mine}))
+        assert model.loss.name == "mine"
+    with pytest.raises(fastnn.ModelFileError, match=r"its loss 'mine' is none .* give custom_objects=\{'mine': ...\}"):
+        with_file(content, fastnn.load_model)
+    with pytest.raises(TypeError, match="custom_objects must be a dict"):
+        with_file(content, lambda path: fastnn.load_keras(path, custom_objects=[mine]))
+
+
+def test_a_model_that_was_not_built_is_read_without_weights():
+    config = {"class_name": "Sequential", "config": {"name": "later", "layers": [DENSE]}}
+    model = with_file(archive(config, arrays()), fastnn.load_keras)
+    assert not model.built
+    assert model.name == "later"
+
+
+def of_version(libver, groups):
+    """Return an archive whose arrays lie among so many groups, in a file of this version of HDF5."""
+    memory = io.BytesIO()
+    with h5py.File(memory, "w", libver=libver) as file:
+        for k in range(groups):
+            file.create_group(f"layers/other_{k}/vars").attrs["name"] = f"other_{k}"
+        file["layers/dense/vars/0"], file["layers/dense/vars/1"] = np.ones((4, 3), "f4"), np.zeros(3, "f4")
+    return archive(sequential(DENSE), memory.getvalue())
+
+
+@pytest.mark.parametrize(("libver", "groups"), [("earliest", 300), ("v108", 5), ("v110", 5), ("latest", 5)])
+def test_files_of_every_version_of_hdf5_are_read(libver, groups):
+    model = with_file(of_version(libver, groups), fastnn.load_keras)
+    np.testing.assert_array_equal(model.layers[1].kernel, np.ones((4, 3)))
+
+
+def test_a_large_group_of_the_newest_kind_is_refused():
+    with pytest.raises(fastnn.ModelFileError, match="of HDF5's newest kind, which Keras does not write"):
+        with_file(of_version("latest", 20), fastnn.load_keras)
