@@ -25,7 +25,7 @@ from fastnn.exchange._to_c_constants import Constants
 from fastnn.exchange._to_c_network import Network
 
 ROWS = 3
-FLAGS = ["-std=c99", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-fsanitize=address,undefined"]
+FLAGS = ["-std=c99", "-O0", "-g", "-Wall", "-Wextra", "-Werror", "-fsanitize=address,undefined"]
 # exp of exp of a network's outputs is a number of any size, whose last digits nobody can compare
 ACTIVATIONS = [f for f in map(activations.get, activations._registry.members()) if f.name != "exponential"]
 NORMALIZATIONS = [
