@@ -26,7 +26,7 @@ _SECONDS_A_DAY = 86_400.0
 _NUMBERS = (Real, Decimal, np.bool_)
 _TEXTS = (str,)
 _TIMES = (datetime.date, np.datetime64)  # a datetime is a date
-_DURATIONS = (datetime.timedelta, np.timedelta64)
+_DURATIONS = (datetime.timedelta, np.timedelta64, datetime.time)  # a time of day is one since midnight
 
 
 def is_missing(value: Any) -> bool:
@@ -40,9 +40,11 @@ def is_missing(value: Any) -> bool:
 def raw(values: Any, called: str) -> Array:
     """Return a column as an array of numbers, booleans, times, durations or objects; objects may be missing.
 
-    Times with a zone become those of UTC.
+    Times with a zone become those of UTC, and periods of pandas their first moment.
     """
     dtype = getattr(values, "dtype", None)
+    if type(dtype).__name__ == "PeriodDtype":
+        values = values.dt.to_timestamp()
     if getattr(dtype, "tz", None) is not None and hasattr(values, "dt"):  # NumPy's times have no zone
         values = values.dt.tz_convert("UTC").dt.tz_localize(None)
     array = frames.as_array(values, called)
@@ -56,7 +58,9 @@ def _kinds(array: Array, called: str) -> str:
     kinds = {type(value) for value in array.tolist() if not is_missing(value)}
     if all(issubclass(kind, (bool, np.bool_)) for kind in kinds):
         return "booleans" if kinds else "numbers"
-    for kind, of in (("numbers", _NUMBERS), ("times", _TIMES), ("durations", _DURATIONS)):
+    if all(issubclass(one, _TIMES) or hasattr(one, "to_timestamp") for one in kinds):  # a period has that
+        return "times"
+    for kind, of in (("numbers", _NUMBERS), ("durations", _DURATIONS)):
         if all(issubclass(one, of) for one in kinds):
             return kind
     strange = tuple(kind for kind in kinds if not issubclass(kind, (*_TEXTS, *_NUMBERS)))
@@ -101,9 +105,21 @@ def _as_time(value: Any) -> Any:
     """Return a date or a time as NumPy has it, without a zone: that of UTC."""
     if is_missing(value):
         return np.datetime64("NaT")
+    if hasattr(value, "to_timestamp"):
+        value = value.to_timestamp()
     if getattr(value, "tzinfo", None) is not None:
         value = value.astimezone(datetime.timezone.utc).replace(tzinfo=None)
     return np.datetime64(value, "us")
+
+
+def _as_duration(value: Any) -> Any:
+    """Return a duration as NumPy has it; of a time of day that since midnight, whatever its zone."""
+    if is_missing(value):
+        return np.timedelta64("NaT", "us")
+    if isinstance(value, datetime.time):
+        seconds = 3600 * value.hour + 60 * value.minute + value.second
+        return np.timedelta64(1_000_000 * seconds + value.microsecond, "us")
+    return np.timedelta64(value, "us")
 
 
 def _whole(array: Array) -> Array:
@@ -147,7 +163,7 @@ class NumberColumn(Column):
 
 
 class DurationColumn(Column):
-    """A column of durations, as seconds."""
+    """A column of durations, as seconds; a time of day is the duration since midnight."""
 
     kind, parts = "durations", ("seconds",)
 
@@ -156,8 +172,7 @@ class DurationColumn(Column):
         array = raw(values, called)
         _check_kind(array, called, "durations")
         if array.dtype.kind != "m":
-            none = np.timedelta64("NaT", "us")
-            array = np.array([none if is_missing(one) else np.timedelta64(one, "us") for one in array.tolist()])
+            array = np.array([_as_duration(one) for one in array.tolist()])
         return [_whole(array.astype("timedelta64[us]")) / 1e6]
 
 

@@ -104,6 +104,38 @@ def test_a_missing_time_is_missing_in_all_parts(values):
     assert preparation.widths == (4, 0, 0)  # the days, the day of the month, the weekday, and one flag for all of them
 
 
+CLOCK = [datetime.time(8, 30), datetime.time(0, 0, 1, 500_000), None, datetime.time(23, 59)]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [CLOCK, pl.Series(CLOCK), [datetime.timedelta(seconds=s) for s in (30_600, 1.5)] + CLOCK[2:]],
+    ids=["objects", "polars", "beside durations"],
+)
+def test_times_of_day_are_seconds_since_midnight(values):
+    frame = (
+        pl.DataFrame({"t": values})
+        if isinstance(values, pl.Series)
+        else pd.DataFrame({"t": pd.Series(values, dtype=object)})
+    )
+    (column,) = prepared(frame).columns
+    assert column.kind == "durations"
+    (found,) = column.numbers(Table.of(frame).columns[0][1], "t")
+    np.testing.assert_array_equal(found, [30_600, 1.5, np.nan, 86_340])
+
+
+@pytest.mark.parametrize("dtype", [None, object], ids=["a column of periods", "objects"])
+def test_periods_are_the_times_at_which_they_begin(dtype):
+    periods = pd.Series(pd.period_range("2023-11", periods=4, freq="M"), dtype=dtype)
+    periods[2] = pd.NaT
+    wanted = prepared(pd.DataFrame({"t": periods.astype("period[M]").dt.to_timestamp()}))
+    found = prepared(pd.DataFrame({"t": periods}))
+    assert found.columns[0].kind == "times"
+    table = Table.of(pd.DataFrame({"t": periods}))
+    np.testing.assert_array_equal(found(table), wanted(table))
+    assert found.widths == wanted.widths
+
+
 def codes_of(learned, later):
     preparation = prepared(learned)
     return preparation(Table.of(later))[:, preparation.widths[0] :].astype(int).ravel().tolist()
