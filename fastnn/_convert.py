@@ -229,13 +229,19 @@ def _difference(model: fastnn.Sequential, answer: Answer) -> str:
     if raw is not None:
         return f"not compared: layer {raw.name!r} reads raw data, and random rows are numbers"
     x = random_rows(model._need_engine("convert").plan)
-    here = _answers(model, x)
+    try:
+        here = _answers(model, x)
+    except ValueError as error:  # a layer takes numbers of its own choice, behind others
+        return f"not compared: no answer to random rows: {error}"
     try:
         there = answer.of(x)
     except NotComparedError as error:
         return f"not compared: {error}"
-    apart = np.abs(here.astype(float) - there.astype(float)).max()
-    largest = np.abs(here).max()
+    answered = ~(np.isnan(here) & np.isnan(there))
+    if not answered.any():
+        return "not compared: the network has no answer to random rows"
+    apart = np.abs(here.astype(float) - there.astype(float))[answered].max()
+    largest = np.nanmax(np.abs(here))
     return f"{apart:.2g} at most on {ROWS:,} random rows, whose outputs reach {largest:.3g}: model and {answer.by}"
 
 

@@ -105,10 +105,7 @@ def write(
     filepath: str | os.PathLike[str], source: Source, weights: str | None, gradient: bool, name: str | None
 ) -> dict[str, Any]:
     """Write the C file and its header; see :meth:`fastnn.Sequential.export_c`."""
-    path = Path(os.fsdecode(filepath))
-    if path.suffix != ".c" or path.stem in _INCLUDED:
-        needed = "end in .c" if path.suffix != ".c" else "have another name: its header would hide that of C's library"
-        raise ValueError(f"filepath must {needed}, got {str(path)!r}")
+    path = _checked_path(filepath)
     net = _checked_name(path.stem if name is None else name, "the stem of filepath" if name is None else "name")
     file = _File(source, net, _checked_weights(source.plan.dtype, weights), gradient)
     header = path.with_suffix(".h")
@@ -129,6 +126,22 @@ def _write_both(texts: Mapping[Path, str]) -> None:
         else:
             _file.write(first, lambda: [before])
         raise
+
+
+def _checked_path(filepath: str | os.PathLike[str]) -> Path:
+    path = Path(os.fsdecode(filepath))
+    if path.suffix != ".c":
+        raise ValueError(f"filepath must end in .c, got {str(path)!r}")
+    if path.stem in _INCLUDED:
+        raise ValueError(
+            f"filepath must have another name, got {str(path)!r}: its header would hide that of C's library"
+        )
+    if not re.fullmatch("[A-Za-z0-9_.+-]+", path.name):
+        raise ValueError(
+            f"filepath must have a name of letters, digits and any of _.+-, by which C includes its header, got "
+            f"{path.name!r}"
+        )
+    return path
 
 
 def _checked_name(name: str, what: str) -> str:
@@ -242,8 +255,8 @@ class _File:
         net, upper, real = self._net, self._net.upper(), "double" if self._double else "float"
         called = [*self._predict.called, *(self._gradient.called if self._gradient else [])]
         restrict = f"{upper}_RESTRICT"
+        head = f'/* See {header}. */\n#include "{header}"\n\n'
         parts = [
-            f'/* See {header}. */\n#include "{header}"\n',
             "#include <math.h>\n#include <stddef.h>\n#include <stdint.h>\n",
             f"#ifdef __cplusplus\n#define {restrict} __restrict\n#else\n#define {restrict} restrict\n#endif\n",
             self._constants.text(),
@@ -253,7 +266,7 @@ class _File:
         if self._gradient:
             arguments = f"const {real} *x, const {real} *dy, {real} *y, {real} *dx, {real} *workspace"
             parts.append(self._definition(f"void {net}_gradient({arguments})", self._gradient))
-        return self._translated("\n".join(parts))
+        return head + self._translated("\n".join(parts))
 
     @staticmethod
     def _definition(declaration: str, function: _Function) -> str:

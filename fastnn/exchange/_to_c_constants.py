@@ -86,7 +86,7 @@ class Constants:
     def __init__(self, parameters: Array, dtype: npt.DTypeLike, weights: str) -> None:
         self.dtype = np.dtype(dtype)
         self.weights, self.place, self.bytes = weights, 0, 0
-        self._parameters, self.as_stored = parameters, parameters.copy()
+        self._parameters, self.as_stored = parameters, parameters.astype(self.dtype).astype(parameters.dtype)
         self._written: dict[tuple[str, bytes], str] = {}
         self._texts: dict[str, str] = {}
 

@@ -98,6 +98,14 @@ def test_text_is_not_compared(tmp_path, capsys):
     assert report["difference"].startswith(f"not compared: layer {lookup.name!r} reads raw data")
 
 
+def test_a_network_that_refuses_random_rows_is_written(tmp_path, capsys):
+    model = fastnn.Sequential([fastnn.Input((2,)), layers.Rescaling(1.0), layers.CategoryEncoding(3), layers.Dense(1)])
+    model.save(tmp_path / "model.fastnn")
+    report = told(capsys, tmp_path / "model.fastnn", tmp_path / "again.fastnn")
+    assert report["difference"] == "not compared: the network has no answer to random rows"
+    assert (tmp_path / "again.fastnn").exists()
+
+
 def test_weights_alone_need_their_activation(tmp_path, capsys):
     model = fastnn.Sequential([fastnn.Input((4,)), layers.Dense(8, "relu"), layers.Dense(3)])
     text = model.export_torch(tmp_path / "net.safetensors")

@@ -400,7 +400,18 @@ def test_the_header_says_what_a_row_is(tmp_path):
     ("told", "message"),
     [
         ({"filepath": "net.h"}, r"^filepath must end in \.c, got '.*net\.h'$"),
-        ({"filepath": "math.c"}, r"^filepath must have another name: its header would hide that of C's library, got"),
+        (
+            {"filepath": "math.c"},
+            r"^filepath must have another name, got .*: its header would hide that of C's library$",
+        ),
+        (
+            {"filepath": 'a"b.c', "name": "net"},
+            r"^filepath must have a name of letters, digits and any of _\.\+-, by which",
+        ),
+        (
+            {"filepath": "n\N{LATIN SMALL LETTER E WITH ACUTE}t.c", "name": "net"},
+            r"^filepath must have a name of letters",
+        ),
         (
             {"filepath": "my-net.c"},
             r"^the stem of filepath must be a letter, then .*, got 'my-net': give another one as",
@@ -418,6 +429,24 @@ def test_names_and_weights_that_cannot_be_are_one_sentence(tmp_path, told, messa
     with pytest.raises(ValueError, match=message):
         small().export_c(**told | {"filepath": path})
     assert not path.exists()
+
+
+def test_names_of_files_are_no_words_of_the_writer(tmp_path):
+    """`real` and `weight` stand for types in the texts of which a file is made."""
+    for name in ("real", "weight"):
+        folder = Path(tempfile.mkdtemp(dir=tmp_path))
+        small().export_c(folder / f"{name}.c")
+        text = (folder / f"{name}.c").read_text()
+        assert f'#include "{name}.h"' in text
+        assert f"void {name}_predict(const float *x, float *y, float *workspace) {{" in text
+
+
+def test_a_model_of_doubles_is_written_in_float_where_that_is_asked_for(tmp_path):
+    model, x = NETS["double"](), np.random.default_rng(0).normal(size=(9, 4))
+    fuzz_c.fill(model)
+    report = model.export_c(Path(tempfile.mkdtemp(dir=tmp_path)) / "net.c", weights="float32", rows=x)
+    assert report["numbers"] == "float"
+    assert 0 < report["largest_change"] < 1e-6  # rounded weights of float32, in sums of a few products
 
 
 def test_raw_data_stay_in_python(tmp_path):
