@@ -69,6 +69,7 @@ def test_sdist_holds_nothing_that_was_built(sdist_names):
 def test_wheel_holds_the_types_and_the_digits_and_no_source(wheel_names):
     assert {"fastnn/py.typed", "fastnn/_engine.pyi"} <= wheel_names
     published = {"fastnn/predictor.pxd", "fastnn/include/fastnn_predictor.h"}  # headers that embedders compile against
+    published.add("fastnn/exchange/_to_c_kernels.inc")  # of which exported C is made
     assert {name for name in wheel_names if Path(name).suffix in SOURCE_ONLY} == published
     assert {name.split("/")[0].partition("-")[0] for name in wheel_names} == {"fastnn", "fastnn_cpu"}
     assert any(name.startswith("fastnn/datasets/") and not name.endswith(".py") for name in wheel_names)
