@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastnn.exchange._to_c_constants import Constants
-from fastnn.exchange._to_c_ops import OPS, Step
+from fastnn.exchange._to_c_ops import OPS, Backward, Step
 from fastnn.exchange._to_c_program import Memory, Program, Vector
 from fastnn.plan import Plan
 
@@ -66,7 +66,7 @@ class Network:
                 self._results[k] = x
                 continue
             if op.name == "activation" and op.activation == "linear":
-                op = op._replace(name="dropout")  # a copy
+                op = op._replace(name="dropout")  # which is a copy too
             added = None
             if op.source >= 0:
                 block = self._ops[op.source]
@@ -125,9 +125,8 @@ class Network:
         else:
             self.program.call("add", target, gradient, target, target.size, result=target)
 
-    def _contribute(self, step: Step, back: object, dy: Vector) -> None:
+    def _contribute(self, step: Step, back: Backward, dy: Vector) -> None:
         """Add the gradient by what an op reads to what other readers have written."""
-        assert callable(back)
         if self._is_first(step.x):
             back(step, dy, self._gradient(step.x))
         elif step.op.name == "add":
