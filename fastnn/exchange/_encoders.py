@@ -82,13 +82,15 @@ def tables_of(steps: Sequence[Any]) -> list[Table]:
     parts = np.split(encoded, ends[:-1], axis=1)
     if ends[-1] != encoded.shape[1]:
         raise ValueError(f"estimator has a {type(encoder).__name__} whose columns do not belong to one column each")
-    fills = None
+    fills: Sequence[Any] = ()
     if before:
         check_imputer(before[0])
         fills = before[0].statistics_
-    return [
-        _table(encoder, place, parts[place], None if fills is None else fills[place]) for place in range(len(sizes))
-    ]
+        if getattr(before[0], "indicator_", None) is not None or len(fills) != len(encoder.categories_):
+            raise ValueError(
+                "estimator has a SimpleImputer that adds or drops columns before an encoder; no layer does"
+            )
+    return [_table(encoder, place, parts[place], fills[place : place + 1]) for place in range(len(sizes))]
 
 
 def _encoded(encoder: Any) -> Array:
@@ -118,14 +120,20 @@ def _sizes(encoder: Any) -> list[int]:
     return sizes
 
 
-def _table(encoder: Any, place: int, encoded: Array, fill: Any) -> Table:
+def _table(encoder: Any, place: int, encoded: Array, fill: Sequence[Any]) -> Table:
+    """Return the table of a column; `fill` holds what an imputer before the encoder fills in, where there is one."""
     categories = encoder.categories_[place]
     encoded = encoded[: len(categories)]
     unknown = _unknown(encoder, place, encoded)
     there = np.array([not is_missing(value) for value in categories], bool)
+    if np.sum(~there) > (len(fill) == 0):
+        raise ValueError(
+            "estimator has an encoder that knows None and NaN apart, as behind a SimpleImputer of the other one, and "
+            "both are the one missing value here: fit it to data with one of them"
+        )
     missing = encoded[~there][0] if not there.all() else unknown
-    if fill is not None:
-        same = [k for k, value in enumerate(categories) if there[k] and value == fill]
+    if len(fill):
+        same = [k for k, value in enumerate(categories) if there[k] and value == fill[0]]
         missing = encoded[same[0]] if same else unknown
     values = [value.item() if isinstance(value, np.generic) else value for value in categories[there]]
     return Table(values, encoded[there], unknown, missing)

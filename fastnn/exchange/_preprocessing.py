@@ -23,36 +23,44 @@ KNOWN = (*SCALERS, "SimpleImputer", "OneHotEncoder", "OrdinalEncoder", "TargetEn
 class Columns:
     """Rows on their way through layers: which layers there are, and where the columns of scikit-learn lie.
 
+    A column of rows is known by a number that it keeps, wherever a layer puts it.
+
     Attributes
     ----------
-    width : int
-        The number of columns that the layers give.
-    places : list of int
-        For each of scikit-learn's columns the one of the layers' that holds it.
+    layout : list of int
+        The numbers of the columns that the layers give, in their order.
+    members : list of int
+        The numbers of scikit-learn's columns, in scikit-learn's order.
     layers : list of Layer
     weights : list of tuple
         Layers with weights, and these.
     """
 
-    def __init__(self, width: int, places: Iterable[int], first: Layer) -> None:
-        self.width = width
-        self.places = list(places)
+    def __init__(self, width: int, first: Layer) -> None:
+        self.layout = list(range(width))
+        self.members = list(range(width))
+        self._made = width  # how many numbers are taken
         self.layers: list[Layer] = [first]
         self.weights: list[tuple[Layer, Sequence[Array]]] = []
 
     @classmethod
     def of(cls, width: int, dtype: str) -> Columns:
         """Return rows as they are at the start."""
-        return cls(width, range(width), layers.Input((width,), dtype=dtype))
+        return cls(width, layers.Input((width,), dtype=dtype))
+
+    @property
+    def places(self) -> list[int]:
+        """Where scikit-learn's columns lie among those that the layers give."""
+        return self._places_of(self.members)
 
     @property
     def in_order(self) -> bool:
         """Whether the layers give scikit-learn's columns, and no other ones, in scikit-learn's order."""
-        return self.places == list(range(self.width))
+        return self.members == self.layout
 
     def rows_for(self, kernel: Array) -> Array:
         """Return a kernel for the layers' columns, where `kernel` is one for scikit-learn's."""
-        rows = np.zeros((self.width, kernel.shape[1]), kernel.dtype)
+        rows = np.zeros((len(self.layout), kernel.shape[1]), kernel.dtype)
         np.add.at(rows, self.places, kernel)
         return rows
 
@@ -60,8 +68,17 @@ class Columns:
         """Add the layers that do what the steps do, to all columns."""
         before, rest = _split(steps)
         if before:
-            (self.places,) = self.look_up([(self.places, before)])
-        self.places = self.compute(self.places, rest)
+            (self.members,) = self.look_up([(self.members, before)])
+        self.members = self.compute(self.members, rest)
+
+    def _places_of(self, members: Iterable[int]) -> list[int]:
+        places = {member: place for place, member in enumerate(self.layout)}
+        return [places[member] for member in members]
+
+    def _new(self, count: int) -> list[int]:
+        """Return the numbers of columns that a layer makes."""
+        self._made += count
+        return list(range(self._made - count, self._made))
 
     # ---- categories ----
 
@@ -76,26 +93,23 @@ class Columns:
         Returns
         -------
         list of list of int
-            Where the columns that each group becomes lie; those of no group come first, in their order.
+            The columns that each group becomes; those of no group come first, in their order.
         """
         if len(self.layers) > 1:
             raise ValueError("estimator has an encoder after another step, where it reads no raw values: put it first")
         tables: dict[int, Table] = {}
-        for places, steps in groups:
-            for place, table in zip(places, tables_of(steps), strict=True):
-                if place in tables:
-                    raise ValueError(f"estimator encodes column {place} twice: fit it to a data frame with names")
-                tables[place] = table
-        taken = sorted(tables)
-        ordered = [tables[place] for place in taken]
-        left = self.width - len(taken)
-        some = None if left == 0 else taken
+        for members, steps in groups:
+            tables |= zip(members, tables_of(steps), strict=True)
+        taken = [member for member in self.layout if member in tables]
+        rest = [member for member in self.layout if member not in tables]
+        ordered = [tables[member] for member in taken]
+        some = self._places_of(taken) if rest else None
         plain = all(table.is_one_hot for table in ordered)
         layer, sizes = _one_hot(ordered, some) if plain else self._table(ordered, some)
         self.layers.append(layer)
-        starts = dict(zip(taken, itertools.accumulate([left, *sizes[:-1]]), strict=True))
-        self.width = left + sum(sizes)
-        return [[starts[p] + k for p in places for k in range(tables[p].size)] for places, _ in groups]
+        made = {member: self._new(size) for member, size in zip(taken, sizes, strict=True)}
+        self.layout = [*rest, *(one for member in taken for one in made[member])]
+        return [[one for member in members for one in made[member][: tables[member].size]] for members, _ in groups]
 
     def _table(self, tables: list[Table], columns: list[int] | None) -> tuple[Layer, list[int]]:
         """Return the layer that holds what each value becomes as an embedding, and the columns that each table takes.
@@ -123,26 +137,31 @@ class Columns:
 
     # ---- numbers ----
 
-    def compute(self, places: list[int], steps: Sequence[Any]) -> list[int]:
-        """Add the layers that do what the steps do to the columns in these places; return where the results lie."""
+    def compute(self, members: list[int], steps: Sequence[Any]) -> list[int]:
+        """Add the layers that do what the steps do to these columns; return the columns that become of them."""
         for step in steps:
             kind = kind_of(step)
             if kind == "SimpleImputer":
-                places = self._impute(places, step)
+                members = self._impute(members, step)
             elif kind in SCALERS:
-                self._scale(places, step, kind)
+                self._scale(members, step, kind)
             elif is_encoder(step):
                 raise ValueError(f"estimator has {kind} after another step, where it reads no raw values: put it first")
             else:
                 known = ", ".join(KNOWN)
                 raise TypeError(f"estimator has the step {type(step).__name__}, which no layer does; known are {known}")
-        return places
+        return members
 
-    def _scale(self, places: list[int], step: Any, kind: str) -> None:
-        """Add y = factor (x - center) for each column, and the limits of a MinMaxScaler that has such."""
+    def _taken(self, members: list[int]) -> tuple[npt.NDArray[np.intp], list[int] | None]:
+        """Return the order in which columns lie, and where they lie, None where they are all that there are."""
+        places = self._places_of(members)
         order = np.argsort(places)
-        columns = None if len(set(places)) == self.width else [places[k] for k in order]
-        center, factor = _center_and_factor(step, kind, len(places))
+        return order, None if len(members) == len(self.layout) else [places[k] for k in order]
+
+    def _scale(self, members: list[int], step: Any, kind: str) -> None:
+        """Add y = factor (x - center) for each column, and the limits of a MinMaxScaler that has such."""
+        order, columns = self._taken(members)
+        center, factor = _center_and_factor(step, kind, len(members))
         center, factor = center[order], factor[order]
         if not (np.isfinite(center).all() and np.isfinite(factor).all()):
             raise ValueError(f"estimator has a {kind} whose statistics are not finite: train it without such columns")
@@ -162,24 +181,26 @@ class Columns:
             if low:
                 self.layers.append(layers.Rescaling(1.0, low))
 
-    def _impute(self, places: list[int], step: Any) -> list[int]:
-        """Add the layer that fills missing values in; it must be the first to compute, and fills in all columns."""
+    def _impute(self, members: list[int], step: Any) -> list[int]:
+        """Add the layer that fills missing values in; nothing but such layers may come before it."""
         check_imputer(step)
-        if len(self.layers) > 1 or places != list(range(self.width)):
+        if not all(isinstance(layer, layers.Impute) for layer in self.layers[1:]):
             raise ValueError(
-                "estimator has a SimpleImputer that is not the first step for all columns: put it first, or fit a "
-                "ColumnTransformer to a data frame, where it may be the first for some"
+                "estimator has a SimpleImputer after another step: put it first, or fit the transformer to a frame"
             )
+        order, columns = self._taken(members)
         fill = np.asarray(step.statistics_, np.float64)
-        there = np.isfinite(fill)
+        there = np.isfinite(fill)  # scikit-learn drops a column without a value
         indicator = getattr(step, "indicator_", None)
-        fill = np.where(there, fill, 0.0)  # scikit-learn drops a column without a value
-        self.layers.append(layers.Impute("constant", fill, add_indicator=indicator is not None))
-        found = list(np.flatnonzero(there))
-        if indicator is not None:
-            found += [self.width + k for k in indicator.features_]
-            self.width *= 2
-        return [int(place) for place in found]
+        filled = np.where(there, fill, 0.0)[order]
+        self.layers.append(layers.Impute("constant", filled, add_indicator=indicator is not None, columns=columns))
+        kept = [member for member, known in zip(members, there, strict=True) if known]
+        if indicator is None:
+            return kept
+        lie = [members[k] for k in order]
+        marks = dict(zip(lie, self._new(len(lie)), strict=True))
+        self.layout = [*(member for member in self.layout if member not in marks), *lie, *marks.values()]
+        return [*kept, *(marks[members[k]] for k in indicator.features_)]
 
 
 def _one_hot(tables: list[Table], columns: list[int] | None) -> tuple[Layer, list[int]]:
@@ -228,13 +249,14 @@ def _groups(transformer: Any, flat: Any) -> list[Group]:
         raise ValueError("estimator must be fitted, but its ColumnTransformer has no transformers_: call fit first")
     if transformer.transformer_weights:
         raise ValueError("estimator has a ColumnTransformer with transformer_weights, which no layer has")
-    found = []
+    found, rest = [], dict.fromkeys(range(int(transformer.n_features_in_)))
     for name, step, columns in transformer.transformers_:
-        if isinstance(step, str) and step == "drop":
-            continue
-        places = _places(columns, transformer)
+        # versions say in different ways which columns remain, and some warn of that
+        places = list(rest) if name == "remainder" else _places(columns, transformer)
+        rest = dict.fromkeys(place for place in rest if place not in set(places))
+        dropped = isinstance(step, str) and step == "drop"
         nothing = isinstance(step, str) or (kind_of(step) == "FunctionTransformer" and step.func is None)
-        if places:
+        if places and not dropped:
             found.append(Group(str(name).replace("/", "_"), places, [] if nothing else flat(step)))
     return found
 
@@ -256,17 +278,17 @@ def _places(columns: Any, transformer: Any) -> list[int]:
 def in_branches(transformer: Any, dtype: str, flat: Any) -> Columns:
     """Return the layers of a ColumnTransformer that knows its columns by name: a branch for each group of columns."""
     names = list(transformer.feature_names_in_)
-    stacks, taken, places, width = {}, {}, list[int](), 0
+    stacks, taken, members, width = {}, {}, list[int](), 0
     weights: list[tuple[Layer, Sequence[Array]]] = []
     for group in _groups(transformer, flat):
         columns = Columns.of(len(group.places), dtype)
         columns.apply(group.steps)
         stacks[group.name], taken[group.name] = columns.layers, [str(names[place]) for place in group.places]
-        places += [width + place for place in columns.places]
-        width += columns.width
+        members += [width + place for place in columns.places]
+        width += len(columns.layout)
         weights += columns.weights
-    joined = Columns(width, places, layers.Branches(stacks, taken, dtype=dtype))
-    joined.weights = weights
+    joined = Columns(width, layers.Branches(stacks, taken, dtype=dtype))
+    joined.members, joined.weights = members, weights
     return joined
 
 
@@ -278,14 +300,14 @@ def in_one_row(transformer: Any, dtype: str, flat: Any) -> Columns:
         raise ValueError(
             "estimator has a ColumnTransformer that uses a column twice: fit it to a data frame with names"
         )
-    encoded = {k: _split(group.steps) for k, group in enumerate(groups) if _split(group.steps)[0]}
-    before = columns.width
-    found = columns.look_up([(groups[k].places, encoded[k][0]) for k in encoded]) if encoded else []
-    gone = {place for k in encoded for place in groups[k].places}
-    moved = {old: new for new, old in enumerate(place for place in range(before) if place not in gone)}
-    starts = dict(zip(encoded, found, strict=True))
-    columns.places = []
-    for k, group in enumerate(groups):
-        places = starts[k] if k in encoded else [moved[place] for place in group.places]
-        columns.places += columns.compute(places, encoded[k][1] if k in encoded else group.steps)
+    members, left = [group.places for group in groups], [group.steps for group in groups]
+    encoded = [k for k, steps in enumerate(left) if _split(steps)[0]]
+    if encoded:
+        for k, found in zip(encoded, columns.look_up([(members[k], _split(left[k])[0]) for k in encoded]), strict=True):
+            members[k], left[k] = found, _split(left[k])[1]
+    for k, steps in enumerate(left):  # all that fills in, before anything computes
+        imputers = list(itertools.takewhile(lambda step: kind_of(step) == "SimpleImputer", steps))
+        members[k], left[k] = columns.compute(members[k], imputers), steps[len(imputers) :]
+    members = [columns.compute(some, steps) for some, steps in zip(members, left, strict=True)]
+    columns.members = [member for some in members for member in some]
     return columns

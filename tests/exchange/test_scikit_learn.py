@@ -47,7 +47,7 @@ STRANGE = np.vstack([WORDS[:3], [["pink", "s"], ["red", "xxs"]]])
 def frame():
     table = pd.DataFrame(GAPS, columns=["a", "b", "c", "d"])
     table["color"], table["size"], table["n"] = WORDS[:, 0], WORDS[:, 1], RANDOM.integers(0, 3, ROWS)
-    table.loc[5, "color"] = None
+    table.loc[5, "color"] = np.nan
     return table
 
 
@@ -235,6 +235,16 @@ def test_columns_of_an_array_stay_in_one_row():
     check(make_pipeline(ColumnTransformer(groups[:1]), MaxAbsScaler(), MLPClassifier(**SMALL)), X, Y)
 
 
+@pytest.mark.parametrize("indicator", [False, True])
+def test_some_columns_of_an_array_may_lack_values(indicator):
+    groups = [
+        ("d", make_pipeline(SimpleImputer(add_indicator=indicator), RobustScaler()), [3]),
+        ("ca", make_pipeline(SimpleImputer(strategy="median", add_indicator=indicator), StandardScaler()), [2, 0]),
+    ]
+    transformer = ColumnTransformer(groups, remainder=SimpleImputer(strategy="constant", add_indicator=indicator))
+    check(make_pipeline(transformer, StandardScaler(), MLPClassifier(**SMALL)), GAPS, Y)
+
+
 def test_names_of_a_frame_are_the_models():
     table = pd.DataFrame(X, columns=["a", "b", "c", "d"])
     model = check(make_pipeline(StandardScaler(), MLPClassifier(**SMALL)), table, Y)
@@ -300,9 +310,18 @@ def test_a_model_is_saved_and_read_and_trained(tmp_path_factory):
             X, ValueError, "uses a column twice",
         ),
         (
-            lambda: make_pipeline(ColumnTransformer([("a", SimpleImputer(), [0]), ("b", MinMaxScaler(), [1])]),
+            lambda: make_pipeline(ColumnTransformer([("a", SimpleImputer(), [0]), ("b", OneHotEncoder(), [1])]),
                                   MLPClassifier(**SMALL)),
-            X, ValueError, "data frame",
+            X.round(), ValueError, "to a frame",
+        ),
+        (
+            lambda: make_pipeline(SimpleImputer(strategy="most_frequent"), OneHotEncoder(), MLPClassifier(**SMALL)),
+            np.array([["a"], ["a"], ["a"], ["a"], [None], [np.nan]] * (ROWS // 6), object),
+            ValueError, "knows None and NaN apart",
+        ),
+        (
+            lambda: make_pipeline(SimpleImputer(add_indicator=True), OrdinalEncoder(), MLPClassifier(**SMALL)),
+            CODES, ValueError, "adds or drops columns before an encoder",
         ),
         (lambda: make_pipeline(TargetEncoder(), MLPClassifier(**SMALL)), WORDS, ValueError, "TargetEncoder"),
     ],
