@@ -1,5 +1,7 @@
 """Models for the tests of Keras's files: each layer, activation, loss, metric and optimizer that Keras has too."""
 
+import functools
+
 import numpy as np
 
 import fastnn
@@ -154,6 +156,59 @@ STACKS = {
     ),
     "tangent kernel": lambda: (_stack(layers.Dense(4, "relu", parametrization="ntk")), numbers()),
 }  # fmt: skip
+
+
+# the same of layers that Keras lacks, and that are written as several of its own
+STACKS_OF_OURS = {
+    "scale": lambda: (_stack(layers.Scale(scale_regularizer=L2, scale_constraint="non_neg")), numbers()),
+    "parametric activation": lambda: (
+        _stack(layers.Dense(4), layers.ParametricActivation("tanh", fastnn.initializers.Constant(0.4))),
+        numbers(),
+    ),
+    "gated": lambda: (_stack(layers.Dense(8), layers.GLU("silu"), layers.GLU(activity_regularizer=L2)), numbers()),
+    "linear embedding": lambda: (_stack(layers.LinearEmbedding(3, "relu")), numbers()),
+    "linear embedding of columns": lambda: (_stack(layers.LinearEmbedding(3, columns=[4, 1])), numbers()),
+    "periodic embedding": lambda: (_stack(layers.PeriodicEmbedding(4, 3, 0.3, "relu")), numbers()),
+    "periodic embedding of columns": lambda: (
+        _stack(
+            layers.PeriodicEmbedding(
+                4, 3, phases=False, densely_connected=False, share_weights=True, columns=[0, 2], activity_regularizer=L2
+            )
+        ),
+        numbers(),
+    ),
+    "robust normalization": lambda: (
+        _stack(layers.RobustNormalization(center=[1.0, 2, 3, 4, 5], factor=[2.0, 0, 0.5, 1, 3])),
+        numbers(),
+    ),
+    "robust normalization of columns": lambda: (
+        _stack(adapted(layers.RobustNormalization([3, 0], clip=None), numbers())),
+        numbers(),
+    ),
+    "impute": lambda: (
+        _stack(layers.Impute("constant", [0.1, 0.2, 0.3, 0.4, 0.5], add_indicator=True)),
+        np.where(numbers(20) > 1, np.nan, numbers()).astype(np.float32),
+    ),
+    **{
+        f"ensemble {sharing}": lambda sharing=sharing: (
+            _stack(
+                layers.EnsembleScale(3),
+                layers.EnsembleDense(4, 3, "softmax" if sharing == "none" else "gelu", sharing=sharing),
+            ),
+            numbers(),
+        )
+        for sharing in ("adapted", "full", "none")
+    },
+}
+# the same of layers that Keras cannot train as they are trained here
+SERVED = {
+    "targets": lambda: (
+        _stack(layers.Dense(2), layers.TargetScaling([1.0, 2.0], [3.0, 4.0], [-1.0, -2.0], [4.0, 3.0]), end=False),
+        numbers(),
+    ),
+    "mean": lambda: (_stack(layers.EnsembleDense(2, 5, sharing="none"), layers.EnsembleMean(5), end=False), numbers()),
+    "noise by a schedule": lambda: (_stack(layers.Dropout(schedules.FlatCosine(0.2))), numbers()),
+}
 
 
 def _frozen():
@@ -344,3 +399,42 @@ def network(stack, seed=3):
     generator = np.random.default_rng(seed)
     model.set_weights([w + 0.1 * generator.random(w.shape) for w in model.get_weights()])
     return model
+
+
+def cases():
+    """Return for each name what makes a model, x and y; it has trained for two epochs, unless y is None."""
+
+    def of_stack(make, trains):
+        stack, x = make()
+        model = network(stack)
+        if not trains:
+            return model, x, None
+        return trained(model, x, numbers(10, model.output_shape[1]), {"loss": "mse"})
+
+    def trained(model, x, y, compiled, optimizer=None):
+        model.compile(optimizer or optimizers.SGD(0.01, momentum=0.9), **compiled)
+        model.fit(x, y, epochs=2, batch_size=ROWS, shuffle=False, verbose=0)
+        return model, x, y
+
+    def of_graph(make):
+        stack, x, y, compiled = make()
+        return trained(network(stack), x, y, compiled)
+
+    def of_optimizer(make):
+        stack = [
+            fastnn.Input((FEATURES,)),
+            layers.Dense(6, "tanh", name="hidden"),
+            layers.Dense(3, name="frozen"),
+            layers.Dense(2, name="end"),
+        ]
+        stack[2].trainable = False
+        return trained(network(stack), numbers(), numbers(10, 2), {"loss": "mse"}, make())
+
+    return {
+        **{
+            name: functools.partial(of_stack, make, name not in SERVED and name != "noise")
+            for name, make in (STACKS | STACKS_OF_OURS | SERVED).items()
+        },
+        **{name: functools.partial(of_graph, make) for name, make in GRAPHS.items()},
+        **{f"trained by {name}": functools.partial(of_optimizer, make) for name, make in OPTIMIZERS.items()},
+    }

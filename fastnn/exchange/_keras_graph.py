@@ -112,7 +112,9 @@ class _Graph:
         self._sources: dict[str, list[str]] = {}
         for entry in listed_layers(config):
             self._take(entry, paths, kept, depth)
-        self._inputs = [name for _, name in _tensors(config.get("input_layers"), "input_layers")]
+        inputs = _tensors(config.get("input_layers"), "input_layers")
+        self._inputs = [name for _, name in inputs]
+        self._key = inputs[0][0] if len(inputs) == 1 else None  # x is a dict with this key
         self._outputs = _tensors(config.get("output_layers"), "output_layers")
         for name in (*self._inputs, *(name for _, name in self._outputs)):
             self._check_known(name)
@@ -241,10 +243,12 @@ class _Graph:
             axes = self._axes_of(start)
             told_input = input_layer(axes or (), start.replace("/", "_"))
             found = [] if told_input is None else [told_input]
+            if self._key is not None and len(axes) == 1:
+                found = [Branches({self._key: found})]
         self._check_inputs(start)
         own, axes = self._made(self._chain(common[0], start), axes)
         found += own
-        if len(ends) > 1:
+        if len(ends) > 1 or self._outputs[0][0] is not None:
             heads = {}
             for end, name in zip(ends, _free_names([key or end for key, end in self._outputs]), strict=True):
                 heads[name], _ = self._made(self._chain(end, common[0]), axes)

@@ -25,6 +25,14 @@ _ELEMENTWISE = (
 _OF_ROWS = ("softmax", "log_softmax", "softmax_v2", "glu")
 _ENCODING = ("CategoryEncoding", "Discretization", "IntegerLookup", "StringLookup")
 
+# Keras's operations that are activations, as in a graph that calls keras.ops.gelu
+_ACTIVATIONS = {
+    "Celu": "celu", "Cos": "cos", "Elu": "elu", "Exp": "exponential", "Gelu": "gelu", "HardSigmoid": "hard_sigmoid",
+    "HardSilu": "hard_silu", "HardTanh": "hard_tanh", "LeakyRelu": "leaky_relu", "LogSigmoid": "log_sigmoid",
+    "Relu": "relu", "Relu6": "relu6", "Selu": "selu", "Sigmoid": "sigmoid", "Silu": "silu", "Softplus": "softplus",
+    "Softsign": "softsign", "Squareplus": "squareplus", "Tanh": "tanh",
+}  # fmt: skip
+
 Axes = tuple[int | None, ...]  # the axes of a row in Keras, None where nobody knows a length
 
 
@@ -148,6 +156,10 @@ def made(name: str, kind: str, config: dict[str, Any]) -> Layer:
     if kind == "Identity":
         kind, config = "Activation", {k: config[k] for k in ("name", "dtype", "trainable") if k in config}
         config["activation"] = "linear"
+    elif kind in _ACTIVATIONS:
+        constants = {key: value for key, value in config.items() if key not in ("name", "dtype", "trainable")}
+        function = {"class_name": _ACTIVATIONS[kind], "config": constants}
+        kind, config = "Activation", {"name": config["name"], "activation": function}
     elif kind == "ThresholdedReLU":
         kind, config = "ReLU", {**config, "threshold": config.get("theta", 1.0)}
         del config["theta"]
@@ -217,7 +229,7 @@ def axes_after(node: Node, config: dict[str, Any], axes: Axes | None) -> Axes | 
         return (None,)
     activation = config.get("activation")
     of_rows = kind == "Activation" and (not isinstance(activation, str) or activation in _OF_ROWS)
-    if len(axes) > 1 and (kind not in _ELEMENTWISE or of_rows):
+    if len(axes) > 1 and (kind not in (*_ELEMENTWISE, *_ACTIVATIONS) or of_rows):
         raise ModelFileError(
             f"layer {node.name[:80]!r} reads rows of several axes, {axes}, as {kind} does in Keras along the last one "
             f"alone: only with a Flatten before it has it the same meaning here"

@@ -17,12 +17,14 @@ import numpy.typing as npt
 
 from fastnn import _file, layers
 from fastnn._model import Exported
+from fastnn.exchange._to_keras_columns import WRITERS as OF_OURS
 from fastnn.exchange._to_keras_graph import Tensor
-from fastnn.exchange._to_keras_layers import Writer
+from fastnn.exchange._to_keras_layers import WRITERS as OF_BOTH
 from fastnn.exchange._to_keras_training import compile_config, optimizer_state
+from fastnn.exchange._to_keras_writer import Writer
 
 SUFFIX = ".keras"
-FORMAT_OF = "3.0.0"  # the Keras whose dialect the files are written in; later ones read it
+FORMAT_OF = "3.15.0"  # the Keras that has the optimizer's variables in the order of these files
 _FIRST_DATE = (1980, 1, 1, 0, 0, 0)  # the first date that a zip can hold
 _MODE = 0o644 << 16
 
@@ -46,7 +48,7 @@ def _parts(model: Exported, training: bool) -> list[bytes]:
         model._ready("export_keras")
     arrays = {f"{spec.layer}/{spec.name}": spec.view(engine.parameters) for spec in engine.plan.parameters}
     policy = str(model.layers[0].dtype)  # which a built model's first layer knows
-    writer = Writer(arrays, policy, engine.plan.dtype, trains)
+    writer = Writer(arrays, policy, engine.plan.dtype, trains, OF_BOTH | OF_OURS)
     _write_layers(writer, model)
     described = writer.graph.described(model.name, policy)
     variables = {path: variable.values for path, variable in writer.graph.variables().items()}

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import itertools
 import math
-import re
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+from fastnn.exchange._keras_layers import snake_case
 
 LAYERS = "keras.layers"
 # Keras's own files name the classes of operations by these modules, as those have no public name.
@@ -124,12 +125,6 @@ def _plain(value: Any) -> Any:
     return [_plain(one) for one in value] if isinstance(value, list) else value
 
 
-def snake_case(kind: str) -> str:
-    """Return the name of a class as Keras's files have it: ``"p_re_lu"`` for PReLU."""
-    split = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", kind)
-    return re.sub("([a-z])([A-Z])", r"\1_\2", split).lower()
-
-
 @dataclass
 class Graph:
     """Nodes that make one model.
@@ -200,7 +195,7 @@ class Graph:
         nodes = self.in_order()
         if self.in_line():
             shape = [None, *self.inputs[""].shape]
-            config = {"name": name, "trainable": True, "dtype": policy, "layers": [n.described() for n in nodes]}
+            config = {"name": name, "dtype": policy, "layers": [n.described() for n in nodes]}
             return {
                 "module": "keras",
                 "class_name": "Sequential",
@@ -210,7 +205,6 @@ class Graph:
             }
         config = {
             "name": name,
-            "trainable": True,
             "layers": [node.described_in_graph() for node in nodes],
             "input_layers": _places(self.inputs),
             "output_layers": _places(self.outputs),

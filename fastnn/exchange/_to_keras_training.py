@@ -11,7 +11,8 @@ import numpy.typing as npt
 from fastnn import losses, metrics, optimizers
 from fastnn._schedules import Constant, LearningRateSchedule
 from fastnn._settings import known_class
-from fastnn.exchange._to_keras_layers import described, without
+from fastnn.exchange._keras_layers import snake_case
+from fastnn.exchange._to_keras_writer import described, without
 
 if TYPE_CHECKING:
     from fastnn._model import Exported
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 
+_METRIC_NAMES = ("bce", "mae", "mape", "mse", "msle")  # those that Keras finds beside the names of classes
 _LOSSES_OF_OURS = (losses.Quantile, losses.GaussianNLL)
 _SCHEDULES = (
     "ExponentialDecay",
@@ -30,8 +32,6 @@ _SCHEDULES = (
     "CosineDecay",
     "CosineDecayRestarts",
 )
-_STEPS = ("decay_steps", "first_decay_steps", "warmup_steps")
-_SINCE_LATER = ("gradient_accumulation_steps", "loss_scale_factor")  # arguments that the first of Keras 3 lack
 # The slots that Keras keeps side by side for each parameter; the other ones it keeps one after the other.
 _SIDE_BY_SIDE = (
     ("momentum", "velocity"),
@@ -53,7 +53,7 @@ def _loss(loss: losses.Loss, outputs: int) -> tuple[dict[str, Any], float]:
         )
     if isinstance(loss, _LOSSES_OF_OURS):
         raise without(f"the loss {kind.__name__}", "Keras has no such loss; training=False leaves it out")
-    config = {"name": loss.name} | loss.get_config() | {"reduction": loss.reduction}
+    config = loss.get_config() | {"reduction": loss.reduction}
     for key, value in config.items():
         if isinstance(value, dict):
             raise without(
@@ -77,6 +77,8 @@ def _metric(identifier: Any, goal: Goal) -> Any:
             f"the metric {metric.name!r}",
             "it is a function in Python, which no file holds; training=False leaves it out",
         )
+    if isinstance(identifier, str) and identifier in (*_METRIC_NAMES, snake_case(type(metric).__name__)):
+        return identifier
     name = identifier if isinstance(identifier, str) else metric.name
     serialized = metrics.serialize(metric)
     return described("metrics", serialized | {"config": {"name": name} | serialized["config"]})
@@ -101,6 +103,8 @@ def compile_config(model: Exported, graph: Graph) -> dict[str, Any]:
             by_name[key][goal.name] = value
     if not model._goals:
         return found
+    if set(by_name["loss_weights"].values()) == {1}:
+        del by_name["loss_weights"]  # the first of Keras 3 take none for one output
     if model._goals[0].name:
         return found | by_name
     return found | {key: values[""] for key, values in by_name.items()}
@@ -157,7 +161,6 @@ def _optimizer(model: Exported, graph: Graph) -> dict[str, Any]:
     if isinstance(optimizer.weight_decay, LearningRateSchedule):
         raise without("a schedule of weight_decay", "in Keras it is a number; training=False leaves the optimizer out")
     config = {k: v for k, v in optimizer.get_config().items() if k != "weight_decay_exclusions"}
-    config = {k: v for k, v in config.items() if k not in _SINCE_LATER or v is not None}
     config["learning_rate"] = _schedule(optimizer._schedule)
     if kind is optimizers.Muon:
         config |= _muon_rules(optimizer, model, graph)
@@ -250,7 +253,7 @@ def optimizer_state(model: Exported, graph: Graph) -> dict[str, Array]:
     progress = model._progress
     found: list[Array] = [np.array(progress.iterations, np.int64)]
     if isinstance(optimizer._schedule, Constant):
-        found.append(np.array(optimizer.learning_rate, model.dtype))
+        found.append(np.array(optimizer.learning_rate))  # float64, of which Keras reads as much as it holds
     own = [slot.name for slot in optimizer.rule_slots()]
     shared = [slot.name for slot in optimizer.slots if slot.name not in own]
     for group in [*((name,) for name in shared), *_groups(own)]:

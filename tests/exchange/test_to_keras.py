@@ -1,5 +1,6 @@
 """Files for Keras: what they hold, and what is refused. tests/exchange_live/ lets Keras itself read them."""
 
+import gzip
 import io
 import json
 import tempfile
@@ -14,6 +15,8 @@ import pytest
 import fastnn
 from fastnn import layers, losses, metrics, optimizers
 from fastnn.optimizers import schedules
+
+pytestmark = pytest.mark.thread_unsafe(reason="models are made from a seed, which is the process's")
 
 
 def contents(path):
@@ -40,6 +43,97 @@ def compiled(*stack, optimizer="sgd", loss="mse", **arguments):
     model = fastnn.Sequential([fastnn.Input((4,)), *(stack or [layers.Dense(2, name="end")])])
     model.compile(optimizer, loss, **arguments)
     return model
+
+
+# ---- what Keras made of the same files: tests/reference/record_exported.py ----
+
+RECORDED = json.loads(gzip.decompress((Path(__file__).parents[1] / "reference" / "exported.json.gz").read_bytes()))
+CASES = keras_models.cases()
+# Float32, with sums in other orders; a step of training adds the differences of two gradients.
+OUTPUTS, STEP = {"rtol": 1e-5, "atol": 1e-5}, {"rtol": 2e-4, "atol": 3e-5}
+
+
+def assert_close(found, expected, tolerances):
+    if isinstance(expected, dict):
+        assert set(found) == set(expected)
+        for name in expected:
+            np.testing.assert_allclose(found[name][: len(expected[name])], expected[name], **tolerances)
+    else:
+        np.testing.assert_allclose(found[: len(expected)], expected, **tolerances)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_keras_has_the_same_layers_variables_and_answers(name):
+    model, x, y = CASES[name]()
+    keras = RECORDED["cases"][name]
+    config, arrays = exported(model, training=y is not None)
+    entries = [entry for entry in config["config"]["layers"] if entry["module"] == "keras.layers"]
+    found = [[entry["class_name"], entry["config"]["name"]] for entry in entries]
+    # the layers of a Sequential are without its Input
+    assert found[len(found) - len(keras["layers"]) :] == keras["layers"]
+    shapes = {place: list(array.shape) for place, array in arrays.items()}
+    assert shapes == {place: shape for place, shape in keras["variables"].items() if place in shapes or y is not None}
+    assert_close(model.predict(x), keras["outputs"], OUTPUTS)
+    if y is not None:
+        model.fit(x, y, batch_size=keras_models.ROWS, shuffle=False, verbose=0)
+        assert_close(model.predict(x), keras["next"], STEP)
+
+
+# ---- out, and in again ----
+
+NOT_READ = (*keras_models.STACKS_OF_OURS, *keras_models.SERVED)  # what is several layers in Keras
+
+
+def again(model, **options):
+    """Return the model of the file that a model writes."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.keras"
+        model.export_keras(path, **options)
+        return fastnn.load_keras(path)
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name not in NOT_READ])
+def test_the_way_out_and_in_changes_nothing(name):
+    model, x, y = CASES[name]()
+    other = again(model)
+    assert_close(other.predict(x), model.predict(x), {"rtol": 0, "atol": 0})
+    assert other.get_compile_config() == model.get_compile_config()
+    if y is not None:
+        for one in (model, other):
+            one.fit(x, y, epochs=3, batch_size=keras_models.ROWS, shuffle=False, verbose=0)
+        # The rate of Adam and its kin is read in full, and what is not is rounded to float32 once.
+        assert_close(other.predict(x), model.predict(x), {"rtol": 1e-5, "atol": 1e-6})
+
+
+@pytest.mark.parametrize("name", [name for name in keras_models.ACTIVATIONS if "clip" not in name])
+def test_activations_come_in_again(name):
+    f, x = keras_models.ACTIVATIONS[name], keras_models.numbers()
+    model = keras_models.network([fastnn.Input((5,)), layers.Dense(4, f), layers.Dense(4), layers.Activation(f)])
+    assert_close(again(model).predict(x), model.predict(x), {"rtol": 0, "atol": 0})
+
+
+@pytest.mark.parametrize("name", [name for name in keras_models.LOSSES if name != "half mse"])
+def test_losses_come_in_again(name):
+    outputs, f, _, loss = keras_models.LOSSES[name]
+    model = compiled(layers.Dense(outputs, f), loss=loss, loss_weights=0.5)
+    assert again(model).get_compile_config() == model.get_compile_config()
+
+
+@pytest.mark.parametrize("name", keras_models.METRICS)
+def test_metrics_come_in_again(name):
+    loss, metric = keras_models.METRICS[name]
+    outputs, f, y, loss = keras_models.LOSSES[loss]
+    model = keras_models.network([fastnn.Input((5,)), layers.Dense(outputs, f)])
+    model.compile("sgd", loss, metrics=[metric], weighted_metrics=[metric])
+    here, there = (
+        one.evaluate(keras_models.numbers(), y, verbose=0, return_dict=True) for one in (model, again(model))
+    )
+    assert here.keys() == there.keys()
+    for key in here:
+        np.testing.assert_array_equal(there[key], here[key])
+
+
+# ---- what a file holds ----
 
 
 def test_a_stack_is_a_sequential():
@@ -73,6 +167,22 @@ def test_a_graph_has_the_names_of_inputs_and_outputs():
     assert outputs["price"] == ["price", 0, 0]
     assert outputs["kind"] != ["kind", 0, 0]  # which is an input's name
     assert config["compile_config"]["loss"]["price"]["class_name"] == "MeanSquaredError"
+
+
+def test_a_graph_says_of_its_layers_alone_whether_they_are_trained():
+    """Keras sets what the model's own configuration says for all layers."""
+    stack = [fastnn.Input((5,)), layers.Residual([layers.Dense(5, name="kept")]), layers.Dense(1, name="end")]
+    stack[1].trainable = False
+    model = keras_models.network(stack)
+    model.compile("adam", "mse")
+    config, arrays = exported(model)
+    assert "trainable" not in config["config"]
+    entries = {entry["name"]: entry["config"] for entry in config["config"]["layers"]}
+    assert (entries["kept"]["trainable"], entries["end"]["trainable"]) == (False, True)
+    state = [path for path in arrays if path.startswith("optimizer")]
+    assert len(state) == 2 + 2 * 2  # steps and rate, two slots of a kernel and a bias
+    other = again(model)
+    assert len(other.trainable_weights) == 2
 
 
 def test_the_same_model_gives_the_same_bytes():
