@@ -69,6 +69,8 @@ def _owner_by_content(start: bytes) -> str:
         for part, owner in ((b".pkl", "PyTorch"), (b".npy", "NumPy"), (b".json", "Keras"), (b".h5", "Keras")):
             if name.endswith(part):
                 return owner
+        if name.startswith(b"assets/"):  # the vocabularies of Keras's layers, where somebody has packed a file anew
+            return "Keras"
         return "zip"
     if start.startswith(b"\x93NUMPY"):
         return "NumPy"

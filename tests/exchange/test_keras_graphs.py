@@ -2,6 +2,7 @@
 
 import io
 import json
+import zipfile
 
 import h5py
 import numpy as np
@@ -197,6 +198,40 @@ def test_an_embedding_without_a_flatten_is_refused_in_a_stack_too():
     stack = [INPUT, layer("Embedding", input_dim=5, output_dim=2), DENSE]
     with pytest.raises(fastnn.ModelFileError, match="'dense' reads rows of several axes"):
         with_file(archive({"class_name": "Sequential", "config": {"layers": stack}}), fastnn.load_keras)
+
+
+@pytest.mark.parametrize(("policy", "held"), [("float64", "f8"), ("mixed_bfloat16", "f4"), ("float32", "f8")])
+def test_a_file_of_another_element_type_gives_a_model_of_it(policy, held):
+    kernel, bias = KERNEL[:, :3].astype(held), np.zeros(3, held)
+    content = archive(sequential(layer("Dense", units=3, dtype=policy)), arrays(dense=[kernel, bias]))
+    model = with_file(content, fastnn.load_keras)
+    assert model.layers[0].dtype == policy
+    assert model.dtype == ("float64" if policy == "float64" else "float32")
+    np.testing.assert_array_equal(model.layers[1].kernel, kernel.astype(model.dtype))
+
+
+def test_half_precision_is_named():
+    half = arrays(dense=[KERNEL[:, :3].astype("f2"), np.zeros(3, "f2")])
+    with pytest.raises(fastnn.ModelFileError, match="'dense' is a Dense that cannot be made here: dtype must be"):
+        with_file(archive(sequential(layer("Dense", units=3, dtype="mixed_float16")), half), fastnn.load_keras)
+    with pytest.raises(fastnn.ModelFileError, match="is float16, and weights here are float32 or float64"):
+        with_file(archive(sequential(layer("Dense", units=3)), half), fastnn.load_keras)
+
+
+def test_an_archive_that_was_packed_anew_is_recognized_and_unpacked():
+    words = layer("InputLayer", batch_shape=[None, 1], dtype="string")
+    lookup = layer("StringLookup", vocabulary=None, num_oov_indices=1, mask_token=None, oov_token="[UNK]")
+    entries = {
+        "assets/layers/string_lookup/vocabulary.txt": "[UNK]\nred\nblue",
+        "config.json": json.dumps({"class_name": "Sequential", "config": {"layers": [words, lookup]}}),
+        "model.weights.h5": arrays(),
+    }
+    memory = io.BytesIO()
+    with zipfile.ZipFile(memory, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, content in entries.items():
+            file.writestr(name, content)
+    model = with_file(memory.getvalue(), fastnn.load_model)
+    assert model.predict([["blue"], ["green"]]).tolist() == [[2], [0]]
 
 
 # ---- older files ----

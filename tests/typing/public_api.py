@@ -50,6 +50,7 @@ model.feature_names = None
 same: fastnn.Sequential = fastnn.Sequential.from_config(config)
 model.save("model.fastnn")
 loaded: fastnn.Sequential = fastnn.load_model("model.fastnn")
+moved: fastnn.Sequential = fastnn.load_keras("model.keras", custom_objects={}, compile=False)
 one_hot: NDArray[Any] = fastnn.utils.to_categorical(y, 3)
 
 trainable: list[NDArray[Any]] = model.trainable_variables
