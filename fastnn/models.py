@@ -11,8 +11,11 @@ from typing import Any
 from fastnn import _stored, goals
 from fastnn._draws import undrawn
 from fastnn._foreign import owner_of
+from fastnn._pruning import best_together, ends_of_members, part_of
 from fastnn._public import publish
 from fastnn._settings import flag
+from fastnn.layers import Rescaling, serialize
+from fastnn.layers.base import check_width
 from fastnn.sequential import Sequential
 
 __all__ = [
@@ -26,6 +29,7 @@ __all__ = [
     "load_torch",
     "load_transformers_head",
     "model_from_json",
+    "prune_members",
     "save_model",
 ]
 
@@ -82,6 +86,67 @@ def clone_model(model: Sequential) -> Sequential:
     if model._engine is not None and not clone.built:
         clone.build((None, model._engine.plan.inputs))
     return clone
+
+
+def prune_members(model: Sequential, x: Any, y: Any, members: int | None = None) -> Sequential:
+    """Return a new model of some of the members of an ensemble that shares its weights: those that do best together.
+
+    The members are chosen one after the other: each time the one with which the mean of the members chosen so far has
+    the least loss (Gorishniy, Kotelnikov and Babenko, TabM, 2024, whose appendix prunes so).
+
+    Parameters
+    ----------
+    model : Sequential
+        Compiled and trained; an :class:`EnsembleScale` begins its ensemble, and an :class:`EnsembleMean` ends it.
+    x, y : array-like
+        Rows to judge by, which the model was not trained on.
+    members : int, optional
+        How many members stay; default: as many as lower the loss.
+
+    Returns
+    -------
+    Sequential
+        Not compiled, as :func:`clone_model` returns it.
+
+    Raises
+    ------
+    TypeError, ValueError
+        When the model is no such ensemble, or has weights between its ends that are of no layer of ensembles.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> from fastnn import layers
+    >>> stack = [layers.EnsembleScale(8), layers.EnsembleDense(1, 8, sharing="none"), layers.EnsembleMean(8)]
+    >>> model = fastnn.Sequential([fastnn.Input((2,)), *stack])
+    >>> model.compile("adam", "mse")
+    >>> fastnn.models.prune_members(model, [[1.0, 2.0], [0.0, 1.0]], [1.0, 3.0], members=3).layers[1].members
+    3
+    """
+    first, last = ends_of_members(model)
+    config, inputs = model.get_config(), model._need_engine("prune_members").plan.inputs
+    count = config["layers"][last]["config"]["members"]
+    most = count if members is None else check_width("members", members)
+    if most > count:
+        raise ValueError(f"members must be at most {count}, as many as the model has, got {members}")
+    before = part_of(config["layers"][:last], inputs)
+    for own, layer in zip(before.layers, model.layers, strict=False):
+        own.set_weights(layer.get_weights())
+    outputs = before.predict(x, verbose=0)
+    each = outputs.reshape(len(outputs), count, -1)
+    judge = part_of(config["layers"][last + 1 :] or [serialize(Rescaling(1.0))], each.shape[2])
+    judge.compile("sgd", model.loss)
+    chosen = best_together(
+        each, most, lambda mean: float(judge.evaluate(mean, y, verbose=0)), exact=members is not None
+    )
+    for described in config["layers"][first : last + 1]:
+        if "members" in described["config"]:
+            described["config"]["members"] = len(chosen)
+    pruned = part_of(config["layers"], inputs)
+    for own, layer in zip(pruned.layers, model.layers, strict=True):
+        own.set_weights(layer.weights_of(chosen) if hasattr(layer, "weights_of") else layer.get_weights())
+    pruned.feature_names = model.feature_names
+    return pruned
 
 
 def save_model(model: Sequential, filepath: str | os.PathLike[str], training: bool = True) -> None:

@@ -233,3 +233,73 @@ def test_what_an_ensemble_refuses():
     model = sequential(ensemble(1))
     with pytest.raises(ValueError, match=r"loss must be one of fastnn's own beside an EnsembleMean"):
         model.compile("sgd", lambda y, p: (0.0, p))
+
+
+# ---- some of the members ----
+
+PRUNED_X = np.random.default_rng(5).normal(size=(40, 3))
+PRUNED_Y = np.tanh(PRUNED_X[:, :1] + PRUNED_X[:, 1:2])
+
+
+def trained_ensemble(sharing="adapted", scaled=False):
+    """Five members with factors of their own everywhere."""
+    hidden = [layers.EnsembleDense(4, 5, "tanh", sharing), layers.Dropout(0.1)]
+    stack = [layers.EnsembleScale(5), *hidden, layers.EnsembleDense(1, 5, sharing="none"), layers.EnsembleMean(5)]
+    end = [layers.TargetScaling(0.5, 2.0, clip=False)] if scaled else []
+    model = fastnn.Sequential([fastnn.Input((3,), dtype="float64"), *stack, *end])
+    generator = np.random.default_rng(1)
+    for view in model.weights:
+        view[...] = generator.normal(size=view.shape)
+    model.compile("adam", "mse")
+    return model
+
+
+def answers_of_members(model):
+    """Return what each member says, from models of one member each."""
+    alone = []
+    for member in range(5):
+        chosen = [layer.weights_of([member]) if hasattr(layer, "weights_of") else [] for layer in model.layers]
+        config = model.get_config()
+        for described in config["layers"]:
+            described["config"] = {k: 1 if k == "members" else v for k, v in described["config"].items()}
+        one = fastnn.Sequential.from_config(config)
+        one.set_weights([array for arrays in chosen for array in arrays])
+        alone.append(one.predict(PRUNED_X))
+    return np.stack(alone)
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.parametrize("sharing", ["adapted", "full", "none"])
+def test_pruning_keeps_the_members_that_do_best_together(sharing, scaled):
+    model = trained_ensemble(sharing, scaled)
+    each = answers_of_members(model)
+    np.testing.assert_allclose(each.mean(axis=0), model.predict(PRUNED_X), rtol=1e-12)
+    chosen, losses = [], []
+    for _ in range(5):
+        left = [member for member in range(5) if member not in chosen]
+        found = [np.mean((each[[*chosen, member]].mean(axis=0) - PRUNED_Y) ** 2) for member in left]
+        chosen.append(left[int(np.argmin(found))])
+        losses.append(min(found))
+    for members in (1, 3, 5):
+        pruned = fastnn.models.prune_members(model, PRUNED_X, PRUNED_Y, members)
+        wanted = each[sorted(chosen[:members])].mean(axis=0)
+        np.testing.assert_allclose(pruned.predict(PRUNED_X), wanted, rtol=1e-12)
+        assert pruned.count_params() < model.count_params() or members == 5
+    fewest = next((k for k in range(1, 5) if losses[k] >= losses[k - 1]), 5)
+    free = fastnn.models.prune_members(model, PRUNED_X, PRUNED_Y)
+    np.testing.assert_allclose(free.predict(PRUNED_X), each[sorted(chosen[:fewest])].mean(axis=0), rtol=1e-12)
+
+
+def test_what_cannot_be_pruned_is_refused_in_a_sentence():
+    model, plain = trained_ensemble(), fastnn.Sequential([fastnn.Input((3,)), layers.Dense(1)])
+    with pytest.raises(ValueError, match="members must be at most 5, as many as the model has, got 6"):
+        fastnn.models.prune_members(model, PRUNED_X, PRUNED_Y, 6)
+    with pytest.raises(ValueError, match="model must have an EnsembleScale and an EnsembleMean"):
+        fastnn.models.prune_members(plain, PRUNED_X, PRUNED_Y)
+    with pytest.raises(TypeError, match="model must be a Sequential model, got int"):
+        fastnn.models.prune_members(3, PRUNED_X, PRUNED_Y)
+    stack = [layers.EnsembleScale(2), layers.LayerNormalization(), layers.EnsembleMean(2)]
+    strange = fastnn.Sequential([fastnn.Input((3,)), *stack])
+    strange.compile("adam", "mse")
+    with pytest.raises(ValueError, match="layer 'layer_normalization' has weights that are of no member"):
+        fastnn.models.prune_members(strange, PRUNED_X, PRUNED_X)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,6 +47,12 @@ class _OfEach(Initializer):
         """Return an array of this shape and dtype."""
         each = (shape[0] // self.members, *shape[1:])
         return np.concatenate([self.initializer(each, dtype) for _ in range(self.members)])
+
+
+def of_members(values: npt.NDArray[Any], members: int, chosen: Sequence[int]) -> npt.NDArray[Any]:
+    """Return those rows, or numbers, of an array that belong to the chosen ones of its members."""
+    each = values.reshape(members, -1, *values.shape[1:])
+    return np.concatenate([each[member] for member in chosen])
 
 
 class EnsembleScale(Layer):
@@ -108,6 +115,10 @@ class EnsembleScale(Layer):
     def parameters(self) -> list[Parameter]:
         """Return the factors, of shape (members, inputs)."""
         return [Parameter("scale", (self.members, self._inputs), self.scale_initializer)]
+
+    def weights_of(self, chosen: Sequence[int]) -> list[npt.NDArray[Any]]:
+        """Return the weights of a layer of some of the members alone."""
+        return [of_members(self._weight("scale"), self.members, chosen)]
 
     def lower(self, offsets: dict[str, int]) -> list[Op]:
         """Return the one op of the layer."""
@@ -207,6 +218,12 @@ class EnsembleDense(Layer):
             return found
         ones = initializers.Ones()
         return [Parameter("scale_in", (inputs,), ones), found[0], Parameter("scale_out", (outputs,), ones), found[1]]
+
+    def weights_of(self, chosen: Sequence[int]) -> list[npt.NDArray[Any]]:
+        """Return the weights of a layer of some of the members alone."""
+        shared = {"adapted": {"kernel"}, "full": {"kernel", "bias"}, "none": set[str]()}[self.sharing]
+        held = {name: self._weight(name) for name, *_ in self.parameters()}
+        return [v.copy() if name in shared else of_members(v, self.members, chosen) for name, v in held.items()]
 
     def lower(self, offsets: dict[str, int]) -> list[Op]:
         """Return the ops of the products and of the factors before and after them."""
