@@ -22,7 +22,7 @@ from fastnn.layers import Residual
 from fastnn.layers.base import Layer
 from fastnn.layers.container import Container, Parallel
 
-OLDEST, NEWEST, DEFAULT = 13, 28, 18
+OLDEST, NEWEST = 13, 28
 _LARGEST = 2**31 - 2**20  # bytes of constants: a message of protobuf has less than 2 GiB
 
 _OF_REAL = WRITERS | {"impute": impute, "discretize": discretize, "quantiles": quantiles, "piecewise": piecewise}
@@ -47,6 +47,14 @@ def save(model: Exported, filepath: str | os.PathLike[str], opset: int) -> None:
         _file.write(filepath, lambda: [_described(model, int(opset)).SerializeToString(deterministic=True)])
 
 
+def _check_size(count: int) -> None:
+    """Raise where constants of so many bytes are more than one message can hold."""
+    if count > _LARGEST:
+        raise ValueError(
+            f"export_onnx needs weights of less than 2 GiB, which is what one file of ONNX holds, got {count:,} bytes"
+        )
+
+
 def _described(model: Exported, opset: int) -> Any:
     """Return the model as a message of ONNX; the caller holds the model's lock."""
     engine = model._need_engine("export_onnx")
@@ -54,11 +62,7 @@ def _described(model: Exported, opset: int) -> Any:
     held = engine.plan
     policy = config.MIXED if held.bfloat16 else held.dtype
     lowered = plan.lower(model.layers, held.inputs, policy)
-    if engine.parameters.nbytes > _LARGEST:
-        raise ValueError(
-            f"export_onnx needs weights of less than 2 GiB, which is what one file of ONNX holds, got "
-            f"{engine.parameters.nbytes:,} bytes"
-        )
+    _check_size(engine.parameters.nbytes)  # before any of them is copied
     ops = plan.link([op for placed in lowered.layers for op in placed.ops])
     graph = Graph(lowered.dtype, opset, lowered.parameters, engine.parameters)
     sources = list(_sources(model, lowered.inputs))
@@ -72,6 +76,7 @@ def _described(model: Exported, opset: int) -> Any:
     results = _Walk(graph, ops, list(_places(model.layers, lowered)), x, model._heads is not None).outputs()
     names = [graph.free(name, "_output") for name in outputs]
     ends = _ended(graph, [graph.flat(graph.real(graph.one(value))) for value in results], names)
+    _check_size(sum(len(constant.raw_data) for constant in graph.constants.values()))
     return _message(model, graph, inputs, ends, _metadata(model, inputs, names))
 
 

@@ -220,6 +220,14 @@ def test_weights_that_one_message_cannot_hold(tmp_path, monkeypatch):
     assert not (tmp_path / "large.onnx").exists()
 
 
+def test_constants_that_one_message_cannot_hold(tmp_path, monkeypatch):
+    """A table has one more row in a graph, of NaN."""
+    model = fastnn.Sequential([layers.Input((1,)), layers.Embedding(16, 4)])
+    monkeypatch.setattr(_to_onnx, "_LARGEST", model._engine.parameters.nbytes)
+    with pytest.raises(ValueError, match=r"export_onnx needs weights of less than 2 GiB, .* got 304 bytes"):
+        model.export_onnx(tmp_path / "larger.onnx")
+
+
 def test_a_failed_export_leaves_the_file_as_it_was(tmp_path):
     path = tmp_path / "kept.onnx"
     path.write_bytes(b"before")
