@@ -43,7 +43,7 @@ def set_weights(model: Kept, tree: Tree, archive: Archive | None) -> None:
         else:
             _place_by_name(nodes, _places_by_name(tree))
     places = store.places(nodes)
-    fill_all([place.view for place in places], [place.variable.read().astype(place.view.dtype) for place in places])
+    fill_all([place.view for place in places], [place.values().astype(place.view.dtype) for place in places])
 
 
 def _described(archive: Archive, store: Store) -> list[Node]:

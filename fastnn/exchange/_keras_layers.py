@@ -11,7 +11,10 @@ from fastnn import layers
 from fastnn._file import ModelFileError, parse_json
 from fastnn._public import hint
 from fastnn.layers import Layer
+from fastnn.layers.preprocessing import SMALLEST_DEVIATION
 
+# Keras divides a column by at least 1e-7; here a column with the variance 0 stays as it is
+LEAST_VARIANCE = SMALLEST_DEVIATION**2
 _MOST_ENTRIES = 2**20  # commas, and quotation marks, of JSON: each stands for an object of some dozen bytes
 MODELS = ("Functional", "Model", "Sequential")
 # where Keras's own classes come from: module names begin with one of these
@@ -187,12 +190,19 @@ def leaf(entry: Any, paths: Paths, kept: Kept) -> Node:
     if kind == "Discretization" and config.get("bin_boundaries"):
         config = {**config, "num_bins": None}  # the boundaries that were found for these bins say it
     layer: Any = made(name, kind, config)
+    if kind == "StringLookup" and layer.num_oov_indices > 1:
+        raise ModelFileError(
+            f"layer {name[:80]!r} is a StringLookup with {layer.num_oov_indices} indices for unknown words, of which "
+            f"Keras picks one by another hash than this library"
+        )
     if kind in ("StringLookup", "IntegerLookup") and layer.vocabulary is None:
         tokens = kept.vocabulary(node.path)
         if tokens is None:
             raise ModelFileError(f"layer {name[:80]!r} is a {kind} whose vocabulary the file does not hold")
         layer.set_vocabulary([int(token) for token in tokens] if kind == "IntegerLookup" else tokens)
     node.layer, node.given = layer, kind == "Normalization" and config.get("mean") is not None
+    if node.given:
+        layer._variance[layer._variance == 0] = LEAST_VARIANCE
     return node
 
 

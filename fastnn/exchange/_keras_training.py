@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -142,6 +143,11 @@ def _optimizer(value: Any, legacy: bool) -> optimizers.Optimizer:
     elif decay and legacy:
         described = {"initial_learning_rate": rate, "decay_steps": 1, "decay_rate": decay}
         config["learning_rate"] = {"class_name": "InverseTimeDecay", "config": described}
+    excluded = config.get("exclude_layers") or ()
+    if not isinstance(excluded, (list, tuple)) or any(re.escape(str(one)) != str(one) for one in excluded):
+        raise ModelFileError(
+            f"its optimizer {kind} says exclude_layers by expressions, and here names count; {_WITHOUT}"
+        )
     if config.get("epsilon", 0) is None:
         config["epsilon"] = 1e-7
     name = config.get("name")

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from fastnn._file import ModelFileError
 from fastnn.exchange._hdf5 import Tree, Variable
-from fastnn.exchange._keras_layers import MODELS, Node
+from fastnn.exchange._keras_layers import LEAST_VARIANCE, MODELS, Node
 from fastnn.exchange._zip import Archive
 
 _DEEPEST = 32  # models within each other
@@ -34,6 +34,12 @@ class Place(NamedTuple):
     def view(self) -> npt.NDArray[Any]:
         """The parameter's memory, once the model is built."""
         return self.node.layer._weight(self.parameter)  # type: ignore[union-attr]
+
+    def values(self) -> npt.NDArray[Any]:
+        """Return the array."""
+        found = self.variable.read()
+        of_variance = self.node.kind == "Normalization" and self.parameter == "variance"
+        return np.where(found == 0, LEAST_VARIANCE, found) if of_variance else found
 
 
 class Store(Protocol):
@@ -252,4 +258,4 @@ def fill(places: Iterable[Place]) -> None:
     """Read the arrays into the parameters, one after the other."""
     for place in places:
         with np.errstate(over="ignore"):
-            place.view[...] = place.variable.read()
+            place.view[...] = place.values()

@@ -210,6 +210,29 @@ def test_a_file_of_another_element_type_gives_a_model_of_it(policy, held):
     np.testing.assert_array_equal(model.layers[1].kernel, kernel.astype(model.dtype))
 
 
+@pytest.mark.parametrize("given", [False, True])
+def test_a_column_without_a_variance_is_divided_as_in_keras(given):
+    statistics = {"mean": [1.0, 2.0, 3.0, 4.0], "variance": [0.0, 4.0, 0.0, 1e-20]}
+    config = sequential(layer("Normalization", **statistics if given else {}))
+    held = [*(np.array(one, "f4") for one in statistics.values()), np.int64(9)]
+    model = with_file(archive(config, arrays(normalization=[] if given else held)), fastnn.load_keras)
+    outputs = model.predict([[1.5, 4.0, 3.0, 4.25]])
+    # (x - mean) / max(sqrt(variance), 1e-7)
+    np.testing.assert_allclose(outputs, [[0.5e7, 1.0, 0.0, 0.25e7]], rtol=1e-6)
+
+
+def test_what_would_give_other_numbers_is_named():
+    lookup = layer("StringLookup", vocabulary=["a"], num_oov_indices=3)
+    with pytest.raises(
+        fastnn.ModelFileError, match="with 3 indices for unknown words, of which Keras picks one by anot"
+    ):
+        with_file(archive(sequential(lookup)), fastnn.load_keras)
+    muon = layer("Muon", exclude_layers=["^dense"])
+    compiled = sequential(DENSE) | {"compile_config": {"optimizer": muon, "loss": "mse"}}
+    with pytest.raises(fastnn.ModelFileError, match="its optimizer Muon says exclude_layers by expressions"):
+        with_file(archive(compiled), fastnn.load_keras)
+
+
 def test_half_precision_is_named():
     half = arrays(dense=[KERNEL[:, :3].astype("f2"), np.zeros(3, "f2")])
     with pytest.raises(fastnn.ModelFileError, match="'dense' is a Dense that cannot be made here: dtype must be"):
