@@ -195,6 +195,23 @@ def test_columns_that_are_not_named_come_first():
     np.testing.assert_allclose(model.predict(x), np.hstack(expected), rtol=1e-14)
 
 
+@pytest.mark.parametrize("f", ["mish", "selu", "gelu"])
+@pytest.mark.parametrize("reads_x", [True, False])
+def test_a_step_of_a_parametric_activation(f, reads_x):
+    """The gradient of alpha comes with that by the input, or alone where the layer reads x."""
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(70, 300)), random.normal(size=(70, 300))
+    layer = layers.ParametricActivation(f, initializers.RandomUniform(-0.5, 1.5, seed=1))
+    before = [] if reads_x else [layers.Rescaling(1.0)]
+    model = fastnn.Sequential([fastnn.Input((300,), dtype="float64"), *before, layer])
+    model.compile(fastnn.optimizers.SGD(1.0), "mse")
+    (alpha,) = model.get_weights()
+    plain = fastnn.Sequential([fastnn.Input((300,), dtype="float64"), layers.Activation(f)]).predict(x)
+    dy = 2 * (x + alpha * (plain - x) - y) / y.size
+    model.train_on_batch(x, y)
+    np.testing.assert_allclose(alpha - model.get_weights()[0], (dy * (plain - x)).sum(axis=0), rtol=0, atol=1e-14)
+
+
 @pytest.mark.parametrize("make", [layers.ParametricActivation, lambda f: layers.LinearEmbedding(2, f),
                                   lambda f: layers.PeriodicEmbedding(activation=f)])  # fmt: skip
 def test_activations_of_whole_rows_are_refused(make):
