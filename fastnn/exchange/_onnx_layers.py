@@ -9,6 +9,7 @@ import numpy as np
 
 from fastnn import layers
 from fastnn.exchange._onnx_constants import Constant
+from fastnn.exchange._onnx_patterns import as_product
 from fastnn.exchange._onnx_rows import (
     Added,
     Affine,
@@ -131,7 +132,7 @@ class Builder:
         while at is not source:
             if len(found) > MAX_STEPS:
                 raise UnfitError(f"it has more than {MAX_STEPS} layers")
-            at = self._simpler(at)
+            at = self._simpler(at, source)
             if at is source:
                 break
             if isinstance(at, Taken):
@@ -152,8 +153,11 @@ class Builder:
                 raise UnfitError("it joins rows in a way that no layer does")
         return found[::-1]
 
-    def _simpler(self, node: Any) -> Any:
-        """Return a step that gives the same rows and is a layer, where this one is none."""
+    def _simpler(self, node: Any, source: Rows | None) -> Any:
+        """Return a step that gives the same rows after the source and is a layer, where this one is none."""
+        if isinstance(node, Affine) and node.x is not source:
+            product = as_product(node)
+            node = node if product is None else product
         if isinstance(node, Added) and self._common(node.x, node.y) not in (node.x, node.y):
             return self._added_products(node)
         if isinstance(node, Taken):
@@ -166,8 +170,8 @@ class Builder:
 
     def _added_products(self, node: Added) -> Rows:
         """Return x V + x W as x (V + W)."""
-        x, y = node.x, node.y
-        if not (isinstance(x, Product) and isinstance(y, Product)) or x.x is not y.x:
+        x, y = as_product(node.x), as_product(node.y)
+        if x is None or y is None or x.x is not y.x:
             raise UnfitError("it adds rows that go through layers of their own, none of which is the other's input")
         self._budget.charge(24 * x.kernel.size, "a product")
         kernel = x.kernel.array() * np.asarray(x.scale, np.float64) + y.kernel.array() * y.scale
@@ -176,7 +180,7 @@ class Builder:
 
     def _taken(self, node: Taken) -> Rows:
         """Return some columns of x as the columns of a narrower step."""
-        x, at = node.x, list(node.places)
+        x, at = as_product(node.x) or node.x, list(node.places)
         if isinstance(x, Product):
             self._budget.charge(8 * len(at) * x.kernel.shape[0], "a product")
             scale = x.scale[at] if isinstance(x.scale, np.ndarray) else x.scale
@@ -212,7 +216,7 @@ class Builder:
         if isinstance(node, Applied) and node.x is source:
             return layers.Activation(node.function), node.x
         if isinstance(node, Applied):
-            before = self._simpler(node.x)
+            before = self._simpler(node.x, source)
             if isinstance(before, Product):
                 return self._dense(before, node.function), before.x
             return layers.Activation(node.function), node.x

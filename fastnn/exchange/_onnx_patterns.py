@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -217,19 +218,27 @@ def _plain(a: Coefficient) -> Coefficient:
 
 
 def affine(x: Rows, scale: Coefficient, shift: Coefficient) -> Rows:
-    """Return x scale + shift, as part of a product where x is one."""
+    """Return x scale + shift."""
     for given in (scale, shift):
         if isinstance(given, np.ndarray):
             settle(x, len(given))
     if np.all(np.asarray(scale) == 1) and not np.any(shift) and not isinstance(shift, np.ndarray):
         return x
-    if isinstance(x, Product) and x.width is not None:
-        none = x.bias is None and not isinstance(shift, np.ndarray) and shift == 0
-        vector = None if none else np.broadcast_to((0.0 if x.bias is None else x.bias * scale) + shift, (x.width,))
-        return Product(x.width, x.x, x.kernel, x.scale * scale, vector)
     if isinstance(x, Affine):
         return affine(x.x, x.scale * scale, x.shift * scale + shift)
     return Affine(x.width, x, scale, shift)
+
+
+def as_product(x: Rows) -> Product | None:
+    """Return x as a product, where it is one or a product scaled and shifted; else None."""
+    if isinstance(x, Product):
+        return x
+    if not isinstance(x, Affine) or not isinstance(x.x, Product) or x.width is None:
+        return None
+    inner, scale, shift = x.x, x.scale, x.shift
+    none = inner.bias is None and not isinstance(shift, np.ndarray) and shift == 0
+    bias = None if none else np.broadcast_to((0.0 if inner.bias is None else inner.bias * scale) + shift, (x.width,))
+    return Product(x.width, inner.x, inner.kernel, inner.scale * scale, bias)
 
 
 def applied(x: Rows, function: ActivationFunction) -> Rows:
@@ -378,13 +387,16 @@ def _of_rows(x: Rows, kind: str, epsilon: float, gamma: Coefficient, beta: Coeff
 
 
 def _of_source(q: Formula, leaves: list[Rows]) -> Rows | None:
-    """Return the step where q is one of x and activations of x, which other nodes read too."""
+    """Return the step where q is one of x and of what is computed of x alone, which other nodes read too."""
     for leaf in leaves:
         if isinstance(leaf, Applied) and leaf.x in leaves and leaf.function.name in _FORMULAS:
-            try:
-                return as_rows(formulas.substituted(q, leaf, formula_of(leaf.function, as_formula(leaf.x))))
-            except UnfitError:
-                continue
+            inner = formula_of(leaf.function, as_formula(leaf.x))
+        elif isinstance(leaf, Affine) and leaf.x in leaves:
+            inner = as_formula(leaf.x) * leaf.scale + as_formula(leaf.shift)
+        else:
+            continue
+        with suppress(UnfitError):
+            return as_rows(formulas.substituted(q, leaf, inner))
     return None
 
 
@@ -455,8 +467,9 @@ def joined(parts: tuple[Rows, ...]) -> Rows:
     if all(isinstance(part, Taken) for part in parts) and len({id(part.x) for part in parts}) == 1:  # type: ignore[attr-defined]
         places = tuple(place for part in parts for place in part.places)  # type: ignore[attr-defined]
         return taken(parts[0].x, places)  # type: ignore[attr-defined]
-    if all(isinstance(part, Product) for part in parts) and len({id(part.x) for part in parts}) == 1:  # type: ignore[attr-defined]
-        return _side_by_side(parts, width)
+    products = [product for product in map(as_product, parts) if product is not None]
+    if len(products) == len(parts) and len({id(product.x) for product in products}) == 1:
+        return _side_by_side(tuple(products), width)
     first = parts[0]
     if isinstance(first, Applied) and first.function.elementwise:
         same = [part.x for part in parts if isinstance(part, Applied) and part.function is first.function]

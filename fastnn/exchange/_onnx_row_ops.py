@@ -13,7 +13,7 @@ from fastnn.activations import ActivationFunction
 from fastnn.exchange._onnx_constants import Constant
 from fastnn.exchange._onnx_elementwise import Meaning
 from fastnn.exchange._onnx_formulas import Formula, as_formula
-from fastnn.exchange._onnx_patterns import applied
+from fastnn.exchange._onnx_patterns import applied, as_product
 from fastnn.exchange._onnx_rows import Applied, Normalized, Product, Rows, UnfitError, settle
 from fastnn.exchange._onnx_shapes import Inputs
 from fastnn.exchange._onnx_values import (
@@ -31,7 +31,7 @@ from fastnn.exchange._onnx_values import (
 # ---- products ----
 
 
-def product(context: Context, x: Flow, kernel: Constant, scale: float) -> tuple[Rows, tuple[int | None, ...]]:
+def product(context: Context, x: Flow, kernel: Constant, scale: float) -> tuple[Product, tuple[int | None, ...]]:
     if len(kernel.shape) != 2 or kernel.dtype.kind not in "f" or not kernel.size:
         raise UnfitError(f"it multiplies by an array of {kernel.dtype} of shape {kernel.shape}, which is no kernel")
     if not x.axes or any(axis != 1 for axis in x.axes[:-1]):
@@ -66,7 +66,8 @@ def gemm(context: Context, inputs: Inputs) -> Value:
         other = flow(inputs[2])
         return elementwise(result.formula + other.formula * beta, axes_of_both(result, other))
     bias = coefficient(constant(inputs[2]), result, context.budget)
-    return elementwise(result.formula + as_formula(bias) * beta, axes, [result])
+    found.bias = np.broadcast_to(np.asarray(bias * beta, np.float64), (kernel.shape[1],))
+    return result
 
 
 # ---- rows as a whole ----
@@ -207,8 +208,8 @@ def _sums_to_one(rows: Rows | None) -> bool:
     """Whether the numbers of each row are probabilities already, whose sum is 1."""
     if not isinstance(rows, Applied):
         return False
-    z = rows.x
-    if rows.function is not activations.sigmoid or not isinstance(z, Product) or z.width != 2:
+    z = as_product(rows.x)
+    if rows.function is not activations.sigmoid or z is None or z.width != 2:
         return rows.function is activations.softmax
     first, second = (z.kernel.array() * z.scale).T
     bias = np.zeros(2) if z.bias is None else z.bias

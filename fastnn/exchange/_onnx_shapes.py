@@ -12,7 +12,7 @@ from fastnn.exchange import _onnx_formulas as formulas
 from fastnn.exchange._onnx_constants import Constant
 from fastnn.exchange._onnx_folding import slices
 from fastnn.exchange._onnx_formulas import as_formula
-from fastnn.exchange._onnx_patterns import applied, joined, taken
+from fastnn.exchange._onnx_patterns import applied, as_product, joined, taken
 from fastnn.exchange._onnx_rows import Applied, Embedded, Entry, OneHot, Product, Rows, Taken, UnfitError, settle
 from fastnn.exchange._onnx_values import ROWS, Context, Flow, Unknown, Value, constant, flow, integers
 
@@ -311,10 +311,10 @@ def _two_classes(context: Context, parts: list[Flow]) -> Flow | None:
 
 def _beside_zero(context: Context, z: Rows) -> Rows:
     """Return a column of zeros and the column z."""
-    columns = np.array([[0.0, 1.0]])
-    if not isinstance(z, Product):
+    columns, product = np.array([[0.0, 1.0]]), as_product(z)
+    if product is None:
         return Product(2, z, context.constant(columns), 1.0, None)
-    context.budget.charge(16 * z.kernel.size, "a product")
-    kernel = (z.kernel.array().astype(np.float64) * z.scale) @ columns
-    bias = None if z.bias is None else np.array([0.0, float(z.bias[0])])
-    return Product(2, z.x, context.constant(kernel), 1.0, bias)
+    context.budget.charge(16 * product.kernel.size, "a product")
+    kernel = (product.kernel.array().astype(np.float64) * product.scale) @ columns
+    bias = None if product.bias is None else np.array([0.0, float(product.bias[0])])
+    return Product(2, product.x, context.constant(kernel), 1.0, bias)
