@@ -57,7 +57,11 @@ def read(estimator: Any) -> Any:
 
 
 def _steps(estimator: Any) -> list[Any]:
-    """Return the steps of a pipeline in their order, those of pipelines within it too; any other object alone."""
+    """Return the steps of a pipeline in their order, those of pipelines within it too; any other object alone.
+
+    Of a search the steps are those of the best estimator that it has found.
+    """
+    estimator = getattr(estimator, "best_estimator_", estimator)
     if kind_of(estimator) != "Pipeline":
         return [estimator]
     steps = [step for _, step in estimator.steps if step is not None and step != "passthrough"]

@@ -104,20 +104,20 @@ class _Writer:
             taken = list(layer._places)
             if len(taken) < width:
                 return [self._some(layer, width, taken)]
-        for kind, write in _LAYERS.items():
-            if isinstance(layer, kind):
-                return write(self, layer, width)
-        raise ValueError(f"layer {layer.name!r} is a {type(layer).__name__}, which no module of PyTorch does")
+        return self._whole(layer, width)
+
+    def _whole(self, layer: Layer, width: int) -> list[Made]:
+        """Return the modules of a layer that takes all of its columns; one of the user's may compute anything."""
+        own = type(layer).__module__.startswith("fastnn.")
+        write = next((write for kind, write in _LAYERS.items() if own and isinstance(layer, kind)), None)
+        if write is None:
+            raise ValueError(
+                f"layer {layer.name!r} is of class {type(layer).__name__}, which no module of PyTorch does"
+            )
+        return write(self, layer, width)
 
     def _some(self, layer: OfColumns, width: int, taken: list[int]) -> Made:
-        inner = [
-            made
-            for kind, write in _LAYERS.items()
-            if isinstance(layer, kind)
-            for made in write(self, layer, len(taken))
-        ]
-        if not inner:
-            raise ValueError(f"layer {layer.name!r} is a {type(layer).__name__}, which no module of PyTorch does")
+        inner = self._whole(layer, len(taken))
         text, holders = inner[0]
         if len(inner) > 1:
             text = _call("nn.Sequential", [made.text for made in inner])

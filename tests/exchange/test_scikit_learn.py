@@ -14,6 +14,7 @@ from sklearn.compose import ColumnTransformer, make_column_selector
 from sklearn.decomposition import PCA
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import (
@@ -262,6 +263,14 @@ def test_an_estimator_of_fastnn_gives_a_copy_of_its_model():
     model.weights[0][...] = 0
     assert estimator.model_.weights[0].any()
     check(make_pipeline(StandardScaler(), fastnn.sklearn.MLPClassifier(**SMALL)), X, Y)
+
+
+def test_the_best_estimator_of_a_search_counts():
+    search = GridSearchCV(
+        make_pipeline(StandardScaler(), MLPClassifier(**SMALL)), {"mlpclassifier__alpha": [0.1, 1]}, cv=2
+    )
+    search.fit(X, Y)
+    np.testing.assert_allclose(fastnn.from_sklearn(search).predict(X), search.predict_proba(X), rtol=0, atol=1e-10)
 
 
 def test_a_model_is_saved_and_read_and_trained(tmp_path_factory):

@@ -232,6 +232,9 @@ def test_what_pytorch_has_not_is_named_and_no_file_is_written():
     )
     with pytest.raises(ValueError, match="reads raw data"):
         model.export_torch(folder / "net.safetensors")
+    own = type("Own", (layers.Dense,), {})
+    with pytest.raises(ValueError, match="layer 'own' is of class Own, which no module"):
+        fastnn.Sequential([fastnn.Input((4,)), own(3)]).export_torch(folder / "net.safetensors")
     with pytest.raises(ValueError, match="export_torch needs a built model"):
         fastnn.Sequential([layers.Dense(1)]).export_torch(folder / "net.safetensors")
     assert not list(folder.iterdir())

@@ -51,6 +51,9 @@ same: fastnn.Sequential = fastnn.Sequential.from_config(config)
 model.save("model.fastnn")
 loaded: fastnn.Sequential = fastnn.load_model("model.fastnn")
 moved: fastnn.Sequential = fastnn.load_keras("model.keras", custom_objects={}, compile=False)
+brought: fastnn.Sequential = fastnn.load_torch("net.safetensors", activation="relu")
+head: tuple[fastnn.Sequential, tuple[str, ...] | None] = fastnn.load_transformers_head("checkpoint")
+modules: str = model.export_torch("net.safetensors")
 one_hot: NDArray[Any] = fastnn.utils.to_categorical(y, 3)
 
 trainable: list[NDArray[Any]] = model.trainable_variables
