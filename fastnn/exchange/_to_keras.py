@@ -38,7 +38,7 @@ def save(model: Exported, filepath: str | os.PathLike[str], training: bool) -> N
     _file.write(filepath, lambda: parts)
 
 
-def _parts(model: Exported, training: bool) -> list[bytes]:
+def _parts(model: Exported, training: bool) -> list[memoryview]:
     """Return the bytes of the file."""
     engine = model._need_engine("export_keras")
     trains = training and model.optimizer is not None
@@ -76,7 +76,7 @@ def _write_layers(writer: Writer, model: Exported) -> None:
         writer.graph.outputs[""] = writer.numbers(y)
 
 
-def _weights(variables: dict[str, npt.NDArray[Any]]) -> bytes:
+def _weights(variables: dict[str, npt.NDArray[Any]]) -> memoryview:
     """Return the bytes of an HDF5 file that holds arrays by path."""
     h5py = _hdf5()
     held = io.BytesIO()
@@ -84,7 +84,7 @@ def _weights(variables: dict[str, npt.NDArray[Any]]) -> bytes:
         file.create_group("vars")  # of the model itself, which has no variables of its own
         for path, values in variables.items():
             file.create_dataset(path, data=np.asarray(values), track_times=False)
-    return held.getvalue()
+    return held.getbuffer()
 
 
 def _hdf5() -> Any:
@@ -96,7 +96,7 @@ def _hdf5() -> Any:
     return h5py
 
 
-def _zipped(metadata: dict[str, str], config: dict[str, Any], weights: bytes) -> bytes:
+def _zipped(metadata: dict[str, str], config: dict[str, Any], weights: memoryview) -> memoryview:
     """Return the bytes of the zip, in which nothing is compressed, as in Keras's."""
     held = io.BytesIO()
     with zipfile.ZipFile(held, "w", zipfile.ZIP_STORED) as archive:
@@ -107,5 +107,6 @@ def _zipped(metadata: dict[str, str], config: dict[str, Any], weights: bytes) ->
         ):
             entry = zipfile.ZipInfo(name, _FIRST_DATE)
             entry.external_attr, entry.create_system = _MODE, 3
-            archive.writestr(entry, content)
-    return held.getvalue()
+            with archive.open(entry, "w") as member:
+                member.write(content)
+    return held.getbuffer()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -19,6 +20,9 @@ from fastnn.exchange._keras_layers import snake_case
 LAYERS = "keras.layers"
 # Keras's own files name the classes of operations by these modules, as those have no public name.
 ARRAY_OPERATIONS, NETWORK_OPERATIONS = "keras.src.ops.numpy", "keras.src.ops.nn"
+OPERATIONS = (
+    "arctan", "celu", "cos", "gelu", "isnan", "maximum", "minimum", "sin", "split", "squareplus", "take", "where",
+)  # fmt: skip
 
 
 class Variable(NamedTuple):
@@ -125,6 +129,16 @@ def _plain(value: Any) -> Any:
     return [_plain(one) for one in value] if isinstance(value, list) else value
 
 
+def valid_name(name: str) -> str:
+    """Return the name of a layer as Keras can have it: TensorFlow knows letters, digits and a few signs.
+
+    The names of operations are kept for them, as Keras numbers these itself.
+    """
+    plain = re.sub("[^A-Za-z0-9_.>-]", "_", name)
+    plain = plain if plain[:1].isalnum() else f"layer{plain}"
+    return f"{plain}_layer" if re.fullmatch(rf"({'|'.join(OPERATIONS)})(_\d+)?", plain) else plain
+
+
 @dataclass
 class Graph:
     """Nodes that make one model.
@@ -140,18 +154,27 @@ class Graph:
     inputs: dict[str, Tensor] = field(default_factory=dict)
     outputs: dict[str, Tensor] = field(default_factory=dict)
     _taken: set[str] = field(default_factory=set)
+    _operations: dict[str, int] = field(default_factory=dict)  # the last number of each kind
 
     def reserve(self, name: str) -> None:
         """Keep a name for an input or an output."""
         self._taken.add(name)
 
     def free_name(self, wanted: str, *others: str) -> str:
-        """Return the first of the names that no node has, else the last one with a number; take it."""
-        names = [wanted, *others]
+        """Return the first of the names that no node has, else the last one with a number; take it.
+
+        A layer gets it as Keras can have it, see :func:`valid_name`.
+        """
+        names = [valid_name(name) for name in (wanted, *others)]
         numbered = (f"{names[-1]}_{k}" for k in itertools.count(1))
         name = next(name for name in itertools.chain(names, numbered) if name not in self._taken)
         self._taken.add(name)
         return name
+
+    def number(self, operation: str) -> str:
+        """Return a name for an operation, by which the file knows it."""
+        self._operations[operation] = count = self._operations.get(operation, -1) + 1
+        return f"{operation}_{count}" if count else operation
 
     def in_order(self) -> list[Node]:
         """Return the nodes as Keras sorts them: those farthest from the outputs first.
@@ -195,7 +218,7 @@ class Graph:
         nodes = self.in_order()
         if self.in_line():
             shape = [None, *self.inputs[""].shape]
-            config = {"name": name, "dtype": policy, "layers": [n.described() for n in nodes]}
+            config = {"name": valid_name(name), "dtype": policy, "layers": [n.described() for n in nodes]}
             return {
                 "module": "keras",
                 "class_name": "Sequential",
@@ -204,7 +227,7 @@ class Graph:
                 "build_config": {"input_shape": shape},
             }
         config = {
-            "name": name,
+            "name": valid_name(name),
             "layers": [node.described_in_graph() for node in nodes],
             "input_layers": _places(self.inputs),
             "output_layers": _places(self.outputs),

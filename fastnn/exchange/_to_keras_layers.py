@@ -8,7 +8,7 @@ import numpy as np
 
 from fastnn import layers
 from fastnn._schedules import LearningRateSchedule, number_and_schedule
-from fastnn.exchange._to_keras_graph import Tensor, Variable
+from fastnn.exchange._to_keras_graph import Tensor, Variable, valid_name
 from fastnn.exchange._to_keras_writer import WHOLE, LayerWriter, Place, Writer, activation_name, without
 
 # ---- layers that Keras has too ----
@@ -164,9 +164,11 @@ def _heads(writer: Writer, place: Place, x: Tensor) -> Tensor:
         name = str(stack.name)
         path, trainable = f"{place.path}/{name}", place.trainable and stack.trainable
         y = writer.numbers(writer.stack(stack._layers, x, path, trainable))
+        own = name not in writer.graph.inputs and valid_name(name) == name
         if y.node is x.node or not y.node.is_layer:
-            y = writer.layer("Activation", name, {"activation": "linear"}, [y], y.shape)
-        if name not in writer.graph.inputs:
+            called = name if own else writer.graph.free_name(name, path.replace("/", "_"))
+            y = writer.layer("Activation", called, {"activation": "linear"}, [y], y.shape)
+        elif own:
             y.node.name = y.node.config["name"] = name
         writer.graph.outputs[name] = y
     return x

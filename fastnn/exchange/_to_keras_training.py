@@ -12,6 +12,7 @@ from fastnn import losses, metrics, optimizers
 from fastnn._schedules import Constant, LearningRateSchedule
 from fastnn._settings import known_class
 from fastnn.exchange._keras_layers import snake_case
+from fastnn.exchange._to_keras_graph import valid_name
 from fastnn.exchange._to_keras_writer import described, without
 
 if TYPE_CHECKING:
@@ -188,7 +189,7 @@ def _muon_rules(optimizer: optimizers.Muon, model: Exported, graph: Graph) -> di
         embedding = optimizer.exclude_embeddings and "embedding" in path.lower()
         return embedding or any(re.search(name, path) for name in plain)
 
-    if all(found(path) == found(f"{model.name}/{path}") == here[path] for path in matrices):
+    if all(found(path) == found(f"{valid_name(model.name)}/{path}") == here[path] for path in matrices):
         return {"exclude_layers": plain}
     return {
         "exclude_layers": [f"(^|/){re.escape(path)}$" for path in matrices if here[path]],

@@ -136,7 +136,7 @@ class Writer:
         module: str = ARRAY_OPERATIONS,
     ) -> Tensor:
         """Return what a new operation of Keras gives."""
-        name = self.graph.free_name(snake_case(kind))
+        name = self.graph.number(snake_case(kind))
         return Tensor(Node(module, kind, name, config, tuple(arguments)), shape, self.element)
 
     def helper(self, kind: str, place: Place, config: dict[str, Any], x: Any, shape: tuple[int, ...]) -> Tensor:

@@ -185,6 +185,17 @@ def test_a_graph_says_of_its_layers_alone_whether_they_are_trained():
     assert len(other.trainable_weights) == 2
 
 
+def test_names_are_such_as_keras_can_have():
+    """TensorFlow takes letters, digits and a few signs; operations have names that Keras counts itself."""
+    stack = [layers.Dense(3, "cos", name="size (cm)"), layers.Dense(3, name="cos"), layers.Dense(2, name="_end")]
+    model = keras_models.network([fastnn.Input((5,)), *stack, layers.Heads({"a b": [], "c": [layers.Dense(1)]})])
+    config, _ = exported(model)
+    assert [entry["name"] for entry in config["config"]["layers"]] == [
+        "input_layer", "size__cm_", "cos", "cos_layer", "layer_end", "a_b", "c",
+    ]  # fmt: skip
+    assert config["config"]["output_layers"] == {"a b": ["a_b", 0, 0], "c": ["c", 0, 0]}
+
+
 def test_the_same_model_gives_the_same_bytes():
     model = compiled(optimizer="adam")
     with tempfile.TemporaryDirectory() as folder:
