@@ -284,7 +284,7 @@ def test_numbers_beyond_the_end_of_their_file_are_refused(offset, length, folder
 
 @pytest.mark.parametrize("location", ["good", "deep/good"])
 def test_numbers_beside_a_model_are_read(location, folder):
-    path = folder / "net.onnx"
+    path = folder / f"{random.randrange(10**12)}.onnx"  # threads share the folder
     path.write_bytes(beside(location, offset="0", length="24"))
     kernel = fastnn.load_onnx(path).get_weights()[0]
     np.testing.assert_array_equal(kernel, np.arange(6).reshape(2, 3))
