@@ -33,7 +33,8 @@ STEPS = {"rtol": 2e-4, "atol": 2e-5}
 SINCE = {
     "celu": (3, 7), "hard_tanh": (3, 7), "log_sigmoid": (3, 7), "squareplus": (3, 7), "rms normalization": (3, 9),
     "celu of half": (3, 7), "squareplus of two": (3, 7), "tversky": (3, 6), "dice": (3, 6), "muon": (3, 10),
-    "muon without some": (3, 10), "nadam": (3, 15), "gathered": (3, 5), "gathered average": (3, 15), "weight of one": (3, 5),
+    "muon without some": (3, 10), "nadam": (3, 15), "gathered": (3, 5), "gathered average": (3, 15),
+    "weight of one": (3, 5),
     **{f"bins {mode} of {n}": (3, 5) for mode in ("one_hot", "multi_hot", "count") for n in (1, 3)},
     "words one_hot of 3": (3, 5), "keys one_hot of 3": (3, 5),
     **{f"categories {mode} of {n}": (3, 5) for mode in ("one_hot", "count") for n in (1, 3)},
