@@ -12,7 +12,8 @@ from libc.string cimport memset
 
 from fastnn._c cimport (
     FNN_SLOTS, fnn_head, fnn_head_terms, fnn_large_side, fnn_link, fnn_measure, fnn_model, fnn_needs_unit, fnn_op,
-    fnn_pace, fnn_parameter_settings, fnn_schedule, fnn_scratch_bytes, fnn_stripe, fnn_stripes, fnn_wants_blas, fnn_wants_unit, fnn_workspace_bytes,
+    fnn_pace, fnn_parameter_settings, fnn_schedule, fnn_scratch_bytes, fnn_stripe, fnn_stripes, fnn_wants_blas,
+    fnn_wants_unit, fnn_workspace_bytes,
 )
 
 

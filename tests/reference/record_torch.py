@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-FOLDER = Path(__file__).parent / "torch"
+FOLDER = Path(__file__).parent / "files_torch"
 
 
 class Residual(nn.Module):

@@ -35,7 +35,7 @@ typedef struct {
     fnn_kernel_form kernel;
     fnn_activation_place activation;
     fnn_statistics statistics;
-    int is_noise; /* outside training the result is the input, and inference leaves the op out */
+    int is_noise;   /* outside training the result is the input, and inference leaves the op out */
     int keeps_mask; /* the backward pass needs to know which elements the forward pass has kept */
     int uses_batch; /* unless the op is frozen, training normalizes by statistics of all rows, and keeps averages of them */
     int is_mean; /* the mean of members, at the end or before an FNN_OP_UNSCALE: a loss is the mean of those of members */
