@@ -97,7 +97,7 @@ each = pytest.mark.parametrize(("make", "formula"), NETWORKS.values(), ids=NETWO
 
 
 def drawn(make, dtype):
-    """Return a built model whose weights and seed are always the same: of others, some units' terms cancel each other."""
+    """Return a built model whose weights and seed are always the same: of others, terms of some units cancel."""
     model, generator = fastnn.Sequential(make(dtype)), np.random.default_rng(3)
     model.build((None, 5))
     model.set_weights([generator.normal(size=w.shape) if w.ndim == 2 else w for w in model.get_weights()])
