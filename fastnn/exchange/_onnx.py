@@ -120,7 +120,8 @@ def _outputs(graph: Graph, found: Evaluation, output: str | Sequence[str] | None
         try:
             steps[name] = value.rows()
         except UnfitError as error:
-            raise UnfitError(f"the output {name[:80]!r}: {error}") from None
+            giver = next((f"{node}: " for node in graph.nodes if name in node.outputs), "")
+            raise UnfitError(f"{giver}{error}, for the output {name[:80]!r}") from None
         if len(value.axes) > 1 and np.count_nonzero([axis != 1 for axis in value.axes]) > 1:
             raise UnfitError(
                 f"the output {name[:80]!r} has rows of shape {value.axes}, and those of a model have one axis"
