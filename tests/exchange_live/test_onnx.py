@@ -184,3 +184,22 @@ def test_random_models_of_keras(seed):
         path = Path(folder) / "net.onnx"
         model.export(str(path), format="onnx", verbose=False)
         check(path.read_bytes(), {"x": x}, [wanted])
+
+
+# ---- PaddlePaddle ----
+
+
+@pytest.mark.parametrize("opset", [11, 15, 17])
+def test_a_network_of_paddlepaddle(opset, tmp_path, monkeypatch):
+    paddle = pytest.importorskip("paddle")
+    pytest.importorskip("paddle2onnx")
+    monkeypatch.chdir(tmp_path)  # the exporter leaves files where it runs
+    nn = paddle.nn
+    paddle.seed(0)
+    hidden = [nn.Linear(8, 32), nn.BatchNorm1D(32), nn.GELU(), nn.Dropout(0.2), nn.Linear(32, 16), nn.LayerNorm(16)]
+    network = nn.Sequential(*hidden, nn.Hardswish(), nn.Linear(16, 3), nn.Softmax())
+    network.eval()
+    x = paddle.randn([20, 8])
+    spec = [paddle.static.InputSpec([None, 8], "float32", "x")]
+    paddle.onnx.export(network, "network", input_spec=spec, opset_version=opset)
+    check(Path("network.onnx").read_bytes(), {"x": x.numpy()}, [network(x).numpy()])
