@@ -41,7 +41,7 @@ class Answer(NamedTuple):
     by : str
         Who answers, for the report.
     text : str
-        What belongs to the file, and is no file itself.
+        What belongs to the file and is no file itself, or a line for the report where something is missing in it.
     """
 
     of: Callable[[Array], Array]
@@ -74,7 +74,11 @@ def _to_fastnn(model: fastnn.Sequential, path: Path, weights: str | None) -> Ans
 
 def _to_keras(model: fastnn.Sequential, path: Path, weights: str | None) -> Answer:
     del weights
-    model.export_keras(path)
+    try:
+        model.export_keras(path)
+    except ValueError as error:
+        model.export_keras(path, training=False)  # raises as well, where it is the network that Keras lacks
+        return _read_again(path)._replace(text=f"training    not taken along: {error}")
     return _read_again(path)
 
 
@@ -98,8 +102,11 @@ def _to_onnx(model: fastnn.Sequential, path: Path, weights: str | None) -> Answe
 
 
 def _to_c(model: fastnn.Sequential, path: Path, weights: str | None) -> Answer:
+    from fastnn.exchange import _to_c
+
     name = re.sub("[^A-Za-z0-9_]", "_", path.stem)
-    report = model.export_c(path, weights=weights, name=name if re.match("[A-Za-z]", name) else f"net_{name}")
+    usable = re.match("[A-Za-z]", name) and name not in _to_c.RESERVED
+    report = model.export_c(path, weights=weights, name=name if usable else f"net_{name}")
     outputs = model._need_engine("convert").plan.outputs
     compiler = next(filter(shutil.which, ("cc", "gcc", "clang")), None)
 

@@ -151,6 +151,15 @@ def of_contents(
     return _checked_restore(metadata, arrays, path, kind, None)
 
 
+def _configuration(metadata: dict[str, str]) -> Any:
+    """Return the configuration of a file's model."""
+    if "estimator" in metadata:
+        raise ModelFileError(
+            "it holds an estimator for tables: fastnn.tabular.TabularClassifier.load or TabularRegressor.load reads it"
+        )
+    return _file.parse_json(metadata["config"].encode(), "its configuration")
+
+
 def _checked_restore(
     metadata: dict[str, str],
     arrays: dict[str, npt.NDArray[Any]],
@@ -169,7 +178,7 @@ def load_weights(model: Kept, filepath: str | os.PathLike[str]) -> None:
     with model._naming, model._home.setting_weights():
         model._need_engine("load_weights")
         with _file.one_exception(str(filepath)):
-            described = _file.parse_json(metadata["config"].encode(), "its configuration")
+            described = _configuration(metadata)
             names = described.get("feature_names")
             names = model.feature_names if names is None else model._checked_names(names)
             elsewhere = described.get("column_names")
@@ -299,7 +308,7 @@ def _restore(
     kind: type[AnyModel],
     arguments: _Compiled | None,
 ) -> AnyModel:
-    config = _file.parse_json(metadata["config"].encode(), "its configuration")
+    config = _configuration(metadata)
     compiled = _file.parse_json(metadata["compile"].encode(), "its training configuration")
     if arguments is None:
         compiled, arrays = None, {n: array for n, array in arrays.items() if not n.startswith("optimizer/")}

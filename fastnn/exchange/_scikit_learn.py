@@ -73,7 +73,13 @@ def _steps(estimator: Any) -> list[Any]:
 
 def _own_model(estimator: Any) -> Any:
     """Return the model of an estimator of fastnn.sklearn; None where the object is none."""
-    if not any(kind.__module__.startswith("fastnn.sklearn") for kind in type(estimator).__mro__):
+    modules = [kind.__module__ for kind in type(estimator).__mro__]
+    if any(module.startswith("fastnn.tabular") for module in modules):
+        raise TypeError(
+            f"estimator must have one network that reads raw rows, and a {type(estimator).__name__} prepares rows for "
+            f"its networks itself: its save writes it to a file, and its freeze gives a predictor"
+        )
+    if not any(module.startswith("fastnn.sklearn") for module in modules):
         return None
     model = getattr(estimator, "model_", None)
     if model is None:

@@ -23,7 +23,7 @@ from fastnn.predictor import Predictor
 
 Array = npt.NDArray[Any]
 
-_RESERVED = """
+_WORDS = """
 alignas alignof and and_eq asm auto bitand bitor bool break case catch char class compl const const_cast constexpr
 continue decltype default delete do double dynamic_cast else enum explicit export extern false float for friend goto if
 inline int long mutable namespace new noexcept not not_eq nullptr operator or or_eq private protected public register
@@ -31,6 +31,7 @@ reinterpret_cast restrict return short signed sizeof static static_assert static
 thread_local throw true try typedef typeid typename typeof union unsigned using virtual void volatile wchar_t while xor
 xor_eq
 """
+RESERVED = frozenset(_WORDS.split())  # the words of C and of C++
 _INCLUDED = ("math", "stddef", "stdint")  # the headers that the file includes
 
 
@@ -149,7 +150,7 @@ def _checked_name(name: str, what: str) -> str:
     if not isinstance(name, str) or not re.fullmatch("[A-Za-z][A-Za-z0-9_]*", name):
         instead = "" if what == "name" else ": give another one as name="
         raise ValueError(f"{what} must be a letter, then letters, digits and underscores, got {name!r}{instead}")
-    if name in _RESERVED.split():
+    if name in RESERVED:
         raise ValueError(f"{what} must be no word of C or C++, got {name!r}: give another one as name=")
     return name
 

@@ -133,6 +133,27 @@ def test_a_loss_in_python_stays_behind_and_the_report_says_so(tmp_path, capsys):
     assert report["training"].startswith("not taken along: ")
 
 
+@pytest.mark.parametrize("scheduled", [False, True])
+def test_training_that_keras_lacks_stays_behind_and_the_report_says_so(tmp_path, capsys, scheduled):
+    model = plain()
+    if scheduled:
+        model.add(layers.Dropout(fastnn.optimizers.schedules.FlatCosine(0.5)))
+    model.compile("adam" if scheduled else "lbfgs", "mse")
+    model.save(tmp_path / "model.fastnn")
+    report = told(capsys, tmp_path / "model.fastnn", tmp_path / "net.keras")
+    assert report["training"].startswith("not taken along: export_keras cannot write the ")
+    assert float(report["difference"].split()[0]) == 0
+    assert fastnn.load_model(tmp_path / "net.keras").optimizer is None
+
+
+@pytest.mark.skipif(COMPILER is None, reason="no C compiler: neither cc nor gcc nor clang is on PATH")
+@pytest.mark.parametrize(("file", "name"), [("new.c", "net_new"), ("3.c", "net_3"), ("a-b.c", "a_b")])
+def test_any_file_of_c_has_a_name_that_c_takes(tmp_path, capsys, file, name):
+    plain().save(tmp_path / "model.fastnn")
+    assert float(told(capsys, tmp_path / "model.fastnn", tmp_path / file)["difference"].split()[0]) < 1e-5  # as above
+    assert f"void {name}_predict(" in (tmp_path / file).read_text()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -30,6 +30,7 @@ from sklearn.preprocessing import (
 
 import fastnn
 import fastnn.sklearn
+import fastnn.tabular
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::sklearn.exceptions.ConvergenceWarning", "ignore:Found unknown categories:UserWarning"
@@ -349,6 +350,14 @@ def test_what_no_layer_does_is_named(made, x, error, message):
 def test_what_is_not_fitted_is_refused(estimator):
     with pytest.raises(ValueError, match="must be fitted"):
         fastnn.from_sklearn(estimator)
+
+
+def test_an_estimator_for_tables_is_refused_fitted_or_not():
+    frame = pd.DataFrame(X)
+    estimator = fastnn.tabular.TabularRegressor("plain", time_limit=0.1)
+    for one in (estimator, estimator.fit(frame, np.abs(X).sum(axis=1)), make_pipeline(StandardScaler(), estimator)):
+        with pytest.raises(TypeError, match="a TabularRegressor prepares rows for its networks itself: its save "):
+            fastnn.from_sklearn(one)
 
 
 def test_an_encoder_before_a_network_of_fastnn_whose_columns_lie_elsewhere():

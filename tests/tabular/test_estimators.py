@@ -367,8 +367,12 @@ def test_files_of_something_else_are_refused_in_a_sentence(tmp_path):
     TabularRegressor(random_state=0).fit(FRAME, NUMBERS).save(tmp_path / "table.fastnn")
     with pytest.raises(fastnn.ModelFileError, match="holds a TabularRegressor, not a TabularClassifier"):
         TabularClassifier.load(tmp_path / "table.fastnn")
-    with pytest.raises(fastnn.ModelFileError):
-        fastnn.load_model(tmp_path / "table.fastnn")
+    model = fastnn.Sequential([fastnn.layers.Dense(1, input_shape=(2,))])
+    for read in (fastnn.load_model, model.load_weights):
+        with pytest.raises(
+            fastnn.ModelFileError, match=r"holds an estimator for tables: .*TabularRegressor\.load reads"
+        ):
+            read(tmp_path / "table.fastnn")
 
 
 @each
