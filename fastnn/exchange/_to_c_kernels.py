@@ -72,7 +72,7 @@ ELEMENTWISE = {
     "softsign": Elementwise("x / (1 + M(fabs)(x))", "dy / ((1 + M(fabs)(v)) * (1 + M(fabs)(v)))", from_argument=True),
     "squareplus": Elementwise("NET(squareplus_of)(x, b)", "dy / (1 + REAL(0.25) * b / (v * v))", constants=("b",)),
     "smooth_clip": Elementwise(
-        "x / M(hypot)(1, x * inverse)",
+        "x * inverse > REAL(1e10) ? limit : x * inverse < REAL(-1e10) ? -limit : x / M(hypot)(1, x * inverse)",
         "dy / (M(hypot)(1, v * inverse) * (1 + v * inverse * (v * inverse)))",
         from_argument=True,
         constants=("limit", "inverse"),

@@ -74,7 +74,8 @@ CLASSES = {
         self.b = b
 
     def forward(self, x):
-        return (x + (x * x + self.b).sqrt()) / 2
+        root = torch.hypot(x, x.new_tensor(self.b**0.5))
+        return torch.where(x < 0, self.b / 2 / (root + x.abs()), x / 2 + root / 2)
 """,
     "SmoothClip": """class SmoothClip(nn.Module):
     def __init__(self, limit):
@@ -82,6 +83,7 @@ CLASSES = {
         self.limit = limit
 
     def forward(self, x):
+        x = x.clamp(-1e10 * self.limit, 1e10 * self.limit)
         return x / (1 + (x / self.limit) ** 2).sqrt()
 """,
     "GatedUnit": """class GatedUnit(nn.Module):

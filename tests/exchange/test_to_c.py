@@ -50,6 +50,15 @@ def codes(columns, count):
     return np.random.default_rng(7).integers(0, count, (ROWS, columns)).astype(np.float32)
 
 
+FAR = {"smooth_clip": np.inf, "squareplus": 3e38, "sigmoid": np.inf, "tanh": np.inf, "silu": 3e38, "mish": 3e38}
+
+
+def far(kind):
+    """Rows of one number at which the result of an activation is finite, though a square would not be."""
+    x = np.array([[1e19], [1e30], [FAR[kind]]], np.float32)
+    return np.concatenate([-x, x])
+
+
 def missing():
     x = np.random.default_rng(8).normal(size=(ROWS, 4))
     x[::3, 1] = x[1::4, 3] = np.nan
@@ -138,9 +147,11 @@ NETS = {
     "bins": lambda: before_a_dense(layers.Discretization([-0.5, 0.0, 0.7]), layers.Embedding(4, 3), layers.Flatten()),
     "missing": lambda: before_a_dense(layers.Impute("constant", fill_value=0.25)),
     "missing with marks": lambda: before_a_dense(layers.Impute("constant", add_indicator=True)),
+    **{f"far from 0, {kind}": (lambda kind=kind: model_of(layers.Activation(kind), inputs=1)) for kind in FAR},
     "double": lambda: before_a_dense(layers.Dense(19, "gelu"), layers.LayerNormalization(), dtype="float64"),
 }
 ROWS_OF = {name: codes(4, 6) for name in ("embedding", "one hot", "multi hot", "counts")}
+ROWS_OF |= {f"far from 0, {kind}": far(kind) for kind in FAR}
 ROWS_OF |= {"missing": missing(), "missing with marks": missing()}
 MATRICES = ("blocks and rests", "embedding", "members, none", "members, full", "no bias")
 NETS |= {f"{weights} {name}": NETS[name] for weights in ("bfloat16", "int8") for name in MATRICES}

@@ -38,6 +38,10 @@ def branches():
 # Stacks that begin with 4 columns, and rows where these are not normal numbers.
 CASES = {
     **{repr(f): (lambda f=f: [layers.Dense(5, f), layers.Dense(6), layers.Activation(f)], X) for f in FUNCTIONS},
+    **{
+        f"{kind}, far from 0": (lambda kind=kind: [layers.Activation(kind)], X * 1e30)
+        for kind in ("smooth_clip", "squareplus", "sigmoid", "tanh", "silu", "mish")
+    },
     "ActivityRegularization": (lambda: [layers.ActivityRegularization(0.1), layers.Dense(2)], X),
     "noise": (
         lambda: [layers.Dropout(0.5), layers.AlphaDropout(0.1), layers.GaussianNoise(0.5), layers.GaussianDropout(0.5)],
