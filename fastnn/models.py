@@ -492,15 +492,15 @@ def load_transformers_head(
     ----------
     path : path-like
         The folder that ``save_pretrained`` has written, or its file of safetensors. Heads are known by the names of
-        BERT and ALBERT (``classifier``), RoBERTa and ELECTRA (``classifier.dense``, ``classifier.out_proj``),
+        BERT, ALBERT and DeBERTa (``classifier``), RoBERTa and ELECTRA (``classifier.dense``, ``classifier.out_proj``),
         DistilBERT (``pre_classifier``, ``classifier``), BART (``classification_head``), GPT-2 and Llama (``score``).
     activation : str, ActivationFunction or config, optional
         What lies between the two layers of a head. Default: that of the kind of model which ``config.json`` names.
     output_activation : str, ActivationFunction or config, optional
         What follows, as ``"softmax"`` or, for labels that do not exclude each other, ``"sigmoid"``. Default: logits.
     pooler : bool, default False
-        Whether the encoder's pooler, a dense layer with tanh, comes first: BERT's head takes what that gives, and with
-        it the hidden state of the first token.
+        Whether the encoder's pooler, a dense layer with tanh (DeBERTa: with gelu, or as ``config.json`` says), comes
+        first: BERT's head takes what that gives, and with it the hidden state of the first token.
 
     Returns
     -------

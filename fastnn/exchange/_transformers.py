@@ -19,6 +19,7 @@ from fastnn.layers.base import Layer
 Array = npt.NDArray[Any]
 MAX_JSON = 2**23  # bytes of a configuration or of an index
 _TANH = ("bart", "camembert", "data2vec-text", "longformer", "mbart", "roberta", "xlm-roberta", "xlm-roberta-xl")
+_OF_POOLERS = ("tanh", "gelu", "relu", "silu")  # names that mean the same in transformers and here
 
 
 class Form(NamedTuple):
@@ -33,7 +34,7 @@ FORMS = (
     Form(("classifier.dense", "classifier.out_proj"), None),  # RoBERTa, and ELECTRA, which differ in the activation
     Form(("classification_head.dense", "classification_head.out_proj"), "tanh"),  # BART
     Form(("pre_classifier", "classifier"), "relu"),  # DistilBERT
-    Form(("classifier",), None),  # BERT, ALBERT
+    Form(("classifier",), None),  # BERT, ALBERT, DeBERTa
     Form(("score",), None),  # GPT-2, Llama
 )
 
@@ -129,7 +130,7 @@ def read(
         raise ValueError(f"activation stands between two layers, and the head of {path} is one: {modules[0]}")
     if pooler:
         modules.insert(0, _pooler_of(checkpoint))
-        functions.insert(0, "tanh")
+        functions.insert(0, _after_pooler(checkpoint))
     functions.append(output_activation)
     weights = [checkpoint.linear(module) for module in modules]
     for (a, *_), (b, *_), one, other in zip(weights, weights[1:], modules, modules[1:], strict=False):
@@ -161,13 +162,25 @@ def _between(checkpoint: Checkpoint, form: Form, given: Any) -> Any:
 
 
 def _pooler_of(checkpoint: Checkpoint) -> str:
-    """Return the name of the module that the encoder ends with."""
-    end = "pooler.dense.weight"
-    found = sorted(name for name in checkpoint.names if name == end or name.endswith(f".{end}"))
+    """Return the name of the module that the encoder ends with: pooler.dense, and pooler in ALBERT."""
+    ends = ("pooler.dense.weight", "pooler.weight")
+    found = sorted(name for name in checkpoint.names if f".{name}".endswith(tuple(f".{end}" for end in ends)))
     if len(found) != 1:
         said = names_of(found) if found else "none"
         raise ValueError(f"{checkpoint.path} must have one pooler for pooler=True, and has {said}")
     return found[0].removesuffix(".weight")
+
+
+def _after_pooler(checkpoint: Checkpoint) -> str:
+    """Return the activation of the encoder's pooler: BERT's is tanh, and DeBERTa's configuration says its own."""
+    of_kind = "gelu" if checkpoint.config.get("model_type") in ("deberta", "deberta-v2") else "tanh"
+    given = checkpoint.config.get("pooler_hidden_act", of_kind)
+    if given not in _OF_POOLERS:
+        raise ValueError(
+            f"{checkpoint.folder / 'config.json'} has the pooler_hidden_act {str(given)[:40]!r}, which is none of "
+            f"{', '.join(_OF_POOLERS)}: give the head what the pooler gives, without pooler=True"
+        )
+    return str(given)
 
 
 def _labels(checkpoint: Checkpoint, outputs: int) -> tuple[str, ...] | None:

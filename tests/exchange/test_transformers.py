@@ -79,6 +79,30 @@ def test_the_activation_is_that_of_the_kind_of_model_or_given():
 
 
 @pytest.mark.parametrize(
+    ("config", "module", "activation"),
+    [
+        ({"model_type": "bert"}, "bert__pooler__dense", "tanh"),
+        ({"model_type": "albert"}, "albert__pooler", "tanh"),
+        ({"model_type": "deberta-v2"}, "pooler__dense", "gelu"),
+        ({"model_type": "deberta", "pooler_hidden_act": "relu"}, "pooler__dense", "relu"),
+        (None, "pooler__dense", "tanh"),
+    ],
+)
+def test_the_pooler_is_that_of_the_kind_of_model(config, module, activation):
+    shapes = {f"{module}__weight": (4, 4), f"{module}__bias": (4,), "classifier__weight": (2, 4)}
+    model, _ = fastnn.load_transformers_head(checkpoint(config, **shapes), pooler=True)
+    assert [layer.name for layer in model.layers[1:]] == [module.replace("__", "_"), "classifier"]
+    assert model.layers[1].activation.name == activation
+
+
+def test_an_activation_of_a_pooler_that_is_not_known_is_said():
+    shapes = {"pooler__dense__weight": (4, 4), "classifier__weight": (2, 4)}
+    for name in ("gelu_10", None, ["tanh"]):
+        with pytest.raises(ValueError, match=r"pooler_hidden_act .* none of tanh, gelu, relu, silu: "):
+            fastnn.load_transformers_head(checkpoint({"pooler_hidden_act": name}, **shapes), pooler=True)
+
+
+@pytest.mark.parametrize(
     ("made", "options", "message"),
     [
         ({"encoder__weight": (2, 2)}, {}, "has no classification head that is known"),
