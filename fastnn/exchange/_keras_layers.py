@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from fastnn import layers
+from fastnn._absent import instead_of
 from fastnn._file import ModelFileError, parse_json
-from fastnn._public import hint
 from fastnn.layers import Layer
 from fastnn.layers.preprocessing import SMALLEST_DEVIATION
 
@@ -172,9 +172,9 @@ def made(name: str, kind: str, config: dict[str, Any]) -> Layer:
         if isinstance(error, ModelFileError):
             raise
         if kind not in layers.__all__ and "is unknown" in str(error):
-            raise ModelFileError(
-                f"layer {name[:80]!r} is a {kind[:80]}: {hint('layers', kind, layers.__all__)}"
-            ) from None
+            instead = instead_of("layers", kind)
+            said = f": {instead}" if instead else ", and no layer here is one"
+            raise ModelFileError(f"layer {name[:80]!r} is a {kind[:80]}{said}") from None
         raise ModelFileError(f"layer {name[:80]!r} is a {kind} that cannot be made here: {error}") from error
     return known
 

@@ -368,6 +368,7 @@ HOSTILE = {
     "Lambda": (stack(LAMBDA), "'lambda' is a Lambda, a Python function, and nothing of a file is run"),
     "own class": (stack(OWN), "is a Dense of the user's own, whose Python code is not in the file"),
     "own activation": (stack(layer("Dense", units=3, activation=FUNCTION)), "made here: activation 'mine' is unknown"),
+    "operation": (stack(layer("Arctan")), "layer 'arctan' is a Arctan, and no layer here is one"),
     "convolution": (stack(layer("Conv2D", filters=3)), "layer 'conv2d' is a Conv2D: no convolutions here"),
     "own loss": (compiled(loss=FUNCTION), "its loss 'mine' is none of fastnn's own: give custom_objects"),
     "marshalled loss": (compiled(loss=MARSHALLED), "its loss '__lambda__' is none of fastnn's own"),
