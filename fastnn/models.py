@@ -336,7 +336,8 @@ def from_sklearn(estimator: Any) -> Sequential:
         A fitted MLPClassifier or MLPRegressor of scikit-learn, or a Pipeline that ends in one. Before it may stand
         StandardScaler, MinMaxScaler, MaxAbsScaler, RobustScaler, SimpleImputer, OneHotEncoder, OrdinalEncoder,
         TargetEncoder, and at the start a ColumnTransformer of these. The estimators of :mod:`fastnn.sklearn`, which may
-        take the perceptron's place, hold a model: this is a copy of it. Of a search, its ``best_estimator_`` counts.
+        take the perceptron's place, hold a model: this is a copy of it. Of a search, its ``best_estimator_`` counts; of
+        a TransformedTargetRegressor its regressor and, as its transformer, one of the scalers.
 
     Returns
     -------

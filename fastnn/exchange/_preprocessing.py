@@ -161,7 +161,7 @@ class Columns:
     def _scale(self, members: list[int], step: Any, kind: str) -> None:
         """Add y = factor (x - center) for each column, and the limits of a MinMaxScaler that has such."""
         order, columns = self._taken(members)
-        center, factor = _center_and_factor(step, kind, len(members))
+        center, factor = center_and_factor(step, kind, len(members))
         center, factor = center[order], factor[order]
         if not (np.isfinite(center).all() and np.isfinite(factor).all()):
             raise ValueError(f"estimator has a {kind} whose statistics are not finite: train it without such columns")
@@ -211,7 +211,7 @@ def _one_hot(tables: list[Table], columns: list[int] | None) -> tuple[Layer, lis
     return layers.CategoricalEmbedding(most, 1, "one_hot", vocabularies=ordered, columns=columns), sizes
 
 
-def _center_and_factor(step: Any, kind: str, width: int) -> tuple[Array, Array]:
+def center_and_factor(step: Any, kind: str, width: int) -> tuple[Array, Array]:
     """Return the numbers of y = factor (x - center) for each column."""
     if not hasattr(step, "scale_"):
         raise ValueError(f"estimator must be fitted, but a {kind} of it has no scale_: call fit first")

@@ -7,7 +7,7 @@ class, and what it has learned is read from its public attributes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from fastnn import layers
 from fastnn.exchange._encoders import kind_of
 from fastnn.exchange._network import Found
-from fastnn.exchange._preprocessing import Columns, in_branches, in_one_row
+from fastnn.exchange._preprocessing import SCALERS, Columns, center_and_factor, in_branches, in_one_row
 from fastnn.layers.base import Layer
 from fastnn.layers.container import Stackable
 
@@ -35,9 +35,10 @@ def read(estimator: Any) -> Any:
         When it is not fitted, or a step of it does what no layer does.
     """
     steps = _steps(estimator)
+    targets = [_of_targets(steps.pop())] if isinstance(steps[-1], _Targets) else []
     last = steps.pop()
     model = _own_model(last)
-    if model is not None and not steps:
+    if model is not None and not steps and not targets:
         return model
     if model is None and kind_of(last) not in ("MLPClassifier", "MLPRegressor"):
         raise TypeError(
@@ -53,7 +54,27 @@ def read(estimator: Any) -> Any:
     network = _perceptron(last, columns, found) if model is None else [_behind(model, columns)]
     named = getattr(first, "feature_names_in_", None)
     feature_names = tuple(map(str, named)) if named is not None and names is None else None
-    return Found([*columns.layers, *network], [*columns.weights, *found], feature_names)
+    return Found([*columns.layers, *network, *filter(None, targets)], [*columns.weights, *found], feature_names)
+
+
+class _Targets(NamedTuple):
+    """What a TransformedTargetRegressor has done to the targets, whose inverse comes after the network."""
+
+    transformer: Any
+
+
+def _of_targets(targets: _Targets) -> Layer | None:
+    """Return the layer that gives the targets' own units; None where they were left as they are."""
+    transformer, kind = targets.transformer, kind_of(targets.transformer)
+    if kind == "FunctionTransformer" and transformer.func is None and transformer.inverse_func is None:
+        return None
+    if kind not in SCALERS:
+        raise TypeError(
+            f"estimator has a TransformedTargetRegressor with {type(transformer).__name__}, whose inverse no layer "
+            f"does; known are {', '.join(SCALERS)}"
+        )
+    center, factor = center_and_factor(transformer, kind, int(transformer.n_features_in_))
+    return layers.TargetScaling(center.tolist(), (1 / factor).tolist(), clip=False)
 
 
 def _steps(estimator: Any) -> list[Any]:
@@ -62,6 +83,10 @@ def _steps(estimator: Any) -> list[Any]:
     Of a search the steps are those of the best estimator that it has found.
     """
     estimator = getattr(estimator, "best_estimator_", estimator)
+    if kind_of(estimator) == "TransformedTargetRegressor":
+        if not hasattr(estimator, "regressor_"):
+            raise ValueError("estimator must be fitted, but its TransformedTargetRegressor is not: call fit first")
+        return [*_steps(estimator.regressor_), _Targets(estimator.transformer_)]
     if kind_of(estimator) != "Pipeline":
         return [estimator]
     steps = [step for _, step in estimator.steps if step is not None and step != "passthrough"]

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("sklearn", "1.6")
 
 from sklearn.base import clone
-from sklearn.compose import ColumnTransformer, make_column_selector
+from sklearn.compose import ColumnTransformer, TransformedTargetRegressor, make_column_selector
 from sklearn.decomposition import PCA
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
@@ -81,6 +81,26 @@ def check(estimator, x, y, given=None):
 def test_perceptrons_give_the_same_numbers(kind, activation):
     model = check(kind(activation=activation, **SMALL), X / [1, 10, 100, 1], Y)
     assert model.dtype == "float64"
+
+
+@pytest.mark.parametrize("columns", [1, 2])
+@pytest.mark.parametrize(
+    "scaler", [StandardScaler(), MinMaxScaler((1, 3)), MaxAbsScaler(), RobustScaler(), None], ids=repr
+)
+def test_scaled_targets_come_back_in_their_units(scaler, columns):
+    y = X[:, 0] * 30 + 500 if columns == 1 else X[:, 1:3] * 30 + 500
+    perceptron = MLPRegressor(**SMALL)
+    check(TransformedTargetRegressor(make_pipeline(StandardScaler(), perceptron), transformer=scaler), X, y)
+    check(make_pipeline(MinMaxScaler(), TransformedTargetRegressor(perceptron, transformer=scaler)), X, y)
+    check(TransformedTargetRegressor(fastnn.sklearn.MLPRegressor(**SMALL), transformer=scaler), X, y)
+
+
+def test_targets_that_no_layer_takes_back_are_refused():
+    of_logarithms = TransformedTargetRegressor(MLPRegressor(**SMALL), func=np.log, inverse_func=np.exp)
+    with pytest.raises(TypeError, match="TransformedTargetRegressor with FunctionTransformer, whose inverse no layer"):
+        fastnn.from_sklearn(of_logarithms.fit(X, np.exp(X[:, 0])))
+    with pytest.raises(ValueError, match="its TransformedTargetRegressor is not: call fit first"):
+        fastnn.from_sklearn(TransformedTargetRegressor())
 
 
 def test_two_classes_are_one_column_of_probabilities():
