@@ -97,7 +97,7 @@ def _read_steps(chain: Chain, steps: list[Any]) -> None:
     seen = set()
     for step in steps:
         if isinstance(step, Residual):
-            inner = Chain(chain.width)
+            inner = Chain(chain.width, chain.names)
             _read_steps(inner, step.inner)
             if inner.inputs is None:
                 raise ValueError(

@@ -36,14 +36,25 @@ class Chain:
     layers : list of Layer
     weights : list of tuple
         Layers with weights, and these.
+    names : set of str
+        The names of layers so far, in residual blocks and around them.
     """
 
-    def __init__(self, width: int | None = None) -> None:
+    def __init__(self, width: int | None = None, names: set[str] | None = None) -> None:
         self.inputs = self.width = width
+        self.names = {"optimizer"} if names is None else names  # the optimizer's state has that one in files
         self.layers: list[Layer] = []
         self.weights: list[tuple[Layer, Sequence[Array]]] = []
         self._growth = 1  # how many features follow from one of x, where it begins with an Embedding
         self._unknown: list[Callable[[int], None]] = []  # what waits for the width
+
+    def free_name(self, wanted: str) -> str:
+        """Return the name, with a number after it where a layer has it already; a child may run several times."""
+        free, k = wanted, 1
+        while free in self.names:
+            free, k = f"{wanted}_{k}", k + 1
+        self.names.add(free)
+        return free
 
     def need(self, width: int, path: str) -> None:
         """Take note that a module reads so many features; raise where there are others."""
@@ -284,4 +295,4 @@ def append(chain: Chain, module: Any, path: str, *, named: bool) -> None:
         raise ValueError(f"module {path!r} is a {called}, which no layer of fastnn does; {near}")
     parts = path.split(".")
     if named and len(chain.layers) == before + 1 and not all(part.isdecimal() for part in parts):
-        chain.layers[-1].name = "_".join(parts)
+        chain.layers[-1].name = chain.free_name("_".join(parts))

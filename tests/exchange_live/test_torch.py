@@ -121,6 +121,29 @@ def test_a_module_that_calls_functions_and_adds_rows():
     assert sum(isinstance(layer, fastnn.layers.Residual) for layer in model.layers) == 2
 
 
+class Repeating(nn.Module):
+    """Children without weights that run several times, and names that layers have here for other things."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(4, 4), nn.Linear(4, 4)])
+        self.drop, self.drop_1, self.act = nn.Dropout(0.5), nn.Dropout(0.25), nn.Hardtanh(0, 2)
+        self.norm, self.dense, self.optimizer = nn.BatchNorm1d(4, affine=False), nn.Linear(4, 4), nn.Linear(4, 2)
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = self.drop(self.act(layer(self.norm(x))))
+        x = x + self.drop_1(self.act(self.norm(x)))
+        return self.optimizer(self.drop_1(self.act(self.dense(self.norm(x)))))
+
+
+def test_a_child_without_weights_may_run_several_times():
+    model = check(Repeating(), 4)
+    rates = {layer.name: layer.rate for layer in model.layers if isinstance(layer, fastnn.layers.Dropout)}
+    assert rates["drop"] == 0.5
+    assert sorted(rates.values()) == [0.25, 0.5, 0.5]
+
+
 class Branching(nn.Module):
     """What cannot be traced: the children's order counts."""
 
