@@ -25,6 +25,7 @@ from fastnn.exchange._keras_weights import OfKeras2, OfKeras3, Place, Store, fil
 from fastnn.exchange._zip import Archive
 from fastnn.layers import Heads, InputLayer, Layer
 from fastnn.layers._columns import OfColumns
+from fastnn.layers.base import NotYetError
 from fastnn.layers.container import Container, Parallel
 
 _CALLED = "model of Keras that can be read here"
@@ -153,6 +154,8 @@ def _made(content: _Content, kind: type[AnyModel], objects: Mapping[str, Any] | 
     name = content.config.get("name") if isinstance(content.config, dict) else None
     with undrawn(), np.errstate(over="ignore", invalid="ignore"):  # the arrays come next
         model = kind(layers, name=name if isinstance(name, str) else None)  # type: ignore[call-arg]
+    if places and not model.built:
+        _say_why_not_built(model, layers)
     fill(places)
     if objects is not None and content.compiled is not None:
         outputs = len(layers[-1].layers) if layers and isinstance(layers[-1], Heads) else 1
@@ -160,6 +163,14 @@ def _made(content: _Content, kind: type[AnyModel], objects: Mapping[str, Any] | 
         if model.built:
             _keras_training.restore(model, nodes, content.store.state(), content.version, legacy=legacy)
     return model
+
+
+def _say_why_not_built(model: Kept, layers: Sequence[Layer]) -> None:
+    """Raise what keeps a model whose widths are all known from being built, as rows of several axes at its end."""
+    try:
+        model._build(layers[0].input_features)
+    except NotYetError as error:
+        raise ModelFileError(str(error)) from error
 
 
 def _settled(nodes: Sequence[Node], layers: list[Layer], content: _Content) -> list[Place]:

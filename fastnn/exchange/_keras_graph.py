@@ -394,8 +394,12 @@ def _tensors(value: Any, what: str) -> list[tuple[str | None, str]]:
 
 
 def _tensor(value: Any, what: str) -> str:
-    """Return the layer that a reference [layer, call, output, ...] names."""
-    if not isinstance(value, list) or len(value) < 3 or not isinstance(value[0], str) or value[1:3] != [0, 0]:
+    """Return the layer that a reference [layer, call, output, ...] names.
+
+    A layer is called once. That call of a model is the second one in Keras, where the model's own graph is the first.
+    """
+    whole = isinstance(value, list) and len(value) > 2 and isinstance(value[0], str)
+    if not whole or value[1:3] not in ([0, 0], [1, 0]):
         raise ModelFileError(f"{what} must name the one output of a layer, got {str(value)[:80]}")
     return value[0]
 

@@ -189,6 +189,8 @@ def leaf(entry: Any, paths: Paths, kept: Kept) -> Node:
             config = {**config, "bin_boundaries": found}
     if kind == "Discretization" and config.get("bin_boundaries"):
         config = {**config, "num_bins": None}  # the boundaries that were found for these bins say it
+    if kind == "Normalization" and config.get("axis", -1) in (None, []):
+        config = {**config, "axis": -1}  # one mean and one variance, which then hold for each of the columns
     layer: Any = made(name, kind, config)
     if kind == "StringLookup" and layer.num_oov_indices > 1:
         raise ModelFileError(

@@ -103,8 +103,9 @@ def arguments_of(kind: type, given: dict[str, Any], attributes: Iterable[str]) -
             found["shape" if "shape" in known else "input_shape"] = shape
             if "shape" in known:
                 found.pop("dtype", None)  # the dtype of x, which is not the layers' dtype
-    if found.get("input_length") is not None and "input_shape" not in found:
-        found["input_shape"] = [found.pop("input_length")]
+    length = found.get("input_length")
+    if length is not None and found.setdefault("input_shape", [length]) in ([length], length):
+        del found["input_length"]  # Keras 2 has it beside the shape that says the same
     for key in [key for key in found if key not in known and key not in attributes]:
         value = found.pop(key)
         if key not in _NEUTRAL or value not in _NEUTRAL[key]:

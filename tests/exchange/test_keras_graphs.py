@@ -136,6 +136,15 @@ def test_a_number_that_is_no_list_is_embedded():
     np.testing.assert_array_equal(model.predict([3, 0]), table[[3, 0]])
 
 
+@pytest.mark.parametrize("length", [{"input_length": 2}, {"input_length": 2, "batch_input_shape": [None, 2]}])
+def test_an_embedding_of_keras_2_may_say_its_input_length(length):
+    table = np.arange(10, dtype="f4").reshape(5, 2)
+    embedding = reading("Embedding", "e", "k", input_dim=5, output_dim=2, **length)
+    flat = reading("Flatten", "f", "e")
+    model = read(embedding, flat, end="f", begin=entry("k", [2]), inputs=("k",), held={"embedding": [table]})
+    np.testing.assert_array_equal(model.predict([[3, 0]]), table[[3, 0]].reshape(1, 4))
+
+
 def test_layers_of_a_model_within_are_found_in_its_place():
     base = {"class_name": "Functional", "config": {
         "name": "base", "layers": [entry("i", [4]), dense("d", "i")],
@@ -143,6 +152,19 @@ def test_layers_of_a_model_within_are_found_in_its_place():
     }, "inbound_nodes": [[["x", 0, 0, {"training": False}]]]}  # fmt: skip
     model = read(base, dense("d", "base"), end="d", held={"functional__dense": [KERNEL], "dense": [2 * KERNEL]})
     np.testing.assert_allclose(model.predict(X), X @ KERNEL @ KERNEL * 2, rtol=1e-5)
+
+
+@pytest.mark.parametrize("training", [{}, {"training": False}])
+def test_the_call_of_a_model_within_is_its_second_one(training):
+    base = {"class_name": "Functional", "config": {
+        "name": "base", "layers": [entry("i", [4]), dense("d", "i")],
+        "input_layers": [["i", 0, 0]], "output_layers": [["d", 0, 0]],
+    }, "inbound_nodes": [[["x", 0, 0, training]]]}  # fmt: skip
+    last = square("e") | {"inbound_nodes": [[["base", 1, 0, {}]]]}
+    for layers, end, wanted in (([base], ["base", 1, 0], KERNEL), ([base, last], ["e", 0, 0], KERNEL @ KERNEL)):
+        held = {"functional__dense": [KERNEL], "dense": [KERNEL]}
+        model = read(*layers, end=[end], held=held)
+        np.testing.assert_allclose(model.predict(X), X @ wanted, rtol=1e-5)
 
 
 def nodes(*sources, **options):
@@ -219,6 +241,22 @@ def test_a_column_without_a_variance_is_divided_as_in_keras(given):
     outputs = model.predict([[1.5, 4.0, 3.0, 4.25]])
     # (x - mean) / max(sqrt(variance), 1e-7)
     np.testing.assert_allclose(outputs, [[0.5e7, 1.0, 0.0, 0.25e7]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("axis", [None, []])
+@pytest.mark.parametrize("given", [False, True])
+def test_one_mean_of_all_columns_holds_for_each(axis, given):
+    statistics = {"mean": 2.0, "variance": 4.0}
+    config = sequential(layer("Normalization", axis=axis, **statistics if given else {}))
+    held = [*(np.array(one, "f4") for one in statistics.values()), np.int64(9)]
+    model = with_file(archive(config, arrays(normalization=[] if given else held)), fastnn.load_keras)
+    np.testing.assert_allclose(model.predict(X), (X - 2) / 2, rtol=1e-6, atol=1e-6)
+
+
+def test_rows_of_several_axes_at_the_end_are_named():
+    config = sequential(layer("Dense", units=4, use_bias=False), layer("Reshape", target_shape=[2, 2]))
+    with pytest.raises(fastnn.ModelFileError, match=r"last layer must give rows of one axis, got \(2, 2\)"):
+        with_file(archive(config, arrays(dense=[KERNEL])), fastnn.load_keras)
 
 
 def test_what_would_give_other_numbers_is_named():
