@@ -159,10 +159,20 @@ def _made(content: _Content, kind: type[AnyModel], objects: Mapping[str, Any] | 
     fill(places)
     if objects is not None and content.compiled is not None:
         outputs = len(layers[-1].layers) if layers and isinstance(layers[-1], Heads) else 1
-        legacy = _keras_training.compile_as_told(model, content.compiled, content.version, objects, outputs)
+        places_of_outputs = _places_of_outputs(content.config, outputs)
+        legacy = _keras_training.compile_as_told(model, content.compiled, content.version, objects, places_of_outputs)
         if model.built:
             _keras_training.restore(model, nodes, content.store.state(), content.version, legacy=legacy)
     return model
+
+
+def _places_of_outputs(config: Any, outputs: int) -> list[int]:
+    """Return the place of each output in Keras's lists of losses: outputs of a dict are there by their sorted keys."""
+    named = config.get("output_layers") if isinstance(config, dict) else None
+    if not isinstance(named, dict) or len(named) != outputs:
+        return list(range(outputs))
+    order = sorted(named)
+    return [order.index(key) for key in named]
 
 
 def _say_why_not_built(model: Kept, layers: Sequence[Layer]) -> None:

@@ -98,6 +98,11 @@ def _wrapped(config: dict[str, Any], module: Any, objects: Mapping[str, Any], wh
         raise ModelFileError(f"{what} is a function without a name; {_WITHOUT}")
     if name in ("acc", "accuracy") and function.endswith("accuracy"):
         return name
+    if function in module._registry and isinstance(name, str):  # "mae", or "price_mae" of the output "price"
+        parts, kind = name[:99].split("_"), type(module.get(function))
+        for given in ("_".join(parts[k:]) for k in range(len(parts))):
+            if given in module._registry and type(module.get(given)) is kind and function not in objects:
+                return given
     return _named(function, module, objects, what)
 
 
@@ -114,11 +119,26 @@ def _each(value: Any, module: Any, objects: Mapping[str, Any], what: str) -> Any
     return _one(value, module, objects, what)
 
 
-def _flat(value: Any, outputs: int) -> Any:
-    """Return metrics of one output as one list: Keras has them in a list of lists."""
-    if outputs == 1 and isinstance(value, list) and len(value) == 1 and isinstance(value[0], list):
-        return value[0]
+def _of_outputs(value: Any, places: Sequence[int]) -> Any:
+    """Return what a list says of each output, as losses and their weights, in the order of the heads."""
+    if len(places) > 1 and isinstance(value, list) and len(value) == len(places):
+        return [value[place] for place in places]
     return value
+
+
+def _metrics(value: Any, objects: Mapping[str, Any], version: str, places: Sequence[int]) -> Any:
+    """Return the metrics of one output as one list, and those of several in a list for each, or by name."""
+    if len(places) > 1 and isinstance(value, list):
+        if version.startswith(("1.", "2.")) and all(isinstance(one, str) or _is_described(one) for one in value):
+            value = [value] * len(places)  # Keras 2 then has all of them for each output
+        value = _of_outputs([[] if one is None else one for one in value], places)
+    found = _each(value, metrics, objects, "its metric")
+    nested = isinstance(found, list) and len(found) == 1 and isinstance(found[0], list)
+    return found[0] if nested and len(places) == 1 else found
+
+
+def _is_described(value: Any) -> bool:
+    return isinstance(value, dict) and "class_name" in value
 
 
 def _optimizer(value: Any, legacy: bool) -> optimizers.Optimizer:
@@ -172,15 +192,18 @@ def _is_legacy(value: Any, version: str) -> bool:
 
 
 def compile_as_told(
-    model: Kept, config: dict[str, Any], version: str, objects: Mapping[str, Any], outputs: int
+    model: Kept, config: dict[str, Any], version: str, objects: Mapping[str, Any], places: Sequence[int]
 ) -> bool:
-    """Compile a model of so many outputs as a file says; return whether its optimizer is one of Keras before 2.11."""
+    """Compile a model as a file says; return whether its optimizer is one of Keras before 2.11.
+
+    `places` has, for each output, its place in Keras's lists with an entry for each of them.
+    """
     described = config.get("optimizer", config.get("optimizer_config"))
     told = {
-        "loss": _each(config.get("loss"), losses, objects, "its loss"),
-        "metrics": _flat(_each(config.get("metrics"), metrics, objects, "its metric"), outputs),
-        "weighted_metrics": _flat(_each(config.get("weighted_metrics"), metrics, objects, "its metric"), outputs),
-        "loss_weights": config.get("loss_weights"),
+        "loss": _each(_of_outputs(config.get("loss"), places), losses, objects, "its loss"),
+        "metrics": _metrics(config.get("metrics"), objects, version, places),
+        "weighted_metrics": _metrics(config.get("weighted_metrics"), objects, version, places),
+        "loss_weights": _of_outputs(config.get("loss_weights"), places),
         "steps_per_execution": config.get("steps_per_execution") or 1,
     }
     if told["loss"] is None:

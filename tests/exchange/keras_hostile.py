@@ -43,13 +43,13 @@ def weights(change=lambda file: None):
     return memory.getvalue()
 
 
-def archive(config=None, arrays=None, compression=zipfile.ZIP_STORED, more=()):
+def archive(config=None, arrays=None, compression=zipfile.ZIP_STORED, more=(), version="3.15.1"):
     """Return a .keras of a configuration, or of the text of one, and of the bytes of its arrays."""
     described = sequential(DENSE) | {"compile_config": COMPILED} if config is None else config
     text = described if isinstance(described, (str, bytes)) else json.dumps(described)
     memory = io.BytesIO()
     with zipfile.ZipFile(memory, "w", compression) as file:
-        file.writestr("metadata.json", json.dumps({"keras_version": "3.15.1"}))
+        file.writestr("metadata.json", json.dumps({"keras_version": version}))
         file.writestr("config.json", text)
         file.writestr("model.weights.h5", weights() if arrays is None else arrays)
         for name, content in more:

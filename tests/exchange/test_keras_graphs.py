@@ -373,3 +373,49 @@ def test_files_of_every_version_of_hdf5_are_read(libver, groups):
 def test_a_large_group_of_the_newest_kind_is_refused():
     with pytest.raises(fastnn.ModelFileError, match="of HDF5's newest kind, which Keras does not write"):
         with_file(of_version("latest", 20), fastnn.load_keras)
+
+
+def wrapped(name, function):
+    """Return a metric as Keras 2 writes it."""
+    return {"class_name": "MeanMetricWrapper", "config": {"name": name, "dtype": "float32", "fn": function}}
+
+
+def of_two_outputs(end, told, version="3.15.1"):
+    """Return a model of the heads "b" and "a", which the file of a version of Keras compiles."""
+    config = {
+        "name": "g", "layers": [INPUT, dense("b", "x"), dense("a", "x")],
+        "input_layers": [["x", 0, 0]], "output_layers": end,
+    }  # fmt: skip
+    described = {"class_name": "Functional", "config": config, "compile_config": {"optimizer": "sgd", **told}}
+    content = archive(described, arrays(dense=[KERNEL], dense_1=[KERNEL]), version=version)
+    return with_file(content, fastnn.load_keras)
+
+
+DICT, LIST = {"b": ["b", 0, 0], "a": ["a", 0, 0]}, [["b", 0, 0], ["a", 0, 0]]
+
+
+@pytest.mark.parametrize(("end", "first", "second"), [(DICT, "a", "b"), (LIST, "b", "a")])
+def test_lists_by_output_are_in_the_order_of_keras(end, first, second):
+    """Outputs of a dict count by their sorted keys in Keras, whichever order the file has them in."""
+    told = {"loss": ["mse", "mae"], "loss_weights": [2.0, 3.0], "metrics": [["mse"], None]}
+    model = of_two_outputs(end, told)
+    logs = model.evaluate(X, {"a": X, "b": X}, return_dict=True)
+    errors = X @ KERNEL - X
+    assert logs[f"{first}_loss"] == pytest.approx(np.mean(errors**2), rel=1e-5)
+    assert logs[f"{second}_loss"] == pytest.approx(np.mean(np.abs(errors)), rel=1e-5)
+    assert logs["loss"] == pytest.approx(2 * np.mean(errors**2) + 3 * np.mean(np.abs(errors)), rel=1e-5)
+    assert f"{first}_mse" in logs
+    assert f"{second}_mse" not in logs
+
+
+def test_one_list_of_metrics_is_for_each_output_in_keras_2():
+    model = of_two_outputs(LIST, {"loss": "mse", "metrics": ["mae", "mse"]}, "2.15.0")
+    assert model.metrics_names == ["loss", "b_loss", "a_loss", "b_mae", "b_mse", "a_mae", "a_mse"]
+
+
+def test_metrics_keep_the_short_names_that_keras_2_wrapped():
+    metrics = [[wrapped("b_mae", "mean_absolute_error")], [wrapped("a_mean_squared_error", "mean_squared_error")]]
+    model = of_two_outputs(LIST, {"loss": "mse", "metrics": metrics}, "2.15.0")
+    assert model.metrics_names == ["loss", "b_loss", "a_loss", "b_mae", "a_mean_squared_error"]
+    own = of_two_outputs(LIST, {"loss": "mse", "metrics": [[wrapped("mse", "mean_absolute_error")], []]}, "2.15.0")
+    assert own.metrics_names[-1] == "b_mean_absolute_error"
