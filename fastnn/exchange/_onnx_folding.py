@@ -11,7 +11,7 @@ import numpy as np
 from fastnn.exchange._onnx_constants import Array, Constant
 from fastnn.exchange._onnx_rows import UnfitError
 from fastnn.exchange._onnx_tensors import Tensor, name_of_type
-from fastnn.exchange._onnx_values import Context, constant, integers
+from fastnn.exchange._onnx_values import ROWS, Context, constant, integers
 
 _DTYPES = {
     1: "f4",
@@ -194,18 +194,26 @@ def _concat(context: Context, inputs: list[Constant]) -> Constant:
         raise UnfitError("its constants have other shapes than each other") from None
 
 
+def _check_made(shape: list[int]) -> None:
+    """Raise where a shape is none of an array that stands in a model, as one with the number of rows in it."""
+    if any(length >= ROWS for length in shape):
+        raise UnfitError("it makes numbers for each row that do not come from x")
+    if any(length < 0 for length in shape) or len(shape) > 8:
+        raise UnfitError("it makes no array")
+
+
 def _filled(context: Context, shape: list[int]) -> Constant:
+    _check_made(shape)
     given = context.attributes.get("value")
     value = given.array(context.budget).reshape(-1) if isinstance(given, Tensor) else np.zeros(1, np.float32)
-    if any(length < 0 for length in shape) or len(shape) > 8 or value.size != 1:
+    if value.size != 1:
         raise UnfitError("it makes no array")
     context.budget.charge(value.dtype.itemsize * math.prod(shape), "a ConstantOfShape")
     return context.constant(np.full(shape, value[0]))
 
 
 def _expand(context: Context, a: Constant, shape: list[int]) -> Constant:
-    if any(length < 0 for length in shape) or len(shape) > 8:
-        raise UnfitError("it makes no array")
+    _check_made(shape)
     try:
         whole = np.broadcast_shapes(a.shape, tuple(shape))
     except ValueError:

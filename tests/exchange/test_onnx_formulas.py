@@ -293,6 +293,18 @@ def test_what_no_layer_computes_is_named(what):
         written(write)
 
 
+def test_a_constant_for_each_row_is_named_and_may_be_left_out():
+    """As the deviation of a policy, which has the batch's shape and comes from no input."""
+    for repeat in ("Expand", "ConstantOfShape"):
+        draft = Draft()
+        mean = Term(draft, "x").MatMul(np.eye(WIDTH)).Tanh()
+        given = [draft.constant([0.5]), mean.Shape()] if repeat == "Expand" else [mean.Shape()]
+        message = draft.message([mean, draft.op(repeat, *given)])
+        with pytest.raises(fastnn.ModelFileError, match=rf"\({repeat}\): it makes numbers for each row that do not"):
+            loaded(message)
+        assert loaded(message, output=mean.name).output_shape == (None, WIDTH)
+
+
 def test_several_outputs_are_heads_and_output_picks_some():
     draft = Draft()
     x = Term(draft, "x")
