@@ -69,6 +69,8 @@ def _owner_by_content(start: bytes) -> str:
         for part, owner in ((b".pkl", "PyTorch"), (b".npy", "NumPy"), (b".json", "Keras"), (b".h5", "Keras")):
             if name.endswith(part):
                 return owner
+        if b"/data/" in name:  # TorchScript writes its numbers first
+            return "PyTorch"
         if name.startswith(b"assets/"):  # the vocabularies of Keras's layers, where somebody has packed a file anew
             return "Keras"
         return "zip"

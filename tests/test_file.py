@@ -258,7 +258,10 @@ def test_a_file_of_others_is_called_what_it_is(kind, tmp_path):
             load(tmp_path / name)
 
 
-@pytest.mark.parametrize("write", [zipped("m/data.pkl", "m/data/0"), lambda path: path.write_bytes(OLD_TORCH)])
+@pytest.mark.parametrize(
+    "write",
+    [zipped("m/data.pkl", "m/data/0"), zipped("m/data/0", "m/data.pkl"), lambda path: path.write_bytes(OLD_TORCH)],
+)
 def test_files_of_pytorch_need_it(write, tmp_path):
     write(tmp_path / "m")
     with pytest.raises((ImportError, fastnn.ModelFileError), match=f"{tmp_path}/m is (a|no whole) file of torch.save"):

@@ -134,6 +134,10 @@ def _loaded(path: str) -> dict[str, Array]:
             f"there"
         ) from error
     except Exception as error:  # whatever a damaged file makes PyTorch raise
+        if "TorchScript" in str(error):
+            raise ModelFileError(
+                f"{path} is an archive of TorchScript, which holds code: save module.state_dict() there"
+            ) from error
         raise ModelFileError(f"{path} is no whole file of torch.save: {error!r:.200}") from error
     for key in WRAPPED:
         if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):

@@ -64,6 +64,10 @@ def read(module: Any, input_shape: Any) -> Found:
     if torch is None or not isinstance(module, torch.nn.Module):
         hint = ": load_torch reads files" if isinstance(module, (str, bytes)) or hasattr(module, "__fspath__") else ""
         raise TypeError(f"module must be a torch.nn.Module, got {type(module).__name__}{hint}")
+    if isinstance(module, torch.jit.ScriptModule):
+        raise ValueError(
+            "module is compiled by TorchScript, and no longer says its layers: give the one it was made of"
+        )
     _check_parameters(module)
     axes = None if input_shape is None else layers.Input(input_shape).input_axes
     chain = Chain(None if axes is None else int(np.prod(axes)))

@@ -292,6 +292,8 @@ def append(chain: Chain, module: Any, path: str, *, named: bool) -> None:
         called = type(module).__name__
         near = nearest_names(called, KNOWN)
         near = near if near.startswith("did") else "docs/interchange.md lists those that have a twin"
+        if called in KNOWN:
+            near = f"it is that of {type(module).__module__}, and only those of torch.nn have a twin"
         raise ValueError(f"module {path!r} is a {called}, which no layer of fastnn does; {near}")
     parts = path.split(".")
     if named and len(chain.layers) == before + 1 and not all(part.isdecimal() for part in parts):

@@ -221,6 +221,29 @@ def test_what_no_layer_does_is_named(module, message):
         fastnn.from_torch(module)
 
 
+class Linear(nn.Module):
+    """A class of one's own with the name of another one."""
+
+    def forward(self, x):
+        return x * x if x.sum() < 1e9 else x  # which cannot be traced
+
+
+def test_a_class_of_a_known_name_is_not_taken_for_it():
+    with pytest.raises(ValueError, match=r"is a Linear, which no layer .* only those of torch\.nn have a twin"):
+        fastnn.from_torch(nn.Sequential(nn.Linear(4, 4), Linear()))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_what_torchscript_has_compiled_is_named(tmp_path):
+    scripted = torch.jit.script(nn.Sequential(nn.Linear(4, 4), nn.ReLU()))
+    with pytest.raises(ValueError, match="module is compiled by TorchScript, and no longer says its layers"):
+        fastnn.from_torch(scripted)
+    scripted.save(tmp_path / "m.pt")
+    for read in (fastnn.load_torch, fastnn.load_model):
+        with pytest.raises(fastnn.ModelFileError, match="is an archive of TorchScript, which holds code"):
+            read(tmp_path / "m.pt")
+
+
 @pytest.mark.filterwarnings("ignore:Lazy modules are a new feature:UserWarning")
 def test_a_module_without_shapes_is_refused():
     with pytest.raises(ValueError, match="without a shape"):
