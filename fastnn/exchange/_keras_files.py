@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastnn import activations
 from fastnn._draws import undrawn
 from fastnn._file import ModelFileError, one_exception
 from fastnn._model import Kept
@@ -150,6 +151,7 @@ def _made(content: _Content, kind: type[AnyModel], objects: Mapping[str, Any] | 
     if content.kind not in MODELS:
         raise ModelFileError(f"it is a {content.kind[:80]}, whose Python code is not in the file")
     nodes, layers = _keras_graph.described(content.kind, content.config, "", content.store)
+    _check_functions(nodes, content.version)
     places = _settled(nodes, layers, content)
     name = content.config.get("name") if isinstance(content.config, dict) else None
     with undrawn(), np.errstate(over="ignore", invalid="ignore"):  # the arrays come next
@@ -164,6 +166,16 @@ def _made(content: _Content, kind: type[AnyModel], objects: Mapping[str, Any] | 
         if model.built:
             _keras_training.restore(model, nodes, content.store.state(), content.version, legacy=legacy)
     return model
+
+
+def _check_functions(nodes: Sequence[Node], version: str) -> None:
+    """Raise where an activation has the name of one here, and was another function in the Keras that wrote the file."""
+    for node in leaves(nodes) if version.startswith(("1.", "2.")) else ():
+        if getattr(node.layer, "activation", None) == activations.get("hard_sigmoid"):
+            raise ModelFileError(
+                f"layer {node.name[:80]!r} has the hard_sigmoid of Keras 2, clip(0.2 x + 0.5, 0, 1), and here it is "
+                f"that of Keras 3, clip(x / 6 + 0.5, 0, 1)"
+            )
 
 
 def _places_of_outputs(config: Any, outputs: int) -> list[int]:

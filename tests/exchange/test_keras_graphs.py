@@ -271,6 +271,17 @@ def test_what_would_give_other_numbers_is_named():
         with_file(archive(compiled), fastnn.load_keras)
 
 
+@pytest.mark.parametrize("kind", ["Activation", "Dense"])
+def test_the_hard_sigmoid_of_keras_2_is_another_function(kind):
+    more = {"units": 4, "use_bias": False} if kind == "Dense" else {}
+    config = sequential(layer(kind, activation="hard_sigmoid", **more))
+    held = arrays(dense=[np.eye(4, dtype="f4")]) if more else arrays()
+    with pytest.raises(fastnn.ModelFileError, match=r"has the hard_sigmoid of Keras 2, clip\(0.2 x \+ 0.5, 0, 1\)"):
+        with_file(archive(config, held, version="2.15.0"), fastnn.load_keras)
+    model = with_file(archive(config, held), fastnn.load_keras)
+    np.testing.assert_allclose(model.predict(X), np.clip(X / 6 + 0.5, 0, 1), rtol=1e-5, atol=1e-6)
+
+
 def test_half_precision_is_named():
     half = arrays(dense=[KERNEL[:, :3].astype("f2"), np.zeros(3, "f2")])
     with pytest.raises(fastnn.ModelFileError, match="'dense' is a Dense that cannot be made here: dtype must be"):
