@@ -205,14 +205,24 @@ def _paired(state: State, known: Sequence[Leaf]) -> list[tuple[Leaf, Group]]:
         taken.setdefault(group.signature, []).append(group)
     if left:
         raise ValueError(f"{state.path} has modules that no layer of the model takes: {names_of(left, 3)}")
-    if not state.in_order:
-        for several in taken.values():
-            if len({group.pattern for group in several}) > 1:
-                raise ValueError(
-                    f"{state.path} does not say which comes first of {names_of(group.name for group in several)}, "
-                    f"whose shapes are the same: give the layers of the model these names"
-                )
+    for several in taken.values():
+        if not _are_in_order(state, several):
+            raise ValueError(
+                f"{state.path} does not say which comes first of {names_of(group.name for group in several)}, "
+                f"whose shapes are the same: give the layers of the model these names"
+            )
     return pairs
+
+
+def _are_in_order(state: State, several: Sequence[Group]) -> bool:
+    """Return whether the order of modules is sure: that of the numbers in their names, or of a file that has one.
+
+    A file in which the two differ may be of a module that makes its children in another order than it calls them.
+    """
+    if len({group.pattern for group in several}) > 1:
+        return state.in_order
+    names = [group.name for group in several]
+    return names == sorted(names, key=natural)
 
 
 # ---- without a model ----
@@ -254,8 +264,8 @@ def derived(state: State, activation: Any, output_activation: Any) -> Found:
 def _chain(state: State) -> list[Group]:
     """Return the linear layers in the order in which each reads what the one before it gives."""
     groups = state.groups
-    told = state.in_order or len({group.pattern for group in groups}) == 1
-    chains = [groups] if told else _chains(groups)
+    one_pattern = len({group.pattern for group in groups}) == 1
+    chains = [groups] if _are_in_order(state, groups) else _chains(groups, any_order=one_pattern)
     fitting = [chain for chain in chains if all(_follows(b, a) for a, b in itertools.pairwise(chain))]
     if len(fitting) != 1:
         why = "follow each other in more than one order" if fitting else "do not follow each other"
@@ -270,8 +280,11 @@ def _follows(group: Group, before: Group) -> bool:
     return group.shapes["weight"][1] == before.shapes["weight"][0]
 
 
-def _chains(groups: Sequence[Group], most: int = 2) -> list[list[Group]]:
-    """Return up to `most` orders in which all groups follow each other, those of one pattern by their numbers."""
+def _chains(groups: Sequence[Group], any_order: bool, most: int = 2) -> list[list[Group]]:
+    """Return up to `most` orders in which all groups follow each other, those of one pattern by their numbers.
+
+    With `any_order` these numbers do not count.
+    """
     if len(groups) > MOST_GROUPS:
         raise ValueError(f"the order of {len(groups)} linear layers is not sought: give model=, of the same layers")
     found: list[list[Group]] = []
@@ -287,7 +300,7 @@ def _chains(groups: Sequence[Group], most: int = 2) -> list[list[Group]]:
             continue
         started, seen = {id(group) for group in chain}, set()
         for group in groups:
-            if id(group) in started or group.pattern in seen:
+            if id(group) in started or (group.pattern in seen and not any_order):
                 continue
             seen.add(group.pattern)  # the first of its pattern that is left
             if not chain or _follows(group, chain[-1]):

@@ -295,6 +295,10 @@ def append(chain: Chain, module: Any, path: str, *, named: bool) -> None:
         if called in KNOWN:
             near = f"it is that of {type(module).__module__}, and only those of torch.nn have a twin"
         raise ValueError(f"module {path!r} is a {called}, which no layer of fastnn does; {near}")
+    trained = [parameter.requires_grad for parameter in module.parameters()]
+    if trained and not any(trained) and kind != "BatchNorm1d":  # whose statistics still move there, and would not here
+        for layer in chain.layers[before:]:
+            layer.trainable = False
     parts = path.split(".")
     if named and len(chain.layers) == before + 1 and not all(part.isdecimal() for part in parts):
         chain.layers[-1].name = chain.free_name("_".join(parts))

@@ -270,3 +270,31 @@ def test_steps_of_sgd_are_the_same(momentum):
             nn.functional.mse_loss(module(x[start : start + 8]), y[start : start + 8]).backward()
             optimizer.step()
     np.testing.assert_allclose(model.predict(x.numpy()), answers(module, x), atol=1e-10)
+
+
+def test_parameters_without_gradient_are_not_trained():
+    module = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.LayerNorm(5), nn.Linear(5, 2))
+    for frozen in (module[0], module[2]):
+        frozen.requires_grad_(False)
+    model = fastnn.from_torch(module)
+    assert [layer.trainable for layer in model.layers if layer.weights] == [False, False, True]
+    assert len(model.trainable_weights) == 2
+
+
+@pytest.mark.parametrize("model", [None, "given"])
+def test_an_order_of_a_file_that_its_names_contradict_is_refused(model, tmp_path):
+    """The second layer may have been made before the first; where shapes tell, nothing is contradicted."""
+    alike = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 4))
+    others = nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2))
+    for k, (module, widths) in enumerate([(alike, (4, 4)), (others, (3, 2))]):
+        path = tmp_path / f"{k}.pt"
+        torch.save(dict(reversed(module.state_dict().items())), path)
+        stack = [fastnn.layers.Dense(widths[0], "tanh", input_shape=(4,)), fastnn.layers.Dense(widths[1])]
+        options = {"activation": "tanh"} if model is None else {"model": fastnn.Sequential(stack)}
+        if module is alike:
+            with pytest.raises(ValueError, match=r"which comes first|in more than one order"):
+                fastnn.load_torch(path, **options)
+            continue
+        read = fastnn.load_torch(path, **options)
+        x = torch.randn(5, 4)
+        np.testing.assert_allclose(read.predict(x.numpy()), module(x).detach().numpy(), atol=1e-6)
