@@ -11,13 +11,14 @@ import fcntl
 import hashlib
 import io
 import json
+import math
 import os
 import re
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +30,7 @@ MAX_HEADER = 100 * 2**20  # bytes, as in safetensors
 MAX_DEPTH = 32  # most nested brackets in JSON
 MAX_BRACKETS = 2**18  # most brackets in JSON: two bytes of a file may become an object of 64 bytes or more
 MAX_AXES = 8  # most axes of an array; the layers' parameters have one or two
+_SIZES = {"F32": 4, "F64": 8}  # bytes of an element
 DTYPES = {"float32": "F32", "float64": "F64"}
 _CODES = {np.dtype(name).newbyteorder("<").str: code for name, code in DTYPES.items()}
 _BLANK = "0" * 64
@@ -159,8 +161,12 @@ def remove_leftovers(folder: Path) -> None:
 
 
 @contextmanager
-def one_exception(path: str, what: str = "whole model of fastnn") -> Iterator[None]:
+def one_exception(
+    path: str, what: str = "whole model of fastnn", broken: str = "does not describe a model"
+) -> Iterator[None]:
     """Raise any error within the block as a ModelFileError that names the file, and `what` it is not.
+
+    Of errors that are no ModelFileError it says that the file is `broken`.
 
     The bytes of a file may fail anywhere: the checksum is no signature, and its maker may have put anything into it.
     """
@@ -168,8 +174,8 @@ def one_exception(path: str, what: str = "whole model of fastnn") -> Iterator[No
         yield
     except ModelFileError as error:
         raise ModelFileError(f"{path} is no {what}: {error}") from error.__cause__
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError) as error:
-        raise ModelFileError(f"{path} does not describe a model: {error}") from error
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError) as error:
+        raise ModelFileError(f"{path} {broken}: {error}") from error
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -225,27 +231,37 @@ def size(value: Any, what: str, low: int = 0) -> int:
     return value
 
 
+class Entry(NamedTuple):
+    """What the header of a safetensors file says of an array."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    end: int
+
+
+def entry_of(name: str, described: Any, most_axes: int, dtypes: Collection[str] | None = None) -> Entry:
+    """Return what a header says of one array; raise where it is no such description, or of none of the `dtypes`."""
+    if not isinstance(described, dict) or set(described) != {"dtype", "shape", "data_offsets"}:
+        raise ModelFileError(f"its header's entry {name[:80]!r} must have dtype, shape and data_offsets")
+    dtype, shape, offsets = described["dtype"], described["shape"], described["data_offsets"]
+    known = isinstance(dtype, str) and (dtypes is None or dtype in dtypes)
+    if not known or not isinstance(shape, list) or not isinstance(offsets, list) or len(offsets) != 2:
+        raise ModelFileError(f"its header's entry {name[:80]!r} has a dtype, shape or data_offsets of the wrong kind")
+    if len(shape) > most_axes:
+        raise ModelFileError(f"{name[:80]!r} has {len(shape)} axes, more than {most_axes}")
+    lengths = tuple(size(length, f"a length of {name[:80]!r}") for length in shape)
+    return Entry(dtype, lengths, size(offsets[0], "an offset"), size(offsets[1], "an offset"))
+
+
 def _check_entries(header: dict[str, Any], payload: int) -> None:
     """Raise unless arrays lie one after the other, without holes, and fill the file to its last byte."""
     expected = 0
-    for name, entry in header.items():
-        if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
-            raise ModelFileError(f"its header's entry {name[:80]!r} must have dtype, shape and data_offsets")
-        item = {"F32": 4, "F64": 8}.get(entry["dtype"]) if isinstance(entry["dtype"], str) else None
-        shape, offsets = entry["shape"], entry["data_offsets"]
-        if item is None or not isinstance(shape, list) or not isinstance(offsets, list) or len(offsets) != 2:
-            raise ModelFileError(
-                f"its header's entry {name[:80]!r} has a dtype, shape or data_offsets of the wrong kind"
-            )
-        if len(shape) > MAX_AXES:
-            raise ModelFileError(f"{name[:80]!r} has {len(shape)} axes, more than {MAX_AXES}")
-        count = item
-        for length in shape:
-            count *= size(length, f"a length of {name[:80]!r}")
-        start, end = size(offsets[0], "an offset"), size(offsets[1], "an offset")
-        if start != expected or end - start != count:
+    for name, described in header.items():
+        entry = entry_of(name, described, MAX_AXES, _SIZES)
+        if entry.start != expected or entry.end - entry.start != _SIZES[entry.dtype] * math.prod(entry.shape):
             raise ModelFileError(f"the bytes of {name[:80]!r} do not lie where its shape says")
-        expected = end
+        expected = entry.end
     if expected != payload:
         raise ModelFileError(
             f"it is {'cut short' if payload < expected else 'too long'}: its arrays have {expected} bytes, it holds "

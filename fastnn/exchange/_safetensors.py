@@ -10,16 +10,15 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from fastnn import _file
-from fastnn._file import ModelFileError
+from fastnn._file import Entry, ModelFileError
 from fastnn._foreign import kind_of_file
 
 Array = npt.NDArray[Any]
@@ -31,27 +30,8 @@ _SIZES = {
     "BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "U16": 2, "I16": 2, "F16": 2, "BF16": 2, "U32": 4,
     "I32": 4, "F32": 4, "U64": 8, "I64": 8, "F64": 8, "C64": 8,
 }  # fmt: skip
+_WHOLE = "whole safetensors file"
 _FLOATS = {"F16": "<f2", "BF16": "<u2", "F32": "<f4", "F64": "<f8"}
-
-
-class Entry(NamedTuple):
-    """What a header says of a tensor."""
-
-    dtype: str
-    shape: tuple[int, ...]
-    start: int
-    end: int
-
-
-@contextmanager
-def named(path: str) -> Iterator[None]:
-    """Raise any error that the bytes of a file cause as one that names the file."""
-    try:
-        yield
-    except ModelFileError as error:
-        raise ModelFileError(f"{path} is no whole safetensors file: {error}") from error.__cause__
-    except (ValueError, TypeError, KeyError, IndexError, OverflowError, RecursionError) as error:
-        raise ModelFileError(f"{path} is no whole safetensors file: {error}") from error
 
 
 def _state_of(descriptor: int) -> tuple[int, int, int]:
@@ -80,7 +60,7 @@ class Tensors:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path)
-        with self._path.open("rb") as file, named(str(path)):
+        with self._path.open("rb") as file, _file.one_exception(str(path), _WHOLE, f"is no {_WHOLE}"):
             self._state = _state_of(file.fileno())
             total = self._state[1]
             prefix = file.read(8)
@@ -135,19 +115,12 @@ def _parsed(text: bytes, payload: int) -> tuple[dict[str, str], dict[str, Entry]
 
 
 def _entry(name: str, described: Any) -> Entry:
-    if not isinstance(described, dict) or set(described) != {"dtype", "shape", "data_offsets"}:
-        raise ModelFileError(f"its header's entry {name[:80]!r} must have dtype, shape and data_offsets")
-    dtype, shape, offsets = described["dtype"], described["shape"], described["data_offsets"]
-    if not isinstance(dtype, str) or not isinstance(shape, list) or not isinstance(offsets, list) or len(offsets) != 2:
-        raise ModelFileError(f"its header's entry {name[:80]!r} has a dtype, shape or data_offsets of the wrong kind")
-    if len(shape) > MAX_AXES:
-        raise ModelFileError(f"{name[:80]!r} has {len(shape)} axes, more than {MAX_AXES}")
-    lengths = [_file.size(length, f"a length of {name[:80]!r}") for length in shape]
-    start, end = (_file.size(offset, "an offset") for offset in offsets)
-    known = _SIZES.get(dtype)
-    if end < start or (known is not None and end - start != known * math.prod(lengths)):
+    entry = _file.entry_of(name, described, MAX_AXES)
+    known = _SIZES.get(entry.dtype)
+    length = entry.end - entry.start
+    if length < 0 or (known is not None and length != known * math.prod(entry.shape)):
         raise ModelFileError(f"the bytes of {name[:80]!r} are not as many as its shape says")
-    return Entry(dtype, tuple(lengths), start, end)
+    return entry
 
 
 def write(path: str | os.PathLike[str], arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> None:
