@@ -324,7 +324,8 @@ def named_inputs(
             raise ValueError(f"{name} must have {width} features for the branch {branch!r}, got {found[branch]}")
     each = [part for arrays in parts.values() for part in arrays]
     matrix = np.empty((len(each[0][0]), sum(found.values())), dtype)
-    may_miss = [missing.get(branch, _nowhere)(width) for branch, width in found.items()] if check_finite else []
+    places = [missing.get(branch, _nowhere)(width) for branch, width in found.items()] if check_finite else []
+    may_miss = np.concatenate(places) if check_finite else _nowhere(0)
     start = 0
     for array, values, it in each:
         place = slice(start, start + array.shape[1])
@@ -333,7 +334,7 @@ def named_inputs(
         with np.errstate(all="ignore"):
             _fill(block, array)
         if check_finite and array.dtype.kind == "f":
-            require_finite(block, it, source=values, missing=np.concatenate(may_miss)[place])
+            require_finite(block, it, source=values, missing=may_miss[place])
         start = place.stop
     return matrix, found
 

@@ -339,8 +339,9 @@ class TabularEstimator(NetworkEstimator):
 
     def _fill_unseen(self, x: Array, rows: Sequence[Array]) -> None:
         """Give embeddings that no row of a member's training has the mean of those of their column."""
-        for model, chosen in zip(self.models_, rows, strict=True):
-            _presets.fill_unseen(model, x[chosen], self.preparation_.sizes)
+        sizes = self.preparation_.sizes
+        for model, chosen in zip(self.models_, rows, strict=True) if sizes else ():
+            _presets.fill_unseen(model, x[chosen, -len(sizes) :], sizes)
 
     # ---- X and y ----
 

@@ -197,24 +197,23 @@ def network(
     return Sequential([*stack, last])
 
 
-def fill_unseen(model: Sequential, x: npt.NDArray[Any], sizes: Sequence[int]) -> None:
+def fill_unseen(model: Sequential, codes: npt.NDArray[Any], sizes: Sequence[int]) -> None:
     """Give the embeddings that no row of training has the mean of those of their column.
 
     Parameters
     ----------
     model : Sequential
-        A network that :func:`network` returned.
-    x : ndarray, shape (rows, columns)
-        The rows that it was trained on, as the network reads them.
+        A network that :func:`network` returned, with embeddings.
+    codes : ndarray, shape (rows, columns)
+        Which embeddings the rows have that it was trained on: the last columns of what the network reads.
     sizes : sequence of int
-        The number of embeddings of each column that has such; these columns are the last ones of x.
+        The number of embeddings of each of these columns.
     """
-    if sizes:
-        branches: Any = model.layers[0]
-        embedding = branches.layers[-1].layers[-1]
-        (table,) = embedding.get_weights()
-        embeddings.fill_unseen(table, x[:, -len(sizes) :], sizes)
-        embedding.set_weights([table])
+    branches: Any = model.layers[0]
+    embedding = branches.layers[-1].layers[-1]
+    (table,) = embedding.get_weights()
+    embeddings.fill_unseen(table, codes, sizes)
+    embedding.set_weights([table])
 
 
 def _sharing(preset: Preset, outputs: int, activation: str) -> list[Any]:
