@@ -123,19 +123,19 @@ class TabularEstimator(NetworkEstimator):
         splits = self._splits(y, random, given=held is not None)
         deadline = None if self.time_limit is None else begun + float(self.time_limit)
         encoded = None if held is None else (held[0], self._encoded(held[1]), *held[2:])
-        given = samples, encoded, metric, random, deadline
+        work = _training.Work(samples, encoded, metric, random, deadline)
         seen = None
         if self.tune:
-            preset, seen = self._tuned(preset, splits[0], *given)
+            preset, seen = self._tuned(preset, splits[0], work)
         if seen is None or self.n_ensemble > 1:
-            presets = self._in_time([preset] * len(splits), splits, *given)
-            preset, seen = presets[0], self._train_members(presets, splits, *given)
+            presets = self._in_time([preset] * len(splits), splits, work)
+            preset, seen = presets[0], self._train_members(presets, splits, work)
         for each in seen:
             each.restore()
         self._fill_unseen(samples[0], [split.rows for split in splits])
         self._settle(samples, splits, held, y, seen)
         if self.refit:
-            self._train_again(samples, preset, metric, random, [each.epoch for each in seen])
+            self._train_again(preset, work, [each.epoch for each in seen])
 
     def _metric(self) -> str:
         """Return the metric that tells the best epoch."""
@@ -169,50 +169,36 @@ class TabularEstimator(NetworkEstimator):
         return _training.folds(labels, len(y), count, random)
 
     def _members(
-        self,
-        presets: Sequence[_presets.Preset],
-        splits: Sequence[Split],
-        samples: tuple[Any, ...],
-        metric: str,
-        random: np.random.Generator,
+        self, presets: Sequence[_presets.Preset], splits: Sequence[Split], work: _training.Work
     ) -> list[Sequential]:
         """Return the networks, compiled."""
         models = []
         for preset, split in zip(presets, splits, strict=True):
             steps = preset.steps(len(split.rows)) * preset.epochs_of(classes=self._is_of_classes)
-            with seeds_from(int(random.integers(2**31))):
+            with seeds_from(int(work.random.integers(2**31))):
                 model = _presets.network(
                     preset,
                     self.preparation_.widths,
                     self.preparation_.entries,
-                    samples[1].shape[1],
+                    work.samples[1].shape[1],
                     steps,
                     classes=self._is_of_classes,
                 )
-                model.build((None, samples[0].shape[1]))
+                model.build((None, work.samples[0].shape[1]))
                 if preset.fits_data:
-                    model.initialize(samples[0][split.rows])
-            _presets.compile_for(model, preset, steps, metric, classes=self._is_of_classes)
+                    model.initialize(work.samples[0][split.rows])
+            _presets.compile_for(model, preset, steps, work.metric, classes=self._is_of_classes)
             models.append(model)
         return models
 
     def _train_members(
-        self,
-        presets: Sequence[_presets.Preset],
-        splits: Sequence[Split],
-        samples: tuple[Any, ...],
-        held: Any,
-        metric: str,
-        random: np.random.Generator,
-        deadline: float | None,
-        *,
-        race: bool = False,
+        self, presets: Sequence[_presets.Preset], splits: Sequence[Split], work: _training.Work, *, race: bool = False
     ) -> list[_training.BestEpoch]:
         """Make the members and train them, perhaps as a race; return what each has seen."""
-        self.models_ = self._members(presets, splits, samples, metric, random)
-        preset, more = presets[0], _presets.METRICS[metric][1]
+        self.models_ = self._members(presets, splits, work)
+        preset, metric, more = presets[0], work.metric, _presets.METRICS[work.metric][1]
         epochs = preset.epochs_of(classes=self._is_of_classes)
-        seen = [_training.BestEpoch(more, preset.patience, deadline) for _ in splits]
+        seen = [_training.BestEpoch(more, preset.patience, work.deadline) for _ in splits]
         hooks: list[list[Any]] = [[each] for each in seen]
         if race:
             shared = _training.Race(seen, epochs)
@@ -220,8 +206,7 @@ class TabularEstimator(NetworkEstimator):
         bar = _training.Bar(type(self).__name__, epochs) if self.verbose else None
         if bar is not None:
             hooks[0].append(bar)
-        settings: dict[str, Any] = {"batch": preset.batch, "epochs": epochs, "whole": preset.tangent}
-        _training.train(self.models_, samples, splits, held, **settings, callbacks=hooks)
+        _training.train(self.models_, work.samples, splits, work.held, **preset.settings(epochs), callbacks=hooks)
         if bar is not None:
             first = seen[0]
             best = f"the best {first.epoch}, {metric} {self._said(first.score, metric):.4g}"
@@ -229,50 +214,40 @@ class TabularEstimator(NetworkEstimator):
         return seen
 
     def _in_time(
-        self,
-        presets: list[_presets.Preset],
-        splits: Sequence[Split],
-        samples: tuple[Any, ...],
-        held: Any,
-        metric: str,
-        random: np.random.Generator,
-        deadline: float | None,
-        *,
-        race: bool = False,
+        self, presets: list[_presets.Preset], splits: Sequence[Split], work: _training.Work, *, race: bool = False
     ) -> list[_presets.Preset]:
         """Return presets of so many epochs that the schedules of a training end before the deadline.
 
         Members that are not kept are trained for a moment. What is still to be trained after this training gets as much
         time as it.
         """
-        if deadline is None:
+        if work.deadline is None:
             return presets
         planned = presets[0].epochs_of(classes=self._is_of_classes)
-        models = self._members(presets, splits, samples, metric, deepcopy(random))
+        models = self._members(presets, splits, work._replace(random=deepcopy(work.random)))
         watches = [_training.Watch() for _ in splits]
-        settings: dict[str, Any] = {"batch": presets[0].batch, "epochs": _training.TRIAL, "whole": presets[0].tangent}
-        _training.train(models, samples, splits, held, **settings, callbacks=[[each] for each in watches])
+        settings, hooks = presets[0].settings(_training.TRIAL), [[each] for each in watches]
+        _training.train(models, work.samples, splits, work.held, **settings, callbacks=hooks)
         later = (race and self.n_ensemble > 1) + self.refit
         share = 1 / (1 + later) / (_training.Race.WORK if race else 1)
-        epochs = min(planned, watches[0].epochs_until(deadline, share))
+        epochs = min(planned, watches[0].epochs_until(work.deadline, share))
         return [replace(preset, epochs=(epochs, epochs)) for preset in presets]
 
     def _tuned(
-        self, preset: _presets.Preset, split: Split, samples: tuple[Any, ...], held: Any, metric: str, *others: Any
+        self, preset: _presets.Preset, split: Split, work: _training.Work
     ) -> tuple[_presets.Preset, list[_training.BestEpoch]]:
         """Search for a better preset; return the best, whose network becomes the only one, and what that has seen."""
-        random: np.random.Generator = others[0]
         if not preset.tangent:
             raise ValueError(f"tune searches among networks like RealMLP, which preset={self.preset!r} is not")
         classes = self._is_of_classes
-        (drawn,) = random.spawn(1)  # so that the first member is what the preset alone would be
+        (drawn,) = work.random.spawn(1)  # so that the first member is what the preset alone would be
         presets = [preset, *(_presets.sampled(preset, drawn, classes=classes) for _ in range(self.tune))]
-        given = [split] * len(presets), samples, held, metric, *others
-        presets = self._in_time(presets, *given, race=True)
-        seen = self._train_members(presets, *given, race=True)
+        splits = [split] * len(presets)
+        presets = self._in_time(presets, splits, work, race=True)
+        seen = self._train_members(presets, splits, work, race=True)
         best = min(range(len(seen)), key=lambda place: seen[place].loss)
         found: dict[str, list[Any]] = {
-            metric: [self._said(each.score, metric) for each in seen],
+            work.metric: [self._said(each.score, work.metric) for each in seen],
             "epochs": [each.epochs for each in seen],
         }
         tried = {name: [getattr(each, name) for each in presets] for name in _presets.SEARCHED}
@@ -321,21 +296,13 @@ class TabularEstimator(NetworkEstimator):
         self._kept = x[few], samples[1][few]
         return outputs, y[chosen], None if weights is None else weights[chosen]
 
-    def _train_again(
-        self,
-        samples: tuple[Any, ...],
-        preset: _presets.Preset,
-        metric: str,
-        random: np.random.Generator,
-        best: Sequence[int],
-    ) -> None:
+    def _train_again(self, preset: _presets.Preset, work: _training.Work, best: Sequence[int]) -> None:
         """Train new members on all rows, for as many epochs as were best."""
-        whole = [Split(np.arange(len(samples[0])), None)] * len(best)
-        self.models_ = self._members([preset] * len(best), whole, samples, metric, random)
+        whole = [Split(np.arange(len(work.samples[0])), None)] * len(best)
+        self.models_ = self._members([preset] * len(best), whole, work)
         for model, epochs in zip(self.models_, best, strict=True):
-            settings: dict[str, Any] = {"batch": preset.batch, "epochs": epochs, "whole": preset.tangent}
-            _training.train([model], samples, whole[:1], None, **settings, callbacks=[[]])
-        self._fill_unseen(samples[0], [split.rows for split in whole])
+            _training.train([model], work.samples, whole[:1], None, **preset.settings(epochs), callbacks=[[]])
+        self._fill_unseen(work.samples[0], [split.rows for split in whole])
 
     def _fill_unseen(self, x: Array, rows: Sequence[Array]) -> None:
         """Give embeddings that no row of a member's training has the mean of those of their column."""

@@ -89,6 +89,10 @@ class Preset:
     members: int = 0
     rounds: bool = False
 
+    def settings(self, epochs: int) -> dict[str, Any]:
+        """Return how a training of so many epochs takes batches, as :func:`fastnn.tabular._training.train` is told."""
+        return {"batch": self.batch, "epochs": epochs, "whole": self.tangent}
+
     def epochs_of(self, *, classes: bool) -> int:
         """Return the number of epochs."""
         return self.epochs[not classes]

@@ -70,6 +70,29 @@ def folds(labels: Array | None, rows: int, count: int, random: np.random.Generat
     return [Split(np.setdiff1d(np.arange(rows), part), part) for part in parts]
 
 
+class Work(NamedTuple):
+    """What the members of a training share.
+
+    Attributes
+    ----------
+    samples : tuple (x, y, weights)
+    held : tuple (x, y, weights) or None
+        The rows that all members are validated on; None where each holds back rows of its own.
+    metric : str
+        What tells the best epoch.
+    random : numpy.random.Generator
+        Of which weights and orders of rows are drawn.
+    deadline : float or None
+        The time, as of :data:`clock`, from which on no epoch begins.
+    """
+
+    samples: tuple[Any, ...]
+    held: Any
+    metric: str
+    random: np.random.Generator
+    deadline: float | None
+
+
 class BestEpoch(Callback):
     """Keeps the weights of the best epoch, of equal ones those of the last, and gives them back at the end.
 
