@@ -76,7 +76,7 @@ def test_every_changed_byte_and_every_cut_is_refused(tmp_path):
     refused(tmp_path / "bad", good + b"\0")
 
 
-# What begins as a file of torch.save is for PyTorch to judge: tests/exchange/test_torch.py says what it gets without it.
+# What begins as a file of torch.save is for PyTorch to judge; tests/exchange/test_torch.py says what it gets without.
 @given(data=st.binary(max_size=200).filter(lambda data: _foreign._owner_by_content(data) != "PyTorch"))
 def test_random_bytes_are_refused(data, tmp_path_factory):
     refused(tmp_path_factory.getbasetemp() / "random", data)
