@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
 import platform
+import re
 import sys
 import time
 from collections.abc import Iterable
@@ -17,9 +19,36 @@ from fastnn import _engine
 from fastnn._convert import FORMATS, convert
 from fastnn.callbacks import History
 
+# The variables that fastnn reads, and what they do.
+VARIABLES = {
+    "FASTNN_ISA": "the instruction set, one of those available",
+    "FASTNN_PRODUCTS": "who multiplies large matrices: auto, own or blas",
+    "OMP_NUM_THREADS": "the number of threads at the start",
+}
+
+
+def caches() -> str:
+    """Return the sizes of the data caches that the first core sees, where the system says them."""
+    sizes = []
+    for cache in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
+        kind, level, size = ((cache / name).read_text().strip() for name in ("type", "level", "size"))
+        if kind != "Instruction":
+            sizes.append(f"L{level} {size.replace('K', ' KiB').replace('M', ' MiB')}")
+    return ", ".join(sizes) or "the system does not say"
+
+
+def loaded_libraries() -> str:
+    """Return the BLAS and OpenMP libraries in this process, whoever has loaded them, where the system says so."""
+    maps = Path("/proc/self/maps")
+    if not maps.exists():
+        return "the system does not say"
+    paths = {line.split(maxsplit=5)[5] for line in maps.read_text(errors="replace").splitlines() if ".so" in line}
+    names = {name for path in paths if re.match(r"lib.*(blas|mkl|blis|omp).*\.so", name := Path(path).name)}
+    return ", ".join(sorted(names)) or "none"
+
 
 def info() -> None:
-    """Print version, compiler, instruction set and threads."""
+    """Print version, compiler, instruction set, caches and threads, and what the environment can change of it."""
     build = _engine.build_info()
     rows = {
         "fastnn": fastnn.__version__,
@@ -27,11 +56,16 @@ def info() -> None:
         "NumPy": np.__version__,
         "compiler": build["compiler"],
         "instruction set": f"{build['isa']} (available: {', '.join(build['isas_available'])})",
+        "caches": caches(),
         "products": _engine.describe_products(),
         "OpenMP": f"{build['num_threads']} threads" if build["openmp"] else "not built in: one thread",
+        "libraries": loaded_libraries(),
     }
     for name, value in rows.items():
         print(f"{name:<16} {value}")
+    print("\nEnvironment")
+    for name, meaning in VARIABLES.items():
+        print(f"{name:<16} {os.environ.get(name) or 'not set'} ({meaning})")
 
 
 def confusion_matrix(labels: npt.NDArray[np.integer], guesses: npt.NDArray[np.integer]) -> str:
@@ -50,18 +84,9 @@ def plot_curves(history: History, path: Path) -> str:
     except ImportError:
         return "Learning curves need matplotlib: pip install 'fastnn-cpu[demo]'"
     mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.5), layout="constrained")
-    epochs = [epoch + 1 for epoch in history.epoch]
-    for axis, key in zip(axes, ("loss", "accuracy"), strict=True):
-        axis.plot(epochs, history.history[key], label="training")
-        axis.plot(epochs, history.history[f"val_{key}"], label="validation")
-        axis.set(xlabel="epoch", ylabel=key)
-        axis.grid(alpha=0.3)
-        axis.legend()
+    figure = history.plot(["loss", "accuracy"])[0].figure
     figure.savefig(path, dpi=120)
-    plt.close(figure)
+    mpl.pyplot.close(figure)
     return f"Learning curves: {path}"
 
 
@@ -115,7 +140,7 @@ def _listed(words: Iterable[str]) -> str:
 def main(arguments: list[str] | None = None) -> None:
     """Parse the command line and run the command."""
     parser = argparse.ArgumentParser(prog="python -m fastnn", description="Dense neural networks on CPUs, fast.")
-    commands = parser.add_subparsers(dest="command", required=True)
+    commands = parser.add_subparsers(dest="command")
     commands.add_parser("info", help="what was built, and what it found on this machine")
     options = commands.add_parser("demo", help="train a network on handwritten digits")
     options.add_argument("--epochs", type=int, default=15, help="passes over the data (default %(default)s)")
@@ -130,7 +155,9 @@ def main(arguments: list[str] | None = None) -> None:
     paths.add_argument("--weights", choices=("float32", "float64", "bfloat16", "int8"), help="how C stores matrices")
     paths.add_argument("--activation", help="what follows each linear layer but the last, if IN holds weights alone")
     given = parser.parse_args(arguments)
-    if given.command == "info":
+    if given.command is None:
+        parser.print_help()
+    elif given.command == "info":
         info()
     elif given.command == "convert":
         suffix = given.target.suffix.lower()

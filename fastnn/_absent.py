@@ -314,7 +314,7 @@ AREAS: dict[str, tuple[Row, ...]] = {
             "with `Normalization`, `StringLookup`, `Discretization` in the branches",
         ),
         Row("clear_session", "—", "nothing is kept that would have to be cleared"),
-        Row("plot_model model_to_dot", "`fastnn.Sequential.summary`", ""),
+        Row("plot_model model_to_dot", "`fastnn.Sequential.plot`", ""),
         Row("Progbar", "—", "tqdm draws bars"),
         Row("np_utils", "`to_categorical`", ""),
         Row(

@@ -1,8 +1,9 @@
-"""The table that ``summary`` prints."""
+"""The table that ``summary`` prints, and notebooks show."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from html import escape
 from typing import Any
 
 import numpy.typing as npt
@@ -33,9 +34,29 @@ def table(name: str, rows: Sequence[Sequence[str]], weights: Sequence[npt.NDArra
         return "  ".join([*padded, last.rjust(widths[-1])])
 
     rule = "─" * (sum(widths) + 2 * (len(widths) - 1))
-    yield from (f"Model: {printable(name)}", rule, line(_TITLES), rule, *map(line, shown), rule)
+    yield from (f"Model: {printable(name)}", rule, line(_TITLES), rule, *map(line, shown), rule, _total(weights))
+
+
+def table_of_html(name: str, rows: Sequence[Sequence[str]], weights: Sequence[npt.NDArray[Any]] | None) -> str:
+    """Return a model's table for a notebook; the parameters are those of :func:`table`."""
+
+    def cells(kind: str, texts: Sequence[str]) -> str:
+        sides = ["left"] * (len(texts) - 1) + ["right"]
+        shown = [
+            f'<{kind} style="text-align:{side};white-space:pre">{escape(printable(text))}</{kind}>'
+            for side, text in zip(sides, texts, strict=True)
+        ]
+        return f"<tr>{''.join(shown)}</tr>"
+
+    body = "".join(cells("td", row) for row in rows)
+    return (
+        f"<table><caption>{escape(printable(name))}: {_total(weights)}</caption>"
+        f"<thead>{cells('th', _TITLES)}</thead><tbody>{body}</tbody></table>"
+    )
+
+
+def _total(weights: Sequence[npt.NDArray[Any]] | None) -> str:
     if weights is None:
-        yield "Not built yet"
-    else:
-        total, size = sum(array.size for array in weights), sum(array.nbytes for array in weights)
-        yield f"Parameters: {total:,} ({size / 1024:,.1f} KiB)"
+        return "Not built yet"
+    total, size = sum(array.size for array in weights), sum(array.nbytes for array in weights)
+    return f"Parameters: {total:,} ({size / 1024:,.1f} KiB)"

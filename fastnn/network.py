@@ -13,12 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn import config, plan
+from fastnn._diagram import Diagram
 from fastnn._engine import Engine, Lock
 from fastnn._public import Described, ListsWhatIsThere, counted
 from fastnn._registry import nearest_names
 from fastnn._seeds import next_seed
 from fastnn._settings import changes, flag
-from fastnn._summary import table
+from fastnn._summary import table, table_of_html
 from fastnn._terminal import say
 from fastnn._warnings import warn
 from fastnn.initializers import Initializer
@@ -544,12 +545,40 @@ class Network(Described, Stackable, metaclass=ListsWhatIsThere):
         print_fn : callable, optional
             Called with each line; by default lines are printed, where there is a standard output.
         """
+        out = print_fn or say
+        for text in table(self.name, self._summary_rows(), self._views()):
+            out(text)
+
+    def _summary_rows(self) -> list[tuple[str, ...]]:
+        """Return what the summary says of each layer."""
         rows: list[tuple[str, ...]] = []
         for layer, axes in zip(self._layers, self._output_axes(), strict=True):
             shape = f"(None, {', '.join(map(str, axes)) or '?'})"
             activation = getattr(getattr(layer, "activation", None), "name", "")
             rows.append((f"{layer.name} ({type(layer).__name__})", shape, activation, layer.summary_count()))
             rows += layer.summary_rows() if isinstance(layer, Parallel) else []
-        out = print_fn or say
-        for text in table(self.name, rows, list(self._home.views.values()) if self._engine else None):
-            out(text)
+        return rows
+
+    def _views(self) -> list[Array] | None:
+        return list(self._home.views.values()) if self._engine else None
+
+    def _repr_html_(self) -> str:
+        return table_of_html(self.name, self._summary_rows(), self._views())
+
+    def plot(self) -> Diagram:
+        """Draw the network: a box a layer, with its shape and its number of parameters.
+
+        Returns
+        -------
+        Diagram
+            Shown by notebooks; ``diagram.save("network.svg")`` writes it, ``diagram.svg`` is its text.
+
+        Examples
+        --------
+        >>> import fastnn
+        >>> fastnn.Sequential([fastnn.Input((4,)), fastnn.layers.Dense(3)], name="small").plot()
+        <Diagram: 'small', 141 x 254 pixels>
+        """
+        shapes = [", ".join(map(str, axes)) or "?" for axes in self._output_axes()]
+        known = self._engine.plan.inputs if self._engine else self._layers[0].input_features if self._layers else None
+        return Diagram(self.name, f"{known or '?'} columns", list(zip(self._layers, shapes, strict=True)))

@@ -28,7 +28,14 @@ def test_info_names_what_it_found(capsys):
     main(["info"])
     printed = capsys.readouterr().out
     assert f"fastnn           {fastnn.__version__}" in printed
-    assert "instruction set" in printed
+    for part in ("instruction set", "caches", "libraries", "FASTNN_ISA"):
+        assert part in printed
+
+
+@pytest.mark.thread_unsafe(reason="captures what the process prints")
+def test_without_a_command_the_help_is_printed(capsys):
+    main([])
+    assert "usage: python -m fastnn" in capsys.readouterr().out
 
 
 def test_digits_are_whole():

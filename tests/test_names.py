@@ -162,7 +162,7 @@ def test_every_name_of_a_class_of_keras_is_there_or_explained(area):
         ("layers", "Add", "take Residual (y = x + f(x), for f a stack of layers)"),
         ("keras", "Layer", "take fastnn.layers.Layer (in their packages)"),
         ("metrics", "Mean", "NumPy, over what predict gives"),
-        ("utils", "plot_model", "take fastnn.Sequential.summary"),
+        ("utils", "plot_model", "take fastnn.Sequential.plot"),
         ("layers", "Dense", ""),
         ("no area", "Dense", ""),
     ],

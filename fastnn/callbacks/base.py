@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from fastnn._model import Model
 from fastnn._public import Described, counted
 from fastnn._registry import nearest_names
@@ -172,6 +174,64 @@ class History(Callback):
         self.epoch.append(epoch)
         for key, value in (logs or {}).items():
             self.history.setdefault(key, []).append(plain(value))
+
+    def plot(self, keys: str | Sequence[str] | None = None, axes: Any = None) -> Any:
+        """Draw the loss and the metrics against the epochs, those of validation dashed; this needs matplotlib.
+
+        Parameters
+        ----------
+        keys : str or sequence of str, optional
+            Which of the logs to draw. Default: the loss and every metric that is one number an epoch.
+        axes : matplotlib Axes or sequence of these, optional
+            One for each key. Default: a new figure.
+
+        Returns
+        -------
+        numpy.ndarray of matplotlib.axes.Axes
+
+        Raises
+        ------
+        ValueError
+            When there is nothing to draw, when a key names no log, or when axes are not as many as keys.
+
+        Examples
+        --------
+        >>> import fastnn
+        >>> model = fastnn.Sequential([fastnn.layers.Dense(1, input_shape=(1,))])
+        >>> model.compile("sgd", "mse")
+        >>> draw = model.fit([[1.0]], [[2.0]], epochs=3, verbose=0).plot  # draw("loss")
+        """
+        drawn = self._drawn(keys)
+        if axes is None:
+            from matplotlib import pyplot
+
+            axes = pyplot.subplots(1, len(drawn), figsize=(4.5 * len(drawn), 3.5), layout="constrained")[1]
+        axes = np.atleast_1d(np.asarray(axes, dtype=object)).ravel()
+        if len(axes) != len(drawn):
+            raise ValueError(f"axes must be one for each of {', '.join(drawn)}, got {len(axes)}")
+        for axis, key in zip(axes, drawn, strict=True):
+            for name, label, dashes in ((key, "training", "-"), (f"val_{key}", "validation", "--")):
+                values = self.history.get(name)
+                if values:
+                    axis.plot(range(1, len(values) + 1), values, dashes, label=label)
+            axis.set(xlabel="epoch", ylabel=key)
+            axis.grid(alpha=0.3)
+            axis.legend()
+        return axes
+
+    def _drawn(self, keys: str | Sequence[str] | None) -> list[str]:
+        """Return the keys of the logs to draw."""
+        one_number = [key for key, values in self.history.items() if not isinstance(values[0], list)]
+        known = [key for key in one_number if not key.startswith("val_")]
+        chosen = known if keys is None else [keys] if isinstance(keys, str) else list(keys)
+        for key in chosen:
+            if key not in one_number:
+                raise ValueError(
+                    f"keys must name logs with one number an epoch, got {key!r}: {nearest_names(key, one_number)}"
+                )
+        if not chosen:
+            raise ValueError("there is nothing to draw: no epoch has ended")
+        return chosen
 
 
 class LambdaCallback(Callback):
