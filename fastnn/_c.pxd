@@ -6,7 +6,7 @@ from libc.stdint cimport int32_t, int64_t, uint64_t
 cdef extern from "fastnn.h" nogil:
     enum:
         FNN_ALIGNMENT, FNN_PADDING, FNN_MAX_THREADS, FNN_SLOTS
-        FNN_LOSS, FNN_BACKWARD, FNN_UPDATE, FNN_INPUT_GRADIENT, FNN_TRAINING, FNN_CHECK
+        FNN_LOSS, FNN_BACKWARD, FNN_UPDATE, FNN_INPUT_GRADIENT, FNN_TRAINING, FNN_CHECK, FNN_NO_GRADIENTS
         FNN_OK, FNN_STOPPED, FNN_NOT_FINITE, FNN_OUTSIDE, FNN_LABEL, FNN_ROW, FNN_NUMBERS, FNN_KERNEL, FNN_BIAS
         FNN_OP_UNSCALE
     ctypedef struct fnn_product_f32:
@@ -234,6 +234,7 @@ cdef extern from "fastnn.h" nogil:
     double fnn_scheduled(const fnn_schedule *schedule, fnn_course course, int64_t step)
     int fnn_stores_gradients(const fnn_hyperparameters *optimizer)
     int fnn_takes_long(const fnn_model *model, size_t batch)
+    void fnn_blend(const fnn_model *model, const void *other, double tau)
     size_t fnn_penalty_bytes(const fnn_model *model)
     int fnn_penalty(const fnn_model *model, void *scratch, const fnn_progress *progress, double *penalty)
     int fnn_infer(const fnn_model *model, const fnn_data *data, fnn_run *run, void *scratch)

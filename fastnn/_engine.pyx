@@ -8,7 +8,7 @@ from cpython.pycapsule cimport PyCapsule_New
 from libc.stdint cimport int64_t
 
 from fastnn._c cimport (
-    FNN_BACKWARD, FNN_CHECK, FNN_INPUT_GRADIENT, FNN_LABEL, FNN_LOSS, FNN_NOT_FINITE, FNN_OUTSIDE, FNN_ROW,
+    FNN_BACKWARD, FNN_CHECK, FNN_INPUT_GRADIENT, FNN_LABEL, FNN_LOSS, FNN_NO_GRADIENTS, FNN_NOT_FINITE, FNN_OUTSIDE, FNN_ROW,
     FNN_STOPPED, FNN_TRAINING, FNN_UPDATE, fnn_apply_gradients, fnn_data, fnn_freeze, fnn_infer, fnn_model,
     fnn_outside, fnn_penalty, fnn_penalty_bytes, fnn_phase_name, fnn_predictor, fnn_run, fnn_stores_gradients,
     fnn_takes_long, fnn_tile_sums, fnn_train,
@@ -340,9 +340,10 @@ cdef class _ForwardPass(_Run):
 
 
 cdef class _BackwardPass(_Run):
-    """The gradients from the activations that the last forward pass left."""
+    """The gradients from the activations that the last forward pass left: by the inputs, by the parameters, or by both."""
 
     cdef cnp.ndarray output_gradient, input_gradient
+    cdef bint inputs, weights
 
     cdef int prepare(self, _Memory engine) except -1:
         if engine._last_rows == 0 or engine._last_changes != engine.lock.changes:
@@ -356,7 +357,9 @@ cdef class _BackwardPass(_Run):
         self.tell(engine, None, FNN_BACKWARD | engine._last_passes)
         self.run.batch = engine._last_rows
         self.run.output_gradient = _data(self.output_gradient)
-        if not engine.model.ops[0].sparse:
+        if not self.weights:
+            self.run.passes |= FNN_NO_GRADIENTS
+        if self.inputs and not engine.model.ops[0].sparse:
             self.input_gradient = np.empty((engine._last_rows, engine._form.inputs), engine._form.dtype)
             self.run.passes |= FNN_INPUT_GRADIENT
             self.run.input_gradient = _data(self.input_gradient)
@@ -376,9 +379,10 @@ cdef class _BackwardPass(_Run):
 
 
 cdef class _Update(_Run):
-    """One optimizer step with the gradients that are there."""
+    """One optimizer step with the gradients that are there, or with those that are given."""
 
     cdef object hyperparameters
+    cdef cnp.ndarray gradients
 
     cdef int prepare(self, _Memory engine) except -1:
         if engine._trained is None:
@@ -387,6 +391,8 @@ cdef class _Update(_Run):
         self.run.batch = max(engine._last_rows, 1)
         self.take_workspace(engine)
         engine.model.gradients = _data(engine.gradients)
+        if self.gradients is not None:
+            fill_all([engine.gradients], [self.gradients])
         return 0
 
     cdef int go(self, const fnn_model *model) noexcept nogil:
@@ -454,19 +460,20 @@ cdef class Engine(_Memory):
         run.x, run.training = x, training
         return self._perform(run)
 
-    def backward(self, cnp.ndarray output_gradient not None):
+    def backward(self, cnp.ndarray output_gradient not None, bint inputs=True, bint weights=True):
         """Compute gradients from the gradient of any loss by the outputs of the last :meth:`forward`.
 
-        Fills `gradients`; returns the gradient by the inputs, (rows, inputs), or None where they were sparse.
+        With `weights` this fills `gradients`. With `inputs` it returns the gradient by the inputs, (rows, inputs), or
+        None where they were sparse.
         """
         cdef _BackwardPass run = _BackwardPass.__new__(_BackwardPass)
-        run.output_gradient = output_gradient
+        run.output_gradient, run.inputs, run.weights = output_gradient, inputs, weights
         return self._perform(run)
 
-    def apply_gradients(self, hyperparameters):
-        """Take one optimizer step with `gradients`."""
+    def apply_gradients(self, hyperparameters, cnp.ndarray gradients=None):
+        """Take one optimizer step with `gradients`, which first become those that are given, laid out as they are."""
         cdef _Update run = _Update.__new__(_Update)
-        run.hyperparameters = hyperparameters
+        run.hyperparameters, run.gradients = hyperparameters, gradients
         self._perform(run)
 
     def freeze(self):

@@ -273,25 +273,32 @@ cdef class _Reading:
 
 @cython.final
 cdef class Locks:
-    """The context in which a thread holds several locks to change their models.
+    """The context in which a thread holds several locks, some to change their models and others to read them.
 
     It takes them in one order, so that no two threads which do wait for each other, and no signal handler runs between
     two of them unless it has to wait.
     """
 
     cdef list _locks
+    cdef set _read
     cdef Py_ssize_t _held
 
-    def __init__(self, locks):
-        self._locks = sorted(locks, key=id)
+    def __init__(self, locks, to_read=()):
+        self._read = set(to_read)
+        self._locks = sorted([*locks, *self._read], key=id)
 
     def __reduce__(self):
         raise TypeError("locks cannot be pickled")
 
     def __enter__(self):
+        cdef Lock lock
         try:
             while self._held < len(self._locks):
-                (<Lock?>self._locks[self._held]).change()
+                lock = <Lock?>self._locks[self._held]
+                if lock in self._read:
+                    lock.read()
+                else:
+                    lock.change()
                 self._held += 1
         except BaseException:
             self.__exit__()

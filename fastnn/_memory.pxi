@@ -11,7 +11,7 @@ from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memset
 
 from fastnn._c cimport (
-    FNN_SLOTS, fnn_head, fnn_head_terms, fnn_large_side, fnn_link, fnn_measure, fnn_model, fnn_needs_unit, fnn_op,
+    FNN_SLOTS, fnn_blend, fnn_head, fnn_head_terms, fnn_large_side, fnn_link, fnn_measure, fnn_model, fnn_needs_unit, fnn_op,
     fnn_pace, fnn_parameter_settings, fnn_schedule, fnn_scratch_bytes, fnn_stripe, fnn_stripes, fnn_wants_blas,
     fnn_wants_unit, fnn_workspace_bytes,
 )
@@ -265,6 +265,19 @@ cdef class _Memory:
             self._last_rows = 0
         finally:
             self._leave()
+
+    def blend(self, _Memory other not None, double tau):
+        """Make of each parameter p what (1 - tau) p + tau q is, with q from an engine whose plan has the same layout.
+
+        The caller holds both engines' locks, the other one's at least to read.
+        """
+        cdef const void *theirs = _data(other.parameters)
+        if other.plan.size != self.plan.size or other._form.typenum != self._form.typenum:
+            raise ValueError("other must be an engine with parameters of the same layout")
+        self.lock.changes += 1
+        if other is not self:
+            with nogil:
+                fnn_blend(&self.model, theirs, tau)
 
     def use_average(self, *, bint swap):
         """Put the moving average of each trained parameter in its place, once there is one.

@@ -10,10 +10,10 @@ import numpy as np
 from fastnn._settings import flag
 from fastnn.data import sparse
 from fastnn.layers._preparation import raw_reader
-from fastnn.training import Trainer
+from fastnn.stepping import Stepper
 
 
-class Exports(Trainer):
+class Exports(Stepper):
     """A model that writes itself in formats of others; :mod:`fastnn.exchange` has the formats."""
 
     def export_c(

@@ -15,7 +15,6 @@ from fastnn._arguments import no_arguments_of_arrays, optional_count, verbosity
 from fastnn._foreign import owner_of
 from fastnn._public import name_methods
 from fastnn._seeds import next_seed
-from fastnn._settings import changes, flag
 from fastnn.callbacks import Callback, CallbackList
 from fastnn.callbacks.reporter import Reporter
 from fastnn.compiling import Compiled
@@ -27,6 +26,7 @@ from fastnn.layers.base import check_width, row_axes
 from fastnn.network import Network
 from fastnn.predictor import Predictor
 from fastnn.reading import Reader
+from fastnn.stepping import Stepper
 from fastnn.training import Trainer
 
 __all__ = ["Sequential"]
@@ -163,82 +163,7 @@ class Sequential(Exports):
         """Return what :meth:`predict` returns, or with `training` what :meth:`forward` does."""
         return self.forward(x, training=True) if training else self.predict(x)
 
-    # ---- the parts of a step, for loops of one's own ----
-
-    def forward(self, x: Any, training: bool = False) -> Any:
-        """Return the outputs for these rows; the activations stay for :meth:`backward`.
-
-        Parameters
-        ----------
-        x : array-like, shape (rows, features)
-            For a model with branches a dict of arrays or a data frame. An array that can be read in place is not
-            copied, and :meth:`backward` reads it again: it must not change in between.
-        training : bool, default False
-            Whether to run as in a training step: with dropout and noise, and with batch normalization by the statistics
-            of these rows, which also moves the moving statistics.
-
-        Returns
-        -------
-        ndarray, shape (rows, outputs)
-            For a model with heads a dict of such arrays by name.
-        """
-        if flag("training", training) and type(x) is not np.ndarray:
-            with self._learning(x):
-                return self._forward(self._learned(x), training)
-        return self._forward(x, training)
-
-    def _forward(self, x: Any, training: bool) -> Any:
-        engine = self._need_engine("forward")
-        engine.seed = self._seed
-        if self._optimizer is not None and (training or self._changes_seen is not changes.last):
-            self._ready("forward")  # the noise depends on the number of the optimizer's step
-        else:
-            self._heed_changes()
-        rows, _ = self._inputs(x, engine.plan.dtype, check_finite=False, learns=training)
-        return self._outputs(engine.forward(self._checked(rows), training))
-
-    def backward(self, grad: Any) -> Array | None:
-        """Compute gradients from the gradient of any loss with respect to the outputs of the last :meth:`forward`.
-
-        It may be called several times after one forward pass, for several losses, but not after the weights have
-        changed: :meth:`apply_gradients` comes last. (Writing into :attr:`weights` goes unnoticed.)
-
-        Parameters
-        ----------
-        grad : array-like, shape (rows, outputs)
-            The gradient of the loss by the outputs; for a model with heads a dict of such arrays by name.
-
-        Returns
-        -------
-        ndarray, shape (rows, features), or None
-            The gradient by the inputs, in the order of `feature_names` (those of branches side by side); None where
-            they were sparse. The gradients by the parameters are in :attr:`gradients`.
-
-        Raises
-        ------
-        RuntimeError
-            Without a forward pass, or when something has trained or changed the weights after it.
-        """
-        engine = self._need_engine("backward")
-        if self._heads is not None:
-            grad = self._heads.joined(grad, "grad")
-        return engine.backward(arrays.gradient(grad, engine.plan.outputs, engine.plan.dtype))
-
-    @property
-    def gradients(self) -> list[Array]:
-        """Views of the gradients, in the order and the shapes of :attr:`weights`."""
-        engine = self._need_engine("gradients")
-        flat = engine.gradients
-        return [spec.view(flat) for spec in engine.plan.parameters]
-
-    def apply_gradients(self) -> None:
-        """Take one optimizer step with :attr:`gradients`."""
-        with self._home.lock:
-            engine, _, optimizer = self._ready("apply_gradients")
-            rates = optimizer.hyperparameters()
-            if self._run is None:
-                self._check_shares("apply_gradients knows no steps to come", rates)
-            engine.apply_gradients(rates)
+    # ---- starting over ----
 
     def reset(self) -> None:
         """Start over with fresh weights and optimizer state, and another order of rows; the configuration stays.
@@ -428,4 +353,4 @@ class Sequential(Exports):
         return _stored.from_bytes, (_stored.to_bytes(self), type(self), functions)
 
 
-name_methods(Sequential, Exports, Trainer, Compiled, Reader, Network)
+name_methods(Sequential, Exports, Stepper, Trainer, Compiled, Reader, Network)

@@ -256,8 +256,17 @@ typedef struct {
 } fnn_functions;
 
 /* What a run does with each batch. FNN_CHECK: if a dense x has a NaN or an infinity, the run ends soon after the batch that
- * has it, and the steps up to there stand. */
-enum { FNN_LOSS = 1, FNN_BACKWARD = 2, FNN_UPDATE = 4, FNN_INPUT_GRADIENT = 8, FNN_TRAINING = 16, FNN_CHECK = 32 };
+ * has it, and the steps up to there stand. FNN_NO_GRADIENTS: the backward pass leaves the gradients of the parameters as they
+ * are. */
+enum {
+    FNN_LOSS = 1,
+    FNN_BACKWARD = 2,
+    FNN_UPDATE = 4,
+    FNN_INPUT_GRADIENT = 8,
+    FNN_TRAINING = 16,
+    FNN_CHECK = 32,
+    FNN_NO_GRADIENTS = 64
+};
 
 typedef struct {
     int passes;   /* FNN_LOSS | FNN_BACKWARD | FNN_UPDATE | FNN_INPUT_GRADIENT | FNN_TRAINING: with noise, and with the
@@ -351,6 +360,9 @@ fnn_status fnn_run_many(fnn_member *members, size_t count, int threads, int64_t 
 
 /* One optimizer step from model->gradients. workspace: as for fnn_train with this run->batch, whose activations stay. */
 void fnn_apply_gradients(const fnn_model *model, fnn_run *run, void *workspace);
+
+/* parameters = (1 - tau) parameters + tau other, for the whole buffer. other: parameters of the same layout, elsewhere. */
+void fnn_blend(const fnn_model *model, const void *other, double tau);
 
 /* A schedule's number at this step, counted from 0. */
 double fnn_scheduled(const fnn_schedule *schedule, fnn_course course, int64_t step);

@@ -173,16 +173,20 @@ def set_arrays(views: dict[str, npt.NDArray[Any]], arrays: Sequence[npt.ArrayLik
     given = list(arrays)
     if len(given) != len(views):
         raise ValueError(f"weights must hold {len(views)} arrays, got {len(given)}")
-    converted = []
-    for (name, view), values in zip(views.items(), given, strict=True):
-        array = real_array(values, f"weights for {name}", "")
-        if array.shape != view.shape:
-            raise ValueError(f"weights for {name} must have shape {view.shape}, got {array.shape}")
-        with np.errstate(over="ignore"):
-            converted.append(array.astype(view.dtype, "C"))  # copied, as the array may be another of the views
-        if array.dtype != view.dtype and np.isinf(converted[-1]).sum() > np.isinf(array).sum():
-            raise ValueError(f"weights for {name} must lie in the range of {view.dtype}")
-    fill_all(list(views.values()), converted)
+    pairs = zip(views.items(), given, strict=True)
+    fill_all(list(views.values()), [copy_like(view, values, f"weights for {name}") for (name, view), values in pairs])
+
+
+def copy_like(view: npt.NDArray[Any], values: npt.ArrayLike, name: str) -> npt.NDArray[Any]:
+    """Return a copy of values in the dtype of a view, which they must have the shape of; messages call them `name`."""
+    array = real_array(values, name, "")
+    if array.shape != view.shape:
+        raise ValueError(f"{name} must have shape {view.shape}, got {array.shape}")
+    with np.errstate(over="ignore"):
+        copy = array.astype(view.dtype, "C")  # copied, as the array may lie in the memory of the view
+    if array.dtype != view.dtype and np.isinf(copy).sum() > np.isinf(array).sum():
+        raise ValueError(f"{name} must lie in the range of {view.dtype}")
+    return copy
 
 
 class Layer(Description):

@@ -116,6 +116,19 @@ void fnn_apply_gradients(const fnn_model *model, fnn_run *run, void *workspace) 
     fnn_end_call(&call);
 }
 
+void fnn_blend(const fnn_model *model, const void *other, double tau) {
+    const size_t n = model->parameter_size;
+    const unsigned long mode = fnn_flush_denormals();
+    if (tau == 1) { /* zero times what is not finite is not zero */
+        memcpy(model->parameters, other, n * (model->is_double ? sizeof(double) : sizeof(float)));
+    } else if (model->is_double) {
+        model->kernels->f64->average(model->parameters, other, 1 - tau, tau, n);
+    } else {
+        model->kernels->f32->average(model->parameters, other, 1 - tau, tau, n);
+    }
+    fnn_restore_mode(mode);
+}
+
 size_t fnn_penalty_bytes(const fnn_model *model) {
     fnn_bump bump = {NULL, 0};
     if (model->is_double) {
