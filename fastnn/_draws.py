@@ -1,16 +1,18 @@
-"""Random numbers for parameters, drawn some at a time from NumPy's Philox generator: they do not depend on threads."""
+"""Random numbers for parameters, drawn in pieces from NumPy's Philox generator: they do not depend on threads."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fastnn._engine import _packed_product
+from fastnn._engine import _packed_product, get_num_threads
 from fastnn._seeds import next_seed, skip_seed
 
 PIECE = 2**20  # numbers that are drawn at a time, which takes some milliseconds
@@ -39,33 +41,48 @@ def is_passed_by(seed: int | None) -> bool:
     return passed
 
 
-def generator(seed: int | None) -> np.random.Generator:
+def source(seed: int | None) -> np.random.Philox:
     """Return the source of one initializer's numbers; for None its seed is the next seed of the process."""
-    return np.random.Generator(np.random.Philox(next_seed() if seed is None else seed))
+    return np.random.Philox(next_seed() if seed is None else seed)
 
 
-def filled(shape: tuple[int, ...], draw: Callable[[int], npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
-    """Return as many numbers as the shape holds, drawn some at a time, so that Ctrl-C need not wait for all of them.
+Draw = Callable[[np.random.Generator, int], npt.NDArray[np.float64]]
+normal = np.random.Generator.standard_normal
 
-    `draw(n)` returns the next n numbers, which do not depend on how many are drawn at once.
+
+def fill(values: npt.NDArray[Any], source: np.random.Philox, draw: Draw) -> None:
+    """Fill a contiguous array with numbers drawn by all threads, a piece at a time.
+
+    `draw(generator, n)` returns n numbers from a generator. Each piece has a stream of its own, the k-th begins k 2^128
+    numbers after the first: so the numbers do not depend on threads. Between two pieces Ctrl-C ends the drawing.
     """
-    values = np.empty(shape)
     flat = values.reshape(-1)
-    for start in range(0, flat.size, PIECE):
-        piece = flat[start : start + PIECE]
-        piece[:] = draw(piece.size)
-    return values
+    pieces = range(-(-flat.size // PIECE))
+
+    def fill_piece(k: int) -> None:
+        piece = flat[k * PIECE : (k + 1) * PIECE]
+        piece[:] = draw(np.random.Generator(source.jumped(k)), piece.size)
+
+    if len(pieces) == 1:
+        fill_piece(0)
+    elif pieces:
+        with ThreadPoolExecutor(min(get_num_threads(), len(pieces))) as pool:
+            drawn = [pool.submit(fill_piece, k) for k in pieces]
+            try:
+                for each in drawn:
+                    each.result()
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
 
 
-def truncated_normal(generator: np.random.Generator, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
-    """Return standard normal numbers; those beyond two are drawn again."""
-    values = filled(shape, generator.standard_normal)
-    flat = values.reshape(-1)
-    beyond = [start + np.flatnonzero(np.abs(flat[start : start + PIECE]) > 2) for start in range(0, flat.size, PIECE)]
-    outside = np.concatenate([np.empty(0, np.intp), *beyond])
+def truncated(generator: np.random.Generator, count: int) -> npt.NDArray[np.float64]:
+    """Return so many standard normal numbers; those beyond two are drawn again."""
+    values = generator.standard_normal(count)
+    outside = np.flatnonzero(np.abs(values) > 2)
     while outside.size:
-        flat[outside] = generator.standard_normal(outside.size)
-        outside = outside[np.abs(flat[outside]) > 2]
+        values[outside] = generator.standard_normal(outside.size)
+        outside = outside[np.abs(values[outside]) > 2]
     return values
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from fastnn._public import Described, hint
 
@@ -56,6 +57,17 @@ def listed(value: Any) -> Any:
     Descriptions hold tuples and read-only arrays, as a change within a list would go unnoticed.
     """
     return list(value) if isinstance(value, tuple) else value.tolist() if isinstance(value, np.ndarray) else value
+
+
+def finite(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Return a read-only float64 copy of an array; raise where its elements are not finite numbers."""
+    if values.dtype.kind not in "fiu":
+        raise TypeError(f"value must be a number or an array of numbers, got dtype {values.dtype}")
+    if not np.isfinite(values).all():
+        raise ValueError("value must hold finite numbers alone")
+    held = values.astype(np.float64)
+    held.flags.writeable = False
+    return held
 
 
 class _Checked:

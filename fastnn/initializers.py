@@ -12,7 +12,7 @@ import numpy.typing as npt
 from fastnn import _draws
 from fastnn._public import Configured, publish
 from fastnn._registry import Registry
-from fastnn._settings import Description, listed, number
+from fastnn._settings import Description, finite, listed, number
 
 __all__ = [
     "Constant", "GlorotNormal", "GlorotUniform", "HeNormal", "HeUniform", "Identity", "IdentityInitializer",
@@ -50,25 +50,23 @@ class Initializer(Description, Configured):
         """Return an array of this shape and dtype; values are drawn in float64 and rounded."""
         if self.random and _draws.is_passed_by(self.seed):
             return np.broadcast_to(np.zeros((), dtype), shape)  # without memory of its own
-        return self._draw(tuple(shape), _draws.generator(self.seed) if self.random else None).astype(dtype)
+        values = np.empty(shape, dtype)
+        self._fill(values, _draws.source(self.seed) if self.random else None)
+        return values
 
-    def _draw(self, shape: tuple[int, ...], generator: Any) -> npt.NDArray[np.float64]:
+    def into(self, parameter: npt.NDArray[Any]) -> None:
+        """Write the first values into a contiguous array of zeros."""
+        if type(self).__call__ is not Initializer.__call__:
+            parameter[...] = self(parameter.shape, parameter.dtype.name)
+        elif not (self.random and _draws.is_passed_by(self.seed)):
+            self._fill(parameter, _draws.source(self.seed) if self.random else None)
+
+    def _fill(self, values: npt.NDArray[Any], source: Any) -> None:
         raise NotImplementedError
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {"seed": self.seed} if self.random else {}
-
-
-def _finite(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """Return a read-only float64 copy of an array; raise where its elements are not finite numbers."""
-    if values.dtype.kind not in "fiu":
-        raise TypeError(f"value must be a number or an array of numbers, got dtype {values.dtype}")
-    if not np.isfinite(values).all():
-        raise ValueError("value must hold finite numbers alone")
-    held = values.astype(np.float64)
-    held.flags.writeable = False
-    return held
 
 
 class Constant(Initializer):
@@ -93,16 +91,14 @@ class Constant(Initializer):
     def __init__(self, value: Any = 0.0) -> None:
         super().__init__()
         array = np.asarray(value)
-        self.value: float | npt.NDArray[np.float64] = (
-            _finite(array) if array.ndim else number("value", value, -math.inf)
-        )
+        self.value: float | npt.NDArray[np.float64] = finite(array) if array.ndim else number("value", value, -math.inf)
 
-    def _draw(self, shape: tuple[int, ...], generator: Any) -> npt.NDArray[np.float64]:
-        values = np.asarray(self.value, np.float64)
+    def _fill(self, values: npt.NDArray[Any], source: Any) -> None:
         try:
-            return np.array(np.broadcast_to(values, shape))
+            values[...] = np.broadcast_to(self.value, values.shape)
         except ValueError:
-            raise ValueError(f"value of Constant has shape {values.shape}, the parameter {shape}") from None
+            shapes = f"{np.shape(self.value)}, the parameter {values.shape}"
+            raise ValueError(f"value of Constant has shape {shapes}") from None
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -163,8 +159,8 @@ class RandomNormal(Initializer):
         super().__init__(seed)
         self.mean, self.stddev = number("mean", mean, -math.inf), number("stddev", stddev, 0.0)
 
-    def _draw(self, shape: tuple[int, ...], generator: Any) -> npt.NDArray[np.float64]:
-        return _draws.filled(shape, lambda n: self.mean + self.stddev * generator.standard_normal(n))
+    def _fill(self, values: npt.NDArray[Any], source: Any) -> None:
+        _draws.fill(values, source, lambda own, n: self.mean + self.stddev * own.standard_normal(n))
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -193,8 +189,8 @@ class RandomUniform(Initializer):
         if self.minval > self.maxval:
             raise ValueError(f"minval must be at most maxval, got {minval} and {maxval}")
 
-    def _draw(self, shape: tuple[int, ...], generator: Any) -> npt.NDArray[np.float64]:
-        return _draws.filled(shape, lambda n: generator.uniform(self.minval, self.maxval, n))
+    def _fill(self, values: npt.NDArray[Any], source: Any) -> None:
+        _draws.fill(values, source, lambda own, n: own.uniform(self.minval, self.maxval, n))
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -225,8 +221,8 @@ class TruncatedNormal(Initializer):
         super().__init__(seed)
         self.mean, self.stddev = number("mean", mean, -math.inf), number("stddev", stddev, 0.0)
 
-    def _draw(self, shape: tuple[int, ...], generator: Any) -> npt.NDArray[np.float64]:
-        return self.mean + self.stddev * _draws.truncated_normal(generator, shape)
+    def _fill(self, values: npt.NDArray[Any], source: Any) -> None:
+        _draws.fill(values, source, lambda own, n: self.mean + self.stddev * _draws.truncated(own, n))
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -256,10 +252,10 @@ class Identity(Initializer):
         super().__init__()
         self.gain = number("gain", gain, -math.inf)
 
-    def _draw(self, shape: tuple[int, ...], generator: Any) -> npt.NDArray[np.float64]:
-        if len(shape) != 2:
-            raise ValueError(f"Identity needs a parameter of two axes, got one of shape {shape}")
-        return self.gain * np.eye(*shape)
+    def _fill(self, values: npt.NDArray[Any], source: Any) -> None:
+        if values.ndim != 2:
+            raise ValueError(f"Identity needs a parameter of two axes, got one of shape {values.shape}")
+        values[...] = self.gain * np.eye(*values.shape)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -291,13 +287,14 @@ class Orthogonal(Initializer):
         super().__init__(seed)
         self.gain = number("gain", gain, -math.inf)
 
-    def _draw(self, shape: tuple[int, ...], generator: Any) -> npt.NDArray[np.float64]:
-        if len(shape) < 2:
-            raise ValueError(f"Orthogonal needs a parameter of at least two axes, got one of shape {shape}")
-        rows, columns = math.prod(shape[:-1]), shape[-1]
-        vectors = _draws.filled((min(rows, columns), max(rows, columns)), generator.standard_normal)
+    def _fill(self, values: npt.NDArray[Any], source: Any) -> None:
+        if values.ndim < 2:
+            raise ValueError(f"Orthogonal needs a parameter of at least two axes, got one of shape {values.shape}")
+        rows, columns = math.prod(values.shape[:-1]), values.shape[-1]
+        vectors = np.empty((min(rows, columns), max(rows, columns)))
+        _draws.fill(vectors, source, _draws.normal)
         _draws.make_orthonormal(vectors)
-        return self.gain * (vectors if rows < columns else vectors.T).reshape(shape)
+        values[...] = self.gain * (vectors if rows < columns else vectors.T).reshape(values.shape)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -379,16 +376,17 @@ class VarianceScaling(Initializer):
         before = math.prod(shape[:-2])
         return before * shape[-2], before * shape[-1]
 
-    def _draw(self, shape: tuple[int, ...], generator: Any) -> npt.NDArray[np.float64]:
-        fan_in, fan_out = self._fans(shape)
+    def _fill(self, values: npt.NDArray[Any], source: Any) -> None:
+        fan_in, fan_out = self._fans(values.shape)
         fan = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[self.mode]
         deviation = math.sqrt(self.scale / max(1.0, fan))
-        if self.distribution == "uniform":
-            limit = math.sqrt(3) * deviation
-            return _draws.filled(shape, lambda n: generator.uniform(-limit, limit, n))
-        if self.distribution == "truncated_normal":
-            return _draws.truncated_normal(generator, shape) * (deviation / _draws.TRUNCATED_STDDEV)
-        return _draws.filled(shape, lambda n: generator.standard_normal(n) * deviation)
+        limit, factor = math.sqrt(3) * deviation, deviation / _draws.TRUNCATED_STDDEV
+        draws: dict[str, _draws.Draw] = {
+            "uniform": lambda own, n: own.uniform(-limit, limit, n),
+            "truncated_normal": lambda own, n: _draws.truncated(own, n) * factor,
+            "untruncated_normal": lambda own, n: own.standard_normal(n) * deviation,
+        }
+        _draws.fill(values, source, draws[self.distribution])
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

@@ -287,13 +287,16 @@ class Network(Described, Stackable, metaclass=ListsWhatIsThere):
             )
         # named, so that a file does not depend on the default of the day
         vars(self._layers[0])["dtype"] = self._policy()
-        engine, dtype = Engine(lowered, self._home.lock), lowered.dtype
+        engine = Engine(lowered, self._home.lock)
         kept = self._kept
         before = {} if kept is None else {(s.layer, s.name): s.view(kept.parameters) for s in kept.plan.parameters}
         views = {}
         for spec, initializer in zip(lowered.parameters, self._initializers(), strict=True):
             view, own = spec.view(engine.parameters), before.get((spec.layer, spec.name))
-            view[...] = initializer(spec.shape, dtype) if own is None or own.shape != spec.shape else own
+            if own is None or own.shape != spec.shape:
+                initializer.into(view)
+            else:
+                view[...] = own
             views[spec.layer, spec.name] = view
         if any(op.outputs == 1 and op.activation == "softmax" for op in lowered.ops):
             warn("softmax over one unit is always 1: use sigmoid, or two units")

@@ -230,3 +230,43 @@ def test_a_model_that_is_loaded_draws_no_weights_and_takes_their_seeds(tmp_path)
         make()
         later.append(model().get_weights()[0])
     np.testing.assert_array_equal(*later)
+
+
+@pytest.mark.thread_unsafe(reason="sets the number of threads, and the size of a piece")
+@pytest.mark.parametrize("kind", RANDOM, ids=lambda c: c.__name__)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_pieces_do_not_depend_on_threads(monkeypatch, kind, dtype):
+    monkeypatch.setattr(_draws, "PIECE", 1000)
+    values = kind(seed=5)((70, 50), dtype)  # four pieces, the last of 500 numbers
+    for threads in (1, 3):
+        with fastnn.num_threads(threads):
+            np.testing.assert_array_equal(kind(seed=5)((70, 50), dtype), values)
+    assert len(np.unique(values)) > 3400  # a stream that was used twice would repeat its numbers
+
+
+@pytest.mark.parametrize("kind", CLASSES, ids=lambda c: c.__name__)
+def test_a_parameter_is_filled_in_place_with_what_a_call_returns(kind):
+    initializer = kind(seed=5) if kind.random else kind()
+    parameter = np.zeros((6, 6), np.float32)
+    initializer.into(parameter)
+    np.testing.assert_array_equal(parameter, initializer((6, 6)))
+
+
+@pytest.mark.thread_unsafe(reason="sets the size of a piece")
+def test_a_piece_is_the_beginning_of_a_stream(monkeypatch):
+    monkeypatch.setattr(_draws, "PIECE", 1000)
+    values = initializers.RandomUniform(0, 1, seed=5)((2500,), "float64")
+    for k, piece in enumerate(np.split(values, [1000, 2000])):
+        stream = np.random.Generator(np.random.Philox(5).jumped(k))
+        np.testing.assert_array_equal(piece, stream.uniform(0, 1, len(piece)))
+
+
+@pytest.mark.thread_unsafe(reason="sets the size of a piece")
+def test_an_error_in_a_piece_ends_the_drawing(monkeypatch):
+    monkeypatch.setattr(_draws, "PIECE", 10)
+
+    def draw(own, count):
+        raise MemoryError("no room")
+
+    with pytest.raises(MemoryError, match="no room"):
+        _draws.fill(np.empty(100), _draws.source(1), draw)

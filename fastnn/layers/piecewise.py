@@ -191,10 +191,11 @@ class _AboveZeros(Initializer):
         super().__init__()
         self.first, self.each = first, each
 
-    def _draw(self, shape: tuple[int, ...], generator: Any) -> npt.NDArray[np.float64]:
-        values = np.zeros(shape)
-        values[:: self.each] = self.first._draw((-(-shape[0] // self.each), *shape[1:]), generator)
-        return values
+    def _fill(self, values: npt.NDArray[Any], source: Any) -> None:
+        drawn = np.empty_like(values[:: self.each])
+        self.first._fill(drawn, source)
+        values[...] = 0
+        values[:: self.each] = drawn
 
 
 def _checked_edges(values: Any) -> Edges:

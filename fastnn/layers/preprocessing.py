@@ -30,8 +30,8 @@ class Values(Initializer):
         super().__init__()
         self.values = values
 
-    def _draw(self, shape: tuple[int, ...], generator: Any) -> npt.NDArray[np.float64]:
-        return np.array(np.broadcast_to(self.values, shape))
+    def _fill(self, values: npt.NDArray[Any], source: Any) -> None:
+        values[...] = np.broadcast_to(self.values, values.shape)
 
 
 def _statistic(name: str, values: Any) -> npt.NDArray[np.float64]:
