@@ -239,8 +239,16 @@ cdef extern from "fastnn.h" nogil:
     int fnn_penalty(const fnn_model *model, void *scratch, const fnn_progress *progress, double *penalty)
     int fnn_infer(const fnn_model *model, const fnn_data *data, fnn_run *run, void *scratch)
     ctypedef struct fnn_predictor:
-        pass
-    void fnn_freeze(const fnn_model *model, const int *threads, fnn_predictor *predictor)
+        int (*run)(const fnn_predictor *predictor, const void *x, ptrdiff_t x_stride, size_t rows, void *y) \
+            noexcept nogil
+        size_t inputs, outputs
+    ctypedef struct fnn_frozen:
+        fnn_predictor predictor
+        int (*run_watched)(const fnn_frozen *frozen, const void *x, ptrdiff_t x_stride, size_t rows, void *y,
+                           const fnn_progress *progress) noexcept nogil
+        int (*vjp_watched)(const fnn_frozen *frozen, const void *x, ptrdiff_t x_stride, size_t rows, const void *u,
+                           size_t output, void *y, void *gradient, const fnn_progress *progress) noexcept nogil
+    void fnn_freeze(const fnn_model *model, const int *threads, fnn_frozen *frozen)
     int fnn_all_finite(const fnn_kernels *kernels, int is_double, const void *x, ptrdiff_t stride, size_t rows,
                        size_t columns, int threads, const fnn_progress *progress)
     int fnn_openmp()

@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -27,3 +28,9 @@ class Predictor:
     @property
     def address(self) -> int: ...
     def __call__(self, x: Any, out: npt.NDArray[Any] | None = None) -> Any: ...
+    def vjp(
+        self, x: Any, u: Any, out: Sequence[npt.NDArray[Any] | None] | None = None
+    ) -> tuple[Any, npt.NDArray[Any]]: ...
+    def value_and_gradient(
+        self, x: Any, output: int = 0, out: Sequence[npt.NDArray[Any] | None] | None = None
+    ) -> tuple[Any, npt.NDArray[Any]]: ...

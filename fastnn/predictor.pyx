@@ -1,6 +1,10 @@
 """Frozen models, which answer for a row in the shortest way."""
 
+import operator
+
 import numpy as np
+
+from fastnn.data.arrays import cotangent
 
 cimport numpy as cnp
 from cpython.pycapsule cimport PyCapsule_GetPointer
@@ -11,13 +15,10 @@ cnp.import_array()
 
 include "_progress.pxi"
 
-cdef extern from "fastnn_predictor.h" nogil:
-    ctypedef struct fnn_predictor:
-        int (*run)(const fnn_predictor *predictor, const void *x, ptrdiff_t x_stride, size_t rows, void *y) \
-            noexcept nogil
-        int (*run_watched)(const fnn_predictor *predictor, const void *x, ptrdiff_t x_stride, size_t rows, void *y,
-                           const void *progress) noexcept nogil
-        size_t inputs, outputs
+from fastnn._c cimport fnn_frozen
+
+cdef extern from "numpy/arrayobject.h":
+    object PyArray_Scalar(void *data, cnp.dtype dtype, object base)
 
 cdef enum:
     # From this many multiply-adds on, five to ten microseconds on one thread, a call lets go of Python's lock. Letting
@@ -72,7 +73,7 @@ cdef class Predictor:
         from fastnn.data.arrays import RowReader
 
         self._engine, capsule = engine.freeze()
-        self._frozen = PyCapsule_GetPointer(capsule, "fastnn.fnn_predictor")
+        self._frozen = PyCapsule_GetPointer(capsule, "fastnn.fnn_frozen")
         plan = self._engine.plan
         self._dtype = np.dtype(plan.dtype)
         self._typenum, self._itemsize = self._dtype.num, self._dtype.itemsize
@@ -109,16 +110,16 @@ cdef class Predictor:
         return _thaw, (self._engine.plan, np.asarray(self._engine.parameters), self._reads, self._heads)
 
     cdef int run(self, const float *x, float *y, size_t rows) noexcept nogil:
-        cdef const fnn_predictor *frozen = <const fnn_predictor *>self._frozen
+        cdef const fnn_frozen *frozen = <const fnn_frozen *>self._frozen
         if self._typenum != cnp.NPY_FLOAT32:
             return 2
-        return frozen.run(frozen, x, self._inputs, rows, y)
+        return frozen.predictor.run(&frozen.predictor, x, self._inputs, rows, y)
 
     cdef int run_double(self, const double *x, double *y, size_t rows) noexcept nogil:
-        cdef const fnn_predictor *frozen = <const fnn_predictor *>self._frozen
+        cdef const fnn_frozen *frozen = <const fnn_frozen *>self._frozen
         if self._typenum != cnp.NPY_FLOAT64:
             return 2
-        return frozen.run(frozen, x, self._inputs, rows, y)
+        return frozen.predictor.run(&frozen.predictor, x, self._inputs, rows, y)
 
     def __call__(self, x, out=None):
         """Return the network's outputs.
@@ -142,33 +143,171 @@ cdef class Predictor:
         TypeError, ValueError
             When x or out cannot be used; the message is one sentence.
         """
-        cdef const fnn_predictor *frozen = <const fnn_predictor *>self._frozen
-        cdef cnp.ndarray rows = _rows(self, x), result
-        cdef int axes = cnp.PyArray_NDIM(rows), status
+        cdef cnp.ndarray rows = _rows(self, x)
+        cdef _Call call = _call_for(self, rows)
         cdef cnp.npy_intp shape[2]
-        cdef size_t count = 1 if axes == 1 else <size_t>cnp.PyArray_DIM(rows, 0)
-        cdef ptrdiff_t stride = self._inputs if axes == 1 else cnp.PyArray_STRIDE(rows, 0) // self._itemsize
-        shape[0], shape[axes - 1] = count, self._outputs
-        if out is None:
-            result = cnp.PyArray_EMPTY(axes, shape, self._typenum, 0)
-        else:
-            result = _check_out(self, out, axes, shape)
-            _check_apart(rows, result)
-        cdef const void *source = cnp.PyArray_DATA(rows)
-        cdef void *target = cnp.PyArray_DATA(result)
-        cdef _Reporter reporter
-        cdef const fnn_progress *progress
-        if <double>count * self._row_work < GIL_WORK:
-            status = frozen.run(frozen, source, stride, count, target)
-        else:
-            reporter = _Reporter(None, 0)
-            progress = reporter.pointer()
-            with nogil:
-                status = frozen.run_watched(frozen, source, stride, count, target, progress)
-            reporter.raise_kept()
-        if status:
-            raise MemoryError(f"no memory to work on {count} rows")
+        shape[0], shape[call.axes - 1] = call.rows, self._outputs
+        cdef cnp.ndarray result = _result(self, out, "out", call.axes, shape)
+        if out is not None:
+            _check_apart(rows, "x", result, "out")
+        call.y = cnp.PyArray_DATA(result)
+        _make(self, &call, self._row_work)
         return result if self._heads is None else _by_head(result, self._heads)
+
+    def vjp(self, x, u, out=None):
+        """Return the network's outputs, and the gradient of their product with u by the inputs.
+
+        Parameters
+        ----------
+        x : array-like, shape (rows, features), (features,), or (rows,) of one feature
+            As for a call of the predictor.
+        u : array-like, of the shape of the outputs
+            For a model with heads a dict of such arrays by name may be given.
+        out : tuple (outputs, gradient), optional
+            Arrays that take the results as `out` of a call does; either may be None, for a new array. Their memory must
+            not reach into each other's, nor into that of x and u.
+
+        Returns
+        -------
+        outputs : ndarray, shape (rows, outputs) or (outputs,), or dict
+            As a call returns them.
+        gradient : ndarray, shape (rows, inputs) or (inputs,)
+            uᵀ ∂y/∂x for each row, by the numbers that the network reads: what it reads as a category, and what `prepare`
+            of a layer has made of raw data, counts as constant and has the gradient 0.
+
+        Raises
+        ------
+        TypeError, ValueError
+            When x, u or out cannot be used; the message is one sentence.
+
+        Examples
+        --------
+        >>> import fastnn
+        >>> predictor = fastnn.Sequential([fastnn.Input((2,)), fastnn.layers.Dense(1)]).freeze()
+        >>> outputs, gradient = predictor.vjp([[1.0, 2.0]], [[1.0]])
+        >>> gradient.shape
+        (1, 2)
+        """
+        cdef cnp.ndarray rows = _rows(self, x)
+        cdef _Call call = _call_for(self, rows)
+        cdef cnp.npy_intp shape[2]
+        shape[0], shape[call.axes - 1] = call.rows, self._outputs
+        cdef cnp.ndarray upstream = _upstream(self, u, call.axes, shape)
+        outs = _outs(out, "outputs, gradient")
+        cdef cnp.ndarray y = _result(self, outs[0], "out[0]", call.axes, shape)
+        shape[call.axes - 1] = self._inputs
+        cdef cnp.ndarray gradient = _result(self, outs[1], "out[1]", call.axes, shape)
+        if out is not None:
+            _check_all_apart(rows, upstream, "u", y, gradient)
+        call.u = cnp.PyArray_DATA(upstream)
+        call.y = cnp.PyArray_DATA(y)
+        call.gradient = cnp.PyArray_DATA(gradient)
+        _make(self, &call, 2 * self._row_work)
+        return y if self._heads is None else _by_head(y, self._heads), gradient
+
+    def value_and_gradient(self, x, output=0, out=None):
+        """Return one output of the network and its gradient by the inputs, as minimizers want them.
+
+        Parameters
+        ----------
+        x : array-like, shape (rows, features), (features,), or (rows,) of one feature
+            As for a call of the predictor.
+        output : int, default 0
+            Which of the outputs; those of heads lie side by side in their order.
+        out : tuple (value, gradient), optional
+            Arrays that take the results, as for :meth:`vjp`.
+
+        Returns
+        -------
+        value : ndarray, shape (rows,), or a NumPy scalar for one row of shape (features,)
+        gradient : ndarray, shape (rows, inputs) or (inputs,)
+            ∂ value / ∂ x; see :meth:`vjp`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            When x, output or out cannot be used; the message is one sentence.
+
+        Examples
+        --------
+        >>> import fastnn, scipy.optimize
+        >>> predictor = fastnn.Sequential([fastnn.Input((2,)), fastnn.layers.Dense(1, "tanh")]).freeze()
+        >>> scipy.optimize.minimize(predictor.value_and_gradient, [0.0, 0.0], jac=True).x.shape
+        (2,)
+        """
+        cdef cnp.ndarray rows = _rows(self, x), value = None, y
+        cdef _Call call = _call_for(self, rows)
+        cdef cnp.npy_intp shape[2]
+        cdef double number  # of either type
+        call.output = _output(self, output)
+        outs = _outs(out, "value, gradient")
+        shape[0], shape[call.axes - 1] = call.rows, self._inputs
+        cdef cnp.ndarray gradient = _result(self, outs[1], "out[1]", call.axes, shape)
+        if call.axes == 2 or outs[0] is not None:
+            value = _result(self, outs[0], "out[0]", call.axes - 1, shape)
+        if out is not None:
+            _check_all_apart(rows, rows, "x", value, gradient)
+        if self._outputs > 1:
+            shape[0], shape[1] = call.rows, self._outputs
+            y = cnp.PyArray_EMPTY(2, shape, self._typenum, 0)
+            call.y = cnp.PyArray_DATA(y)
+        else:
+            call.y = &number if value is None else cnp.PyArray_DATA(value)
+        call.gradient = cnp.PyArray_DATA(gradient)
+        _make(self, &call, 2 * self._row_work)
+        if self._outputs > 1 and value is not None:
+            np.copyto(value, y[:, call.output] if call.axes == 2 else y[0, call.output])
+        if value is not None:
+            return value, gradient
+        return PyArray_Scalar(<char *>call.y + call.output * self._itemsize, self._dtype, None), gradient
+
+
+cdef struct _Call:  # the rows of a call, and where its results go
+    int axes  # of the caller's x: 1 for one row
+    size_t rows
+    const void *x
+    ptrdiff_t x_stride
+    const void *u
+    size_t output
+    void *y
+    void *gradient  # NULL: the outputs alone are wanted
+
+
+cdef _Call _call_for(Predictor self, cnp.ndarray rows) noexcept:
+    cdef _Call call
+    call.axes = cnp.PyArray_NDIM(rows)
+    call.rows = 1 if call.axes == 1 else <size_t>cnp.PyArray_DIM(rows, 0)
+    call.x = cnp.PyArray_DATA(rows)
+    call.x_stride = self._inputs if call.axes == 1 else cnp.PyArray_STRIDE(rows, 0) // self._itemsize
+    call.u = call.y = call.gradient = NULL
+    call.output = 0
+    return call
+
+
+cdef int _run(const fnn_frozen *frozen, const _Call *call, const fnn_progress *progress) noexcept nogil:
+    if call.gradient == NULL:
+        return frozen.run_watched(frozen, call.x, call.x_stride, call.rows, call.y, progress)
+    return frozen.vjp_watched(frozen, call.x, call.x_stride, call.rows, call.u, call.output, call.y, call.gradient,
+                              progress)
+
+
+cdef int _make(Predictor self, const _Call *call, double row_work) except -1:
+    """Make the call; a long one lets go of Python's lock, and ends where a signal raises."""
+    cdef const fnn_frozen *frozen = <const fnn_frozen *>self._frozen
+    cdef int status
+    cdef _Reporter reporter
+    cdef const fnn_progress *progress
+    if <double>call.rows * row_work < GIL_WORK:
+        status = _run(frozen, call, NULL)
+    else:
+        reporter = _Reporter(None, 0)
+        progress = reporter.pointer()
+        with nogil:
+            status = _run(frozen, call, progress)
+        reporter.raise_kept()
+    if status:
+        raise MemoryError(f"no memory to work on {call.rows} rows")
+    return 0
 
 
 cdef cnp.ndarray _rows(Predictor self, x):
@@ -198,21 +337,74 @@ cdef dict _by_head(cnp.ndarray result, heads):
     return views
 
 
-cdef cnp.ndarray _check_out(Predictor self, out, int axes, cnp.npy_intp *shape):
+cdef cnp.ndarray _result(Predictor self, out, str name, int axes, cnp.npy_intp *shape):
+    """Return an array of this shape for a result: `out` where there is one, which is called `name`, else a new one."""
     cdef cnp.ndarray array
+    cdef bint fits
+    cdef int k
+    if out is None:
+        return cnp.PyArray_EMPTY(axes, shape, self._typenum, 0)
     if not isinstance(out, np.ndarray):
-        raise TypeError(f"out must be a NumPy array, got {type(out).__name__}")
+        raise TypeError(f"{name} must be a NumPy array, got {type(out).__name__}")
     array = out
-    if cnp.PyArray_TYPE(array) != self._typenum or not cnp.PyArray_ISNOTSWAPPED(array) \
-            or not cnp.PyArray_ISCARRAY(array) or cnp.PyArray_NDIM(array) != axes \
-            or cnp.PyArray_DIM(array, 0) != shape[0] or cnp.PyArray_DIM(array, axes - 1) != self._outputs:
-        wanted = (shape[0], shape[1])[:axes]
-        raise ValueError(f"out must be a writable, C-contiguous {self._dtype} array of shape {wanted}, got "
+    fits = cnp.PyArray_TYPE(array) == self._typenum and cnp.PyArray_ISNOTSWAPPED(array) \
+        and cnp.PyArray_ISCARRAY(array) and cnp.PyArray_NDIM(array) == axes
+    for k in range(axes if fits else 0):
+        fits = fits and cnp.PyArray_DIM(array, k) == shape[k]
+    if not fits:
+        wanted = tuple([shape[k] for k in range(axes)])
+        raise ValueError(f"{name} must be a writable, C-contiguous {self._dtype} array of shape {wanted}, got "
                          f"{out.dtype} of shape {out.shape}")
     return array
 
 
-cdef int _check_apart(cnp.ndarray rows, cnp.ndarray out) except -1:
+cdef tuple _outs(out, str names):
+    if out is None:
+        return None, None
+    if not isinstance(out, (tuple, list)) or len(out) != 2:
+        given = f"{len(out)} of them" if isinstance(out, (tuple, list)) else type(out).__name__
+        raise TypeError(f"out must be a tuple ({names}) of two arrays, either of which may be None, got {given}")
+    return tuple(out)
+
+
+cdef size_t _output(Predictor self, output) except? 0:
+    try:
+        number = operator.index(output)
+    except TypeError:
+        raise TypeError(f"output must be the number of an output, got {output!r}") from None
+    if not 0 <= number < self._outputs:
+        raise ValueError(f"output must lie between 0 and {self._outputs - 1}, as the network has {self._outputs} "
+                         f"outputs, got {number}")
+    return number
+
+
+cdef cnp.ndarray _upstream(Predictor self, u, int axes, cnp.npy_intp *shape):
+    """Return u as a contiguous array of this shape: u itself where it is one."""
+    cdef cnp.ndarray array
+    cdef int k
+    if cnp.PyArray_CheckExact(u):
+        array = u
+        if cnp.PyArray_TYPE(array) == self._typenum and cnp.PyArray_ISCARRAY_RO(array) \
+                and cnp.PyArray_NDIM(array) == axes and cnp.PyArray_DIM(array, 0) == shape[0] \
+                and cnp.PyArray_DIM(array, axes - 1) == shape[axes - 1]:
+            return array
+    wanted = tuple([shape[k] for k in range(axes)])
+    return cotangent(u, wanted, self._heads, self._dtype.name)
+
+
+cdef int _check_all_apart(cnp.ndarray rows, cnp.ndarray other, str name, cnp.ndarray first,
+                          cnp.ndarray second) except -1:
+    """Raise where a result may be written over what is still to be read, or over the other one; `first` may be None."""
+    _check_apart(rows, "x", second, "out[1]")
+    _check_apart(other, name, second, "out[1]")
+    if first is not None:
+        _check_apart(rows, "x", first, "out[0]")
+        _check_apart(other, name, first, "out[0]")
+        _check_apart(first, "out[0]", second, "out[1]")
+    return 0
+
+
+cdef int _check_apart(cnp.ndarray rows, str name, cnp.ndarray out, str out_name) except -1:
     """Raise where the result might be written over rows still to be read: between the first and the last of these."""
     cdef const char *first = cnp.PyArray_BYTES(rows)
     cdef const char *last = first
@@ -228,7 +420,7 @@ cdef int _check_apart(cnp.ndarray rows, cnp.ndarray out) except -1:
         else:
             last += reach
     if target < last + cnp.PyArray_ITEMSIZE(rows) and first < target + cnp.PyArray_NBYTES(out):
-        raise ValueError("out must not share memory with x: pass a copy of one of them")
+        raise ValueError(f"{out_name} must not share memory with {name}: pass a copy of one of them")
     return 0
 
 

@@ -392,9 +392,28 @@ fnn_status fnn_penalty(const fnn_model *model, void *scratch, const fnn_progress
 /* Goes forward over all rows, as one batch, and writes run->output, or with FNN_LOSS the sums. Checks x with FNN_CHECK. */
 fnn_status fnn_infer(const fnn_model *model, const fnn_data *data, fnn_run *run, void *scratch);
 
-/* Fills a predictor that runs `model`. As long as anybody holds the predictor, the model and its parameters must neither
- * change nor go away. threads: how many threads a call may use; each call reads it anew. */
-void fnn_freeze(const fnn_model *model, const int *threads, fnn_predictor *predictor);
+enum { FNN_PREDICTOR_VERSION = 2 }; /* of the struct in fastnn_predictor.h */
+
+/* A frozen model: what its callers see of it, and what the engine needs to run it. */
+typedef struct fnn_frozen fnn_frozen;
+struct fnn_frozen {
+    fnn_predictor predictor; /* its `own` points back at this struct */
+    /* The functions of the predictor, for callers who may stop the call: progress may be NULL; 2 where it asked to stop. vjp:
+     * where u is NULL, it is 1 for the output `output` and 0 for the others. */
+    int (*run_watched)(const fnn_frozen *frozen, const void *x, ptrdiff_t x_stride, size_t rows, void *y,
+                       const fnn_progress *progress);
+    int (*vjp_watched)(const fnn_frozen *frozen, const void *x, ptrdiff_t x_stride, size_t rows, const void *u,
+                       size_t output, void *y, void *gradient, const fnn_progress *progress);
+    int rows_per_tile;      /* of a prediction on the stack */
+    size_t stride;          /* of its outputs; 0 where the ops are no chain */
+    size_t derivative_rows; /* the most rows whose derivatives are computed on the stack */
+    const int *threads;
+    const fnn_model *model;
+};
+
+/* Fills *frozen for `model`. As long as anybody holds it, it must stay where it is, and the model and its parameters must
+ * neither change nor go away. threads: how many threads a call may use; each call reads it anew. */
+void fnn_freeze(const fnn_model *model, const int *threads, fnn_frozen *frozen);
 
 typedef enum {
     FNN_SPARSE_FIT = 0,

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn._engine import all_finite
-from fastnn._registry import nearest_names
+from fastnn._registry import by_name, nearest_names
 from fastnn._sparse_rows import SparseRows
 from fastnn.data import sparse
 from fastnn.data.frames import (
@@ -515,6 +515,39 @@ def gradient(grad: Any, outputs: int, dtype: str) -> Array:
     if array.ndim != 2:
         raise ValueError(f"grad must have shape (rows, {outputs}), got {array.shape}")
     return np.ascontiguousarray(as_rows(array, dtype))
+
+
+def cotangent(u: Any, shape: tuple[int, ...], heads: Mapping[str, int] | None, dtype: str) -> Array:
+    """Return what outputs of this shape are multiplied with, as contiguous `dtype`.
+
+    Parameters
+    ----------
+    u : array-like, or a dict of them by the names of `heads`
+    shape : tuple of int
+    heads : Mapping or None
+        The number of outputs of each head, in their order; None where the outputs have no names.
+    dtype : str
+
+    Raises
+    ------
+    TypeError, ValueError
+        When u cannot be used; the message is one sentence.
+    """
+    if not isinstance(u, Mapping):
+        return _of_shape(u, "u", shape, dtype)
+    if heads is None:
+        raise TypeError("u is a dict, but the outputs have no names: pass one array")
+    given = zip(by_name(u, list(heads), "u"), heads.items(), strict=True)
+    parts = [_of_shape(part, f"u[{name!r}]", (*shape[:-1], width), dtype) for part, (name, width) in given]
+    return np.concatenate(parts, axis=-1)
+
+
+def _of_shape(values: Any, name: str, shape: tuple[int, ...], dtype: str) -> Array:
+    array = real_array(values, name, "")
+    if array.shape != shape:
+        raise ValueError(f"{name} must have shape {shape}, got {array.shape}")
+    rows = as_rows(array.reshape(1, -1) if array.ndim == 1 else array, dtype)
+    return np.ascontiguousarray(rows).reshape(shape)
 
 
 def split_at(rows: int, fraction: Any) -> int:

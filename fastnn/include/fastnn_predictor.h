@@ -6,11 +6,14 @@
 
 typedef struct fnn_predictor fnn_predictor;
 
+/* x: `rows` rows of `inputs` elements, `x_stride` elements apart. All other arrays are contiguous: y and u have rows x outputs
+ * elements, v, gradient and product rows x inputs, tangent rows x outputs, jacobian rows x outputs x inputs. Elements are float,
+ * or double where is_double. Arrays may be aligned to the element only, and what is written must overlap nothing else.
+ *
+ * Any number of threads may call the functions at once; they take no lock. They need neither Python nor its lock, but the
+ * Predictor must be alive. They return 0, or 1 where memory for the work was refused (what they write is undefined then). */
 struct fnn_predictor {
-    /* y = network(x) for `rows` rows of `inputs` elements, `x_stride` elements apart; y: rows x outputs, contiguous; float,
-     * or double where is_double. x and y may be aligned to the element only and must not overlap. Any number of threads may
-     * call it at once; it takes no lock. Needs neither Python nor its lock, but the Predictor must be alive. Returns 0, or 1
-     * where memory for the work was refused (y is undefined then).
+    /* y = network(x).
      *
      * However many rows there are, their work is done on the stack: a calling thread needs 128 KiB of it, and more if signals
      * are handled there. Some networks do not fit: those of a layer with a kernel of at least 2^19 elements or an output of more
@@ -19,13 +22,35 @@ struct fnn_predictor {
     int (*run)(const fnn_predictor *predictor, const void *x, ptrdiff_t x_stride, size_t rows, void *y);
     size_t inputs, outputs;
     int is_double;
-    /* fastnn's own */
-    int (*run_watched)(const fnn_predictor *predictor, const void *x, ptrdiff_t x_stride, size_t rows, void *y,
-                       const void *progress);
-    int rows_per_tile;
-    size_t stride;
-    const int *threads;
-    const void *model;
+
+    /* The fields from here on are new: a caller who may meet a library that is older than this header looks first whether a
+     * field lies within `size`. */
+    int version; /* of this struct, 2: it grows when fields are added */
+    size_t size; /* sizeof(fnn_predictor) in the library that made it */
+
+    /* Derivatives by x. y = network(x) is written too, unless it is NULL. The bits of a row depend neither on the number of
+     * threads nor on the rows that are asked together with it; y has the bits of `run`, save that a processor's matrix unit
+     * never computes it. Activations with a kink, such as relu, have the derivative there that training takes, and the second
+     * derivative 0. Categories and bins have the derivative 0.
+     *
+     * The work on a few rows is done on the stack, which takes no more of it than `run` does; for more rows, and for networks
+     * whose outputs and their gradients do not fit 64 KiB, each call allocates memory.
+     *
+     * vjp: gradient = u^T dy/dx, the gradient of u . y.
+     * A pointer that is NULL stands for what this library cannot do: jvp, jacobian and hvp are NULL in this version. */
+    int (*vjp)(const fnn_predictor *predictor, const void *x, ptrdiff_t x_stride, size_t rows, const void *u, void *y,
+               void *gradient);
+    /* tangent = dy/dx v, the derivative of y in the direction v. */
+    int (*jvp)(const fnn_predictor *predictor, const void *x, ptrdiff_t x_stride, size_t rows, const void *v, void *y,
+               void *tangent);
+    /* jacobian[i][j][k] = dy_j/dx_k of row i. */
+    int (*jacobian)(const fnn_predictor *predictor, const void *x, ptrdiff_t x_stride, size_t rows, void *y,
+                    void *jacobian);
+    /* product = d/dx (u^T dy/dx v), the Hessian of u . y times v. */
+    int (*hvp)(const fnn_predictor *predictor, const void *x, ptrdiff_t x_stride, size_t rows, const void *v,
+               const void *u, void *y, void *product);
+
+    const void *own; /* fastnn's own */
 };
 
 #endif

@@ -178,11 +178,20 @@ int fnn_needs_unit(const fnn_model *model) {
     return model->bfloat16 && has_large(model) && fnn_wants_unit(model);
 }
 
+/* ---- frozen models ---- */
+
 static int predict_unwatched(const fnn_predictor *predictor, const void *x, ptrdiff_t x_stride, size_t rows, void *y) {
-    return predictor->run_watched(predictor, x, x_stride, rows, y, NULL);
+    const fnn_frozen *frozen = predictor->own;
+    return frozen->run_watched(frozen, x, x_stride, rows, y, NULL);
 }
 
-void fnn_freeze(const fnn_model *model, const int *threads, fnn_predictor *predictor) {
+static int vjp_unwatched(const fnn_predictor *predictor, const void *x, ptrdiff_t x_stride, size_t rows, const void *u,
+                         void *y, void *gradient) {
+    const fnn_frozen *frozen = predictor->own;
+    return frozen->vjp_watched(frozen, x, x_stride, rows, u, 0, y, gradient, NULL);
+}
+
+void fnn_freeze(const fnn_model *model, const int *threads, fnn_frozen *frozen) {
     const size_t element = model->is_double ? sizeof(double) : sizeof(float);
     const size_t stride = padded_stride(widest_output(model), element);
     const int chain = is_chain(model);
@@ -190,13 +199,20 @@ void fnn_freeze(const fnn_model *model, const int *threads, fnn_predictor *predi
     while (!chain && rows && inference_bytes(model, rows) > FNN_STACK_BYTES) {
         rows /= 2;
     }
-    *predictor = (fnn_predictor){.run = predict_unwatched,
-                                 .run_watched = model->is_double ? fnn_predict_f64 : fnn_predict_f32,
-                                 .inputs = model->inputs,
-                                 .outputs = model->ops[model->op_count - 1].outputs,
-                                 .is_double = model->is_double,
-                                 .rows_per_tile = (int)at_most(rows, FNN_INFER_ROWS),
-                                 .stride = chain ? stride : 0,
-                                 .threads = threads,
-                                 .model = model};
+    *frozen = (fnn_frozen){.predictor = {.run = predict_unwatched,
+                                         .inputs = model->inputs,
+                                         .outputs = model->ops[model->op_count - 1].outputs,
+                                         .is_double = model->is_double,
+                                         .version = FNN_PREDICTOR_VERSION,
+                                         .size = sizeof(fnn_predictor),
+                                         .vjp = vjp_unwatched,
+                                         .own = frozen},
+                           .run_watched = model->is_double ? fnn_predict_f64 : fnn_predict_f32,
+                           .vjp_watched = model->is_double ? fnn_vjp_f64 : fnn_vjp_f32,
+                           .rows_per_tile = (int)at_most(rows, FNN_INFER_ROWS),
+                           .stride = chain ? stride : 0,
+                           .derivative_rows =
+                               model->is_double ? fnn_derivative_rows_f64(model) : fnn_derivative_rows_f32(model),
+                           .threads = threads,
+                           .model = model};
 }
