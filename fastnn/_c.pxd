@@ -248,7 +248,10 @@ cdef extern from "fastnn.h" nogil:
                            const fnn_progress *progress) noexcept nogil
         int (*vjp_watched)(const fnn_frozen *frozen, const void *x, ptrdiff_t x_stride, size_t rows, const void *u,
                            size_t output, void *y, void *gradient, const fnn_progress *progress) noexcept nogil
-    void fnn_freeze(const fnn_model *model, const int *threads, fnn_frozen *frozen)
+        int (*jacobian_watched)(const fnn_frozen *frozen, const void *x, ptrdiff_t x_stride, size_t rows, void *y,
+                                void *jacobian, const fnn_progress *progress) noexcept nogil
+    size_t fnn_frozen_bytes(const fnn_model *model)
+    fnn_frozen *fnn_freeze(const fnn_model *model, const int *threads, void *memory)
     int fnn_all_finite(const fnn_kernels *kernels, int is_double, const void *x, ptrdiff_t stride, size_t rows,
                        size_t columns, int threads, const fnn_progress *progress)
     int fnn_openmp()

@@ -9,7 +9,7 @@ from libc.stdint cimport int64_t
 
 from fastnn._c cimport (
     FNN_BACKWARD, FNN_CHECK, FNN_INPUT_GRADIENT, FNN_LABEL, FNN_LOSS, FNN_NO_GRADIENTS, FNN_NOT_FINITE, FNN_OUTSIDE,
-    FNN_ROW, FNN_STOPPED, FNN_TRAINING, FNN_UPDATE, fnn_apply_gradients, fnn_data, fnn_freeze, fnn_frozen, fnn_infer,
+    FNN_ROW, FNN_STOPPED, FNN_TRAINING, FNN_UPDATE, fnn_apply_gradients, fnn_data, fnn_freeze, fnn_frozen_bytes, fnn_infer,
     fnn_model, fnn_outside, fnn_penalty, fnn_penalty_bytes, fnn_phase_name, fnn_run, fnn_stores_gradients,
     fnn_takes_long, fnn_tile_sums, fnn_train,
 )
@@ -484,8 +484,8 @@ cdef class Engine(_Memory):
             frozen = Engine(self.plan)  # a change of the plan would come with new weights
             frozen.parameters[:] = self.parameters
         frozen.parameters.setflags(write=False)
-        frozen._predictor = np.zeros(sizeof(fnn_frozen), np.uint8)
-        fnn_freeze(&frozen.model, &_threads, <fnn_frozen *>_data(frozen._predictor))
+        frozen._predictor = aligned_zeros(fnn_frozen_bytes(&frozen.model), np.uint8)
+        fnn_freeze(&frozen.model, &_threads, _data(frozen._predictor))
         return frozen, PyCapsule_New(_data(frozen._predictor), "fastnn.fnn_frozen", NULL)
 
     def _phases(self):

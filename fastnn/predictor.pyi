@@ -34,3 +34,6 @@ class Predictor:
     def value_and_gradient(
         self, x: Any, output: int = 0, out: Sequence[npt.NDArray[Any] | None] | None = None
     ) -> tuple[Any, npt.NDArray[Any]]: ...
+    def jacobian(
+        self, x: Any, out: Sequence[npt.NDArray[Any] | None] | None = None
+    ) -> tuple[Any, npt.NDArray[Any]]: ...

@@ -262,6 +262,51 @@ cdef class Predictor:
         return PyArray_Scalar(<char *>call.y + call.output * self._itemsize, self._dtype, None), gradient
 
 
+    def jacobian(self, x, out=None):
+        """Return the network's outputs, and the derivatives of each of them by each input.
+
+        Parameters
+        ----------
+        x : array-like, shape (rows, features), (features,), or (rows,) of one feature
+            As for a call of the predictor.
+        out : tuple (outputs, jacobian), optional
+            Arrays that take the results, as for :meth:`vjp`.
+
+        Returns
+        -------
+        outputs : ndarray, shape (rows, outputs) or (outputs,), or dict
+            As a call returns them.
+        jacobian : ndarray, shape (rows, outputs, inputs) or (outputs, inputs)
+            ∂yⱼ/∂xₖ of each row; the outputs of heads lie side by side in their order. See :meth:`vjp`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            When x or out cannot be used; the message is one sentence.
+
+        Examples
+        --------
+        >>> import fastnn
+        >>> predictor = fastnn.Sequential([fastnn.Input((2,)), fastnn.layers.Dense(3)]).freeze()
+        >>> predictor.jacobian([1.0, 2.0])[1].shape
+        (3, 2)
+        """
+        cdef cnp.ndarray rows = _rows(self, x)
+        cdef _Call call = _call_for(self, rows)
+        cdef cnp.npy_intp shape[3]
+        outs = _outs(out, "outputs, jacobian")
+        shape[0], shape[call.axes - 1] = call.rows, self._outputs
+        cdef cnp.ndarray y = _result(self, outs[0], "out[0]", call.axes, shape)
+        shape[call.axes] = self._inputs
+        cdef cnp.ndarray jacobian = _result(self, outs[1], "out[1]", call.axes + 1, shape)
+        if out is not None:
+            _check_all_apart(rows, rows, "x", y, jacobian)
+        call.y = cnp.PyArray_DATA(y)
+        call.jacobian = cnp.PyArray_DATA(jacobian)
+        _make(self, &call, (1 + self._outputs) * self._row_work)
+        return y if self._heads is None else _by_head(y, self._heads), jacobian
+
+
 cdef struct _Call:  # the rows of a call, and where its results go
     int axes  # of the caller's x: 1 for one row
     size_t rows
@@ -270,7 +315,8 @@ cdef struct _Call:  # the rows of a call, and where its results go
     const void *u
     size_t output
     void *y
-    void *gradient  # NULL: the outputs alone are wanted
+    void *gradient  # NULL, and so is `jacobian`: the outputs alone are wanted
+    void *jacobian
 
 
 cdef _Call _call_for(Predictor self, cnp.ndarray rows) noexcept:
@@ -279,12 +325,14 @@ cdef _Call _call_for(Predictor self, cnp.ndarray rows) noexcept:
     call.rows = 1 if call.axes == 1 else <size_t>cnp.PyArray_DIM(rows, 0)
     call.x = cnp.PyArray_DATA(rows)
     call.x_stride = self._inputs if call.axes == 1 else cnp.PyArray_STRIDE(rows, 0) // self._itemsize
-    call.u = call.y = call.gradient = NULL
+    call.u = call.y = call.gradient = call.jacobian = NULL
     call.output = 0
     return call
 
 
 cdef int _run(const fnn_frozen *frozen, const _Call *call, const fnn_progress *progress) noexcept nogil:
+    if call.jacobian != NULL:
+        return frozen.jacobian_watched(frozen, call.x, call.x_stride, call.rows, call.y, call.jacobian, progress)
     if call.gradient == NULL:
         return frozen.run_watched(frozen, call.x, call.x_stride, call.rows, call.y, progress)
     return frozen.vjp_watched(frozen, call.x, call.x_stride, call.rows, call.u, call.output, call.y, call.gradient,

@@ -404,16 +404,23 @@ struct fnn_frozen {
                        const fnn_progress *progress);
     int (*vjp_watched)(const fnn_frozen *frozen, const void *x, ptrdiff_t x_stride, size_t rows, const void *u,
                        size_t output, void *y, void *gradient, const fnn_progress *progress);
-    int rows_per_tile;      /* of a prediction on the stack */
-    size_t stride;          /* of its outputs; 0 where the ops are no chain */
-    size_t derivative_rows; /* the most rows whose derivatives are computed on the stack */
+    int (*jacobian_watched)(const fnn_frozen *frozen, const void *x, ptrdiff_t x_stride, size_t rows, void *y,
+                            void *jacobian, const fnn_progress *progress);
+    int rows_per_tile;             /* of a prediction on the stack */
+    size_t stride;                 /* of its outputs; 0 where the ops are no chain */
+    size_t derivative_rows;        /* the most rows whose derivatives are computed on the stack */
+    const void *const *transposed; /* of each op: its kernel transposed, for products with one row; or NULL */
     const int *threads;
     const fnn_model *model;
 };
 
-/* Fills *frozen for `model`. As long as anybody holds it, it must stay where it is, and the model and its parameters must
- * neither change nor go away. threads: how many threads a call may use; each call reads it anew. */
-void fnn_freeze(const fnn_model *model, const int *threads, fnn_frozen *frozen);
+/* Bytes that a frozen model takes beside the model; SIZE_MAX where they are too many. */
+size_t fnn_frozen_bytes(const fnn_model *model);
+
+/* Makes a frozen model in `memory`, which has fnn_frozen_bytes and is 64-byte aligned. As long as anybody holds it, it must
+ * stay where it is, and the model and its parameters must neither change nor go away. threads: how many threads a call may
+ * use; each call reads it anew. */
+fnn_frozen *fnn_freeze(const fnn_model *model, const int *threads, void *memory);
 
 typedef enum {
     FNN_SPARSE_FIT = 0,

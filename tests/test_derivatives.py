@@ -150,6 +150,38 @@ def test_the_gradient_is_that_of_backward(kind):
     np.testing.assert_allclose(predictor.vjp(x, u)[1], model.backward(grad), rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_the_jacobian_has_the_gradients_of_all_outputs(kind, dtype):
+    _, predictor = frozen(kind, dtype)
+    x, _ = rows_for(predictor, 70)
+    outputs = predictor.outputs
+    y, jacobian = predictor.jacobian(x)
+    assert jacobian.shape == (70, outputs, 5)
+    for j in range(outputs):
+        u = np.tile(np.eye(outputs, dtype=dtype)[j], (70, 1))
+        expected = predictor.vjp(x, u)
+        np.testing.assert_array_equal(matrix(y), matrix(expected[0]))
+        np.testing.assert_array_equal(jacobian[:, j], expected[1])
+    for some in (slice(2, 3), slice(4, 9)):
+        np.testing.assert_array_equal(predictor.jacobian(x[some])[1], jacobian[some])
+    out = np.empty((outputs, 5), dtype)
+    assert predictor.jacobian(x[3], out=(None, out))[1] is out
+    np.testing.assert_array_equal(out, jacobian[3])
+
+
+@pytest.mark.parametrize("outputs", [1, 17, 48, 49, 130])
+def test_jacobians_of_few_and_many_outputs(outputs):
+    model = fastnn.Sequential([fastnn.Input((3,), dtype="float64"), layers.Dense(9, "tanh"), layers.Dense(outputs)])
+    predictor = model.freeze()
+    x, _ = rows_for(predictor, 4)
+    jacobian = predictor.jacobian(x)[1]
+    kernel, bias, last, _ = model.get_weights()
+    slopes = 1 - np.tanh(x @ kernel + bias) ** 2
+    # Sums of nine terms of about 1.
+    np.testing.assert_allclose(jacobian, np.einsum("rh,ih,ho->roi", slopes, kernel, last), rtol=1e-12, atol=1e-14)
+
+
 @pytest.mark.parametrize("kind", ["dense", "one output", "heads"])
 def test_value_and_gradient_is_the_row_of_an_output(kind):
     _, predictor = frozen(kind)

@@ -191,10 +191,38 @@ static int vjp_unwatched(const fnn_predictor *predictor, const void *x, ptrdiff_
     return frozen->vjp_watched(frozen, x, x_stride, rows, u, 0, y, gradient, NULL);
 }
 
-void fnn_freeze(const fnn_model *model, const int *threads, fnn_frozen *frozen) {
+static int jacobian_unwatched(const fnn_predictor *predictor, const void *x, ptrdiff_t x_stride, size_t rows, void *y,
+                              void *jacobian) {
+    const fnn_frozen *frozen = predictor->own;
+    return frozen->jacobian_watched(frozen, x, x_stride, rows, y, jacobian, NULL);
+}
+
+/* Takes the memory of a frozen model beside the struct, or only measures it where memory->at is NULL. */
+static const void *const *lay_out_frozen(const fnn_model *model, fnn_bump *memory) {
+    const void **transposed = fnn_take(memory, model->op_count, sizeof *transposed);
+    for (size_t k = 0; k < model->op_count; k++) {
+        const void *copy = model->is_double ? (const void *)fnn_transposed_kernel_f64(model, k, memory)
+                                            : (const void *)fnn_transposed_kernel_f32(model, k, memory);
+        if (memory->at) {
+            transposed[k] = copy;
+        }
+    }
+    return transposed;
+}
+
+size_t fnn_frozen_bytes(const fnn_model *model) {
+    fnn_bump bump = {NULL, 0};
+    fnn_take(&bump, 1, sizeof(fnn_frozen));
+    lay_out_frozen(model, &bump);
+    return bump.used;
+}
+
+fnn_frozen *fnn_freeze(const fnn_model *model, const int *threads, void *memory) {
     const size_t element = model->is_double ? sizeof(double) : sizeof(float);
     const size_t stride = padded_stride(widest_output(model), element);
     const int chain = is_chain(model);
+    fnn_bump bump = {.at = memory};
+    fnn_frozen *frozen = fnn_take(&bump, 1, sizeof *frozen);
     size_t rows = chain ? FNN_STACK_BYTES / 2 / element / stride : (size_t)FNN_INFER_ROWS;
     while (!chain && rows && inference_bytes(model, rows) > FNN_STACK_BYTES) {
         rows /= 2;
@@ -206,13 +234,17 @@ void fnn_freeze(const fnn_model *model, const int *threads, fnn_frozen *frozen) 
                                          .version = FNN_PREDICTOR_VERSION,
                                          .size = sizeof(fnn_predictor),
                                          .vjp = vjp_unwatched,
+                                         .jacobian = jacobian_unwatched,
                                          .own = frozen},
                            .run_watched = model->is_double ? fnn_predict_f64 : fnn_predict_f32,
                            .vjp_watched = model->is_double ? fnn_vjp_f64 : fnn_vjp_f32,
+                           .jacobian_watched = model->is_double ? fnn_jacobian_f64 : fnn_jacobian_f32,
                            .rows_per_tile = (int)at_most(rows, FNN_INFER_ROWS),
                            .stride = chain ? stride : 0,
                            .derivative_rows =
                                model->is_double ? fnn_derivative_rows_f64(model) : fnn_derivative_rows_f32(model),
+                           .transposed = lay_out_frozen(model, &bump),
                            .threads = threads,
                            .model = model};
+    return frozen;
 }
