@@ -1,4 +1,4 @@
-"""Builds fastnn._engine: the Cython glue and the C sources in src_c/, each with the flags it needs.
+"""Builds fastnn._engine, the Cython glue and the C sources in src_c/, each with the flags it needs; and libfastnn.
 
 Everything that is not code is in pyproject.toml. Environment variables for people who work on fastnn:
 
@@ -11,6 +11,8 @@ Everything that is not code is in pyproject.toml. Environment variables for peop
 import os
 import re
 import shlex
+import shutil
+import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,6 +23,7 @@ from setuptools.errors import CompileError, LinkError
 
 SOURCES = Path("src_c")
 KERNELS = SOURCES / "kernels"  # a file an instruction set, with its flags
+LIBRARY = SOURCES / "library"  # libfastnn: its functions, and what tells compilers of it
 GENERATED = Path("build/generated")
 INCLUDES = [str(SOURCES), "fastnn/include", str(GENERATED)]  # what embedders see is in the second
 
@@ -121,12 +124,59 @@ class BuildEngine(build_ext):
         self.compiler.linker_so = [word for word in self.compiler.linker_so if not word.startswith("-Wl,-rpath")]
         ext.extra_link_args = ["-pthread", *openmp, *sanitize, *self.hardening_flags()]
         if ext is engine:  # the others reach the kernels through pointers that it hands out
-            ext.extra_objects, ext.sources = self.compile_sources(ext, flags, openmp), []
+            objects = self.compile_sources(ext, flags, openmp)
+            glue = [objects[Path(path)] for path in ext.sources]
+            alone = objects.pop(LIBRARY / "library.c")
+            ext.extra_objects, ext.sources = list(objects.values()), []
+            shared = [name for name in ext.extra_objects if name not in glue]
+            self.link_library([*shared, alone], ext.extra_link_args)
         super().build_extension(ext)
 
+    def link_library(self, objects, flags):
+        """Links libfastnn and writes what compilers need to find it, into the folder lib/ beside the extension.
+
+        The file has the name by which the loader looks for it, since a wheel holds no links. On ELF systems the name
+        for -lfastnn is a script of the linker, which names that file.
+        """
+        apple = sys.platform == "darwin"
+        soname = "libfastnn.0.dylib" if apple else "libfastnn.so.0"
+        folder = Path(self.get_ext_fullpath(engine.name)).parent / "lib"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        own = ["-install_name", f"@rpath/{soname}"] if apple else [f"-Wl,-soname,{soname}"]
+        exports = LIBRARY / "exports.map"
+        shown = "".join(f"void {name}(void) {{}}\n" for name in re.findall(r"\bfnn_\w+", exports.read_text()))
+        for option in (f"-Wl,--version-script={exports}", "-Wl,-z,nodelete"):
+            own += [option] if not apple and self.probe(shown, [option], link=True) else []
+        linker = self.compiler.linker_so
+        of_bundles = {"-bundle": ["-dynamiclib"], "-undefined": [], "dynamic_lookup": []}
+        self.compiler.linker_so = [word for given in linker for word in of_bundles.get(given, [given])]
+        try:
+            self.compiler.link_shared_object(
+                objects, str(folder / soname), libraries=["m"], extra_postargs=[*flags, *own]
+            )
+        finally:
+            self.compiler.linker_so = linker
+        if apple:
+            shutil.copyfile(folder / soname, folder / "libfastnn.dylib")
+        else:
+            (folder / "libfastnn.so").write_text(f"/* for -lfastnn */ INPUT({soname})\n")
+        for path in LIBRARY.glob("*.in"):
+            target = folder / ("pkgconfig" if path.stem.endswith(".pc") else "cmake/fastnn") / path.stem
+            target.parent.mkdir(parents=True, exist_ok=True)
+            text = path.read_text().replace("@version@", self.distribution.get_version())
+            target.write_text(text.replace("@library@", soname).replace("@soname@", "@rpath/" * apple + soname))
+
+    def copy_extensions_to_source(self):
+        """Copies lib/ too, where the package is built in place."""
+        super().copy_extensions_to_source()
+        package = self.get_finalized_command("build_py").get_package_dir("fastnn")
+        shutil.copytree(Path(self.build_lib, "fastnn/lib"), Path(package, "lib"), dirs_exist_ok=True)
+
     def compile_sources(self, ext, flags, openmp):
-        """Compiles the C of src_c/ and of ext, two or more at a time where there are cores; returns the objects."""
+        """Compiles the C of src_c/ and of ext, two or more at a time where there are cores; returns their objects."""
         jobs = {path: ENGINE_FLAGS + openmp for path in SOURCES.rglob("*.c") if path.parent != KERNELS}
+        jobs[LIBRARY / "library.c"] = [*ENGINE_FLAGS, f'-DFNN_VERSION="{self.distribution.get_version()}"']
         sets = ["baseline", *(X86_64_FLAGS if self.probe(X86_64_PROBE) else ())]
         highest = os.environ.get("FASTNN_HIGHEST_ISA", sets[-1])
         if highest not in sets:
@@ -154,8 +204,9 @@ class BuildEngine(build_ext):
                 extra_postargs=jobs[path],
             )
 
+        paths = sorted(jobs)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            return [name for names in pool.map(compile_one, sorted(jobs)) for name in names]
+            return {path: name for path, (name,) in zip(paths, pool.map(compile_one, paths), strict=True)}
 
     def openmp_flags(self):
         """-fopenmp where a probe compiles and links with it, else nothing, and a line that says so."""

@@ -31,6 +31,7 @@ from fastnn.models import (
     from_torch,
     load_keras,
     load_onnx,
+    load_predictor,
     load_torch,
     load_transformers_head,
 )
@@ -61,6 +62,7 @@ __all__ = [
     "load_keras",
     "load_model",
     "load_onnx",
+    "load_predictor",
     "load_torch",
     "load_transformers_head",
     "losses",

@@ -1,4 +1,4 @@
-"""``python -m fastnn demo``, ``info`` and ``convert``: digits, what was built and found, files of other formats."""
+"""``python -m fastnn demo``, ``info``, ``config`` and ``convert``: digits, what is here, flags of C, other formats."""
 
 from __future__ import annotations
 
@@ -66,6 +66,29 @@ def info() -> None:
     print("\nEnvironment")
     for name, meaning in VARIABLES.items():
         print(f"{name:<16} {os.environ.get(name) or 'not set'} ({meaning})")
+
+
+FLAGS = {  # of config: what each prints
+    "cflags": "flags that compile C code against fastnn_predictor.h",
+    "libs": "flags that link a program with libfastnn, where it is now",
+    "library": "the path of libfastnn",
+    "pkgconfigdir": "the folder of fastnn.pc, for PKG_CONFIG_PATH",
+    "cmakedir": "the folder of fastnnConfig.cmake, for fastnn_DIR",
+}
+
+
+def config(wanted: Iterable[str]) -> str:
+    """Return what a compiler needs to use libfastnn: the values of these of FLAGS, on one line."""
+    library = Path(fastnn.predictor.get_library())
+    folder = library.parent
+    values = {
+        "cflags": f"-I{fastnn.predictor.get_include()}",
+        "libs": f"-L{folder} -lfastnn -Wl,-rpath,{folder}",
+        "library": str(library),
+        "pkgconfigdir": str(folder / "pkgconfig"),
+        "cmakedir": str(folder / "cmake" / "fastnn"),
+    }
+    return " ".join(values[name] for name in wanted)
 
 
 def confusion_matrix(labels: npt.NDArray[np.integer], guesses: npt.NDArray[np.integer]) -> str:
@@ -142,6 +165,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m fastnn", description="Dense neural networks on CPUs, fast.")
     commands = parser.add_subparsers(dest="command")
     commands.add_parser("info", help="what was built, and what it found on this machine")
+    flags = commands.add_parser("config", help="what a compiler needs to use libfastnn from C")
+    for name, meaning in FLAGS.items():
+        flags.add_argument(f"--{name}", dest="wanted", action="append_const", const=name, help=meaning)
     options = commands.add_parser("demo", help="train a network on handwritten digits")
     options.add_argument("--epochs", type=int, default=15, help="passes over the data (default %(default)s)")
     options.add_argument("--seed", type=int, default=0, help="same seed, same network (default %(default)s)")
@@ -159,6 +185,10 @@ def main(arguments: list[str] | None = None) -> None:
         parser.print_help()
     elif given.command == "info":
         info()
+    elif given.command == "config":
+        if not given.wanted:
+            flags.error(f"say what to print: {_listed(f'--{name}' for name in FLAGS)}")
+        print(config(given.wanted))
     elif given.command == "convert":
         suffix = given.target.suffix.lower()
         if suffix not in FORMATS:

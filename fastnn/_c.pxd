@@ -260,6 +260,18 @@ cdef extern from "fastnn.h" nogil:
     unsigned long fnn_forking_thread()
     int fnn_allowed_threads(int threads)
     const char *fnn_compiler()
+    ctypedef struct fnn_piece:
+        pass
+
+
+cdef extern from "library/file.h" nogil:
+    ctypedef struct fnn_file_head:
+        size_t op_count
+    ctypedef struct fnn_message:
+        char text[256]
+    int fnn_read_head(const unsigned char *bytes, size_t size, fnn_file_head *head, fnn_message *message)
+    int fnn_read_model(const unsigned char *bytes, const fnn_file_head *head, const fnn_kernels *kernels, fnn_op *ops,
+                       fnn_piece *pieces, fnn_model *model, fnn_message *message)
 
 
 cdef extern from "fnn_names.h" nogil:

@@ -27,6 +27,7 @@ include "_form.pxi"
 include "_structs.pxi"
 include "_calls.pxi"
 include "_memory.pxi"
+include "_frozen_file.pxi"
 
 cdef enum:
     # From this many numbers to look at, or parameters times rows, a call may be interrupted: about a tenth of a

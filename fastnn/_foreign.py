@@ -22,6 +22,7 @@ _SUFFIXES = {
 }
 _OURS = (b'"format": "fastnn"', b'"format_version"')  # the first words of our header: one of them may be damaged
 _TORCH_1 = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"  # the number with which files of PyTorch 1.5 and before begin
+FROZEN = b"\x89FNN\r\n\x1a\n"  # the first bytes of a file of Predictor.save
 _READ = "fastnn.load_keras reads it, and so does load_model"
 _MOVE = "give its weights to a model of the same layers here, with set_weights"
 _ADVICE = {
@@ -33,6 +34,7 @@ _ADVICE = {
     "pickle": "load it with what wrote it, and only if you trust whom it comes from",
     "joblib": "load it with joblib.load, and only if you trust whom it comes from",
     "NumPy": "numpy.load reads it, and set_weights takes the arrays",
+    "Predictor.save": "fastnn.load_predictor reads it, a frozen network without the layers of a model",
 }
 
 
@@ -42,7 +44,7 @@ def suffix_of(path: str) -> str:
     return suffix if suffix in _SUFFIXES else ""
 
 
-def check_suffix(filepath: str | os.PathLike[str], argument: str = "filepath") -> None:
+def check_suffix(filepath: str | os.PathLike[str], argument: str = "filepath", own: str = ".fastnn") -> None:
     """Raise where a file that fastnn is to write has the suffix of another program's format.
 
     Raises
@@ -53,7 +55,7 @@ def check_suffix(filepath: str | os.PathLike[str], argument: str = "filepath") -
     path = os.fsdecode(filepath)
     suffix = suffix_of(path)
     if suffix:
-        better = f"{path[: -len(suffix)]}.fastnn"
+        better = f"{path[: -len(suffix)]}{own}"
         raise ValueError(
             f"{argument} {path!r} ends as a file of {_SUFFIXES[suffix]} does, and fastnn writes a format of its own: "
             f"use {better!r}"
@@ -64,6 +66,8 @@ def _owner_by_content(start: bytes) -> str:
     """Return whose format the first bytes of a file have; empty where that is not known."""
     if start.startswith(b"\x89HDF\r\n\x1a\n"):
         return "Keras"
+    if start.startswith(FROZEN):
+        return "Predictor.save"
     if start.startswith(b"PK\x03\x04"):
         name = start[30 : 30 + int.from_bytes(start[26:28], "little")]
         for part, owner in ((b".pkl", "PyTorch"), (b".npy", "NumPy"), (b".json", "Keras"), (b".h5", "Keras")):

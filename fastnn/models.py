@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from fastnn import _stored, goals
+from fastnn import _frozen, _stored, goals
 from fastnn._draws import undrawn
 from fastnn._foreign import owner_of
 from fastnn._pruning import best_together, ends_of_members, part_of
@@ -16,6 +16,7 @@ from fastnn._public import publish
 from fastnn._settings import flag
 from fastnn.layers import Rescaling, serialize
 from fastnn.layers.base import check_width
+from fastnn.predictor import Predictor, _thaw
 from fastnn.sequential import Sequential
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "load_keras",
     "load_model",
     "load_onnx",
+    "load_predictor",
     "load_torch",
     "load_transformers_head",
     "model_from_json",
@@ -228,6 +230,34 @@ def load_model(
         return goals.with_objects(config, objects)
 
     return _stored.load(filepath, Sequential, compiled if compile else None)
+
+
+def load_predictor(filepath: str | os.PathLike[str]) -> Predictor:
+    """Return the frozen network of a file that :meth:`fastnn.Predictor.save` wrote; its answers have the same bits.
+
+    Parameters
+    ----------
+    filepath : path-like
+
+    Returns
+    -------
+    Predictor
+
+    Raises
+    ------
+    ModelFileError
+        When the bytes are no whole, unchanged frozen network, whatever they are.
+    OSError
+        When the file cannot be read.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> fastnn.Sequential([fastnn.Input((2,)), fastnn.layers.Dense(1)]).freeze().save("network.fnn")
+    >>> fastnn.load_predictor("network.fnn")
+    <Predictor: 2 -> 1, float32>
+    """
+    return _thaw(*_frozen.load(filepath))
 
 
 def _checked_objects(custom_objects: Any) -> Mapping[str, Any]:

@@ -1,3 +1,4 @@
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,8 +8,13 @@ from typing_extensions import disjoint_base
 
 from fastnn._engine import Engine
 from fastnn.data.arrays import RowReader
+from fastnn.plan import Plan
 
 def get_include() -> str: ...
+def get_library() -> str: ...
+def _thaw(
+    plan: Plan, parameters: npt.NDArray[Any], reads: RowReader | None = None, heads: dict[str, int] | None = None
+) -> Predictor: ...
 def _polling(interval: float | None = None) -> tuple[float, int]: ...
 
 @disjoint_base
@@ -27,6 +33,7 @@ class Predictor:
     def dtype(self) -> np.dtype[Any]: ...
     @property
     def address(self) -> int: ...
+    def save(self, filepath: str | os.PathLike[str]) -> None: ...
     def __call__(self, x: Any, out: npt.NDArray[Any] | None = None) -> Any: ...
     def vjp(
         self, x: Any, u: Any, out: Sequence[npt.NDArray[Any] | None] | None = None

@@ -34,6 +34,23 @@ def get_include():
     return str(Path(__file__).parent / "include")
 
 
+def get_library():
+    """Return the path of libfastnn, which runs files of :meth:`Predictor.save` in programs without Python.
+
+    Examples
+    --------
+    >>> import ctypes, fastnn
+    >>> library = ctypes.CDLL(fastnn.predictor.get_library())
+    """
+    from pathlib import Path
+
+    folder = Path(__file__).parent / "lib"
+    for name in ("libfastnn.so.0", "libfastnn.0.dylib"):
+        if (folder / name).exists():
+            return str(folder / name)
+    raise FileNotFoundError(f"this fastnn was built without libfastnn: there is none in {folder}")
+
+
 cdef class Predictor:
     """A frozen model: it cannot change, and answers without locks from any number of threads at once.
 
@@ -105,6 +122,36 @@ cdef class Predictor:
 
     def __repr__(self):
         return f"<Predictor: {self._inputs} -> {self._outputs}, {self._dtype}>"
+
+    def save(self, filepath):
+        """Write the network to a file that :func:`fastnn.load_predictor` reads, and ``fnn_load`` of libfastnn in C.
+
+        The file is written whole or not at all. It holds the steps of the network and its weights as they are, no
+        layers: :meth:`fastnn.Sequential.save` writes models that can be trained further.
+
+        Parameters
+        ----------
+        filepath : path-like
+            A name that ends in ``.fnn``, by custom. Where a layer reads raw data, such as text, Python makes numbers of
+            them, and C code passes those that the layer's ``prepare`` gives.
+
+        Raises
+        ------
+        ValueError
+            When the name ends as that of another program's format; or when the network has more than 16,384 steps, or
+            names of columns that are neither text nor numbers.
+        OSError
+            When the file cannot be written.
+
+        Examples
+        --------
+        >>> import fastnn
+        >>> predictor = fastnn.Sequential([fastnn.Input((2,)), fastnn.layers.Dense(1)]).freeze()
+        >>> predictor.save("network.fnn")
+        """
+        from fastnn._frozen import Frozen, save
+
+        save(filepath, Frozen(self._engine.plan, np.asarray(self._engine.parameters), self._reads, self._heads))
 
     def __reduce__(self):
         return _thaw, (self._engine.plan, np.asarray(self._engine.parameters), self._reads, self._heads)

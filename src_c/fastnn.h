@@ -294,6 +294,21 @@ typedef struct {
 /* Completes ops whose `input`, `source` and `join` are set. */
 void fnn_link(fnn_op *ops, size_t count);
 
+/* Some columns of a row: those that an op reads of the output of op `owner`, or of x, which is -1; or those in which its output
+ * lies in a join. */
+typedef struct {
+    ptrdiff_t owner;
+    size_t first, count;
+} fnn_piece;
+
+/* What is wrong with the ops of a model that comes from a stranger, as the end of a sentence, and which op has it; NULL: nothing
+ * is, and they may be linked and run. Codes, activations and modes are those of enums, inputs and op_count at least 1, and each
+ * vector is there; model->kernels may be those of any instruction set. pieces: room for op_count. */
+const char *fnn_misfit_of(const fnn_model *model, fnn_piece *pieces, size_t *op);
+
+/* The enum that has the modes of an op with this code, as fnn_names.h calls it; NULL where the op has none. */
+const char *fnn_modes_of(int code);
+
 /* Whether the kernels have a matrix unit and some products of the model would go there: then the caller sets
  * model->matrix_unit, if the system allows the unit. */
 int fnn_wants_unit(const fnn_model *model);

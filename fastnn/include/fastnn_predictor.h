@@ -4,6 +4,10 @@
 
 #include <stddef.h>
 
+#if defined(__cplusplus)
+extern "C" {
+#endif
+
 typedef struct fnn_predictor fnn_predictor;
 
 /* x: `rows` rows of `inputs` elements, `x_stride` elements apart. All other arrays are contiguous: y and u have rows x outputs
@@ -52,5 +56,44 @@ struct fnn_predictor {
 
     const void *own; /* fastnn's own */
 };
+
+/* ---- libfastnn: networks from files, without Python ----
+ *
+ * `python -m fastnn config` says how to compile and link against the library. Any number of threads may call these functions at
+ * once, with one network or several; they take no lock, and the bits depend on neither threads nor how many rows a call has. A
+ * network that was loaded needs nothing but its memory. Where a layer reads raw data, such as text, Python makes numbers of
+ * them, and C takes those numbers: the layer's `prepare` gives them. */
+
+/* The network of a file that Predictor.save wrote, or of its bytes, which are copied; NULL where that fails: then
+ * fnn_error_message says why. The file may come from anybody: it is checked as a whole. */
+const fnn_predictor *fnn_load(const char *path);
+const fnn_predictor *fnn_load_bytes(const void *bytes, size_t size);
+void fnn_free(const fnn_predictor *predictor); /* of a network that was loaded; NULL is none */
+
+/* What the last call that failed in this thread has met, one sentence; empty where none has failed. */
+const char *fnn_error_message(void);
+const char *fnn_library_version(void); /* as "0.1.0" */
+
+/* Sets how many threads a call may use, for all networks, and returns it: 1 at first, 0 for as many as there are processors. -1
+ * where it cannot be. */
+int fnn_set_threads(int count);
+
+size_t fnn_inputs(const fnn_predictor *predictor);
+size_t fnn_outputs(const fnn_predictor *predictor);
+int fnn_is_double(const fnn_predictor *predictor);
+
+/* The functions of the struct above for rows without gaps, with the arrays that its comments name; y may be NULL where it is not
+ * wanted beside a derivative. They take the `address` of a Predictor in Python as well. Return 0, or -1 where that fails: then
+ * fnn_error_message says why, and what they write is undefined. */
+int fnn_predict(const fnn_predictor *predictor, const void *x, size_t rows, void *y);
+int fnn_vjp(const fnn_predictor *predictor, const void *x, size_t rows, const void *u, void *y, void *gradient);
+int fnn_jvp(const fnn_predictor *predictor, const void *x, size_t rows, const void *v, void *y, void *tangent);
+int fnn_jacobian(const fnn_predictor *predictor, const void *x, size_t rows, void *y, void *jacobian);
+int fnn_hvp(const fnn_predictor *predictor, const void *x, size_t rows, const void *v, const void *u, void *y,
+            void *product);
+
+#if defined(__cplusplus)
+}
+#endif
 
 #endif

@@ -19,6 +19,8 @@
 #include "engine/parameters.inc"
 #include "engine/update/tiles.inc"
 #include "engine/run/threads.inc"
+#include "engine/ops/fits.inc"
+#include "engine/check.inc"
 
 /* FN_TYPE: the member of fnn_kernels that holds the kernels for the element type. */
 #define FNN_REAL_IS_DOUBLE 0
