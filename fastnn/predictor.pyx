@@ -7,6 +7,7 @@ import numpy as np
 from fastnn.data.arrays import cotangent
 
 cimport numpy as cnp
+from cpython.long cimport PyLong_AsLongAndOverflow
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.stddef cimport size_t
 
@@ -240,10 +241,10 @@ cdef class Predictor:
         cdef cnp.npy_intp shape[2]
         shape[0], shape[call.axes - 1] = call.rows, self._outputs
         cdef cnp.ndarray upstream = _upstream(self, u, call.axes, shape)
-        outs = _outs(out, "outputs, gradient")
-        cdef cnp.ndarray y = _result(self, outs[0], "out[0]", call.axes, shape)
+        first, second = (None, None) if out is None else _outs(out, "outputs, gradient")
+        cdef cnp.ndarray y = _result(self, first, "out[0]", call.axes, shape)
         shape[call.axes - 1] = self._inputs
-        cdef cnp.ndarray gradient = _result(self, outs[1], "out[1]", call.axes, shape)
+        cdef cnp.ndarray gradient = _result(self, second, "out[1]", call.axes, shape)
         if out is not None:
             _check_all_apart(rows, upstream, "u", y, gradient)
         call.u = cnp.PyArray_DATA(upstream)
@@ -287,11 +288,11 @@ cdef class Predictor:
         cdef cnp.npy_intp shape[2]
         cdef double number  # of either type
         call.output = _output(self, output)
-        outs = _outs(out, "value, gradient")
+        first, second = (None, None) if out is None else _outs(out, "value, gradient")
         shape[0], shape[call.axes - 1] = call.rows, self._inputs
-        cdef cnp.ndarray gradient = _result(self, outs[1], "out[1]", call.axes, shape)
-        if call.axes == 2 or outs[0] is not None:
-            value = _result(self, outs[0], "out[0]", call.axes - 1, shape)
+        cdef cnp.ndarray gradient = _result(self, second, "out[1]", call.axes, shape)
+        if call.axes == 2 or first is not None:
+            value = _result(self, first, "out[0]", call.axes - 1, shape)
         if out is not None:
             _check_all_apart(rows, rows, "x", value, gradient)
         if self._outputs > 1:
@@ -341,11 +342,11 @@ cdef class Predictor:
         cdef cnp.ndarray rows = _rows(self, x)
         cdef _Call call = _call_for(self, rows)
         cdef cnp.npy_intp shape[3]
-        outs = _outs(out, "outputs, jacobian")
+        first, second = (None, None) if out is None else _outs(out, "outputs, jacobian")
         shape[0], shape[call.axes - 1] = call.rows, self._outputs
-        cdef cnp.ndarray y = _result(self, outs[0], "out[0]", call.axes, shape)
+        cdef cnp.ndarray y = _result(self, first, "out[0]", call.axes, shape)
         shape[call.axes] = self._inputs
-        cdef cnp.ndarray jacobian = _result(self, outs[1], "out[1]", call.axes + 1, shape)
+        cdef cnp.ndarray jacobian = _result(self, second, "out[1]", call.axes + 1, shape)
         if out is not None:
             _check_all_apart(rows, rows, "x", y, jacobian)
         call.y = cnp.PyArray_DATA(y)
@@ -454,8 +455,6 @@ cdef cnp.ndarray _result(Predictor self, out, str name, int axes, cnp.npy_intp *
 
 
 cdef tuple _outs(out, str names):
-    if out is None:
-        return None, None
     if not isinstance(out, (tuple, list)) or len(out) != 2:
         given = f"{len(out)} of them" if isinstance(out, (tuple, list)) else type(out).__name__
         raise TypeError(f"out must be a tuple ({names}) of two arrays, either of which may be None, got {given}")
@@ -463,6 +462,10 @@ cdef tuple _outs(out, str names):
 
 
 cdef size_t _output(Predictor self, output) except? 0:
+    cdef int beyond = 0
+    cdef long short_way = PyLong_AsLongAndOverflow(output, &beyond) if type(output) is int else -1
+    if beyond == 0 and 0 <= short_way < self._outputs:
+        return short_way
     try:
         number = operator.index(output)
     except TypeError:

@@ -199,8 +199,8 @@ static int jacobian_unwatched(const fnn_predictor *predictor, const void *x, ptr
     return frozen->jacobian_watched(frozen, x, x_stride, rows, y, jacobian, NULL);
 }
 
-/* Takes the memory of a frozen model beside the struct, or only measures it where memory->at is NULL. */
-static const void *const *lay_out_frozen(const fnn_model *model, fnn_bump *memory) {
+/* Takes the memory of a frozen model beside the struct, which is filled in; or only measures it where memory->at is NULL. */
+static void lay_out_frozen(const fnn_model *model, fnn_bump *memory, fnn_frozen *frozen) {
     const void **transposed = fnn_take(memory, model->op_count, sizeof *transposed);
     for (size_t k = 0; k < model->op_count; k++) {
         const void *copy = model->is_double ? (const void *)fnn_transposed_kernel_f64(model, k, memory)
@@ -209,13 +209,16 @@ static const void *const *lay_out_frozen(const fnn_model *model, fnn_bump *memor
             transposed[k] = copy;
         }
     }
-    return transposed;
+    frozen->transposed = transposed;
+    frozen->derivative_layout = model->is_double ? fnn_derivative_layout_f64(model, transposed, memory)
+                                                 : fnn_derivative_layout_f32(model, transposed, memory);
 }
 
 size_t fnn_frozen_bytes(const fnn_model *model) {
     fnn_bump bump = {NULL, 0};
-    fnn_take(&bump, 1, sizeof(fnn_frozen));
-    lay_out_frozen(model, &bump);
+    fnn_frozen frozen;
+    fnn_take(&bump, 1, sizeof frozen);
+    lay_out_frozen(model, &bump, &frozen);
     return bump.used;
 }
 
@@ -245,8 +248,8 @@ fnn_frozen *fnn_freeze(const fnn_model *model, const int *threads, void *memory)
                            .stride = chain ? stride : 0,
                            .derivative_rows =
                                model->is_double ? fnn_derivative_rows_f64(model) : fnn_derivative_rows_f32(model),
-                           .transposed = lay_out_frozen(model, &bump),
                            .threads = threads,
                            .model = model};
+    lay_out_frozen(model, &bump, frozen);
     return frozen;
 }
