@@ -55,6 +55,18 @@ cdef int _raise_outside(const fnn_outside *outside) except -1:
 
 # ---- one run of C ----
 
+cdef cnp.ndarray _zero_sums(const fnn_model *model):
+    cdef cnp.npy_intp count = model.sum_size
+    return cnp.PyArray_ZEROS(1, &count, cnp.NPY_FLOAT64, 0)
+
+
+cdef cnp.ndarray _empty_rows(_Memory engine, size_t rows, size_t columns):
+    """Return room for rows of the engine's type."""
+    cdef cnp.npy_intp[2] shape
+    shape[0], shape[1] = rows, columns
+    return cnp.PyArray_EMPTY(2, shape, engine._form.typenum, 0)
+
+
 cdef class _Run:
     """One run of C on an engine: what it is given, and what it leaves.
 
@@ -106,7 +118,8 @@ cdef class _Run:
         self.run.momentum_product = engine.momentum_product
         self.run.seed = engine.seed
         if hyperparameters is not None:
-            _set_hyperparameters(&self.run.optimizer, engine._optimizer, hyperparameters)
+            engine._take_hyperparameters(hyperparameters)
+            self.run.optimizer = engine._hyperparameters
         return 0
 
     cdef int report(self, progress, size_t sums) except -1:
@@ -155,7 +168,8 @@ cdef class _Training(_Run):
 
     cdef int prepare(self, _Memory engine) except -1:
         self.lay_out(engine)
-        self.report(self.progress, engine.model.sum_size)
+        if self.progress is not None or engine._is_long(3 * self.data.rows):  # forward, and back by inputs and weights
+            self.report(self.progress, engine.model.sum_size)
         self.run.pace = &engine.pace
         if engine.functions is not None:
             self.caller = _Caller(engine.functions, engine.lock, self.y, self.weights, self.order, self.sums)
@@ -176,7 +190,7 @@ cdef class _Training(_Run):
         if self.batch_size < 1:
             raise ValueError("batch_size must be at least 1, got 0")
         self.run.batch = min(self.batch_size, max(self.data.rows, 1))
-        self.sums = np.zeros(engine.model.sum_size)
+        self.sums = _zero_sums(&engine.model)
         self.run.sums = <double *>_data(self.sums)
         engine._take_form(self.x, self.run.batch, self.rows)
         self.take_workspace(engine)
@@ -256,7 +270,7 @@ cdef class _Measurement(_Inference):
         engine._check_compiled()
         engine._form.check(self.x, self.y, self.weights, self.order, &self.data)
         self.tell(engine, None, self.passes)
-        self.sums = np.zeros(engine.model.sum_size)
+        self.sums = _zero_sums(&engine.model)
         self.run.sums = <double *>_data(self.sums)
         if engine._tile_sums is None:
             engine._tile_sums = np.empty(fnn_tile_sums(&engine.model))
@@ -323,7 +337,7 @@ cdef class _ForwardPass(_Run):
     cdef int prepare(self, _Memory engine) except -1:
         engine._form.check(self.x, None, None, None, &self.data)
         self.tell(engine, None, FNN_TRAINING if self.training else 0)
-        self.out = np.empty((self.data.rows, engine._form.outputs), engine._form.dtype)
+        self.out = _empty_rows(engine, self.data.rows, engine._form.outputs)
         self.run.batch = max(self.data.rows, 1)
         self.run.output = _data(self.out)
         engine._take_form(self.x, self.run.batch)
@@ -361,7 +375,7 @@ cdef class _BackwardPass(_Run):
         if not self.weights:
             self.run.passes |= FNN_NO_GRADIENTS
         if self.inputs and not engine.model.ops[0].sparse:
-            self.input_gradient = np.empty((engine._last_rows, engine._form.inputs), engine._form.dtype)
+            self.input_gradient = _empty_rows(engine, engine._last_rows, engine._form.inputs)
             self.run.passes |= FNN_INPUT_GRADIENT
             self.run.input_gradient = _data(self.input_gradient)
         engine.model.gradients = _data(engine.gradients)
@@ -448,6 +462,15 @@ cdef class Engine(_Memory):
         run.x, run.y, run.weights, run.progress = x, y, weights, progress
         run.order, run.batch_size, run.passes = order, batch_size, passes
         return self._perform(run)
+
+    def reads(self, array, cnp.npy_intp columns, bint check_finite):
+        """Return whether an object is an array of at least one row of so many columns, as the engine reads it.
+
+        With `check_finite` it must hold no NaN and no infinity either. The answer is no for arrays that are only
+        strange, such as views with steps between their columns, and for those so large that a look at them takes long:
+        who asks looks closer at what is not read, and says what is wrong.
+        """
+        return self._form.reads(array, columns, check_finite)
 
     def predict(self, x, cnp.ndarray out not None, progress=None):
         """Write the network's output for every row of x to `out`, (rows, outputs) and C-contiguous."""

@@ -33,6 +33,17 @@ cdef class _Form:
         self.heads, self.label_columns, self.target_columns = len(heads), labels, targets
         return 0
 
+    cdef bint reads(self, array, cnp.npy_intp columns, bint check_finite):
+        """Return whether an array is as :meth:`check` wants it; see :meth:`Engine.reads`."""
+        cdef cnp.ndarray rows
+        if not cnp.PyArray_CheckExact(array):
+            return False
+        rows = array
+        if cnp.PyArray_NDIM(rows) != 2 or cnp.PyArray_TYPE(rows) != self.typenum or not cnp.PyArray_ISCARRAY_RO(rows) \
+                or cnp.PyArray_DIM(rows, 1) != columns or not 0 < cnp.PyArray_SIZE(rows) <= _LONG:
+            return False
+        return not check_finite or all_finite(rows)
+
     cdef int check(self, x, y, weights, order, fnn_data *data) except -1:
         cdef cnp.ndarray xs, indices
         cdef const int64_t *index

@@ -11,7 +11,7 @@ from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memset
 
 from fastnn._c cimport (
-    FNN_SLOTS, fnn_blend, fnn_head, fnn_head_terms, fnn_large_side, fnn_link, fnn_measure, fnn_model, fnn_needs_unit, fnn_op,
+    FNN_SLOTS, fnn_blend, fnn_head, fnn_head_terms, fnn_hyperparameters, fnn_large_side, fnn_link, fnn_measure, fnn_model, fnn_needs_unit, fnn_op,
     fnn_pace, fnn_parameter_settings, fnn_schedule, fnn_scratch_bytes, fnn_stripe, fnn_stripes, fnn_wants_blas,
     fnn_wants_unit, fnn_workspace_bytes,
 )
@@ -41,6 +41,8 @@ cdef class _Memory:
     cdef int _last_passes, _workspace_threads, _scratch_threads, _optimizer, _compiled, _given_up
     cdef readonly Lock lock
     cdef object __weakref__, _last_x, _slot_names, _trained
+    cdef object _told  # the hyperparameters that are filled in below
+    cdef fnn_hyperparameters _hyperparameters
     cdef size_t _last_rows
     cdef int64_t _last_changes
 
@@ -219,6 +221,7 @@ cdef class _Memory:
                     self.model.slots[own] = _data(array)
                     own += 1
             self._optimizer = self.model.optimizer = number
+            self._told = None
             self._workspace = None  # the workspace's layout depends on these settings
             self._last_rows = 0
             if not goes_on:
@@ -227,6 +230,14 @@ cdef class _Memory:
                 self.average_swapped = False
         finally:
             self._leave()
+
+    cdef int _take_hyperparameters(self, hyperparameters) except -1:
+        """Fill in hyperparameters from a fastnn.optimizers.Hyperparameters, unless they are those of the last run."""
+        if hyperparameters is not self._told:
+            self._told = None
+            _set_hyperparameters(&self._hyperparameters, self._optimizer, hyperparameters)
+            self._told = hyperparameters
+        return 0
 
     def forget(self):
         """Return to the state before the first pass: gradients are zero, and there is no forward pass to use."""

@@ -109,6 +109,8 @@ class Model(Protocol):
         The ``fit`` that is going on.
     _course : tuple of int
         The first step and the number of steps of that ``fit``, or of the last one.
+    _looked_at : Layout or None
+        The layout whose metrics have seen the first rows of the run.
     """
 
     name: str
@@ -124,6 +126,7 @@ class Model(Protocol):
     _epochs_done: int
     _run: Run | None
     _course: tuple[int, int]
+    _looked_at: goals.Layout | None
 
     @property
     def optimizer(self) -> Optimizer | None:
@@ -156,15 +159,7 @@ class Model(Protocol):
 
 
 class Member(Model, Protocol):
-    """A model that is trained together with others: what an ensemble asks of it.
-
-    Attributes
-    ----------
-    _looked_at : Layout or None
-        The layout whose metrics have seen the first rows of the run.
-    """
-
-    _looked_at: goals.Layout | None
+    """A model that is trained together with others: what an ensemble asks of it."""
 
     def _form(self) -> tuple[Any, ...] | None:
         """Return what the conversion of x and y depends on; None where that cannot be said, or there is no loss."""

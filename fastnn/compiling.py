@@ -12,7 +12,7 @@ from fastnn._functions import Functions
 from fastnn._head import Head
 from fastnn._model import Ready
 from fastnn._op import ParameterSettings
-from fastnn._settings import count
+from fastnn._settings import changes, count
 from fastnn.data.feeds import Order, Samples
 from fastnn.goals import Goal
 from fastnn.layers.base import Layer
@@ -143,9 +143,15 @@ class Compiled(Reader):
     def _ready(self, action: str) -> Ready:
         """Return the engine, set up for the losses, metrics and optimizer as they are; and how to read its sums."""
         with self._home.lock:
-            optimizer, engine = self._need_optimizer(action), self._need_engine(action)
-            if self._heed_changes() or self._compiled_code != optimizer.setup:
-                self._set_up(engine, optimizer)
+            optimizer, engine = self._optimizer, self._engine
+            settled = optimizer is not None and self._compiled_code is optimizer.setup and not self._stale
+            if not settled or self._changes_seen is not changes.last or optimizer is None or engine is None:
+                optimizer, engine = self._need_optimizer(action), self._need_engine(action)
+                setup = optimizer.setup
+                if self._heed_changes() or self._compiled_code != setup:
+                    self._set_up(engine, optimizer)
+                else:
+                    self._compiled_code = setup
             engine.seed, engine.course = self._seed, self._course
             return Ready(engine, self._layout, optimizer)
 

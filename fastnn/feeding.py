@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -12,11 +12,16 @@ import numpy.typing as npt
 from fastnn import config, goals, loop, losses, optimizers, plan
 from fastnn._arguments import no_arguments_of_arrays
 from fastnn._engine import Engine, epoch_order
+from fastnn._settings import changes
 from fastnn._sparse_rows import SparseRows
 from fastnn.compiling import Compiled
 from fastnn.data import arrays, row_weights
 from fastnn.data.feeds import ArrayFeed, BatchFeed, Batching, Samples, gives_batches
+from fastnn.goals import Goal
 from fastnn.layers.base import Layer
+from fastnn.reading import SETTLED
+
+_BUILT = nullcontext(True)  # where nothing is to be taken back
 
 
 class Feeder(Compiled):
@@ -24,7 +29,21 @@ class Feeder(Compiled):
 
     def __init__(self, layers: Iterable[Layer] | None = None, name: str | None = None) -> None:
         self._epochs_done = 0
+        self._columns_of_y: tuple[tuple[Goal, ...], object, int, int] | None = None  # what :meth:`_takes_targets` knows
         super().__init__(layers, name)
+
+    def _takes_targets(self, outputs: int) -> int:
+        """Return of how many columns finite numbers in an array are y as the engine reads it; 0 where they never are.
+
+        That is settled until the model is compiled anew, or a description changes.
+        """
+        known, seen = self._columns_of_y, changes.last
+        if known is None or known[0] is not self._goals or known[1] is not seen or known[2] != outputs:
+            goals, columns = self._goals, 0
+            if len(goals) == 1 and not goals[0].name and type(goals[0].loss).check_targets is losses.Loss.check_targets:
+                columns = goals[0].loss.target_columns(outputs)
+            known = self._columns_of_y = goals, seen, outputs, columns
+        return known[3]
 
     def _convert(
         self,
@@ -41,6 +60,8 @@ class Feeder(Compiled):
 
         Without `check_x`, x has not been searched for NaN and infinity yet.
         """
+        if self._reads_both(x, y, check_x and check_finite, check_finite):
+            return x, y
         self._need_goals(action)
         learns = action in ("fit", "train_on_batch")
         told = y, check_x and check_finite, check_finite, names, defer, learns
@@ -48,6 +69,16 @@ class Feeder(Compiled):
             with self._learning(x, y):
                 return self._converted_now(None, self._learned(x, names[0]), *told)
         return self._converted_now(None if learns else action, x, *told)
+
+    def _reads_both(self, x: Any, y: Any, check_x: bool, check_y: bool) -> bool:
+        """Return whether x and y are arrays that the engine reads as they are, so that there is nothing to convert."""
+        with self._home.lock:  # an engine that another thread may yet give up is not seen here
+            engine = self._engine
+        if engine is None or self._stale or not self._takes_arrays():
+            return False
+        columns = self._takes_targets(engine.plan.outputs)
+        read = engine.reads(x, engine.plan.inputs, check_x) and engine.reads(y, columns, check_y)
+        return read and len(x) == len(y)
 
     def _converted_now(self, needs: str | None, *told: Any) -> tuple[Any, Any]:
         """Return X and y for the engine that there is, or is built here unless an action `needs` one."""
@@ -133,14 +164,21 @@ class Feeder(Compiled):
         row_weights.warn_of_negative(weights, "class_weight")
         return Samples(samples.x, samples.y, weights)
 
-    @contextmanager
-    def _as_it_was_on_error(self, x: Any, y: Any = None) -> Iterator[bool]:
-        """Yield whether the model was built before; a call that fails within leaves an unbuilt model unbuilt.
+    def _as_it_was_on_error(self, x: Any, y: Any = None) -> AbstractContextManager[bool]:
+        """Return a context whose value is whether the model was built before.
 
-        Nor do the names of columns stay that a frame has said. No other thread trains a model that may not stay
-        built: it waits here, and then begins with the model as it is.
+        A call that fails within leaves an unbuilt model unbuilt. Nor do the names of columns stay that a frame has
+        said. No other thread trains a model that may not stay built: it waits here, and then begins with the model as
+        it is.
         """
-        with self._learning(x, y):
+        learning = self._learning(x, y)
+        with self._home.lock:
+            settled = self.built and learning is SETTLED
+        return _BUILT if settled else self._building(learning)
+
+    @contextmanager
+    def _building(self, learning: AbstractContextManager[None]) -> Iterator[bool]:
+        with learning:
             with self._home.lock:
                 built = self.built
                 if not built:

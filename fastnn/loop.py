@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
@@ -30,6 +30,7 @@ Feed = ArrayFeed | BatchFeed
 Array = npt.NDArray[Any]
 
 
+_CHECKED = nullcontext()  # where nothing is to be taken back
 _NO_LAYOUT, _NO_SUMS = goals.Layout([], []), np.zeros(1)
 
 
@@ -170,15 +171,15 @@ class FiniteCheck:
         if not self.waits:
             require_finite(x, "x")
 
-    @contextmanager
-    def taking_back(self, feed: Feed) -> Iterator[None]:
-        """Run an epoch in which the engine is to check x; a number that is not finite restores the model.
+    def taking_back(self, feed: Feed) -> AbstractContextManager[None]:
+        """Return the context of an epoch; if the engine is to check x, a number that is not finite restores the model.
 
         Nobody else looks at the model meanwhile, so nobody has seen what is taken back.
         """
-        if not self.waits:
-            yield
-            return
+        return self._taking_back(feed) if self.waits else _CHECKED
+
+    @contextmanager
+    def _taking_back(self, feed: Feed) -> Iterator[None]:
         model = self._model
         with model._home.lock:
             engine = model._need_engine("fit")
@@ -243,7 +244,8 @@ def _train(
         ready = model._ready("fit")
         totals.read_by(ready.layout)
         rates = ready.optimizer.hyperparameters()
-        model._look_at_first_rows(ready, samples, chunk.batch)
+        if model._looked_at is not ready.layout:
+            model._look_at_first_rows(ready, samples, chunk.batch)
         sums, bad = ready.engine.train(
             samples.x, samples.y, chunk.order, chunk.batch, rates, progress, samples.weights, check_finite, chunk.mixup
         )

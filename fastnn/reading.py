@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from fastnn import plan
 from fastnn._engine import Lock
 from fastnn._registry import nearest_names
+from fastnn._settings import changes
 from fastnn._sparse_rows import SparseRows
 from fastnn.data import arrays, frames
 from fastnn.data.feeds import gives_batches
@@ -18,7 +20,7 @@ from fastnn.layers._preparation import form_of, prepared, raw_reader, raw_reader
 from fastnn.layers.base import Layer, in_line, row_axes
 from fastnn.network import Network
 
-_SETTLED = nullcontext()  # where nobody learns names
+SETTLED = nullcontext()  # where nobody learns names
 _MOST_HEADS = 64  # longer lists are rows
 _NO_FRAMES = (np.ndarray, float, int, str, list, type(None))
 
@@ -57,6 +59,7 @@ class Reader(Network):
         self._naming = Lock()  # held by the thread whose call may settle the names of the columns
         self._depth = 0  # how many blocks of such a call are open
         self._proposed_elsewhere: dict[str, tuple[str, ...]] = {}  # those of frames in other places than x
+        self._as_it_is: tuple[object, bool] | None = None  # what :meth:`_takes_arrays` knows
         super().__init__(layers, name)
 
     # ---- columns by name ----
@@ -154,7 +157,7 @@ class Reader(Network):
         names that may not stay. Whoever predicts does not wait.
         """
         of_arrays = type(x) is np.ndarray and (y is None or type(y) is np.ndarray)
-        return _SETTLED if of_arrays or not (_has_frames(x) or _has_frames(y)) else self._settling()
+        return SETTLED if of_arrays or not (_has_frames(x) or _has_frames(y)) else self._settling()
 
     @contextmanager
     def _settling(self) -> Iterator[None]:
@@ -236,7 +239,10 @@ class Reader(Network):
         self, x: Any, dtype: str, *, check_finite: bool, name: str = "x", defer: bool = False, learns: bool = False
     ) -> tuple[Any, Any]:
         """X as the engine reads it, and its features, by branch where it has names."""
-        engine, branches = self._engine, self._branches
+        engine = self._engine
+        if engine is not None and self._takes_arrays() and engine.reads(x, engine.plan.inputs, check_finite):
+            return x, engine.plan.inputs
+        branches = self._branches
         if not isinstance(x, np.ndarray):
             arrays.check_names(x, None if branches is None else branches.columns, name)
             x = self._by_name(x, name)
@@ -292,6 +298,18 @@ class Reader(Network):
         branches = self._branches
         return missing_columns(self._layers, inputs) if branches is None else branches.missing_columns(inputs)
 
+    def _takes_arrays(self) -> bool:
+        """Whether finite numbers in an array are x as the engine reads it; settled until a description changes."""
+        seen = changes.last
+        if self._as_it_is is None or self._as_it_is[0] is not seen:
+            self._as_it_is = seen, raw_reader(self._layers) is None and self._takes_any_number()
+        return self._as_it_is[1]
+
+    def _take_note(self, lowered: plan.Plan) -> None:
+        """Note how the layers were lowered last; how they read x is settled anew."""
+        super()._take_note(lowered)
+        self._as_it_is = None
+
     def _takes_any_number(self) -> bool:
         """Whether the first layer asks no more of x than that it is finite."""
         first = self._first or self._first_layer()
@@ -300,7 +318,7 @@ class Reader(Network):
     def _checked(self, rows: Any, name: str = "x") -> Any:
         """Return the rows, once the first layer has found in them what it needs."""
         first = self._first or self._first_layer()
-        if first is not None:
+        if first is not None and not (type(rows) is np.ndarray and self._takes_arrays()):
             if isinstance(rows, SparseRows):
                 first.check_sparse(name)
             elif not self._takes_any_number():

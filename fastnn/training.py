@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from fastnn import loop, optimizers
@@ -316,32 +315,21 @@ class Trainer(Feeder):
         float, list of float or dict
             The batch's loss, or [loss, *metrics], from before the step.
         """
-        told = y, sample_weight, class_weight, return_dict, check_finite
-        if type(x) is np.ndarray and type(y) is np.ndarray and self._engine is not None:
-            return self._step(x, *told)
         with self._as_it_was_on_error(x, y):
-            return self._step(x, *told)
-
-    def _step(
-        self, x: Any, y: Any, sample_weight: Any, class_weight: Any, return_dict: bool, check_finite: bool
-    ) -> Any:
-        """Take the step of :meth:`train_on_batch`."""
-        if sample_weight is None and class_weight is None:
-            xs, ys = self._convert("train_on_batch", x, y, check_finite=check_finite)
-            weights = None
-        else:
-            samples = self._weighted(
-                self._samples("train_on_batch", x, y, sample_weight, check_finite=check_finite), class_weight
-            )
-            xs, ys, weights = samples.x, samples.y, samples.weights
-        with self._home.lock:
-            ready = self._ready("train_on_batch")
-            self._look_at_first_rows(ready, Samples(xs, ys, weights), len(xs))
-            rates = ready.optimizer.hyperparameters()
-            if self._run is None:
-                self._check_shares("train_on_batch knows no steps to come", rates)
-            sums, _ = ready.engine.train(xs, ys, None, len(xs), rates, None, weights)
-        return self._result(ready.layout.logs(sums, len(xs)), return_dict)
+            if sample_weight is None and class_weight is None:
+                samples = Samples(*self._convert("train_on_batch", x, y, check_finite=check_finite))
+            else:
+                given = self._samples("train_on_batch", x, y, sample_weight, check_finite=check_finite)
+                samples = self._weighted(given, class_weight)
+            with self._home.lock:
+                engine, layout, optimizer = ready = self._ready("train_on_batch")
+                if self._looked_at is not layout:
+                    self._look_at_first_rows(ready, samples, len(samples))
+                rates = optimizer.hyperparameters()
+                if self._run is None:
+                    self._check_shares("train_on_batch knows no steps to come", rates)
+                sums, _ = engine.train(samples.x, samples.y, None, len(samples), rates, None, samples.weights)
+        return self._result(layout.logs(sums, len(samples)), return_dict)
 
     # ---- evaluation ----
 

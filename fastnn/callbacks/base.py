@@ -420,11 +420,12 @@ class CallbackList:
 
     def wants(self, *hooks: str) -> bool:
         """Return whether a callback overrides one of the hooks, in its class or as an attribute of its own."""
-        return any(
-            hook in vars(callback) or getattr(type(callback), hook) is not getattr(Callback, hook)
-            for callback in self.callbacks
-            for hook in hooks
-        )
+        for callback in self.callbacks:
+            kind, own = type(callback), vars(callback)
+            for hook in hooks:
+                if hook in own or getattr(kind, hook) is not getattr(Callback, hook):
+                    return True
+        return False
 
     def _named(self) -> Iterator[tuple[str, Callback]]:
         """Yield each callback under its class and its number among the callbacks of that class."""

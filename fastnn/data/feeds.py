@@ -103,9 +103,9 @@ def steps_of(rows: int, batch: int, drop_remainder: bool) -> int:
     return max(1, rows // batch) if drop_remainder else -(-rows // batch)
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True, eq=False)
 class Samples:
-    """Rows as the engine reads them.
+    """Rows as the engine reads them; nothing is changed in them once they are made.
 
     Attributes
     ----------
@@ -136,8 +136,7 @@ def _taken(y: Any, rows: slice | Order) -> Any:
     return tuple(part[rows] for part in y) if isinstance(y, tuple) else None if y is None else y[rows]
 
 
-@dataclass(frozen=True)
-class Chunk:
+class Chunk(NamedTuple):
     """The rows of one call into the engine: `steps` batches of `batch` rows, the last perhaps shorter.
 
     `order` says which of the samples' rows are taken, and in which order; None takes all rows as they lie. `mixup` is
@@ -226,11 +225,11 @@ class ArrayFeed:
         start = self._at * self.batch
         end = min(start + steps * self.batch, len(self.samples))
         order = None if self._order is None else self._order[start:end]
-        rows = slice(start, end)
-        if isinstance(self.samples.x, Deferred):
-            samples, order = self.samples.read(rows if order is None else order), None
-        else:
-            samples = self.samples if order is not None else self.samples.part(rows)
+        samples = self.samples
+        if isinstance(samples.x, Deferred):
+            samples, order = samples.read(slice(start, end) if order is None else order), None
+        elif order is None and end - start < len(samples):
+            samples = samples.part(slice(start, end))
         return Chunk(samples, order, self.batch, steps, end - start, self.mixup)
 
 

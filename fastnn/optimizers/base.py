@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypedDict
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypedDict, cast
 
 import numpy.typing as npt
 
@@ -14,7 +14,7 @@ from fastnn._engine import scheduled
 from fastnn._op import Schedule, constant
 from fastnn._public import hint
 from fastnn._schedules import Constant, LearningRateSchedule, ScheduledSetting, configured
-from fastnn._settings import Description, Flag, Setting, known_class, listed, number
+from fastnn._settings import Description, Flag, Setting, changes, known_class, listed, number
 
 if TYPE_CHECKING:
     from fastnn._engine import Engine
@@ -114,6 +114,7 @@ class Optimizer(Description):
     """
 
     _area = "Optimizer"
+    _kept: dict[str, tuple[object, Any]]  # what :meth:`_settled` has returned, each with the last change it knew of
     name: str | None = None
     use_ema = Flag()
     weight_decay_exclusions: tuple[str, ...] = ()
@@ -170,6 +171,26 @@ class Optimizer(Description):
         self.gradient_accumulation_steps = gradient_accumulation_steps
         self.weight_decay_exclusions = self._checked_exclusions(weight_decay_exclusions)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        vars(self)["_kept"] = {}  # a new dict: another thread may be keeping in the old one what was true before
+
+    def _settled(self, name: str, make: Callable[[], Any]) -> Any:
+        """Return what `make` returns, the same object until this optimizer or any other description changes.
+
+        A step asks for it, and a step may take microseconds. A user's class, which may compute it from anything, is
+        asked each time.
+        """
+        kept, seen = self._kept, changes.last
+        found = kept.get(name)
+        if found is not None and found[0] is seen:
+            return found[1]
+        value = make()
+        described = [one for one in (self, self._schedule, self.weight_decay) if isinstance(one, Description)]
+        if all(known_class(type(one)) is type(one) for one in described):
+            kept[name] = seen, value
+        return value
+
     def _change(self, name: str, value: Any) -> None:
         """Set an attribute, which counts from the next call on; raise where no optimizer could be made with the value.
 
@@ -180,9 +201,9 @@ class Optimizer(Description):
             object.__setattr__(self, name, value)
             return
         made = vars(self._made_with(name, value))
-        before = self.setup[:2]
+        before = self._setup()[:2]
         vars(self)[name] = made[name]
-        if self.setup[:2] != before:
+        if self._setup()[:2] != before:
             self.detach()
 
     def _made_with(self, name: str, value: Any) -> Any:
@@ -240,6 +261,9 @@ class Optimizer(Description):
     @property
     def setup(self) -> tuple[Any, ...]:
         """What an engine is set up for: the rule, its slots (which hold its state), and how parameters differ."""
+        return cast("tuple[Any, ...]", self._settled("setup", self._setup))
+
+    def _setup(self) -> tuple[Any, ...]:
         return (self.engine_name, self.slots, *[getattr(self, name) for name in self._RULES])
 
     @property
@@ -255,6 +279,9 @@ class Optimizer(Description):
 
     def hyperparameters(self) -> Hyperparameters:
         """Return all numbers that the engine needs."""
+        return cast("Hyperparameters", self._settled("hyperparameters", self._hyperparameters))
+
+    def _hyperparameters(self) -> Hyperparameters:
         decay = self.weight_decay
         return Hyperparameters(
             numbers=self.numbers(),
@@ -398,4 +425,4 @@ class Optimizer(Description):
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state for copies: without the engine, which cannot be copied."""
-        return self.__dict__ | {"_engine": None}
+        return self.__dict__ | {"_engine": None, "_kept": {}}
