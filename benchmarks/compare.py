@@ -92,7 +92,7 @@ def main() -> int:
 
     wanted = [
         peers.OURS,
-        *chosen(options.peers, [name for name in peers.PEERS if name not in (peers.OURS, peers.REFERENCE)]),
+        *chosen(options.peers, [name for name in peers.PEERS if name not in peers.APART]),
     ]
     team = Team(wanted, say)
     try:

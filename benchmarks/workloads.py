@@ -83,6 +83,11 @@ INFERENCE = (
     Workload("I3a", "32 rows through 784-128-128-10", DIGITS, 32, 3200, calls=1000),
     Workload("I3b", "1,024 rows through 784-128-128-10", DIGITS, 1024, 8192, calls=64),
 )
+GRADIENTS = (
+    Workload("G1", "value and gradient of one row through 32-64-64-1", (32, 64, 64, 1), 1, 1000, "linear", calls=5000),
+    Workload("G2", "values and gradients of 1,024 rows through 784-128-128-10", DIGITS, 1024, 8192, calls=64),
+)
+JACOBIAN = Workload("J1", "outputs and Jacobian of one row through 784-128-128-10", DIGITS, 1, 1000, calls=1000)
 MEMMAP = Workload("I4", "1,000,000 rows x 784 from a file through 784-128-128-10", DIGITS, 1_000_000, 1_000_000)
 SPARSE = (
     Workload("X1", "sparse: 10,000 columns, 64 hidden, batch 32, 20,000 rows", (10_000, 64, 1), 32, 20_000, "sigmoid",
@@ -143,6 +148,31 @@ def outputs(workload: Workload, weights: list[np.ndarray], x: np.ndarray) -> np.
         x = np.exp(x - x.max(1, keepdims=True))
         return x / x.sum(1, keepdims=True)
     return 1 / (1 + np.exp(-x)) if workload.output == "sigmoid" else x
+
+
+def derivatives(workload: Workload, weights: list[np.ndarray], x: np.ndarray, wanted: int) -> np.ndarray:
+    """The gradients of the first `wanted` outputs of each row, (rows, wanted, inputs), in float64."""
+    made, signs = x.astype(np.float64), []
+    for k in range(0, len(weights) - 2, 2):
+        made = made @ weights[k] + weights[k + 1]
+        signs.append(made > 0)
+        made = np.maximum(made, 0)
+    gradients = np.repeat(np.eye(workload.widths[-1])[None, :wanted], len(x), axis=0)
+    if workload.output == "softmax":  # dy_j / dz_k = y_j (1 where j = k, else 0, less y_k)
+        y = outputs(workload, weights, x).astype(np.float64)
+        gradients = y[:, :wanted, None] * (gradients - y[:, None, :])
+    for k in reversed(range(0, len(weights), 2)):
+        gradients = gradients @ weights[k].T
+        if k:
+            gradients *= signs.pop()[:, None, :]
+    return gradients
+
+
+def answers(task: str, workload: Workload, weights: list[np.ndarray], x: np.ndarray) -> np.ndarray:
+    """What a task must give: outputs, the gradients of output 0, or Jacobians."""
+    if task == "infer":
+        return outputs(workload, weights, x)
+    return derivatives(workload, weights, x, 1 if task == "gradient" else workload.widths[-1])
 
 
 def loss(workload: Workload, weights: list[np.ndarray], x: np.ndarray, y: np.ndarray) -> float:

@@ -1,7 +1,7 @@
 """Who is compared: one module a library, written as an expert in it would.
 
-A module offers some of `train`, `train_sparse`, `infer`, `many` and `adam`; each takes a `Job` and returns closures.
-`version` says what is installed. A module is imported only in a worker process of its own.
+A module offers some of `train`, `train_sparse`, `infer`, `gradient`, `jacobian`, `many` and `adam`; each takes a `Job`
+and returns closures. `version` says what is installed. A module is imported only in a worker process of its own.
 """
 
 from __future__ import annotations
@@ -30,8 +30,13 @@ PEERS: dict[str, tuple[str, dict[str, Any], dict[str, str]]] = {
     "sklearn": ("sklearn_mlp", {}, {}),
     "onnxruntime": ("onnx_runtime", {}, {}),
     "numpy": ("plain_numpy", {}, {}),
+    "casadi": ("casadi_net", {}, {}),
+    "casadi-compiled": ("casadi_net", {"compiled": True}, {}),
+    "l4casadi": ("casadi_net", {"torch": True}, {}),
     REFERENCE: ("plain_numpy", {"textbook": True}, {}),
 }
+OF_DERIVATIVES = {"casadi", "casadi-compiled", "l4casadi"}
+APART = {OURS, REFERENCE} | OF_DERIVATIVES  # no peers of compare.py
 # These size their thread pools by the CPUs they may use, and by nothing else that is public.
 BY_AFFINITY = {"jax", "jax-scan", "keras-tf", "keras-jax"}
 

@@ -116,3 +116,30 @@ def infer(job: Job) -> Inference:
     last = {"softmax": jax.nn.softmax, "sigmoid": jax.nn.sigmoid, "linear": lambda z: z}[job.workload.output]
     call = jax.jit(lambda x: last(logits(weights, x)))
     return Inference(jnp.asarray, lambda rows: call(rows).block_until_ready())
+
+
+def differentiated(job: Job, transformed) -> Inference:
+    """Calls of transformed(network of one row), mapped over the rows of a batch."""
+    if job.options.get("scan"):
+        raise UnsupportedError("there is nothing to loop over")
+    weights = [jnp.array(array) for array in job.weights]
+    last = {"softmax": jax.nn.softmax, "sigmoid": jax.nn.sigmoid, "linear": lambda z: z}[job.workload.output]
+    call, alone = transformed(lambda x: last(logits(weights, x))), job.workload.batch == 1
+    call = jax.jit(call if alone else jax.vmap(call))
+    return Inference(
+        lambda rows: jnp.asarray(rows[0] if alone else rows),
+        lambda rows: jax.block_until_ready(call(rows)),
+        lambda answer: np.asarray(answer[1]),
+    )
+
+
+def gradient(job: Job) -> Inference:
+    return differentiated(job, lambda network: jax.value_and_grad(lambda x: network(x)[0]))
+
+
+def jacobian(job: Job) -> Inference:
+    def both(network):
+        derivative = jax.jacrev(lambda x: (network(x),) * 2, has_aux=True)
+        return lambda x: derivative(x)[::-1]
+
+    return differentiated(job, both)

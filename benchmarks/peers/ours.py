@@ -89,6 +89,21 @@ def infer(job: Job) -> Inference:
     return Inference(np.ascontiguousarray, lambda rows: predictor(rows, out=out), np.array)
 
 
+def gradient(job: Job) -> Inference:
+    """Output 0 of each row and its gradient."""
+    fastnn.set_num_threads(job.threads)
+    call = build(job).freeze().value_and_gradient
+    return Inference(
+        lambda rows: np.ascontiguousarray(rows[0] if len(rows) == 1 else rows), call, lambda answer: answer[1]
+    )
+
+
+def jacobian(job: Job) -> Inference:
+    """All outputs of a row and their gradients."""
+    fastnn.set_num_threads(job.threads)
+    return Inference(lambda rows: np.ascontiguousarray(rows[0]), build(job).freeze().jacobian, lambda answer: answer[1])
+
+
 def adam(job: Job) -> Training:
     """One step over a large buffer of parameters."""
     fastnn.set_num_threads(job.threads)

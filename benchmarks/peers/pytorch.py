@@ -128,6 +128,44 @@ def infer(job: Job) -> Inference:
     return Inference(torch.from_numpy, model, lambda out: out.numpy())
 
 
+def differentiable(job: Job) -> torch.nn.Sequential:
+    """The network with weights that need no gradient."""
+    torch.set_num_threads(job.threads)
+    return build(job, logits=False).eval().requires_grad_(False)
+
+
+def gradient(job: Job) -> Inference:
+    model = differentiable(job)
+    if job.options.get("compiled"):
+
+        def summed(x):
+            values = model(x)[:, 0]
+            return values.sum(), values
+
+        call = torch.compile(torch.func.grad_and_value(summed, has_aux=True), dynamic=False)
+        return Inference(torch.from_numpy, call, lambda answer: answer[0].numpy())
+
+    def call(x):
+        values = model(x)[:, 0]
+        return values, torch.autograd.grad(values.sum(), x)[0]
+
+    return Inference(lambda x: torch.from_numpy(x).requires_grad_(), call, lambda answer: answer[1].numpy())
+
+
+def jacobian(job: Job) -> Inference:
+    model = differentiable(job)
+    if job.options.get("compiled"):
+        call = torch.compile(torch.func.jacrev(lambda x: (model(x),) * 2, has_aux=True), dynamic=False)
+        return Inference(lambda x: torch.from_numpy(x[0]), call, lambda answer: answer[0].numpy())
+    units = torch.eye(job.workload.widths[-1])
+
+    def call(x):
+        y = model(x)
+        return y, torch.autograd.grad(y, x, units, is_grads_batched=True)[0]
+
+    return Inference(lambda x: torch.from_numpy(x[0]).requires_grad_(), call, lambda answer: answer[1].numpy())
+
+
 def adam(job: Job) -> Training:
     if job.options.get("compiled"):
         raise UnsupportedError("the fused step is one kernel already")
