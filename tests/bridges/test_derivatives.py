@@ -37,8 +37,8 @@ def test_numba_draws_from_the_density_of_the_network(example, landscape, monkeyp
     monkeypatch.setattr(module, "learn", lambda _: landscape)
     figures = module.main(draws=40_000)
     assert figures["moved"] > 0.9
-    # The chain changes its valley about every ten draws. 4,000 visits, each with a deviation of about 3 from the means and
-    # of 7 from the mean squares, give 0.05 and 0.11; four times that is allowed.
+    # The chain changes its valley about every ten draws. 4,000 visits, each with a deviation of about 3 from the means
+    # and of 7 from the mean squares, give 0.05 and 0.11; four times that is allowed.
     np.testing.assert_allclose(figures["drawn"][:2], figures["exact"][:2], atol=0.2)
     np.testing.assert_allclose(figures["drawn"][2:], figures["exact"][2:], atol=0.5)
 
