@@ -54,6 +54,9 @@ def test_rows_have_the_bits_that_they_have_alone(rows, inputs, units, relu, dtyp
 
 # more than two blocks of the input gradient's depth, with vectors of any length
 @example(rows=70, inputs=50, units=2100)
+# the last columns take half a vector, alone and beside a whole one, over two blocks of the gradient's depth
+@example(rows=200, inputs=64, units=100)
+@example(rows=200, inputs=100, units=10)
 @given(rows=sizes, inputs=sizes, units=sizes)
 def test_gradients_are_the_products(rows, inputs, units):
     generator = np.random.default_rng([rows, inputs, units])

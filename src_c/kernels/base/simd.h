@@ -20,9 +20,12 @@
 #endif
 #define FNN_TILE_VECTORS 2
 #if defined(__AVX512F__)
+#define FNN_HALF_VECTORS                                                                                               \
+    1 /* the last vector of a tile is half as wide where that is enough: it takes one turn, not two */
 #define FNN_TILE_STEPS 2    /* steps of the depth that share one load of each row's pointer */
 #define FNN_POINTER_ROWS 10 /* rows of a tile up to which all of their pointers stay in registers */
 #else
+#define FNN_HALF_VECTORS 0
 #define FNN_TILE_STEPS 1
 #define FNN_POINTER_ROWS 8
 #endif
