@@ -218,18 +218,19 @@ def philox(counter, key):
     return c
 
 
-def test_the_mask_is_philox():
+@pytest.mark.parametrize("rate", [0.5, 0.1, 0.999])
+def test_the_mask_is_philox(rate):
     # The known answer of the authors' Random123 for a counter and key of ones.
     ones = 0xFFFFFFFF
     assert philox([ones] * 4, [ones] * 2) == [0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD]
-    model, _ = training_output(layers.Dropout(0.5, seed=(7 << 32) + 5), np.ones((3, 150)))
+    model, _ = training_output(layers.Dropout(rate, seed=(7 << 32) + 5), np.ones((3, 150)))
     model._engine.iterations = (2 << 32) + 9
     kept = model.forward(np.ones((3, 150)), training=True) > 0
     for row in range(3):
         for column in range(150):
-            block, word, lane = column // 64, column % 64 // 16, column % 16
+            block, upper, word, lane = column // 128, column % 128 // 64, column % 64 // 16, column % 16
             number = philox([block * 16 + lane, row, 9, 2], [5, 7])[word]
-            assert kept[row, column] == (number >= 2**31)
+            assert kept[row, column] == ((number >> 16 * upper) % 2**16 >= round(rate * 2**16))
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 4e-6), ("float64", 1e-14)])

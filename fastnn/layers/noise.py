@@ -78,7 +78,7 @@ class _Rate(Noise):
 class Dropout(_Rate):
     """Sets each element to zero with probability `rate` while training, and divides the others by 1 - rate.
 
-    Srivastava et al., Dropout: a simple way to prevent neural networks from overfitting, JMLR 15, 2014.
+    16 random bits decide on an element, so its probability is the rate to the nearest 2**-16. Srivastava et al., Dropout: a simple way to prevent neural networks from overfitting, JMLR 15, 2014.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ class Dropout(_Rate):
 class AlphaDropout(_Rate):
     """Dropout for ``selu``: keeps mean 0 and variance 1 of its input while training.
 
-    Klambauer et al., Self-normalizing neural networks, 2017.
+    The rate is rounded as that of :class:`Dropout` is. Klambauer et al., Self-normalizing neural networks, 2017.
 
     Parameters
     ----------
