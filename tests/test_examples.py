@@ -4,6 +4,7 @@ import runpy
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import fastnn
@@ -72,6 +73,32 @@ def test_cartpole_is_learnt_by_the_policy_itself():
 def test_pendulum_is_swung_up():
     figures = quick("sac")
     assert figures["least"] > -800  # the mean return of 100 episodes (-159; random torques: -1,200)
+
+
+def test_a_tenth_of_the_rows_is_enough_where_derivatives_are_known():
+    figures = quick("sobolev")
+    assert figures["ratio"] < 1  # of the error with a tenth of the rows and derivatives to that with all rows (0.6)
+
+
+def test_gradients_of_sobolev_are_those_of_its_loss():
+    example = runpy.run_path(str(EXAMPLES / "sobolev.py"))
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-1, 1, (20, 8))
+    y, derivatives = example["flow"](x)[:, None] / 100, example["slopes"](x) / 100
+    model = example["build"](steps=10)
+    weights, direction = model.flat_weights.copy(), rng.normal(size=model.flat_weights.shape)
+
+    def loss(distance):
+        model.flat_weights = weights + distance * direction
+        errors = model.forward(x) - y
+        wrong = model.backward(np.ones((20, 1)), weights=False) - derivatives
+        return np.mean(errors[:, 0] ** 2 + np.square(wrong).sum(axis=1))
+
+    difference = (loss(1e-5) - loss(-1e-5)) / 2e-5
+    model.flat_weights = weights
+    example["sobolev_step"](model, x, y, derivatives)
+    # Both are differences with errors of about 1e-9.
+    np.testing.assert_allclose(model.flat_gradients @ direction, difference, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["cartpole", "ppo", "sac"])
