@@ -74,6 +74,11 @@ def all_finite(cnp.ndarray x not None):
     if x.dtype != np.float32 and x.dtype != np.float64:
         raise TypeError(f"x must be float32 or float64, got {x.dtype}")
     _check_matrix(x, "x", cnp.PyArray_TYPE(x), cnp.PyArray_DIM(x, 1))
+    return _are_finite(x)
+
+
+cdef int _are_finite(cnp.ndarray x) except -1:
+    """Return whether rows that _check_matrix lets pass have only finite numbers."""
     cdef int is_double = cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT64
     cdef ptrdiff_t stride = cnp.PyArray_STRIDE(x, 0) // cnp.PyArray_ITEMSIZE(x)
     cdef size_t rows = cnp.PyArray_DIM(x, 0), columns = cnp.PyArray_DIM(x, 1)
@@ -92,6 +97,43 @@ def all_finite(cnp.ndarray x not None):
     if status == FNN_STOPPED:
         reporter.raise_kept()
     return status == 0
+
+
+ctypedef fused _number_type:
+    float
+    double
+    int32_t
+    int64_t
+
+
+cdef bint _are_within(const _number_type *x, size_t count, _number_type low, _number_type high) noexcept nogil:
+    cdef size_t i
+    cdef bint outside = False
+    for i in range(count):
+        outside |= (x[i] < low) | (x[i] > high)
+    return not outside
+
+
+def are_within(cnp.ndarray x not None, int64_t low, int64_t high):
+    """Return whether no number of an array is below `low` or above `high`, as no NaN is.
+
+    False as well for an array that is not contiguous, or of another type than float32, float64, int32 and int64: who
+    asks looks closer then.
+    """
+    cdef size_t count = cnp.PyArray_SIZE(x)
+    cdef int typenum = cnp.PyArray_TYPE(x)
+    cdef void *data = _data(x)
+    if not cnp.PyArray_ISCARRAY_RO(x):
+        return False
+    if typenum == cnp.NPY_FLOAT32:
+        return _are_within(<const float *>data, count, low, high)
+    if typenum == cnp.NPY_FLOAT64:
+        return _are_within(<const double *>data, count, low, high)
+    if typenum == cnp.NPY_INT32:
+        return _are_within(<const int32_t *>data, count, <int32_t>max(low, -2**31), <int32_t>min(high, 2**31 - 1))
+    if typenum == cnp.NPY_INT64:
+        return _are_within(<const int64_t *>data, count, low, high)
+    return False
 
 
 SPARSE_UNSORTED, SPARSE_STARTS, SPARSE_COLUMN = FNN_SPARSE_UNSORTED, FNN_SPARSE_STARTS, FNN_SPARSE_COLUMN
@@ -116,7 +158,8 @@ def check_sparse(cnp.ndarray starts not None, cnp.ndarray columns not None, size
 
 def epoch_order(size_t rows, uint64_t seed, uint64_t epoch):
     """Return the order of rows in a shuffled epoch, which depends on nothing but these three numbers."""
-    cdef cnp.ndarray order = np.empty(rows, np.int64)
+    cdef cnp.npy_intp count = rows
+    cdef cnp.ndarray order = cnp.PyArray_EMPTY(1, &count, cnp.NPY_INT64, 0)
     cdef int64_t *places = <int64_t *>_data(order)
     with nogil:
         fnn_epoch_order(seed, epoch, rows, places)

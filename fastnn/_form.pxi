@@ -42,7 +42,7 @@ cdef class _Form:
         if cnp.PyArray_NDIM(rows) != 2 or cnp.PyArray_TYPE(rows) != self.typenum or not cnp.PyArray_ISCARRAY_RO(rows) \
                 or cnp.PyArray_DIM(rows, 1) != columns or not 0 < cnp.PyArray_SIZE(rows) <= _LONG:
             return False
-        return not check_finite or all_finite(rows)
+        return not check_finite or _are_finite(rows)
 
     cdef int check(self, x, y, weights, order, fnn_data *data) except -1:
         cdef cnp.ndarray xs, indices

@@ -29,20 +29,20 @@ class Feeder(Compiled):
 
     def __init__(self, layers: Iterable[Layer] | None = None, name: str | None = None) -> None:
         self._epochs_done = 0
-        self._columns_of_y: tuple[tuple[Goal, ...], object, int, int] | None = None  # what :meth:`_takes_targets` knows
+        self._columns_of_y: tuple[tuple[Goal, ...], object, int, int] | None = (
+            None  # what :meth:`_columns_to_read` knows
+        )
         super().__init__(layers, name)
 
-    def _takes_targets(self, outputs: int) -> int:
-        """Return of how many columns finite numbers in an array are y as the engine reads it; 0 where they never are.
+    def _columns_to_read(self, goals: tuple[Goal, ...], outputs: int) -> int:
+        """Return of how many columns an array of numbers is y as the engine reads it; 0 where none is.
 
         That is settled until the model is compiled anew, or a description changes.
         """
         known, seen = self._columns_of_y, changes.last
-        if known is None or known[0] is not self._goals or known[1] is not seen or known[2] != outputs:
-            goals, columns = self._goals, 0
-            if len(goals) == 1 and not goals[0].name and type(goals[0].loss).check_targets is losses.Loss.check_targets:
-                columns = goals[0].loss.target_columns(outputs)
-            known = self._columns_of_y = goals, seen, outputs, columns
+        if known is None or known[0] is not goals or known[1] is not seen or known[2] != outputs:
+            one = len(goals) == 1 and not goals[0].name
+            known = self._columns_of_y = goals, seen, outputs, goals[0].loss.target_columns(outputs) if one else 0
         return known[3]
 
     def _convert(
@@ -60,7 +60,7 @@ class Feeder(Compiled):
 
         Without `check_x`, x has not been searched for NaN and infinity yet.
         """
-        if self._reads_both(x, y, check_x and check_finite, check_finite):
+        if self._reads_both(x, y, check_x and check_finite, check_finite, names[1]):
             return x, y
         self._need_goals(action)
         learns = action in ("fit", "train_on_batch")
@@ -70,15 +70,17 @@ class Feeder(Compiled):
                 return self._converted_now(None, self._learned(x, names[0]), *told)
         return self._converted_now(None if learns else action, x, *told)
 
-    def _reads_both(self, x: Any, y: Any, check_x: bool, check_y: bool) -> bool:
+    def _reads_both(self, x: Any, y: Any, check_x: bool, check_y: bool, name: str = "y") -> bool:
         """Return whether x and y are arrays that the engine reads as they are, so that there is nothing to convert."""
         with self._home.lock:  # an engine that another thread may yet give up is not seen here
-            engine = self._engine
+            engine, aims = self._engine, self._goals
         if engine is None or self._stale or not self._takes_arrays():
             return False
-        columns = self._takes_targets(engine.plan.outputs)
-        read = engine.reads(x, engine.plan.inputs, check_x) and engine.reads(y, columns, check_y)
-        return read and len(x) == len(y)
+        columns = self._columns_to_read(aims, engine.plan.outputs)
+        read = engine.reads(x, engine.plan.inputs, check_x) and engine.reads(y, columns, check_y) and len(x) == len(y)
+        if read:
+            aims[0].loss.check_targets(y, name)
+        return read
 
     def _converted_now(self, needs: str | None, *told: Any) -> tuple[Any, Any]:
         """Return X and y for the engine that there is, or is built here unless an action `needs` one."""

@@ -157,6 +157,11 @@ class FiniteCheck:
         self._model, self._before = model, (model.history, model.stop_training, model._course)
         self.may_wait, self.waits = may_wait, False
 
+    @staticmethod
+    def is_small(x: Any) -> bool:
+        """Return whether x is an array that is looked through before the call runs, whatever the model."""
+        return type(x) is np.ndarray and 8 * x.size < CHECKED_AT_ONCE  # of at most 8 bytes a number
+
     def settle(self, feed: Feed, engine: Engine, copied: int) -> None:
         """Check a feed's x, which nobody has checked, or leave it to the engine where x is large.
 
@@ -386,7 +391,9 @@ class Epochs:
     def end(self, epoch: int, totals: Totals, seen: Logs) -> bool:
         """Log an epoch and what its validation has seen; return whether it was the last one."""
         self._warned = self._warned or warn_if_nonfinite(totals, epoch)
-        self._logs = totals.means() | {f"val_{key}": value for key, value in seen.items()}
+        self._logs = totals.means()
+        for key, value in seen.items():
+            self._logs[f"val_{key}"] = value
         if self._verbose:
             self._reporter.end(self._logs)
             self._reporter.close()

@@ -102,7 +102,9 @@ class Stepper(Trainer):
         engine = self._need_engine("backward")
         if self._heads is not None:
             grad = self._heads.joined(grad, "grad")
-        return engine.backward(arrays.gradient(grad, engine.plan.outputs, engine.plan.dtype), *wanted)
+        if not engine.reads(grad, engine.plan.outputs, False):
+            grad = arrays.gradient(grad, engine.plan.outputs, engine.plan.dtype)
+        return engine.backward(grad, *wanted)
 
     @property
     def gradients(self) -> list[Array]:

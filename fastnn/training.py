@@ -232,8 +232,9 @@ class Trainer(Feeder):
 
     def _begin(self, hooks: CallbackList, params: dict[str, Any]) -> History:
         """Tell the callbacks what fit is about to do; return the History among them, or one that joins them."""
-        history = next((callback for callback in hooks.callbacks if isinstance(callback, History)), None) or History()
-        if history not in hooks.callbacks:
+        given = [callback for callback in hooks.callbacks if isinstance(callback, History)]
+        history = given[0] if given else History()
+        if not given:
             hooks.callbacks.append(history)
         hooks.attach(self, params)
         self.stop_training, self.history = False, history
@@ -249,6 +250,9 @@ class Trainer(Feeder):
 
     def _look_at_first_batch(self, ready: Ready, feed: loop.Feed) -> None:
         """Raise where a metric cannot take the first rows of a feed, while the model can still stay as it was."""
+        if not ready.layout.metrics:
+            self._looked_at = ready.layout
+            return
         samples = feed.first if isinstance(feed, BatchFeed) else feed.samples
         batch = len(samples) if isinstance(feed, BatchFeed) else feed.batch
         if isinstance(samples.x, arrays.Deferred):
@@ -262,8 +266,9 @@ class Trainer(Feeder):
 
         The first epoch can check x while it trains, where it reads all of x and nobody sees steps that it takes back.
         """
-        waits = may_wait and not isinstance(self.optimizer, optimizers.LBFGS)
-        return loop.FiniteCheck(self, waits and not frames.has_names(x) and self._takes_any_number())
+        if not may_wait or loop.FiniteCheck.is_small(x) or isinstance(self.optimizer, optimizers.LBFGS):
+            return loop.FiniteCheck(self, may_wait=False)
+        return loop.FiniteCheck(self, not frames.has_names(x) and self._takes_any_number())
 
     def _check_lbfgs(
         self,

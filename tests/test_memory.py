@@ -58,6 +58,7 @@ def freeze_a_layer(model):
     model.compile(model.optimizer, "mse")
 
 
+OTHER = trained()
 NEW_WEIGHTS = [w + 1 for w in trained().get_weights()]
 CALLS = {
     "fit": (trained, lambda m, path: m.fit(X, Y, verbose=0)),
@@ -85,6 +86,9 @@ CALLS = {
         after(lambda m: m.forward(X), lambda m: m.backward(Y)),
         lambda m, path: m.apply_gradients(),
     ),
+    "apply_gradients that are given": (trained, lambda m, path: m.apply_gradients(m.flat_weights)),
+    "blend": (trained, lambda m, path: m.blend(OTHER, 0.5)),
+    "flat_weights": (trained, lambda m, path: setattr(m, "flat_weights", m.flat_weights[::-1])),
     "compile": (trained, lambda m, path: m.compile(m.optimizer, "mae", metrics=["mse"])),
     "set_weights": (trained, lambda m, path: m.set_weights(NEW_WEIGHTS)),
     "load_weights": (trained, lambda m, path: m.load_weights(path)),

@@ -387,7 +387,9 @@ class CallbackList:
     """
 
     def __init__(self, callbacks: Callback | Iterable[Any] | None) -> None:
-        self.callbacks = sorted(_flat(callbacks), key=lambda callback: callback._comes_last)
+        self.callbacks: list[Callback] = []
+        if callbacks is not None:
+            self.callbacks = sorted(_flat(callbacks), key=lambda callback: callback._comes_last)
 
     def attach(self, model: Model, params: dict[str, Any]) -> None:
         """Tell every callback the model and the parameters of the call."""

@@ -222,10 +222,11 @@ class ArrayFeed:
         return max(1, PIECE // (self.batch * x.row_bytes)) if isinstance(x, Deferred) else self.steps
 
     def _chunk(self, steps: int) -> Chunk:
+        samples, order = self.samples, self._order
         start = self._at * self.batch
-        end = min(start + steps * self.batch, len(self.samples))
-        order = None if self._order is None else self._order[start:end]
-        samples = self.samples
+        end = min(start + steps * self.batch, len(samples))
+        if order is not None and end - start < len(order):
+            order = order[start:end]
         if isinstance(samples.x, Deferred):
             samples, order = samples.read(slice(start, end) if order is None else order), None
         elif order is None and end - start < len(samples):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastnn._engine import are_within
 from fastnn._head import LABELS, Head, Measure
 from fastnn._schedules import LearningRateSchedule, configured, number_and_schedule, number_or_schedule
 from fastnn._settings import flag, listed, number
@@ -55,6 +56,8 @@ class _SmoothedCrossentropy(_Crossentropy):
 
     def check_targets(self, y: npt.NDArray[Any], name: str) -> None:
         """Raise ValueError where targets are not probabilities."""
+        if are_within(y, 0, 1):
+            return
         outside = (y < 0) | (y > 1)
         if outside.any():
             row = int(np.argmax(outside.any(axis=1)))

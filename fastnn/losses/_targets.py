@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from fastnn._engine import are_within
 from fastnn._head import LABELS
 from fastnn.data.arrays import Array, as_rows, copied, distinct, looked_at, require_finite
 from fastnn.data.frames import TEXT_IN_Y, real_array
@@ -47,7 +48,7 @@ def check_labels(
         Returns 0 for each label that is ignored, which may be any whole number; called with the labels.
     first : int, default 0
     """
-    if not y.size:
+    if not y.size or (y.dtype.kind == "i" and are_within(y, 0, classes - 1)):
         return
     if y.dtype.kind == "f":
         whole = np.isfinite(y) & (y == np.floor(y))

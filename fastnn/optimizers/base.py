@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypedDict, cast
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypedDict, TypeVar
 
 import numpy.typing as npt
 
@@ -18,6 +18,8 @@ from fastnn._settings import Description, Flag, Setting, changes, known_class, l
 
 if TYPE_CHECKING:
     from fastnn._engine import Engine
+
+T = TypeVar("T")
 
 
 class SharedWithoutDecay(TypedDict, total=False):
@@ -175,7 +177,7 @@ class Optimizer(Description):
         super().__setattr__(name, value)
         vars(self)["_kept"] = {}  # a new dict: another thread may be keeping in the old one what was true before
 
-    def _settled(self, name: str, make: Callable[[], Any]) -> Any:
+    def _settled(self, name: str, make: Callable[[], T]) -> T:
         """Return what `make` returns, the same object until this optimizer or any other description changes.
 
         A step asks for it, and a step may take microseconds. A user's class, which may compute it from anything, is
@@ -184,7 +186,8 @@ class Optimizer(Description):
         kept, seen = self._kept, changes.last
         found = kept.get(name)
         if found is not None and found[0] is seen:
-            return found[1]
+            value: T = found[1]
+            return value
         value = make()
         described = [one for one in (self, self._schedule, self.weight_decay) if isinstance(one, Description)]
         if all(known_class(type(one)) is type(one) for one in described):
@@ -261,7 +264,7 @@ class Optimizer(Description):
     @property
     def setup(self) -> tuple[Any, ...]:
         """What an engine is set up for: the rule, its slots (which hold its state), and how parameters differ."""
-        return cast("tuple[Any, ...]", self._settled("setup", self._setup))
+        return self._settled("setup", self._setup)
 
     def _setup(self) -> tuple[Any, ...]:
         return (self.engine_name, self.slots, *[getattr(self, name) for name in self._RULES])
@@ -279,7 +282,7 @@ class Optimizer(Description):
 
     def hyperparameters(self) -> Hyperparameters:
         """Return all numbers that the engine needs."""
-        return cast("Hyperparameters", self._settled("hyperparameters", self._hyperparameters))
+        return self._settled("hyperparameters", self._hyperparameters)
 
     def _hyperparameters(self) -> Hyperparameters:
         decay = self.weight_decay
