@@ -136,10 +136,11 @@ class BuildEngine(build_ext):
         """Links libfastnn and writes what compilers need to find it, into the folder lib/ beside the extension.
 
         The file has the name by which the loader looks for it, since a wheel holds no links. On ELF systems the name
-        for -lfastnn is a script of the linker, which names that file.
+        for -lfastnn is a script of the linker, which names that file. The extension has a copy of its own of all that
+        is in the library: so no libfastnn of another version that a process has loaded ever comes between.
         """
         apple = sys.platform == "darwin"
-        soname = "libfastnn.0.dylib" if apple else "libfastnn.so.0"
+        soname = "libfastnn.dylib" if apple else "libfastnn.so.0"
         folder = Path(self.get_ext_fullpath(engine.name)).parent / "lib"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -157,9 +158,7 @@ class BuildEngine(build_ext):
             )
         finally:
             self.compiler.linker_so = linker
-        if apple:
-            shutil.copyfile(folder / soname, folder / "libfastnn.dylib")
-        else:
+        if not apple:
             (folder / "libfastnn.so").write_text(f"/* for -lfastnn */ INPUT({soname})\n")
         for path in LIBRARY.glob("*.in"):
             target = folder / ("pkgconfig" if path.stem.endswith(".pc") else "cmake/fastnn") / path.stem

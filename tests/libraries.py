@@ -45,6 +45,10 @@ class Loaded:
     def vjp(self, x, u):
         return self._called("vjp", x, self.outputs, self.inputs, first=[u])
 
+    def jacobian(self, x):
+        jacobian = self._called("jacobian", x, self.outputs, self.outputs * self.inputs)[1]
+        return jacobian.reshape(len(x), self.outputs, self.inputs)
+
     def _called(self, name, x, *widths, first=()):
         given = [np.ascontiguousarray(one, self.dtype) for one in (x, *first)]
         made = [np.full((len(x), width), np.nan, self.dtype) for width in widths]

@@ -119,6 +119,17 @@ def test_a_c_program_gives_pythons_bits_without_python(program, dtype, tmp_path)
 
 
 @compiles
+def test_an_instruction_set_that_is_not_there_is_named(program, tmp_path):
+    path = unique(tmp_path, "network.fnn")
+    network().freeze().save(path)
+    kept = {name: os.environ[name] for name in ("LD_PRELOAD", "ASAN_OPTIONS") if name in os.environ}
+    command = [program, path, "1", path, path.with_name("made")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=kept | {"FASTNN_ISA": "avx3"})
+    assert done.returncode == 1
+    assert done.stderr == "FASTNN_ISA is avx3, which this processor or this library has not\n"
+
+
+@compiles
 def test_flags_of_the_command_line_do_as_well_and_for_cplusplus(tmp_path):
     compiler = shutil.which("c++") or shutil.which("g++")
     if compiler is None:
@@ -170,6 +181,7 @@ def test_every_layer_has_the_same_bits(name, k, dtype, tmp_path):
         y = loaded(rows)
         u = np.random.default_rng(0).normal(size=y.shape).astype(dtype)
         again, gradient = loaded.vjp(rows, u)
+        jacobian = loaded.jacobian(rows)
     expected = predictor(x), fastnn.load_predictor(path)(x)
     for answer in expected:
         both = np.hstack(list(answer.values())) if isinstance(answer, dict) else answer
@@ -177,6 +189,7 @@ def test_every_layer_has_the_same_bits(name, k, dtype, tmp_path):
     np.testing.assert_array_equal(again, y)
     if not reads.prepare:  # Python differentiates by x as C has it
         np.testing.assert_array_equal(gradient, predictor.vjp(rows, u)[1])
+        np.testing.assert_array_equal(jacobian, predictor.jacobian(rows)[1])
 
 
 def test_threads_call_one_network_at_once(tmp_path):

@@ -77,9 +77,7 @@ def test_wheel_holds_the_types_and_the_digits_and_no_source(wheel_names):
 
 
 def test_wheel_holds_the_library_and_what_tells_compilers_of_it(wheel_names):
-    library = (
-        {"libfastnn.so", "libfastnn.so.0"} if sys.platform == "linux" else {"libfastnn.dylib", "libfastnn.0.dylib"}
-    )
+    library = {"libfastnn.dylib"} if sys.platform == "darwin" else {"libfastnn.so", "libfastnn.so.0"}
     told = {"pkgconfig/fastnn.pc", "cmake/fastnn/fastnnConfig.cmake", "cmake/fastnn/fastnnConfigVersion.cmake"}
     found = {name.removeprefix("fastnn/lib/") for name in wheel_names if name.startswith("fastnn/lib/")}
     assert found == library | told

@@ -37,17 +37,29 @@ static int refuse(fnn_message *message, const char *reason) {
     return -1;
 }
 
-/* The polynomial remainder of ISO 3309 (CRC-32, as in zip files) of more bytes. */
+/* The remainder of ISO 3309 (CRC-32, as in zip files) of more bytes, eight at a time (Kounavis and Berry 2008): table[j][k] is
+ * the remainder of the byte k with j bytes of zeros behind it. */
 static uint32_t checksum(uint32_t before, const unsigned char *bytes, size_t count) {
-    uint32_t table[256], sum = ~before;
+    uint32_t table[8][256], sum = ~before;
     for (uint32_t k = 0; k < 256; k++) {
-        table[k] = k;
+        table[0][k] = k;
         for (int bit = 0; bit < 8; bit++) {
-            table[k] = table[k] & 1 ? table[k] >> 1 ^ 0xEDB88320u : table[k] >> 1;
+            table[0][k] = table[0][k] & 1 ? table[0][k] >> 1 ^ 0xEDB88320u : table[0][k] >> 1;
+        }
+    }
+    for (size_t k = 0; k < 7 * 256; k++) {
+        const uint32_t shorter = table[k / 256][k % 256];
+        table[k / 256 + 1][k % 256] = table[0][shorter & 255] ^ shorter >> 8;
+    }
+    for (; count >= 8; bytes += 8, count -= 8) {
+        const uint64_t eight = number64(bytes) ^ sum;
+        sum = 0;
+        for (int j = 0; j < 8; j++) {
+            sum ^= table[7 - j][eight >> 8 * j & 255];
         }
     }
     for (size_t k = 0; k < count; k++) {
-        sum = table[(sum ^ bytes[k]) & 255] ^ sum >> 8;
+        sum = table[0][(sum ^ bytes[k]) & 255] ^ sum >> 8;
     }
     return ~sum;
 }

@@ -79,24 +79,25 @@ static int set_kernels(fnn_model *model, int isa) {
 
 /* ---- a file becomes a network ---- */
 
-/* Memory for `size` bytes, all zero; NULL where there is none. */
+/* Memory for `size` bytes; NULL where there is none. */
 static void *take(size_t size) {
-    void *memory = size < SIZE_MAX - FNN_ALIGNMENT
-                       ? aligned_alloc(FNN_ALIGNMENT, blocks(at_least(size, 1), FNN_ALIGNMENT) * FNN_ALIGNMENT)
-                       : NULL;
-    return memory ? memset(memory, 0, size) : NULL;
+    return size < SIZE_MAX - FNN_ALIGNMENT
+               ? aligned_alloc(FNN_ALIGNMENT, blocks(at_least(size, 1), FNN_ALIGNMENT) * FNN_ALIGNMENT)
+               : NULL;
 }
 
-/* An empty network of this size. */
+/* A network of this size, to whose bytes the file is to be read; what lies around them is zero. */
 static loaded *new_network(const fnn_file_head *head) {
-    const size_t element = head->is_double ? sizeof(double) : sizeof(float);
+    const size_t padding = FNN_PADDING * (head->is_double ? sizeof(double) : sizeof(float));
     const size_t ops = fnn_multiply(head->op_count, sizeof(fnn_op));
     const size_t settings = fnn_multiply(2 * head->op_count, sizeof(fnn_parameter_settings));
     const size_t first = blocks(sizeof(loaded), FNN_ALIGNMENT) * FNN_ALIGNMENT;
     const size_t bytes = blocks(first + ops + settings, FNN_ALIGNMENT) * FNN_ALIGNMENT;
-    char *memory = take(fnn_add(bytes, fnn_add(head->size, FNN_PADDING * element)));
+    char *memory = take(fnn_add(bytes, fnn_add(head->size, padding)));
     loaded *network = (loaded *)(void *)memory;
     if (network) {
+        memset(memory, 0, bytes);
+        memset(memory + bytes + head->size, 0, padding);
         network->ops = (fnn_op *)(void *)(memory + first);
         network->settings = (fnn_parameter_settings *)(void *)(memory + first + ops);
         network->bytes = (unsigned char *)memory + bytes;
@@ -109,7 +110,7 @@ static int freeze(loaded *network, const fnn_file_head *head, const char *path) 
     fnn_message message;
     const int isa = pick_isa();
     if (isa < 0) {
-        return fail("FASTNN_ISA is %.40s, which this machine or this library has not", getenv("FASTNN_ISA"));
+        return fail("FASTNN_ISA is %.40s, which this processor or this library has not", getenv("FASTNN_ISA"));
     }
     fnn_piece *pieces = take(head->op_count * sizeof *pieces);
     if (!pieces) {
@@ -125,12 +126,13 @@ static int freeze(loaded *network, const fnn_file_head *head, const char *path) 
     if (set_kernels(&network->model, isa)) {
         return -1;
     }
-    void *memory = take(fnn_frozen_bytes(&network->model));
+    const size_t size = fnn_frozen_bytes(&network->model);
+    void *memory = take(size);
     if (!memory) {
         return fail("%.200s cannot be loaded: there is no memory for it", path);
     }
     pthread_once(&once, prepare);
-    network->frozen = fnn_freeze(&network->model, &threads, memory);
+    network->frozen = fnn_freeze(&network->model, &threads, memset(memory, 0, size));
     return 0;
 }
 
