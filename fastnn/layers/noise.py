@@ -78,7 +78,8 @@ class _Rate(Noise):
 class Dropout(_Rate):
     """Sets each element to zero with probability `rate` while training, and divides the others by 1 - rate.
 
-    16 random bits decide on an element, so its probability is the rate to the nearest 2**-16. Srivastava et al., Dropout: a simple way to prevent neural networks from overfitting, JMLR 15, 2014.
+    16 random bits decide on an element, so its probability is the rate to the nearest 2**-16. Srivastava et al.,
+    Dropout: a simple way to prevent neural networks from overfitting, JMLR 15, 2014.
 
     Parameters
     ----------
