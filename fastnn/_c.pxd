@@ -250,6 +250,11 @@ cdef extern from "fastnn.h" nogil:
                            size_t output, void *y, void *gradient, const fnn_progress *progress) noexcept nogil
         int (*jacobian_watched)(const fnn_frozen *frozen, const void *x, ptrdiff_t x_stride, size_t rows, void *y,
                                 void *jacobian, const fnn_progress *progress) noexcept nogil
+        int (*jvp_watched)(const fnn_frozen *frozen, const void *x, ptrdiff_t x_stride, size_t rows, const void *v,
+                           void *y, void *tangent, const fnn_progress *progress) noexcept nogil
+        int (*hvp_watched)(const fnn_frozen *frozen, const void *x, ptrdiff_t x_stride, size_t rows, const void *v,
+                           const void *u, size_t output, void *y, void *product,
+                           const fnn_progress *progress) noexcept nogil
     size_t fnn_frozen_bytes(const fnn_model *model)
     fnn_frozen *fnn_freeze(const fnn_model *model, const int *threads, void *memory)
     int fnn_all_finite(const fnn_kernels *kernels, int is_double, const void *x, ptrdiff_t stride, size_t rows,

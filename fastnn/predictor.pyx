@@ -4,7 +4,7 @@ import operator
 
 import numpy as np
 
-from fastnn.data.arrays import cotangent
+from fastnn.data.arrays import cotangent, of_shape
 
 cimport numpy as cnp
 from cpython.long cimport PyLong_AsLongAndOverflow
@@ -240,7 +240,7 @@ cdef class Predictor:
         cdef _Call call = _call_for(self, rows)
         cdef cnp.npy_intp shape[2]
         shape[0], shape[call.axes - 1] = call.rows, self._outputs
-        cdef cnp.ndarray upstream = _upstream(self, u, call.axes, shape)
+        cdef cnp.ndarray upstream = _multiplied(self, u, "u", call.axes, shape)
         first, second = (None, None) if out is None else _outs(out, "outputs, gradient")
         cdef cnp.ndarray y = _result(self, first, "out[0]", call.axes, shape)
         shape[call.axes - 1] = self._inputs
@@ -354,172 +354,153 @@ cdef class Predictor:
         _make(self, &call, (1 + self._outputs) * self._row_work)
         return y if self._heads is None else _by_head(y, self._heads), jacobian
 
+    def jvp(self, x, v, out=None):
+        """Return the network's outputs, and how they change as x moves in the direction v.
 
-cdef struct _Call:  # the rows of a call, and where its results go
-    int axes  # of the caller's x: 1 for one row
-    size_t rows
-    const void *x
-    ptrdiff_t x_stride
-    const void *u
-    size_t output
-    void *y
-    void *gradient  # NULL, and so is `jacobian`: the outputs alone are wanted
-    void *jacobian
+        Parameters
+        ----------
+        x : array-like, shape (rows, features), (features,), or (rows,) of one feature
+            As for a call of the predictor.
+        v : array-like, shape (rows, inputs) or (inputs,)
+            A direction of each row, in the numbers that the network reads.
+        out : tuple (outputs, tangent), optional
+            Arrays that take the results, as for :meth:`vjp`.
 
+        Returns
+        -------
+        outputs : ndarray, shape (rows, outputs) or (outputs,), or dict
+            As a call returns them.
+        tangent : ndarray, shape (rows, outputs) or (outputs,), or dict
+            ∂y/∂x v of each row; see :meth:`vjp` for what counts as constant.
 
-cdef _Call _call_for(Predictor self, cnp.ndarray rows) noexcept:
-    cdef _Call call
-    call.axes = cnp.PyArray_NDIM(rows)
-    call.rows = 1 if call.axes == 1 else <size_t>cnp.PyArray_DIM(rows, 0)
-    call.x = cnp.PyArray_DATA(rows)
-    call.x_stride = self._inputs if call.axes == 1 else cnp.PyArray_STRIDE(rows, 0) // self._itemsize
-    call.u = call.y = call.gradient = call.jacobian = NULL
-    call.output = 0
-    return call
+        Raises
+        ------
+        TypeError, ValueError
+            When x, v or out cannot be used; the message is one sentence.
 
+        Examples
+        --------
+        >>> import fastnn
+        >>> predictor = fastnn.Sequential([fastnn.Input((2,)), fastnn.layers.Dense(3)]).freeze()
+        >>> predictor.jvp([1.0, 2.0], [1.0, 0.0])[1].shape
+        (3,)
+        """
+        cdef cnp.ndarray rows = _rows(self, x)
+        cdef _Call call = _call_for(self, rows)
+        cdef cnp.npy_intp shape[2]
+        shape[0], shape[call.axes - 1] = call.rows, self._inputs
+        cdef cnp.ndarray direction = _multiplied(self, v, "v", call.axes, shape)
+        first, second = (None, None) if out is None else _outs(out, "outputs, tangent")
+        shape[call.axes - 1] = self._outputs
+        cdef cnp.ndarray y = _result(self, first, "out[0]", call.axes, shape)
+        cdef cnp.ndarray tangent = _result(self, second, "out[1]", call.axes, shape)
+        if out is not None:
+            _check_all_apart(rows, direction, "v", y, tangent)
+        call.v, call.y, call.tangent = cnp.PyArray_DATA(direction), cnp.PyArray_DATA(y), cnp.PyArray_DATA(tangent)
+        _make(self, &call, 2 * self._row_work)
+        return (y, tangent) if self._heads is None else (_by_head(y, self._heads), _by_head(tangent, self._heads))
 
-cdef int _run(const fnn_frozen *frozen, const _Call *call, const fnn_progress *progress) noexcept nogil:
-    if call.jacobian != NULL:
-        return frozen.jacobian_watched(frozen, call.x, call.x_stride, call.rows, call.y, call.jacobian, progress)
-    if call.gradient == NULL:
-        return frozen.run_watched(frozen, call.x, call.x_stride, call.rows, call.y, progress)
-    return frozen.vjp_watched(frozen, call.x, call.x_stride, call.rows, call.u, call.output, call.y, call.gradient,
-                              progress)
+    def hvp(self, x, v, u, out=None):
+        """Return the network's outputs, and the Hessian of their product with u times v.
 
+        Parameters
+        ----------
+        x : array-like, shape (rows, features), (features,), or (rows,) of one feature
+            As for a call of the predictor.
+        v : array-like, shape (rows, inputs) or (inputs,)
+            A direction of each row, in the numbers that the network reads.
+        u : array-like, of the shape of the outputs
+            For a model with heads a dict of such arrays by name may be given.
+        out : tuple (outputs, product), optional
+            Arrays that take the results, as for :meth:`vjp`.
 
-cdef int _make(Predictor self, const _Call *call, double row_work) except -1:
-    """Make the call; a long one lets go of Python's lock, and ends where a signal raises."""
-    cdef const fnn_frozen *frozen = <const fnn_frozen *>self._frozen
-    cdef int status
-    cdef _Reporter reporter
-    cdef const fnn_progress *progress
-    if <double>call.rows * row_work < GIL_WORK:
-        status = _run(frozen, call, NULL)
-    else:
-        reporter = _Reporter(None, 0)
-        progress = reporter.pointer()
-        with nogil:
-            status = _run(frozen, call, progress)
-        reporter.raise_kept()
-    if status:
-        raise MemoryError(f"no memory to work on {call.rows} rows")
-    return 0
+        Returns
+        -------
+        outputs : ndarray, shape (rows, outputs) or (outputs,), or dict
+            As a call returns them.
+        product : ndarray, shape (rows, inputs) or (inputs,)
+            ∂/∂x (uᵀ ∂y/∂x v) of each row, exactly (forward over reverse). Activations that are straight but for kinks,
+            such as relu, have the second derivative 0, at the kinks too.
 
+        Raises
+        ------
+        TypeError, ValueError
+            When x, v, u or out cannot be used; the message is one sentence.
 
-cdef cnp.ndarray _rows(Predictor self, x):
-    """Return x itself where it can be read in place, else a copy that can."""
-    cdef cnp.ndarray array
-    cdef int axes
-    if self._reads_raw:  # numbers of the right dtype and shape may be raw data too
-        return self._reads(x, self._inputs, self._dtype.name)
-    if cnp.PyArray_CheckExact(x) or (isinstance(x, np.ndarray) and not isinstance(x, np.ma.MaskedArray)):
-        array = x
-        axes = cnp.PyArray_NDIM(array)
-        if (axes == 1 or axes == 2) and cnp.PyArray_TYPE(array) == self._typenum \
-                and cnp.PyArray_DIM(array, axes - 1) == self._inputs and cnp.PyArray_ISALIGNED(array) \
-                and cnp.PyArray_ISNOTSWAPPED(array) \
-                and (self._inputs == 1 or cnp.PyArray_STRIDE(array, axes - 1) == self._itemsize) \
-                and cnp.PyArray_STRIDE(array, 0) % self._itemsize == 0:
-            return array
-    return self._reads(x, self._inputs, self._dtype.name)
+        Examples
+        --------
+        >>> import fastnn
+        >>> predictor = fastnn.Sequential([fastnn.Input((2,)), fastnn.layers.Dense(1, "tanh")]).freeze()
+        >>> predictor.hvp([1.0, 2.0], [1.0, 0.0], [1.0])[1].shape
+        (2,)
+        """
+        cdef cnp.ndarray rows = _rows(self, x)
+        cdef _Call call = _call_for(self, rows)
+        cdef cnp.npy_intp shape[2]
+        shape[0], shape[call.axes - 1] = call.rows, self._outputs
+        cdef cnp.ndarray upstream = _multiplied(self, u, "u", call.axes, shape)
+        first, second = (None, None) if out is None else _outs(out, "outputs, product")
+        cdef cnp.ndarray y = _result(self, first, "out[0]", call.axes, shape)
+        shape[call.axes - 1] = self._inputs
+        cdef cnp.ndarray direction = _multiplied(self, v, "v", call.axes, shape)
+        cdef cnp.ndarray product = _result(self, second, "out[1]", call.axes, shape)
+        if out is not None:
+            _check_all_apart(rows, direction, "v", y, product)
+            _check_all_apart(rows, upstream, "u", y, product)
+        call.v, call.u = cnp.PyArray_DATA(direction), cnp.PyArray_DATA(upstream)
+        call.y, call.product = cnp.PyArray_DATA(y), cnp.PyArray_DATA(product)
+        _make(self, &call, 4 * self._row_work)
+        return y if self._heads is None else _by_head(y, self._heads), product
 
+    def hessian(self, x, output=0, out=None):
+        """Return the network's outputs, and the second derivatives of one of them by the inputs.
 
-cdef dict _by_head(cnp.ndarray result, heads):
-    cdef Py_ssize_t start = 0
-    views = {}
-    for name, width in heads.items():
-        views[name] = result[..., start:start + width]
-        start += width
-    return views
+        Parameters
+        ----------
+        x : array-like, shape (rows, features), (features,), or (rows,) of one feature
+            As for a call of the predictor.
+        output : int, default 0
+            Which of the outputs; those of heads lie side by side in their order.
+        out : tuple (outputs, hessian), optional
+            Arrays that take the results, as for :meth:`vjp`.
 
+        Returns
+        -------
+        outputs : ndarray, shape (rows, outputs) or (outputs,), or dict
+            As a call returns them.
+        hessian : ndarray, shape (rows, inputs, inputs) or (inputs, inputs)
+            ∂²y/∂xⱼ∂xₖ of each row, symmetric to the last bit: an element is the mean of the two that :meth:`hvp` gives,
+            which rounding sets apart. 0 for piecewise linear networks.
 
-cdef cnp.ndarray _result(Predictor self, out, str name, int axes, cnp.npy_intp *shape):
-    """Return an array of this shape for a result: `out` where there is one, which is called `name`, else a new one."""
-    cdef cnp.ndarray array
-    cdef bint fits
-    cdef int k
-    if out is None:
-        return cnp.PyArray_EMPTY(axes, shape, self._typenum, 0)
-    if not isinstance(out, np.ndarray):
-        raise TypeError(f"{name} must be a NumPy array, got {type(out).__name__}")
-    array = out
-    fits = cnp.PyArray_TYPE(array) == self._typenum and cnp.PyArray_ISNOTSWAPPED(array) \
-        and cnp.PyArray_ISCARRAY(array) and cnp.PyArray_NDIM(array) == axes
-    for k in range(axes if fits else 0):
-        fits = fits and cnp.PyArray_DIM(array, k) == shape[k]
-    if not fits:
-        wanted = tuple([shape[k] for k in range(axes)])
-        raise ValueError(f"{name} must be a writable, C-contiguous {self._dtype} array of shape {wanted}, got "
-                         f"{out.dtype} of shape {out.shape}")
-    return array
+        Raises
+        ------
+        TypeError, ValueError
+            When x, output or out cannot be used; the message is one sentence.
 
-
-cdef tuple _outs(out, str names):
-    if not isinstance(out, (tuple, list)) or len(out) != 2:
-        given = f"{len(out)} of them" if isinstance(out, (tuple, list)) else type(out).__name__
-        raise TypeError(f"out must be a tuple ({names}) of two arrays, either of which may be None, got {given}")
-    return tuple(out)
-
-
-cdef size_t _output(Predictor self, output) except? 0:
-    cdef int beyond = 0
-    cdef long short_way = PyLong_AsLongAndOverflow(output, &beyond) if type(output) is int else -1
-    if beyond == 0 and 0 <= short_way < self._outputs:
-        return short_way
-    try:
-        number = operator.index(output)
-    except TypeError:
-        raise TypeError(f"output must be the number of an output, got {output!r}") from None
-    if not 0 <= number < self._outputs:
-        raise ValueError(f"output must lie between 0 and {self._outputs - 1}, as the network has {self._outputs} "
-                         f"outputs, got {number}")
-    return number
-
-
-cdef cnp.ndarray _upstream(Predictor self, u, int axes, cnp.npy_intp *shape):
-    """Return u as a contiguous array of this shape: u itself where it is one."""
-    cdef cnp.ndarray array
-    cdef int k
-    if cnp.PyArray_CheckExact(u):
-        array = u
-        if cnp.PyArray_TYPE(array) == self._typenum and cnp.PyArray_ISCARRAY_RO(array) \
-                and cnp.PyArray_NDIM(array) == axes and cnp.PyArray_DIM(array, 0) == shape[0] \
-                and cnp.PyArray_DIM(array, axes - 1) == shape[axes - 1]:
-            return array
-    wanted = tuple([shape[k] for k in range(axes)])
-    return cotangent(u, wanted, self._heads, self._dtype.name)
-
-
-cdef int _check_all_apart(cnp.ndarray rows, cnp.ndarray other, str name, cnp.ndarray first,
-                          cnp.ndarray second) except -1:
-    """Raise where a result may be written over what is still to be read, or over the other one; `first` may be None."""
-    _check_apart(rows, "x", second, "out[1]")
-    _check_apart(other, name, second, "out[1]")
-    if first is not None:
-        _check_apart(rows, "x", first, "out[0]")
-        _check_apart(other, name, first, "out[0]")
-        _check_apart(first, "out[0]", second, "out[1]")
-    return 0
+        Examples
+        --------
+        >>> import fastnn
+        >>> predictor = fastnn.Sequential([fastnn.Input((2,)), fastnn.layers.Dense(1, "tanh")]).freeze()
+        >>> predictor.hessian([1.0, 2.0])[1].shape
+        (2, 2)
+        """
+        cdef cnp.ndarray rows = _rows(self, x)
+        cdef _Call call = _call_for(self, rows)
+        cdef cnp.npy_intp shape[3]
+        call.output = _output(self, output)
+        first, second = (None, None) if out is None else _outs(out, "outputs, hessian")
+        shape[0], shape[call.axes - 1] = call.rows, self._outputs
+        cdef cnp.ndarray y = _result(self, first, "out[0]", call.axes, shape)
+        shape[call.axes - 1] = shape[call.axes] = self._inputs
+        cdef cnp.ndarray hessian = _result(self, second, "out[1]", call.axes + 1, shape)
+        if out is not None:
+            _check_all_apart(rows, rows, "x", y, hessian)
+        call.y, call.product = cnp.PyArray_DATA(y), cnp.PyArray_DATA(hessian)
+        _make(self, &call, (1 + 4 * self._inputs) * self._row_work)
+        return y if self._heads is None else _by_head(y, self._heads), hessian
 
 
-cdef int _check_apart(cnp.ndarray rows, str name, cnp.ndarray out, str out_name) except -1:
-    """Raise where the result might be written over rows still to be read: between the first and the last of these."""
-    cdef const char *first = cnp.PyArray_BYTES(rows)
-    cdef const char *last = first
-    cdef const char *target = cnp.PyArray_BYTES(out)
-    cdef cnp.npy_intp reach
-    cdef int k
-    if cnp.PyArray_SIZE(rows) == 0:
-        return 0
-    for k in range(cnp.PyArray_NDIM(rows)):
-        reach = (cnp.PyArray_DIM(rows, k) - 1) * cnp.PyArray_STRIDE(rows, k)
-        if reach < 0:
-            first += reach
-        else:
-            last += reach
-    if target < last + cnp.PyArray_ITEMSIZE(rows) and first < target + cnp.PyArray_NBYTES(out):
-        raise ValueError(f"{out_name} must not share memory with {name}: pass a copy of one of them")
-    return 0
+include "_predicting.pxi"
 
 
 def _thaw(plan, parameters, reads=None, heads=None):

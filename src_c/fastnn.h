@@ -421,9 +421,15 @@ struct fnn_frozen {
                        size_t output, void *y, void *gradient, const fnn_progress *progress);
     int (*jacobian_watched)(const fnn_frozen *frozen, const void *x, ptrdiff_t x_stride, size_t rows, void *y,
                             void *jacobian, const fnn_progress *progress);
-    int rows_per_tile;      /* of a prediction on the stack */
-    size_t stride;          /* of its outputs; 0 where the ops are no chain */
-    size_t derivative_rows; /* the most rows whose derivatives are computed on the stack */
+    int (*jvp_watched)(const fnn_frozen *frozen, const void *x, ptrdiff_t x_stride, size_t rows, const void *v, void *y,
+                       void *tangent, const fnn_progress *progress);
+    /* Where v is NULL, it is each unit vector in turn, and product has the Hessians, (rows, inputs, inputs); u as for vjp. */
+    int (*hvp_watched)(const fnn_frozen *frozen, const void *x, ptrdiff_t x_stride, size_t rows, const void *v,
+                       const void *u, size_t output, void *y, void *product, const fnn_progress *progress);
+    int rows_per_tile; /* of a prediction on the stack */
+    size_t stride;     /* of its outputs; 0 where the ops are no chain */
+    /* The most rows whose derivatives are computed on the stack: in reverse, along directions. */
+    size_t derivative_rows[2];
     const void *derivative_layout;
     const void *const *transposed; /* of each op: its kernel transposed, for products with one row; or NULL */
     const int *threads;

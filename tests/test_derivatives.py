@@ -162,7 +162,11 @@ def test_the_jacobian_has_the_gradients_of_all_outputs(kind, dtype):
         u = np.tile(np.eye(outputs, dtype=dtype)[j], (70, 1))
         expected = predictor.vjp(x, u)
         np.testing.assert_array_equal(matrix(y), matrix(expected[0]))
-        np.testing.assert_array_equal(jacobian[:, j], expected[1])
+        if outputs <= 5:
+            np.testing.assert_array_equal(jacobian[:, j], expected[1])
+        else:  # by columns: the same sums in another order
+            close = {"rtol": 1e-4, "atol": 1e-5} if dtype == "float32" else {"rtol": 1e-11, "atol": 1e-13}
+            np.testing.assert_allclose(jacobian[:, j], expected[1], **close)
     for some in (slice(2, 3), slice(4, 9)):
         np.testing.assert_array_equal(predictor.jacobian(x[some])[1], jacobian[some])
     out = np.empty((outputs, 5), dtype)

@@ -534,15 +534,16 @@ def cotangent(u: Any, shape: tuple[int, ...], heads: Mapping[str, int] | None, d
         When u cannot be used; the message is one sentence.
     """
     if not isinstance(u, Mapping):
-        return _of_shape(u, "u", shape, dtype)
+        return of_shape(u, "u", shape, dtype)
     if heads is None:
         raise TypeError("u is a dict, but the outputs have no names: pass one array")
     given = zip(by_name(u, list(heads), "u"), heads.items(), strict=True)
-    parts = [_of_shape(part, f"u[{name!r}]", (*shape[:-1], width), dtype) for part, (name, width) in given]
+    parts = [of_shape(part, f"u[{name!r}]", (*shape[:-1], width), dtype) for part, (name, width) in given]
     return np.concatenate(parts, axis=-1)
 
 
-def _of_shape(values: Any, name: str, shape: tuple[int, ...], dtype: str) -> Array:
+def of_shape(values: Any, name: str, shape: tuple[int, ...], dtype: str) -> Array:
+    """Return real numbers as contiguous `dtype`; raise where they have another shape. `name` is theirs in messages."""
     array = real_array(values, name, "")
     if array.shape != shape:
         raise ValueError(f"{name} must have shape {shape}, got {array.shape}")

@@ -199,6 +199,22 @@ static int jacobian_unwatched(const fnn_predictor *predictor, const void *x, ptr
     return frozen->jacobian_watched(frozen, x, x_stride, rows, y, jacobian, NULL);
 }
 
+static int jvp_unwatched(const fnn_predictor *predictor, const void *x, ptrdiff_t x_stride, size_t rows, const void *v,
+                         void *y, void *tangent) {
+    const fnn_frozen *frozen = predictor->own;
+    return frozen->jvp_watched(frozen, x, x_stride, rows, v, y, tangent, NULL);
+}
+
+static int hvp_unwatched(const fnn_predictor *predictor, const void *x, ptrdiff_t x_stride, size_t rows, const void *v,
+                         const void *u, void *y, void *product) {
+    const fnn_frozen *frozen = predictor->own;
+    return frozen->hvp_watched(frozen, x, x_stride, rows, v, u, 0, y, product, NULL);
+}
+
+static size_t derivative_rows(const fnn_model *model, int along) {
+    return model->is_double ? fnn_derivative_rows_f64(model, along) : fnn_derivative_rows_f32(model, along);
+}
+
 /* Takes the memory of a frozen model beside the struct, which is filled in; or only measures it where memory->at is NULL. */
 static void lay_out_frozen(const fnn_model *model, fnn_bump *memory, fnn_frozen *frozen) {
     const void **transposed = fnn_take(memory, model->op_count, sizeof *transposed);
@@ -239,15 +255,18 @@ fnn_frozen *fnn_freeze(const fnn_model *model, const int *threads, void *memory)
                                          .version = FNN_PREDICTOR_VERSION,
                                          .size = sizeof(fnn_predictor),
                                          .vjp = vjp_unwatched,
+                                         .jvp = jvp_unwatched,
                                          .jacobian = jacobian_unwatched,
+                                         .hvp = hvp_unwatched,
                                          .own = frozen},
                            .run_watched = model->is_double ? fnn_predict_f64 : fnn_predict_f32,
                            .vjp_watched = model->is_double ? fnn_vjp_f64 : fnn_vjp_f32,
+                           .jvp_watched = model->is_double ? fnn_jvp_f64 : fnn_jvp_f32,
                            .jacobian_watched = model->is_double ? fnn_jacobian_f64 : fnn_jacobian_f32,
+                           .hvp_watched = model->is_double ? fnn_hvp_f64 : fnn_hvp_f32,
                            .rows_per_tile = (int)at_most(rows, FNN_INFER_ROWS),
                            .stride = chain ? stride : 0,
-                           .derivative_rows =
-                               model->is_double ? fnn_derivative_rows_f64(model) : fnn_derivative_rows_f32(model),
+                           .derivative_rows = {derivative_rows(model, 0), derivative_rows(model, 1)},
                            .threads = threads,
                            .model = model};
     lay_out_frozen(model, &bump, frozen);

@@ -1,4 +1,4 @@
-"""Every activation that is registered: its formula, its error in ulp, its derivative, its edges.
+"""Every activation that is registered: its formula, its error in ulp, its derivatives, its edges.
 
 A new activation needs an entry in EXACT; all other tests take it from the registry.
 """
@@ -96,6 +96,12 @@ def ulp(value, dtype):
     return float(np.spacing(np.asarray(abs(float(value)), dtype)))
 
 
+def move_from_corners(x):
+    """Move what lies where a derivative jumps, in place."""
+    for corner in (-3, -1, 0, 0.5, 0.7, 1, 1.5, 2, 3, 6):
+        x[np.abs(x - corner) < 1e-3] += 0.01
+
+
 @dtypes
 @pytest.mark.parametrize("activation", ELEMENTWISE, ids=repr)
 def test_error_in_ulp(activation, dtype):
@@ -160,8 +166,7 @@ def test_formula_in_every_path(activation, rows, columns, dtype):
 def test_derivative_by_central_differences(activation, columns):
     generator = np.random.default_rng(columns)
     x, dy = 2 * generator.normal(size=(40, columns)), generator.normal(size=(40, columns))
-    for corner in (-3, -1, 0, 0.5, 0.7, 1, 1.5, 2, 3, 6):  # places where a derivative jumps
-        x[np.abs(x - corner) < 1e-3] += 0.01
+    move_from_corners(x)
     model, step = single(activation, "float64", columns), 1e-5
     model.forward(x)
     gradient = model.backward(dy)
@@ -279,3 +284,68 @@ def test_gated_linear_unit(rows, columns, activation):
     expected = np.hstack([dy * f, alone.backward(dy * x[:, :columns])])
     np.testing.assert_allclose(model.backward(dy), expected, rtol=1e-13, atol=1e-15)
     np.testing.assert_allclose(activations.glu(x), x[:, :columns] * activations.sigmoid(gate), rtol=1e-15)
+
+
+# ---- second derivatives ----
+
+
+@dtypes
+@pytest.mark.parametrize("activation", ELEMENTWISE, ids=repr)
+def test_error_of_the_second_derivative(activation, dtype):
+    x = 2 * np.random.default_rng(0).normal(size=150)
+    x = np.concatenate([x, np.geomspace(1e-3, 60, 30), -np.geomspace(1e-3, 60, 30)])
+    move_from_corners(x)
+    x = np.append(x, [500.0, -500.0] if activation.name != "exponential" else []).astype(dtype)[:, None]
+    ones = np.ones_like(x)
+    second = single(activation, dtype).freeze().hvp(x, ones, ones)[1]
+    function, _ = exact(activation)
+    with mpmath.workdps(50):
+        for value, found in zip(x[:, 0], second[:, 0], strict=True):
+            expected = mpmath.diff(function, mpmath.mpf(float(value)), 2)
+            # Six ulp of 1, or of the value: products of a few factors that are each off by one or two.
+            assert abs(float(found) - float(expected)) <= 6 * np.finfo(dtype).eps * max(1.0, abs(float(expected))), (
+                value
+            )
+
+
+@pytest.mark.parametrize("activation", ALL, ids=repr)
+@pytest.mark.parametrize("columns", [1, 7, 33])
+def test_second_derivative_by_central_differences(activation, columns):
+    generator = np.random.default_rng(columns)
+    x, v, u = 2 * generator.normal(size=(40, columns)), *generator.normal(size=(2, 40, columns))
+    move_from_corners(x)
+    predictor, step = single(activation, "float64", columns).freeze(), 1e-5
+    difference = (predictor.vjp(x + step * v, u)[1] - predictor.vjp(x - step * v, u)[1]) / (2 * step)
+    # Truncation is step² times a fourth derivative, which is 400 for exp at 6; rounding is 1e-16 / step.
+    np.testing.assert_allclose(predictor.hvp(x, v, u)[1], difference, rtol=1e-6, atol=1e-7)
+    difference = (predictor(x + step * v) - predictor(x - step * v)) / (2 * step)
+    np.testing.assert_allclose(predictor.jvp(x, v)[1], difference, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("columns", [2, 10, 16, 17, 100])
+@dtypes
+def test_tangents_of_rows_of_any_width(columns, dtype):
+    generator = np.random.default_rng(columns)
+    x, v, u = (3 * generator.normal(size=(3, 9, columns))).astype(dtype)
+    p = activations.softmax(x.astype("float64"))
+    apart = v - (p * v).sum(1, keepdims=True), u - (p * u).sum(1, keepdims=True)
+    product = apart[0] * apart[1]
+    # Terms of at most some hundreds, rounded.
+    close = {"rtol": 1e-4, "atol": 1e-4} if dtype == "float32" else {"rtol": 1e-12, "atol": 1e-12}
+    soft, logs = (single(name, dtype, columns).freeze() for name in ("softmax", "log_softmax"))
+    np.testing.assert_allclose(soft.jvp(x, v)[1], p * apart[0], **close)
+    np.testing.assert_allclose(logs.jvp(x, v)[1], apart[0], **close)
+    expected = p * (product - (p * product).sum(1, keepdims=True))
+    np.testing.assert_allclose(soft.hvp(x, v, u)[1], expected, **close)
+    np.testing.assert_allclose(logs.hvp(x, v, u)[1], -p * apart[0] * u.sum(1, keepdims=True), **close)
+
+
+@dtypes
+# exp overflows itself, and cos does not know its phase there
+@pytest.mark.parametrize("activation", [f for f in ELEMENTWISE if f.name not in ("exponential", "cos")], ids=repr)
+def test_far_out_nothing_is_lost(activation, dtype):
+    """Neither an overflow nor 0 times infinity on the way makes a number of no number."""
+    x = np.array([1e4, -1e4, 1e15, -1e15, 1e30, -1e30], dtype)[:, None]
+    ones = np.ones_like(x)
+    second = single(activation, dtype).freeze().hvp(x, ones, ones)[1]
+    np.testing.assert_allclose(second, 0, atol=1e-9)
