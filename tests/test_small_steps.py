@@ -6,6 +6,7 @@ columns, takes the long one.
 
 import copy
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -337,6 +338,26 @@ def test_hyperparameters_are_one_object_until_the_optimizer_changes():
         twin.learning_rate = 0.5
         assert twin.hyperparameters().schedule.numbers == (0.5,)
         assert optimizer.hyperparameters().schedule.numbers == (0.1,)
+
+
+def test_what_is_settled_while_another_thread_changes_it_is_not_kept():
+    optimizer = optimizers.SGD(0.0)
+    rates = np.linspace(0, 1, 500).tolist()
+
+    def change():
+        for rate in rates:
+            optimizer.learning_rate = rate
+
+    def ask():
+        found = 0.0
+        while found < rates[-1]:
+            told = optimizer.hyperparameters().schedule.numbers[0]
+            assert told >= found  # rates only grow: an older one would have been kept too long
+            found = told
+
+    with ThreadPoolExecutor(3) as pool:
+        for done in [pool.submit(call) for call in (ask, ask, change)]:
+            done.result(60)
 
 
 def test_an_engine_takes_each_of_two_optimizers_numbers_in_turn():
