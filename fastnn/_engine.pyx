@@ -9,9 +9,9 @@ from libc.stdint cimport int64_t
 
 from fastnn._c cimport (
     FNN_BACKWARD, FNN_CHECK, FNN_INPUT_GRADIENT, FNN_LABEL, FNN_LOSS, FNN_NO_GRADIENTS, FNN_NOT_FINITE, FNN_OUTSIDE,
-    FNN_ROW, FNN_STOPPED, FNN_TRAINING, FNN_UPDATE, fnn_apply_gradients, fnn_data, fnn_freeze, fnn_frozen_bytes, fnn_infer,
-    fnn_model, fnn_outside, fnn_penalty, fnn_penalty_bytes, fnn_phase_name, fnn_run, fnn_stores_gradients,
-    fnn_takes_long, fnn_tile_sums, fnn_train,
+    FNN_ROW, FNN_STOPPED, FNN_TRAINING, FNN_UPDATE, fnn_apply_gradients, fnn_data, fnn_freeze, fnn_frozen_bytes,
+    fnn_infer, fnn_model, fnn_outside, fnn_penalty, fnn_penalty_bytes, fnn_phase_name, fnn_run,
+    fnn_stores_gradients, fnn_takes_long, fnn_tile_sums, fnn_train,
 )
 
 cnp.import_array()
@@ -355,7 +355,7 @@ cdef class _ForwardPass(_Run):
 
 
 cdef class _BackwardPass(_Run):
-    """The gradients from the activations that the last forward pass left: by the inputs, by the parameters, or by both."""
+    """The gradients from the activations that the last forward pass left: by inputs, by parameters, or by both."""
 
     cdef cnp.ndarray output_gradient, input_gradient
     cdef bint inputs, weights

@@ -220,8 +220,8 @@ cdef class Predictor:
         outputs : ndarray, shape (rows, outputs) or (outputs,), or dict
             As a call returns them.
         gradient : ndarray, shape (rows, inputs) or (inputs,)
-            uᵀ ∂y/∂x for each row, by the numbers that the network reads: what it reads as a category, and what `prepare`
-            of a layer has made of raw data, counts as constant and has the gradient 0.
+            uᵀ ∂y/∂x for each row, by the numbers that the network reads: what it reads as a category, and what
+            `prepare` of a layer has made of raw data, counts as constant and has the gradient 0.
 
         Raises
         ------
@@ -308,7 +308,6 @@ cdef class Predictor:
         if value is not None:
             return value, gradient
         return PyArray_Scalar(<char *>call.y + call.output * self._itemsize, self._dtype, None), gradient
-
 
     def jacobian(self, x, out=None):
         """Return the network's outputs, and the derivatives of each of them by each input.
