@@ -27,6 +27,7 @@ DEVIATIONS = {
     "HeNormal": math.sqrt(2 / 400),
     "LecunUniform": math.sqrt(1 / 400),
     "LecunNormal": math.sqrt(1 / 400),
+    "RandomSign": 1.0,
     "Orthogonal": math.sqrt(1 / 400),  # 300 columns of 400 rows have length one
 }
 
@@ -40,7 +41,9 @@ def test_moments(kind):
     assert values.std() == pytest.approx(deviation, rel=0.008)
 
 
-@pytest.mark.parametrize("kind", [c for c in RANDOM if issubclass(c, initializers._Preset)], ids=lambda c: c.__name__)
+@pytest.mark.parametrize(
+    "kind", [c for c in RANDOM if issubclass(c, initializers._scaling.Preset)], ids=lambda c: c.__name__
+)
 def test_no_value_lies_beyond_the_cut(kind):
     furthest = np.abs(kind(seed=3)(SHAPE, "float64")).max() / DEVIATIONS[kind.__name__]
     limit = math.sqrt(3) if kind.__name__.endswith("Uniform") else 2 / _draws.TRUNCATED_STDDEV
@@ -59,6 +62,14 @@ def test_variance_scaling_over_its_arguments():
     turned = initializers.VarianceScaling(seed=1, input_axes=[1], output_axes=[0])(SHAPE, "float64")
     assert turned.std() == pytest.approx(math.sqrt(1 / 300), rel=0.008)
     assert initializers.VarianceScaling(seed=1)((5, 4, 3), "float64").shape == (5, 4, 3)
+
+
+def test_signs():
+    layer = layers.EnsembleScale(3, scale_initializer="random_sign")
+    model = fastnn.Sequential([fastnn.Input((50,)), layer, layers.EnsembleMean(3)])
+    assert set(np.unique(model.get_weights()[0])) == {-1.0, 1.0}
+    with pytest.raises(ValueError, match="export_keras cannot write the initializer RandomSign: Keras has no such"):
+        fastnn.Sequential([layers.Dense(1, kernel_initializer="random_sign", input_shape=(2,))]).export_keras("a.keras")
 
 
 def test_fans_of_other_shapes():
@@ -241,7 +252,9 @@ def test_pieces_do_not_depend_on_threads(monkeypatch, kind, dtype):
     for threads in (1, 3):
         with fastnn.num_threads(threads):
             np.testing.assert_array_equal(kind(seed=5)((70, 50), dtype), values)
-    assert len(np.unique(values)) > 3400  # a stream that was used twice would repeat its numbers
+    pieces = values.reshape(-1)[:3000].reshape(3, 1000)
+    assert len(np.unique(pieces, axis=0)) == 3  # a stream that was used twice would repeat its numbers
+    assert len(np.unique(values)) > 3400 or kind is initializers.RandomSign
 
 
 @pytest.mark.parametrize("kind", CLASSES, ids=lambda c: c.__name__)

@@ -80,6 +80,7 @@ OWN = {
     "TargetScaling": "no layer of Keras",
     "SmoothClip": "no activation of Keras: the function in 50 digits is in tests/kernels/test_activations.py",
     "cos": "no activation of Keras: the function in 50 digits is in tests/kernels/test_activations.py",
+    "RandomSign": "no initializer of Keras",
     "Quantile": "no loss of Keras",
     "GaussianNLL": "no loss of Keras",
     "LBFGS": "no optimizer of Keras",

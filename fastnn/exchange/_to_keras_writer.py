@@ -53,6 +53,8 @@ def without(part: str, why: str) -> ValueError:
 def described(module: str, serialized: dict[str, Any]) -> dict[str, Any]:
     """Return what a registry here makes of an object as Keras writes the same object."""
     name, config = serialized["class_name"], serialized["config"]
+    if name == "RandomSign":
+        raise without("the initializer RandomSign", "Keras has no such initializer")
     unsaid = [key for key in _SINCE_LATER if key in config and config[key] is None]
     return {
         "module": f"keras.{module}",

@@ -65,7 +65,8 @@ class EnsembleScale(Layer):
     ----------
     members : int
     scale_initializer : str or Initializer, optional
-        Default: normal with mean 0 and deviation 1, so that members differ from the start.
+        Default: normal with mean 0 and deviation 1, so that members differ from the start; ``"random_sign"`` also
+        keeps the size of each column.
     scale_regularizer : str or Regularizer, optional
     scale_constraint : str or Constraint, optional
     **shared
