@@ -66,9 +66,10 @@ cdef class _Form:
         if weights is not None:
             self._check_weights(weights, available, data)
         if order is not None:
-            indices = np.ascontiguousarray(order, np.int64)
-            if indices is not order:
+            if not cnp.PyArray_CheckExact(order) or cnp.PyArray_NDIM(order) != 1 \
+                    or cnp.PyArray_TYPE(order) != cnp.NPY_INT64 or not cnp.PyArray_ISCARRAY_RO(order):
                 raise TypeError("order must be a contiguous int64 array")
+            indices = order
             index = <const int64_t *>_data(indices)
             data.rows = indices.shape[0]
             for i in range(data.rows):

@@ -180,6 +180,8 @@ class ArrayFeed:
         self._at = 0  # the number of the next step within this pass
         self._order: Order | None = None
         self._resumed = False
+        x = samples.x  # whose rows, where they are still to be converted, are read in pieces
+        self._most = max(1, PIECE // (batch * x.row_bytes)) if isinstance(x, Deferred) else self.steps
 
     def epoch(self, steps: int | None = None, most: int | None = None) -> Iterator[Chunk]:
         """Yield the next `steps` batches (default: one pass from the first to the last), in chunks of at most `most`.
@@ -193,7 +195,7 @@ class ArrayFeed:
             self._order = self._next_order() if self._next_order else None
         self._resumed = False
         wanted = self.steps - self._at if steps is None else steps
-        most = min(most or self.steps, self._steps_of_a_piece())
+        most = min(most or self._most, self._most)
         while wanted and self._at < self.steps:
             count = min(wanted, most, self.steps - self._at)
             chunk = self._chunk(count)
@@ -216,10 +218,6 @@ class ArrayFeed:
     def resume(self, position: dict[str, int]) -> None:
         """Let the next epoch go on from that position; `order` must return the order of the interrupted pass again."""
         self._at, self._resumed = position["at"], True
-
-    def _steps_of_a_piece(self) -> int:
-        x = self.samples.x
-        return max(1, PIECE // (self.batch * x.row_bytes)) if isinstance(x, Deferred) else self.steps
 
     def _chunk(self, steps: int) -> Chunk:
         samples, order = self.samples, self._order
