@@ -45,6 +45,12 @@ class Loaded:
     def vjp(self, x, u):
         return self._called("vjp", x, self.outputs, self.inputs, first=[u])
 
+    def jvp(self, x, v):
+        return self._called("jvp", x, self.outputs, self.outputs, first=[v])
+
+    def hvp(self, x, v, u):
+        return self._called("hvp", x, self.outputs, self.inputs, first=[v, u])
+
     def jacobian(self, x):
         jacobian = self._called("jacobian", x, self.outputs, self.outputs * self.inputs)[1]
         return jacobian.reshape(len(x), self.outputs, self.inputs)

@@ -180,16 +180,19 @@ def test_every_layer_has_the_same_bits(name, k, dtype, tmp_path):
         assert (loaded.inputs, loaded.outputs, loaded.dtype) == (predictor.inputs, predictor.outputs, predictor.dtype)
         y = loaded(rows)
         u = np.random.default_rng(0).normal(size=y.shape).astype(dtype)
-        again, gradient = loaded.vjp(rows, u)
-        jacobian = loaded.jacobian(rows)
+        v = np.random.default_rng(1).normal(size=rows.shape).astype(dtype)
+        derivatives = loaded.vjp(rows, u), loaded.jvp(rows, v), loaded.hvp(rows, v, u), (y, loaded.jacobian(rows))
     expected = predictor(x), fastnn.load_predictor(path)(x)
     for answer in expected:
         both = np.hstack(list(answer.values())) if isinstance(answer, dict) else answer
         np.testing.assert_array_equal(y, both)
-    np.testing.assert_array_equal(again, y)
+    for again, _ in derivatives:
+        np.testing.assert_array_equal(again, y)
     if not reads.prepare:  # Python differentiates by x as C has it
-        np.testing.assert_array_equal(gradient, predictor.vjp(rows, u)[1])
-        np.testing.assert_array_equal(jacobian, predictor.jacobian(rows)[1])
+        of_python = predictor.vjp(rows, u), predictor.jvp(rows, v), predictor.hvp(rows, v, u), predictor.jacobian(rows)
+        for (_, ours), (_, theirs) in zip(derivatives, of_python, strict=True):
+            both = np.concatenate([*theirs.values()], axis=1) if isinstance(theirs, dict) else theirs
+            np.testing.assert_array_equal(ours, both)
 
 
 def test_threads_call_one_network_at_once(tmp_path):
