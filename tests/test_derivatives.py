@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.optimize
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import fastnn
 from fastnn import layers
@@ -76,11 +78,15 @@ NETWORKS = {
 def frozen(kind, dtype="float64"):
     """Return a frozen network of this kind with random weights."""
     model = fastnn.Sequential(NETWORKS[kind](dtype))
+    randomize(model)
+    return model, model.freeze()
+
+
+def randomize(model):
     random = np.random.default_rng(0)
     for weight in model.weights:
         some = random.normal(size=weight.shape)
         weight[...] = 1 + 0.5 * np.tanh(some) if weight.ndim == 1 else some / np.sqrt(len(weight))
-    return model, model.freeze()
 
 
 def matrix(answer):
@@ -184,6 +190,114 @@ def test_jacobians_of_few_and_many_outputs(outputs):
     slopes = 1 - np.tanh(x @ kernel + bias) ** 2
     # Sums of nine terms of about 1.
     np.testing.assert_allclose(jacobian, np.einsum("rh,ih,ho->roi", slopes, kernel, last), rtol=1e-12, atol=1e-14)
+
+
+SMOOTH = ["tanh", "gelu", "swish", "softplus", "sigmoid", "selu", "mish", "softsign"]
+PIECES = {
+    "dense": lambda draw, width: [layers.Dense(draw(st.integers(1, 20)), draw(st.sampled_from(SMOOTH)))],
+    "linear": lambda draw, width: [layers.Dense(draw(st.integers(1, 70)))],
+    "activation": lambda draw, width: [layers.Activation(draw(st.sampled_from([*SMOOTH, "softmax", "log_softmax"])))],
+    "batch normalization": lambda draw, width: [layers.BatchNormalization()],
+    "layer normalization": lambda draw, width: [layers.Dense(6), layers.LayerNormalization(center=draw(st.booleans()))],
+    "rms normalization": lambda draw, width: [layers.RMSNormalization()],
+    "dropout": lambda draw, width: [layers.Dropout(0.3)],
+    "residual": lambda draw, width: [layers.Residual([layers.Dense(8, "tanh"), layers.Dense(width)])],
+}
+
+
+@st.composite
+def stacks(draw):
+    """Draw layers that have a derivative everywhere."""
+    stack, width = [fastnn.Input((5,), dtype="float64")], 5
+    for name in draw(st.lists(st.sampled_from(sorted(PIECES)), min_size=1, max_size=5)):
+        more = PIECES[name](draw, width)
+        stack += more
+        width = next((layer.units for layer in reversed(more) if isinstance(layer, layers.Dense)), width)
+    if draw(st.booleans()):
+        stack.append(layers.Heads({"a": [layers.Dense(2, "tanh")], "b": [layers.Dense(1)]}))
+    return stack
+
+
+@pytest.mark.filterwarnings("ignore:softmax over one unit")
+@settings(deadline=None, max_examples=60)
+@given(stack=stacks(), rows=st.integers(1, 4))
+def test_random_stacks(stack, rows):
+    model = fastnn.Sequential(stack)
+    randomize(model)
+    predictor = model.freeze()
+    x, u = rows_for(predictor, rows, seed=rows)
+    y, gradient = predictor.vjp(x, u)
+    np.testing.assert_array_equal(matrix(y), matrix(predictor(x)))
+    # A normalization of one number, or of nearly equal ones, makes the second derivative, and with it the error, large.
+    expected = np.einsum("ro,roi->ri", u, central(predictor, x))
+    scale = 1 + np.abs(expected).max()
+    np.testing.assert_allclose(gradient, expected, rtol=1e-4, atol=1e-5 * scale)
+
+
+RAW = np.random.default_rng(3).normal(size=(200, 5)) * [1, 2, 3, 4, 5] + 1
+PREPARED = {
+    "Normalization": lambda: layers.Normalization(),
+    "RobustNormalization": lambda: layers.RobustNormalization(),
+    "QuantileNormalization": lambda: layers.QuantileNormalization(),
+    "PiecewiseLinearEncoding": lambda: layers.PiecewiseLinearEncoding(4),
+    "Impute": lambda: layers.Impute(),
+    "Rescaling": lambda: layers.Rescaling(0.25, offset=-1.0),
+}
+
+
+@pytest.mark.parametrize("kind", PREPARED)
+def test_preparation_of_numbers_passes_derivatives_through(kind):
+    prepares = PREPARED[kind]()
+    if hasattr(prepares, "adapt"):
+        prepares.adapt(RAW)
+    stack = [prepares, *([layers.Flatten()] if kind == "PiecewiseLinearEncoding" else [])]
+    model = fastnn.Sequential([fastnn.Input((5,), dtype="float64"), *stack, layers.Dense(6, "tanh"), layers.Dense(2)])
+    predictor = model.freeze()
+    x, u = RAW[:6] + 0.0123, np.ones((6, 2))  # no knot and no edge lies within a step of these
+    gradient = predictor.vjp(x, u)[1]
+    # Second derivatives jump at knots, and are about 1 between them.
+    np.testing.assert_allclose(gradient, central(predictor, x, 1e-6).sum(axis=1), rtol=1e-5, atol=1e-7)
+
+
+def test_embeddings_beside_numbers():
+    branches = {
+        "city": [layers.Input((2,), dtype="float64"), layers.Embedding(6, 3), layers.Flatten()],
+        "size": [layers.Input((3,), dtype="float64"), layers.Dense(4, "tanh")],
+        "level": [layers.Input((1,), dtype="float64"), layers.Discretization([-0.5, 0.5], output_mode="one_hot")],
+    }
+    model = fastnn.Sequential([layers.Branches(branches), layers.Dense(5, "gelu"), layers.Dense(2)])
+    predictor = model.freeze()
+    random = np.random.default_rng(0)
+    x = {"city": random.integers(0, 6, (7, 2)), "size": random.normal(size=(7, 3)), "level": random.normal(size=(7, 1))}
+    y, gradient = predictor.vjp(x, np.ones((7, 2)))
+    np.testing.assert_array_equal(y, predictor(x))
+    assert gradient.shape == (7, 6)
+    assert not gradient[:, [0, 1, 5]].any()  # categories and bins
+    for j in range(3):
+        move = np.eye(3)[j] * 1e-5
+        higher, lower = (predictor({**x, "size": x["size"] + sign * move}).sum(axis=1) for sign in (1, -1))
+        np.testing.assert_allclose(gradient[:, 2 + j], (higher - lower) / 2e-5, rtol=1e-6, atol=1e-7)
+
+
+def test_outputs_in_the_units_of_targets():
+    model = fastnn.Sequential([fastnn.Input((5,), dtype="float64"), layers.Dense(6, "tanh"), layers.Dense(2)])
+    scaling = layers.TargetScaling(clip=True)
+    targets = np.random.default_rng(1).normal(size=(50, 2)) * [1, 100] + [0, 7]
+    scaling.adapt(targets)
+    model.add(scaling)
+    predictor = model.freeze()
+    x, u = rows_for(predictor, 40)
+    expected = np.einsum("ro,roi->ri", u, central(predictor, x))
+    np.testing.assert_allclose(predictor.vjp(x, u)[1], expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["relu", "leaky_relu", "relu6", "hard_tanh", "hard_sigmoid"])
+def test_kinks_have_the_derivative_of_training(kind):
+    model = fastnn.Sequential([fastnn.Input((1,), dtype="float64"), layers.Activation(kind)])
+    x = np.array([[-6.0], [-3.0], [-1.0], [0.0], [1.0], [3.0], [6.0]])
+    u = np.ones_like(x)
+    model.forward(x)
+    np.testing.assert_array_equal(model.freeze().vjp(x, u)[1], model.backward(u))
 
 
 @pytest.mark.parametrize("kind", ["dense", "one output", "heads"])

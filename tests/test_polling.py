@@ -49,6 +49,17 @@ def freeze(model, count):
     return lambda: predictor(rows(count))
 
 
+def vjp(model, count):
+    predictor = model.freeze()
+    u = np.ones((count, predictor.outputs), np.float32)
+    return lambda: predictor.vjp(rows(count), u)
+
+
+def jacobian(model, count):
+    predictor = model.freeze()
+    return lambda: predictor.jacobian(rows(count))
+
+
 def forward(model, count):
     return lambda: model.forward(rows(count))
 
@@ -94,6 +105,9 @@ CALLS = {
     "Predictor, large": lambda: of_rows(freeze, network(1024), 2000, LARGE),
     "Predictor, on the stack": lambda: of_rows(freeze, network(64), 10_000, SMALL),
     "Predictor, a graph": lambda: of_rows(freeze, residual(64), 10_000, SMALL),
+    "vjp, large": lambda: of_rows(vjp, network(1024), 1000, LARGE, 2),
+    "vjp, small": lambda: of_rows(vjp, network(64), 10_000, SMALL, 2),
+    "jacobian": lambda: of_rows(jacobian, residual(64), 10_000, SMALL, 2),
     "forward, large": lambda: of_rows(forward, network(1024), 2000, LARGE),
     "forward, small": lambda: of_rows(forward, network(64, 1), 10_000, SMALL),
     "backward, large": lambda: of_rows(backward, network(1024), 1000, LARGE, 2),
