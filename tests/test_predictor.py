@@ -333,20 +333,24 @@ enum { ROOM = 1 << 20, PAGE = 4096 };
 typedef struct {
     const fnn_predictor *predictor;
     const void *x;
-    void *y;
+    void *y, *gradient, *jacobian; /* the last two or NULL */
     size_t rows;
     int status;
 } call;
 
 static void *answer(void *context) {
     call *c = context;
-    c->status = c->predictor->run(c->predictor, c->x, (ptrdiff_t)c->predictor->inputs, c->rows, c->y);
+    const fnn_predictor *p = c->predictor;
+    const ptrdiff_t stride = (ptrdiff_t)p->inputs;
+    c->status = c->jacobian ? p->jacobian(p, c->x, stride, c->rows, NULL, c->jacobian)
+              : c->gradient ? p->vjp(p, c->x, stride, c->rows, c->y, NULL, c->gradient)
+                            : p->run(p, c->x, stride, c->rows, c->y);
     return NULL;
 }
 
 /* Bytes of its stack that a thread uses which calls a predictor, or -1. */
-long stack_of(size_t address, const void *x, void *y, size_t rows) {
-    call c = {(const fnn_predictor *)address, x, y, rows, -1};
+long stack_of(size_t address, const void *x, void *y, void *gradient, void *jacobian, size_t rows) {
+    call c = {(const fnn_predictor *)address, x, y, gradient, jacobian, rows, -1};
     unsigned char *stack = aligned_alloc(PAGE, ROOM);
     pthread_attr_t attributes;
     pthread_t thread;
@@ -378,7 +382,7 @@ def stack_of(tmp_path_factory):
     subprocess.run(command, cwd=folder, check=True, capture_output=True)
     function = ctypes.CDLL(str(folder / "stack.so")).stack_of
     function.restype = ctypes.c_long
-    function.argtypes = [ctypes.c_size_t, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
+    function.argtypes = [ctypes.c_size_t, *[ctypes.c_void_p] * 4, ctypes.c_size_t]
     return function
 
 
@@ -411,7 +415,15 @@ def test_a_thread_with_a_stack_of_128_kib_can_call_it(stack, dtype, threads, sta
     for rows in (1, 3, 64, 1000):
         x = np.random.default_rng(0).normal(size=(rows, 32)).astype(dtype)
         y = np.empty((rows, predictor.outputs), dtype)
+        gradient, jacobian = np.empty_like(x), np.empty((3, predictor.outputs, 32), dtype)
         with fastnn.num_threads(threads):
-            used = stack_of(predictor.address, x.ctypes.data, y.ctypes.data, rows)
-        assert 0 < used <= 124 * 1024  # the rest is the page that guards the stack
+            for results, count in (
+                ((None, None), rows),
+                ((gradient.ctypes.data, None), rows),
+                ((None, jacobian.ctypes.data), min(rows, 3)),
+            ):
+                used = stack_of(predictor.address, x.ctypes.data, y.ctypes.data, *results, count)
+                assert 0 < used <= 124 * 1024  # the rest is the page that guards the stack
         assert np.array_equal(y, predictor(x))
+        assert np.array_equal(gradient, predictor.vjp(x, y)[1])
+        assert np.array_equal(jacobian[: len(x)], predictor.jacobian(x[:3])[1])

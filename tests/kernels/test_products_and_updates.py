@@ -223,3 +223,22 @@ def test_first_three_adam_steps_by_hand():
         w -= 0.001 * correction / (1 - 0.9**t) * (1 - 0.9**t) * 0.5 / (correction * 0.5 + 1e-7)
         expected.append(w)
     assert one_weight("adam", 3) == pytest.approx(expected, rel=1e-12)
+
+
+@example(rows=9, inputs=33, units=17, dtype="float64")
+@given(rows=st.integers(2, 12), inputs=sizes, units=st.integers(2, 300), dtype=st.sampled_from(["float32", "float64"]))
+def test_input_gradients_have_the_bits_that_they_have_among_others(rows, inputs, units, dtype):
+    """For few rows blocks of the kernel are transposed in registers, for more rows the rows are."""
+    generator = np.random.default_rng([rows, inputs, units])
+    model = filled(dense(inputs, units, dtype), generator)
+    kernel = model.get_weights()[0].astype(np.float64)
+    x = np.zeros((60, inputs), dtype)
+    grad = generator.normal(size=(60, units)).astype(dtype)
+    model.forward(x)
+    among = model.backward(grad)
+    exact = grad.astype(np.float64) @ kernel.T
+    bound = (units + 2) * np.finfo(dtype).eps * (np.abs(grad.astype(np.float64)) @ np.abs(kernel.T))
+    assert (np.abs(among - exact) <= bound).all()
+    for some in (slice(0, 1), slice(3, 3 + rows)):
+        model.forward(x[some])
+        np.testing.assert_array_equal(model.backward(grad[some]), among[some])
