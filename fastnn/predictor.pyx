@@ -57,7 +57,8 @@ cdef class Predictor:
 
     Made by ``model.freeze()``, which copies the weights; the model may go on training. Results are those of
     ``model.predict``, bit for bit. What a row holds is not looked at: a number that is no category, for which
-    ``predict`` raises, makes the answer NaN.
+    ``predict`` raises, makes the answer NaN. Kernels of fewer than 262,144 numbers are kept transposed too, for
+    derivatives.
 
     Parameters
     ----------
