@@ -10,11 +10,11 @@
 
 #include "fastnn_predictor.h"
 
-enum { INPUTS = 32, CALLS = 20000 };
+enum { INPUTS = 32, ROWS = 1000, CALLS = 4 * ROWS };
 
 static const fnn_predictor *network, *network64;
-static float x[INPUTS], y, gradient[INPUTS];
-static double x64[INPUTS], y64, gradient64[INPUTS];
+static float rows[ROWS][INPUTS], *x, y, gradient[INPUTS];
+static double rows64[ROWS][INPUTS], *x64, y64, gradient64[INPUTS];
 
 static void value(void) {
     network->run(network, x, INPUTS, 1, &y);
@@ -71,8 +71,8 @@ static double nanoseconds(void (*call)(void), double *sum) {
     struct timespec before, after;
     clock_gettime(CLOCK_MONOTONIC, &before);
     for (int k = 0; k < CALLS; k++) {
-        x[k % INPUTS] = (float)(k % 7) / 7.0f - 0.4f;
-        x64[k % INPUTS] = (double)x[k % INPUTS];
+        x = rows[k % ROWS];
+        x64 = rows64[k % ROWS];
         call();
         *sum += (double)y + y64;
     }
@@ -89,6 +89,10 @@ int main(int count, char **arguments) {
     }
     for (size_t k = 0; k < WAYS; k++) {
         printf("%s%c", ways[k].name, k + 1 < WAYS ? ' ' : '\n');
+    }
+    for (size_t k = 0; k < ROWS * INPUTS; k++) {
+        rows[k / INPUTS][k % INPUTS] = (float)(k * 2654435761u % 1000) / 1000.0f - 0.5f;
+        rows64[k / INPUTS][k % INPUTS] = (double)rows[k / INPUTS][k % INPUTS];
     }
     const int rounds = atoi(arguments[3]);
     double sum = 0;

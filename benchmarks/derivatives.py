@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import os
 import statistics
 import subprocess
 import sys
@@ -30,12 +31,14 @@ AGAINST = {"G1": {"jax": 15.0, "torch": 15.0}}  # times as fast as a peer, at le
 FROM_C = 0.8  # microseconds, at most
 TOLERANCE = 1e-4  # of derivatives of order one, by sums of up to 784 products in float32
 METHOD = """Ours and a peer's run in turn, each in a process of its own, while the other sleeps; "times faster" is the
-median of the ratios of neighbouring runs, with the least and the greatest. Each has the number of threads that suits it
-best, of one and all, and gets its rows as it likes them best. Hidden layers are relu, weights are the same. Everybody
-computes in float32, but for CasADi, which has float64 alone. `casadi` is an expression of matrices (MX), called through
-`Function.buffer`; `casadi-compiled` one of numbers (SX), as C that CasADi generates, by `-O3 -march=native`; `l4casadi`
-is PyTorch's module within a function of CasADi. `torch` is `torch.autograd.grad`, `torch-compile` `torch.compile` of
-`torch.func.grad_and_value` and `jacrev`, `jax` `jax.jit` of `value_and_grad` and `jacrev`."""
+median of the ratios of neighbouring runs, with the least and the greatest. Of many rows each has the number of threads
+that suits it best, of one and all; one row has one. Each gets its rows as it likes them best. Hidden layers are relu,
+weights are the same. Everybody computes in float32, but for CasADi, which has float64 alone.
+
+`torch` is `torch.autograd.grad`, `torch-compile` `torch.compile` of `torch.func.grad_and_value` and `jacrev`, `jax`
+`jax.jit` of `value_and_grad` and `jacrev`. `casadi` is an expression of matrices (MX), called through
+`Function.buffer`; `casadi-compiled` one of numbers (SX) as C that CasADi generates, by `-O1`, than which
+`-O3 -march=native` is no faster; `l4casadi` is PyTorch's module within a function of CasADi."""
 
 
 def against_own_value(context: Context, result: Result, workload: Workload, threads: int) -> None:
@@ -61,13 +64,13 @@ def against_own_value(context: Context, result: Result, workload: Workload, thre
 
 def measure(context: Context, workload: Workload) -> list[Result]:
     """The derivative beside everybody, and the value of one row as well."""
-    results = []
+    results, threads = [], (1,) if workload.batch == 1 else ()
     for task in ["infer", "gradient"] if workload.id == "G1" else [TASKS[workload.id]]:
         title = workload.title.replace("value and gradient", "value alone") if task == "infer" else workload.title
         result = Result(workload.id + ("a" if task == "infer" else ""), title)
-        ours = ours_first(context, result, workload, task)
+        ours = ours_first(context, result, workload, task, threads)
         for name in context.team.others():
-            face(context, result, ours, name, workload, task)
+            face(context, result, ours, name, workload, task, threads)
         if task != "infer":
             for name, bound in AGAINST.get(workload.id, {}).items():
                 if name in result.ratios:
@@ -92,7 +95,7 @@ def generated(folder: Path, job: Job) -> list[str]:
     file.add(casadi.Function("casadi_value", [x], [y]))
     file.add(casadi.Function("casadi_gradient", [x], [y, casadi.gradient(y, x)]))
     file.generate(f"{folder}/")
-    subprocess.run([*machine.compiler(), "-O3", "-march=native", "-c", "generated.c"], cwd=folder, check=True)
+    subprocess.run([*machine.compiler(), casadi_net.OPTIMIZE, "-c", "generated.c"], cwd=folder, check=True)
     return ["generated.o", "-DWITH_CASADI"]
 
 
@@ -122,7 +125,7 @@ def by_c(context: Context, workload: Workload, rounds: int) -> Result:
         told = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
     names = told[0].split()
     times = dict(zip(names, zip(*(map(float, line.split()) for line in told[1:]), strict=True), strict=True))
-    result.header = ("way", "value", "value and gradient", "times our value in float32: median (min to max)")
+    result.header = ("way", "value: median (least)", "with the gradient", "times our value: median (min to max)")
     for title, value, gradient in (
         ("fastnn, float32", "value", "gradient"),
         ("fastnn, float64", "value64", "gradient64"),
@@ -131,10 +134,12 @@ def by_c(context: Context, workload: Workload, rounds: int) -> Result:
         if value in times:
             ratios = [b / a for a, b in zip(times["value"], times[gradient], strict=True)]
             ratio = Ratio(0, 0, statistics.median(ratios), min(ratios), max(ratios))
-            medians = [clock(statistics.median(times[name]) / 1e9) for name in (value, gradient)]
-            result.rows.append((title, *medians, str(ratio)))
-            context.say(f"    {title}: {', '.join(medians)}; {ratio}")
-    result.check("value and gradient", statistics.median(times["gradient"]) / 1e3, FROM_C, low=False, unit=" us")
+            told = [
+                f"{clock(statistics.median(t) / 1e9)} ({clock(min(t) / 1e9)})" for t in (times[value], times[gradient])
+            ]
+            result.rows.append((title, *told, str(ratio)))
+            context.say(f"    {title}: {', '.join(told)}; {ratio}")
+    result.check("value and gradient, the least", min(times["gradient"]) / 1e3, FROM_C, low=False, unit=" us")
     return result
 
 
@@ -160,6 +165,7 @@ def write(context: Context, results: list[Result]) -> None:
 
     described = {**machine.describe(), **context.team.versions, **context.team.absent}
     described["fastnn's instruction set"] = build_info()["isa"]
+    described["work of others on the machine"] = f"a load of {context.rates['load']:.1f} when it began"
     missed = [f"- {r.id}, {r.title}: {text}." for r in results for text, ok in r.checks if not ok]
     slower = [f"- {r.id}, {r.title}: {n} {q}." for r in results for n, q in r.ratios.items() if q.median < 1]
     today = datetime.datetime.now(datetime.timezone.utc)
@@ -181,7 +187,7 @@ def main() -> int:
     parser.add_argument("--pairs", type=int, default=7, help="pairs of runs against each peer")
     given = parser.parse_args()
     team = Team([peers.OURS, *(name for name in NAMES if name in given.peers.split(","))])
-    context = Context(team, given.pairs, {})
+    context = Context(team, given.pairs, {"load": os.getloadavg()[0]})
     wanted = given.only.split(",") if given.only else ["G1", "G1c", "J1", "G2"]
     by_id = {workload.id: workload for workload in (*GRADIENTS, JACOBIAN)}
     results: list[Result] = []
@@ -191,7 +197,7 @@ def main() -> int:
             if given.quick and name in by_id:
                 results.append(agree(context, by_id[name]))
             elif not given.quick:
-                new = [by_c(context, by_id["G1"], 3 * given.pairs)] if name == "G1c" else measure(context, by_id[name])
+                new = [by_c(context, by_id["G1"], 30 * given.pairs)] if name == "G1c" else measure(context, by_id[name])
                 results += new
             for text, ok in [check for result in results[-1:] for check in result.checks]:
                 print(f"  {'ok  ' if ok else 'MISS'} {text}", flush=True)

@@ -69,10 +69,18 @@ class Context:
 HEADER = ("peer", "threads", "its time", "fastnn in turn", "times faster: median (min to max)", "its loss")
 
 
-def face(context: Context, result: Result, ours: Contender, name: str, workload: Workload, task: str) -> None:
-    """Measure one peer and add its row."""
+def face(
+    context: Context,
+    result: Result,
+    ours: Contender,
+    name: str,
+    workload: Workload,
+    task: str,
+    threads: tuple[int, ...] = (),
+) -> None:
+    """Measure one peer, with the best of these numbers of threads, and add its row."""
     try:
-        theirs = context.team.contender(name, workload, task)
+        theirs = context.team.contender(name, workload, task, threads)
     except PeerError as error:
         if error.kind != "UnsupportedError":
             result.notes.append(f"{name} did not run: {error}")
@@ -86,8 +94,10 @@ def face(context: Context, result: Result, ours: Contender, name: str, workload:
     context.say(f"    {name:<14} {clock(ratio.second):>9}   fastnn {clock(ratio.first):>9}   {ratio}")
 
 
-def ours_first(context: Context, result: Result, workload: Workload, task: str) -> Contender:
-    ours = context.team.contender(peers.OURS, workload, task)
+def ours_first(
+    context: Context, result: Result, workload: Workload, task: str, threads: tuple[int, ...] = ()
+) -> Contender:
+    ours = context.team.contender(peers.OURS, workload, task, threads)
     probes = ", ".join(f"{clock(seconds)} on {count}" for count, seconds in ours.probes.items())
     loss = "" if ours.loss is None else f"; loss after the first epoch {ours.loss:.4f}"
     result.header = HEADER

