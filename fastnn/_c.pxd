@@ -235,6 +235,8 @@ cdef extern from "fastnn.h" nogil:
     int fnn_stores_gradients(const fnn_hyperparameters *optimizer)
     int fnn_takes_long(const fnn_model *model, size_t batch)
     void fnn_blend(const fnn_model *model, const void *other, double tau)
+    int fnn_gradients_along(const fnn_model *model, const void *x, ptrdiff_t x_stride, size_t rows, const void *v,
+                            const void *u, void *y, void *product, int adds)
     size_t fnn_penalty_bytes(const fnn_model *model)
     int fnn_penalty(const fnn_model *model, void *scratch, const fnn_progress *progress, double *penalty)
     int fnn_infer(const fnn_model *model, const fnn_data *data, fnn_run *run, void *scratch)

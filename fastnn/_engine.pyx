@@ -10,7 +10,7 @@ from libc.stdint cimport int64_t
 from fastnn._c cimport (
     FNN_BACKWARD, FNN_CHECK, FNN_INPUT_GRADIENT, FNN_LABEL, FNN_LOSS, FNN_NO_GRADIENTS, FNN_NOT_FINITE, FNN_OUTSIDE,
     FNN_ROW, FNN_STOPPED, FNN_TRAINING, FNN_UPDATE, fnn_apply_gradients, fnn_data, fnn_freeze, fnn_frozen_bytes,
-    fnn_infer, fnn_model, fnn_outside, fnn_penalty, fnn_penalty_bytes, fnn_phase_name, fnn_run,
+    fnn_gradients_along, fnn_infer, fnn_model, fnn_outside, fnn_penalty, fnn_penalty_bytes, fnn_phase_name, fnn_run,
     fnn_stores_gradients, fnn_takes_long, fnn_tile_sums, fnn_train,
 )
 
@@ -393,6 +393,37 @@ cdef class _BackwardPass(_Run):
         return self.input_gradient
 
 
+cdef class _DirectionPass(_Run):
+    """The outputs for rows, a product with their Hessian, and the gradients of the slope along directions."""
+
+    cdef cnp.ndarray directions, output_gradient, out, product
+    cdef bint adds
+
+    cdef int prepare(self, _Memory engine) except -1:
+        engine._form.check(self.x, None, None, None, &self.data)
+        _check_matrix(self.directions, "v", engine._form.typenum, engine._form.inputs)
+        _check_matrix(self.output_gradient, "u", engine._form.typenum, engine._form.outputs)
+        for name, array in (("v", self.directions), ("u", self.output_gradient)):
+            if len(array) != <Py_ssize_t>self.data.rows or not array.flags.c_contiguous:
+                raise ValueError(f"{name} must be C-contiguous with the {self.data.rows} rows of x, got shape "
+                                 f"{_shape(array)}")
+        self.out = _empty_rows(engine, self.data.rows, engine._form.outputs)
+        self.product = _empty_rows(engine, self.data.rows, engine._form.inputs)
+        self.memory, self.run.output_gradient = _data(self.directions), _data(self.output_gradient)
+        self.run.output, self.run.input_gradient = _data(self.out), _data(self.product)
+        engine.model.gradients = _data(engine.gradients)
+        return 0
+
+    cdef int go(self, const fnn_model *model) noexcept nogil:
+        return fnn_gradients_along(model, self.data.x, self.data.x_stride, self.data.rows, self.memory,
+                                   self.run.output_gradient, self.run.output, self.run.input_gradient, self.adds)
+
+    cdef object finish(self, _Memory engine, int status):
+        if status:
+            raise MemoryError(f"no memory to work on {self.data.rows} rows")
+        return self.out, self.product
+
+
 cdef class _Update(_Run):
     """One optimizer step with the gradients that are there, or with those that are given."""
 
@@ -492,6 +523,12 @@ cdef class Engine(_Memory):
         """
         cdef _BackwardPass run = _BackwardPass.__new__(_BackwardPass)
         run.output_gradient, run.inputs, run.weights = output_gradient, inputs, weights
+        return self._perform(run)
+
+    def gradients_along(self, x, cnp.ndarray directions not None, cnp.ndarray output_gradient not None, bint adds):
+        """Return the outputs for dense rows, and uᵀ ∂²y/∂x² v; `gradients` get those of the sum of uᵀ ∂y/∂x v."""
+        cdef _DirectionPass run = _DirectionPass.__new__(_DirectionPass)
+        run.x, run.directions, run.output_gradient, run.adds = x, directions, output_gradient, adds
         return self._perform(run)
 
     def apply_gradients(self, hyperparameters, cnp.ndarray gradients=None):

@@ -376,6 +376,13 @@ fnn_status fnn_run_many(fnn_member *members, size_t count, int threads, int64_t 
 /* One optimizer step from model->gradients. workspace: as for fnn_train with this run->batch, whose activations stay. */
 void fnn_apply_gradients(const fnn_model *model, fnn_run *run, void *workspace);
 
+/* y = network(x) as in inference, product = d/dx (u^T dy/dx v), and model->gradients += the gradients of the sum over rows of
+ * u^T dy/dx v by the parameters; without `adds`, these alone. Products that are trained must be the only ops with parameters
+ * that are. x: rows x_stride elements apart; v, product: rows x inputs, u, y: rows x outputs, contiguous. Returns 0, or 1 where
+ * memory was refused, and nothing has changed then. */
+int fnn_gradients_along(const fnn_model *model, const void *x, ptrdiff_t x_stride, size_t rows, const void *v,
+                        const void *u, void *y, void *product, int adds);
+
 /* parameters = (1 - tau) parameters + tau other, for the whole buffer. other: parameters of the same layout, elsewhere. */
 void fnn_blend(const fnn_model *model, const void *other, double tau);
 

@@ -65,6 +65,10 @@ enum {
      * multiplies at once, and few enough for the activations of usual layers to stay in the second-level cache. */
     FNN_INFER_ROWS = 48,
 
+    /* Rows of a tile, at most, of gradients of parameters along directions. Reasoned: each tile adds its gradients to those
+     * of the others, a sweep over all parameters, which is little beside the products of so many rows. */
+    FNN_ALONG_ROWS = 192,
+
     /* Elements of the widest rows of a tile of training where members share a kernel, about: their columns lie side by side,
      * and all members' activations of 48 rows would not stay in the second-level cache. Measured: 32 members of
      * 20-128-128-1, 256 rows, one thread, a step of 12.7 ms with 48 rows a tile and of 11.5 with 12. The height is a

@@ -180,6 +180,12 @@ int fnn_needs_unit(const fnn_model *model) {
     return model->bfloat16 && has_large(model) && fnn_wants_unit(model);
 }
 
+int fnn_gradients_along(const fnn_model *model, const void *x, ptrdiff_t x_stride, size_t rows, const void *v,
+                        const void *u, void *y, void *product, int adds) {
+    return model->is_double ? fnn_gradients_along_f64(model, x, x_stride, rows, v, u, y, product, adds)
+                            : fnn_gradients_along_f32(model, x, x_stride, rows, v, u, y, product, adds);
+}
+
 /* ---- frozen models ---- */
 
 static int predict_unwatched(const fnn_predictor *predictor, const void *x, ptrdiff_t x_stride, size_t rows, void *y) {
