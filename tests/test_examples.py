@@ -97,7 +97,7 @@ def test_gradients_of_sobolev_are_those_of_its_loss():
     difference = (loss(1e-5) - loss(-1e-5)) / 2e-5
     model.flat_weights = weights
     example["sobolev_step"](model, x, y, derivatives)
-    # Both are differences with errors of about 1e-9.
+    # The difference of losses has an error of about 1e-9.
     np.testing.assert_allclose(model.flat_gradients @ direction, difference, rtol=1e-6)
 
 
