@@ -269,6 +269,7 @@ cdef extern from "fastnn.h" nogil:
     const char *fnn_compiler()
     ctypedef struct fnn_piece:
         pass
+    const char *fnn_modes_of(int code)
 
 
 cdef extern from "library/file.h" nogil:

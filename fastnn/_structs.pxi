@@ -11,8 +11,8 @@ from libc.string cimport memset
 
 from fastnn._c cimport (
     FNN_BIAS, FNN_KERNEL, FNN_NUMBERS, FNN_OP_UNSCALE, fnn_course, fnn_fuses, fnn_head, fnn_head_terms,
-    fnn_hyperparameters, fnn_measure, fnn_model, fnn_op, fnn_parameter_settings, fnn_schedule, fnn_scheduled,
-    fnn_state_size,
+    fnn_hyperparameters, fnn_measure, fnn_model, fnn_modes_of, fnn_op, fnn_parameter_settings, fnn_schedule,
+    fnn_scheduled, fnn_state_size,
 )
 
 MAX_STATE = 2**27  # most numbers of a metric: a gibibyte
@@ -55,7 +55,14 @@ def scheduled(schedule, course, int64_t step):
     return fnn_scheduled(&filled, of, step)
 
 
-cdef dict _MODES = {"columns": "column_factor", "encode": "encoding", "dropout": "noise_kind", "gaussian": "noise_kind"}
+cdef int _mode(int code, str name) except -1:
+    """Return the number that C has for a mode of an op with this code; 0 for the op without modes."""
+    cdef const char *modes = fnn_modes_of(code)
+    if modes == NULL:
+        if name:
+            raise ValueError(f"the engine has no mode {name!r} of an op without modes")
+        return 0
+    return _number(modes.decode(), name) if name else 0
 
 
 cdef int _set_ops(fnn_op *ops, plan_ops, const double *vector, fnn_schedule *schedules) except -1:
@@ -68,7 +75,7 @@ cdef int _set_ops(fnn_op *ops, plan_ops, const double *vector, fnn_schedule *sch
             raise ValueError(f"ops[{k}] must have at least 1 input and 1 output, got {op.inputs} and {op.outputs}")
         # Fields are set one by one: a struct made as a whole would keep what the stack held in the fields not named.
         ops[k].code, ops[k].activation = _number("op", op.name), _number("activation", op.activation)
-        ops[k].mode = _number(_MODES[op.name], op.mode) if op.mode else 0
+        ops[k].mode = _mode(ops[k].code, op.mode)
         if op.schedule is not None:
             _set_schedule(&schedules[k], op.schedule)
             ops[k].schedule = &schedules[k]
