@@ -46,6 +46,7 @@ X86_64_FLAGS = {
     "avx2": ["-mavx2", "-mfma"],
     "avx512": ["-mavx512f", "-mavx512vl", "-mavx512bw", "-mavx512dq", "-mfma", "-mprefer-vector-width=512"],
 }
+X86_64_FLAGS["avx512_vnni"] = [*X86_64_FLAGS["avx512"], "-mavx512vnni"]
 X86_64_FLAGS["avx512_bf16"] = [*X86_64_FLAGS["avx512"], "-mavx512bf16"]
 X86_64_FLAGS["amx_bf16"] = [*X86_64_FLAGS["avx512_bf16"], "-mamx-tile", "-mamx-bf16"]
 
@@ -55,6 +56,10 @@ CYTHON_DIRECTIVES = {"language_level": 3, "autotestdict": False}
 OPENMP_PROBE = "#include <omp.h>\nint probe(void) { return omp_get_max_threads(); }\n"
 # Variants that a compiler may not know, with what it must compile; cpu.c learns from FNN_BUILT_<NAME> which are there.
 VARIANT_PROBES = {
+    "avx512_vnni": """#include <immintrin.h>
+__m512i probe(__m512i sum, __m512i a) { return _mm512_dpbusd_epi32(sum, a, a); }
+int supported(void) { return __builtin_cpu_supports("avx512vnni"); }
+""",
     "avx512_bf16": """#include <immintrin.h>
 __m512 probe(__m512 sum, __m512 a) { return _mm512_dpbf16_ps(sum, (__m512bh)a, _mm512_cvtne2ps_pbh(a, a)); }
 int supported(void) { return __builtin_cpu_supports("avx512bf16"); }
@@ -183,7 +188,7 @@ class BuildEngine(build_ext):
         variants = {"baseline": []}
         for name in sets[1 : sets.index(highest) + 1]:
             if name in VARIANT_PROBES and not self.probe(VARIANT_PROBES[name], X86_64_FLAGS[name]):
-                self.warn(f"the compiler cannot build the variant {name}: products of bfloat16 take a slower way")
+                self.warn(f"the compiler cannot build the variant {name}: products of bfloat16, int8 are slower")
                 continue
             variants[name] = X86_64_FLAGS[name]
             flags = [*flags, f"-DFNN_BUILT_{name.upper()}"]

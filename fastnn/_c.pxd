@@ -36,6 +36,13 @@ cdef extern from "fastnn.h" nogil:
     ctypedef struct fnn_kernels_f64:
         void (*multiply_packed)(const fnn_product_f64 *product, double *scratch) noexcept
         size_t packed_scratch
+    ctypedef struct fnn_small_weights:
+        const void *numbers
+        const float *scales
+        const double *sums
+        int32_t kind
+    ctypedef struct fnn_small_kernels:
+        size_t inputs, lanes
     ctypedef struct fnn_bf16_kernels:
         void (*multiply_rounded)(const fnn_product_f32 *product, float *scratch) noexcept
         void (*multiply_unit)(const fnn_product_f32 *product, float *scratch) noexcept
@@ -46,6 +53,7 @@ cdef extern from "fastnn.h" nogil:
         const fnn_kernels_f32 *f32
         const fnn_kernels_f64 *f64
         const fnn_bf16_kernels *bf16
+        const fnn_small_kernels *small[2]
     ctypedef struct fnn_schedule:
         int code
         unsigned shares
@@ -69,6 +77,7 @@ cdef extern from "fastnn.h" nogil:
         int32_t frozen, fused
         const double *vector
         size_t vector_size
+        const fnn_small_weights *small
         int32_t sparse
         double l1, l2
     ctypedef struct fnn_head:
@@ -244,6 +253,8 @@ cdef extern from "fastnn.h" nogil:
         int (*run)(const fnn_predictor *predictor, const void *x, ptrdiff_t x_stride, size_t rows, void *y) \
             noexcept nogil
         size_t inputs, outputs
+        int (*vjp)(const fnn_predictor *predictor, const void *x, ptrdiff_t x_stride, size_t rows, const void *u,
+                   void *y, void *gradient) noexcept nogil
     ctypedef struct fnn_frozen:
         fnn_predictor predictor
         int (*run_watched)(const fnn_frozen *frozen, const void *x, ptrdiff_t x_stride, size_t rows, void *y,

@@ -94,6 +94,8 @@ class Locks:
 
 class Engine:
     plan: Plan
+    weights: str
+    kernels: dict[int, Any]
     lock: Lock
     parameters: _Array
     slots: tuple[_Array, ...]
@@ -151,6 +153,8 @@ class Engine:
     def gradients_along(
         self, x: _Array, directions: _Array, output_gradient: _Array, adds: bool
     ) -> tuple[_Array, _Array]: ...
+    def small_order(self, weights: str) -> tuple[int, int]: ...
+    def take_kernels(self, weights: str, kernels: dict[int, Any]) -> None: ...
     def apply_gradients(self, hyperparameters: Hyperparameters, gradients: _Array | None = None) -> None: ...
     def _phases(self) -> list[str]: ...
 

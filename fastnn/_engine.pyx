@@ -11,7 +11,7 @@ from fastnn._c cimport (
     FNN_BACKWARD, FNN_CHECK, FNN_INPUT_GRADIENT, FNN_LABEL, FNN_LOSS, FNN_NO_GRADIENTS, FNN_NOT_FINITE, FNN_OUTSIDE,
     FNN_ROW, FNN_STOPPED, FNN_TRAINING, FNN_UPDATE, fnn_apply_gradients, fnn_data, fnn_freeze, fnn_frozen_bytes,
     fnn_gradients_along, fnn_infer, fnn_model, fnn_outside, fnn_penalty, fnn_penalty_bytes, fnn_phase_name, fnn_run,
-    fnn_stores_gradients, fnn_takes_long, fnn_tile_sums, fnn_train,
+    fnn_small_kernels, fnn_stores_gradients, fnn_takes_long, fnn_tile_sums, fnn_train,
 )
 
 cnp.import_array()
@@ -26,6 +26,7 @@ include "_arrays.pxi"
 include "_form.pxi"
 include "_structs.pxi"
 include "_calls.pxi"
+include "_kernels.pxi"
 include "_memory.pxi"
 include "_frozen_file.pxi"
 
@@ -544,10 +545,22 @@ cdef class Engine(_Memory):
             self._check_wanted()
             frozen = Engine(self.plan)  # a change of the plan would come with new weights
             frozen.parameters[:] = self.parameters
+        if self.kernels:
+            frozen.take_kernels(self.weights, self.kernels)
         frozen.parameters.setflags(write=False)
         frozen._predictor = aligned_zeros(fnn_frozen_bytes(&frozen.model), np.uint8)
         fnn_freeze(&frozen.model, &_threads, _data(frozen._predictor))
         return frozen, PyCapsule_New(_data(frozen._predictor), "fastnn.fnn_frozen", NULL)
+
+    def small_order(self, str weights not None):
+        """Return what the order of rounded kernels depends on: see fnn_small_weights in src_c/kernels/table.h."""
+        cdef const fnn_small_kernels *products = self.model.kernels.small[_number("weights", weights)]
+        return products.inputs, products.lanes
+
+    def take_kernels(self, str weights not None, dict kernels not None):
+        """Take rounded kernels, fastnn._small_weights.Ordered by op, for answers alone: such an engine cannot train."""
+        self._kernel_structs = _set_kernels(<fnn_op *>_data(self._ops), weights, kernels)
+        self.weights, self.kernels = weights, kernels
 
     def _phases(self):
         """Return the names of the phases of a step of the last training run, for tests."""

@@ -34,7 +34,9 @@ cdef class _Memory:
     cdef readonly tuple states
     cdef public object functions
     cdef cnp.ndarray _predictor, _ops, _vectors, _settings, _stripes, _gradients, _workspace, _scratch
-    cdef cnp.ndarray _heads, _measures, _constants, _tile_sums, _schedules, _terms
+    cdef cnp.ndarray _heads, _measures, _constants, _tile_sums, _schedules, _terms, _kernel_structs
+    cdef readonly str weights  # how rounded kernels are kept
+    cdef readonly dict kernels  # fastnn._small_weights.Ordered of each op whose kernel is rounded
     cdef tuple _described_heads  # what terms point into
     cdef size_t _workspace_batch, _scratch_rows
     cdef int _products_changes  # of the choice of products, up to the last one that was looked at
@@ -49,7 +51,7 @@ cdef class _Memory:
     def __init__(self, plan, Lock lock=None):
         self.lock = Lock() if lock is None else lock
         self.slots = self.states = self._slot_names = ()
-        self.functions = None
+        self.functions, self.weights, self.kernels = None, str(plan.dtype), {}
         memset(&self.model, 0, sizeof(fnn_model))
         memset(&self.pace, 0, sizeof(fnn_pace))
         self.momentum_product, self.course = 1, (0, 0)

@@ -47,6 +47,10 @@ cdef int _make(Predictor self, const _Call *call, double row_work) except -1:
     cdef int status
     cdef _Reporter reporter
     cdef const fnn_progress *progress
+    cdef bint derives = call.gradient != NULL or call.jacobian != NULL or call.tangent != NULL or call.product != NULL
+    if derives and frozen.predictor.vjp == NULL:
+        raise ValueError(f"derivatives need weights that are not rounded, and these are {self._engine.weights}: freeze "
+                         f"the model without weights={self._engine.weights!r} for them")
     if <double>call.rows * row_work < GIL_WORK:
         status = _run(frozen, call, NULL)
     else:

@@ -2,7 +2,7 @@
 
 cdef class Predictor:
     cdef const void *_frozen
-    cdef object _engine, _dtype, _reads, _heads, __weakref__
+    cdef object _engine, _dtype, _reads, _heads, _report, __weakref__
     cdef Py_ssize_t _inputs, _outputs
     cdef int _typenum, _itemsize
     cdef double _row_work

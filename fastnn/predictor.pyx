@@ -56,16 +56,17 @@ cdef class Predictor:
     """A frozen model: it cannot change, and answers without locks from any number of threads at once.
 
     Made by ``model.freeze()``, which copies the weights; the model may go on training. Results are those of
-    ``model.predict``, bit for bit. What a row holds is not looked at: a number that is no category, for which
-    ``predict`` raises, makes the answer NaN. Kernels of fewer than 262,144 numbers are kept transposed too, for
-    derivatives.
+    ``model.predict``, bit for bit, unless ``model.freeze(weights=...)`` rounded the weights. What a row holds is not
+    looked at: a number that is no category, for which ``predict`` raises, makes the answer NaN.
+    Kernels of fewer than 262,144 numbers are kept transposed too, for derivatives; rounded ones are not.
 
     Parameters
     ----------
     engine : fastnn._engine.Engine
         The engine that ``model.freeze()`` passes.
-    reads, heads : optional
-        What ``model.freeze()`` passes: how x is read, and the names of the outputs, where they have names.
+    reads, heads, report : optional
+        What ``model.freeze()`` passes: how x is read; the names of the outputs, where they have names; and what it says
+        of rounded weights.
 
     Attributes
     ----------
@@ -78,6 +79,10 @@ cdef class Predictor:
         :func:`fastnn.predictor.get_include`), valid while this object lives. From Cython, cimport ``Predictor`` from
         ``fastnn.predictor`` and call ``run``. C code passes numbers alone: where a layer reads raw data, those that its
         ``prepare`` gives.
+    report : dict
+        How the kernels are kept, ``weights``; the bytes of all weights before they were rounded, ``bytes_before``, and
+        after, ``bytes_after``; by how much rounding changes the outputs for the rows that ``freeze`` was given,
+        ``largest_change`` and ``mean_change``, or None.
 
     Examples
     --------
@@ -87,7 +92,7 @@ cdef class Predictor:
     (1, 1)
     """
 
-    def __init__(self, engine, reads=None, heads=None):
+    def __init__(self, engine, reads=None, heads=None, report=None):
         from fastnn._engine import op_traits
         from fastnn.data.arrays import RowReader
 
@@ -101,6 +106,7 @@ cdef class Predictor:
         self._row_work = sum((op.inputs if op_traits(op.name).multiplies else 10) * op.outputs for op in plan.ops)
         self._reads, self._heads = RowReader() if reads is None else reads, heads
         self._reads_raw = bool(self._reads.prepare)
+        self._report = report
 
     @property
     def inputs(self):
@@ -122,8 +128,18 @@ cdef class Predictor:
         """The address of the C struct."""
         return <size_t>self._frozen
 
+    @property
+    def report(self):
+        """How the weights are kept, their bytes, and by how much rounding them changed the outputs."""
+        if self._report is None:
+            from fastnn._small_weights import report
+            self._report = report(self._engine, self._engine)
+        return dict(self._report)
+
     def __repr__(self):
-        return f"<Predictor: {self._inputs} -> {self._outputs}, {self._dtype}>"
+        weights = self._engine.weights
+        rounded = "" if weights == self._dtype.name else f", weights of {weights}"
+        return f"<Predictor: {self._inputs} -> {self._outputs}, {self._dtype}{rounded}>"
 
     def save(self, filepath):
         """Write the network to a file that :func:`fastnn.load_predictor` reads, and ``fnn_load`` of libfastnn in C.
@@ -140,8 +156,8 @@ cdef class Predictor:
         Raises
         ------
         ValueError
-            When the name ends as that of another program's format; or when the network has more than 16,384 steps, or
-            names of columns that are neither text nor numbers.
+            When the name ends as that of another program's format; or when the network has more than 16,384 steps,
+            names of columns that are neither text nor numbers, or rounded weights.
         OSError
             When the file cannot be written.
 
@@ -153,10 +169,17 @@ cdef class Predictor:
         """
         from fastnn._frozen import Frozen, save
 
+        if self._engine.kernels:
+            raise ValueError(f"the file of a frozen network holds float32 and float64, and these weights are "
+                             f"{self._engine.weights}: save the model itself, or pickle this Predictor")
         save(filepath, Frozen(self._engine.plan, np.asarray(self._engine.parameters), self._reads, self._heads))
 
     def __reduce__(self):
-        return _thaw, (self._engine.plan, np.asarray(self._engine.parameters), self._reads, self._heads)
+        from fastnn._small_weights import unordered
+        engine = self._engine
+        kernels = {k: unordered(kernel) for k, kernel in engine.kernels.items()}
+        rounded = (engine.weights, kernels) if kernels else None
+        return _thaw, (engine.plan, np.asarray(engine.parameters), self._reads, self._heads, rounded, self._report)
 
     cdef int run(self, const float *x, float *y, size_t rows) noexcept nogil:
         cdef const fnn_frozen *frozen = <const fnn_frozen *>self._frozen
@@ -503,9 +526,13 @@ cdef class Predictor:
 include "_predicting.pxi"
 
 
-def _thaw(plan, parameters, reads=None, heads=None):
+def _thaw(plan, parameters, reads=None, heads=None, rounded=None, report=None):
     from fastnn._engine import Engine
+    from fastnn._small_weights import with_kernels
 
-    engine = Engine(plan)
-    engine.parameters[:] = parameters
-    return Predictor(engine, reads, heads)
+    if rounded is not None:
+        engine = with_kernels(plan, parameters, *rounded)
+    else:
+        engine = Engine(plan)
+        engine.parameters[:] = parameters
+    return Predictor(engine, reads, heads, report)

@@ -152,6 +152,8 @@ typedef struct {
     int32_t fused; /* a head's loss computes the activation, or is that of the input: runs with FNN_LOSS leave it out */
     const double *vector; /* vector_size constants, where four are not enough; or NULL */
     size_t vector_size;
+    const fnn_small_weights
+        *small;     /* of a frozen network: the kernel, rounded, which then is not among the parameters */
     int32_t sparse; /* x is sparse, and this is a dense op, the only op that reads x */
     double l1, l2;  /* the penalty (l1 sum |y| + l2 sum y^2) / rows of its output y counts in a batch's loss */
     /* Set by fnn_link: */

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from fastnn._small_weights import to_bfloat16, to_int8
 from fastnn.exchange._to_c_program import Constant, literal
 
 Array = npt.NDArray[Any]
@@ -33,32 +34,6 @@ WEIGHTS = {
     "bfloat16": Weights("uint16_t", "NET(value)({})"),
     "int8": Weights("int8_t", "(real){}"),
 }
-
-
-def to_bfloat16(values: Array) -> npt.NDArray[np.uint16]:
-    """Return the upper halves of float32 numbers, rounded to nearest, ties to even; a NaN stays one."""
-    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
-    rounded = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
-    return np.where(np.isnan(values), (bits >> np.uint32(16)) | np.uint32(0x40), rounded).astype(np.uint16)
-
-
-def to_int8(values: Array, inputs: int) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
-    """Return numbers from -127 to 127, and the scale of each column of each matrix of `inputs` rows.
-
-    Parameters
-    ----------
-    values : ndarray, shape (matrices * inputs, columns)
-    inputs : int
-
-    Returns
-    -------
-    numbers : ndarray, shape (matrices * inputs, columns)
-    scales : ndarray, shape (matrices, columns)
-    """
-    stacked = values.astype(np.float64).reshape(-1, inputs, values.shape[1])
-    scales = (np.abs(stacked).max(axis=1) / 127).astype(np.float32)
-    divisors = np.where(scales > 0, scales, 1)[:, None].astype(np.float64)
-    return np.rint(np.clip(stacked / divisors, -127, 127)).astype(np.int8).reshape(values.shape), scales
 
 
 class Constants:

@@ -40,7 +40,8 @@ struct fnn_predictor {
      * The work on a few rows is done on the stack, which takes no more of it than `run` does; for more rows, and for networks
      * whose outputs and their gradients do not fit 64 KiB, each call allocates memory.
      *
-     * vjp: gradient = u^T dy/dx, the gradient of u . y. */
+     * vjp: gradient = u^T dy/dx, the gradient of u . y.
+     * These pointers are NULL in a network whose weights were rounded when it was frozen. */
     int (*vjp)(const fnn_predictor *predictor, const void *x, ptrdiff_t x_stride, size_t rows, const void *u, void *y,
                void *gradient);
     /* tangent = dy/dx v, the derivative of y in the direction v. */

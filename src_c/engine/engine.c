@@ -275,6 +275,12 @@ fnn_frozen *fnn_freeze(const fnn_model *model, const int *threads, void *memory)
                            .derivative_rows = {derivative_rows(model, 0), derivative_rows(model, 1)},
                            .threads = threads,
                            .model = model};
+    if (has_small(model)) { /* the way back needs kernels in float32 */
+        frozen->predictor.vjp = NULL;
+        frozen->predictor.jvp = NULL;
+        frozen->predictor.jacobian = NULL;
+        frozen->predictor.hvp = NULL;
+    }
     lay_out_frozen(model, &bump, frozen);
     return frozen;
 }

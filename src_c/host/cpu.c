@@ -19,25 +19,35 @@ typedef struct {
 #define DECLARE(isa)                                                                                                   \
     extern const fnn_kernels_f32 fnn_##isa##_f32;                                                                      \
     extern const fnn_kernels_f64 fnn_##isa##_f64;                                                                      \
-    extern const fnn_bf16_kernels fnn_##isa##_bf16;
+    extern const fnn_bf16_kernels fnn_##isa##_bf16;                                                                    \
+    extern const fnn_small_kernels fnn_##isa##_weights_bfloat16, fnn_##isa##_weights_int8;
 DECLARE(baseline)
 DECLARE(avx2)
 DECLARE(avx512)
+DECLARE(avx512_vnni)
 DECLARE(avx512_bf16)
 DECLARE(amx_bf16)
 
-#define KERNELS(isa, bf16_isa) {&fnn_##isa##_f32, &fnn_##isa##_f64, &fnn_##bf16_isa##_bf16}
+#define KERNELS(isa, bf16_isa, int8_isa)                                                                               \
+    {                                                                                                                  \
+        &fnn_##isa##_f32, &fnn_##isa##_f64, &fnn_##bf16_isa##_bf16, {                                                  \
+            &fnn_##isa##_weights_bfloat16, &fnn_##int8_isa##_weights_int8                                              \
+        }                                                                                                              \
+    }
 
 static const isa_entry isa_table[] = {
-    {"baseline", KERNELS(baseline, baseline)},
+    {"baseline", KERNELS(baseline, baseline, baseline)},
 #if defined(FNN_BUILT_AVX2)
-    {"avx2", KERNELS(avx2, avx2)},
+    {"avx2", KERNELS(avx2, avx2, avx2)},
 #if defined(FNN_BUILT_AVX512)
-    {"avx512", KERNELS(avx512, avx512)},
+    {"avx512", KERNELS(avx512, avx512, avx512)},
+#if defined(FNN_BUILT_AVX512_VNNI)
+    {"avx512_vnni", KERNELS(avx512, avx512, avx512_vnni)},
 #if defined(FNN_BUILT_AVX512_BF16)
-    {"avx512_bf16", KERNELS(avx512, avx512_bf16)},
+    {"avx512_bf16", KERNELS(avx512, avx512_bf16, avx512_vnni)},
 #if defined(FNN_BUILT_AMX_BF16)
-    {"amx_bf16", KERNELS(avx512, amx_bf16)},
+    {"amx_bf16", KERNELS(avx512, amx_bf16, avx512_vnni)},
+#endif
 #endif
 #endif
 #endif
@@ -71,7 +81,7 @@ static int has_matrix_unit(void) {
 
 int fnn_isa_allows_unit(int isa) {
 #if defined(FNN_BUILT_AMX_BF16)
-    return isa != 4 || syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
+    return isa != 5 || syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
 #else
     (void)isa;
     return 1;
@@ -104,13 +114,17 @@ int fnn_isa_available(int isa) {
             return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
                    __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
 #endif
-#if defined(FNN_BUILT_AVX512_BF16)
+#if defined(FNN_BUILT_AVX512_VNNI)
         case 3:
-            return fnn_isa_available(2) && __builtin_cpu_supports("avx512bf16");
+            return fnn_isa_available(2) && __builtin_cpu_supports("avx512vnni");
+#endif
+#if defined(FNN_BUILT_AVX512_BF16)
+        case 4:
+            return fnn_isa_available(3) && __builtin_cpu_supports("avx512bf16");
 #endif
 #if defined(FNN_BUILT_AMX_BF16)
-        case 4:
-            return fnn_isa_available(3) && has_matrix_unit();
+        case 5:
+            return fnn_isa_available(4) && has_matrix_unit();
 #endif
         default:
             break;

@@ -1,8 +1,9 @@
 /* The body of kernels_<instruction set>.c: compiled once per instruction set, with that set's flags, for both element types.
  * Only static functions, so no code of a wide instruction set can be linked elsewhere.
  *
- * FNN_TABLE(kind) names the tables that the file exports: f32, f64 and bf16. Where FNN_BF16_ALONE is defined, the file
- * exports bf16 alone: its kernels for f32 and f64 would be those of the instruction set before. */
+ * FNN_TABLE(kind) names the tables that the file exports: f32, f64, bf16, weights_bfloat16 and weights_int8. Where
+ * FNN_BF16_ALONE or FNN_INT8_ALONE is defined, the file exports bf16 or weights_int8 alone: its other kernels would be those
+ * of the instruction set before. */
 #include <float.h>
 #include <math.h>
 #include <string.h>
@@ -14,7 +15,12 @@
 #include "kernels/base/simd.h"
 
 #define FNN_REAL_IS_DOUBLE 0
-#if defined(FNN_BF16_ALONE)
+#if defined(FNN_INT8_ALONE)
+#pragma GCC diagnostic ignored "-Wunused-function"
+#include "real.h"
+#include "kernels/base/vector.inc"
+#include "kernels/products/weights_int8.inc"
+#elif defined(FNN_BF16_ALONE)
 #pragma GCC diagnostic ignored "-Wunused-function" /* these files hold kernels of the other tables as well */
 #include "real.h"
 #include "kernels/base/vector.inc"

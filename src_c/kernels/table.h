@@ -179,6 +179,41 @@ typedef enum {
     FNN_WHOLE_NORM,
 } fnn_constraint;
 
+/* ---- kernels of frozen networks whose weights are rounded once ---- */
+
+typedef enum { FNN_WEIGHTS_BFLOAT16, FNN_WEIGHTS_INT8 } fnn_weights;
+
+/* A kernel of (inputs, outputs) elements in one of these forms, in the order in which its product uses it. The columns are cut
+ * into groups of up to FNN_GROUP_VECTORS vectors of `lanes` columns each (fnn_small_kernels; the last vector is filled up with
+ * zeros); of a group there are
+ *     numbers[step][column][k]   input (step `inputs` + k) of that column of the group, zero past the last input
+ * and then the next group. */
+typedef struct {
+    const void *numbers; /* uint16_t, the upper halves of float32; or int8_t */
+    const float *scales; /* int8: weight = scale * number, a scale a column */
+    const double *sums;  /* int8: the sum of the numbers of each column */
+    int32_t kind;        /* fnn_weights */
+} fnn_small_weights;
+
+/* A group of columns: its first column, and how many vectors wide it is. */
+typedef struct {
+    size_t first;
+    int vectors;
+} fnn_group;
+
+enum { FNN_GROUP_VECTORS = 8 };
+
+static inline size_t fnn_group_count(size_t columns, size_t lanes) {
+    return ((columns + lanes - 1) / lanes + FNN_GROUP_VECTORS - 1) / FNN_GROUP_VECTORS;
+}
+
+/* Group `index`: groups are of nearly equal width. */
+static inline fnn_group fnn_group_of(size_t columns, size_t lanes, size_t index) {
+    const size_t vectors = (columns + lanes - 1) / lanes, groups = fnn_group_count(columns, lanes);
+    const size_t first = vectors * index / groups;
+    return (fnn_group){first * lanes, (int)(vectors * (index + 1) / groups - first)};
+}
+
 /* ---- one table per element type and instruction set ---- */
 
 #define FNN_REAL_IS_DOUBLE 0
@@ -211,10 +246,19 @@ typedef struct {
     size_t packed_scratch; /* elements of the scratch of these products, at least as many as multiply_packed needs */
 } fnn_bf16_kernels;
 
+/* Products with kernels of one fnn_weights, of float32. */
+typedef struct {
+    /* The product of `multiply` by rows, with product->small in the place of b, for all columns of it. An element does not
+     * depend on how rows were shared out. weights_bfloat16.inc and weights_int8.inc have the formulas. */
+    void (*multiply)(const fnn_product_f32 *product);
+    size_t inputs, lanes; /* of the order in fnn_small_weights */
+} fnn_small_kernels;
+
 typedef struct {
     const fnn_kernels_f32 *f32;
     const fnn_kernels_f64 *f64;
     const fnn_bf16_kernels *bf16;
+    const fnn_small_kernels *small[2]; /* of each fnn_weights */
 } fnn_kernels;
 
 #endif
