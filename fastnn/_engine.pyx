@@ -363,13 +363,14 @@ cdef class _BackwardPass(_Run):
 
     cdef int prepare(self, _Memory engine) except -1:
         if engine._last_rows == 0 or engine._last_changes != engine.lock.changes:
-            raise RuntimeError("backward needs a forward pass with the weights as they are now: call forward again "
-                               "after anything that trains, or changes the weights")
+            raise RuntimeError("backward needs a forward pass of rows with the weights as they are now: call forward "
+                               "again after anything that trains, or changes the weights")
         _check_matrix(self.output_gradient, "grad", engine._form.typenum, engine._form.outputs)
-        if <size_t>cnp.PyArray_DIM(self.output_gradient, 0) != engine._last_rows \
-                or not cnp.PyArray_IS_C_CONTIGUOUS(self.output_gradient):
-            raise ValueError(f"grad must be C-contiguous with the {engine._last_rows} rows of the last "
-                             f"forward pass, got shape {_shape(self.output_gradient)}")
+        if <size_t>cnp.PyArray_DIM(self.output_gradient, 0) != engine._last_rows:
+            raise ValueError(f"grad must have the {engine._last_rows} rows of the last forward pass, got shape "
+                             f"{_shape(self.output_gradient)}")
+        if not cnp.PyArray_IS_C_CONTIGUOUS(self.output_gradient):
+            raise ValueError("grad must be C-contiguous")
         self.tell(engine, None, FNN_BACKWARD | engine._last_passes)
         self.run.batch = engine._last_rows
         self.run.output_gradient = _data(self.output_gradient)

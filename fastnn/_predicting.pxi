@@ -125,7 +125,7 @@ cdef size_t _output(Predictor self, output) except? 0:
     if beyond == 0 and 0 <= short_way < self._outputs:
         return short_way
     try:
-        number = operator.index(output)
+        number = operator.index(None if type(output) is bool else output)
     except TypeError:
         raise TypeError(f"output must be the number of an output, got {output!r}") from None
     if not 0 <= number < self._outputs:

@@ -394,6 +394,7 @@ def test_bad_arguments_are_named():
         (3, ValueError, "output must lie between 0 and 2, as the network has 3 outputs, got 3"),
         (-1, ValueError, "got -1"),
         ("a", TypeError, "output must be the number of an output, got 'a'"),
+        (True, TypeError, "output must be the number of an output, got True"),
     ):
         with pytest.raises(error, match=match):
             predictor.value_and_gradient(x, output)

@@ -227,6 +227,7 @@ def test_bad_arguments_are_named():
         ("jvp", (x, product, (None, memory[30:42].reshape(4, 3))), ValueError, "must not share memory with v"),
         ("hvp", (x, v, u[:, :2]), ValueError, r"u must have shape \(4, 3\), got \(4, 2\)"),
         ("hvp", (x, u, u), ValueError, r"v must have shape \(4, 5\), got \(4, 3\)"),
+        ("jvp", (x, {"a": v}), TypeError, r"v must be one array of shape \(4, 5\), got a dict"),
         ("hvp", (x, v, {"a": u}), TypeError, "u is a dict, but the outputs have no names"),
         ("hvp", (x, v, u, (y,)), TypeError, r"out must be a tuple \(outputs, product\)"),
         ("hvp", (x, product, u, (y, product)), ValueError, r"out\[1\] must not share memory with v"),

@@ -187,6 +187,19 @@ def test_each_half_of_a_backward_pass_is_that_of_the_whole(stack, features):
     assert model.flat_gradients.tobytes() == by_weights.tobytes()
 
 
+def test_a_backward_pass_says_which_rows_it_needs():
+    model = network()
+    model.forward(rows(3), training=True)
+    with pytest.raises(
+        ValueError, match=rf"^grad must have the {ROWS} rows of the last forward pass, got shape \(4, 2\)"
+    ):
+        model.backward(rows(2)[:4])
+    model.backward(np.asfortranarray(rows(2)))
+    model.forward(rows(3)[:0], training=True)
+    with pytest.raises(RuntimeError, match="backward needs a forward pass of rows"):
+        model.backward(rows(2)[:0])
+
+
 def test_what_a_backward_pass_is_to_compute_is_checked():
     model = network()
     model.forward(rows(3))

@@ -544,6 +544,8 @@ def cotangent(u: Any, shape: tuple[int, ...], heads: Mapping[str, int] | None, d
 
 def of_shape(values: Any, name: str, shape: tuple[int, ...], dtype: str) -> Array:
     """Return real numbers as contiguous `dtype`; raise where they have another shape. `name` is theirs in messages."""
+    if isinstance(values, Mapping):
+        raise TypeError(f"{name} must be one array of shape {shape}, got a dict")
     array = real_array(values, name, "")
     if array.shape != shape:
         raise ValueError(f"{name} must have shape {shape}, got {array.shape}")
