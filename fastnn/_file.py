@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from fastnn._foreign import kind_of_file
+from fastnn._foreign import kind_of_file, path_of
 
 FORMAT, VERSION = "fastnn", "1"
 MAX_HEADER = 100 * 2**20  # bytes, as in safetensors
@@ -95,6 +95,7 @@ def write(filepath: str | os.PathLike[str], make_parts: Callable[[], list[Any]])
     make_parts : callable
         Returns the bytes of the file, one buffer after the other.
     """
+    filepath = path_of(filepath)
     target = Path(os.path.realpath(filepath))
     if not target.parent.is_dir():
         raise FileNotFoundError(f"{filepath} cannot be written: there is no folder {target.parent}")
@@ -271,6 +272,7 @@ def _check_entries(header: dict[str, Any], payload: int) -> None:
 
 def read(path: str | os.PathLike[str]) -> tuple[dict[str, str], dict[str, npt.NDArray[Any]]]:
     """Return the metadata and the arrays of a file whose checksum is right."""
+    path = path_of(path)
     place = Path(path)
     if place.is_dir():
         kind = "a SavedModel of TensorFlow" if (place / "saved_model.pb").exists() else "a folder"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 _SUFFIXES = {
     ".keras": "Keras",
@@ -38,6 +39,23 @@ _ADVICE = {
 }
 
 
+def path_of(filepath: str | bytes | os.PathLike[Any], argument: str = "filepath") -> str:
+    """Return the path of a file as text.
+
+    Raises
+    ------
+    TypeError, ValueError
+        When it is no path, or empty; the message calls it `argument`.
+    """
+    try:
+        path = os.fsdecode(filepath)
+    except TypeError:
+        raise TypeError(f"{argument} must be the path of a file, got {type(filepath).__name__}") from None
+    if not path:
+        raise ValueError(f"{argument} must be the path of a file, got an empty one")
+    return path
+
+
 def suffix_of(path: str) -> str:
     """Return the last suffix of a file's name, in lower case, where another program's format uses it; else ""."""
     suffix = Path(path).suffix.lower()
@@ -52,7 +70,7 @@ def check_suffix(filepath: str | os.PathLike[str], argument: str = "filepath", o
     ValueError
         When the suffix is one of these; the message has the name to use.
     """
-    path = os.fsdecode(filepath)
+    path = path_of(filepath, argument)
     suffix = suffix_of(path)
     if suffix:
         better = f"{path[: -len(suffix)]}{own}"
@@ -101,7 +119,7 @@ def owner_of(filepath: str | os.PathLike[str]) -> str:
     OSError
         When the file cannot be read.
     """
-    path = Path(os.fsdecode(filepath))
+    path = Path(path_of(filepath))
     if path.is_dir():
         return ""
     with path.open("rb") as file:

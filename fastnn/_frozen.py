@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from fastnn import _file
 from fastnn._engine import check_frozen_file
-from fastnn._foreign import FROZEN, check_suffix, kind_of_file
+from fastnn._foreign import FROZEN, check_suffix, kind_of_file, path_of
 from fastnn._op import Op
 from fastnn.data.arrays import RowReader
 from fastnn.data.frames import RowAxes
@@ -214,6 +214,7 @@ def parse(data: bytes) -> Frozen:
 
 def load(filepath: str | os.PathLike[str]) -> Frozen:
     """Return what a file holds; errors as for :func:`fastnn.load_predictor`."""
+    filepath = path_of(filepath)
     path = Path(filepath)
     if path.is_dir():
         raise IsADirectoryError(f"{filepath} is a folder: a frozen network is one file, which Predictor.save writes")

@@ -296,3 +296,38 @@ def test_hostile_branches_are_refused(change, tmp_path):
         header["__metadata__"]["config"] = json.dumps(config)
 
     refused(path, resigned(path, edit))
+
+
+_AT_PATHS = {
+    "save": lambda model, path: model.save(path),
+    "save_weights": lambda model, path: model.save_weights(path),
+    "load_weights": lambda model, path: model.load_weights(path),
+    "load_model": lambda model, path: fastnn.load_model(path),
+    "load_keras": lambda model, path: fastnn.load_keras(path),
+    "load_torch": lambda model, path: fastnn.models.load_torch(path),
+    "load_onnx": lambda model, path: fastnn.load_onnx(path),
+    "load_predictor": lambda model, path: fastnn.load_predictor(path),
+    "Predictor.save": lambda model, path: model.freeze().save(path),
+    "export_c": lambda model, path: model.export_c(path),
+    "export_keras": lambda model, path: model.export_keras(path),
+    "export_onnx": lambda model, path: model.export_onnx(path),
+    "ModelCheckpoint": lambda model, path: fastnn.callbacks.ModelCheckpoint(path),
+}
+
+
+@pytest.mark.parametrize("call", list(_AT_PATHS))
+def test_what_is_no_path_is_named(call):
+    model = fastnn.Sequential([fastnn.Input((3,)), layers.Dense(2)])
+    for path, error, found in ((3, TypeError, "int"), (None, TypeError, "NoneType"), ("", ValueError, "an empty one")):
+        with pytest.raises(error, match=f"filepath must be the path of a file, got {found}$"):
+            _AT_PATHS[call](model, path)
+
+
+def test_a_path_may_be_bytes(tmp_path):
+    path = os.fsencode(tmp_path / f"{threading.get_ident()}.fastnn")
+    model = fastnn.Sequential([fastnn.Input((3,)), layers.Dense(2)])
+    model.save(path)
+    np.testing.assert_array_equal(fastnn.load_model(path).predict(X), model.predict(X))
+    frozen = path.replace(b".fastnn", b".fnn")
+    model.freeze().save(frozen)
+    np.testing.assert_array_equal(fastnn.load_predictor(frozen)(X), model.predict(X))

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fastnn._foreign import check_suffix
+from fastnn._foreign import check_suffix, path_of
 from fastnn._model import Model
 from fastnn._registry import nearest_names
 from fastnn._settings import count, flag, number
@@ -98,7 +98,7 @@ class ModelCheckpoint(Monitor):
     ) -> None:
         super().__init__(monitor, mode)
         check_suffix(filepath)
-        self.filepath, self.verbose = os.fspath(filepath), verbose
+        self.filepath, self.verbose = path_of(filepath), verbose
         self.save_best_only = flag("save_best_only", save_best_only)
         self.save_weights_only = flag("save_weights_only", save_weights_only)
         self.save_freq = save_freq

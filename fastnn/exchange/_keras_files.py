@@ -17,6 +17,7 @@ import numpy as np
 from fastnn import activations
 from fastnn._draws import undrawn
 from fastnn._file import ModelFileError, one_exception
+from fastnn._foreign import path_of
 from fastnn._model import Kept
 from fastnn._stored import AnyModel
 from fastnn.exchange import _keras_graph, _keras_into, _keras_training
@@ -67,14 +68,14 @@ def load(filepath: str | os.PathLike[str], kind: type[AnyModel], objects: Mappin
 
     Without `objects`, the user's losses and metrics by name, the model is not compiled.
     """
-    path = Path(os.fsdecode(filepath))
+    path = Path(path_of(filepath))
     with path.open("rb") as file, one_exception(str(filepath), _CALLED), _opened(file) as content:
         return _made(content, kind, objects)
 
 
 def load_weights(model: Kept, filepath: str | os.PathLike[str]) -> None:
     """Set the weights of a model from a file of Keras; see :meth:`fastnn.Sequential.load_weights`."""
-    path = Path(os.fsdecode(filepath))
+    path = Path(path_of(filepath))
     with (
         path.open("rb") as file,
         one_exception(str(filepath), "file of weights of Keras that fits"),

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from fastnn._file import ModelFileError
+from fastnn._foreign import path_of
 from fastnn._registry import nearest_names
 from fastnn.exchange._onnx_files import Graph, Reader
 from fastnn.exchange._onnx_graph import Evaluation
@@ -59,6 +60,7 @@ class Found:
 
 def load(path: str | os.PathLike[str], make: Callable[[Found], Model], output: str | Sequence[str] | None) -> Model:
     """Return the model that `make` makes of the layers and weights of a file."""
+    path = path_of(path)
     place = Path(path)
     if place.is_dir():
         raise IsADirectoryError(f"{path} is a folder: an ONNX model is a file")

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from fastnn import layers
 from fastnn._file import ModelFileError
-from fastnn._foreign import owner_of
+from fastnn._foreign import owner_of, path_of
 from fastnn.exchange._network import Found, names_of
 from fastnn.exchange._safetensors import Tensors
 from fastnn.exchange._torch_names import Leaf, leaves
@@ -76,9 +76,9 @@ class State:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = str(path)
+        self.path = path_of(path)
         self.in_order = owner_of(path) == "PyTorch"
-        self._tensors: Any = _loaded(self.path) if self.in_order else Tensors(path)
+        self._tensors: Any = _loaded(self.path) if self.in_order else Tensors(self.path)
         held: Any = getattr(self._tensors, "entries", self._tensors)
         shapes = {name: one.shape for name, one in held.items()}
         names = list(shapes) if self.in_order else sorted(shapes, key=natural)

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from fastnn import _file
 from fastnn._engine import Engine
+from fastnn._foreign import path_of
 from fastnn.exchange import _to_c_kernels as kernels
 from fastnn.exchange._to_c_constants import WEIGHTS, Constants
 from fastnn.exchange._to_c_network import Network
@@ -130,7 +131,7 @@ def _write_both(texts: Mapping[Path, str]) -> None:
 
 
 def _checked_path(filepath: str | os.PathLike[str]) -> Path:
-    path = Path(os.fsdecode(filepath))
+    path = Path(path_of(filepath))
     if path.suffix != ".c":
         raise ValueError(f"filepath must end in .c, got {str(path)!r}")
     if path.stem in _INCLUDED:

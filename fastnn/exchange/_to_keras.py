@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn import _file, layers
+from fastnn._foreign import path_of
 from fastnn._model import Exported
 from fastnn.exchange._to_keras_columns import WRITERS as OF_OURS
 from fastnn.exchange._to_keras_graph import Tensor
@@ -31,11 +32,12 @@ _MODE = 0o644 << 16
 
 def save(model: Exported, filepath: str | os.PathLike[str], training: bool) -> None:
     """Write a model as Keras would; see :meth:`fastnn.Sequential.export_keras`."""
-    if not os.fspath(filepath).endswith(SUFFIX):
-        raise ValueError(f"filepath must end with {SUFFIX}, as Keras reads no other name, got {str(filepath)!r}")
+    path = path_of(filepath)
+    if not path.endswith(SUFFIX):
+        raise ValueError(f"filepath must end with {SUFFIX}, as Keras reads no other name, got {path!r}")
     with model._home.lock:
         parts = _parts(model, training)
-    _file.write(filepath, lambda: parts)
+    _file.write(path, lambda: parts)
 
 
 def _parts(model: Exported, training: bool) -> list[memoryview]:
