@@ -13,7 +13,12 @@ from fastnn.plan import Plan
 def get_include() -> str: ...
 def get_library() -> str: ...
 def _thaw(
-    plan: Plan, parameters: npt.NDArray[Any], reads: RowReader | None = None, heads: dict[str, int] | None = None
+    plan: Plan,
+    parameters: npt.NDArray[Any],
+    reads: RowReader | None = None,
+    heads: dict[str, int] | None = None,
+    rounded: tuple[str, dict[int, Any]] | None = None,
+    report: dict[str, Any] | None = None,
 ) -> Predictor: ...
 def _polling(interval: float | None = None) -> tuple[float, int]: ...
 
