@@ -219,8 +219,10 @@ def with_kernels(plan: Plan, parameters: Array, weights: str, kernels: Mapping[i
 
 def weight_bytes(engine: Engine) -> int:
     """Return the bytes of the parameters of an engine, rounded kernels among them."""
-    element = np.dtype(engine.plan.dtype).itemsize
-    own = sum(math.prod(spec.shape) for spec in engine.plan.parameters) * element
+    plan = engine.plan
+    own = sum(math.prod(spec.shape) for spec in plan.parameters) * np.dtype(plan.dtype).itemsize
+    if not plan.parameters:  # a network from a file has all weights in one buffer, with the room between them
+        own = engine.parameters.nbytes
     return int(own + sum(kernel.bytes for kernel in engine.kernels.values()))
 
 

@@ -1,6 +1,7 @@
 """Frozen models whose kernels are rounded once, to bfloat16 or int8: what they answer, keep and say."""
 
 import pickle
+import threading
 
 import numpy as np
 import pytest
@@ -269,6 +270,13 @@ def test_report(kind):
     report["weights"] = "changed"  # a copy
     assert predictor.report["weights"] == pickle.loads(pickle.dumps(predictor)).report["weights"] == kind
     assert repr(predictor) == f"<Predictor: 100 -> 3, float32, weights of {kind}>"
+
+
+def test_a_network_from_a_file_reports_its_buffer(tmp_path):
+    path = tmp_path / f"{threading.get_ident()}.fnn"
+    predictor = network((16, 16, 32)).freeze()
+    predictor.save(path)
+    assert fastnn.load_predictor(path).report == predictor.report  # sizes of which none leaves room behind it
 
 
 def test_report_of_weights_that_are_not_rounded():
