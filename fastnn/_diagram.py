@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
+from fastnn._foreign import path_of
 from fastnn._public import Described
 from fastnn._terminal import printable
 from fastnn.layers import Residual
@@ -204,6 +205,7 @@ class Diagram(Described):
         ValueError
             When the name ends in anything else.
         """
-        if Path(path).suffix.lower() != ".svg":
-            raise ValueError(f"path must end in .svg, got {str(path)!r}: other programs make pixels of that")
-        Path(path).write_text(self.svg + "\n", encoding="utf-8")
+        place = Path(path_of(path, "path"))
+        if place.suffix.lower() != ".svg":
+            raise ValueError(f"path must end in .svg, got {str(place)!r}: other programs make pixels of that")
+        place.write_text(self.svg + "\n", encoding="utf-8")

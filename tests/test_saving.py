@@ -309,8 +309,11 @@ _AT_PATHS = {
     "load_predictor": lambda model, path: fastnn.load_predictor(path),
     "Predictor.save": lambda model, path: model.freeze().save(path),
     "export_c": lambda model, path: model.export_c(path),
+    "export_torch": lambda model, path: model.export_torch(path),
     "export_keras": lambda model, path: model.export_keras(path),
     "export_onnx": lambda model, path: model.export_onnx(path),
+    "Diagram.save": lambda model, path: model.plot().save(path),
+    "CSVLogger": lambda model, path: fastnn.callbacks.CSVLogger(path),
     "ModelCheckpoint": lambda model, path: fastnn.callbacks.ModelCheckpoint(path),
 }
 
@@ -319,7 +322,7 @@ _AT_PATHS = {
 def test_what_is_no_path_is_named(call):
     model = fastnn.Sequential([fastnn.Input((3,)), layers.Dense(2)])
     for path, error, found in ((3, TypeError, "int"), (None, TypeError, "NoneType"), ("", ValueError, "an empty one")):
-        with pytest.raises(error, match=f"filepath must be the path of a file, got {found}$"):
+        with pytest.raises(error, match=f"(file)?(path|name) must be the path of a file, got {found}$"):
             _AT_PATHS[call](model, path)
 
 

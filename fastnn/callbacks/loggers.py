@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from fastnn._foreign import path_of
 from fastnn._settings import count, flag
 from fastnn.callbacks._logs import plain, scalars
 from fastnn.callbacks.base import Callback, Logs
@@ -36,7 +37,11 @@ class CSVLogger(Callback):
     def __init__(self, filename: str | os.PathLike[str], separator: str = ",", append: bool = False) -> None:
         if not isinstance(separator, str) or len(separator) != 1:
             raise ValueError(f"separator must be one character, got {separator!r}")
-        self.filename, self.separator, self.append = Path(filename), separator, flag("append", append)
+        self.filename, self.separator, self.append = (
+            Path(path_of(filename, "filename")),
+            separator,
+            flag("append", append),
+        )
         self.keys: list[str] | None = None
         self._begins = False  # whether the file is to be emptied before the next line
 

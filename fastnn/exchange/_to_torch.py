@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn import layers
+from fastnn._foreign import path_of
 from fastnn._schedules import number_and_schedule
 from fastnn.activations import ActivationFunction
 from fastnn.exchange import _safetensors
@@ -55,7 +56,7 @@ def text_and_tensors(
 
 def export(path: str | os.PathLike[str], name: str, members: list[Layer], inputs: int, dtype: str) -> str:
     """Write the weights to a file of safetensors, and return the text that makes the modules."""
-    text, tensors = text_and_tensors(name, members, inputs, dtype, Path(os.fsdecode(path)).name)
+    text, tensors = text_and_tensors(name, members, inputs, dtype, Path(path_of(path)).name)
     _safetensors.write(path, tensors, {"format": "pt"})
     return text
 
