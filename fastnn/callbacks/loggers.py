@@ -37,11 +37,8 @@ class CSVLogger(Callback):
     def __init__(self, filename: str | os.PathLike[str], separator: str = ",", append: bool = False) -> None:
         if not isinstance(separator, str) or len(separator) != 1:
             raise ValueError(f"separator must be one character, got {separator!r}")
-        self.filename, self.separator, self.append = (
-            Path(path_of(filename, "filename")),
-            separator,
-            flag("append", append),
-        )
+        self.filename = Path(path_of(filename, "filename"))
+        self.separator, self.append = separator, flag("append", append)
         self.keys: list[str] | None = None
         self._begins = False  # whether the file is to be emptied before the next line
 
