@@ -21,7 +21,14 @@ KNOWN = {
         "fastnn._sparse_rows",
         "fastnn._warnings",
     },
-    "predictor": {"fastnn._c", "fastnn._engine", "fastnn._op", "fastnn.data.arrays"},
+    "predictor": {
+        "fastnn._c",
+        "fastnn._engine",
+        "fastnn._frozen",
+        "fastnn._op",
+        "fastnn._small_weights",
+        "fastnn.data.arrays",
+    },
 }
 ASKING = [*sorted(FASTNN.glob("callbacks/*.py")), *(FASTNN / f"{name}.py" for name in ("loop", "_stored", "ensemble"))]
 HOLDING_A_MODEL = {"model", "saved", "_model", "m"}  # names of variables that hold a model in these files
