@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -16,7 +16,6 @@ from fastnn._engine import Engine, aligned_zeros, op_traits
 from fastnn._op import Op
 from fastnn._registry import nearest_names
 from fastnn.plan import ALIGNMENT, Plan
-from fastnn.predictor import Predictor
 
 Array = npt.NDArray[Any]
 
@@ -239,7 +238,9 @@ def check_weights(weights: str | None, dtype: str) -> str:
     return weights
 
 
-def freeze(engine: Engine, weights: str | None, rows: Array | None) -> tuple[Engine, dict[str, Any]]:
+def freeze(
+    engine: Engine, weights: str | None, rows: Array | None, answers: Callable[[Engine], Callable[[Array], Array]]
+) -> tuple[Engine, dict[str, Any]]:
     """Return the engine that a Predictor is to freeze, and what its report says.
 
     Parameters
@@ -249,24 +250,26 @@ def freeze(engine: Engine, weights: str | None, rows: Array | None) -> tuple[Eng
         One of those of :func:`check_weights`.
     rows : ndarray, shape (rows, inputs), optional
         Rows as the engine reads them, on which outputs are compared.
+    answers : callable
+        Makes of an engine a function from rows to outputs.
     """
     kind = check_weights(weights, engine.plan.dtype)
     exact = engine if rows is None else engine.freeze()[0]  # nothing changes it between the two answers
     small = exact if kind == engine.plan.dtype else rounded(exact, kind)
-    return small, report(exact, small, rows)
+    told = report(exact, small)
+    if rows is not None and len(rows):
+        before, after = (answers(one)(rows).astype(np.float64) for one in (exact, small))
+        changes = np.abs(after - before)
+        told |= {"largest_change": float(changes.max()), "mean_change": float(changes.mean())}
+    return small, told
 
 
-def report(exact: Engine, small: Engine, rows: Array | None = None) -> dict[str, Any]:
-    """Return what a Predictor of `small` reports, whose weights are those of `exact`, rounded."""
-    told: dict[str, Any] = {
+def report(exact: Engine, small: Engine) -> dict[str, Any]:
+    """Return what a Predictor of `small` reports, whose weights are those of `exact`, rounded, before rows are seen."""
+    return {
         "weights": small.weights,
         "bytes_before": weight_bytes(exact),
         "bytes_after": weight_bytes(small),
         "largest_change": None,
         "mean_change": None,
     }
-    if rows is not None and len(rows):
-        before, after = (Predictor(one)(rows).astype(np.float64) for one in (exact, small))
-        changes = np.abs(after - before)
-        told |= {"largest_change": float(changes.max()), "mean_change": float(changes.mean())}
-    return told

@@ -197,7 +197,7 @@ class Sequential(Exports):
         prepare = {name: preparation(stack) for name, stack in stacks.items() if raw_reader(stack) is not None}
         if prepare:
             reader = reader._replace(prepare=prepare, together=() if branches is None else branches.together)
-        kept, report = _small_weights.freeze(engine, weights, given)
+        kept, report = _small_weights.freeze(engine, weights, given, Predictor)
         return Predictor(kept, reader, None if heads is None else heads.outputs, report)
 
     def __call__(self, x: Any, training: bool | None = False) -> Any:
