@@ -39,8 +39,8 @@ _ADVICE = {
 }
 
 
-def path_of(filepath: str | bytes | os.PathLike[Any], argument: str = "filepath") -> str:
-    """Return the path of a file as text.
+def path_of(filepath: str | bytes | os.PathLike[Any], argument: str = "filepath", what: str = "a file") -> str:
+    """Return the path of a file, or of a folder, as text.
 
     Raises
     ------
@@ -50,9 +50,9 @@ def path_of(filepath: str | bytes | os.PathLike[Any], argument: str = "filepath"
     try:
         path = os.fsdecode(filepath)
     except TypeError:
-        raise TypeError(f"{argument} must be the path of a file, got {type(filepath).__name__}") from None
+        raise TypeError(f"{argument} must be the path of {what}, got {type(filepath).__name__}") from None
     if not path:
-        raise ValueError(f"{argument} must be the path of a file, got an empty one")
+        raise ValueError(f"{argument} must be the path of {what}, got an empty one")
     return path
 
 

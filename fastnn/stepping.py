@@ -180,7 +180,8 @@ class Stepper(Trainer):
         ----------
         gradients : array-like, optional
             An array laid out as :attr:`flat_gradients`, which it takes the place of. Default: the :attr:`gradients`
-            that are there.
+            that are there, which no step clears: zeros before the first :meth:`backward`, and the same ones as before
+            after a second call, or after ``backward(grad, weights=False)``.
 
         Raises
         ------

@@ -530,7 +530,7 @@ def test_an_extra_that_is_missing_is_named(name, module, monkeypatch):
         (lambda: callbacks.EarlyStopping(monitor=3), "monitor must be the name of a log, got int"),
         (lambda: callbacks.ReduceLROnPlateau(factor=1.0), "factor must lie between 0 and 1, got 1.0"),
         (lambda: callbacks.ModelCheckpoint("x", save_freq="batch"), "save_freq must be 'epoch' or a number of batches"),
-        (lambda: callbacks.BackupAndRestore(""), "backup_dir must name a folder"),
+        (lambda: callbacks.BackupAndRestore(""), "backup_dir must be the path of a folder"),
         (lambda: callbacks.CSVLogger("x", separator=", "), "separator must be one character"),
         (lambda: callbacks.TensorBoard("x", update_freq="step"), "update_freq must be 'epoch', 'batch' or a number"),
         (lambda: callbacks.LambdaCallback(on_epoch_ends=print), "did you mean 'on_epoch_end'"),

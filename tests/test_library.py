@@ -264,6 +264,11 @@ def test_arrays_that_are_missing(tmp_path):
     LIBRARY.fnn_free(None)
 
 
+def test_an_empty_path_is_named():
+    assert not LIBRARY.fnn_load(b"")
+    assert LIBRARY.fnn_error_message() == b"path must be the name of a file, got an empty one"
+
+
 def test_a_message_belongs_to_its_thread():
     assert not LIBRARY.fnn_load(b"/none")
     with ThreadPoolExecutor(1) as pool:

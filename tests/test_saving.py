@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import fastnn
 from fastnn import _foreign, layers
+from fastnn.tabular import TabularRegressor
 
 X = np.random.default_rng(0).normal(size=(50, 3))
 Y = np.arange(50) % 2
@@ -315,6 +316,9 @@ _AT_PATHS = {
     "Diagram.save": lambda model, path: model.plot().save(path),
     "CSVLogger": lambda model, path: fastnn.callbacks.CSVLogger(path),
     "ModelCheckpoint": lambda model, path: fastnn.callbacks.ModelCheckpoint(path),
+    "BackupAndRestore": lambda model, path: fastnn.callbacks.BackupAndRestore(path),
+    "TensorBoard": lambda model, path: fastnn.callbacks.TensorBoard(path),
+    "TabularRegressor.load": lambda model, path: TabularRegressor.load(path),
 }
 
 
@@ -322,7 +326,7 @@ _AT_PATHS = {
 def test_what_is_no_path_is_named(call):
     model = fastnn.Sequential([fastnn.Input((3,)), layers.Dense(2)])
     for path, error, found in ((3, TypeError, "int"), (None, TypeError, "NoneType"), ("", ValueError, "an empty one")):
-        with pytest.raises(error, match=f"(file)?(path|name) must be the path of a file, got {found}$"):
+        with pytest.raises(error, match=f"(path|name|dir) must be the path of (a file|a folder), got {found}$"):
             _AT_PATHS[call](model, path)
 
 

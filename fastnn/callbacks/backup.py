@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from fastnn import _file
 from fastnn._file import ModelFileError
+from fastnn._foreign import path_of
 from fastnn._model import Run
 from fastnn._settings import flag
 from fastnn.callbacks.base import Callback, Logs
@@ -99,9 +100,7 @@ class BackupAndRestore(Callback):
         double_checkpoint: bool = False,
         delete_checkpoint: bool = True,
     ) -> None:
-        if not os.fspath(backup_dir):
-            raise ValueError("backup_dir must name a folder, got an empty string")
-        self.backup_dir = Path(backup_dir)
+        self.backup_dir = Path(path_of(backup_dir, "backup_dir", "a folder"))
         self.double_checkpoint = flag("double_checkpoint", double_checkpoint)
         self.delete_checkpoint = flag("delete_checkpoint", delete_checkpoint)
         self._number = 0  # the number of the last backup

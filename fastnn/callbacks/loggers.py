@@ -119,7 +119,7 @@ class TensorBoard(Callback):
         write_steps_per_second: bool = False,
         update_freq: str | int = "epoch",
     ) -> None:
-        self.log_dir = Path(log_dir)
+        self.log_dir = Path(path_of(log_dir, "log_dir", "a folder"))
         self.histogram_freq = count("histogram_freq", histogram_freq, 0)
         self.write_steps_per_second = flag("write_steps_per_second", write_steps_per_second)
         if isinstance(update_freq, str) and update_freq not in ("epoch", "batch"):

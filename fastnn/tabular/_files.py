@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from fastnn import _file, _stored
 from fastnn._file import ModelFileError
-from fastnn._foreign import check_suffix
+from fastnn._foreign import check_suffix, path_of
 from fastnn.models import Sequential
 
 Array = npt.NDArray[Any]
@@ -57,6 +57,7 @@ def _of_json(name: str, value: Any) -> Any:
 
 def save(estimator: Any, filepath: str | os.PathLike[str]) -> None:
     """Write a fitted estimator to one file; see :meth:`fastnn.tabular.TabularClassifier.save`."""
+    filepath = path_of(filepath)
     check_suffix(filepath)
     arguments = {name: _as_json(name, value) for name, value in estimator.get_params().items()}
     learned, arrays = estimator._as_learned()
@@ -72,8 +73,8 @@ def save(estimator: Any, filepath: str | os.PathLike[str]) -> None:
 
 def load(kind: type[AnyEstimator], filepath: str | os.PathLike[str]) -> AnyEstimator:
     """Return the estimator of a file; see :meth:`fastnn.tabular.TabularClassifier.load`."""
-    metadata, arrays = _file.read(filepath)
-    path = str(filepath)
+    path = path_of(filepath)
+    metadata, arrays = _file.read(path)
     with _file.one_exception(path):
         if "estimator" not in metadata:
             raise ModelFileError("it holds a model, which fastnn.load_model reads, and no estimator for tables")

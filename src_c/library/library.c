@@ -155,7 +155,8 @@ static ssize_t read_all(int file, void *bytes, size_t size) {
 static int fail_to_read(const char *path, int error) {
     char reason[128] = "the system does not say why";
     (void)strerror_r(error, reason, sizeof reason);
-    return fail("%.200s cannot be read: %s", path, reason);
+    return *path ? fail("%.200s cannot be read: %s", path, reason)
+                 : fail("path must be the name of a file, got an empty one");
 }
 
 /* Reads the network of an open file; NULL where that fails. */
