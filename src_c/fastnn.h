@@ -437,6 +437,7 @@ struct fnn_frozen {
                        const void *u, size_t output, void *y, void *product, const fnn_progress *progress);
     int rows_per_tile; /* of a prediction on the stack */
     size_t stride;     /* of its outputs; 0 where the ops are no chain */
+    size_t few_rows;   /* the most that are one tile of the calling thread, whatever the number of threads */
     /* The most rows whose derivatives are computed on the stack: in reverse, along directions. */
     size_t derivative_rows[2];
     const void *derivative_layout;

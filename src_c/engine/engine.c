@@ -244,6 +244,15 @@ size_t fnn_frozen_bytes(const fnn_model *model) {
     return bump.used;
 }
 
+/* fnn_frozen.few_rows: so many fit on the stack, are not worth two threads, and are multiplied in one way. */
+static size_t few_rows(const fnn_model *model, size_t rows_per_tile) {
+    size_t rows = has_large(model) ? 0 : at_most(rows_per_tile, model->kernels->f32->enough_rows);
+    while (rows && (useful_threads(model, rows, FNN_MAX_THREADS, 1) > 1 || calls_unit(model, rows))) {
+        rows--;
+    }
+    return rows;
+}
+
 fnn_frozen *fnn_freeze(const fnn_model *model, const int *threads, void *memory) {
     const size_t element = model->is_double ? sizeof(double) : sizeof(float);
     const size_t stride = padded_stride(widest_output(model), element);
@@ -272,6 +281,7 @@ fnn_frozen *fnn_freeze(const fnn_model *model, const int *threads, void *memory)
                            .hvp_watched = model->is_double ? fnn_hvp_f64 : fnn_hvp_f32,
                            .rows_per_tile = (int)at_most(rows, FNN_INFER_ROWS),
                            .stride = chain ? stride : 0,
+                           .few_rows = few_rows(model, at_most(rows, FNN_INFER_ROWS)),
                            .derivative_rows = {derivative_rows(model, 0), derivative_rows(model, 1)},
                            .threads = threads,
                            .model = model};
