@@ -138,8 +138,8 @@ def _of_layer(layer: Layer, shape: str) -> _Piece:
         return _beside(stacks, title, f"{kind} → {shape}")
     if isinstance(layer, Stack) and layer.layers:
         return _group(_of_stack(layer), title, kind, added=isinstance(layer, Residual))
-    activation = getattr(getattr(layer, "activation", None), "name", "")
-    named = f"{kind}, {activation}" if activation and activation != "linear" else kind
+    activation = layer.summary_activation()
+    named = kind if activation in ("", "linear") else f"{kind}, {activation}"
     return _box(title, f"{named} → {shape}", _count(layer))
 
 

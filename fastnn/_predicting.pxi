@@ -82,8 +82,11 @@ cdef cnp.ndarray _rows(Predictor self, x):
     return self._reads(x, self._inputs, self._dtype.name)
 
 
-cdef dict _by_head(cnp.ndarray result, heads):
+cdef object _by_head(cnp.ndarray result, heads):
+    """Return the columns of each head by its name, or the result as it is where there are no heads."""
     cdef Py_ssize_t start = 0
+    if heads is None:
+        return result
     views = {}
     for name, width in heads.items():
         views[name] = result[..., start:start + width]
@@ -113,6 +116,9 @@ cdef cnp.ndarray _result(Predictor self, out, str name, int axes, cnp.npy_intp *
 
 
 cdef tuple _outs(out, str names):
+    """Return the two arrays of `out`, which are called `names`; None stands for a new one, and for two."""
+    if out is None:
+        return None, None
     if not isinstance(out, (tuple, list)) or len(out) != 2:
         given = f"{len(out)} of them" if isinstance(out, (tuple, list)) else type(out).__name__
         raise TypeError(f"out must be a tuple ({names}) of two arrays, either of which may be None, got {given}")

@@ -526,10 +526,14 @@ class Network(Described, Stackable, metaclass=ListsWhatIsThere):
         self._need_engine("count_params")
         return sum(view.size for view in self._home.views.values())
 
+    def _known_inputs(self) -> int | None:
+        """Return how many features a row has, where that is known."""
+        told = self._layers[0].input_features if self._layers else None
+        return self._engine.plan.inputs if self._engine else told
+
     def _output_axes(self) -> list[tuple[int, ...]]:
         """Return the axes of a row that each layer gives, empty where they are not known yet."""
-        told = self._layers[0].input_features if self._layers else None
-        known = self._engine.plan.inputs if self._engine else told
+        known = self._known_inputs()
         found: list[tuple[int, ...]] = []
         if known is not None:
             axes = self._told_axes or (known,)
@@ -557,8 +561,8 @@ class Network(Described, Stackable, metaclass=ListsWhatIsThere):
         rows: list[tuple[str, ...]] = []
         for layer, axes in zip(self._layers, self._output_axes(), strict=True):
             shape = f"(None, {', '.join(map(str, axes)) or '?'})"
-            activation = getattr(getattr(layer, "activation", None), "name", "")
-            rows.append((f"{layer.name} ({type(layer).__name__})", shape, activation, layer.summary_count()))
+            named = f"{layer.name} ({type(layer).__name__})"
+            rows.append((named, shape, layer.summary_activation(), layer.summary_count()))
             rows += layer.summary_rows() if isinstance(layer, Parallel) else []
         return rows
 
@@ -583,5 +587,6 @@ class Network(Described, Stackable, metaclass=ListsWhatIsThere):
         <Diagram: 'small', 141 x 254 pixels>
         """
         shapes = [", ".join(map(str, axes)) or "?" for axes in self._output_axes()]
-        known = self._engine.plan.inputs if self._engine else self._layers[0].input_features if self._layers else None
-        return Diagram(self.name, f"{known or '?'} columns", list(zip(self._layers, shapes, strict=True)))
+        return Diagram(
+            self.name, f"{self._known_inputs() or '?'} columns", list(zip(self._layers, shapes, strict=True))
+        )

@@ -224,7 +224,7 @@ cdef class Predictor:
             _check_apart(rows, "x", result, "out")
         call.y = cnp.PyArray_DATA(result)
         _make(self, &call, self._row_work)
-        return result if self._heads is None else _by_head(result, self._heads)
+        return _by_head(result, self._heads)
 
     def vjp(self, x, u, out=None):
         """Return the network's outputs, and the gradient of their product with u by the inputs.
@@ -265,7 +265,7 @@ cdef class Predictor:
         cdef cnp.npy_intp shape[2]
         shape[0], shape[call.axes - 1] = call.rows, self._outputs
         cdef cnp.ndarray upstream = _multiplied(self, u, "u", call.axes, shape)
-        first, second = (None, None) if out is None else _outs(out, "outputs, gradient")
+        first, second = _outs(out, "outputs, gradient")
         cdef cnp.ndarray y = _result(self, first, "out[0]", call.axes, shape)
         shape[call.axes - 1] = self._inputs
         cdef cnp.ndarray gradient = _result(self, second, "out[1]", call.axes, shape)
@@ -275,7 +275,7 @@ cdef class Predictor:
         call.y = cnp.PyArray_DATA(y)
         call.gradient = cnp.PyArray_DATA(gradient)
         _make(self, &call, 2 * self._row_work)
-        return y if self._heads is None else _by_head(y, self._heads), gradient
+        return _by_head(y, self._heads), gradient
 
     def value_and_gradient(self, x, output=0, out=None):
         """Return one output of the network and its gradient by the inputs, as minimizers want them.
@@ -312,7 +312,7 @@ cdef class Predictor:
         cdef cnp.npy_intp shape[2]
         cdef double number  # of either type
         call.output = _output(self, output)
-        first, second = (None, None) if out is None else _outs(out, "value, gradient")
+        first, second = _outs(out, "value, gradient")
         shape[0], shape[call.axes - 1] = call.rows, self._inputs
         cdef cnp.ndarray gradient = _result(self, second, "out[1]", call.axes, shape)
         if call.axes == 2 or first is not None:
@@ -365,7 +365,7 @@ cdef class Predictor:
         cdef cnp.ndarray rows = _rows(self, x)
         cdef _Call call = _call_for(self, rows)
         cdef cnp.npy_intp shape[3]
-        first, second = (None, None) if out is None else _outs(out, "outputs, jacobian")
+        first, second = _outs(out, "outputs, jacobian")
         shape[0], shape[call.axes - 1] = call.rows, self._outputs
         cdef cnp.ndarray y = _result(self, first, "out[0]", call.axes, shape)
         shape[call.axes] = self._inputs
@@ -375,7 +375,7 @@ cdef class Predictor:
         call.y = cnp.PyArray_DATA(y)
         call.jacobian = cnp.PyArray_DATA(jacobian)
         _make(self, &call, (1 + self._outputs) * self._row_work)
-        return y if self._heads is None else _by_head(y, self._heads), jacobian
+        return _by_head(y, self._heads), jacobian
 
     def jvp(self, x, v, out=None):
         """Return the network's outputs, and how they change as x moves in the direction v.
@@ -413,7 +413,7 @@ cdef class Predictor:
         cdef cnp.npy_intp shape[2]
         shape[0], shape[call.axes - 1] = call.rows, self._inputs
         cdef cnp.ndarray direction = _multiplied(self, v, "v", call.axes, shape)
-        first, second = (None, None) if out is None else _outs(out, "outputs, tangent")
+        first, second = _outs(out, "outputs, tangent")
         shape[call.axes - 1] = self._outputs
         cdef cnp.ndarray y = _result(self, first, "out[0]", call.axes, shape)
         cdef cnp.ndarray tangent = _result(self, second, "out[1]", call.axes, shape)
@@ -421,7 +421,7 @@ cdef class Predictor:
             _check_all_apart(rows, direction, "v", y, tangent)
         call.v, call.y, call.tangent = cnp.PyArray_DATA(direction), cnp.PyArray_DATA(y), cnp.PyArray_DATA(tangent)
         _make(self, &call, 2 * self._row_work)
-        return (y, tangent) if self._heads is None else (_by_head(y, self._heads), _by_head(tangent, self._heads))
+        return _by_head(y, self._heads), _by_head(tangent, self._heads)
 
     def hvp(self, x, v, u, out=None):
         """Return the network's outputs, and the Hessian of their product with u times v.
@@ -462,7 +462,7 @@ cdef class Predictor:
         cdef cnp.npy_intp shape[2]
         shape[0], shape[call.axes - 1] = call.rows, self._outputs
         cdef cnp.ndarray upstream = _multiplied(self, u, "u", call.axes, shape)
-        first, second = (None, None) if out is None else _outs(out, "outputs, product")
+        first, second = _outs(out, "outputs, product")
         cdef cnp.ndarray y = _result(self, first, "out[0]", call.axes, shape)
         shape[call.axes - 1] = self._inputs
         cdef cnp.ndarray direction = _multiplied(self, v, "v", call.axes, shape)
@@ -473,7 +473,7 @@ cdef class Predictor:
         call.v, call.u = cnp.PyArray_DATA(direction), cnp.PyArray_DATA(upstream)
         call.y, call.product = cnp.PyArray_DATA(y), cnp.PyArray_DATA(product)
         _make(self, &call, 4 * self._row_work)
-        return y if self._heads is None else _by_head(y, self._heads), product
+        return _by_head(y, self._heads), product
 
     def hessian(self, x, output=0, out=None):
         """Return the network's outputs, and the second derivatives of one of them by the inputs.
@@ -511,7 +511,7 @@ cdef class Predictor:
         cdef _Call call = _call_for(self, rows)
         cdef cnp.npy_intp shape[3]
         call.output = _output(self, output)
-        first, second = (None, None) if out is None else _outs(out, "outputs, hessian")
+        first, second = _outs(out, "outputs, hessian")
         shape[0], shape[call.axes - 1] = call.rows, self._outputs
         cdef cnp.ndarray y = _result(self, first, "out[0]", call.axes, shape)
         shape[call.axes - 1] = shape[call.axes] = self._inputs
@@ -520,7 +520,7 @@ cdef class Predictor:
             _check_all_apart(rows, rows, "x", y, hessian)
         call.y, call.product = cnp.PyArray_DATA(y), cnp.PyArray_DATA(hessian)
         _make(self, &call, (1 + 4 * self._inputs) * self._row_work)
-        return y if self._heads is None else _by_head(y, self._heads), hessian
+        return _by_head(y, self._heads), hessian
 
 
 include "_predicting.pxi"

@@ -142,7 +142,7 @@ class Reader(Network):
         names = _different(value, "feature_names")
         if self._branches is not None:
             raise ValueError("feature_names must be None for a model with Branches, whose columns say what each takes")
-        known = self._engine.plan.inputs if self._engine else self._layers[0].input_features if self._layers else None
+        known = self._known_inputs()
         if known not in (None, len(names)):
             raise ValueError(f"feature_names must have {known} names, one a feature of x, got {len(names)}")
         return names

@@ -5,14 +5,13 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from embedding import EMBED, imported_examples
 
 import fastnn
 
-EMBED = Path(__file__).parents[1] / "examples" / "embed"
 WARNINGS = ["-Wall", "-Wextra", "-Werror"]
 pytestmark = [
     pytest.mark.slow,
@@ -24,12 +23,9 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def landscape():
     """The module of that name, and its network after a short training."""
-    sys.path.insert(0, str(EMBED))
-    try:
-        import landscape
-    finally:
-        sys.path.remove(str(EMBED))
-    return landscape, landscape.learn(epochs=30)
+    with imported_examples() as importer:
+        module = importer("landscape")
+    return module, module.learn(epochs=30)
 
 
 @pytest.fixture(scope="module")

@@ -557,6 +557,10 @@ class Layer(Description):
         """Whether the shapes of the layer's parameters are not known yet."""
         return bool(self.parameters()) and not self._built
 
+    def summary_activation(self) -> str:
+        """Return the name of the layer's activation for the summary, empty where it has none."""
+        return str(getattr(getattr(self, "activation", None), "name", ""))
+
     def summary_count(self) -> str:
         """Return the number of the layer's parameters for the summary, ``"?"`` where it is not known."""
         return "?" if self._is_open() else f"{self.count_params():,}"

@@ -244,7 +244,8 @@ size_t fnn_frozen_bytes(const fnn_model *model) {
     return bump.used;
 }
 
-/* fnn_frozen.few_rows: so many fit on the stack, are not worth two threads, and are multiplied in one way. */
+/* fnn_frozen.few_rows. So few rows fit on the stack and are not worth two threads, and no product of theirs goes to the matrix
+ * unit. */
 static size_t few_rows(const fnn_model *model, size_t rows_per_tile) {
     size_t rows = has_large(model) ? 0 : at_most(rows_per_tile, model->kernels->f32->enough_rows);
     while (rows && (useful_threads(model, rows, FNN_MAX_THREADS, 1) > 1 || calls_unit(model, rows))) {

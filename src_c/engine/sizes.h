@@ -1,9 +1,12 @@
-/* Arithmetic of sizes, for everything in the engine. */
+/* Arithmetic of sizes, for everything in the engine, and memory of such sizes. */
 #ifndef FNN_SIZES_H
 #define FNN_SIZES_H
 
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
+
+#include "fastnn.h"
 
 /* ---- sizes: SIZE_MAX stands for "too large" and stays so ---- */
 
@@ -28,6 +31,13 @@ static inline size_t at_most(size_t value, size_t most) {
 /* How many blocks of `size` elements cover `count` elements. */
 static inline size_t blocks(size_t count, size_t size) {
     return (count + size - 1) / size;
+}
+
+/* Aligned memory for `bytes` bytes, which `free` gives back; NULL where there is none, or where so many are too many. */
+static inline void *fnn_allocate(size_t bytes) {
+    return bytes < SIZE_MAX - FNN_ALIGNMENT
+               ? aligned_alloc(FNN_ALIGNMENT, blocks(at_least(bytes, 1), FNN_ALIGNMENT) * FNN_ALIGNMENT)
+               : NULL;
 }
 
 #endif

@@ -79,13 +79,6 @@ static int set_kernels(fnn_model *model, int isa) {
 
 /* ---- a file becomes a network ---- */
 
-/* Memory for `size` bytes; NULL where there is none. */
-static void *take(size_t size) {
-    return size < SIZE_MAX - FNN_ALIGNMENT
-               ? aligned_alloc(FNN_ALIGNMENT, blocks(at_least(size, 1), FNN_ALIGNMENT) * FNN_ALIGNMENT)
-               : NULL;
-}
-
 /* A network of this size, to whose bytes the file is to be read; what lies around them is zero. */
 static loaded *new_network(const fnn_file_head *head) {
     const size_t padding = FNN_PADDING * (head->is_double ? sizeof(double) : sizeof(float));
@@ -93,7 +86,7 @@ static loaded *new_network(const fnn_file_head *head) {
     const size_t settings = fnn_multiply(2 * head->op_count, sizeof(fnn_parameter_settings));
     const size_t first = blocks(sizeof(loaded), FNN_ALIGNMENT) * FNN_ALIGNMENT;
     const size_t bytes = blocks(first + ops + settings, FNN_ALIGNMENT) * FNN_ALIGNMENT;
-    char *memory = take(fnn_add(bytes, fnn_add(head->size, padding)));
+    char *memory = fnn_allocate(fnn_add(bytes, fnn_add(head->size, padding)));
     loaded *network = (loaded *)(void *)memory;
     if (network) {
         memset(memory, 0, bytes);
@@ -112,7 +105,7 @@ static int freeze(loaded *network, const fnn_file_head *head, const char *path) 
     if (isa < 0) {
         return fail("FASTNN_ISA is %.40s, which this processor or this library has not", getenv("FASTNN_ISA"));
     }
-    fnn_piece *pieces = take(head->op_count * sizeof *pieces);
+    fnn_piece *pieces = fnn_allocate(head->op_count * sizeof *pieces);
     if (!pieces) {
         return fail("%.200s cannot be loaded: there is no memory for it", path);
     }
@@ -127,7 +120,7 @@ static int freeze(loaded *network, const fnn_file_head *head, const char *path) 
         return -1;
     }
     const size_t size = fnn_frozen_bytes(&network->model);
-    void *memory = take(size);
+    void *memory = fnn_allocate(size);
     if (!memory) {
         return fail("%.200s cannot be loaded: there is no memory for it", path);
     }

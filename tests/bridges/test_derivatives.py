@@ -1,27 +1,23 @@
 """A frozen network within JAX, Numba and CasADi: the examples run, and derivatives are those of the formulas."""
 
-import importlib
 import shutil
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from embedding import imported_examples
 
 casadi = pytest.importorskip("casadi")
 jax = pytest.importorskip("jax")
 pytest.importorskip("numba")
 
-EMBED = Path(__file__).parents[2] / "examples" / "embed"
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the libraries themselves
 
 
 @pytest.fixture(scope="module")
 def example():
     """A function that imports an example by name."""
-    sys.path.insert(0, str(EMBED))
-    yield importlib.import_module
-    sys.path.remove(str(EMBED))
+    with imported_examples() as importer:
+        yield importer
 
 
 @pytest.fixture(scope="module")

@@ -1,15 +1,11 @@
 """A frozen network as a function of autograd: the example runs, and derivatives are right to the second order."""
 
-import importlib
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
+from embedding import EMBED, imported_examples
 
 torch = pytest.importorskip("torch")
 
-EMBED = Path(__file__).parents[2] / "examples" / "embed"
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.thread_unsafe(reason="sets the process-wide seed"),
@@ -20,9 +16,8 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def example():
     """A function that imports an example by name."""
-    sys.path.insert(0, str(EMBED))
-    yield importlib.import_module
-    sys.path.remove(str(EMBED))
+    with imported_examples() as importer:
+        yield importer
 
 
 @pytest.fixture(scope="module")
