@@ -478,7 +478,7 @@ cdef class Engine(_Memory):
         first step with a loss that is not finite, or -1.
 
         With `check_finite` a NaN or an infinity among dense x raises NotFiniteError some steps later; see restore. With
-        `mixup` each batch is mixed with itself, see src_c/engine/run/mix.inc; x is dense then, and y has no labels.
+        `mixup` each batch is mixed with itself, see src_c/engine/run/mix.inc; x is dense then.
         """
         cdef int passes = FNN_LOSS | FNN_BACKWARD | FNN_UPDATE | FNN_TRAINING | (FNN_CHECK if check_finite else 0)
         return self._perform(_training(x, y, weights, order, batch_size, hyperparameters, progress, passes, mixup))

@@ -257,10 +257,9 @@ class Feeder(Compiled):
         """Raise where rows of this x, or their targets, cannot be mixed."""
         engine = self._need_engine("fit")
         called = goals.called(self._goals)
-        label = next((goal.loss.name for goal in self._goals if goal.loss.targets == losses.LABELS), None)
         reason = ""
-        if label is not None:
-            reason = f"{label} takes labels: give one-hot rows, and a loss of these as categorical_crossentropy"
+        if any(getattr(goal.loss, "ignore_class", None) is not None for goal in self._goals):
+            reason = "the loss has an ignore_class, which a mixture may have a share of: leave these rows out"
         elif called:
             reason = f"{called} is a Python function, which would be shown rows that are not mixed"
         elif isinstance(x, SparseRows):

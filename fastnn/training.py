@@ -129,8 +129,8 @@ class Trainer(Feeder):
         mixup : float, default 0
             Train on mixtures l x_i + (1 - l) x_j of the rows of a batch and the same ones of their targets, with l of
             the distribution Beta(mixup, mixup), another one for each batch (Zhang et al. 2018, arXiv:1710.09412).
-            Losses and metrics of the training are those of the mixtures; a row keeps its weight. y must be numbers, for
-            classes one-hot rows.
+            Losses and metrics of the training are those of the mixtures; a row keeps its weight. Labels of classes are
+            mixed as their one-hot rows would be, and one that a loss ignores (``ignore_class``) cannot be.
 
         Returns
         -------

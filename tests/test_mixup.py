@@ -15,6 +15,7 @@ RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(22, 3)), np.eye(3)[RNG.integers(0, 3, 22)]
 ALPHA, BATCH = 0.4, 8
 GIVEN = {"epochs": 3, "batch_size": BATCH, "verbose": 0}
+IGNORING = losses.SparseCategoricalCrossentropy(ignore_class=2)
 
 
 def log_gamma_variate(words, which, alpha):
@@ -50,11 +51,12 @@ def test_shares_have_their_distribution(alpha):
     assert stats.kstest(found, stats.beta(alpha, alpha).cdf).pvalue > 1e-3
 
 
-def network(dtype="float64", seed=0, loss="categorical_crossentropy", scaled=False, **compiled):
+def network(dtype="float64", seed=0, loss="categorical_crossentropy", scaled=False, activation=False, **compiled):
     fastnn.utils.set_random_seed(seed)
     stack = [fastnn.Input((3,), dtype=dtype), layers.Dense(6, "tanh"), layers.Dropout(0.2)]
-    last = layers.Dense(3) if scaled else layers.Dense(3, "softmax")
-    model = fastnn.Sequential([*stack, last, *([layers.TargetScaling(0.3, 2.0, clip=False)] if scaled else [])])
+    last = layers.Dense(3) if scaled or activation else layers.Dense(3, "softmax")
+    more = [layers.TargetScaling(0.3, 2.0, clip=False)] * scaled + [layers.Activation("softmax")] * activation
+    model = fastnn.Sequential([*stack, last, *more])
     model.compile(optimizers.Adam(0.05), loss, **compiled)
     return model
 
@@ -111,6 +113,54 @@ def test_heads_mix_their_targets():
             x, a = mixed(apart, X[rows], Y[rows], "float64")
             apart.train_on_batch(x, {"a": a, "b": mixed(apart, X[rows], b[rows], "float64")[1]})
     assert all_state(mixing)[0] == all_state(apart)[0]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("apart", [False, True])  # a softmax that the loss does not take over
+def test_labels_are_mixed_as_their_one_hot_rows(dtype, apart):
+    weights, states, logs = 0.5 + np.random.default_rng(1).random(22), [], []
+    for loss, y in [("categorical_crossentropy", Y), ("sparse_categorical_crossentropy", Y.argmax(axis=1))]:
+        metrics = ["accuracy", loss, *([] if apart else [callable_metric("sparse" in loss)])]
+        model = network(dtype, loss=loss, metrics=metrics, activation=apart)
+        history = model.fit(X, y, mixup=ALPHA, sample_weight=weights, validation_data=(X, y), **GIVEN).history
+        logs.append([*history.values()])
+        states.append(model.get_weights())
+    # probabilities of labels are clipped before their row is divided by its sum, and those of targets afterwards
+    near = 1e-5 if dtype == "float32" else 1e-12
+    for one, other in zip(*states, strict=True):
+        np.testing.assert_allclose(one, other, rtol=near if apart else 0)
+    np.testing.assert_allclose(*logs, rtol=near)
+
+
+def callable_metric(sparse):
+    kind = fastnn.metrics.SparseTopKCategoricalAccuracy if sparse else fastnn.metrics.TopKCategoricalAccuracy
+    return kind(k=2, name="top")
+
+
+def test_labels_beside_targets_are_mixed():
+    def make(loss):
+        fastnn.utils.set_random_seed(0)
+        heads = layers.Heads({name: [layers.Dense(n, kind)] for name, n, kind in HEADS})
+        model = fastnn.Sequential([fastnn.Input((3,), dtype="float64"), layers.Dense(6, "tanh"), heads])
+        model.compile("sgd", {"a": loss, "b": "mse", "c": loss})
+        return model
+
+    one_hot, labels = make("categorical_crossentropy"), make("sparse_categorical_crossentropy")
+    b, c = X[:, :1] * 2, np.eye(4)[np.arange(22) % 4]
+    one_hot.fit(X, {"a": Y, "b": b, "c": c}, mixup=ALPHA, **GIVEN)
+    labels.fit(X, {"a": Y.argmax(axis=1), "b": b, "c": c.argmax(axis=1)}, mixup=ALPHA, **GIVEN)
+    assert all_state(one_hot)[0] == all_state(labels)[0]
+
+
+HEADS = [("a", 3, "softmax"), ("b", 1, "linear"), ("c", 4, "softmax")]
+
+
+def test_a_label_that_is_no_class_ends_the_run_before_it_changes_anything():
+    model = network(loss="sparse_categorical_crossentropy")
+    before = all_state(model)
+    with pytest.raises(ValueError, match="label"):
+        model.fit(X, np.where(np.arange(22) == 7, 3, 0), mixup=ALPHA, **GIVEN | {"batch_size": 22})
+    assert all_state(model) == before
 
 
 def test_branches_and_columns_read_the_mixed_rows():
@@ -198,14 +248,14 @@ def test_a_nan_is_found_in_the_rows_that_are_given():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: network(loss="sparse_categorical_crossentropy").fit(X, Y.argmax(axis=1), mixup=0.4, verbose=0),
-         "mixup cannot mix these rows: sparse_categorical_crossentropy takes labels: give one-hot rows"),
+        (lambda: network(loss=IGNORING).fit(X, Y.argmax(axis=1), mixup=0.4, verbose=0),
+         "mixup cannot mix these rows: the loss has an ignore_class, which a mixture may have a share of"),
         (lambda: network(loss=losses.FunctionLoss(lambda t, y: (0.0, y))).fit(X, Y, mixup=0.4, verbose=0),
          "is a Python function, which would be shown rows that are not mixed"),
         (lambda: embedding().fit(np.ones((4, 1)), np.ones((4, 2)), mixup=0.4, verbose=0), "the model takes categories"),
         (lambda: network().fit(X, Y, mixup=-0.1, verbose=0), "mixup must be at least 0, got -0.1"),
-        (lambda: fastnn.Ensemble([network(loss="sparse_categorical_crossentropy")]).fit(
-            X, Y.argmax(axis=1), mixup=0.4, verbose=0), "sparse_categorical_crossentropy takes labels"),
+        (lambda: fastnn.Ensemble([network(loss=IGNORING)]).fit(X, Y.argmax(axis=1), mixup=0.4, verbose=0),
+         "the loss has an ignore_class"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_mixed_is_one_sentence(call, message):
