@@ -403,9 +403,9 @@ fnn_step fnn_begin_second_step(const fnn_run *run);
 /* Whether the optimizer needs all gradients before its update can begin: then a run with FNN_UPDATE needs model->gradients. */
 int fnn_stores_gradients(const fnn_hyperparameters *optimizer);
 
-/* Whether steps of so many rows take so long that a run which is asked to stop must not wait for the end of a step. Then a
- * run with FNN_UPDATE needs model->gradients as well: no weight changes before the last gradient is there. The bits do not
- * depend on it. */
+/* Whether steps of so many rows take so long that a run which is asked to stop must not wait for the end of a step, and the
+ * gradients take few enough bytes to be kept. Then a run with FNN_UPDATE needs model->gradients as well: no weight changes
+ * before the last gradient is there. The bits do not depend on it. */
 int fnn_takes_long(const fnn_model *model, size_t batch);
 
 /* *penalty = the sum of the penalties of all parameters. scratch: fnn_penalty_bytes, 64-byte aligned; often 0 bytes.

@@ -220,6 +220,11 @@ enum {
     FNN_SWEEP = 1 << 14,
     FNN_SWEEP_TILES = 8,
 
+    /* Bytes of gradients, at most, that a long step (long_work) keeps so that it can be stopped before a weight changes. A
+     * larger network ends the step under way once its first gradient is there. Reasoned: a third of what such a network has
+     * in memory with Adam is much to pay for a stop that comes a part of a step earlier. */
+    FNN_KEPT_GRADIENTS = 1 << 30,
+
     /* Multiply-adds of a step from which it asks whether to go on after each tile. Reasoned: well over the price of
      * its phases. */
     FNN_POLLED_WORK = 1 << 22,
@@ -230,7 +235,7 @@ enum {
 };
 
 /* Multiply-adds from which a step is a long wait for a caller who has asked to stop: its gradients are kept until the last
- * one is computed, so that the step can end before a weight has changed. Reasoned: a tenth of a second of two slow cores. */
+ * one is computed (FNN_KEPT_GRADIENTS), so that the step can end before a weight has changed. Reasoned: a tenth of a second of two slow cores. */
 static const double long_work = 4294967296.0;
 
 /* Floating-point operations for which it is worth waking another thread. Reasoned: they take about 20 microseconds. */
