@@ -327,28 +327,27 @@ def test_a_hundred_fits_leave_memory_where_it_was():
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 8_000
 
 
-# One layer whose gradients would take more than the GiB that is kept so that a step can be stopped early; it prints bytes.
+# One layer whose gradients would take more than the GiB that is kept so that a step can be stopped early.
 LARGE = """
-import resource
+import re
 import numpy as np
 import fastnn
-def peak():
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-before = peak()
 model = fastnn.Sequential([fastnn.Input((16_400,)), fastnn.layers.Dense(16_400, kernel_initializer="zeros")])
 model.compile("sgd", "mse")
 x = np.ones((20, 16_400), np.float32)
 model.train_on_batch(x, x)
-print((peak() - before) / model.count_params())
+most = re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())
+print(1024 * int(most[1]) / model.count_params())
 """
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux says how much memory a process ever had")
 @pytest.mark.thread_unsafe(reason="four such networks may be more than there is memory")
 def test_a_network_with_a_gibibyte_of_weights_keeps_no_gradients():
     told = subprocess.run([sys.executable, "-c", LARGE], check=True, capture_output=True, text=True).stdout
-    # A parameter has 4 bytes; activations and workspace of 20 rows take less than 0.1 beside it. Gradients were 4 more.
-    assert 4 <= float(told) < 4.2
+    # A parameter has 4 bytes; Python, NumPy and the workspace of 20 rows take 0.3 beside it. Gradients were 4 more.
+    assert 4 <= float(told) < 4.6
 
 
 @pytest.mark.thread_unsafe(reason="BLAS has one thread count for the process")
