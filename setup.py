@@ -1,6 +1,7 @@
 """Builds fastnn._engine, the Cython glue and the C sources in src_c/, each with the flags it needs; and libfastnn.
 
-Everything that is not code is in pyproject.toml. Environment variables for people who work on fastnn:
+Everything that is not code is in pyproject.toml. Two builds of the same files give the same bytes, in whichever folder,
+if SOURCE_DATE_EPOCH in the environment says what time the archives are to tell. More for people who work on fastnn:
 
     FASTNN_CFLAGS       flags added last to every C source in src_c/, e.g. "-g" or "-Wall -Wextra -Werror"
     FASTNN_HIGHEST_ISA  the last instruction set to build, e.g. "avx2": a shorter build than that of all
@@ -8,17 +9,22 @@ Everything that is not code is in pyproject.toml. Environment variables for peop
     FASTNN_SANITIZE     a list for -fsanitize, e.g. "address,undefined"; CONTRIBUTING.md says how to run such a build
 """
 
+import gzip
+import logging
 import os
 import re
 import shlex
 import shutil
+import subprocess
 import sys
+import tarfile
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.sdist import sdist
 from setuptools.errors import CompileError, LinkError
 
 SOURCES = Path("src_c")
@@ -53,6 +59,8 @@ X86_64_FLAGS["amx_bf16"] = [*X86_64_FLAGS["avx512_bf16"], "-mamx-tile", "-mamx-b
 # autotestdict would add a public dictionary for doctests that has no place in the stub.
 CYTHON_DIRECTIVES = {"language_level": 3, "autotestdict": False}
 
+# Headers of Python that another package holds than its interpreter, on many Linux systems.
+PYTHON_PROBE = "#include <Python.h>\nint probe;\n"
 OPENMP_PROBE = "#include <omp.h>\nint probe(void) { return omp_get_max_threads(); }\n"
 # Variants that a compiler may not know, with what it must compile; cpu.c learns from FNN_BUILT_<NAME> which are there.
 VARIANT_PROBES = {
@@ -77,6 +85,22 @@ void probe(const float *a) { _tile_loadd(0, a, 64); _tile_dpbf16ps(0, 1, 2); _ti
 FAKE_STACK_PROBE = "#if !defined(__clang__) && __GNUC__ < 14\n#error vectors of 64 bytes\n#endif\nint probe;\n"
 NO_FAKE_STACK = ["--param", "asan-use-after-return=0"]
 X86_64_PROBE = "#if !defined(__x86_64__)\n#error another architecture\n#endif\nint probe;\n"
+
+
+def readme_for_index():
+    """README.md with whole addresses in its links: an index page has none of the files that lie beside it here."""
+    settings = Path("pyproject.toml").read_text(encoding="utf-8")
+    (home,) = re.findall(r'^Source = "(.+)"', settings, flags=re.MULTILINE)
+    (version,) = re.findall(r'^version = "(.+)"', settings, flags=re.MULTILINE)
+
+    def whole(match):
+        start, path = match.groups()
+        kind = "raw" if start.startswith(("!", "src")) else "blob"
+        return f"{start}{home}/{kind}/v{version}/{path}"
+
+    # the link of [text](path), the picture of ![text](path), and those of HTML; not what has a scheme, and no #place
+    links = r"""(!?\[[^\]]*\]\(|(?:href|src|srcset)=")(?![a-z]+:|#)([^)"]+)"""
+    return re.sub(links, whole, Path("README.md").read_text(encoding="utf-8"))
 
 
 def write_names():
@@ -117,6 +141,8 @@ class BuildEngine(build_ext):
             raise SystemExit("fastnn needs gcc or clang: its kernels use their vector extensions, which MSVC lacks")
         sanitize = [f"-fsanitize={names}"] if (names := os.environ.get("FASTNN_SANITIZE")) else []
         flags = [*COMMON_FLAGS, *(SANITIZE_FLAGS if sanitize else RELEASE_FLAGS), *sanitize]
+        if ext is engine:
+            self.check_compiler()
         openmp = self.openmp_flags()
         write_names()
 
@@ -185,13 +211,14 @@ class BuildEngine(build_ext):
         highest = os.environ.get("FASTNN_HIGHEST_ISA", sets[-1])
         if highest not in sets:
             raise SystemExit(f"FASTNN_HIGHEST_ISA must be one of {', '.join(sets)}, got {highest!r}")
-        variants = {"baseline": []}
+        variants = {"baseline": []}  # and what the others need
         for name in sets[1 : sets.index(highest) + 1]:
             if name in VARIANT_PROBES and not self.probe(VARIANT_PROBES[name], X86_64_FLAGS[name]):
                 self.warn(f"the compiler cannot build the variant {name}: products of bfloat16, int8 are slower")
                 continue
             variants[name] = X86_64_FLAGS[name]
             flags = [*flags, f"-DFNN_BUILT_{name.upper()}"]
+        self.announce_build(variants, openmp)
         jobs |= {KERNELS / f"kernels_{name}.c": KERNEL_FLAGS + isa_flags for name, isa_flags in variants.items()}
         if os.environ.get("FASTNN_SANITIZE") and not self.probe(FAKE_STACK_PROBE):
             jobs |= {path: jobs[path] + NO_FAKE_STACK for path in jobs if "-mavx512f" in jobs[path]}
@@ -212,6 +239,33 @@ class BuildEngine(build_ext):
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             return {path: name for path, (name,) in zip(paths, pool.map(compile_one, paths), strict=True)}
 
+    def announce_build(self, variants, openmp):
+        """Says in a line what is built: the compiler, the instruction sets, and whether there are threads."""
+        words = self.compiler.compiler_so
+        command = [word for k, word in enumerate(words) if not any(word.startswith("-") for word in words[: k + 1])]
+        answer = subprocess.run([*command, "--version"], capture_output=True, text=True, check=False).stdout
+        version = self.distribution.get_version()
+        threads = f"threads by OpenMP ({' '.join(openmp)})" if openmp else "one thread, no OpenMP"
+        self.announce(
+            f"fastnn {version}: kernels for {', '.join(variants)}; {threads}; compiled by {shlex.join(command)}, "
+            f"{answer.partition(chr(10))[0] or 'which does not say its version'}",
+            level=logging.INFO,
+        )
+
+    def check_compiler(self):
+        """Ends the build in one sentence where no compiler works, before anything fails for want of one."""
+        if (error := self.failure("int probe;\n", link=True)) is not None:
+            raise SystemExit(
+                "error: building fastnn needs a C compiler, gcc or clang, and none works here: install one (Debian, "
+                "Ubuntu: apt install gcc libc6-dev; Fedora: dnf install gcc; macOS: xcode-select --install), or name "
+                f"yours in the environment variable CC; a wheel of fastnn-cpu would need none ({error})"
+            )
+        if self.failure(PYTHON_PROBE) is not None:
+            raise SystemExit(
+                "error: building fastnn needs Python's headers, and Python.h is not here: install them (Debian, "
+                "Ubuntu: apt install python3-dev; Fedora: dnf install python3-devel)"
+            )
+
     def openmp_flags(self):
         """-fopenmp where a probe compiles and links with it, else nothing, and a line that says so."""
         if os.environ.get("FASTNN_OPENMP") == "0":
@@ -229,6 +283,10 @@ class BuildEngine(build_ext):
 
     def probe(self, code, flags=(), *, link=False):
         """Whether the compiler accepts this code with these flags, and with `link` the linker too."""
+        return self.failure(code, flags, link=link) is None
+
+    def failure(self, code, flags=(), *, link=False):
+        """None where the compiler, and with `link` the linker, accept this code with these flags, else the error."""
         with tempfile.TemporaryDirectory() as folder:
             source = Path(folder, "probe.c")
             source.write_text(code)
@@ -237,9 +295,34 @@ class BuildEngine(build_ext):
                 objects = self.compiler.compile([str(source)], output_dir=folder, extra_postargs=list(flags))
                 if link:
                     self.compiler.link_shared_object(objects, library, extra_postargs=list(flags))
-            except (CompileError, LinkError):
-                return False
-        return True
+            except (CompileError, LinkError) as error:
+                return error
+        return None
+
+
+class ArchiveSource(sdist):
+    """sdist whose bytes follow from its files: sorted, of nobody, and of one time, where SOURCE_DATE_EPOCH is set."""
+
+    def make_archive(self, base_name, format, root_dir=None, base_dir=None, owner=None, group=None):  # noqa: A002
+        if format != "gztar" or "SOURCE_DATE_EPOCH" not in os.environ:
+            return super().make_archive(base_name, format, root_dir, base_dir, owner, group)
+        time = int(os.environ["SOURCE_DATE_EPOCH"])
+
+        def anonymous(member):
+            member.uid = member.gid = 0
+            member.uname = member.gname = ""
+            member.mtime = time
+            member.mode = 0o755 if member.isdir() or member.mode & 0o100 else 0o644
+            return member
+
+        path = f"{base_name}.tar.gz"
+        with (
+            open(path, "wb") as file,  # noqa: PTH123
+            gzip.GzipFile("", "wb", fileobj=file, mtime=time) as packed,
+            tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive,
+        ):
+            archive.add(base_dir, filter=anonymous)  # folders are read in the order of their names
+        return path
 
 
 engine = Extension(
@@ -257,4 +340,9 @@ predictor = Extension(
     define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
 )
 
-setup(ext_modules=[engine, predictor], cmdclass={"build_ext": BuildEngine})
+setup(
+    ext_modules=[engine, predictor],
+    cmdclass={"build_ext": BuildEngine, "sdist": ArchiveSource},
+    long_description=readme_for_index(),
+    long_description_content_type="text/markdown",
+)

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 from fastnn import _installation as _installation  # isort: skip  # raises where another project's files are mixed in
+from fastnn import _loading as _loading  # isort: skip  # ahead of all that need the engine
 from fastnn import (
     activations,
     callbacks,

@@ -1,33 +1,13 @@
-"""How OpenMP's threads wait, and the number of threads that are allowed for a while."""
+"""The number of threads that the engine may use, and another one for a while."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-
-@contextmanager
-def _bounded_waiting() -> Iterator[None]:
-    """Let GNU OpenMP, if it gets loaded in here, spin for about 0.1 ms before its threads sleep, instead of several ms.
-
-    GNU OpenMP reads its settings when it is loaded. A thread that spins for long beside busy processes uses up its
-    share of the core, and the next call waits for another share. Settings of the user are left as they are.
-    """
-    if any(name in os.environ for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")):
-        yield
-        return
-    os.environ["GOMP_SPINCOUNT"] = "10000"
-    try:
-        yield
-    finally:
-        del os.environ["GOMP_SPINCOUNT"]
-
+from fastnn._engine import close_block, get_num_threads, open_block, set_num_threads
 
 __all__ = ["get_num_threads", "num_threads", "set_num_threads"]
-
-with _bounded_waiting():
-    from fastnn._engine import close_block, get_num_threads, open_block, set_num_threads
 
 
 @contextmanager

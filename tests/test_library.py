@@ -145,7 +145,7 @@ def test_flags_of_the_command_line_do_as_well_and_for_cplusplus(tmp_path):
 CMAKE = """
     cmake_minimum_required(VERSION 3.10)
     project(program C)
-    find_package(fastnn 0.1 REQUIRED)
+    find_package(fastnn 0.2 REQUIRED)
     add_executable(program program.c)
     target_link_libraries(program fastnn::fastnn)
 """
@@ -163,7 +163,7 @@ def test_cmake_finds_it(tmp_path):
     printed("cmake", "-S", source.parent, "-B", build, f"-Dfastnn_DIR={config('--cmakedir')}")
     printed("cmake", "--build", build)
     np.testing.assert_array_equal(*answers_of(build / "program", network().freeze(), source.parent))
-    (source.parent / "CMakeLists.txt").write_text(textwrap.dedent(CMAKE).replace("0.1", "0.2"))
+    (source.parent / "CMakeLists.txt").write_text(textwrap.dedent(CMAKE).replace("0.2", "0.3"))
     again = ["cmake", "-S", source.parent, "-B", source.parent / "other", f"-Dfastnn_DIR={config('--cmakedir')}"]
     assert subprocess.run([*map(str, again)], capture_output=True, check=False).returncode != 0
 
@@ -299,7 +299,7 @@ def test_it_shows_its_functions_alone_with_their_version():
         pytest.skip("needs nm, of binutils")
     lines = printed("nm", "-D", "--defined-only", get_library()).splitlines()
     names = {line.split()[-1] for line in lines if " A " not in line}
-    assert names == {f"{name}@@FASTNN_0.1" for name in declared()}
+    assert names == {f"{name}@@FASTNN_0.2" for name in declared()}
 
 
 @on_elf

@@ -72,7 +72,7 @@ void fnn_free(const fnn_predictor *predictor); /* of a network that was loaded; 
 
 /* What the last call that failed in this thread has met, one sentence; empty where none has failed. */
 const char *fnn_error_message(void);
-const char *fnn_library_version(void); /* as "0.1.0" */
+const char *fnn_library_version(void); /* as "0.2.0" */
 
 /* Sets how many threads a call may use, for all networks, and returns it: 1 at first, 0 for as many as there are processors. -1
  * where it cannot be. */
