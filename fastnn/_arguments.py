@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -34,9 +35,16 @@ def no_arguments_of_arrays(x: Any, **given: Any) -> None:
 def validation_due(frequency: Any) -> Callable[[int], bool]:
     """Return a function that says whether a validation follows an epoch, counted from 0."""
     if isinstance(frequency, (list, tuple, set, frozenset, range)):
-        return lambda epoch: epoch + 1 in frequency
-    every = count("validation_freq", frequency, 1)
-    return lambda epoch: (epoch + 1) % every == 0
+        return partial(_is_listed, frequency)
+    return partial(_is_due, count("validation_freq", frequency, 1))
+
+
+def _is_listed(epochs: Collection[int], epoch: int) -> bool:
+    return epoch + 1 in epochs
+
+
+def _is_due(every: int, epoch: int) -> bool:
+    return (epoch + 1) % every == 0
 
 
 def verbosity(verbose: Any) -> int:

@@ -210,7 +210,11 @@ def restore(model: AnyModel, path: str | os.PathLike[str], kind: type[AnyModel])
         When the file is no whole model, or one of another configuration; the model is as it was then.
     """
     functions = goals.arguments(model._goals) if goals.called(model._goals) else {}
-    saved = _checked_restore(*_file.read(path), str(path), kind, lambda config: config | functions)
+    take_over(model, _checked_restore(*_file.read(path), str(path), kind, lambda config: config | functions), path)
+
+
+def take_over(model: AnyModel, saved: AnyModel, path: Any) -> None:
+    """Put the whole state of a model into another one of the same layers; errors, as :func:`restore`'s, name a path."""
     if saved._engine is None or model._engine is None or saved.get_config()["layers"] != model.get_config()["layers"]:
         raise ModelFileError(f"{path} holds a model of other layers than this one")
     if type(saved.optimizer) is not type(model.optimizer):

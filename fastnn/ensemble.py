@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager
 from typing import Any, cast
 
@@ -12,14 +13,13 @@ import numpy.typing as npt
 from fastnn import _members, goals, loop
 from fastnn._arguments import counts_of_each, validation_due, verbosity
 from fastnn._fitting import Fitting
+from fastnn._groups import Group, check_executor, train_on_workers, validation
 from fastnn._members import Prediction, Rows, Training, Wish
 from fastnn._model import Member
 from fastnn._public import Described, counted
 from fastnn._settings import flag, number
-from fastnn._terminal import say
 from fastnn.callbacks import Callback, CallbackList, History
 from fastnn.callbacks._of_members import callbacks_of_members
-from fastnn.callbacks.base import Logs
 from fastnn.data import row_weights
 from fastnn.data.feeds import ArrayFeed, Samples
 from fastnn.data.row_sets import row_sets
@@ -27,7 +27,6 @@ from fastnn.models import Sequential
 from fastnn.optimizers import LBFGS
 
 Array = npt.NDArray[Any]
-Validate = Callable[[int], Generator[Wish, None, Logs]]
 
 
 class Ensemble(Described):
@@ -87,6 +86,8 @@ class Ensemble(Described):
         validation_rows: Any = None,
         drop_remainder: bool = False,
         mixup: float = 0.0,
+        executor: Executor | None = None,
+        groups: int | None = None,
     ) -> list[History]:
         """Train every member, `epochs` times over its rows.
 
@@ -129,6 +130,14 @@ class Ensemble(Described):
         drop_remainder : bool, default False
         mixup : float, default 0
             As for :meth:`Sequential.fit`.
+        executor : concurrent.futures.Executor, optional
+            Whose workers train the members, each a group of them, to the same bits: a pool of processes, or the
+            executor of Dask, mpi4py and others, with workers on many machines. x and y are sent once for a group,
+            callbacks are called in the workers, and come back as these leave them. Where a group fails, or after
+            Ctrl-C, no member has changed. Default: this process.
+        groups : int, optional
+            How many groups of neighbours the members are cut into. Default: as many as the executor has workers, where
+            it says so as those of concurrent.futures and mpi4py do; else each member is a group.
 
         Returns
         -------
@@ -143,6 +152,7 @@ class Ensemble(Described):
             After Ctrl-C; every member has the weights of its last finished step.
         """
         members: Sequence[Member] = self.models
+        parts = check_executor(executor, groups, len(members))
         batches = counts_of_each("batch_size", 32 if batch_size is None else batch_size, len(members), 1)
         ends = counts_of_each("epochs", epochs, len(members), 0)
         shown, shuffle, due = verbosity(verbose), flag("shuffle", shuffle), validation_due(validation_freq)
@@ -166,18 +176,8 @@ class Ensemble(Described):
                     model._look_at_first_rows(ready, one.samples, one.batch, one.order)
                 own.check_logs(model, held is not None and any(map(due, range(end))))
 
-        lines = _Lines(max(ends)) if shown else None
-        watched = held is not None or lines is not None or any(own.callbacks for own in hooks)
-        histories, generators = [], []
-        for k, (model, own, end) in enumerate(zip(members, hooks, ends, strict=True)):
-            own.callbacks += [] if lines is None else [lines]
-            training = Training(model, trained[k], shuffle)
-            histories.append(model._begin(own, {"epochs": end, "steps": training.steps, "verbose": shown}))
-            run = loop.Epochs(model, own, 0, training.steps, end, None)
-            validate = _validation(model, None if held is None else held[k], due, own)
-            generators.append(_members.fitted(run, training, end, len(members), watched, validate))
-        _members.together(generators, None if lines is None else lines.print)
-        return histories
+        group = Group(members, hooks, trained, held, due, ends, shuffle, shown)
+        return group.train_here() if executor is None else train_on_workers(group, executor, parts)
 
     def _samples(
         self, action: str, x: Any, y: Any, sample_weight: Any, *, check_finite: bool, of: str = ""
@@ -357,7 +357,7 @@ def _of_fitting(fitting: Fitting, members: int) -> Generator[Wish, None, None]:
     training = Training(fitting.model, _rows_of(fitting.feed), cast("ArrayFeed", fitting.feed).shuffled)
     rows, due = (None, validation_due(1)) if held is None else (_rows_of(held.feed), held.due)
     watched = held is not None or any(not isinstance(one, History) for one in fitting.hooks.callbacks)
-    validate = _validation(fitting.model, rows, due, fitting.hooks)
+    validate = validation(fitting.model, rows, due, fitting.hooks)
     return _members.fitted(fitting.run, training, fitting.epochs, members, watched, validate)
 
 
@@ -375,29 +375,6 @@ def _noting(
         yield from generator
     except Exception as error:  # noqa: BLE001  # whoever has asked for the training says what becomes of it
         errors[place] = error
-
-
-class _Lines(Callback):
-    """Prints a line for each epoch, once all members have come to its end."""
-
-    def __init__(self, epochs: int) -> None:
-        self._epochs = epochs
-        self._losses: dict[int, list[list[float]]] = {}  # by epoch, of each member that has come to its end
-
-    def set_model(self, model: Any) -> None:
-        """Keep none of the models."""
-
-    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """Take note of the losses of one member."""
-        losses = [value for name, value in (logs or {}).items() if name in ("loss", "val_loss")]
-        self._losses.setdefault(epoch, []).append(losses)
-
-    def print(self) -> None:
-        """Print what has been noted since the last time."""
-        for epoch, losses in self._losses.items():
-            means = ", validation ".join(f"{mean:.4f}" for mean in np.mean(losses, axis=0))
-            say(f"Epoch {epoch + 1}/{self._epochs} - mean loss of {counted(len(losses), 'model')}: {means}")
-        self._losses = {}
 
 
 class _Alike:
@@ -483,15 +460,6 @@ def _class_weighted(members: Sequence[Member], trained: Sequence[Rows], class_we
             samples = Samples(samples.x, samples.y, found)
         weighted.append(Rows(samples, order, rows.batch, rows.drop_remainder, rows.mixup))
     return weighted
-
-
-def _validation(model: Member, held: Rows | None, due: Callable[[int], bool], hooks: CallbackList) -> Validate:
-    """Return the function that gives the validation after an epoch."""
-
-    def validate(epoch: int) -> Generator[Wish, None, Logs]:
-        return _members.not_validated() if held is None or not due(epoch) else _members.evaluated(model, held, hooks)
-
-    return validate
 
 
 def _reduced(outputs: Any, reduce: str | None) -> Array:

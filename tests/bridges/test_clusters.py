@@ -1,6 +1,7 @@
-"""A search on Dask's and on Ray's workers: the same results as on one, each worker on the threads that it was given."""
+"""Searches and ensembles on workers of Dask and Ray: the same results as on one, on the threads that each was given."""
 
 import os
+from concurrent.futures import Executor
 
 import joblib
 import jobs
@@ -116,3 +117,79 @@ def test_workers_of_dask_that_are_threads_find_what_one_finds():
         found = cross_validate(net, FLOWERS, SPECIES, cv=4, n_jobs=2)
     np.testing.assert_array_equal(found["test_score"], alone["test_score"])
     assert fastnn.get_num_threads() == 2
+
+
+class OnRay(Executor):
+    """An executor of Ray's tasks."""
+
+    def submit(self, function, *arguments):
+        return ray.remote(num_cpus=1)(function).remote(*arguments).future()
+
+
+def members():
+    models = []
+    for seed in range(5):
+        kernels = [fastnn.initializers.GlorotUniform(seed + k) for k in (0, 100)]
+        models.append(
+            fastnn.Sequential(
+                [
+                    fastnn.Input((4,)),
+                    fastnn.layers.Dense(8 + seed, "tanh", kernel_initializer=kernels[0]),
+                    fastnn.layers.Dropout(0.1, seed=seed),
+                    fastnn.layers.Dense(3, "softmax", kernel_initializer=kernels[1]),
+                ]
+            )
+        )
+        models[-1]._seed = seed
+        models[-1].compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return models
+
+
+@pytest.mark.parametrize("groups", [2, None])
+def test_an_ensemble_on_a_cluster_ends_with_the_bits_of_one_process(backend, groups, request):
+    def watchers():
+        return [[fastnn.callbacks.EarlyStopping(patience=k)] for k in range(5)]
+
+    executor = OnRay() if backend == "ray" else request.getfixturevalue("dask_client").get_executor()
+    parts = np.arange(len(FLOWERS)) % 5
+    rows = [np.flatnonzero(parts != k) for k in range(5)]
+    fit = {"x": FLOWERS, "y": SPECIES, "epochs": 8, "rows": rows, "validation_rows": [parts == k for k in range(5)]}
+    here, there, mine, theirs = members(), members(), watchers(), watchers()
+    expected = fastnn.Ensemble(here).fit(**fit, callbacks=mine, verbose=0)
+    found = fastnn.Ensemble(there).fit(**fit, callbacks=theirs, verbose=0, executor=executor, groups=groups)
+    assert [one.history for one in found] == [one.history for one in expected]
+    assert [one.best_epoch for (one,) in theirs] == [one.best_epoch for (one,) in mine]
+    for model, twin in zip(there, here, strict=True):
+        assert model._engine.parameters.tobytes() == twin._engine.parameters.tobytes()
+        assert [slot.tobytes() for slot in model._engine.slots] == [slot.tobytes() for slot in twin._engine.slots]
+
+
+def test_a_group_on_ray_has_the_threads_of_its_processors(ray_cluster):
+    class Watch(fastnn.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            self.told = os.getpid(), fastnn.get_num_threads()
+
+    class Wide(Executor):
+        def submit(self, function, *arguments):
+            return ray.remote(num_cpus=2)(function).remote(*arguments).future()
+
+    watchers = [[Watch()] for _ in range(5)]
+    fastnn.Ensemble(members()).fit(FLOWERS, SPECIES, callbacks=watchers, verbose=0, executor=Wide(), groups=2)
+    processes, threads = map(set, zip(*(one.told for (one,) in watchers), strict=True))
+    assert os.getpid() not in processes
+    assert threads == {int(os.environ.get("OMP_NUM_THREADS", 2))}
+
+
+def test_a_group_that_fails_on_a_cluster_says_why(backend, request):
+    class Fail(fastnn.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            raise RuntimeError("the first epoch")
+
+    executor = OnRay() if backend == "ray" else request.getfixturevalue("dask_client").get_executor()
+    models = members()
+    before = [model.get_weights() for model in models]
+    with pytest.raises(RuntimeError, match="the first epoch"):
+        fastnn.Ensemble(models).fit(FLOWERS, SPECIES, callbacks=Fail(), verbose=0, executor=executor, groups=2)
+    for model, weights in zip(models, before, strict=True):
+        for one, other in zip(model.get_weights(), weights, strict=True):
+            np.testing.assert_array_equal(one, other)

@@ -19,9 +19,10 @@ ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
 
 
-def test_all_code_of_the_page_on_estimators_runs(tmp_path, monkeypatch):
+@pytest.mark.parametrize("page", ["sklearn.md", "clusters.md"])
+def test_all_code_of_a_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    run(RUN_PAGE, tmp_path, ROOT / "docs" / "sklearn.md", "all", warnings="ignore")
+    run(RUN_PAGE, tmp_path, ROOT / "docs" / page, "all", warnings="ignore")
 
 
 @pytest.mark.filterwarnings("ignore")  # of the kernel's connection
