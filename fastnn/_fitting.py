@@ -2,15 +2,89 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from fastnn import goals, loop
+from fastnn._arguments import optional_count, validation_due, verbosity
 from fastnn._model import Member
+from fastnn._settings import count, flag, number
 from fastnn.callbacks import BackupAndRestore, CallbackList, History
 from fastnn.callbacks.base import TEST_BATCH_HOOKS, TRAIN_BATCH_HOOKS
 from fastnn.data.arrays import Deferred
-from fastnn.data.feeds import ArrayFeed
+from fastnn.data.feeds import ArrayFeed, Batching
 from fastnn.optimizers import LBFGS, Optimizer
+
+
+@functools.lru_cache(maxsize=64, typed=True)  # typed: True is no 1 here
+def _batchings(rows: Any, steps: Any, held_rows: Any, held_steps: Any) -> tuple[Batching, Batching]:
+    batching = Batching(optional_count("batch_size", rows), optional_count("steps_per_epoch", steps))
+    held = optional_count("validation_batch_size", held_rows) or batching.rows
+    return batching, Batching(held, optional_count("validation_steps", held_steps))
+
+
+@functools.lru_cache(maxsize=64, typed=True)
+def _wanted(first: Any, end: Any, frequency: Any, drop: Any, mixup: Any, verbose: Any, shuffle: Any) -> Wanted:
+    return Wanted(
+        count("initial_epoch", first, 0),
+        count("epochs", end, 0),
+        validation_due(frequency),
+        flag("drop_remainder", drop),
+        number("mixup", mixup, 0.0),
+        verbosity(verbose),
+        flag("shuffle", shuffle),
+    )
+
+
+def _settled(check: Any, told: tuple[Any, ...]) -> Any:
+    """Return what `check` says of arguments; the same ones, which loops of small fits give, are checked once."""
+    try:
+        return check(*told)
+    except TypeError:  # one of them cannot be used, or is a list, which may hold something else when it is seen next
+        pass
+    return check.__wrapped__(*told)
+
+
+class Wanted(NamedTuple):
+    """Numbers and flags that ``fit`` was given, once they have been checked.
+
+    Attributes
+    ----------
+    first, epochs : int
+        The numbers of the first epoch, and of the one that comes after the last.
+    due : callable
+        Says of an epoch, counted from 0, whether a validation follows it.
+    drop : bool
+        Whether the last batch of an epoch is left out where it is not full.
+    mixup : float
+    shown : int
+        What is printed.
+    shuffle : bool
+    """
+
+    first: int
+    epochs: int
+    due: Callable[[int], bool]
+    drop: bool
+    mixup: float
+    shown: int
+    shuffle: bool
+
+
+def batchings(*told: Any) -> tuple[Batching, Batching]:
+    """Return the batches of the rows that a ``fit`` is to train on, and of those that are held back for validations.
+
+    `told` are batch_size, steps_per_epoch, validation_batch_size and validation_steps. Raise where one cannot be used.
+    """
+    found: tuple[Batching, Batching] = _settled(_batchings, told)
+    return found
+
+
+def wanted(*told: Any) -> Wanted:
+    """Return what else a ``fit`` is told: arguments in the order of :class:`Wanted`. Raise where one cannot be used."""
+    found: Wanted = _settled(_wanted, told)
+    return found
 
 
 class Fitting(NamedTuple):
@@ -27,7 +101,7 @@ class Fitting(NamedTuple):
         The number of batches of an epoch; None: all of them.
     first, epochs : int
         The numbers of the first epoch, and of the one that comes after the last.
-    check : FiniteCheck
+    check : FiniteCheck or None
     validation : Validation or None
     hooks : CallbackList
     history : History
@@ -41,7 +115,7 @@ class Fitting(NamedTuple):
     steps: int | None
     first: int
     epochs: int
-    check: loop.FiniteCheck
+    check: loop.FiniteCheck | None
     validation: loop.Validation | None
     hooks: CallbackList
     history: History
@@ -67,7 +141,11 @@ class Fitting(NamedTuple):
         asks = goals.called(self.model._goals) or self.hooks.wants(*TRAIN_BATCH_HOOKS, *TEST_BATCH_HOOKS)
         goes_on = self.first > 0 or any(isinstance(one, BackupAndRestore) for one in self.hooks.callbacks)
         minimizes = isinstance(self.optimizer, LBFGS)
-        return in_memory and steps == {None} and not (asks or goes_on or minimizes or self.check.waits)
+        return (
+            in_memory
+            and steps == {None}
+            and not (asks or goes_on or minimizes or (self.check is not None and self.check.waits))
+        )
 
     @property
     def rows_trained(self) -> int:

@@ -29,6 +29,7 @@ class Compiled(Reader):
         self._layout = goals.Layout([], [])  # how to read the engine's sums, as it is set up
         # the optimizer whose state the engine holds, and its rule
         self._state_of: tuple[optimizers.Optimizer, Any] | None = None
+        self._last_ready: Ready | None = None  # what :meth:`_ready` has returned last
         self._looked_at: goals.Layout | None = None  # the layout whose metrics have seen the first rows of the run
         self._set_up_for: tuple[
             Any, ...
@@ -153,7 +154,10 @@ class Compiled(Reader):
                 else:
                     self._compiled_code = setup
             engine.seed, engine.course = self._seed, self._course
-            return Ready(engine, self._layout, optimizer)
+            ready = self._last_ready
+            if ready is None or ready[0] is not engine or ready[1] is not self._layout or ready[2] is not optimizer:
+                ready = self._last_ready = Ready(engine, self._layout, optimizer)
+            return ready
 
     def _check_shares(self, action: str, rates: Hyperparameters) -> None:
         """Raise where a schedule goes by the share of a fit's steps, and there is no fit, or nobody knows its steps."""
@@ -234,6 +238,7 @@ class Compiled(Reader):
         """Forget the weights, and with them the optimizer's state, which starts anew."""
         if self._optimizer is not None and self._optimizer._engine is self._engine:
             self._optimizer.detach()
+        self._last_ready = None
         super()._forget_weights()
 
     @contextmanager
@@ -244,6 +249,7 @@ class Compiled(Reader):
         try:
             with super()._building_anew() as features:
                 yield features
+            self._last_ready = None  # which would keep the engine before in memory
         except BaseException:
             if optimizer is not None and engine is not None:
                 optimizer.attach(engine)

@@ -248,7 +248,8 @@ class Feeder(Compiled):
         drop_remainder: bool,
     ) -> ArrayFeed:
         """Return the feed of rows to train on."""
-        samples = self._weighted(samples, class_weight, all_rows=True)
+        if class_weight is not None:
+            samples = self._weighted(samples, class_weight, all_rows=True)
         rows = len(samples)
         order = (lambda: epoch_order(rows, self._seed, self._epochs_done)) if shuffle else None
         return ArrayFeed(samples, batching.rows_of_a_batch(rows), order, drop_remainder)

@@ -66,9 +66,10 @@ class Layout(NamedTuple):
 
     def logs(self, sums: npt.NDArray[np.float64], rows: int) -> dict[str, float]:
         """Return the losses and the metrics of `rows` rows."""
+        if not self.metrics:
+            return {name: loss / rows for name, loss in zip(self.names, sums.tolist(), strict=True)}
         values: list[Any] = [loss / rows for loss in sums[: len(self.names) - len(self.metrics)].tolist()]
-        for metric, state in self.metrics:
-            values.append(metric.value(sums[state]))
+        values += [metric.value(sums[state]) for metric, state in self.metrics]
         return dict(zip(self.names, values, strict=True))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
@@ -30,7 +30,7 @@ Feed = ArrayFeed | BatchFeed
 Array = npt.NDArray[Any]
 
 
-_CHECKED = nullcontext()  # where nothing is to be taken back
+_SILENT = Reporter(0, None)  # which shows nothing, and is told nothing
 _NO_LAYOUT, _NO_SUMS = goals.Layout([], []), np.zeros(1)
 
 
@@ -82,10 +82,8 @@ class Totals:
         """Return the loss and the metrics."""
         return self._layout.logs(self.sums, self.rows)
 
-    def watcher(self, chunk: Chunk, reporter: Reporter) -> Callable[[int, Array], None] | None:
-        """Return a function that moves the bar while the engine runs a chunk; None where there is no bar."""
-        if not reporter.live:
-            return None
+    def watcher(self, chunk: Chunk, reporter: Reporter) -> Callable[[int, Array], None]:
+        """Return a function that moves the bar while the engine runs a chunk."""
 
         def progress(steps_done: int, sums: Array) -> None:
             rows = self.rows + max(1, min(steps_done * chunk.batch, chunk.rows))
@@ -137,25 +135,24 @@ class weights_as_before:  # noqa: N801
 
 
 class FiniteCheck:
-    """The check of one call for NaN and infinity in x, before the call runs or by the engine as it reads x.
+    """The check of one call for NaN and infinity in x, which the engine may make as it reads x.
+
+    It reads all of x then, and nobody sees the steps that are taken back. Other calls check x as they convert it.
 
     Parameters
     ----------
     model : Model
         Where its training meets such a number, the model gets back the state that it has now.
-    may_wait : bool
-        Whether the engine may look: it reads all of x, and nobody sees the steps that are taken back.
 
     Attributes
     ----------
-    may_wait : bool
     waits : bool
         Whether the engine is to look, in the pass over x that comes next.
     """
 
-    def __init__(self, model: Model, may_wait: bool) -> None:
+    def __init__(self, model: Model) -> None:
         self._model, self._before = model, (model.history, model.stop_training, model._course)
-        self.may_wait, self.waits = may_wait, False
+        self.waits = False
 
     @staticmethod
     def is_small(x: Any) -> bool:
@@ -167,7 +164,7 @@ class FiniteCheck:
 
         `copied` is the number of bytes that must be copied then, to be able to go back to the state before.
         """
-        if not self.may_wait or isinstance(feed, BatchFeed):  # a BatchFeed checks each batch itself
+        if isinstance(feed, BatchFeed):  # a BatchFeed checks each batch itself
             return
         x = feed.samples.x
         size = len(x) * x.shape[1] * x.dtype.itemsize
@@ -176,15 +173,12 @@ class FiniteCheck:
         if not self.waits:
             require_finite(x, "x")
 
-    def taking_back(self, feed: Feed) -> AbstractContextManager[None]:
-        """Return the context of an epoch; if the engine is to check x, a number that is not finite restores the model.
+    @contextmanager
+    def taking_back(self, feed: Feed) -> Iterator[None]:
+        """Return the context of the epoch in which the engine checks x; a number that is not finite restores the model.
 
         Nobody else looks at the model meanwhile, so nobody has seen what is taken back.
         """
-        return self._taking_back(feed) if self.waits else _CHECKED
-
-    @contextmanager
-    def _taking_back(self, feed: Feed) -> Iterator[None]:
         model = self._model
         with model._home.lock:
             engine = model._need_engine("fit")
@@ -194,10 +188,18 @@ class FiniteCheck:
             except NotFiniteError as error:
                 engine.restore(snapshot)
                 model.history, model.stop_training, model._course = self._before
-                raise self.named(error, feed) from None
+                raise self._named(error, feed) from None
         self.waits = False
 
-    def named(self, error: NotFiniteError, feed: Feed) -> ValueError:
+    def evaluated(self, engine: Engine, chunk: Chunk, feed: Feed) -> Array:
+        """Return the sums of the losses over a chunk of the feed, whose x the engine checks as it goes."""
+        samples = chunk.samples
+        try:
+            return engine.evaluate(samples.x, samples.y, None, samples.weights, chunk.batch, check_finite=True)
+        except NotFiniteError as error:
+            raise self._named(error, feed) from None
+
+    def _named(self, error: NotFiniteError, feed: Feed) -> ValueError:
         """Return the engine's error with the sentence that :func:`require_finite` would raise."""
         try:
             require_finite(cast("ArrayFeed", feed).samples.x, "x")
@@ -220,20 +222,21 @@ def train_epoch(
     `totals` hold the epoch's first part already, where that was trained before an interruption. With `check_finite` a
     row of x that is not finite raises NotFiniteError, some steps later.
     """
-    watched = hooks.wants(*TRAIN_BATCH_HOOKS)
+    watched, live = hooks.wants(*TRAIN_BATCH_HOOKS), reporter.live
     passes = feed.passes
     left = steps if steps is None else steps - totals.steps
     chunks = feed.epoch(left, model._steps_per_execution if watched else None)
     if totals.steps and model.stop_training:  # a hook said so before the interruption
         chunks = iter(())
     for chunk in _with_hooks(model, chunks, hooks, "train", totals.means, totals.steps) if watched else chunks:
-        _train(model, chunk, totals, totals.watcher(chunk, reporter), check_finite)
-        if watched and reporter.live:
+        _train(model, chunk, totals, totals.watcher(chunk, reporter) if live else None, check_finite)
+        if watched and live:
             reporter.update(totals.steps, totals.means)
-    reporter.done = totals.steps
+    if reporter.verbose:
+        reporter.done = totals.steps
     if feed.shuffled:
         with model._home.lock:
-            model._epochs_done += max(feed.passes - passes, int(model.stop_training))
+            model._epochs_done += feed.passes - passes or int(model.stop_training)
 
 
 def _train(
@@ -274,6 +277,54 @@ class Validation(NamedTuple):
     due: Callable[[int], bool]
 
 
+class _Around:
+    """The context of :meth:`Epochs.around`."""
+
+    def __init__(self, run: Epochs) -> None:
+        self._run, self._model, self._hooks = run, run._model, run._hooks
+
+    def __enter__(self) -> None:
+        run, model = self._run, self._model
+        optimizer = model.optimizer
+        self._shown = optimizer is not None and optimizer._average_shown
+        self._outer, self._course, model._run = model._run, model._course, run
+        try:
+            steps = run._steps or 0  # not known: nothing goes by the share of them
+            model._course = int(model._need_engine("fit").iterations) - run._epoch * steps, run._epochs * steps
+            self._hooks.call("on_train_begin", {})
+            if model.optimizer is not None:  # training changes the weights, not their average
+                model.optimizer._show_average(False)
+        except BaseException as error:
+            self._end(error)
+            raise
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        try:
+            if error is None:
+                if self._run._logs and self._model.optimizer is not None:  # epochs have run; a callback may save next
+                    self._model.optimizer.finalize_variable_values()
+                self._hooks.call("on_train_end", self._run._logs)
+        except BaseException as late:
+            error = late
+            raise
+        finally:
+            self._end(error)
+
+    def _end(self, error: BaseException | None) -> None:
+        """Leave the model as it is between two fits; an error tells the callbacks that training was interrupted."""
+        model = self._model
+        try:
+            if error is not None:
+                if model.optimizer is not None:
+                    model.optimizer._show_average(self._shown)
+                self._hooks.call("_interrupted")
+        finally:
+            self._run._reporter.close()
+            model._run = self._outer
+            if self._outer is not None:  # a callback has called fit
+                model._course = self._course
+
+
 class Epochs:
     """The epochs of a fit, with what happens around each of them.
 
@@ -301,45 +352,32 @@ class Epochs:
     ) -> None:
         self._model, self._hooks, self._epochs, self._validation = model, hooks, epochs, validation
         self._verbose, self._steps = verbose, steps
-        self._reporter = Reporter(0, None)
+        self._reporter = _SILENT
         self._warned = False
         self._logs: Logs = {}
         self._feed: Feed | None = None
         self._epoch = 0  # the number of the epoch that runs, or of the next one
         self._totals: Totals | None = None  # the totals of the epoch that runs
 
-    @contextmanager
-    def around(self, feed: Feed | None, first: int) -> Iterator[None]:
-        """Call the hooks before and after all epochs; an error leaves the weights in the model, and loggers closed."""
-        model, outer, course = self._model, self._model._run, self._model._course
-        self._feed, self._epoch, model._run = feed, first, self
-        steps = self._steps or 0  # not known: nothing goes by the share of them
-        model._course = int(model._need_engine("fit").iterations) - first * steps, self._epochs * steps
-        try:
-            with weights_as_before(model):
-                self._hooks.call("on_train_begin", {})
-                if model.optimizer is not None:  # training changes the weights, not their average
-                    model.optimizer._show_average(False)
-                yield
-                if self._logs and model.optimizer is not None:  # epochs have run; a callback may save the model next
-                    model.optimizer.finalize_variable_values()
-                self._hooks.call("on_train_end", self._logs)
-        except BaseException:
-            self._hooks.call("_interrupted")
-            raise
-        finally:
-            self._reporter.close()
-            model._run = outer
-            if outer is not None:  # a callback has called fit
-                model._course = course
+    def around(self, feed: Feed | None, first: int) -> AbstractContextManager[None]:
+        """Return the context of all epochs, which calls the hooks before and after them.
 
-    def train(self, feed: Feed, steps: int | None, first: int, check: FiniteCheck) -> None:
+        An error leaves the weights in the model, and loggers closed.
+        """
+        self._feed, self._epoch = feed, first
+        return _Around(self)
+
+    def train(self, feed: Feed, steps: int | None, first: int, check: FiniteCheck | None) -> None:
         """Run the epochs from `first` (or where :meth:`resume` says) on, each a pass over the feed."""
         with self.around(feed, first):
             for epoch in range(self._epoch, self._epochs):
                 totals = self.begin(epoch)
-                with check.taking_back(feed):
-                    train_epoch(self._model, feed, steps, self._hooks, self._reporter, totals, check.waits)
+                told = self._model, feed, steps, self._hooks, self._reporter, totals
+                if check is not None and check.waits:
+                    with check.taking_back(feed):
+                        train_epoch(*told, check_finite=True)
+                else:
+                    train_epoch(*told)
                 if not totals.steps:  # a generator has ended
                     break
                 if self._end(epoch, totals):
@@ -356,7 +394,8 @@ class Epochs:
         def after(sums: Array) -> bool:
             totals = Totals(ready.layout)
             totals.add(Chunk(samples, None, len(samples), 1, len(samples)), sums)
-            self._reporter.done = 1
+            if self._verbose:
+                self._reporter.done = 1
             return self._end(self._epoch, totals)
 
         def check() -> None:
@@ -386,7 +425,7 @@ class Epochs:
         held = self._validation
         if held is None or not held.due(epoch):
             return self.end(epoch, totals, {})
-        return self.end(epoch, totals, evaluate(self._model, held.feed, held.steps, self._hooks, Reporter(0, None)))
+        return self.end(epoch, totals, evaluate(self._model, held.feed, held.steps, self._hooks, _SILENT))
 
     def end(self, epoch: int, totals: Totals, seen: Logs) -> bool:
         """Log an epoch and what its validation has seen; return whether it was the last one."""
@@ -449,7 +488,6 @@ def evaluate(
     rows.
     """
     totals = Totals()
-    check = check or FiniteCheck(model, may_wait=False)
     watched = hooks.wants(*TEST_BATCH_HOOKS)
     weighted = isinstance(feed, ArrayFeed) and feed.samples.weights is not None
     most = model._steps_per_execution if watched else None
@@ -464,14 +502,15 @@ def evaluate(
             with model._home.lock:
                 ready = model._ready("evaluate")
                 totals.read_by(ready.layout)
-                try:
-                    sums = ready.engine.evaluate(samples.x, samples.y, None, samples.weights, chunk.batch, check.waits)
-                except NotFiniteError as error:
-                    raise check.named(error, feed) from None
+                if check is not None and check.waits:
+                    sums = check.evaluated(ready.engine, chunk, feed)
+                else:
+                    sums = ready.engine.evaluate(samples.x, samples.y, None, samples.weights, chunk.batch)
             totals.add(chunk, sums)
             if reporter.live:
                 reporter.update(totals.steps, totals.means)
-        reporter.done = totals.steps
+        if reporter.verbose:
+            reporter.done = totals.steps
         logs = totals.means()
         hooks.call("on_test_end", logs)
     return logs

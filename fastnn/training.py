@@ -8,10 +8,9 @@ from typing import Any
 import numpy.typing as npt
 
 from fastnn import loop, optimizers
-from fastnn._arguments import no_arguments_of_arrays, optional_count, validation_due, verbosity
-from fastnn._fitting import Fitting
+from fastnn._arguments import no_arguments_of_arrays, optional_count, verbosity
+from fastnn._fitting import Fitting, batchings, wanted
 from fastnn._model import Progress, Ready, Run
-from fastnn._settings import count, flag, number
 from fastnn.callbacks import Callback, CallbackList, History
 from fastnn.callbacks.base import TRAIN_BATCH_HOOKS, Logs
 from fastnn.callbacks.reporter import Reporter
@@ -191,26 +190,22 @@ class Trainer(Feeder):
         mixup: float = 0.0,
     ) -> Fitting:
         """Check the arguments of :meth:`fit`, and return what it is to do."""
-        if gives_batches(x):
-            told = {"validation_split": validation_split or None, "drop_remainder": drop_remainder or None}
-            no_arguments_of_arrays(x, batch_size=batch_size, y=y, sample_weight=sample_weight, **told)
-        steps = optional_count("steps_per_epoch", steps_per_epoch)
-        batching = Batching(optional_count("batch_size", batch_size), steps)
-        held_rows = optional_count("validation_batch_size", validation_batch_size) or batching.rows
-        held = Batching(held_rows, optional_count("validation_steps", validation_steps))
-        epochs, first = count("epochs", epochs, 0), count("initial_epoch", initial_epoch, 0)
-        due, drop = validation_due(validation_freq), flag("drop_remainder", drop_remainder)
-        mixed = number("mixup", mixup, 0.0)
-        shown, shuffle, hooks = verbosity(verbose), flag("shuffle", shuffle), CallbackList(callbacks)
+        if by_batch := gives_batches(x):
+            given = {"validation_split": validation_split or None, "drop_remainder": drop_remainder or None}
+            no_arguments_of_arrays(x, batch_size=batch_size, y=y, sample_weight=sample_weight, **given)
+        batching, held = batchings(batch_size, steps_per_epoch, validation_batch_size, validation_steps)
+        told = initial_epoch, epochs, validation_freq, drop_remainder, mixup, verbose, shuffle
+        first, epochs, due, drop, mixed, shown, shuffle = wanted(*told)
+        steps, hooks = batching.steps, CallbackList(callbacks)
         with self._as_it_was_on_error(x, y) as built:
-            whole = built and not (hooks.callbacks or drop) and steps is None and first < epochs
-            check = self._finite_check(x, check_finite and whole)
+            whole = built and not (hooks.given or drop) and steps is None and first < epochs
+            check = self._finite_check(x) if check_finite and whole else None
             feed: loop.Feed
             validation: loop.Feed | None = None
-            if gives_batches(x):
+            if by_batch:
                 feed = self._batch_feed("fit", x, check_finite, "", class_weight, shuffle)
             else:
-                now = not check.may_wait
+                now = check is None
                 samples = self._samples("fit", x, y, sample_weight, check_finite=check_finite, defer=True, check_x=now)
                 if validation_split and validation_data is None:
                     samples, validation = self._held_back(samples, validation_split, held, check_x=now)
@@ -218,24 +213,23 @@ class Trainer(Feeder):
             if validation_data is not None:
                 validation = self._validation_feed(validation_data, held, check_finite)
             engine, _, optimizer = ready = self._ready("fit")
-            check.settle(feed, engine, copied=engine.parameters.nbytes * (1 + len(engine.slots)))
-            hooks.check_logs(self, validation is not None and any(map(due, range(first, epochs))))
+            if check is not None:
+                check.settle(feed, engine, copied=engine.parameters.nbytes * (1 + len(engine.slots)))
+            if hooks.given:
+                hooks.check_logs(self, validation is not None and any(map(due, range(first, epochs))))
             feed.mixup = mixed
-            self._check_lbfgs(optimizer, feed, batch_size, steps, hooks)
+            if isinstance(optimizer, optimizers.LBFGS):
+                self._check_lbfgs(optimizer, feed, batching, hooks)
             self._check_batches(ready, feed, steps)
-
-        steps_shown = feed.steps if steps is None else steps
-        history = self._begin(hooks, {"epochs": epochs, "steps": steps_shown, "verbose": shown})
+        known = feed.steps if steps is None else steps
+        history = self._begin(hooks, {"epochs": epochs, "steps": known, "verbose": shown})
         validated = None if validation is None else loop.Validation(validation, held.steps, due)
-        run = loop.Epochs(self, hooks, shown, steps_shown, epochs, validated)
+        run = loop.Epochs(self, hooks, shown, known, epochs, validated)
         return Fitting(self, optimizer, run, feed, steps, first, epochs, check, validated, hooks, history)
 
     def _begin(self, hooks: CallbackList, params: dict[str, Any]) -> History:
         """Tell the callbacks what fit is about to do; return the History among them, or one that joins them."""
-        given = [callback for callback in hooks.callbacks if isinstance(callback, History)]
-        history = given[0] if given else History()
-        if not given:
-            hooks.callbacks.append(history)
+        history = hooks.with_history()
         hooks.attach(self, params)
         self.stop_training, self.history = False, history
         return history
@@ -246,7 +240,8 @@ class Trainer(Feeder):
             self._check_mixup(feed.first.x if isinstance(feed, BatchFeed) else feed.samples.x)
         if feed.steps is None and steps is None:
             self._check_shares("fit needs steps_per_epoch", ready.optimizer.hyperparameters())
-        self._look_at_first_batch(ready, feed)
+        if self._looked_at is not ready.layout or ready.layout.metrics:
+            self._look_at_first_batch(ready, feed)
 
     def _look_at_first_batch(self, ready: Ready, feed: loop.Feed) -> None:
         """Raise where a metric cannot take the first rows of a feed, while the model can still stay as it was."""
@@ -261,29 +256,27 @@ class Trainer(Feeder):
             self._looked_at = None
             self._look_at_first_rows(ready, samples, batch)
 
-    def _finite_check(self, x: Any, may_wait: bool) -> loop.FiniteCheck:
-        """Return the check of x, which may wait for the engine only where the engine's sentence would be the same.
+    def _finite_check(self, x: Any) -> loop.FiniteCheck | None:
+        """Return the check of x that may wait for the engine; None where x is to be looked through at once.
 
-        The first epoch can check x while it trains, where it reads all of x and nobody sees steps that it takes back.
+        The engine can check x while it trains, where its sentence would be the same, it reads all of x in the first
+        epoch, and nobody sees steps that it takes back. A few rows are sooner looked through.
         """
-        if not may_wait or loop.FiniteCheck.is_small(x) or isinstance(self.optimizer, optimizers.LBFGS):
-            return loop.FiniteCheck(self, may_wait=False)
-        return loop.FiniteCheck(self, not frames.has_names(x) and self._takes_any_number())
+        if loop.FiniteCheck.is_small(x) or isinstance(self.optimizer, optimizers.LBFGS):
+            return None
+        return None if frames.has_names(x) or not self._takes_any_number() else loop.FiniteCheck(self)
 
     def _check_lbfgs(
         self,
-        optimizer: optimizers.Optimizer,
+        optimizer: optimizers.LBFGS,
         feed: loop.Feed,
-        batch_size: int | None,
-        steps: int | None,
+        batching: Batching,
         hooks: CallbackList,
     ) -> None:
-        """Raise where L-BFGS is the optimizer, and cannot do what fit was asked for."""
-        if not isinstance(optimizer, optimizers.LBFGS):
-            return
+        """Raise where L-BFGS cannot do what fit was asked for."""
         if not isinstance(feed, ArrayFeed) or isinstance(feed.samples.x, arrays.Deferred):
             raise ValueError("LBFGS looks at all rows in every step: x must be an array that fits the memory")
-        if (batch_size is not None and batch_size < len(feed.samples)) or steps is not None:
+        if (batching.rows or feed.rows) < feed.rows or batching.steps is not None:
             raise ValueError("LBFGS looks at all rows in every step: batch_size and steps_per_epoch must be None")
         if hooks.wants(*TRAIN_BATCH_HOOKS):
             raise ValueError("LBFGS has no batches: a callback has a hook for them")
@@ -374,21 +367,21 @@ class Trainer(Feeder):
         float, list of float or dict
         """
         shown = verbosity(verbose)
-        wanted = optional_count("steps", steps)
+        batching = Batching(optional_count("batch_size", batch_size), optional_count("steps", steps))
         hooks = CallbackList(callbacks)
         self._need_engine("evaluate")
-        batching = Batching(optional_count("batch_size", batch_size), wanted)
-        check = self._finite_check(x, check_finite and not hooks.callbacks and wanted is None)
-        check_x = not check.may_wait
+        check = self._finite_check(x) if check_finite and not hooks.given and batching.steps is None else None
+        check_x = check is None
         feed = self._feed("evaluate", x, y, sample_weight, batching, check_finite=check_finite, check_x=check_x)
         engine, _, _ = self._ready("evaluate")
-        check.settle(feed, engine, copied=0)
-        steps_shown = feed.steps if wanted is None else wanted
+        if check is not None:
+            check.settle(feed, engine, copied=0)
+        steps_shown = feed.steps if batching.steps is None else batching.steps
         hooks.attach(self, {"epochs": 1, "steps": steps_shown, "verbose": shown})
         reporter = Reporter(shown, steps_shown)
         reporter.begin("Evaluate")
         try:
-            logs = loop.evaluate(self, feed, wanted, hooks, reporter, check)
+            logs = loop.evaluate(self, feed, batching.steps, hooks, reporter, check)
             reporter.end(logs)
         finally:
             reporter.close()

@@ -186,7 +186,7 @@ def test_where_steps_could_be_seen_x_is_looked_through_before(compiled, argument
 
 
 def engine_looks(model, feed, copied):
-    check = loop.FiniteCheck(model, may_wait=True)
+    check = loop.FiniteCheck(model)
     check.settle(feed, model._engine, copied)
     return check.waits
 

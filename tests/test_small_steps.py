@@ -370,3 +370,68 @@ def test_an_engine_takes_each_of_two_optimizers_numbers_in_turn():
         before = engine.parameters.copy()
         engine.train(x, y, None, ROWS, told)
         assert (engine.parameters == before).all() == (told is rates[0])
+
+
+# ---- arguments that are checked once ----
+
+ALIKE = {  # what equals a value that fit takes, and is another thing
+    "epochs": (1, True, TypeError, "epochs must be an integer, got bool"),
+    "initial_epoch": (0, False, TypeError, "initial_epoch must be an integer, got bool"),
+    "batch_size": (4, 4.0, TypeError, "batch_size must be an integer, got float"),
+    "shuffle": (True, 1, TypeError, "shuffle must be True or False, got 1"),
+    "drop_remainder": (False, 0, TypeError, "drop_remainder must be True or False, got 0"),
+    "mixup": (0.0, False, TypeError, "mixup must be a number, got bool"),
+    "validation_freq": (1, 1.0, TypeError, "validation_freq must be an integer, got float"),
+    "validation_steps": (2, [2], TypeError, "validation_steps must be an integer, got list"),
+}
+
+
+@pytest.mark.parametrize("name", ALIKE)
+def test_what_only_equals_an_argument_that_was_checked_is_checked_itself(name):
+    good, bad, kind, sentence = ALIKE[name]
+    model = network()
+    for _ in range(2):
+        model.fit(*x_and_y(), verbose=0, **{name: good})
+        before = model.get_weights()
+        with pytest.raises(kind, match=sentence) as caught:
+            model.fit(*x_and_y(), verbose=0, **{name: bad})
+        assert caught.value.__context__ is None
+        for one, other in zip(before, model.get_weights(), strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_a_list_of_epochs_may_change_between_two_fits():
+    model, due = network(), [1]
+    for wanted in ([1], [1, 2], []):
+        due[:] = wanted
+        seen = model.fit(*x_and_y(), epochs=2, verbose=0, validation_data=tuple(x_and_y(1)), validation_freq=due)
+        assert len(seen.history.get("val_loss", [])) == len(wanted)
+
+
+class Interrupted(fastnn.callbacks.Callback):
+    """Fails in a hook, and notes whether it was told so."""
+
+    told = 0
+
+    def __init__(self, hook):
+        setattr(self, hook, self.fail)
+
+    def fail(self, *arguments):
+        raise ZeroDivisionError
+
+    def _interrupted(self):
+        self.told += 1
+
+
+@pytest.mark.parametrize("hook", ["on_train_begin", "on_epoch_begin", "on_epoch_end", "on_train_end"])
+def test_an_error_in_a_hook_ends_the_fit_as_an_error_within_does(hook):
+    model = network(optimizer=optimizers.SGD(0.1, use_ema=True))
+    x, y = x_and_y()
+    model.fit(x, y, verbose=0)
+    callback = Interrupted(hook)
+    with pytest.raises(ZeroDivisionError):
+        model.fit(x, y, verbose=0, callbacks=[fastnn.callbacks.SwapEMAWeights(), callback])
+    assert callback.told == 1
+    assert model._run is None
+    assert not model.optimizer._average_shown
+    model.fit(x, y, verbose=0)

@@ -384,12 +384,29 @@ class CallbackList:
     Parameters
     ----------
     callbacks : Callback, or list of Callback, or None
+
+    Attributes
+    ----------
+    callbacks : list of Callback
+        All of them.
+    given : list of Callback
+        Those that were given, without a History of ``fit`` itself.
     """
 
     def __init__(self, callbacks: Callback | Iterable[Any] | None) -> None:
         self.callbacks: list[Callback] = []
+        self.given = self.callbacks
         if callbacks is not None:
-            self.callbacks = sorted(_flat(callbacks), key=lambda callback: callback._comes_last)
+            self.callbacks = self.given = sorted(_flat(callbacks), key=lambda callback: callback._comes_last)
+
+    def with_history(self) -> History:
+        """Return the History among the callbacks; where there is none, a new one joins them."""
+        for callback in self.given:
+            if isinstance(callback, History):
+                return callback
+        history = History()
+        self.callbacks = [*self.given, history]
+        return history
 
     def attach(self, model: Model, params: dict[str, Any]) -> None:
         """Tell every callback the model and the parameters of the call."""
@@ -422,7 +439,7 @@ class CallbackList:
 
     def wants(self, *hooks: str) -> bool:
         """Return whether a callback overrides one of the hooks, in its class or as an attribute of its own."""
-        for callback in self.callbacks:
+        for callback in self.given:
             kind, own = type(callback), vars(callback)
             for hook in hooks:
                 if hook in own or getattr(kind, hook) is not getattr(Callback, hook):

@@ -175,7 +175,8 @@ class ArrayFeed:
         self.samples, self.batch, self._next_order = samples, batch, order
         self.shuffled, self.drop_remainder = order is not None, drop_remainder
         self.mixup = 0.0  # of the batches of a training
-        self.steps = steps_of(len(samples), batch, drop_remainder)
+        self.rows = len(samples)
+        self.steps = steps_of(self.rows, batch, drop_remainder)
         self.passes = 0  # passes over the data that have reached their end
         self._at = 0  # the number of the next step within this pass
         self._order: Order | None = None
@@ -195,9 +196,9 @@ class ArrayFeed:
             self._order = self._next_order() if self._next_order else None
         self._resumed = False
         wanted = self.steps - self._at if steps is None else steps
-        most = min(most or self._most, self._most)
+        most = self._most if most is None else min(most, self._most)
         while wanted and self._at < self.steps:
-            count = min(wanted, most, self.steps - self._at)
+            count = wanted if steps is None and wanted <= most else min(wanted, most, self.steps - self._at)
             chunk = self._chunk(count)
             self._at += count
             wanted -= count
@@ -221,13 +222,14 @@ class ArrayFeed:
 
     def _chunk(self, steps: int) -> Chunk:
         samples, order = self.samples, self._order
-        start = self._at * self.batch
-        end = min(start + steps * self.batch, len(samples))
-        if order is not None and end - start < len(order):
+        start, rows = self._at * self.batch, self.rows
+        end = start + steps * self.batch
+        end = rows if end > rows else end
+        if order is not None and end - start < rows:
             order = order[start:end]
         if isinstance(samples.x, Deferred):
             samples, order = samples.read(slice(start, end) if order is None else order), None
-        elif order is None and end - start < len(samples):
+        elif order is None and end - start < rows:
             samples = samples.part(slice(start, end))
         return Chunk(samples, order, self.batch, steps, end - start, self.mixup)
 

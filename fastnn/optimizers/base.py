@@ -178,16 +178,12 @@ class Optimizer(Description):
         vars(self)["_kept"] = {}  # a new dict: another thread may be keeping in the old one what was true before
 
     def _settled(self, name: str, make: Callable[[], T]) -> T:
-        """Return what `make` returns, the same object until this optimizer or any other description changes.
+        """Return what `make` returns, and keep it as long as neither this optimizer nor any other description changes.
 
         A step asks for it, and a step may take microseconds. A user's class, which may compute it from anything, is
         asked each time.
         """
         kept, seen = self._kept, changes.last
-        found = kept.get(name)
-        if found is not None and found[0] is seen:
-            value: T = found[1]
-            return value
         value = make()
         described = [one for one in (self, self._schedule, self.weight_decay) if isinstance(one, Description)]
         if all(known_class(type(one)) is type(one) for one in described):
@@ -264,7 +260,11 @@ class Optimizer(Description):
     @property
     def setup(self) -> tuple[Any, ...]:
         """What an engine is set up for: the rule, its slots (which hold its state), and how parameters differ."""
-        return self._settled("setup", self._setup)
+        found = self._kept.get("setup")
+        if found is None or found[0] is not changes.last:
+            return self._settled("setup", self._setup)
+        setup: tuple[Any, ...] = found[1]
+        return setup
 
     def _setup(self) -> tuple[Any, ...]:
         return (self.engine_name, self.slots, *[getattr(self, name) for name in self._RULES])
@@ -282,7 +282,11 @@ class Optimizer(Description):
 
     def hyperparameters(self) -> Hyperparameters:
         """Return all numbers that the engine needs."""
-        return self._settled("hyperparameters", self._hyperparameters)
+        found = self._kept.get("hyperparameters")
+        if found is None or found[0] is not changes.last:
+            return self._settled("hyperparameters", self._hyperparameters)
+        told: Hyperparameters = found[1]
+        return told
 
     def _hyperparameters(self) -> Hyperparameters:
         decay = self.weight_decay

@@ -12,20 +12,20 @@ typedef struct {
     ptrdiff_t stride;
     size_t rows, columns, tile_rows;
     fnn_watch watch;
-    fnn_team team;
+    fnn_team *team;
     atomic_int end; /* an fnn_status */
 } finite_job;
 
 static void start_finite(void *context) {
     finite_job *job = context;
-    fnn_team_set_tiles(&job->team, blocks(job->rows, job->tile_rows));
+    fnn_team_set_tiles(job->team, blocks(job->rows, job->tile_rows));
 }
 
 static void finite_worker(void *context, int thread) {
     finite_job *job = context;
     size_t tile;
     while (!atomic_load_explicit(&job->end, memory_order_relaxed) &&
-           (tile = fnn_team_claim(&job->team, thread)) != SIZE_MAX) {
+           (tile = fnn_team_claim(job->team, thread)) != SIZE_MAX) {
         const size_t end = (tile + 1) * job->tile_rows < job->rows ? (tile + 1) * job->tile_rows : job->rows;
         const int whole = job->stride == (ptrdiff_t)job->columns; /* rows without gaps are one long row */
         const size_t columns = whole ? (end - tile * job->tile_rows) * job->columns : job->columns;
@@ -47,17 +47,19 @@ static void finite_worker(void *context, int thread) {
 
 fnn_status fnn_all_finite(const fnn_kernels *kernels, int is_double, const void *x, ptrdiff_t stride, size_t rows,
                           size_t columns, int threads, const fnn_progress *progress) {
+    fnn_team team; /* beside the job, whose fields are set: a team is 16 KB, half of a first-level cache */
     finite_job job = {.kernels = kernels,
                       .is_double = is_double,
                       .x = x,
                       .stride = stride,
                       .rows = rows,
                       .columns = columns,
-                      .watch = watch_with(progress)};
+                      .watch = watch_with(progress),
+                      .team = &team};
     job.tile_rows = at_least((size_t)FNN_SWEEP / at_least(columns, 1), 1);
     const size_t tiles = blocks(rows, job.tile_rows);
     const fnn_paced_call call = fnn_begin_call(NULL, is_double, tiles, tiles < FNN_SWEEP_TILES ? 1 : threads);
-    fnn_team_run(&job.team, call.threads, start_finite, finite_worker, &job);
+    fnn_team_run(&team, call.threads, start_finite, finite_worker, &job);
     fnn_end_call(&call);
     return (fnn_status)atomic_load(&job.end);
 }

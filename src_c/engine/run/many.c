@@ -10,7 +10,7 @@ typedef struct {
     int64_t *orders; /* (threads, most_rows) */
     const fnn_progress *progress;
     double next_poll;
-    fnn_team team;
+    fnn_team *team;
     atomic_size_t done; /* how many members have run */
     atomic_int stop;    /* all runs end with their last finished step */
     atomic_int failed;  /* a run has failed: the others end with the epoch that they are in */
@@ -18,7 +18,7 @@ typedef struct {
 
 static void start_many(void *context) {
     many_job *job = context;
-    fnn_team_set_tiles(&job->team, job->count);
+    fnn_team_set_tiles(job->team, job->count);
 }
 
 /* The progress of a member's run, called between its steps. Any thread learns here that all runs are to stop; only the
@@ -88,7 +88,7 @@ static void many_worker(void *context, int thread) {
     many_watch watch = {job, thread};
     const fnn_progress progress = {watch_many, &watch, job->progress ? job->progress->interval : 0.02};
     size_t tile;
-    while ((tile = fnn_team_claim(&job->team, thread)) != SIZE_MAX) {
+    while ((tile = fnn_team_claim(job->team, thread)) != SIZE_MAX) {
         fnn_member *member = &job->members[tile];
         member->run.progress = &progress;
         member->run.threads = 1;
@@ -125,8 +125,14 @@ fnn_status fnn_run_many(fnn_member *members, size_t count, int threads, int64_t 
         count < 2 * (size_t)threads) { /* side by side they would leave threads without work at the end */
         return infer_in_turn(members, count, progress);
     }
-    many_job job = {.members = members, .count = count, .most_rows = most_rows, .orders = orders, .progress = progress};
+    fnn_team team;
+    many_job job = {.members = members,
+                    .count = count,
+                    .most_rows = most_rows,
+                    .orders = orders,
+                    .progress = progress,
+                    .team = &team};
     job.next_poll = fnn_seconds() + (progress ? progress->interval : 0);
-    fnn_team_run(&job.team, threads, start_many, many_worker, &job);
+    fnn_team_run(&team, threads, start_many, many_worker, &job);
     return atomic_load(&job.stop) ? FNN_STOPPED : FNN_OK;
 }
