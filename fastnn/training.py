@@ -311,7 +311,7 @@ class Trainer(Feeder):
         Returns
         -------
         float, list of float or dict
-            The batch's loss, or [loss, *metrics], from before the step.
+            The batch's loss, or ``[loss, *metrics]``, from before the step.
         """
         with self._as_it_was_on_error(x, y):
             if sample_weight is None and class_weight is None:

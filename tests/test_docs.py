@@ -23,7 +23,8 @@ from fastnn.optimizers.base import Shared
 
 ROOT = Path(__file__).parent.parent
 NAMES = json.loads((Path(__file__).parent / "reference" / "names.json").read_text())["names"]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+REFERENCE = sorted((ROOT / "docs" / "reference").glob("*.rst"))
 pytestmark = pytest.mark.skipif(not (ROOT / "docs").is_dir(), reason="needs the documentation beside the tests")
 
 SPECIAL = {
@@ -60,7 +61,7 @@ sys.exit(failed > 0)
 
 @ALONE
 @pytest.mark.slow
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_code_of_pages_runs(page, tmp_path):
     run(RUN_PAGE, tmp_path, page)
 
@@ -71,9 +72,10 @@ def test_examples_of_docstrings_give_what_they_say(tmp_path):
     run(RUN_DOCSTRINGS, tmp_path)
 
 
-@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_links_between_pages_lead_somewhere(page):
-    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
+    text = re.sub("```.*?```", "", page.read_text(), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text):
         assert target.startswith("https://") or (page.parent / target).exists(), target
 
 
@@ -97,6 +99,16 @@ def interface():
             documented = not name.startswith("_") and name not in INTERNAL
             if documented and (inspect.isclass(member) or inspect.isfunction(member)):
                 yield f"{module.__name__}.{name}", member
+
+
+def test_every_public_name_is_in_the_reference_of_the_site():
+    """Under one of its names at least; and what the reference lists is there."""
+    text = "\n".join(page.read_text() for page in REFERENCE)
+    listed = re.findall(r"^ {3}fastnn\.([\w.]+)$", text, re.MULTILINE)
+    assert len(listed) == len(set(listed))
+    found = {id(operator.attrgetter(name)(fastnn)) for name in listed}
+    estimators = [(name, getattr(m, name)) for m in (fastnn.sklearn, fastnn.tabular) for name in m.__all__]
+    assert [name for name, member in [*interface(), *estimators] if id(member) not in found] == []
 
 
 # the arguments that the base class describes
@@ -252,6 +264,6 @@ def test_the_layout_names_the_files_that_there_are():
     there = {
         path.name for kind in kinds for place in ("fastnn", "src_c", "tests") for path in (ROOT / place).rglob(kind)
     }
-    assert named - there - {"setup.py"} == set()
+    assert named - there - {"setup.py", "conf.py"} == set()
     inner = {path.name for kind in kinds for path in (ROOT / "fastnn").glob(kind)}
     assert inner - named - {"__init__.py"} == set()

@@ -514,7 +514,7 @@ class Layer(Description):
         return config | self._penalty_config()
 
     def get_weights(self) -> list[npt.NDArray[Any]]:
-        """Return copies of the layer's parameters, in the order of :meth:`parameters`."""
+        """Return copies of the layer's parameters, in the order of ``weights``."""
         if self._home is None:
             return []
         with self._home.lock.reading():

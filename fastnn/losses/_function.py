@@ -141,7 +141,7 @@ class CustomLoss(Loss):
     def __call__(
         self, y_true: npt.ArrayLike, y_pred: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None
     ) -> float:
-        """Return the loss of predictions of shape (rows, outputs), in float64; see :meth:`Loss.__call__`."""
+        """Return the loss of predictions of shape (rows, outputs), in float64; see :class:`Loss`."""
         t, y, weights = self._checked(y_true, y_pred, sample_weight)
         values, _ = self.evaluated(t, y)
         if weights is not None:
