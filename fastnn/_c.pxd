@@ -112,6 +112,21 @@ cdef extern from "fastnn.h" nogil:
     ctypedef struct fnn_head_terms:
         fnn_schedule smoothing
         ptrdiff_t scaling
+    ctypedef struct fnn_node:
+        size_t first, end
+    enum:
+        FNN_NODES, FNN_MOST_SHARDS
+    int FNN_COUNTS, FNN_MOMENTS, FNN_GRADIENTS, FNN_PARAMETERS
+    ctypedef struct fnn_exchange:
+        size_t shards, first, count, batch
+        int sharded, whole_moments, shares
+        size_t low, high, part_size, node_count
+        const fnn_node *nodes
+        int (*function)(void *context, int what, void *values, size_t size) noexcept nogil
+        void *context
+    size_t fnn_list_nodes(size_t shards, size_t first, size_t count, fnn_node *nodes)
+    void fnn_add_arrays(const fnn_kernels *kernels, int is_double, const void *a, const void *b, void *to, size_t n,
+                 int threads)
     ctypedef struct fnn_model:
         int is_double, bfloat16
         const fnn_blas *blas
@@ -135,6 +150,7 @@ cdef extern from "fastnn.h" nogil:
         const fnn_head_terms *terms
         const fnn_measure *measures
         int mixes
+        const fnn_exchange *exchange
         size_t label_columns, sum_size
         size_t batch_entries, row_entries
     ctypedef struct fnn_data:
@@ -241,6 +257,7 @@ cdef extern from "fastnn.h" nogil:
     const char *fnn_phase_name(const fnn_model *model, const void *workspace, size_t index)
     void fnn_apply_gradients(const fnn_model *model, fnn_run *run, void *workspace)
     double fnn_scheduled(const fnn_schedule *schedule, fnn_course course, int64_t step)
+    int fnn_has_norms(const fnn_model *model)
     int fnn_stores_gradients(const fnn_hyperparameters *optimizer)
     int fnn_takes_long(const fnn_model *model, size_t batch)
     void fnn_blend(const fnn_model *model, const void *other, double tau)

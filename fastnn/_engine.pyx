@@ -155,67 +155,8 @@ cdef class _Run:
         return 0
 
 
-@cython.final
-cdef class _Training(_Run):
-    """Steps over batches of rows, as `passes` says; without FNN_UPDATE the steps change no weight."""
-
-    cdef object y, weights, order, hyperparameters, progress
-    cdef object rows  # the rows of which orders are made in the middle of the run
-    cdef size_t batch_size
-    cdef int passes
-    cdef double mixup
-    cdef cnp.ndarray sums
-    cdef _Caller caller
-
-    cdef int prepare(self, _Memory engine) except -1:
-        self.lay_out(engine)
-        if self.progress is not None or engine._is_long(3 * self.data.rows):  # forward, and back by inputs and weights
-            self.report(self.progress, engine.model.sum_size)
-        self.run.pace = &engine.pace
-        if engine.functions is not None:
-            self.caller = _Caller(engine.functions, engine.lock, self.y, self.weights, self.order, self.sums)
-            self.caller.typenum, self.caller.outputs = engine._form.typenum, engine._form.outputs
-            self.caller.heads, self.caller.memory = engine._form.heads, engine._workspace
-            self.run.functions = &self.caller.pointer
-        return 0
-
-    cdef int lay_out(self, _Memory engine) except -1:
-        """Check the rows, and make the engine ready for batches of them."""
-        engine._check_compiled()
-        engine._form.check(self.x, self.y, self.weights, self.order, &self.data)
-        self.tell(engine, self.hyperparameters, self.passes)
-        self.run.mixup = self.mixup
-        if self.mixup > 0 and not engine.model.mixes:
-            engine.model.mixes = 1
-            engine._forget_layout()
-        if self.batch_size < 1:
-            raise ValueError("batch_size must be at least 1, got 0")
-        self.run.batch = min(self.batch_size, max(self.data.rows, 1))
-        self.sums = _zero_sums(&engine.model)
-        self.run.sums = <double *>_data(self.sums)
-        engine._take_form(self.x, self.run.batch, self.rows)
-        self.take_workspace(engine)
-        # No gradient is kept where each is used up as soon as it is there.
-        engine.model.gradients = NULL
-        if not self.passes & FNN_UPDATE or fnn_stores_gradients(&self.run.optimizer) \
-                or fnn_takes_long(&engine.model, self.run.batch):
-            engine.model.gradients = _data(engine.gradients)
-        return 0
-
-    cdef object finish(self, _Memory engine, int status):
-        self.hand_back(engine)
-        if self.caller is not None:
-            self.caller.raise_kept()
-        self.check(status)
-        return self.sums, self.run.first_nonfinite
-
-
-cdef _Training _training(x, y, weights, order, size_t batch_size, hyperparameters, progress, int passes,
-                         double mixup=0):
-    cdef _Training run = _Training.__new__(_Training)
-    run.x, run.y, run.weights, run.order, run.batch_size = x, y, weights, order, batch_size
-    run.hyperparameters, run.progress, run.passes, run.mixup = hyperparameters, progress, passes, mixup
-    return run
+include "_training.pxi"
+include "_exchange.pxi"
 
 
 cdef class _Inference(_Run):
@@ -470,7 +411,7 @@ cdef class Engine(_Memory):
     """
 
     def train(self, x, y, order, size_t batch_size, hyperparameters, progress=None, weights=None,
-              bint check_finite=False, double mixup=0):
+              bint check_finite=False, double mixup=0, exchange=None):
         """Run one pass of optimizer steps over the rows in `order` (None: all rows, as they lie).
 
         y is an array of targets, (rows, all heads' target columns), or of int32 labels, (rows,) or (rows, all heads'
@@ -479,9 +420,26 @@ cdef class Engine(_Memory):
 
         With `check_finite` a NaN or an infinity among dense x raises NotFiniteError some steps later; see restore. With
         `mixup` each batch is mixed with itself, see src_c/engine/run/mix.inc; x is dense then.
+
+        With `exchange` other processes have rows of each batch too. It is any object with these attributes and methods,
+        of which each process calls the same ones in the same order; an exception in one ends the run before the update.
+
+            shards, first, count   each batch is cut into so many shards, of which this process has `count` from `first`
+                                   on; see fnn_exchange in src_c/fastnn.h
+            sharded                whether x has the rows of these shards alone, and batch_size counts them alone; all
+                                   processes then have equally many
+            shares                 (rank, ranks) where each process updates its :func:`share_of` the parameters, or None
+            moments                'batch' or 'shard': of which rows a batch normalization takes the moments
+            total(parts)           makes of the rows of all processes' parts, which are their :func:`tree_nodes`, the sum in
+                                   the order of the tree, and writes it to parts[0]
+            share_total(parts)     the same, where nothing but this process's share of parts[0] is read
+            gather(array)          makes each process's share of the array that of all
+
+        The sums are then those of each shard, of shape (count, sums).
         """
         cdef int passes = FNN_LOSS | FNN_BACKWARD | FNN_UPDATE | FNN_TRAINING | (FNN_CHECK if check_finite else 0)
-        return self._perform(_training(x, y, weights, order, batch_size, hyperparameters, progress, passes, mixup))
+        return self._perform(_training(x, y, weights, order, batch_size, hyperparameters, progress, passes, mixup,
+                                       exchange))
 
     def batch_gradient(self, x, y, bint training=True, weights=None):
         """Return the sums of one batch; `gradients` gets the gradient of the batch's loss."""

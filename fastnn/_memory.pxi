@@ -11,7 +11,7 @@ from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memset
 
 from fastnn._c cimport (
-    FNN_SLOTS, fnn_blend, fnn_head, fnn_head_terms, fnn_hyperparameters, fnn_large_side, fnn_link, fnn_measure,
+    FNN_SLOTS, fnn_blend, fnn_exchange, fnn_has_norms, fnn_head, fnn_head_terms, fnn_hyperparameters, fnn_large_side, fnn_link, fnn_measure,
     fnn_model, fnn_needs_unit, fnn_op, fnn_pace, fnn_parameter_settings, fnn_schedule, fnn_scratch_bytes,
     fnn_stripe, fnn_stripes, fnn_wants_blas, fnn_wants_unit, fnn_workspace_bytes,
 )
@@ -132,6 +132,19 @@ cdef class _Memory:
                     ops[0].sparse, self.model.batch_entries = was_sparse, entries_before
             self._forget_layout()
         return 0
+
+    cdef int _take_exchange(self, const fnn_exchange *exchange) except -1:
+        """Make ready for a run that other processes share, or, with NULL, for runs that they do not."""
+        self.model.exchange = exchange
+        self.model.gradients = NULL
+        self._products_changes = -1  # memory is laid out anew, in the workspace that is there if that is large enough
+        return 0
+
+    cdef bint _has_norms(self):
+        return fnn_has_norms(&self.model)
+
+    cdef bint _uses_batch(self):
+        return any(op_traits(op.name).uses_batch and not op.frozen for op in self.plan.ops)
 
     cdef int _forget_layout(self) except -1:
         """Discard memory whose layout has changed: the next call takes new memory, and a forward pass is lost."""
@@ -396,7 +409,9 @@ cdef class _Memory:
         """Look whether large products of steps go to a BLAS, anew after each change of the choice or of the layout."""
         cdef int changes = _products_changes
         if self._products_changes != changes:
-            blas = _prefers_blas(self.model.is_double) and fnn_wants_blas(&self.model)
+            # The bits of a BLAS depend on the shape of each tile, so that of shards on the number of processes.
+            cut = self.model.exchange != NULL and self.model.exchange.shards > 1
+            blas = not cut and _prefers_blas(self.model.is_double) and fnn_wants_blas(&self.model)
             self.model.blas = _find_blas() if blas else NULL
             self._products_changes = changes
             self._workspace_batch = 0
@@ -411,7 +426,7 @@ cdef class _Memory:
             self._last_rows = 0  # what a forward pass left may lie elsewhere now
             threads = max(threads, 0 if self._workspace is None else self._workspace_threads)
             self._workspace_batch = 0  # if what follows fails, the next call measures again
-            side = fnn_large_side(&self.model, batch)
+            side = fnn_large_side(&self.model, batch if self.model.exchange == NULL else self.model.exchange.batch)
             if self.model.large_side != side:
                 self._list_stripes(side)
             size = fnn_workspace_bytes(&self.model, batch, threads)

@@ -182,6 +182,49 @@ typedef struct {
     ptrdiff_t scaling;      /* the FNN_OP_UNSCALE that is left out of runs with FNN_LOSS; -1: none */
 } fnn_head_terms;
 
+/* Some of the shards of a batch: first ... end - 1. */
+typedef struct {
+    size_t first, end;
+} fnn_node;
+
+/* What the processes that train one model bring together in a step. */
+typedef enum {
+    FNN_COUNTS,     /* of each head, what its losses are divided by: doubles, a row for each node */
+    FNN_MOMENTS,    /* sums over the columns of a batch normalization: doubles, a row for each node */
+    FNN_GRADIENTS,  /* model->gradients: a row for each node */
+    FNN_PARAMETERS, /* model->parameters, of which each process has changed its own share */
+} fnn_exchanged;
+
+/* The part of one process in a training that several share: each has some of the rows of every batch.
+ *
+ * A batch of n rows of all processes is cut into `shards`: shard s begins at row floor(s n / shards). Sums over the batch are
+ * those of the shards, added up in one tree, whoever holds them: node [a, b) = node [a, m) + node [m, b), m = (a + b) / 2. A
+ * process adds up the largest nodes that lie within its shards, and `function` makes of the rows of all processes' nodes the
+ * sum over the batch, which is then the first row. So the bits depend on the number of shards, not on that of processes. */
+typedef struct {
+    size_t shards, first, count; /* this process has the shards first ... first + count - 1 */
+    size_t batch;                /* rows of a batch of all processes; the last one may have fewer */
+    int sharded;                 /* fnn_data has the rows of these shards alone, not those of all processes */
+    int whole_moments; /* a batch normalization uses the moments of the whole batch, not those of each shard */
+    int shares;        /* each process updates its own share of the parameters: elements low ... high - 1 */
+    size_t low, high;  /* without shares: all of them */
+    size_t part_size;  /* elements from one node's gradients to those of the next in model->gradients */
+    size_t node_count;
+    const fnn_node *nodes;
+    /* Called by the calling thread while no other works. what: fnn_exchanged; values: rows of `size` numbers. A result other than 0 stops the
+     * run. */
+    int (*function)(void *context, int what, void *values, size_t size);
+    void *context;
+} fnn_exchange;
+
+/* The nodes that a process holds whose shards these are, in order; returns their number. nodes: room for FNN_NODES. */
+enum { FNN_NODES = 64, FNN_MOST_SHARDS = 1 << 16 };
+size_t fnn_list_nodes(size_t shards, size_t first, size_t count, fnn_node *nodes);
+
+/* to = a + b for n elements, on several threads; `to` may be one of them. Denormal numbers count as zero, as in all sums. */
+void fnn_add_arrays(const fnn_kernels *kernels, int is_double, const void *a, const void *b, void *to, size_t n,
+                    int threads);
+
 /* A model. Buffers are of the element type, FNN_ALIGNMENT-aligned, FNN_PADDING elements longer than `parameter_size`. */
 typedef struct {
     int is_double, bfloat16; /* bfloat16: large products round their operands to it */
@@ -206,7 +249,8 @@ typedef struct {
     const fnn_head *heads;
     const fnn_head_terms *terms; /* of each head */
     const fnn_measure *measures;
-    int mixes; /* a workspace has room for mixtures of rows: else run->mixup is 0 */
+    int mixes;                    /* a workspace has room for mixtures of rows: else run->mixup is 0 */
+    const fnn_exchange *exchange; /* the run under way is one of several processes; NULL: it is alone */
     size_t label_columns;
     size_t sum_size; /* numbers of a run's sums: the loss, the loss of each of several heads, the states of measures */
     size_t batch_entries, row_entries; /* of a sparse x: entries of a batch at most, and of a row about */
@@ -284,10 +328,11 @@ typedef struct {
     const fnn_progress *progress;   /* may be NULL */
     const fnn_functions *functions; /* may be NULL; fnn_train alone calls them */
     fnn_pace *pace;                 /* NULL: the run always has as many threads as its work is worth */
-    double *sums;                /* (model->sum_size), out with FNN_LOSS: losses are sums over batches of rows x loss */
-    double *tile_sums;           /* fnn_tile_sums(model): room for fnn_infer with FNN_LOSS */
-    int64_t first_nonfinite;     /* out: the first step with a loss that is not finite, or -1 */
-    fnn_outside outside;         /* out with FNN_OUTSIDE */
+    double *sums;            /* (model->sum_size), out with FNN_LOSS: losses are sums over batches of rows x loss. With
+                                  * an exchange (count, model->sum_size): of each of the shards that the process has */
+    double *tile_sums;       /* fnn_tile_sums(model): room for fnn_infer with FNN_LOSS */
+    int64_t first_nonfinite; /* out: the first step with a loss that is not finite, or -1 */
+    fnn_outside outside;     /* out with FNN_OUTSIDE */
     const void *output_gradient; /* (rows, outputs), contiguous: starts FNN_BACKWARD where FNN_LOSS is absent */
     void *output;         /* (rows, outputs), contiguous: where a run without FNN_LOSS puts its result, or NULL */
     void *input_gradient; /* (rows, inputs), contiguous: for FNN_INPUT_GRADIENT */
@@ -402,6 +447,9 @@ fnn_step fnn_begin_second_step(const fnn_run *run);
 
 /* Whether the optimizer needs all gradients before its update can begin: then a run with FNN_UPDATE needs model->gradients. */
 int fnn_stores_gradients(const fnn_hyperparameters *optimizer);
+
+/* Whether some parameter has a constraint of a norm, which needs whole rows or columns. */
+int fnn_has_norms(const fnn_model *model);
 
 /* Whether steps of so many rows take so long that a run which is asked to stop must not wait for the end of a step, and the
  * gradients take few enough bytes to be kept. Then a run with FNN_UPDATE needs model->gradients as well: no weight changes

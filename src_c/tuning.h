@@ -229,6 +229,9 @@ enum {
      * its phases. */
     FNN_POLLED_WORK = 1 << 22,
 
+    /* Elements of a tile of a sum of whole gradients. Not tuned: three rows of them fit in a second-level cache. */
+    FNN_ADDED = 1 << 15,
+
     /* Phases of an optimizer, at most. Not tuned: three for each of Muon's iterations, of which Python allows 20, and
      * the others. */
     FNN_UPDATE_PHASES = 72,

@@ -15,6 +15,7 @@
 
 #include "engine/ops/traits.inc"
 #include "engine/ways.inc"
+#include "engine/shards.inc"
 #include "engine/shapes.inc"
 #include "engine/parameters.inc"
 #include "engine/update/tiles.inc"
@@ -68,7 +69,7 @@ size_t fnn_scratch_bytes(const fnn_model *model, size_t rows, int threads) {
 
 static void clear_sums(const fnn_model *model, fnn_run *run) {
     if (run->passes & FNN_LOSS) {
-        memset(run->sums, 0, model->sum_size * sizeof *run->sums);
+        memset(run->sums, 0, (model->exchange ? model->exchange->count : 1) * model->sum_size * sizeof *run->sums);
     }
 }
 
