@@ -60,6 +60,7 @@ def link_to_pages(app, docname, source):
 autosummary_generate = True
 autodoc_typehints = "none"  # a docstring says types with shapes and defaults, which signatures cannot
 autodoc_member_order = "groupwise"
+toc_object_entries_show_parents = "hide"
 numpydoc_show_class_members = False
 suppress_warnings = [
     "autosummary.import_cycle",  # names are whole: more than one module has a Poisson
@@ -72,7 +73,7 @@ HIDDEN = {
     "get_config", "idle", "lower", "lower_for_training", "lower_taken", "parameters", "takes_activity_regularizer",
     "takes_sparse",
 }  # fmt: skip
-PUBLIC = set(re.findall(r"^ {3}(fastnn\.[\w.]+)$", "\n".join(
+PUBLIC = set(re.findall(r"^ {3}~(fastnn\.[\w.]+)$", "\n".join(
     page.read_text() for page in (ROOT / "docs" / "reference").glob("*.rst")
 ), re.MULTILINE))  # fmt: skip
 
@@ -99,7 +100,8 @@ def name_public_base(app, name, obj, options, bases):
 def shown(path):
     """Return the methods and properties of a class that its public base has not; scikit-learn's own are said there."""
     described = member(path)
-    listed = re.findall(r"^(\w+) : ", inspect.getdoc(described) or "", re.MULTILINE)
+    attributes = re.search(r"^Attributes\n-+\n(.*?)(^\w+\n-+$|\Z)", inspect.getdoc(described), re.MULTILINE | re.DOTALL)
+    listed = re.findall(r"^(\w+) : ", attributes[1] if attributes else "", re.MULTILINE)
     listed += ["build"] * (path == "fastnn.Sequential")
     names = [name for name in dir(described) if not name.startswith("_") and not name.endswith("_request")]
     members = {name: inspect.getattr_static(described, name) for name in names if name not in HIDDEN or name in listed}
@@ -116,7 +118,12 @@ def shown(path):
     ]
 
 
-autosummary_context = {"shown": shown}
+def derived(path):
+    """Return whether a class has a public base that its page may name."""
+    return public_base(member(path)) is not object
+
+
+autosummary_context = {"shown": shown, "derived": derived}
 
 
 def resolve(app, env, node, contnode):
@@ -143,7 +150,7 @@ html_theme_options = {
     "header_links_before_dropdown": 6,
     "show_toc_level": 2,
     "navigation_depth": 3,
-    "show_nav_level": 2,
+    "show_nav_level": 1,
     "navbar_align": "left",
     "footer_start": ["copyright"],
     "footer_end": [],

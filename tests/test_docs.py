@@ -104,7 +104,7 @@ def interface():
 def test_every_public_name_is_in_the_reference_of_the_site():
     """Under one of its names at least; and what the reference lists is there."""
     text = "\n".join(page.read_text() for page in REFERENCE)
-    listed = re.findall(r"^ {3}fastnn\.([\w.]+)$", text, re.MULTILINE)
+    listed = re.findall(r"^ {3}~fastnn\.([\w.]+)$", text, re.MULTILINE)
     assert len(listed) == len(set(listed))
     found = {id(operator.attrgetter(name)(fastnn)) for name in listed}
     estimators = [(name, getattr(m, name)) for m in (fastnn.sklearn, fastnn.tabular) for name in m.__all__]
