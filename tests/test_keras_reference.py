@@ -81,6 +81,7 @@ OWN = {
     "SmoothClip": "no activation of Keras: the function in 50 digits is in tests/kernels/test_activations.py",
     "cos": "no activation of Keras: the function in 50 digits is in tests/kernels/test_activations.py",
     "RandomSign": "no initializer of Keras",
+    "TemperatureScaledCrossentropy": "no metric of Keras",
     "Quantile": "no loss of Keras",
     "GaussianNLL": "no loss of Keras",
     "LBFGS": "no optimizer of Keras",

@@ -44,6 +44,7 @@ SETTINGS = {
         {"num_classes": 4, "sparse_y_pred": False, "ignore_class": 1},
     ],
     "OneHotMeanIoU": [{"num_classes": 4}],
+    "TemperatureScaledCrossentropy": [{}, {"from_logits": True}],
 }  # fmt: skip
 REGISTERED = sorted(set(metrics._registry._members.values()), key=lambda member: member.__name__)
 MEMBERS = [

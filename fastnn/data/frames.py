@@ -244,6 +244,17 @@ def columns(frame: Any, name: str) -> Iterator[tuple[str, Any]]:
     return ((those.called(place), those.at(place)) for place in range(len(those.names)))
 
 
+def plain_columns(frame: Any, name: str) -> list[tuple[str, Any]]:
+    """Return :func:`columns`, those of pandas as the arrays of NumPy that they are, of which a piece takes no time."""
+    return [(called, _as_it_lies(values)) for called, values in columns(frame, name)]
+
+
+def _as_it_lies(values: Any) -> Any:
+    """Return the array of a column of pandas that is one of NumPy; any other column as it is."""
+    is_plain = isinstance(getattr(values, "dtype", None), np.dtype) and hasattr(type(values), "iloc")
+    return values.to_numpy() if is_plain else values
+
+
 def called(values: Any, name: str, place: int) -> str:
     """Return what messages call a column of `values`: by its own name where they are a frame, else by `name`."""
     return _Columns(values, name).called(place) if is_frame(values) else name

@@ -39,7 +39,9 @@ class Vocabulary:
 
     def __init__(self, values: Iterable[Value] = ()) -> None:
         self.values = tuple(values)
-        self._places: dict[Any, int] = {value: place for place, value in enumerate(self.values)}
+        # NumPy's NaN is one object, as None is: looked up as values are, which of those that are left takes a loop
+        self._places: dict[Any, int] = dict.fromkeys((None, np.nan), MISSING)
+        self._places |= {value: place for place, value in enumerate(self.values)}
         self._has_text = any(isinstance(value, str) for value in self.values)
         self._has_numbers = any(not isinstance(value, str) for value in self.values)
 

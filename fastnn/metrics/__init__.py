@@ -35,6 +35,7 @@ from fastnn.metrics._means import (
     SquaredHinge,
     TopKCategoricalAccuracy,
 )
+from fastnn.metrics._temperatures import TemperatureScaledCrossentropy
 from fastnn.metrics._thresholds import (
     AUC,
     FalseNegatives,
@@ -88,6 +89,7 @@ __all__ = [
     "SparseTopKCategoricalAccuracy",
     "SpecificityAtSensitivity",
     "SquaredHinge",
+    "TemperatureScaledCrossentropy",
     "TopKCategoricalAccuracy",
     "TrueNegatives",
     "TruePositives",

@@ -30,8 +30,9 @@ class TabularClassifier(NetworkClassifier, TabularEstimator):
         Whether each of several networks holds back another part of the rows, or all the same part.
     validation : float, default 0.2
         The share of the rows that is held back, and tells the best epoch, where ``fit`` is given no other rows.
-    eval_metric : {"error", "log_loss"}, optional
-        What is best is told by; default "error".
+    eval_metric : {"log_loss", "error"}, optional
+        What is best is told by; default "log_loss": that of the logits over the temperature that suits them best, which
+        is how ``predict_proba`` has them (Berta et al., Rethinking early stopping: refine, then calibrate, 2025).
     class_weight : dict of class to float, or "balanced", optional
         What the rows of a class weigh.
     refit : bool, default False
@@ -147,9 +148,10 @@ class TabularClassifier(NetworkClassifier, TabularEstimator):
         return np.eye(self._targets.outputs, dtype=np.float32)[places_of(y, self.classes_)]
 
     def _together(self, outputs: Array) -> Array:
-        logs = log_softmax(outputs.astype(np.float64), axis=2)
-        mean = logs[0] if len(logs) == 1 else logsumexp(logs, axis=0) - np.log(len(logs))
-        return mean / self.temperature_
+        logs = outputs.astype(np.float64)
+        if len(logs) > 1:
+            logs = logsumexp(log_softmax(logs, axis=2), axis=0, keepdims=True) - np.log(len(logs))
+        return logs[0] / self.temperature_
 
     def _scale_targets(self, y: Array) -> None:
         self.temperature_ = 1.0  # until the validation rows have told it

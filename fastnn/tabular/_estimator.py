@@ -352,7 +352,7 @@ class TabularEstimator(NetworkEstimator):
     def _together(self, outputs: Array) -> Array:
         """Return what members say together, of their outputs (members, rows, outputs).
 
-        For classes these are logarithms of probabilities, over the temperature.
+        For classes these are logarithms of probabilities, over the temperature, but for a number a row.
         """
         raise NotImplementedError
 

@@ -37,8 +37,7 @@ class Table(NamedTuple):
     def of(cls, values: Any) -> Table:
         """Return the columns of a frame, or of an array of two axes, in their order."""
         if frames.is_frame(values):
-            columns = list(frames.columns(values, "X"))
-            return cls(columns, len(values))
+            return cls(frames.plain_columns(values, "X"), len(values))
         return cls([(f"column {place} of X", values[:, place]) for place in range(values.shape[1])], len(values))
 
 

@@ -321,8 +321,8 @@ def sampled(preset: Preset, random: np.random.Generator, *, classes: bool) -> Pr
 # for each metric what makes it, and whether more of it is better; the key of its log is its name
 METRICS: dict[str, tuple[Any, bool]] = {
     "error": (lambda: metrics.CategoricalAccuracy(name="score"), True),
-    "log_loss": (lambda: metrics.CategoricalCrossentropy(name="score", from_logits=True), False),
+    "log_loss": (lambda: metrics.TemperatureScaledCrossentropy(name="score", from_logits=True), False),
     "rmse": (lambda: metrics.RootMeanSquaredError(name="score"), False),
     "mae": (lambda: metrics.MeanAbsoluteError(name="score"), False),
 }
-OF_CLASSES, OF_NUMBERS = ("error", "log_loss"), ("rmse", "mae")
+OF_CLASSES, OF_NUMBERS = ("log_loss", "error"), ("rmse", "mae")

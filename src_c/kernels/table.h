@@ -92,6 +92,7 @@ typedef enum {
     FNN_CLASS_COUNTS,
     FNN_SQUARES,
     FNN_CLASS_MATRIX,
+    FNN_TEMPERATURES,
     FNN_FUNCTION_METRIC, /* computed by the caller: fnn_functions; its state lies among the others */
 } fnn_metric;
 

@@ -119,11 +119,15 @@ def test_rows_to_validate_on_may_be_given(kind, y):
         kind().fit(FRAME, y, X_val=FRAME)
 
 
-@each
-def test_the_members_have_the_weights_of_their_best_epochs(kind, y):
-    fitted = kind(random_state=0).fit(FRAME[:160], y[:160], X_val=FRAME[160:], y_val=y[160:])
+METRICS = [(TabularClassifier, "log_loss"), (TabularClassifier, "error"), (TabularRegressor, "rmse")]
+
+
+@pytest.mark.parametrize(("kind", "metric"), METRICS)
+def test_the_members_have_the_weights_of_their_best_epochs(kind, metric):
+    y = LABELS if kind is TabularClassifier else NUMBERS
+    fitted = kind(random_state=0, eval_metric=metric).fit(FRAME[:160], y[:160], X_val=FRAME[160:], y_val=y[160:])
     scores = np.array(fitted.history_[0]["val_score"])
-    more = kind is TabularClassifier
+    more = metric == "error"
     best = len(scores) - np.argmax((scores if more else -scores)[::-1])  # of equal ones the last
     assert fitted.leaderboard_["best_epoch"] == [best]
     found = fitted.models_[0].evaluate(
@@ -208,7 +212,7 @@ def test_what_is_trained_later_has_its_share_of_the_time(ticking):
 @each
 def test_a_search_is_at_least_as_good_as_the_preset_on_the_validation_rows(kind, y):
     fitted = kind(random_state=0, tune=5).fit(FRAME, y)
-    metric = "error" if kind is TabularClassifier else "rmse"
+    metric = "log_loss" if kind is TabularClassifier else "rmse"
     scores = fitted.candidates_[metric]
     assert len(scores) == 6
     alone = kind(random_state=0).fit(FRAME, y)
@@ -387,7 +391,7 @@ def test_learning_curves_are_drawn(kind, y):
 
 def test_a_line_says_how_training_went(capsys):
     TabularClassifier(random_state=0, verbose=1).fit(FRAME, LABELS)
-    assert re.fullmatch(r"TabularClassifier: 24 epochs, the best \d+, error [\d.e-]+\n", capsys.readouterr().out)
+    assert re.fullmatch(r"TabularClassifier: 24 epochs, the best \d+, log_loss [\d.e-]+\n", capsys.readouterr().out)
 
 
 @pytest.mark.parametrize(

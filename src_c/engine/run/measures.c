@@ -19,6 +19,8 @@ size_t fnn_state_size(const fnn_measure *measure) {
             return fnn_add(fnn_multiply(columns, 4), 2);
         case FNN_CLASS_MATRIX:
             return fnn_add(fnn_multiply(first, first), 1);
+        case FNN_TEMPERATURES:
+            return fnn_add(fnn_multiply(2, head->vector_size), 1);
         default:
             return 2;
     }
