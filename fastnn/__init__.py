@@ -40,7 +40,7 @@ from fastnn.predictor import Predictor
 from fastnn.saving import ModelFileError, load_model
 
 if _TYPE_CHECKING:  # at run time imported when it is asked for: `import fastnn as tf; tf.keras.Sequential`
-    from fastnn import keras, sklearn, tabular
+    from fastnn import distributed, keras, sklearn, tabular
 
 __all__ = [
     "Ensemble",
@@ -54,6 +54,7 @@ __all__ = [
     "config",
     "constraints",
     "datasets",
+    "distributed",
     "from_sklearn",
     "from_torch",
     "get_num_threads",
@@ -79,4 +80,4 @@ __all__ = [
     "utils",
 ]
 
-_publish(__name__, __all__, later=("keras", "sklearn", "tabular"))
+_publish(__name__, __all__, later=("distributed", "keras", "sklearn", "tabular"))

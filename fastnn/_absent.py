@@ -55,7 +55,11 @@ AREAS: dict[str, tuple[Row, ...]] = {
         Row("Function KerasTensor InputSpec Operation StatelessScope SymbolicScope name_scope tree", "—", _NO_TENSORS),
         Row("data io", "—", "`fit` takes generators, memory maps and any object with `__len__` and `__getitem__`"),
         Row("nn", "`fastnn.activations`", "or `fastnn.losses`"),
-        Row("device distribution distribute remat RematScope", "`fastnn.num_threads`", "one machine, no GPUs"),
+        Row(
+            "device distribution distribute remat RematScope",
+            "`fastnn.num_threads`, `fastnn.distributed.data_parallel`",
+            "no GPUs; several machines over MPI",
+        ),
         Row(
             "quantizers Quantizer export distillation lite saved_model",
             "`fastnn.Sequential.freeze`",
@@ -254,7 +258,7 @@ AREAS: dict[str, tuple[Row, ...]] = {
         Row(
             "jit_compile run_eagerly distribute_reduction_method distribute_strategy",
             "—",
-            "the engine is compiled beforehand, and runs on one machine",
+            "the engine is compiled beforehand; several machines: `fastnn.distributed.data_parallel`",
         ),
         Row(
             "quantize quantized_build quantized_call quantization_mode get_quantization_layer_structure",

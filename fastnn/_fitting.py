@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from fastnn import goals, loop
 from fastnn._arguments import optional_count, validation_due, verbosity
-from fastnn._model import Member
+from fastnn._engine import build_info, get_products
+from fastnn._model import Kept, Member
+from fastnn._seeds import set_seed
 from fastnn._settings import count, flag, number
+from fastnn._sparse_rows import SparseRows
+from fastnn._version import __version__
 from fastnn.callbacks import BackupAndRestore, CallbackList, History
 from fastnn.callbacks.base import TEST_BATCH_HOOKS, TRAIN_BATCH_HOOKS
 from fastnn.data.arrays import Deferred
-from fastnn.data.feeds import ArrayFeed, Batching
+from fastnn.data.feeds import ArrayFeed, BatchFeed, Batching
 from fastnn.optimizers import LBFGS, Optimizer
 
 
@@ -153,3 +159,84 @@ class Fitting(NamedTuple):
         feed = self.feed
         rows = min(len(feed.samples), feed.steps * feed.batch) if isinstance(feed, ArrayFeed) else 0
         return len(self.history.epoch) * rows
+
+
+# ---- what ranks that train together must have been given alike ----
+
+
+def check_together(aims: Sequence[goals.Goal], optimizer: Optimizer | None, feed: loop.Feed) -> None:
+    """Raise where several ranks cannot train a model together."""
+    called = goals.called(aims)
+    reason = ""
+    if isinstance(optimizer, LBFGS):
+        reason = "LBFGS looks at all rows in every step, on one process"
+    elif called:
+        reason = f"{called} is a Python function, which would see the rows of one rank alone"
+    elif feed.mixup:
+        reason = "mixup mixes rows that different ranks hold"
+    if reason:
+        raise ValueError(f"data_parallel cannot share out this fit: {reason}")
+
+
+def facts_of_fit(
+    model: Kept,
+    feed: loop.Feed,
+    validation: loop.Feed | None,
+    validation_steps: int | None,
+    first: int,
+    epochs: int,
+    steps: int | None,
+    shuffle: bool,
+    class_weight: Any,
+) -> dict[str, Any]:
+    """Return, JSON-able, what a fit was given: the model, its data and its arguments."""
+    held = None if validation is None else facts_of_data(validation) | {"steps": validation_steps}
+    return facts_of_model(model) | {
+        "set_random_seed": set_seed(),
+        "compile": model._compile_config(),
+        "x": facts_of_data(feed),
+        "validation": held,
+        "initial_epoch": first,
+        "epochs": epochs,
+        "steps_per_epoch": steps,
+        "shuffle": shuffle,
+        "class_weight": repr(class_weight),
+    }
+
+
+def facts_of_model(model: Kept) -> dict[str, Any]:
+    """Return, JSON-able, the version and the model of this rank, with what its bits depend on."""
+    return {
+        "version of fastnn": __version__,
+        "instruction set": build_info()["isa"],
+        "products": get_products(),
+        "dtype": model.dtype,
+        "layers": _of_json(model.get_config()["layers"]),
+    }
+
+
+def facts_of_data(feed: loop.Feed) -> dict[str, Any]:
+    """Return, JSON-able, what rows a feed gives; of an iterable, what its first batch has."""
+    batches, batch = isinstance(feed, BatchFeed), None if isinstance(feed, BatchFeed) else feed.batch
+    samples = feed.first if isinstance(feed, BatchFeed) else feed.samples
+    x, targets = samples.x, samples.y if isinstance(samples.y, tuple) else (samples.y,)
+    return {
+        "kind": "batches" if batches else "sparse rows" if isinstance(x, SparseRows) else "rows",
+        "rows": None if batches else len(samples),
+        "batches": feed.steps,
+        "rows of a batch": batch,
+        "columns": x.shape[1],
+        "columns of y": [[str(y.dtype), *y.shape[1:]] for y in targets if y is not None],
+        "sample_weight": samples.weights is not None,
+    }
+
+
+def _of_json(value: Any) -> Any:
+    """Return the part of a configuration that JSON holds, with arrays as lists and without the names of layers."""
+    if isinstance(value, dict):
+        return {str(key): _of_json(one) for key, one in value.items() if key != "name"}
+    if isinstance(value, (list, tuple)):
+        return [_of_json(one) for one in value]
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    return value.item() if isinstance(value, np.generic) else value

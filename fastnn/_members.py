@@ -19,6 +19,7 @@ import numpy.typing as npt
 from fastnn import goals, loop
 from fastnn._engine import EvaluationTask, Locks, PredictionTask, TrainingTask, run_many
 from fastnn._model import Member
+from fastnn._totals import Totals
 from fastnn.callbacks import CallbackList
 from fastnn.callbacks.base import Logs
 from fastnn.data.feeds import Chunk, Order, Samples, steps_of
@@ -119,7 +120,7 @@ class Training(Wish):
         )
         return self._task
 
-    def take(self) -> list[loop.Totals]:
+    def take(self) -> list[Totals]:
         """Return the totals of each epoch that has come to its end in the last task, and count these epochs."""
         task, self._task = self._task, None
         if task is None or not task.epochs_done:  # it has not run
@@ -127,7 +128,7 @@ class Training(Wish):
         self.model._epochs_done += task.epochs_done * self._shuffle
         finished = []
         for epoch in range(task.epochs_done):
-            totals = loop.Totals(self._layout)
+            totals = Totals(self._layout)
             totals.add(self._chunk, task.sums[epoch], int(task.first_nonfinite[epoch]))
             finished.append(totals)
         return finished
@@ -149,13 +150,13 @@ class Evaluation(Wish):
         self._task = EvaluationTask(ready.engine, samples.x, samples.y, samples.weights, self._chunk.order)
         return self._task
 
-    def add_to(self, totals: loop.Totals) -> None:
+    def add_to(self, totals: Totals) -> None:
         """Add what the task has found to totals."""
         if self._task is not None:
             totals.read_by(self._layout)
             totals.add(self._chunk, self._task.sums)
 
-    def alone(self, totals: loop.Totals) -> None:
+    def alone(self, totals: Totals) -> None:
         """Do without others what has been wished for: the engine calls Python functions for each batch."""
         chunk, samples = self._chunk, self._chunk.samples
         with self.model._home.lock:
@@ -200,7 +201,7 @@ def fitted(
         while epoch < epochs and not ended:
             training.epochs = 1 if watched else min(epochs - epoch, max(1, MOST_EPOCHS // members))
             run.begin(epoch)
-            finished: list[loop.Totals] = []
+            finished: list[Totals] = []
             try:
                 yield training
             finally:  # Ctrl-C ends the call into the engine after some of the epochs
@@ -216,7 +217,7 @@ def fitted(
 
 def evaluated(model: Member, rows: Rows, hooks: CallbackList) -> Generator[Wish, None, Logs]:
     """Return the loss and the metrics of rows, as :func:`fastnn.loop.evaluate` does."""
-    totals = loop.Totals()
+    totals = Totals()
     by_batch = goals.depend_on_batches(model._goals, rows.samples.weights is not None)
     model.stop_evaluating = False
     with loop.weights_as_before(model):

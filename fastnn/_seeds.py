@@ -52,6 +52,11 @@ def set_random_seed(seed: int) -> None:
     _source = _Source(int(seed), itertools.count(), None)
 
 
+def set_seed() -> int | None:
+    """Return what :func:`set_random_seed` was called with last; None where this process draws its own seeds."""
+    return _source.entropy if _source.process is None else None
+
+
 @contextmanager
 def seeds_from(seed: int) -> Iterator[None]:
     """Take the seeds of what is made within a ``with`` block from a source of its own, in this thread alone."""

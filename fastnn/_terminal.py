@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Protocol
 
 _PLAIN = str.maketrans({"─": "-", "━": "-", "│": "|", "█": "#", "…": "...", "×": "x", "µ": "u"})
@@ -93,6 +96,19 @@ def put(text: str, drawing: Drawing | None = None) -> None:
             return
 
 
+_silent: ContextVar[bool] = ContextVar("whether nothing is said", default=False)
+
+
+@contextmanager
+def silenced(silent: bool) -> Iterator[None]:
+    """Say nothing within a ``with`` block, in this thread, where `silent` is set: another process says it."""
+    token = _silent.set(silent)
+    try:
+        yield
+    finally:
+        _silent.reset(token)
+
+
 def say(text: str) -> None:
     """Print a line on standard output; print nothing where there is none, as in a service or under pythonw.
 
@@ -100,4 +116,5 @@ def say(text: str) -> None:
     ----------
     text : str
     """
-    put(f"{text}\n")
+    if not _silent.get():
+        put(f"{text}\n")

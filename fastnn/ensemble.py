@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from fastnn import _members, goals, loop
+from fastnn import _members, _ranks, goals, loop
 from fastnn._arguments import counts_of_each, validation_due, verbosity
 from fastnn._fitting import Fitting
 from fastnn._groups import Group, check_executor, train_on_workers, validation
@@ -151,6 +151,7 @@ class Ensemble(Described):
         KeyboardInterrupt
             After Ctrl-C; every member has the weights of its last finished step.
         """
+        _ranks.current().refuse("Ensemble.fit")
         members: Sequence[Member] = self.models
         parts = check_executor(executor, groups, len(members))
         batches = counts_of_each("batch_size", 32 if batch_size is None else batch_size, len(members), 1)

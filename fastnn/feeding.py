@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastnn import config, goals, loop, losses, optimizers, plan
+from fastnn import _ranks, config, goals, loop, losses, optimizers, plan
 from fastnn._arguments import no_arguments_of_arrays
 from fastnn._engine import Engine, epoch_order
 from fastnn._settings import changes
@@ -252,7 +252,9 @@ class Feeder(Compiled):
             samples = self._weighted(samples, class_weight, all_rows=True)
         rows = len(samples)
         order = (lambda: epoch_order(rows, self._seed, self._epochs_done)) if shuffle else None
-        return ArrayFeed(samples, batching.rows_of_a_batch(rows), order, drop_remainder)
+        ranks = _ranks.current()
+        batch = ranks.rows_of_a_batch(batching.rows_of_a_batch(ranks.rows(rows)))
+        return ArrayFeed(samples, batch, order, drop_remainder)
 
     def _check_mixup(self, x: Any) -> None:
         """Raise where rows of this x, or their targets, cannot be mixed."""

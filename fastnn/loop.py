@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import numpy as np
 import numpy.typing as npt
 
-from fastnn import goals
+from fastnn import _ranks, goals
 from fastnn._engine import NotFiniteError
 from fastnn._model import Model
 from fastnn._sparse_rows import SparseRows
-from fastnn._warnings import warn
+from fastnn._totals import Totals, warn_if_nonfinite
 from fastnn.callbacks.base import PREDICT_BATCH_HOOKS, TEST_BATCH_HOOKS, TRAIN_BATCH_HOOKS, CallbackList, Logs
 from fastnn.callbacks.reporter import Reporter
 from fastnn.data.arrays import pieces, require_finite
-from fastnn.data.feeds import ArrayFeed, BatchFeed, Chunk
+from fastnn.data.feeds import ArrayFeed, BatchFeed, Chunk, warn_of_end
 
 if TYPE_CHECKING:
     from fastnn._engine import Engine
@@ -31,67 +31,6 @@ Array = npt.NDArray[Any]
 
 
 _SILENT = Reporter(0, None)  # which shows nothing, and is told nothing
-_NO_LAYOUT, _NO_SUMS = goals.Layout([], []), np.zeros(1)
-
-
-class Totals:
-    """The sums of a run so far, from which the loss and the metrics follow.
-
-    Parameters
-    ----------
-    layout : Layout, optional
-        How to read the sums, where that is known.
-    """
-
-    def __init__(self, layout: goals.Layout = _NO_LAYOUT) -> None:
-        self._layout, self.sums = layout, _NO_SUMS
-        self.rows = self.steps = 0
-        self.first_nonfinite = -1
-
-    def state(self) -> dict[str, Any]:
-        """Return the state that :meth:`resumed` goes on from."""
-        return {
-            "sums": self.sums,
-            "rows": self.rows,
-            "steps": self.steps,
-            "first_nonfinite": self.first_nonfinite,
-        }
-
-    @classmethod
-    def resumed(cls, state: dict[str, Any], layout: goals.Layout) -> Totals:
-        """Return the totals of an interrupted epoch from their state; `layout` says how its sums are read."""
-        totals = cls(layout)
-        totals.sums, totals.rows = state["sums"], state["rows"]
-        totals.steps, totals.first_nonfinite = state["steps"], state["first_nonfinite"]
-        return totals
-
-    def read_by(self, layout: goals.Layout) -> None:
-        """Say how to read later sums; where the model was compiled otherwise before, earlier sums are forgotten."""
-        if layout is not self._layout:
-            self._layout, self.sums, self.rows = layout, _NO_SUMS, 0
-
-    def add(self, chunk: Chunk, sums: Array, first_nonfinite: int = -1) -> None:
-        """Count what the engine returned for a chunk."""
-        if self.first_nonfinite < 0 <= first_nonfinite:
-            self.first_nonfinite = self.steps + first_nonfinite
-        self.sums = sums if self.sums is _NO_SUMS else self._layout.merged(self.sums, sums)
-        self.rows += chunk.rows
-        self.steps += chunk.steps
-
-    def means(self) -> Logs:
-        """Return the loss and the metrics."""
-        return self._layout.logs(self.sums, self.rows)
-
-    def watcher(self, chunk: Chunk, reporter: Reporter) -> Callable[[int, Array], None]:
-        """Return a function that moves the bar while the engine runs a chunk."""
-
-        def progress(steps_done: int, sums: Array) -> None:
-            rows = self.rows + max(1, min(steps_done * chunk.batch, chunk.rows))
-            reporter.update(
-                self.steps + steps_done, lambda: self._layout.logs(self._layout.merged(self.sums, sums), rows)
-            )
-
-        return progress
 
 
 def _with_hooks(
@@ -101,7 +40,7 @@ def _with_hooks(
 
     `step` is the number of the first step.
     """
-    group = model._steps_per_execution
+    group, ranks = model._steps_per_execution, _ranks.current()
     stop = {"train": "stop_training", "test": "stop_evaluating", "predict": "stop_predicting"}[kind]
     for chunk in chunks:
         if step % group == 0:
@@ -110,7 +49,8 @@ def _with_hooks(
         step += chunk.steps
         if step % group == 0:
             hooks.call(f"on_{kind}_batch_end", step - 1, logs())
-            if getattr(model, stop):
+            if ranks.any(getattr(model, stop)):
+                setattr(model, stop, True)
                 return
     if step % group:  # the last group may be short; the number in its hook is that of a whole group, as in Keras
         hooks.call(f"on_{kind}_batch_end", step - step % group + group - 1, logs())
@@ -222,18 +162,21 @@ def train_epoch(
     `totals` hold the epoch's first part already, where that was trained before an interruption. With `check_finite` a
     row of x that is not finite raises NotFiniteError, some steps later.
     """
-    watched, live = hooks.wants(*TRAIN_BATCH_HOOKS), reporter.live
+    ranks, live = _ranks.current(), reporter.live
+    watched = ranks.any(hooks.wants(*TRAIN_BATCH_HOOKS))
     passes = feed.passes
     left = steps if steps is None else steps - totals.steps
     chunks = feed.epoch(left, model._steps_per_execution if watched else None)
+    chunks = ranks.batches(chunks) if isinstance(feed, BatchFeed) else chunks
     if totals.steps and model.stop_training:  # a hook said so before the interruption
         chunks = iter(())
     for chunk in _with_hooks(model, chunks, hooks, "train", totals.means, totals.steps) if watched else chunks:
-        _train(model, chunk, totals, totals.watcher(chunk, reporter) if live else None, check_finite)
+        _train(model, chunk, totals, totals.watcher(chunk, reporter) if live else None, check_finite, ranks)
         if watched and live:
-            reporter.update(totals.steps, totals.means)
+            reporter.update(totals.steps, totals.shown)
     if reporter.verbose:
         reporter.done = totals.steps
+    totals.first_nonfinite = ranks.earliest(totals.first_nonfinite)
     if feed.shuffled:
         with model._home.lock:
             model._epochs_done += feed.passes - passes or int(model.stop_training)
@@ -245,6 +188,7 @@ def _train(
     totals: Totals,
     progress: Callable[[int, Array], None] | None,
     check_finite: bool,
+    ranks: _ranks.Ranks,
 ) -> None:
     """Run the steps of one chunk."""
     samples = chunk.samples
@@ -254,8 +198,18 @@ def _train(
         rates = ready.optimizer.hyperparameters()
         if model._looked_at is not ready.layout:
             model._look_at_first_rows(ready, samples, chunk.batch)
+        told = {} if ranks.exchange is None else {"exchange": ranks.exchange}
         sums, bad = ready.engine.train(
-            samples.x, samples.y, chunk.order, chunk.batch, rates, progress, samples.weights, check_finite, chunk.mixup
+            samples.x,
+            samples.y,
+            chunk.order,
+            chunk.batch,
+            rates,
+            progress,
+            samples.weights,
+            check_finite,
+            chunk.mixup,
+            **told,
         )
     totals.add(chunk, sums, bad)
 
@@ -351,7 +305,8 @@ class Epochs:
         validation: Validation | None,
     ) -> None:
         self._model, self._hooks, self._epochs, self._validation = model, hooks, epochs, validation
-        self._verbose, self._steps = verbose, steps
+        self._ranks = _ranks.current()  # hooks, which may ask for the state, are called for this process alone
+        self._verbose, self._steps = verbose if self._ranks.rank == 0 else 0, steps
         self._reporter = _SILENT
         self._warned = False
         self._logs: Logs = {}
@@ -370,6 +325,7 @@ class Epochs:
     def train(self, feed: Feed, steps: int | None, first: int, check: FiniteCheck | None) -> None:
         """Run the epochs from `first` (or where :meth:`resume` says) on, each a pass over the feed."""
         with self.around(feed, first):
+            self._ranks.check_start(self._epoch, int(self._model._need_engine("fit").iterations))
             for epoch in range(self._epoch, self._epochs):
                 totals = self.begin(epoch)
                 told = self._model, feed, steps, self._hooks, self._reporter, totals
@@ -413,7 +369,7 @@ class Epochs:
 
     def begin(self, epoch: int) -> Totals:
         """Call the hooks at the start of an epoch, and start its bar; return its totals so far."""
-        self._epoch, self._totals = epoch, self._totals or Totals()
+        self._epoch, self._totals = epoch, self._totals or Totals(ranks=self._ranks)
         self._hooks.call("on_epoch_begin", epoch, {})
         if self._verbose:
             self._reporter = Reporter(self._verbose, self._steps)
@@ -438,6 +394,7 @@ class Epochs:
             self._reporter.close()
         self._epoch, self._totals = epoch + 1, None
         self._hooks.call("on_epoch_end", epoch, self._logs)
+        self._model.stop_training = self._ranks.any(self._model.stop_training)
         return self._model.stop_training
 
     # ---- going on after an interruption ----
@@ -453,12 +410,16 @@ class Epochs:
             "warned": self._warned,
             "stopped": self._model.stop_training,
             "callbacks": self._hooks.states(),
+            "ranks": self._ranks.state(),
         }
 
     def resume(self, state: dict[str, Any]) -> None:
         """Go on from a state, instead of from the first epoch; for a hook of ``on_train_begin``."""
+        self._ranks.check(state.get("ranks", {}))
         self._epoch, self._logs, self._warned = state["epoch"], state["logs"], state["warned"]
-        self._totals = state["totals"] and Totals.resumed(state["totals"], self._model._ready("fit").layout)
+        self._totals = state["totals"] and Totals.resumed(
+            state["totals"], self._model._ready("fit").layout, self._ranks
+        )
         held = None if self._validation is None else self._validation.feed
         for feed, position in ((self._feed, state["feed"]), (held, state["validation"])):
             if feed is not None and position is not None:
@@ -485,35 +446,66 @@ def evaluate(
     """Return the loss and the metrics of a feed, from its first batch on: one call into the engine, or one a batch.
 
     The engine is called once a batch where a callback looks in, or the mean of batches' losses is no mean over all
-    rows.
+    rows. Ranks share the batches out in consecutive parts, one for each shard; where a callback looks in, or where an
+    iterable gives the batches, each rank evaluates all that it was given.
     """
-    totals = Totals()
-    watched = hooks.wants(*TEST_BATCH_HOOKS)
+    ranks = _ranks.current()
+    watched = ranks.any(hooks.wants(*TEST_BATCH_HOOKS))
     weighted = isinstance(feed, ArrayFeed) and feed.samples.weights is not None
     most = model._steps_per_execution if watched else None
     most = 1 if goals.depend_on_batches(model._goals, weighted) else most
     feed.rewind()  # each epoch is validated on the same rows
     model.stop_evaluating = False
+    shared = ranks.shares_rows and isinstance(feed, ArrayFeed) and not watched
+    parts: list[Totals] = []
     with weights_as_before(model):
         hooks.call("on_test_begin", {})
-        chunks = feed.epoch(steps, most)
-        for chunk in _with_hooks(model, chunks, hooks, "test", totals.means) if watched else chunks:
-            samples = chunk.samples
-            with model._home.lock:
-                ready = model._ready("evaluate")
-                totals.read_by(ready.layout)
-                if check is not None and check.waits:
-                    sums = check.evaluated(ready.engine, chunk, feed)
-                else:
-                    sums = ready.engine.evaluate(samples.x, samples.y, None, samples.weights, chunk.batch)
-            totals.add(chunk, sums)
-            if reporter.live:
-                reporter.update(totals.steps, totals.means)
+        done = 0
+        for chunks in _parts(feed, steps, most, ranks) if shared else [feed.epoch(steps, most)]:
+            parts.append(totals := Totals(ranks=_ranks.ALONE))
+            chunks = _with_hooks(model, chunks, hooks, "test", totals.means) if watched else chunks
+            done += _evaluate(model, feed, chunks, totals, reporter, check)
         if reporter.verbose:
-            reporter.done = totals.steps
-        logs = totals.means()
+            reporter.done = done
+        if shared or ranks.sharded:
+            layout = model._ready("evaluate").layout
+            logs = layout.logs(*ranks.united(layout, [(part.sums, part.rows) for part in parts]))
+        else:
+            logs = parts[0].means()
         hooks.call("on_test_end", logs)
     return logs
+
+
+def _parts(feed: Feed, steps: int | None, most: int | None, ranks: _ranks.Ranks) -> Iterator[Iterator[Chunk]]:
+    """Yield the chunks of each of this rank's shards of the batches; a shard may have none."""
+    whole = cast("int", feed.steps)
+    wanted = whole if steps is None else min(steps, whole)
+    if steps is not None and steps > whole:
+        warn_of_end(steps - whole)
+    for shard in ranks.shards:
+        first, end = (wanted * k // ranks.all_shards for k in (shard, shard + 1))
+        feed.resume({"at": first})
+        yield feed.epoch(end - first, most)
+    feed.rewind()
+
+
+def _evaluate(
+    model: Model, feed: Feed, chunks: Iterator[Chunk], totals: Totals, reporter: Reporter, check: FiniteCheck | None
+) -> int:
+    """Add the sums of some chunks to the totals; return the number of their steps."""
+    for chunk in chunks:
+        samples = chunk.samples
+        with model._home.lock:
+            ready = model._ready("evaluate")
+            totals.read_by(ready.layout)
+            if check is not None and check.waits:
+                sums = check.evaluated(ready.engine, chunk, feed)
+            else:
+                sums = ready.engine.evaluate(samples.x, samples.y, None, samples.weights, chunk.batch)
+        totals.add(chunk, sums)
+        if reporter.live:
+            reporter.update(totals.steps, totals.means)
+    return totals.steps
 
 
 def predict(model: Model, feed: Feed, steps: int | None, hooks: CallbackList, reporter: Reporter) -> Array:
@@ -548,13 +540,11 @@ def predict_rows(model: Model, rows: Any) -> Array:
     return out
 
 
-def warn_if_nonfinite(totals: Totals, epoch: int) -> bool:
-    """Warn from which step on the loss was not finite; return whether it was not finite."""
-    if totals.first_nonfinite < 0:
-        return False
-    warn(
-        f"the loss is not finite from epoch {epoch + 1}, step {totals.first_nonfinite + 1} on: try a smaller learning "
-        f"rate",
-        RuntimeWarning,
-    )
-    return True
+def predict_together(model: Model, rows: Any, ranks: _ranks.Ranks) -> Array:
+    """Return what :func:`predict_rows` does, on each rank, of which each has computed some of the rows."""
+    out = np.empty((len(rows), model._need_engine("predict").plan.outputs), model._need_engine("predict").plan.dtype)
+    part = ranks.predicted(len(rows))
+    if part.stop > part.start:
+        out[part] = predict_rows(model, rows[part])
+    ranks.outputs(out)
+    return out

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastnn import _small_weights, _starts, _stored, config, goals, layers, loop
+from fastnn import _ranks, _small_weights, _starts, _stored, config, goals, layers, loop
 from fastnn._arguments import no_arguments_of_arrays, optional_count, verbosity
+from fastnn._fitting import facts_of_model
 from fastnn._foreign import owner_of
 from fastnn._public import name_methods
 from fastnn._seeds import next_seed
@@ -103,6 +104,9 @@ class Sequential(Exports):
         batch = optional_count("batch_size", batch_size)
         shown = 0 if verbose == "auto" else verbosity(verbose)
         if callbacks is None and steps is None and not shown and (type(x) is np.ndarray or not gives_batches(x)):
+            ranks = _ranks.current()
+            if ranks.shares_rows:
+                return self._outputs(self._predicted_together(x, check_finite, ranks))
             return self._outputs(loop.predict_rows(self, self._rows_to_predict(x, check_finite)))
 
         wanted = optional_count("steps", steps)
@@ -124,6 +128,12 @@ class Sequential(Exports):
         finally:
             reporter.close()
         return self._outputs(outputs)
+
+    def _predicted_together(self, x: Any, check_finite: bool, ranks: _ranks.Ranks) -> Array:
+        with ranks.call("predict"):
+            rows = self._rows_to_predict(x, check_finite)
+            ranks.agree(self, facts_of_model(self) | {"rows of x": len(rows)})
+            return loop.predict_together(self, rows, ranks)
 
     def _rows_to_predict(self, x: Any, check_finite: bool, name: str = "x") -> Any:
         engine = self._need_engine("predict")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from fastnn import _ranks
 from fastnn._engine import Locks, fill_all
 from fastnn._settings import changes, flag, number
 from fastnn.data import arrays, sparse
@@ -197,6 +198,7 @@ class Stepper(Trainer):
         >>> model.layers[-1].kernel.ravel()
         array([0.5, 0.5], dtype=float32)
         """
+        _ranks.current().refuse("apply_gradients")
         with self._home.lock:
             engine, _, optimizer = self._ready("apply_gradients")
             rates = optimizer.hyperparameters()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy.typing as npt
 
-from fastnn import loop, optimizers
+from fastnn import _ranks, loop, optimizers
 from fastnn._arguments import no_arguments_of_arrays, optional_count, verbosity
-from fastnn._fitting import Fitting, batchings, wanted
+from fastnn._fitting import Fitting, batchings, check_together, facts_of_data, facts_of_fit, facts_of_model, wanted
 from fastnn._model import Progress, Ready, Run
 from fastnn.callbacks import Callback, CallbackList, History
 from fastnn.callbacks.base import TRAIN_BATCH_HOOKS, Logs
@@ -19,6 +19,9 @@ from fastnn.data.feeds import ArrayFeed, BatchFeed, Batching, Samples, gives_bat
 from fastnn.feeding import Feeder
 from fastnn.layers.base import Layer
 from fastnn.optimizers.schedules import LearningRateSchedule
+
+if TYPE_CHECKING:
+    from fastnn._model import Kept
 
 Array = npt.NDArray[Any]
 
@@ -143,28 +146,29 @@ class Trainer(Feeder):
         KeyboardInterrupt
             After Ctrl-C, with the weights of the last finished step.
         """
-        fitting = self._fitting(
-            x,
-            y,
-            batch_size,
-            epochs,
-            verbose,
-            callbacks,
-            validation_split,
-            validation_data,
-            shuffle,
-            class_weight,
-            sample_weight,
-            initial_epoch,
-            steps_per_epoch,
-            validation_steps,
-            validation_batch_size,
-            validation_freq,
-            check_finite,
-            drop_remainder,
-            mixup,
-        )
-        fitting.train()
+        with _ranks.current().call("fit"):
+            fitting = self._fitting(
+                x,
+                y,
+                batch_size,
+                epochs,
+                verbose,
+                callbacks,
+                validation_split,
+                validation_data,
+                shuffle,
+                class_weight,
+                sample_weight,
+                initial_epoch,
+                steps_per_epoch,
+                validation_steps,
+                validation_batch_size,
+                validation_freq,
+                check_finite,
+                drop_remainder,
+                mixup,
+            )
+            fitting.train()
         return fitting.history
 
     def _fitting(
@@ -221,11 +225,27 @@ class Trainer(Feeder):
             if isinstance(optimizer, optimizers.LBFGS):
                 self._check_lbfgs(optimizer, feed, batching, hooks)
             self._check_batches(ready, feed, steps)
+            if _ranks.current() is not _ranks.ALONE:
+                self._agree(feed, validation, held.steps, hooks, (first, epochs, steps, shuffle, class_weight))
         known = feed.steps if steps is None else steps
         history = self._begin(hooks, {"epochs": epochs, "steps": known, "verbose": shown})
         validated = None if validation is None else loop.Validation(validation, held.steps, due)
         run = loop.Epochs(self, hooks, shown, known, epochs, validated)
         return Fitting(self, optimizer, run, feed, steps, first, epochs, check, validated, hooks, history)
+
+    def _agree(
+        self,
+        feed: loop.Feed,
+        validation: loop.Feed | None,
+        steps: int | None,
+        hooks: CallbackList,
+        told: tuple[Any, ...],
+    ) -> None:
+        """Raise on all ranks where these cannot make this fit together, or were given different things for it."""
+        ranks, model = _ranks.current(), cast("Kept", self)
+        if ranks.exchange is not None:
+            check_together(self._goals, self.optimizer, feed)
+            ranks.agree(model, facts_of_fit(model, feed, validation, steps, *told), hooks.callbacks)
 
     def _begin(self, hooks: CallbackList, params: dict[str, Any]) -> History:
         """Tell the callbacks what fit is about to do; return the History among them, or one that joins them."""
@@ -263,6 +283,8 @@ class Trainer(Feeder):
         epoch, and nobody sees steps that it takes back. A few rows are sooner looked through.
         """
         if loop.FiniteCheck.is_small(x) or isinstance(self.optimizer, optimizers.LBFGS):
+            return None
+        if _ranks.current().exchange is not None:  # each rank reads other rows
             return None
         return None if frames.has_names(x) or not self._takes_any_number() else loop.FiniteCheck(self)
 
@@ -313,6 +335,7 @@ class Trainer(Feeder):
         float, list of float or dict
             The batch's loss, or ``[loss, *metrics]``, from before the step.
         """
+        _ranks.current().refuse("train_on_batch")
         with self._as_it_was_on_error(x, y):
             if sample_weight is None and class_weight is None:
                 samples = Samples(*self._convert("train_on_batch", x, y, check_finite=check_finite))
@@ -366,7 +389,23 @@ class Trainer(Feeder):
         -------
         float, list of float or dict
         """
-        shown = verbosity(verbose)
+        with _ranks.current().call("evaluate"):
+            logs = self._evaluated(x, y, batch_size, verbose, sample_weight, steps, callbacks, check_finite)
+        return self._result(logs, return_dict)
+
+    def _evaluated(
+        self,
+        x: Any,
+        y: Any,
+        batch_size: int | None,
+        verbose: str | int,
+        sample_weight: Any,
+        steps: int | None,
+        callbacks: Any,
+        check_finite: bool,
+    ) -> Logs:
+        """Return the loss and the metrics that :meth:`evaluate` returns."""
+        shown, ranks = verbosity(verbose), _ranks.current()
         batching = Batching(optional_count("batch_size", batch_size), optional_count("steps", steps))
         hooks = CallbackList(callbacks)
         self._need_engine("evaluate")
@@ -376,16 +415,19 @@ class Trainer(Feeder):
         engine, _, _ = self._ready("evaluate")
         if check is not None:
             check.settle(feed, engine, copied=0)
+        if ranks.exchange is not None:
+            facts = facts_of_model(cast("Kept", self)) | {"x": facts_of_data(feed), "steps": batching.steps}
+            ranks.agree(self, facts, hooks.callbacks)
         steps_shown = feed.steps if batching.steps is None else batching.steps
         hooks.attach(self, {"epochs": 1, "steps": steps_shown, "verbose": shown})
-        reporter = Reporter(shown, steps_shown)
+        reporter = Reporter(shown if ranks.rank == 0 else 0, steps_shown)
         reporter.begin("Evaluate")
         try:
             logs = loop.evaluate(self, feed, batching.steps, hooks, reporter, check)
             reporter.end(logs)
         finally:
             reporter.close()
-        return self._result(logs, return_dict)
+        return logs
 
     def test_on_batch(
         self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False, check_finite: bool = True

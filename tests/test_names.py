@@ -68,7 +68,12 @@ def test_keras_has_the_same_objects(name):
 
 
 def test_keras_has_every_name_of_the_package():
-    assert set(fastnn.keras.__all__) - {"__version__"} == set(fastnn.__all__) - {"keras", "sklearn", "tabular"}
+    assert set(fastnn.keras.__all__) - {"__version__"} == set(fastnn.__all__) - {
+        "distributed",
+        "keras",
+        "sklearn",
+        "tabular",
+    }
     assert fastnn.keras.Sequential is fastnn.Sequential
     assert fastnn.models.load_model is fastnn.keras.models.load_model is fastnn.load_model
 

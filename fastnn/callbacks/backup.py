@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastnn import _file
+from fastnn import _file, _ranks
 from fastnn._file import ModelFileError
 from fastnn._foreign import path_of
 from fastnn._model import Run
@@ -82,16 +82,17 @@ class BackupAndRestore(Callback):
     Notes
     -----
     The callback is called after all others, wherever it stands in the list. It saves the state of a callback of one's
-    own that has ``get_state`` and ``set_state``. A generator must be a new one, and is read up to where the training
-    was. L-BFGS, which forgets its past steps, and sources of data with random numbers of their own are not restored to
-    the bit.
+    own that has ``get_state`` and ``set_state``. Where several ranks train together, rank 0 writes the files and every
+    rank reads them: all need the callback, and a folder on a disk that all see. A generator must be a new one, and is
+    read up to where the training was. L-BFGS, which forgets its past steps, and sources of data with random numbers of
+    their own are not restored to the bit.
 
     Examples
     --------
     >>> keeper = BackupAndRestore("backup")
     """
 
-    _comes_last = _writes = True
+    _comes_last = _writes = _of_all_ranks = True
 
     def __init__(
         self,
@@ -153,8 +154,14 @@ class BackupAndRestore(Callback):
             self._run().resume(state)
             self._within = (path, state) if state["totals"] else None
             return
-        self.backup_dir.mkdir(parents=True, exist_ok=True)
+        if self._writes_here():
+            self.backup_dir.mkdir(parents=True, exist_ok=True)
         _parts_of(self._run().state())  # a state that cannot be written raises here, before the first epoch
+
+    @staticmethod
+    def _writes_here() -> bool:
+        """Return whether this process writes the files: of several ranks, which all make the state, rank 0 does."""
+        return _ranks.current().rank == 0
 
     def _run(self) -> Run:
         if self.model._run is None:
@@ -175,6 +182,8 @@ class BackupAndRestore(Callback):
 
     def _save(self) -> None:
         state = self._run().state()
+        if not self._writes_here():
+            return
         self._number += 1
         path = self.backup_dir / f"backup-{self._number:06d}-epoch-{state['epoch']:06d}.fastnn"
         _file.write(path.with_suffix(".state"), lambda: _parts_of(state))
@@ -191,7 +200,7 @@ class BackupAndRestore(Callback):
 
     def on_train_end(self, logs: Logs | None = None) -> None:
         """Remove the files, and the folder where nothing else is in it."""
-        if not self.delete_checkpoint:
+        if not self.delete_checkpoint or not self._writes_here():
             return
         self._remove([])
         _file.remove_leftovers(self.backup_dir)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastnn import _ranks
 from fastnn._model import Model
 from fastnn._public import Described, counted
 from fastnn._registry import nearest_names
@@ -32,6 +33,9 @@ class Callback(Described):
     model : Sequential
     params : dict
         ``epochs``, ``steps``, ``verbose``.
+    first_rank_only : bool
+        Whether its hooks are called on rank 0 alone where several ranks train together, as those of a callback that
+        writes to a place of its own; default False. See :func:`fastnn.distributed.data_parallel`.
 
     Examples
     --------
@@ -42,6 +46,9 @@ class Callback(Described):
 
     model: Sequential
     params: dict[str, Any]
+    first_rank_only = False
+    _of_all_ranks = False  # whether its hooks wait for other ranks, so that each rank must have it
+    _reads_state = True  # whether a hook may read the state of the optimizer
     _comes_last = False  # whether it is called after all other callbacks, to see what these have done
     _writes = False  # whether it writes to a place of its own, which two trainings at once cannot share
     _warned = False  # whether a warning has said that a log it needs will not come
@@ -154,6 +161,8 @@ class History(Callback):
     >>> list(model.fit([[1.0]], [[2.0]], verbose=0).history)
     ['loss']
     """
+
+    _reads_state = False
 
     def __init__(self) -> None:
         self.epoch: list[int] = []
@@ -290,6 +299,8 @@ class TerminateOnNaN(Callback):
     --------
     >>> guard = TerminateOnNaN()
     """
+
+    _reads_state = False
 
     def __init__(self, raise_error: bool = False) -> None:
         self.raise_error = flag("raise_error", raise_error)
@@ -462,13 +473,19 @@ class CallbackList:
     def resume(self, states: dict[str, dict[str, Any]]) -> None:
         """Let each callback go on from the state under its class and number; a callback without a state begins anew."""
         for name, callback in self._named():
-            if name in states:
+            if name in states and _ranks.current().calls(callback):
                 callback.set_state(states[name])
 
     def call(self, hook: str, *arguments: Any) -> None:
         """Call one hook of every callback."""
-        for callback in self.callbacks:
-            getattr(callback, hook)(*arguments)
+        ranks = _ranks.current()
+        called: Iterable[Callback] = self.callbacks
+        if ranks is not _ranks.ALONE:
+            ranks.ready_for(hook)
+            called = filter(ranks.calls, self.callbacks)
+        with ranks.alone():
+            for callback in called:
+                getattr(callback, hook)(*arguments)
 
 
 TRAIN_BATCH_HOOKS = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")

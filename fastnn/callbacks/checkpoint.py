@@ -83,7 +83,7 @@ class ModelCheckpoint(Monitor):
     >>> keeper = ModelCheckpoint("best.fastnn", save_best_only=True)
     """
 
-    _writes = True
+    _writes = first_rank_only = True
 
     def __init__(
         self,

@@ -32,7 +32,8 @@ class CSVLogger(Callback):
     >>> logger = CSVLogger("training.csv")
     """
 
-    _writes = True
+    _reads_state = False
+    _writes = first_rank_only = True
 
     def __init__(self, filename: str | os.PathLike[str], separator: str = ",", append: bool = False) -> None:
         if not isinstance(separator, str) or len(separator) != 1:
@@ -110,7 +111,8 @@ class TensorBoard(Callback):
     >>> board = TensorBoard("logs/first")  # doctest: +SKIP
     """
 
-    _writes = True
+    _reads_state = False
+    _writes = first_rank_only = True
 
     def __init__(
         self,
@@ -220,7 +222,7 @@ class MLflowLogger(Callback):
     >>> logger = MLflowLogger()  # doctest: +SKIP
     """
 
-    _writes = True
+    _writes = first_rank_only = True
 
     def __init__(self, log_model: bool = False) -> None:
         try:

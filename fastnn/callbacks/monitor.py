@@ -125,6 +125,7 @@ class EarlyStopping(Monitor):
     >>> stopper = EarlyStopping(patience=3, restore_best_weights=True)
     """
 
+    _reads_state = False
     _STATE = ("wait", "stopped_epoch", "best_epoch", "best", "best_weights")
 
     def __init__(
@@ -224,6 +225,7 @@ class ReduceLROnPlateau(Monitor):
     >>> reducer = ReduceLROnPlateau(factor=0.5, patience=2)
     """
 
+    _reads_state = False
     _STATE = ("best", "wait", "cooldown_counter")
     _adds_logs = ("learning_rate",)
 
@@ -315,6 +317,7 @@ class LearningRateScheduler(Callback):
     >>> scheduler = LearningRateScheduler(lambda epoch, rate: rate * 0.9)
     """
 
+    _reads_state = False
     _adds_logs = ("learning_rate",)
 
     def __init__(self, schedule: Any, verbose: int = 0) -> None:
