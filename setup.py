@@ -157,10 +157,10 @@ class BuildEngine(build_ext):
         if ext is engine:  # the others reach the kernels through pointers that it hands out
             objects = self.compile_sources(ext, flags, openmp)
             glue = [objects[Path(path)] for path in ext.sources]
-            alone = objects.pop(LIBRARY / "library.c")
+            alone = [objects.pop(LIBRARY / name) for name in ("library.c", "disk.c")]
             ext.extra_objects, ext.sources = list(objects.values()), []
             shared = [name for name in ext.extra_objects if name not in glue]
-            self.link_library([*shared, alone], ext.extra_link_args)
+            self.link_library([*shared, *alone], ext.extra_link_args)
         super().build_extension(ext)
 
     def link_library(self, objects, flags):

@@ -6,6 +6,10 @@
 #include <stdint.h>
 #include <stdlib.h>
 
+#if defined(_WIN32)
+#include <malloc.h>
+#endif
+
 #include "fastnn.h"
 
 /* ---- sizes: SIZE_MAX stands for "too large" and stays so ---- */
@@ -33,11 +37,25 @@ static inline size_t blocks(size_t count, size_t size) {
     return (count + size - 1) / size;
 }
 
-/* Aligned memory for `bytes` bytes, which `free` gives back; NULL where there is none, or where so many are too many. */
+/* Aligned memory for `bytes` bytes, which fnn_release gives back; NULL where there is none, or where so many are too many. */
 static inline void *fnn_allocate(size_t bytes) {
-    return bytes < SIZE_MAX - FNN_ALIGNMENT
-               ? aligned_alloc(FNN_ALIGNMENT, blocks(at_least(bytes, 1), FNN_ALIGNMENT) * FNN_ALIGNMENT)
-               : NULL;
+    if (bytes >= SIZE_MAX - FNN_ALIGNMENT) {
+        return NULL;
+    }
+    bytes = blocks(at_least(bytes, 1), FNN_ALIGNMENT) * FNN_ALIGNMENT;
+#if defined(_WIN32)
+    return _aligned_malloc(bytes, FNN_ALIGNMENT);
+#else
+    return aligned_alloc(FNN_ALIGNMENT, bytes);
+#endif
+}
+
+static inline void fnn_release(void *memory) {
+#if defined(_WIN32)
+    _aligned_free(memory);
+#else
+    free(memory);
+#endif
 }
 
 #endif

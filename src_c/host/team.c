@@ -1,18 +1,6 @@
-#if !defined(_GNU_SOURCE)
-#define _GNU_SOURCE /* the clock and the threads of POSIX, and the numbers of Linux's threads */
-#endif
 #include "host/team.h"
 
 #include "tuning.h"
-
-#include <sched.h>
-#include <signal.h>
-#include <time.h>
-
-#if defined(__linux__)
-#include <sys/syscall.h>
-#include <unistd.h>
-#endif
 
 #if defined(_OPENMP)
 #include <omp.h>
@@ -88,7 +76,7 @@ static void before_fork(void) {
 
 static void in_child(void) {
     atomic_fetch_add(&forks, 1);
-    atomic_store(&forking_thread, (unsigned long)pthread_self());
+    atomic_store(&forking_thread, fnn_this_thread());
     if (chosen_threads) {
         *chosen_threads = 1;
     }
@@ -104,7 +92,7 @@ unsigned long fnn_forking_thread(void) {
 
 int fnn_prepare_threads(int *threads) {
     if (!chosen_threads) {
-        pthread_atfork(before_fork, NULL, in_child);
+        fnn_at_fork(before_fork, in_child);
     }
     chosen_threads = threads;
 #if defined(_OPENMP)
@@ -125,68 +113,6 @@ int fnn_allowed_threads(int threads) {
 #endif
 }
 
-#if defined(_OPENMP)
-/* ---- threads that the system may refuse ---- */
-
-typedef struct {
-    pthread_mutex_t *gate;
-    pthread_t thread;
-    long number; /* the thread's number in the system, on Linux */
-} trial_thread;
-
-static void *wait_at_gate(void *context) {
-    trial_thread *trial = context;
-#if defined(__linux__)
-    trial->number = syscall(SYS_gettid);
-#endif
-    pthread_mutex_lock(trial->gate);
-    pthread_mutex_unlock(trial->gate);
-    return NULL;
-}
-
-/* Waits until the system has forgotten the thread: for a moment after pthread_join it still counts against the limits of its
- * process. */
-static void wait_until_gone(const trial_thread *trial) {
-#if defined(__linux__)
-    for (int k = 0; k < 1000 && syscall(SYS_tgkill, getpid(), trial->number, 0) == 0; k++) {
-        sched_yield();
-    }
-#else
-    (void)trial;
-#endif
-}
-
-/* The number of threads that the system grants now, at most `threads`, the calling one among them. OpenMP ends the process
- * where it cannot make a thread; so before it has to make some, as many threads as it needs are made and ended here. Where
- * all of them wait for the next region already, nothing is tried. Not inlined, so that the array of trials takes room on the
- * stack only while they run. */
-static __attribute__((noinline)) int obtainable_threads(int threads) {
-    trial_thread trials[FNN_MAX_THREADS];
-    pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
-    int count = 0;
-    if (threads <= ready_threads) {
-        return threads;
-    }
-    pthread_mutex_lock(&gate);
-    while (count < threads - 1) {
-        trials[count] = (trial_thread){.gate = &gate};
-        if (pthread_create(&trials[count].thread, NULL, wait_at_gate, &trials[count])) {
-            break;
-        }
-        count++;
-    }
-    pthread_mutex_unlock(&gate);
-    for (int k = 0; k < count; k++) {
-        pthread_join(trials[k].thread, NULL);
-    }
-    for (int k = 0; k < count; k++) {
-        wait_until_gone(&trials[k]);
-    }
-    pthread_mutex_destroy(&gate);
-    return count + 1;
-}
-#endif
-
 static void run_worker(void (*worker)(void *context, int thread), void *context, int thread) {
     const unsigned long mode = fnn_flush_denormals();
     worker(context, thread);
@@ -205,12 +131,12 @@ void fnn_team_run(fnn_team *team, int threads, void (*start)(void *context), voi
     if (threads > FNN_MAX_THREADS) {
         threads = FNN_MAX_THREADS;
     }
-    if (threads > 1) {
-        threads = obtainable_threads(threads);
+    if (threads > ready_threads) { /* OpenMP ends the process where it cannot make a thread: so others are made first */
+        threads = fnn_obtainable_threads(threads);
     }
     if (threads > 1) {
-        pthread_mutex_init(&team->mutex, NULL);
-        pthread_cond_init(&team->woken, NULL);
+        fnn_mutex_init(&team->mutex);
+        fnn_condition_init(&team->woken);
         if (threads > omp_get_num_procs()) {
             team->spins = 0; /* the thread that is waited for may need this core */
         }
@@ -229,8 +155,8 @@ void fnn_team_run(fnn_team *team, int threads, void (*start)(void *context), voi
             run_worker(worker, context, omp_get_thread_num());
         }
         ready_threads = threads;
-        pthread_cond_destroy(&team->woken);
-        pthread_mutex_destroy(&team->mutex);
+        fnn_condition_destroy(&team->woken);
+        fnn_mutex_destroy(&team->mutex);
         return;
     }
 #else
@@ -311,9 +237,9 @@ void fnn_team_wait(fnn_team *team, void (*between)(void *context), void *context
          * sees the new generation, or this thread sees the sleeper. */
         atomic_store(&team->generation, generation + 1);
         if (atomic_load(&team->sleepers) > 0) {
-            pthread_mutex_lock(&team->mutex);
-            pthread_cond_broadcast(&team->woken);
-            pthread_mutex_unlock(&team->mutex);
+            fnn_lock(&team->mutex);
+            fnn_wake_all(&team->woken);
+            fnn_unlock(&team->mutex);
         }
         return;
     }
@@ -323,13 +249,13 @@ void fnn_team_wait(fnn_team *team, void (*between)(void *context), void *context
         }
         pause_briefly();
     }
-    pthread_mutex_lock(&team->mutex);
+    fnn_lock(&team->mutex);
     atomic_fetch_add(&team->sleepers, 1);
     while (atomic_load(&team->generation) == generation) {
-        pthread_cond_wait(&team->woken, &team->mutex);
+        fnn_sleep_until_woken(&team->woken, &team->mutex);
     }
     atomic_fetch_sub(&team->sleepers, 1);
-    pthread_mutex_unlock(&team->mutex);
+    fnn_unlock(&team->mutex);
 }
 
 int fnn_openmp(void) {
@@ -338,15 +264,4 @@ int fnn_openmp(void) {
 #else
     return 0;
 #endif
-}
-
-double fnn_seconds(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
-void fnn_doze(void) {
-    const struct timespec moment = {0, 50000}; /* the system takes about as much again to wake the thread */
-    nanosleep(&moment, NULL);
 }

@@ -8,11 +8,11 @@
 #ifndef FNN_TEAM_H
 #define FNN_TEAM_H
 
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stddef.h>
 
 #include "host/host.h"
+#include "host/system.h"
 #include "kernels/table.h" /* FNN_MAX_THREADS */
 
 typedef struct {
@@ -27,8 +27,8 @@ typedef struct {
     _Alignas(64) atomic_int arrived;
     _Alignas(64) atomic_uint generation;
     atomic_int sleepers;
-    pthread_mutex_t mutex;
-    pthread_cond_t woken;
+    fnn_mutex mutex;
+    fnn_condition woken;
     fnn_range ranges[FNN_MAX_THREADS];
 } fnn_team;
 
@@ -45,11 +45,6 @@ size_t fnn_team_claim(fnn_team *team, int thread);
 
 /* Waits until every thread of the team has called this; the last one runs between(context) before any of them returns. */
 void fnn_team_wait(fnn_team *team, void (*between)(void *context), void *context);
-
-double fnn_seconds(void); /* of a monotonic clock */
-
-/* Sleeps for about a tenth of a millisecond. */
-void fnn_doze(void);
 
 /* From fnn_flush_denormals on, denormal numbers count as zero on this thread; it returns the floating-point mode that was
  * there before, which fnn_restore_mode takes. */

@@ -2,25 +2,23 @@
  * library alone, beside everything else of src_c/, and holds what the engine in Python holds otherwise: memory, kernels, and
  * the number of threads. */
 
-#if !defined(_POSIX_C_SOURCE)
-#define _POSIX_C_SOURCE 200809L /* open, fstat, and strerror_r that returns an int */
-#endif
-#include <errno.h>
-#include <fcntl.h>
-#include <pthread.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
+#include "library/disk.h"
 #include "library/file.h"
 #include "engine/sizes.h"
+#include "host/system.h"
 
-/* The functions of the public header are all that the library shows. */
+/* The functions of the public header are all that the library shows; on Windows the linker has a list of them. */
+#if defined(_WIN32)
+#define FNN_API
+#else
 #define FNN_API __attribute__((visibility("default")))
+#endif
 
 /* A network in memory: one block, in which the bytes of the file come last, and another for what is frozen. */
 typedef struct {
@@ -34,7 +32,7 @@ typedef struct {
 static _Thread_local char last_error[512];
 static int threads = 1; /* that a call may use */
 static int processors = 1;
-static pthread_once_t once = PTHREAD_ONCE_INIT;
+static fnn_once_flag once = FNN_ONCE;
 
 static void prepare(void) {
     processors = fnn_prepare_threads(&threads);
@@ -111,7 +109,7 @@ static int freeze(loaded *network, const fnn_file_head *head, const char *path) 
     }
     const int status =
         fnn_read_model(network->bytes, head, fnn_isa_kernels(isa), network->ops, pieces, &network->model, &message);
-    free(pieces);
+    fnn_release(pieces);
     if (status) {
         return fail("%.200s cannot be loaded: %s", path, message.text);
     }
@@ -124,54 +122,31 @@ static int freeze(loaded *network, const fnn_file_head *head, const char *path) 
     if (!memory) {
         return fail("%.200s cannot be loaded: there is no memory for it", path);
     }
-    pthread_once(&once, prepare);
+    fnn_call_once(&once, prepare);
     network->frozen = fnn_freeze(&network->model, &threads, memset(memory, 0, size));
     return 0;
 }
 
-/* Reads until the bytes are there, or the file ends; how many there are, or -1. */
-static ssize_t read_all(int file, void *bytes, size_t size) {
-    size_t done = 0;
-    while (done < size) {
-        const ssize_t count = read(file, (char *)bytes + done, at_most(size - done, (size_t)1 << 30));
-        if (count < 0 && errno != EINTR) {
-            return -1;
-        }
-        if (count == 0) {
-            break;
-        }
-        done += count > 0 ? (size_t)count : 0;
-    }
-    return (ssize_t)done;
-}
-
-static int fail_to_read(const char *path, int error) {
-    char reason[128] = "the system does not say why";
-    (void)strerror_r(error, reason, sizeof reason);
-    return *path ? fail("%.200s cannot be read: %s", path, reason)
+static int fail_to_read(const char *path, const fnn_disk_file *file) {
+    return *path ? fail("%.200s cannot be read: %s", path, file->reason)
                  : fail("path must be the name of a file, got an empty one");
 }
 
 /* Reads the network of an open file; NULL where that fails. */
-static loaded *read_network(int file, const char *path) {
+static loaded *read_network(fnn_disk_file *file, const char *path) {
     unsigned char start[FNN_FILE_HEAD];
     fnn_file_head head;
     fnn_message message;
-    struct stat about;
-    if (fstat(file, &about)) {
-        fail_to_read(path, errno);
-        return NULL;
-    }
-    if (!S_ISREG(about.st_mode)) {
+    size_t count;
+    if (!file->is_regular) {
         fail("%.200s cannot be loaded: it is no file", path);
         return NULL;
     }
-    const ssize_t count = read_all(file, start, sizeof start);
-    if (count < 0) {
-        fail_to_read(path, errno);
+    if (fnn_disk_read(file, start, sizeof start, &count)) {
+        fail_to_read(path, file);
         return NULL;
     }
-    if (fnn_read_head(start, (size_t)count < sizeof start ? (size_t)count : (size_t)about.st_size, &head, &message)) {
+    if (fnn_read_head(start, count < sizeof start ? count : file->size, &head, &message)) {
         fail("%.200s cannot be loaded: %s", path, message.text);
         return NULL;
     }
@@ -182,27 +157,29 @@ static loaded *read_network(int file, const char *path) {
     }
     memcpy(network->bytes, start, sizeof start);
     const size_t rest = head.size - sizeof start;
-    if (read_all(file, network->bytes + sizeof start, rest) != (ssize_t)rest) {
+    if (fnn_disk_read(file, network->bytes + sizeof start, rest, &count)) {
+        fail_to_read(path, file);
+    } else if (count < rest) {
         fail("%.200s cannot be loaded: it became shorter meanwhile", path);
     } else if (freeze(network, &head, path) == 0) {
         return network;
     }
-    free(network);
+    fnn_release(network);
     return NULL;
 }
 
 FNN_API const fnn_predictor *fnn_load(const char *path) {
+    fnn_disk_file file;
     if (!path) {
         fail("path must be the name of a file, got NULL");
         return NULL;
     }
-    const int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (file < 0) {
-        fail_to_read(path, errno);
+    if (fnn_disk_open(path, &file)) {
+        fail_to_read(path, &file);
         return NULL;
     }
-    loaded *network = read_network(file, path);
-    close(file);
+    loaded *network = read_network(&file, path);
+    fnn_disk_close(&file);
     return network ? &network->frozen->predictor : NULL;
 }
 
@@ -225,7 +202,7 @@ FNN_API const fnn_predictor *fnn_load_bytes(const void *bytes, size_t size) {
     }
     memcpy(network->bytes, bytes, size);
     if (freeze(network, &head, what)) {
-        free(network);
+        fnn_release(network);
         return NULL;
     }
     return &network->frozen->predictor;
@@ -234,8 +211,8 @@ FNN_API const fnn_predictor *fnn_load_bytes(const void *bytes, size_t size) {
 FNN_API void fnn_free(const fnn_predictor *predictor) {
     if (predictor) {
         const fnn_frozen *frozen = predictor->own;
-        free((void *)(uintptr_t)frozen->model);
-        free((void *)(uintptr_t)frozen);
+        fnn_release((void *)(uintptr_t)frozen->model);
+        fnn_release((void *)(uintptr_t)frozen);
     }
 }
 
@@ -250,7 +227,7 @@ FNN_API const char *fnn_library_version(void) {
 }
 
 FNN_API int fnn_set_threads(int count) {
-    pthread_once(&once, prepare);
+    fnn_call_once(&once, prepare);
     if (count < 0 || count > FNN_MAX_THREADS) {
         return fail("threads must be a number from 1 to %d, or 0 for all processors, got %d", FNN_MAX_THREADS, count);
     }
@@ -279,7 +256,7 @@ FNN_API int fnn_is_double(const fnn_predictor *predictor) {
 
 /* Turns the status of a call into that of the flat functions. */
 static int ended(int status, size_t rows) {
-    return status ? fail("there is no memory to work on %zu rows", rows) : 0;
+    return status ? fail("there is no memory to work on %llu rows", (unsigned long long)rows) : 0;
 }
 
 /* Whether a call has what it needs: 0, or -1. The names are those of the arrays that must be there. */
