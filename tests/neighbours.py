@@ -1,8 +1,8 @@
 """Trains fastnn beside PyTorch, scikit-learn and LightGBM in one process, imported in every order: 24 processes.
 
-Each of them has an OpenMP library: that of its wheel, or the system's. Each trains on one thread and on two, in the order
-of the import, and fastnn once more at the end; its weights must be the same in all processes. As a command:
-`python tests/neighbours.py`, in an environment with all four; a repaired wheel of fastnn-cpu brings its own OpenMP.
+Each of them has an OpenMP library: that of its wheel, or the system's. Each trains on one thread and on two, fastnn
+before and after the others; its weights must be the same in all processes. As a command: `python tests/neighbours.py`,
+in an environment with all four. A repaired wheel of fastnn-cpu brings its own OpenMP.
 """
 
 import argparse
@@ -76,7 +76,7 @@ def train_lightgbm(x, y, threads):
 
 
 def train_in_order(names):
-    """Import in this order, train, and print the digests of fastnn's weights and the OpenMP libraries in the process."""
+    """Import in this order, train, and print digests of fastnn's weights and the OpenMP libraries in the process."""
     import importlib
 
     for name in names:
