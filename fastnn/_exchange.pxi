@@ -212,8 +212,6 @@ cdef class _SharedTraining(_Training):
         if engine.functions is not None:
             raise ValueError("losses and metrics that are Python functions cannot be shared out among processes: they are "
                              "shown whole batches")
-        if self.exchange.struct.shards > 1 and engine._uses_batch():
-            raise ValueError("batch normalization cannot be trained by several processes yet")
         return 0
 
     cdef int cut(self, _Memory engine) except -1:

@@ -143,9 +143,6 @@ cdef class _Memory:
     cdef bint _has_norms(self):
         return fnn_has_norms(&self.model)
 
-    cdef bint _uses_batch(self):
-        return any(op_traits(op.name).uses_batch and not op.frozen for op in self.plan.ops)
-
     cdef int _forget_layout(self) except -1:
         """Discard memory whose layout has changed: the next call takes new memory, and a forward pass is lost."""
         self._workspace = self._scratch = None

@@ -229,6 +229,9 @@ enum {
      * its phases. */
     FNN_POLLED_WORK = 1 << 22,
 
+    /* Columns of a tile of the moments that shards of a batch have. Not tuned: eight cache lines of doubles. */
+    FNN_MOMENT_COLUMNS = 64,
+
     /* Elements of a tile of a sum of whole gradients. Not tuned: three rows of them fit in a second-level cache. */
     FNN_ADDED = 1 << 15,
 

@@ -36,6 +36,14 @@ NETWORKS = {
     "embedding": (lambda: [layers.Embedding(9, 4), layers.Flatten(), dense("linear", CLASSES)], CODES, NUMBERS, {}, {}),
     "dropout": (plain(lambda: layers.Dropout(0.3), lambda: layers.GaussianNoise(0.1)), X, NUMBERS, {}, {}),
     "normalized rows": (plain(layers.LayerNormalization, layers.PReLU, layers.Scale), X, NUMBERS, {}, {}),
+    "normalized columns": (
+        plain(lambda: layers.BatchNormalization(), dense, layers.BatchNormalization),
+        X,
+        NUMBERS,
+        {},
+        {},
+    ),
+    "normalized first": (lambda: [layers.BatchNormalization(), dense("linear", CLASSES)], X, NUMBERS, {}, {}),
     "parametric": (plain(lambda: layers.ParametricActivation("selu")), X, NUMBERS, {}, {}),
     "members": (
         plain(lambda: layers.EnsembleScale(32), lambda: layers.EnsembleDense(9, 32, "relu", "none")),
@@ -112,6 +120,35 @@ def test_bits_are_those_of_one_process(name, dtype):
             np.testing.assert_array_equal(np.concatenate([rank[epoch] for rank in their_sums]), whole)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", ["normalized columns", "normalized first"])
+def test_each_shard_may_have_moments_of_its_own(name, dtype):
+    make, x, y, training = network(name, dtype)
+    (alone,), _, _ = ranks.train_ranks(make, x, y, 1, SHARDS, moments="shard", **training)
+    (of_batch,), _, _ = ranks.train_ranks(make, x, y, 1, SHARDS, **training)
+    assert (alone._engine.parameters != of_batch._engine.parameters).any()
+    for count in (2, 3):
+        for model in ranks.train_ranks(make, x, y, count, SHARDS, moments="shard", **training)[0]:
+            assert_same(ranks.state(model), ranks.state(alone))
+
+
+@pytest.mark.parametrize("moments", ["batch", "shard"])
+def test_moments_are_those_of_numpy(moments):
+    """A batch of 30 rows, of which four shards have 7, 8, 7 and 8."""
+    make = network("normalized first", "float64")[0]
+    before, (mean, variance) = make().get_weights(), make().get_weights()[2:4]
+    x, y = X[:30].astype("float64"), NUMBERS[:30]
+    (model, _), _, exchanges = ranks.train_ranks(make, x, y, 2, 4, moments=moments, epochs=1)
+    rows = x[np.random.default_rng(0).permutation(30)]
+    parts = [rows] if moments == "batch" else [rows[7 * k + k // 2 : 7 * (k + 1) + (k + 1) // 2] for k in range(4)]
+    means, variances = (np.mean([of(part, axis=0) for part in parts], axis=0) for of in (np.mean, np.var))
+    after = model.get_weights()
+    np.testing.assert_allclose(after[2], 0.99 * mean + 0.01 * means, rtol=1e-12)  # sums of 30 numbers in double
+    np.testing.assert_allclose(after[3], 0.99 * variance + 0.01 * variances, rtol=1e-12)
+    assert (after[0] != before[0]).all()
+    assert len(exchanges[0].calls) == (3 if moments == "batch" else 2)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64", "mixed_bfloat16"])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_one_shard_is_the_plain_fit(name, dtype):
@@ -147,7 +184,8 @@ def test_each_rank_updates_its_share(name, dtype):
             assert slot[share].tobytes() == whole[share].tobytes()
             initial = whole.dtype.type(0)
             assert (np.delete(slot, np.r_[share]) == initial).all()  # memory of others' shares is never touched
-    assert exchanges[0].calls == ["share total", "gather"] * (len(exchanges[0].calls) // 2)
+    calls = [call for call in exchanges[0].calls if call != "total"]  # of moments
+    assert calls == ["share total", "gather"] * (len(calls) // 2)
 
 
 @pytest.mark.parametrize("name", ["dense", "sparse", "weights of rows", "dropout"])
