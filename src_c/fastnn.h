@@ -489,6 +489,8 @@ struct fnn_frozen {
     /* The most rows whose derivatives are computed on the stack: in reverse, along directions. */
     size_t derivative_rows[2];
     const void *derivative_layout;
+    size_t straight_rows; /* the most rows that go through `straight`, with their gradients: straight.inc */
+    const void *straight;
     const void *const *transposed; /* of each op: its kernel transposed, for products with one row; or NULL */
     const int *threads;
     const fnn_model *model;

@@ -215,6 +215,10 @@ enum {
     /* Bytes of activations that a predictor keeps on the stack. Reasoned: little beside the stacks that threads have. */
     FNN_STACK_BYTES = 1 << 16,
 
+    /* The most Dense ops that derivatives of a few rows go through on a way of their own. Reasoned: it saves about 30 ns an op,
+     * which is little beside the products of so many ops, and each takes half a kilobyte in a frozen model. */
+    FNN_STRAIGHT_OPS = 8,
+
     /* Elements of a tile of a search for what is not finite, and the tiles from which it has several threads. No
      * record. */
     FNN_SWEEP = 1 << 14,

@@ -142,6 +142,47 @@ def test_a_row_has_the_same_bits_alone_and_among_others(kind, dtype):
     np.testing.assert_array_equal(predictor.vjp(wide[:, 1:-2], u)[1], gradient)
 
 
+ACTIVATIONS = ["linear", "relu", "tanh", "gelu", "swish", "mish", "softmax", "elu"]
+STRAIGHT = {  # rows of Dense layers, of which a few rows take a way of their own; and some that are too long, or too wide
+    **{name: [(17, name), (5, name)] for name in ACTIVATIONS},
+    "one output": [(64, "relu"), (64, "relu"), (1, None)],
+    "one layer": [(3, "sigmoid")],
+    "one number": [(1, "tanh")],
+    "eight layers": [(9, "softplus")] * 7 + [(2, None)],
+    "nine layers": [(9, "softplus")] * 8 + [(2, None)],
+    "wide": [(3000, "relu"), (2, "tanh")],
+    "too wide": [(9000, "tanh"), (2, None)],
+    "noise": [(6, "tanh"), None, (6, "relu"), None, (2, None)],
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("kind", STRAIGHT)
+@pytest.mark.parametrize("use_bias", [True, False])
+def test_a_few_rows_have_the_bits_of_many(kind, dtype, use_bias):
+    stack = [layers.Dropout(0.3) if of is None else layers.Dense(*of, use_bias=use_bias) for of in STRAIGHT[kind]]
+    model = fastnn.Sequential([fastnn.Input((5,), dtype=dtype), *stack])
+    randomize(model)
+    predictor = model.freeze()
+    generator = np.random.default_rng(3)
+    x = generator.normal(size=(70, 5)).astype(dtype)
+    u = generator.normal(size=(70, model.output_shape[-1])).astype(dtype)
+    last = u.shape[1] - 1
+    wanted = [predictor.vjp(x, u), predictor.value_and_gradient(x, output=last), predictor.jacobian(x)]
+    for rows in [*range(1, 12), 17]:
+        wide = np.zeros((rows, 9), dtype)
+        wide[:, 2:7] = x[:rows]
+        for given in (x[:rows], wide[:, 2:7]):
+            found = [
+                predictor.vjp(given, u[:rows]),
+                predictor.value_and_gradient(given, output=last),
+                predictor.jacobian(given),
+            ]
+            for some, all_rows in zip(found, wanted, strict=True):
+                for one, other in zip(some, all_rows, strict=True):
+                    np.testing.assert_array_equal(one, other[:rows])
+
+
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_the_gradient_is_that_of_backward(kind):
     model, predictor = frozen(kind)

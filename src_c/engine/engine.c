@@ -159,18 +159,6 @@ fnn_status fnn_infer(const fnn_model *model, const fnn_data *data, fnn_run *run,
     return status;
 }
 
-/* Whether each op reads the output of the one before and nothing else: then two buffers in turn are enough. */
-static int is_chain(const fnn_model *model) {
-    for (size_t k = 0; k < model->op_count; k++) {
-        const fnn_op *op = &model->ops[k];
-        if (fnn_traits_of(op)->adds_source || fnn_traits_of(op)->is_join || op->input != (ptrdiff_t)k - 1 ||
-            op->first > 0) {
-            return 0;
-        }
-    }
-    return 1;
-}
-
 int fnn_wants_unit(const fnn_model *model) {
     fnn_model with = *model;
     with.matrix_unit = !model->is_double && model->kernels->bf16->multiply_unit != NULL;
@@ -233,6 +221,8 @@ static void lay_out_frozen(const fnn_model *model, fnn_bump *memory, fnn_frozen 
         }
     }
     frozen->transposed = transposed;
+    frozen->straight = model->is_double ? fnn_lay_out_straight_f64(model, transposed, memory)
+                                        : fnn_lay_out_straight_f32(model, transposed, memory);
     frozen->derivative_layout = model->is_double ? fnn_derivative_layout_f64(model, transposed, memory)
                                                  : fnn_derivative_layout_f32(model, transposed, memory);
 }
@@ -253,6 +243,11 @@ static size_t few_rows(const fnn_model *model, size_t rows_per_tile) {
         rows--;
     }
     return rows;
+}
+
+/* fnn_frozen.straight_rows. What goes back is as much work as what goes forward. */
+static size_t straight_rows(const fnn_model *model, size_t few) {
+    return at_most(few / 2, model->is_double ? fnn_straight_rows_f64(model) : fnn_straight_rows_f32(model));
 }
 
 fnn_frozen *fnn_freeze(const fnn_model *model, const int *threads, void *memory) {
@@ -293,6 +288,7 @@ fnn_frozen *fnn_freeze(const fnn_model *model, const int *threads, void *memory)
         frozen->predictor.jacobian = NULL;
         frozen->predictor.hvp = NULL;
     }
+    frozen->straight_rows = straight_rows(model, frozen->few_rows);
     lay_out_frozen(model, &bump, frozen);
     return frozen;
 }
