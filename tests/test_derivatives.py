@@ -143,7 +143,7 @@ def test_a_row_has_the_same_bits_alone_and_among_others(kind, dtype):
 
 
 ACTIVATIONS = ["linear", "relu", "tanh", "gelu", "swish", "mish", "softmax", "elu"]
-STRAIGHT = {  # rows of Dense layers, of which a few rows take a way of their own; and some that are too long, or too wide
+STRAIGHT = {  # Dense layers in a row, through which a few rows take a way of their own; some are too many, or too wide
     **{name: [(17, name), (5, name)] for name in ACTIVATIONS},
     "one output": [(64, "relu"), (64, "relu"), (1, None)],
     "one layer": [(3, "sigmoid")],
@@ -172,11 +172,11 @@ def test_a_few_rows_have_the_bits_of_many(kind, dtype, use_bias):
     for rows in [*range(1, 12), 17]:
         wide = np.zeros((rows, 9), dtype)
         wide[:, 2:7] = x[:rows]
-        for given in (x[:rows], wide[:, 2:7]):
+        for some_x in (x[:rows], wide[:, 2:7]):
             found = [
-                predictor.vjp(given, u[:rows]),
-                predictor.value_and_gradient(given, output=last),
-                predictor.jacobian(given),
+                predictor.vjp(some_x, u[:rows]),
+                predictor.value_and_gradient(some_x, output=last),
+                predictor.jacobian(some_x),
             ]
             for some, all_rows in zip(found, wanted, strict=True):
                 for one, other in zip(some, all_rows, strict=True):
