@@ -47,8 +47,17 @@ def loaded_libraries() -> str:
     return ", ".join(sorted(names)) or "none"
 
 
-def info() -> None:
-    """Print version, compiler, instruction set, caches and threads, and what the environment can change of it."""
+def show(text: str) -> None:
+    """Print a text; where standard output does not take it, leave: with a sentence, unless nobody reads any more."""
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python tries once more, at its end
+        sys.exit(1 if isinstance(error, BrokenPipeError) else f"python -m fastnn: standard output: {error.strerror}")
+
+
+def info() -> str:
+    """Return version, compiler, instruction set, caches and threads, and what the environment can change of it."""
     build = _engine.build_info()
     rows = {
         "fastnn": fastnn.__version__,
@@ -61,11 +70,9 @@ def info() -> None:
         "OpenMP": f"{build['num_threads']} threads" if build["openmp"] else "not built in: one thread",
         "libraries": loaded_libraries(),
     }
-    for name, value in rows.items():
-        print(f"{name:<16} {value}")
-    print("\nEnvironment")
-    for name, meaning in VARIABLES.items():
-        print(f"{name:<16} {os.environ.get(name) or 'not set'} ({meaning})")
+    found = [f"{name:<16} {value}" for name, value in rows.items()]
+    read = [f"{name:<16} {os.environ.get(name) or 'not set'} ({meaning})" for name, meaning in VARIABLES.items()]
+    return "\n".join([*found, "", "Environment", *read])
 
 
 FLAGS = {  # of config: what each prints
@@ -182,13 +189,13 @@ def main(arguments: list[str] | None = None) -> None:
     paths.add_argument("--activation", help="what follows each linear layer but the last, if IN holds weights alone")
     given = parser.parse_args(arguments)
     if given.command is None:
-        parser.print_help()
+        show(parser.format_help())
     elif given.command == "info":
-        info()
+        show(info())
     elif given.command == "config":
         if not given.wanted:
             flags.error(f"say what to print: {_listed(f'--{name}' for name in FLAGS)}")
-        print(config(given.wanted))
+        show(config(given.wanted))
     elif given.command == "convert":
         suffix = given.target.suffix.lower()
         if suffix not in FORMATS:
@@ -197,7 +204,7 @@ def main(arguments: list[str] | None = None) -> None:
             paths.error(f"--weights is for C, and OUT is {given.target}")
         try:
             for line in convert(given.source, given.target, given.weights, given.activation):
-                print(line)
+                show(line)
         except (OSError, ValueError, TypeError, ImportError) as error:
             sys.exit(f"{paths.prog}: {' '.join(str(error).split())}")
     elif given.epochs < 1 or given.batch_size < 1 or given.seed < 0:

@@ -19,9 +19,20 @@ from fastnn.plan import ALIGNMENT, Plan
 
 Array = npt.NDArray[Any]
 
-# The least columns of a kernel that is rounded. Kernels are filled up to columns of 16, so that narrower ones would not
-# be smaller than in float32.
-LEAST_COLUMNS = {"bfloat16": 9, "int8": 5}
+# How many inputs of a column lie side by side, the bytes of a number, and the bytes that a column has besides, for its
+# scale and its sum.
+SMALL = {"bfloat16": (2, 2, 0), "int8": (4, 1, 12)}
+
+
+def is_rounded(inputs: int, outputs: int, weights: str) -> bool:
+    """Return whether a kernel of this shape is rounded: where that makes it smaller than it is in float32.
+
+    It is filled up to columns of 16, and to whole groups of inputs, with every instruction set: if that counted as it
+    is with the one at hand, answers would differ from machine to machine.
+    """
+    side_by_side, size, besides = SMALL[weights]
+    filled = -(-inputs // side_by_side) * side_by_side * -(-outputs // 16) * 16
+    return size * filled + besides * outputs < 4 * inputs * outputs
 
 
 def to_bfloat16(values: Array) -> npt.NDArray[np.uint16]:
@@ -154,7 +165,8 @@ def _places(plan: Plan, weights: str) -> dict[int, int]:
         place = found.get(op.kernel)
         if place is None or not op_traits(op.name).multiplies or uses[op.kernel] > 1:
             continue
-        if plan.parameters[place].shape == (op.inputs, op.outputs) and op.outputs >= LEAST_COLUMNS[weights]:
+        shape = plan.parameters[place].shape
+        if shape == (op.inputs, op.outputs) and is_rounded(*shape, weights):
             places[k] = place
     return places
 
@@ -229,7 +241,7 @@ def check_weights(weights: str | None, dtype: str) -> str:
     """Return how kernels are kept, one of the element type of the network, bfloat16 and int8."""
     if weights is None or (isinstance(weights, str) and weights == dtype):
         return dtype
-    allowed = [dtype, *LEAST_COLUMNS]
+    allowed = [dtype, *SMALL]
     if not isinstance(weights, str) or weights not in allowed:
         near = f"; {nearest_names(weights, allowed)}" if isinstance(weights, str) else ""
         raise ValueError(f"weights must be one of {', '.join(map(repr, allowed))}, got {weights!r}{near}")

@@ -216,7 +216,7 @@ class Stepper(Trainer):
         Writing into it changes the model, as ``model.flat_weights[:] = theta`` does for an evolution strategy; setting
         the attribute copies an array into it. Each parameter begins at a multiple of 64 bytes. The elements between two
         parameters are part of no weight: they are zeros, and what is written there has no effect. The view lives as
-        long as those of :attr:`weights`.
+        long as those of :attr:`weights`. As in :meth:`set_weights`, numbers need not be finite.
 
         Examples
         --------

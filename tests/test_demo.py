@@ -1,6 +1,9 @@
 """`python -m fastnn`: the two commands, as a stranger runs them."""
 
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -36,6 +39,24 @@ def test_info_names_what_it_found(capsys):
 def test_without_a_command_the_help_is_printed(capsys):
     main([])
     assert "usage: python -m fastnn" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
+@pytest.mark.parametrize("arguments", [["info"], ["config", "--cflags"], []])
+def test_an_output_that_is_full_is_named(arguments):
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "fastnn", *arguments]
+        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert ended.returncode == 1
+    assert ended.stderr == "python -m fastnn: standard output: No space left on device\n"
+
+
+def test_an_output_that_nobody_reads_ends_it_without_a_word():
+    reads, writes = os.pipe()
+    os.close(reads)
+    ended = subprocess.run([sys.executable, "-m", "fastnn", "info"], stdout=writes, stderr=subprocess.PIPE, text=True)
+    os.close(writes)
+    assert (ended.returncode, ended.stderr) == (1, "")
 
 
 def test_digits_are_whole():

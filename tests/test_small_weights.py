@@ -8,7 +8,7 @@ import pytest
 
 import fastnn
 from fastnn import layers
-from fastnn._small_weights import LEAST_COLUMNS, ordered, to_bfloat16, to_int8, unordered
+from fastnn._small_weights import is_rounded, ordered, to_bfloat16, to_int8, unordered
 
 KINDS = ["bfloat16", "int8"]
 
@@ -30,7 +30,7 @@ def filled(model, seed=0):
 
 def widened(kernel, kind):
     """The float32 that a rounded kernel stands for."""
-    if kernel.shape[1] < LEAST_COLUMNS[kind]:
+    if not is_rounded(*kernel.shape, kind):
         return kernel
     if kind == "bfloat16":
         return (to_bfloat16(kernel).astype(np.uint32) << np.uint32(16)).view(np.float32)
@@ -69,7 +69,7 @@ def int8_product(x, kernel, bias):
 
 
 @pytest.mark.parametrize("rows", [1, 2, 6, 7, 50])
-@pytest.mark.parametrize("inputs", [1, 2, 5, 64, 513, 1350, 9001])
+@pytest.mark.parametrize("inputs", [1, 7, 9, 64, 513, 1350, 9001])
 @pytest.mark.parametrize("units", [5, 16, 130])
 def test_int8_is_its_formula_bit_for_bit(rows, inputs, units):
     """Inputs: less than a step, more than 512, more than a tile's room for 6 rows and for 1."""
@@ -77,7 +77,8 @@ def test_int8_is_its_formula_bit_for_bit(rows, inputs, units):
     x = np.random.default_rng(rows).normal(size=(rows, inputs)).astype(np.float32)
     x *= 10.0 ** np.arange(-2, 3)[np.arange(rows) % 5, None]
     found = model.freeze("int8")(x)
-    np.testing.assert_array_equal(found, int8_product(x, *model.get_weights()))
+    wanted = int8_product(x, *model.get_weights()) if is_rounded(inputs, units, "int8") else model.freeze()(x)
+    np.testing.assert_array_equal(found, wanted)
 
 
 def test_int8_sums_that_are_as_large_as_they_get():
@@ -323,7 +324,7 @@ def model_kernel(shape):
 
 
 def test_what_cannot_be_frozen():
-    model = network((4, 12, 2))
+    model = network((20, 12, 2))
     with pytest.raises(ValueError, match=r"^weights must be one of 'float32', 'bfloat16', 'int8', got 'int16'; d"):
         model.freeze("int16")
     for bad in (8, np.int8, ["int8"]):
@@ -336,12 +337,12 @@ def test_what_cannot_be_frozen():
     model.weights[0][1, 2] = np.nan
     with pytest.raises(ValueError, match=r"^weights='int8' needs finite weights, and the kernel of layer 'dense"):
         model.freeze("int8")
-    assert np.isnan(model.freeze("bfloat16")(np.ones(4))).all()
+    assert np.isnan(model.freeze("bfloat16")(np.ones(20))).all()
 
 
 def test_a_file_holds_exact_weights(tmp_path):
     with pytest.raises(ValueError, match=r"^the file of a frozen network holds float32 and float64, and these weights"):
-        network((4, 12, 2)).freeze("int8").save(tmp_path / "network.fnn")
+        network((20, 12, 2)).freeze("int8").save(tmp_path / "network.fnn")
 
 
 def test_a_policy_that_rounds():
@@ -366,3 +367,15 @@ def test_derivatives_need_exact_weights(kind):
     ):
         with pytest.raises(ValueError, match=rf"^derivatives need weights that are not rounded, and these are {kind}"):
             differentiate()
+
+
+@pytest.mark.parametrize("kind", ["bfloat16", "int8"])
+@pytest.mark.parametrize("units", [1, 4, 5, 8, 9, 16, 17, 33, 64])
+def test_no_rounded_network_is_larger(kind, units):
+    for inputs in (1, 2, 3, 5, 6, 7, 9, 40):
+        model = network((inputs, units))
+        report = model.freeze(kind, rows=np.zeros((1, inputs), "float32")).report
+        assert report["bytes_after"] <= report["bytes_before"]
+    assert is_rounded(40, 64, kind)
+    assert is_rounded(6, 16, "int8")
+    assert not is_rounded(2, 5, kind)

@@ -327,3 +327,13 @@ def test_a_loss_in_python_may_blend_its_model_into_another_and_not_another_into_
     assert seen
     for before, after in seen:
         np.testing.assert_allclose(after[trained], (before + theirs)[trained] / 2, rtol=3e-7)  # rounded twice
+
+
+def test_weights_need_not_be_finite():
+    """Keras's set_weights takes them too: a search over weights may come there, and sees NaN in the outputs."""
+    model = fastnn.Sequential([fastnn.Input((2,)), fastnn.layers.Dense(1)])
+    flat = np.full_like(model.flat_weights, np.nan)
+    model.flat_weights = flat
+    assert np.isnan(model.get_weights()[0]).all()
+    model.set_weights([np.full((2, 1), np.inf), np.zeros(1)])
+    assert np.isinf(model.flat_weights[:2]).all()

@@ -8,7 +8,7 @@ import pytest
 import fastnn
 from fastnn import _engine, activations, constraints, layers, losses, metrics, optimizers
 from fastnn._op import ParameterSettings, Schedule
-from fastnn._small_weights import LEAST_COLUMNS
+from fastnn._small_weights import SMALL
 from fastnn.losses._base import _REDUCTIONS
 from fastnn.optimizers import schedules
 
@@ -78,7 +78,7 @@ def names_in_python():
         | {schedule.engine_name for schedule in schedules._registry.members()},
         "constraint": {ParameterSettings().constraint, constraints.NonNeg().engine_name((2, 2))}
         | {norm.engine_name((2, 2)) for norm in NORMS},
-        "weights": set(LEAST_COLUMNS),
+        "weights": set(SMALL),
     }
 
 
