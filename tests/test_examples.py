@@ -54,6 +54,11 @@ def test_speech_tells_the_speakers_apart():
     assert figures["sure"] > 0.85  # (0.957)
 
 
+def test_ranks_of_a_job_train_the_network_that_one_process_trains():
+    """Here it is one process; tests/distributed starts several."""
+    assert quick("mpi_train")["accuracy"] > 0.88  # (0.926)
+
+
 def test_topics_of_unseen_files_are_told():
     figures = quick("topics")
     assert figures["accuracy"] > max(0.45, figures["usual"] + 0.1)  # (0.64; it depends on the version of SciPy)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from thread_ranks import on_ranks, raised
+from ranks_of_threads import on_ranks, raised
 
 import fastnn
 from fastnn import callbacks, layers, optimizers
