@@ -6,6 +6,7 @@ if SOURCE_DATE_EPOCH in the environment says what time the archives are to tell.
     FASTNN_CFLAGS       flags added last to every C source in src_c/, e.g. "-g" or "-Wall -Wextra -Werror"
     FASTNN_HIGHEST_ISA  the last instruction set to build, e.g. "avx2": a shorter build than that of all
     FASTNN_OPENMP       "0" builds the serial library, even where the compiler has OpenMP
+    FASTNN_LIBOMP       macOS, Windows: the folder of LLVM's OpenMP with include/ and lib/, if it is not found by itself
     FASTNN_SANITIZE     a list for -fsanitize, e.g. "address,undefined"; CONTRIBUTING.md says how to run such a build
 """
 
@@ -32,6 +33,8 @@ KERNELS = SOURCES / "kernels"  # a file an instruction set, with its flags
 LIBRARY = SOURCES / "library"  # libfastnn: its functions, and what tells compilers of it
 GENERATED = Path("build/generated")
 INCLUDES = [str(SOURCES), "fastnn/include", str(GENERATED)]  # what embedders see is in the second
+
+WINDOWS = sys.platform == "win32"
 
 # No -ffast-math (linking with it changes the floating-point mode of the whole process, and it drops NaN checks) and no
 # -march=native (the wheel runs on any processor of its architecture). What we can promise safely: nobody reads errno
@@ -138,12 +141,12 @@ class BuildEngine(build_ext):
         from Cython.Build import cythonize
 
         if self.compiler.compiler_type == "msvc":
-            raise SystemExit("fastnn needs gcc or clang: its kernels use their vector extensions, which MSVC lacks")
+            self.use_clang_cl()
         sanitize = [f"-fsanitize={names}"] if (names := os.environ.get("FASTNN_SANITIZE")) else []
         flags = [*COMMON_FLAGS, *(SANITIZE_FLAGS if sanitize else RELEASE_FLAGS), *sanitize]
         if ext is engine:
             self.check_compiler()
-        openmp = self.openmp_flags()
+        openmp, openmp_libraries = self.openmp_flags()
         write_names()
 
         # cythonize returns a copy without the attributes that build_ext has set: keep ours, take its sources.
@@ -151,20 +154,23 @@ class BuildEngine(build_ext):
             [ext], build_dir="build/cython", force=self.force, compiler_directives=CYTHON_DIRECTIVES
         )[0].sources
         ext.include_dirs = [*INCLUDES, numpy.get_include()]
-        ext.extra_compile_args = flags + ENGINE_FLAGS + openmp
-        self.compiler.linker_so = [word for word in self.compiler.linker_so if not word.startswith("-Wl,-rpath")]
-        ext.extra_link_args = ["-pthread", *openmp, *sanitize, *self.hardening_flags()]
+        ext.extra_compile_args = self.spelled(flags + ENGINE_FLAGS + openmp)
+        ext.extra_link_args = openmp_libraries
+        if not WINDOWS:
+            self.compiler.linker_so = [word for word in self.compiler.linker_so if not word.startswith("-Wl,-rpath")]
+            ext.extra_link_args = ["-pthread", *openmp_libraries, *sanitize, *self.hardening_flags()]
         if ext is engine:  # the others reach the kernels through pointers that it hands out
             objects = self.compile_sources(ext, flags, openmp)
             glue = [objects[Path(path)] for path in ext.sources]
             alone = [objects.pop(LIBRARY / name) for name in ("library.c", "disk.c")]
             ext.extra_objects, ext.sources = list(objects.values()), []
             shared = [name for name in ext.extra_objects if name not in glue]
-            self.link_library([*shared, *alone], ext.extra_link_args)
+            link = self.link_dll if WINDOWS else self.link_library
+            self.write_hints(link([*shared, *alone], ext.extra_link_args))
         super().build_extension(ext)
 
     def link_library(self, objects, flags):
-        """Links libfastnn and writes what compilers need to find it, into the folder lib/ beside the extension.
+        """Links libfastnn into the folder lib/ beside the extension; returns the name of its file.
 
         The file has the name by which the loader looks for it, since a wheel holds no links. On ELF systems the name
         for -lfastnn is a script of the linker, which names that file. The extension has a copy of its own of all that
@@ -172,9 +178,7 @@ class BuildEngine(build_ext):
         """
         apple = sys.platform == "darwin"
         soname = "libfastnn.dylib" if apple else "libfastnn.so.0"
-        folder = Path(self.get_ext_fullpath(engine.name)).parent / "lib"
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+        folder = self.empty_lib()
         own = ["-install_name", f"@rpath/{soname}"] if apple else [f"-Wl,-soname,{soname}"]
         exports = LIBRARY / "exports.map"
         shown = "".join(f"void {name}(void) {{}}\n" for name in re.findall(r"\bfnn_\w+", exports.read_text()))
@@ -191,6 +195,32 @@ class BuildEngine(build_ext):
             self.compiler.linker_so = linker
         if not apple:
             (folder / "libfastnn.so").write_text(f"/* for -lfastnn */ INPUT({soname})\n")
+        return soname
+
+    def link_dll(self, objects, flags):
+        """Links fastnn.dll, as link_library does, with fastnn.lib, by which MSVC's linker knows it."""
+        folder = self.empty_lib()
+        names = re.findall(r"\bfnn_\w+", (LIBRARY / "exports.map").read_text())
+        self.compiler.link_shared_object(
+            objects,
+            str(folder / "fastnn.dll"),
+            export_symbols=names,
+            build_temp=self.build_temp,
+            extra_postargs=[*flags, f"/IMPLIB:{folder / 'fastnn.lib'}"],
+        )
+        return "fastnn.dll"
+
+    def empty_lib(self):
+        """The folder of libfastnn, with nothing in it."""
+        folder = Path(self.get_ext_fullpath(engine.name)).parent / "lib"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        return folder
+
+    def write_hints(self, soname):
+        """Writes what tells pkg-config and CMake of libfastnn, beside it."""
+        apple = sys.platform == "darwin"
+        folder = Path(self.get_ext_fullpath(engine.name)).parent / "lib"
         for path in LIBRARY.glob("*.in"):
             target = folder / ("pkgconfig" if path.stem.endswith(".pc") else "cmake/fastnn") / path.stem
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -232,7 +262,7 @@ class BuildEngine(build_ext):
                 output_dir=self.build_temp,
                 macros=ext.define_macros,
                 include_dirs=ext.include_dirs,
-                extra_postargs=jobs[path],
+                extra_postargs=self.spelled(jobs[path]),
             )
 
         paths = sorted(jobs)
@@ -241,7 +271,7 @@ class BuildEngine(build_ext):
 
     def announce_build(self, variants, openmp):
         """Says in a line what is built: the compiler, the instruction sets, and whether there are threads."""
-        words = self.compiler.compiler_so
+        words = [self.compiler.cc] if WINDOWS else self.compiler.compiler_so
         command = [word for k, word in enumerate(words) if not any(word.startswith("-") for word in words[: k + 1])]
         answer = subprocess.run([*command, "--version"], capture_output=True, text=True, check=False).stdout
         version = self.distribution.get_version()
@@ -266,35 +296,67 @@ class BuildEngine(build_ext):
                 "Ubuntu: apt install python3-dev; Fedora: dnf install python3-devel)"
             )
 
+    def use_clang_cl(self):
+        """Lets clang-cl compile in the place of MSVC's compiler, which lacks the vector extensions of the kernels."""
+        clang = shutil.which("clang-cl")
+        if clang is None:
+            raise SystemExit(
+                "error: building fastnn on Windows needs clang-cl, of LLVM, on PATH, since MSVC's compiler lacks the "
+                "vector extensions that the kernels use; a wheel of fastnn-cpu would need no compiler"
+            )
+        if not self.compiler.initialized:
+            self.compiler.initialize()
+        self.compiler.cc = clang
+
+    def spelled(self, flags):
+        """Flags of gcc and clang as the compiler in use takes them: clang-cl, which has MSVC's, takes others marked."""
+        return [flag if flag.startswith("/") else f"/clang:{flag}" for flag in flags] if WINDOWS else list(flags)
+
     def openmp_flags(self):
-        """-fopenmp where a probe compiles and links with it, else nothing, and a line that says so."""
+        """What compiles with OpenMP and what links with it, where a probe does both; else nothing, which is said."""
         if os.environ.get("FASTNN_OPENMP") == "0":
             self.warn("FASTNN_OPENMP=0: building the serial library, which runs on one thread")
-            return []
-        if self.probe(OPENMP_PROBE, ["-fopenmp"], link=True):
-            return ["-fopenmp"]
-        self.warn("the compiler cannot build with -fopenmp: building the serial library, which runs on one thread")
-        return []
+            return [], []
+        for compiling, linking in self.openmp_ways():
+            if self.probe(OPENMP_PROBE, compiling, link=True, link_flags=linking):
+                return compiling, linking
+        self.warn("the compiler cannot build with OpenMP: building the serial library, which runs on one thread")
+        return [], []
+
+    def openmp_ways(self):
+        """Pairs of flags to try. Apple's clang lacks the library of OpenMP; clang-cl links by MSVC's linker."""
+        given = os.environ.get("FASTNN_LIBOMP")
+        if WINDOWS:
+            folder = Path(given or Path(self.compiler.cc).parent.parent)
+            return [(["-fopenmp", f"-I{folder / 'include'}"], [str(folder / "lib/libomp.lib")])]
+        ways = [(["-fopenmp"], ["-fopenmp"])]
+        if sys.platform == "darwin":
+            ways += [
+                (["-Xpreprocessor", "-fopenmp", f"-I{folder}/include"], [f"-L{folder}/lib", "-lomp"])
+                for folder in ([given] if given else ["/opt/homebrew/opt/libomp", "/usr/local/opt/libomp"])
+            ]
+        return ways
 
     def hardening_flags(self):
         """Addresses that only the loader writes are read-only once it is done, where the linker knows how."""
         flags = ["-Wl,-z,relro", "-Wl,-z,now"]
         return flags if self.probe("int probe;\n", flags, link=True) else []
 
-    def probe(self, code, flags=(), *, link=False):
+    def probe(self, code, flags=(), *, link=False, link_flags=None):
         """Whether the compiler accepts this code with these flags, and with `link` the linker too."""
-        return self.failure(code, flags, link=link) is None
+        return self.failure(code, flags, link=link, link_flags=link_flags) is None
 
-    def failure(self, code, flags=(), *, link=False):
+    def failure(self, code, flags=(), *, link=False, link_flags=None):
         """None where the compiler, and with `link` the linker, accept this code with these flags, else the error."""
         with tempfile.TemporaryDirectory() as folder:
             source = Path(folder, "probe.c")
             source.write_text(code)
             library = str(source.with_suffix(".so"))
             try:
-                objects = self.compiler.compile([str(source)], output_dir=folder, extra_postargs=list(flags))
+                objects = self.compiler.compile([str(source)], output_dir=folder, extra_postargs=self.spelled(flags))
                 if link:
-                    self.compiler.link_shared_object(objects, library, extra_postargs=list(flags))
+                    linking = list(flags if link_flags is None else link_flags)
+                    self.compiler.link_shared_object(objects, library, extra_postargs=linking)
             except (CompileError, LinkError) as error:
                 return error
         return None
@@ -330,7 +392,7 @@ engine = Extension(
     sources=["fastnn/_engine.pyx"],
     depends=["fastnn/_c.pxd", *sorted(str(path) for path in SOURCES.rglob("*.*"))],
     define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
-    libraries=["m"],
+    libraries=[] if WINDOWS else ["m"],
 )
 
 predictor = Extension(

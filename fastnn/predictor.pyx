@@ -46,7 +46,7 @@ def get_library():
     from pathlib import Path
 
     folder = Path(__file__).parent / "lib"
-    for name in ("libfastnn.so.0", "libfastnn.dylib"):
+    for name in ("libfastnn.so.0", "libfastnn.dylib", "fastnn.dll"):
         if (folder / name).exists():
             return str(folder / name)
     raise FileNotFoundError(f"this fastnn was built without libfastnn: there is none in {folder}")

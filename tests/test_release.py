@@ -143,3 +143,18 @@ def test_threads_of_openmp_wait_for_a_bounded_time(given, spins):
     )
     assert re.findall(r"GOMP_SPINCOUNT = '(\d+)'", done.stderr) == [str(spins)]
     assert done.stdout == f"{given.get('GOMP_SPINCOUNT')}\n"
+
+
+@CHECKOUT
+def test_workflow_builds_every_platform_of_the_page():
+    yaml = pytest.importorskip("yaml")
+    if not (path := ROOT / ".github/workflows/wheels.yml").is_file():
+        pytest.skip("needs the workflows beside the tests")
+    workflow = yaml.safe_load(path.read_text(encoding="utf-8"))
+    jobs = workflow["jobs"]
+    assert set(jobs["publish"]["needs"]) == {"sdist", "wheels"}
+    assert jobs["publish"]["permissions"] == {"id-token": "write"}
+    assert workflow["permissions"] == {"contents": "read"}
+    built = {entry["platform"] for entry in jobs["wheels"]["strategy"]["matrix"]["include"]}
+    rows = re.findall(r"^\| .*? \| `(\w+)` \|", (ROOT / "docs/wheels.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert built == set(rows)
