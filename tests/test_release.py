@@ -158,3 +158,14 @@ def test_workflow_builds_every_platform_of_the_page():
     built = {entry["platform"] for entry in jobs["wheels"]["strategy"]["matrix"]["include"]}
     rows = re.findall(r"^\| .*? \| `(\w+)` \|", (ROOT / "docs/wheels.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert built == set(rows)
+
+
+@CHECKOUT
+def test_recipe_has_the_version_and_the_licences():
+    if not (path := ROOT / "recipe/meta.yaml").is_file():
+        pytest.skip("needs the recipe beside the tests")
+    recipe, settings = path.read_text(encoding="utf-8"), (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert re.search(r'set version = "(.+)"', recipe)[1] == fastnn.__version__
+    assert re.search(r"license: (.+)", recipe)[1] == re.search(r'^license = "(.+?)"', settings, re.MULTILINE)[1]
+    for need in re.findall(r'"([a-z]+>=[\d.]+)"', re.search(r"^requires = \[(.+)\]", settings, re.MULTILINE)[1]):
+        assert need.replace(">=", " >=") in recipe
