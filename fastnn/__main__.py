@@ -18,6 +18,7 @@ import fastnn
 from fastnn import _engine
 from fastnn._convert import FORMATS, convert
 from fastnn.callbacks import History
+from fastnn.distributed._hosts import described
 
 # The variables that fastnn reads, and what they do.
 VARIABLES = {
@@ -57,7 +58,13 @@ def show(text: str) -> None:
 
 
 def info() -> str:
-    """Return version, compiler, instruction set, caches and threads, and what the environment can change of it."""
+    """Return version, compiler, instruction set, caches and threads, and what the environment can change of it.
+
+    Of ranks that were started together rank 0 has the text, and the others have none.
+    """
+    ranks = described()
+    if not ranks:  # rank 0 has the text
+        return ""
     build = _engine.build_info()
     rows = {
         "fastnn": fastnn.__version__,
@@ -69,6 +76,7 @@ def info() -> str:
         "products": _engine.describe_products(),
         "OpenMP": f"{build['num_threads']} threads" if build["openmp"] else "not built in: one thread",
         "libraries": loaded_libraries(),
+        "MPI": ranks,
     }
     found = [f"{name:<16} {value}" for name, value in rows.items()]
     read = [f"{name:<16} {os.environ.get(name) or 'not set'} ({meaning})" for name, meaning in VARIABLES.items()]
@@ -191,7 +199,8 @@ def main(arguments: list[str] | None = None) -> None:
     if given.command is None:
         show(parser.format_help())
     elif given.command == "info":
-        show(info())
+        if text := info():
+            show(text)
     elif given.command == "config":
         if not given.wanted:
             flags.error(f"say what to print: {_listed(f'--{name}' for name in FLAGS)}")

@@ -13,8 +13,8 @@ MPIRUN = shutil.which("mpirun", path=os.pathsep.join([str(Path(sys.executable).p
 
 
 def start(ranks, program, *arguments, **variables):
-    """Start a program of this folder, or any other, on so many ranks."""
-    path = Path(program) if Path(program).is_absolute() else HERE / program
+    """Start a program of this folder, of any other, or a module by ``-m``, on so many ranks."""
+    path = program if program == "-m" else HERE / program
     version = subprocess.run([MPIRUN, "--version"], capture_output=True, text=True, check=True).stdout
     options = ["--oversubscribe", "--allow-run-as-root"] if "Open MPI" in version else []
     search = os.pathsep.join([str(ROOT), str(HERE), os.environ.get("PYTHONPATH", "")])

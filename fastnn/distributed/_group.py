@@ -166,6 +166,11 @@ class Group(_ranks.Ranks):
         """Raise on all ranks where these were given something else; give each the state that rank 0's model has."""
         kept, trains = cast("Kept", model), self._kind == "fit"
         engine = model._need_engine(self._kind)
+        if trains and self.exchange.shares and getattr(model.optimizer, "use_ema", False):
+            raise ValueError(
+                "shard_optimizer=True is not for an optimizer with use_ema=True: it keeps an average of the weights, "
+                "which every rank needs whole"
+            )
         listed = CallbackList(callbacks)
         read = [callback for callback in listed.callbacks if callback._reads_state]
         record = {

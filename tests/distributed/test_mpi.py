@@ -1,6 +1,7 @@
 """Ranks that mpirun starts: the same bits for any number of them, and an end with a sentence where one fails."""
 
 import json
+import re
 import runpy
 import signal
 import time
@@ -88,6 +89,13 @@ def test_a_job_that_was_killed_goes_on_with_other_ranks_to_the_same_bits(tmp_pat
     assert code == 0, err
     assert [one["left"] for one in results(out)] == [whole["left"]] * 2
     assert not (tmp_path / "backup").exists()
+
+
+def test_info_is_said_once_and_names_the_ranks():
+    code, out, err = run(2, "-m", "fastnn", "info")
+    assert code == 0, err
+    assert len(re.findall(r"^MPI +2 ranks on .+ \(2\), threads a rank: \d", out, re.MULTILINE)) == 1
+    assert out.count("instruction set ") == 1
 
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
