@@ -284,9 +284,13 @@ class NetworkEstimator(TellsCallbacks, BaseEstimator):
     def _in_order_of_fit(self, frame: Any, *, reset: bool) -> Any:
         """Return a frame of its own library, with its columns in the order of the frame that ``fit`` was given."""
         frame = frames.native(frame)  # scikit-learn asks it for its names
-        known = getattr(self, "feature_names_in_", None)
-        if not reset and known is not None and self.match_columns and set(frames.column_names(frame)) == set(known):
-            frame = frames.in_order(frame, known)
+        known = None if reset else getattr(self, "feature_names_in_", None)
+        if known is not None:
+            names = frames.column_names(frame)
+            if names == known.tolist():  # nothing is left for scikit-learn to check, which takes as long as a few rows
+                return frame
+            if self.match_columns and set(names) == set(known):
+                frame = frames.in_order(frame, known)
         known_library = (
             hasattr(type(frame), "iloc")  # pandas is known to all versions
             or _get_feature_names(frame) is not None

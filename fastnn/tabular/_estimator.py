@@ -121,6 +121,7 @@ class TabularEstimator(NetworkEstimator):
         held = None if validation is None else self._given_validation(*validation)
         random = np.random.default_rng(check_random_state(self.random_state).randint(2**31 - 1))
         splits = self._splits(y, random, given=held is not None)
+        preset = preset.for_rows(len(splits[0].rows))
         deadline = None if self.time_limit is None else begun + float(self.time_limit)
         encoded = None if held is None else (held[0], self._encoded(held[1]), *held[2:])
         work = _training.Work(samples, encoded, metric, random, deadline)
