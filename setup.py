@@ -49,7 +49,7 @@ SANITIZE_FLAGS = ["-O1", "-g1", "-fno-wrapv", "-fno-omit-frame-pointer", "-fno-s
 KERNEL_FLAGS = ["-ffp-contract=fast", "-fopenmp-simd"]
 ENGINE_FLAGS = ["-ffp-contract=off"]
 
-# The flags of kernels_<name>.c where the compiler's target is x86-64; elsewhere kernels_baseline.c is the only one.
+# The flags of kernels_<name>.c where the compiler's target is x86-64 or AArch64; elsewhere kernels_baseline.c is alone.
 # cpu.c asks the processor for the same features before it picks a table.
 X86_64_FLAGS = {
     "avx2": ["-mavx2", "-mfma"],
@@ -58,6 +58,9 @@ X86_64_FLAGS = {
 X86_64_FLAGS["avx512_vnni"] = [*X86_64_FLAGS["avx512"], "-mavx512vnni"]
 X86_64_FLAGS["avx512_bf16"] = [*X86_64_FLAGS["avx512"], "-mavx512bf16"]
 X86_64_FLAGS["amx_bf16"] = [*X86_64_FLAGS["avx512_bf16"], "-mamx-tile", "-mamx-bf16"]
+AARCH64_FLAGS = {"neon_dotprod": ["-march=armv8.2-a+dotprod"], "neon_bf16": ["-march=armv8.2-a+bf16"]}
+ARCHITECTURES = {"__x86_64__": X86_64_FLAGS, "__aarch64__": AARCH64_FLAGS}  # by the macro that compilers define
+ARCHITECTURE_PROBE = "#if !defined({})\n#error another architecture\n#endif\nint probe;\n"
 
 # autotestdict would add a public dictionary for doctests that has no place in the stub.
 CYTHON_DIRECTIVES = {"language_level": 3, "autotestdict": False}
@@ -82,12 +85,17 @@ int supported(void) { return __builtin_cpu_supports("avx512bf16"); }
 #endif
 void probe(const float *a) { _tile_loadd(0, a, 64); _tile_dpbf16ps(0, 1, 2); _tile_release(); }
 """,
+    "neon_dotprod": """#include <arm_neon.h>
+int32x4_t probe(int32x4_t sum, int8x16_t a) { return vdotq_laneq_s32(sum, a, a, 3); }
+""",
+    "neon_bf16": """#include <arm_neon.h>
+float32x4_t probe(float32x4_t sum, bfloat16x8_t a) { return vbfdotq_laneq_f32(sum, a, a, 3); }
+""",
 }
 # gcc before 14 lays some frames with vectors of 64 bytes at 32 on AddressSanitizer's fake stack (GCC bug 110027), and
 # an aligned store there ends the process: kernels of such vectors go without it. AVX2's, of the same sources, have it.
 FAKE_STACK_PROBE = "#if !defined(__clang__) && __GNUC__ < 14\n#error vectors of 64 bytes\n#endif\nint probe;\n"
 NO_FAKE_STACK = ["--param", "asan-use-after-return=0"]
-X86_64_PROBE = "#if !defined(__x86_64__)\n#error another architecture\n#endif\nint probe;\n"
 
 
 def readme_for_index():
@@ -237,19 +245,21 @@ class BuildEngine(build_ext):
         """Compiles the C of src_c/ and of ext, two or more at a time where there are cores; returns their objects."""
         jobs = {path: ENGINE_FLAGS + openmp for path in SOURCES.rglob("*.c") if path.parent != KERNELS}
         jobs[LIBRARY / "library.c"] = [*ENGINE_FLAGS, f'-DFNN_VERSION="{self.distribution.get_version()}"']
-        sets = ["baseline", *(X86_64_FLAGS if self.probe(X86_64_PROBE) else ())]
+        here = [sets for macro, sets in ARCHITECTURES.items() if self.probe(ARCHITECTURE_PROBE.format(macro))]
+        isa_flags = here[0] if here else {}
+        sets = ["baseline", *isa_flags]
         highest = os.environ.get("FASTNN_HIGHEST_ISA", sets[-1])
         if highest not in sets:
             raise SystemExit(f"FASTNN_HIGHEST_ISA must be one of {', '.join(sets)}, got {highest!r}")
         variants = {"baseline": []}  # and what the others need
         for name in sets[1 : sets.index(highest) + 1]:
-            if name in VARIANT_PROBES and not self.probe(VARIANT_PROBES[name], X86_64_FLAGS[name]):
+            if name in VARIANT_PROBES and not self.probe(VARIANT_PROBES[name], isa_flags[name]):
                 self.warn(f"the compiler cannot build the variant {name}: products of bfloat16, int8 are slower")
                 continue
-            variants[name] = X86_64_FLAGS[name]
+            variants[name] = isa_flags[name]
             flags = [*flags, f"-DFNN_BUILT_{name.upper()}"]
         self.announce_build(variants, openmp)
-        jobs |= {KERNELS / f"kernels_{name}.c": KERNEL_FLAGS + isa_flags for name, isa_flags in variants.items()}
+        jobs |= {KERNELS / f"kernels_{name}.c": KERNEL_FLAGS + of_isa for name, of_isa in variants.items()}
         if os.environ.get("FASTNN_SANITIZE") and not self.probe(FAKE_STACK_PROBE):
             jobs |= {path: jobs[path] + NO_FAKE_STACK for path in jobs if "-mavx512f" in jobs[path]}
         last = shlex.split(os.environ.get("FASTNN_CFLAGS", ""))

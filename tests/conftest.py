@@ -20,6 +20,8 @@ except ModuleNotFoundError as error:
 
 # No deadline: the time of one example says more about the machine's other work than about the code.
 hypothesis.settings.register_profile("fastnn", deadline=None, print_blob=True)
+# For an emulator of another processor, which takes a hundred times as long: --hypothesis-profile=emulated.
+hypothesis.settings.register_profile("emulated", hypothesis.settings.get_profile("fastnn"), max_examples=6)
 hypothesis.settings.load_profile("fastnn")
 
 

@@ -10,6 +10,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
+#if defined(FNN_BUILT_NEON_DOTPROD) && defined(__APPLE__)
+#include <sys/sysctl.h>
+#elif defined(FNN_BUILT_NEON_DOTPROD) && defined(__linux__)
+#include <sys/auxv.h>
+#endif
 
 typedef struct {
     const char *name;
@@ -27,6 +32,8 @@ DECLARE(avx512)
 DECLARE(avx512_vnni)
 DECLARE(avx512_bf16)
 DECLARE(amx_bf16)
+DECLARE(neon_dotprod)
+DECLARE(neon_bf16)
 
 #define KERNELS(isa, bf16_isa, int8_isa)                                                                               \
     {                                                                                                                  \
@@ -35,8 +42,15 @@ DECLARE(amx_bf16)
         }                                                                                                              \
     }
 
+/* The baseline of x86-64 is SSE2, that of AArch64 is NEON, whose products have tiles of their own. */
 static const isa_entry isa_table[] = {
     {"baseline", KERNELS(baseline, baseline, baseline)},
+#if defined(FNN_BUILT_NEON_DOTPROD)
+    {"neon_dotprod", KERNELS(baseline, baseline, neon_dotprod)},
+#if defined(FNN_BUILT_NEON_BF16)
+    {"neon_bf16", KERNELS(baseline, neon_bf16, neon_dotprod)},
+#endif
+#endif
 #if defined(FNN_BUILT_AVX2)
     {"avx2", KERNELS(avx2, avx2, avx2)},
 #if defined(FNN_BUILT_AVX512)
@@ -91,16 +105,35 @@ int fnn_isa_allows_unit(int isa) {
 /* Measured with OpenBLAS 0.3.30 on one thread, in tiles of FNN_BLAS_ROWS x FNN_BLAS_COLUMNS of a product of 512 x 2048 x 2048, as
  * shares of the time of our own kernels: baseline with OpenBLAS's kernels for SSE3 0.96 in float64 and 1.03 in float32, with
  * those for AVX 0.44 and 0.38; avx2 0.95 and 1.07, avx512 1.32 and 1.37, both in float64 and float32. Elsewhere than on x86-64
- * our kernels are tuned by nobody, and BLAS has some for those processors that are written by hand; nobody has measured. */
+ * nobody has measured, and BLAS has kernels for many of those processors that are written by hand. */
 int fnn_isa_prefers_blas(int isa, int is_double) {
 #if defined(__x86_64__)
     __builtin_cpu_init();
     return isa == 0 && (is_double || __builtin_cpu_supports("avx"));
 #else
+    (void)isa;
     (void)is_double;
-    return isa == 0;
+    return 1;
 #endif
 }
+
+#if defined(FNN_BUILT_NEON_DOTPROD)
+/* The bits of the extensions FEAT_DotProd and FEAT_BF16 in what Linux says of the processor (its asm/hwcap.h; in the second word
+ * since 5.10). Elsewhere but on Apple's systems, which have a name for each, a processor has neither as far as we know. */
+static int has_extension(int bf16) {
+#if defined(__APPLE__)
+    int has = 0;
+    size_t size = sizeof has;
+    const char *name = bf16 ? "hw.optional.arm.FEAT_BF16" : "hw.optional.arm.FEAT_DotProd";
+    return sysctlbyname(name, &has, &size, NULL, 0) == 0 && has;
+#elif defined(__linux__)
+    return bf16 ? getauxval(AT_HWCAP2) >> 14 & 1 : getauxval(AT_HWCAP) >> 20 & 1;
+#else
+    (void)bf16;
+    return 0;
+#endif
+}
+#endif
 
 /* __builtin_cpu_supports asks the processor, and by XGETBV whether the system saves its wide registers. */
 int fnn_isa_available(int isa) {
@@ -129,6 +162,15 @@ int fnn_isa_available(int isa) {
         default:
             break;
     }
+#elif defined(FNN_BUILT_NEON_DOTPROD)
+    if (isa == 1) {
+        return has_extension(0);
+    }
+#if defined(FNN_BUILT_NEON_BF16)
+    if (isa == 2) {
+        return has_extension(0) && has_extension(1);
+    }
+#endif
 #endif
     return isa == 0;
 }

@@ -9,6 +9,8 @@
 #include <string.h>
 #if defined(__AVX512BF16__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 #include "kernels/table.h"
@@ -24,9 +26,9 @@
 #pragma GCC diagnostic ignored "-Wunused-function" /* these files hold kernels of the other tables as well */
 #include "real.h"
 #include "kernels/base/vector.inc"
+#include "kernels/products/bfloat16.inc"
 #include "kernels/products/gemm.inc"
 #include "kernels/products/transpose.inc"
-#include "kernels/products/bfloat16.inc"
 #include "kernels/products/packed.inc"
 #else
 #define FN_TABLE FNN_TABLE(f32)

@@ -13,7 +13,7 @@
 #define FNN_TILE_ROWS 6
 #elif defined(__aarch64__)
 #define FNN_VECTOR_BYTES 16
-#define FNN_TILE_ROWS 8
+#define FNN_TILE_ROWS 8 /* and as many vectors of a, below */
 #else
 #define FNN_VECTOR_BYTES 16
 #define FNN_TILE_ROWS 4
@@ -24,10 +24,21 @@
     1 /* the last vector of a tile is half as wide where that is enough: it takes one turn, not two */
 #define FNN_TILE_STEPS 2    /* steps of the depth that share one load of each row's pointer */
 #define FNN_POINTER_ROWS 10 /* rows of a tile up to which all of their pointers stay in registers */
+#elif defined(__aarch64__)
+#define FNN_HALF_VECTORS 0
+#define FNN_TILE_STEPS ((int)LANES) /* one load takes as many elements of a row */
+#define FNN_POINTER_ROWS 8
 #else
 #define FNN_HALF_VECTORS 0
 #define FNN_TILE_STEPS 1
 #define FNN_POINTER_ROWS 8
+#endif
+/* Multiply-adds of NEON take a lane of a register as the one factor of all lanes: a tile loads vectors of a, and its 16 sums of
+ * float32 take 64 multiply-adds for 16 loads. Elsewhere a multiply-add broadcasts an element of a from memory itself. */
+#if defined(__aarch64__)
+#define FNN_LANES_OF_A 1
+#else
+#define FNN_LANES_OF_A 0
 #endif
 #define FNN_FETCHED_ROWS 8 /* rows of b between the one that is fetched and the one that is used */
 #define FNN_MAX_VECTORS 8  /* vectors of a tile of one row: enough independent chains to hide the latency of an add */
@@ -82,7 +93,7 @@
 #define FNN_ROUNDED 1
 #define FNN_PAIRED 2
 #define FNN_SPLIT 3
-#if defined(__AVX512BF16__)
+#if defined(__AVX512BF16__) || defined(__ARM_FEATURE_BF16_VECTOR_ARITHMETIC)
 #define FNN_BFLOAT16 FNN_PAIRED
 #else
 #define FNN_BFLOAT16 FNN_ROUNDED
