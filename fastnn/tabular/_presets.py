@@ -54,7 +54,7 @@ class Preset:
     epochs : tuple of int
         For classes, and for numbers.
     full_rows : int, optional
-        Of more rows there are fewer epochs, down to an eighth, so that all epochs together are of as many rows.
+        Of more rows there are fewer epochs, down to a third, so that all epochs together are of as many rows.
     patience : int, optional
         Epochs without a better one after which training ends.
     tangent : bool
@@ -100,7 +100,7 @@ class Preset:
         """Return the preset with as many epochs as so many rows of training want."""
         if self.full_rows is None or rows <= self.full_rows:
             return self
-        classes, numbers = (max(1, epochs // 8, epochs * self.full_rows // rows) for epochs in self.epochs)
+        classes, numbers = (max(1, epochs // 3, epochs * self.full_rows // rows) for epochs in self.epochs)
         return replace(self, epochs=(classes, numbers))
 
     def epochs_of(self, *, classes: bool) -> int:

@@ -122,7 +122,7 @@ def test_rows_to_validate_on_may_be_given(kind, y):
 @each
 def test_large_tables_have_fewer_epochs(kind, y, monkeypatch):
     preset = replace(_presets.PRESETS["fast"], full_rows=96)
-    assert [preset.for_rows(rows).epochs[0] for rows in (96, 97, 192, 96 * 8, 10**6)] == [24, 23, 12, 3, 3]
+    assert [preset.for_rows(rows).epochs[0] for rows in (96, 97, 192, 96 * 3, 10**6)] == [24, 23, 12, 8, 8]
     monkeypatch.setitem(_presets.PRESETS, "fast", preset)
     fitted = kind("fast", random_state=0, n_ensemble=2, bagging="seeds").fit(FRAME, y)
     assert fitted.leaderboard_["epochs"] == [96 * 24 // fitted.leaderboard_["rows"][0]] * 2
