@@ -1,12 +1,12 @@
 """Who trains beside this process: nobody, or the other ranks of a data-parallel training.
 
-The loops and the callbacks ask :func:`current` and never which of the two it is. `fastnn.distributed` has the other
+The loops and the callbacks ask ``current()`` and never which of the two it is. `fastnn.distributed` has the other
 answers; it enters them here, so that nothing imports it back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[Any]
     Sums = npt.NDArray[np.float64]
+
+
+_NOTHING = nullcontext()
 
 
 class Exchange(Protocol):
@@ -82,7 +85,7 @@ class Ranks:
 
     def call(self, kind: str) -> AbstractContextManager[None]:
         """Return the context of a call of all ranks, of which an error on one rank ends those of the others."""
-        return nullcontext()
+        return _NOTHING
 
     def agree(self, model: Model, facts: dict[str, Any], callbacks: Sequence[Callback] = ()) -> None:
         """Raise on all ranks where these were given something else; give each the state that rank 0's model has."""
@@ -150,7 +153,7 @@ class Ranks:
 
     def alone(self) -> AbstractContextManager[None]:
         """Return the context of a hook, whose calls are those of this process alone."""
-        return nullcontext()
+        return _NOTHING
 
     def calls(self, callback: Callback) -> bool:
         """Return whether the hooks of a callback are called on this rank."""
@@ -176,9 +179,7 @@ ALONE = Ranks()
 _current: ContextVar[Ranks] = ContextVar("ranks of a training", default=ALONE)
 
 
-def current() -> Ranks:
-    """Return the ranks that this thread trains with."""
-    return _current.get()
+current: Callable[[], Ranks] = _current.get  # the ranks that this thread trains with
 
 
 @contextmanager

@@ -32,14 +32,14 @@ class Totals:
 
     def __init__(self, layout: goals.Layout = _NO_LAYOUT, ranks: _ranks.Ranks | None = None) -> None:
         self._layout, self.sums = layout, _NO_SUMS
-        self._ranks = ranks or _ranks.current()
+        self.ranks = ranks or _ranks.current()
         self.rows = self.steps = 0
         self.first_nonfinite = -1
 
     def state(self) -> dict[str, Any]:
         """Return the state that :meth:`resumed` goes on from."""
         return {
-            "sums": self._ranks.parts(self.sums),
+            "sums": self.ranks.parts(self.sums),
             "rows": self.rows,
             "steps": self.steps,
             "first_nonfinite": self.first_nonfinite,
@@ -62,17 +62,19 @@ class Totals:
         """Count what the engine returned for a chunk."""
         if self.first_nonfinite < 0 <= first_nonfinite:
             self.first_nonfinite = self.steps + first_nonfinite
-        self.sums = sums if self.sums is _NO_SUMS else self._ranks.merged(self._layout, self.sums, sums)
+        self.sums = sums if self.sums is _NO_SUMS else self.ranks.merged(self._layout, self.sums, sums)
         self.rows += chunk.rows
         self.steps += chunk.steps
 
     def means(self) -> Logs:
         """Return the loss and the metrics."""
-        return self._layout.logs(self._ranks.whole(self._layout, self.sums), self._ranks.rows(self.rows))
+        if self.ranks is _ranks.ALONE:
+            return self._layout.logs(self.sums, self.rows)
+        return self._layout.logs(self.ranks.whole(self._layout, self.sums), self.ranks.rows(self.rows))
 
     def shown(self) -> Logs:
         """Return the loss and the metrics for a bar: those of the rows of this rank."""
-        return self._layout.logs(*self._ranks.shown(self._layout, self.sums, self.rows))
+        return self._layout.logs(*self.ranks.shown(self._layout, self.sums, self.rows))
 
     def watcher(self, chunk: Chunk, reporter: Reporter) -> Callable[[int, Array], None]:
         """Return a function that moves the bar while the engine runs a chunk."""
@@ -81,8 +83,8 @@ class Totals:
             rows = self.rows + max(1, min(steps_done * chunk.batch, chunk.rows))
 
             def shown() -> Logs:
-                so_far = sums if self.sums is _NO_SUMS else self._ranks.merged(self._layout, self.sums, sums)
-                return self._layout.logs(*self._ranks.shown(self._layout, so_far, rows))
+                so_far = sums if self.sums is _NO_SUMS else self.ranks.merged(self._layout, self.sums, sums)
+                return self._layout.logs(*self.ranks.shown(self._layout, so_far, rows))
 
             reporter.update(self.steps + steps_done, shown)
 

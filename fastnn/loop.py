@@ -162,21 +162,24 @@ def train_epoch(
     `totals` hold the epoch's first part already, where that was trained before an interruption. With `check_finite` a
     row of x that is not finite raises NotFiniteError, some steps later.
     """
-    ranks, live = _ranks.current(), reporter.live
-    watched = ranks.any(hooks.wants(*TRAIN_BATCH_HOOKS))
+    ranks, live, watched = totals.ranks, reporter.live, hooks.wants(*TRAIN_BATCH_HOOKS)
+    if ranks is not _ranks.ALONE:
+        watched = ranks.any(watched)
     passes = feed.passes
     left = steps if steps is None else steps - totals.steps
     chunks = feed.epoch(left, model._steps_per_execution if watched else None)
-    chunks = ranks.batches(chunks) if isinstance(feed, BatchFeed) else chunks
+    if ranks is not _ranks.ALONE and isinstance(feed, BatchFeed):
+        chunks = ranks.batches(chunks)
     if totals.steps and model.stop_training:  # a hook said so before the interruption
         chunks = iter(())
     for chunk in _with_hooks(model, chunks, hooks, "train", totals.means, totals.steps) if watched else chunks:
-        _train(model, chunk, totals, totals.watcher(chunk, reporter) if live else None, check_finite, ranks)
+        _train(model, chunk, totals, totals.watcher(chunk, reporter) if live else None, check_finite)
         if watched and live:
             reporter.update(totals.steps, totals.shown)
     if reporter.verbose:
         reporter.done = totals.steps
-    totals.first_nonfinite = ranks.earliest(totals.first_nonfinite)
+    if ranks is not _ranks.ALONE:
+        totals.first_nonfinite = ranks.earliest(totals.first_nonfinite)
     if feed.shuffled:
         with model._home.lock:
             model._epochs_done += feed.passes - passes or int(model.stop_training)
@@ -188,7 +191,6 @@ def _train(
     totals: Totals,
     progress: Callable[[int, Array], None] | None,
     check_finite: bool,
-    ranks: _ranks.Ranks,
 ) -> None:
     """Run the steps of one chunk."""
     samples = chunk.samples
@@ -198,19 +200,8 @@ def _train(
         rates = ready.optimizer.hyperparameters()
         if model._looked_at is not ready.layout:
             model._look_at_first_rows(ready, samples, chunk.batch)
-        told = {} if ranks.exchange is None else {"exchange": ranks.exchange}
-        sums, bad = ready.engine.train(
-            samples.x,
-            samples.y,
-            chunk.order,
-            chunk.batch,
-            rates,
-            progress,
-            samples.weights,
-            check_finite,
-            chunk.mixup,
-            **told,
-        )
+        told = rates, progress, samples.weights, check_finite, chunk.mixup, totals.ranks.exchange
+        sums, bad = ready.engine.train(samples.x, samples.y, chunk.order, chunk.batch, *told)
     totals.add(chunk, sums, bad)
 
 
@@ -325,7 +316,8 @@ class Epochs:
     def train(self, feed: Feed, steps: int | None, first: int, check: FiniteCheck | None) -> None:
         """Run the epochs from `first` (or where :meth:`resume` says) on, each a pass over the feed."""
         with self.around(feed, first):
-            self._ranks.check_start(self._epoch, int(self._model._need_engine("fit").iterations))
+            if self._ranks is not _ranks.ALONE:
+                self._ranks.check_start(self._epoch, int(self._model._need_engine("fit").iterations))
             for epoch in range(self._epoch, self._epochs):
                 totals = self.begin(epoch)
                 told = self._model, feed, steps, self._hooks, self._reporter, totals
@@ -394,7 +386,8 @@ class Epochs:
             self._reporter.close()
         self._epoch, self._totals = epoch + 1, None
         self._hooks.call("on_epoch_end", epoch, self._logs)
-        self._model.stop_training = self._ranks.any(self._model.stop_training)
+        if self._ranks is not _ranks.ALONE:
+            self._model.stop_training = self._ranks.any(self._model.stop_training)
         return self._model.stop_training
 
     # ---- going on after an interruption ----

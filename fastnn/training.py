@@ -146,29 +146,35 @@ class Trainer(Feeder):
         KeyboardInterrupt
             After Ctrl-C, with the weights of the last finished step.
         """
-        with _ranks.current().call("fit"):
-            fitting = self._fitting(
-                x,
-                y,
-                batch_size,
-                epochs,
-                verbose,
-                callbacks,
-                validation_split,
-                validation_data,
-                shuffle,
-                class_weight,
-                sample_weight,
-                initial_epoch,
-                steps_per_epoch,
-                validation_steps,
-                validation_batch_size,
-                validation_freq,
-                check_finite,
-                drop_remainder,
-                mixup,
-            )
+        told = (
+            x,
+            y,
+            batch_size,
+            epochs,
+            verbose,
+            callbacks,
+            validation_split,
+            validation_data,
+            shuffle,
+            class_weight,
+            sample_weight,
+            initial_epoch,
+            steps_per_epoch,
+            validation_steps,
+            validation_batch_size,
+            validation_freq,
+            check_finite,
+            drop_remainder,
+            mixup,
+        )
+        ranks = _ranks.current()
+        if ranks is _ranks.ALONE:
+            fitting = self._fitting(*told)
             fitting.train()
+        else:
+            with ranks.call("fit"):
+                fitting = self._fitting(*told)
+                fitting.train()
         return fitting.history
 
     def _fitting(

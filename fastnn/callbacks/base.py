@@ -479,12 +479,13 @@ class CallbackList:
     def call(self, hook: str, *arguments: Any) -> None:
         """Call one hook of every callback."""
         ranks = _ranks.current()
-        called: Iterable[Callback] = self.callbacks
-        if ranks is not _ranks.ALONE:
-            ranks.ready_for(hook)
-            called = filter(ranks.calls, self.callbacks)
+        if ranks is _ranks.ALONE:
+            for callback in self.callbacks:
+                getattr(callback, hook)(*arguments)
+            return
+        ranks.ready_for(hook)
         with ranks.alone():
-            for callback in called:
+            for callback in filter(ranks.calls, self.callbacks):
                 getattr(callback, hook)(*arguments)
 
 
