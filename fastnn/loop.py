@@ -15,7 +15,7 @@ from fastnn._model import Model
 from fastnn._sparse_rows import SparseRows
 from fastnn._totals import Totals, warn_if_nonfinite
 from fastnn.callbacks.base import PREDICT_BATCH_HOOKS, TEST_BATCH_HOOKS, TRAIN_BATCH_HOOKS, CallbackList, Logs
-from fastnn.callbacks.reporter import Reporter
+from fastnn.callbacks.reporter import EpochReporter, Reporter
 from fastnn.data.arrays import pieces, require_finite
 from fastnn.data.feeds import ArrayFeed, BatchFeed, Chunk, warn_of_end
 
@@ -30,7 +30,7 @@ Feed = ArrayFeed | BatchFeed
 Array = npt.NDArray[Any]
 
 
-_SILENT = Reporter(0, None)  # which shows nothing, and is told nothing
+_SILENT = EpochReporter(0, None, 0)  # which shows nothing, and is told nothing
 
 
 def _with_hooks(
@@ -246,6 +246,7 @@ class _Around:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
         try:
             if error is None:
+                self._run._reporter.close()
                 if self._run._logs and self._model.optimizer is not None:  # epochs have run; a callback may save next
                     self._model.optimizer.finalize_variable_values()
                 self._hooks.call("on_train_end", self._run._logs)
@@ -297,8 +298,9 @@ class Epochs:
     ) -> None:
         self._model, self._hooks, self._epochs, self._validation = model, hooks, epochs, validation
         self._ranks = _ranks.current()  # hooks, which may ask for the state, are called for this process alone
-        self._verbose, self._steps = verbose if self._ranks.rank == 0 else 0, steps
-        self._reporter = _SILENT
+        self._steps = steps
+        shown = verbose if self._ranks.rank == 0 else 0
+        self._reporter = EpochReporter(shown, steps, epochs) if shown else _SILENT
         self._warned = False
         self._logs: Logs = {}
         self._feed: Feed | None = None
@@ -342,7 +344,7 @@ class Epochs:
         def after(sums: Array) -> bool:
             totals = Totals(ready.layout)
             totals.add(Chunk(samples, None, len(samples), 1, len(samples)), sums)
-            if self._verbose:
+            if self._reporter.verbose:
                 self._reporter.done = 1
             return self._end(self._epoch, totals)
 
@@ -363,9 +365,8 @@ class Epochs:
         """Call the hooks at the start of an epoch, and start its bar; return its totals so far."""
         self._epoch, self._totals = epoch, self._totals or Totals(ranks=self._ranks)
         self._hooks.call("on_epoch_begin", epoch, {})
-        if self._verbose:
-            self._reporter = Reporter(self._verbose, self._steps)
-            self._reporter.begin(f"Epoch {epoch + 1}/{self._epochs}")
+        if self._reporter.verbose:
+            self._reporter.begin_epoch(epoch)
         return self._totals
 
     def _end(self, epoch: int, totals: Totals) -> bool:
@@ -381,9 +382,8 @@ class Epochs:
         self._logs = totals.means()
         for key, value in seen.items():
             self._logs[f"val_{key}"] = value
-        if self._verbose:
+        if self._reporter.verbose:
             self._reporter.end(self._logs)
-            self._reporter.close()
         self._epoch, self._totals = epoch + 1, None
         self._hooks.call("on_epoch_end", epoch, self._logs)
         if self._ranks is not _ranks.ALONE:

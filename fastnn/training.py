@@ -96,7 +96,7 @@ class Trainer(Feeder):
         epochs : int, default 1
             The number of the last epoch, counted from `initial_epoch`.
         verbose : {"auto", 0, 1, 2}
-            A bar (auto, 1), a line an epoch (2), nothing (0).
+            A bar and a line an epoch, or one bar for many short epochs (auto, 1); lines alone (2); nothing (0).
         callbacks : Callback or sequence of Callback, optional
         validation_split : float, default 0
             This share of the last rows (before shuffling) is held back and evaluated after each epoch.

@@ -297,9 +297,10 @@ def test_a_notebook_keeps_one_output_an_epoch(monkeypatch, every_state):
     assert not sys.stdout.getvalue()
 
 
-def test_short_epochs_share_one_output_of_a_notebook(monkeypatch):
+def test_short_epochs_are_lines_in_one_output_of_a_notebook(monkeypatch):
     outputs = notebook(monkeypatch)
     monkeypatch.setattr(reporter, "INTERVAL", np.inf)
+    monkeypatch.setattr(reporter, "FIRST_SECONDS", np.inf)  # on a slow machine they would share a bar
     fit(epochs=50)
     assert not outputs
     assert len(sys.stdout.getvalue().splitlines()) == 50
@@ -453,3 +454,69 @@ def test_bars_go_on_over_forks_in_both_processes():
 def test_durations_read_well(seconds, text):
     """A line of an epoch once said 0.000411s and 0.00822ms/step."""
     assert reporter.format_duration(seconds) == text
+
+
+# ---- many short epochs ----
+
+
+@pytest.fixture
+def shared_at_once(every_state, monkeypatch):
+    """All epochs count as short, and share a bar after three lines."""
+    for name, value in {"SHORT": np.inf, "FIRST_SECONDS": np.inf, "FIRST_LINES": 3}.items():
+        monkeypatch.setattr(reporter, name, value)
+
+
+def lines_of(rows):
+    return [row.partition(":")[0] for row in rows if row]
+
+
+def test_many_short_epochs_share_one_bar_of_a_terminal(terminal, shared_at_once):
+    place = terminal(400, 24)  # all figures leave the bar its room
+    fit(epochs=40)
+    text = place.close()
+    assert lines_of(seen_on(place, text)) == ["Epoch 1/40", "Epoch 2/40", "Epoch 3/40", "Epoch 40/40"]
+    states = re.findall(r"Epoch (\d+)/40 \[(=*>?\.*)\] \S+ - \S+ left - ", text)
+    assert {int(epoch) for epoch, _ in states} == set(range(4, 41))
+    done = [bar.count("=") for _, bar in states]
+    assert done == sorted(done)
+    assert done[-1] == len(states[-1][1])  # all of it
+
+
+def test_a_training_that_stops_early_leaves_the_line_of_its_last_epoch(terminal, shared_at_once):
+    place = terminal(200, 24)
+    model = network()
+    stop = callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: setattr(model, "stop_training", epoch == 9))
+    ended = callbacks.LambdaCallback(on_train_end=lambda logs: sys.stdout.write("ended\n"))
+    model.fit(X, Y, batch_size=4, epochs=40, callbacks=[stop, ended])
+    rows = seen_on(place, place.close())
+    assert lines_of(rows) == ["Epoch 1/40", "Epoch 2/40", "Epoch 3/40", "Epoch 10/40", "ended"]
+
+
+def test_an_error_leaves_the_shared_bar_as_it_stood(terminal, shared_at_once):
+    place = terminal(200, 24)
+
+    def fail(batch, logs):
+        if model.optimizer.iterations > 50:  # the ninth epoch of six steps
+            raise RuntimeError("enough")
+
+    model = network()
+    with pytest.raises(RuntimeError, match="enough"):
+        model.fit(X, Y, batch_size=4, epochs=40, callbacks=callbacks.LambdaCallback(on_train_batch_end=fail))
+    sys.stdout.write("after\n")
+    rows = [row for row in seen_on(place, place.close()) if row]
+    assert rows[-2].startswith("Epoch 9/40 [")
+    assert rows[-1] == "after"
+
+
+def test_many_short_epochs_share_one_output_of_a_notebook(monkeypatch, shared_at_once):
+    outputs = notebook(monkeypatch)
+    fit(epochs=40)
+    assert lines_of(outputs) == ["Epoch 1/40", "Epoch 2/40", "Epoch 3/40", "Epoch 40/40"]
+
+
+def test_a_file_gets_a_line_for_each_of_many_short_epochs(capsys, shared_at_once):
+    fit(epochs=40)
+    text = capsys.readouterr().out
+    assert lines_of(text.splitlines()) == [f"Epoch {k + 1}/40" for k in range(40)]
+    assert "\x1b" not in text
+    assert "\r" not in text

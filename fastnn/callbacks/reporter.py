@@ -12,6 +12,8 @@ from fastnn._terminal import printable, say
 from fastnn.callbacks._screens import Screen, screen
 
 INTERVAL = 0.1  # seconds before the first state of an epoch is shown, and between two states
+# Epochs of fewer than SHORT seconds share one bar, once they have had lines for so many seconds, or so many lines.
+SHORT, FIRST_SECONDS, FIRST_LINES = 0.25, 1.0, 100
 
 
 def format_log(key: str, value: Any) -> str:
@@ -23,7 +25,7 @@ def format_log(key: str, value: Any) -> str:
 
 def format_logs(logs: Mapping[str, Any]) -> str:
     """Return ``accuracy: 0.9712 - loss: 0.1034``."""
-    return " - ".join(format_log(key, value) for key, value in logs.items())
+    return " - ".join(_figures(logs))
 
 
 def format_duration(seconds: float) -> str:
@@ -36,6 +38,14 @@ def format_duration(seconds: float) -> str:
     minutes, left = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}h {minutes}min" if hours else f"{minutes}min {left}s"
+
+
+def _figures(logs: Mapping[str, Any]) -> list[str]:
+    return [format_log(key, value) for key, value in logs.items()]
+
+
+def _whole(seconds: float) -> str:
+    return format_duration(round(seconds))
 
 
 class Reporter:
@@ -79,28 +89,98 @@ class Reporter:
         now = time.perf_counter()
         if self._screen is not None and now - self._shown >= INTERVAL:
             self._shown = now
-            share = None if not self.steps else min(steps_done / self.steps, 1.0)
-            seconds = round(now - self._started)
-            parts = [format_duration(seconds), *(format_log(key, value) for key, value in means().items())]
-            self._screen.show(f"{self._title}: {steps_done}/{self.steps or '?'}", share, parts)
+            self._screen.show(*self._state(now, means()))
+
+    def _state(self, now: float, means: Mapping[str, Any]) -> tuple[str, float | None, list[str]]:
+        """Return the title, the share that is done, and the figures."""
+        share = None if not self.steps else min(self.done / self.steps, 1.0)
+        return f"{self._title}: {self.done}/{self.steps or '?'}", share, [_whole(now - self._started), *_figures(means)]
 
     def end(self, logs: Mapping[str, Any]) -> None:
         """Print the line with the final logs in the place of the bar."""
         if not self.verbose:
             return
-        seconds = time.perf_counter() - self._started
-        each = f"{format_duration(seconds / max(self.done, 1))}/step"
-        figures = (f"{self.done}/{self.steps or self.done}", format_duration(seconds), each, format_logs(logs))
-        line = " - ".join(filter(None, figures))
-        line = line if self.verbose == 2 else f"{self._title}: {line}"
+        line = self._line(logs)
         if self._screen is None:
             say(line)
         else:
             self._screen.final(line)
         self._screen = None
 
+    def _line(self, logs: Mapping[str, Any]) -> str:
+        """Return the line that stays of an epoch."""
+        seconds = time.perf_counter() - self._started
+        each = f"{format_duration(seconds / max(self.done, 1))}/step"
+        figures = (f"{self.done}/{self.steps or self.done}", format_duration(seconds), each, format_logs(logs))
+        line = " - ".join(filter(None, figures))
+        return line if self.verbose == 2 else f"{self._title}: {line}"
+
     def close(self) -> None:
         """Leave the bar as it stands, where an error has ended the epoch."""
         if self._screen is not None:
             self._screen.leave()
             self._screen = None
+
+
+class EpochReporter(Reporter):
+    """The reporter of a training: a bar and a line for each epoch, then one bar for all the short epochs that are left.
+
+    Without a place for a bar that moves, as in a file, each epoch has its line, however many there are.
+
+    Parameters
+    ----------
+    verbose, steps
+        See :class:`Reporter`.
+    epochs : int
+        The number of the last epoch.
+    """
+
+    def __init__(self, verbose: int, steps: int | None, epochs: int) -> None:
+        super().__init__(verbose, steps)
+        self._epochs, self._epoch, self._lines = epochs, 0, 0
+        self._first, self._from = 0.0, 0  # when the first epoch began, and its number
+        self._together = self._runs = False  # whether epochs share a bar; whether one of them runs
+        self._logs: Mapping[str, Any] = {}
+        self._latest = ""  # the logs and the line of the last epoch that has ended, in whose place the shared bar is
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Begin an epoch, counted from 0."""
+        self._epoch, self._runs = epoch, True
+        title = f"Epoch {epoch + 1}/{self._epochs}"
+        if self._together:
+            self._title, self.done, self._started = title, 0, time.perf_counter()
+            return
+        self.begin(title)
+        if not self._lines:
+            self._first, self._from = self._started, epoch
+        seconds = self._started - self._first
+        late = seconds >= FIRST_SECONDS or self._lines >= FIRST_LINES
+        self._together = late and self.live and seconds < SHORT * self._lines
+
+    def _state(self, now: float, means: Mapping[str, Any]) -> tuple[str, float | None, list[str]]:
+        if not self._together:
+            return super()._state(now, means)
+        begun = self._epoch + (min(self.done / self.steps, 1.0) if self.steps else 0.0)
+        epochs, seconds = begun - self._from, now - self._first
+        left = (self._epochs - begun) * seconds / epochs if epochs else 0.0
+        figures = _figures({**self._logs, **means})  # those of a validation stay until the next one
+        return self._title, begun / self._epochs, [_whole(seconds), f"{_whole(left)} left", *figures]
+
+    def end(self, logs: Mapping[str, Any]) -> None:
+        """Print the epoch's line, or move the bar that it shares."""
+        self._runs, self._lines = False, self._lines + 1
+        if not self._together or self._screen is None:
+            super().end(logs)
+            return
+        self._latest, self._logs = self._line(logs), logs
+        now = time.perf_counter()
+        if now - self._shown >= INTERVAL:
+            self._shown = now
+            self._screen.show(*self._state(now, logs))
+
+    def close(self) -> None:
+        """Leave the line of the last epoch in the place of the shared bar; where an error has ended it, the bar."""
+        if self._screen is not None and self._latest and not self._runs:
+            self._screen.final(self._latest)
+            self._screen = None
+        super().close()
