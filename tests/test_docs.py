@@ -54,7 +54,6 @@ ALONE = pytest.mark.thread_unsafe(reason="in a process of its own: four at once 
 RUN_DOCSTRINGS = """
 import doctest, importlib, pkgutil, sys
 import fastnn
-import fastnn.distributed
 failed = 0
 for module in [fastnn, *(importlib.import_module(m.name) for m in pkgutil.walk_packages(fastnn.__path__, "fastnn."))]:
     failed += doctest.testmod(module, extraglobs={"fastnn": fastnn}).failed
