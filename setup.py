@@ -167,6 +167,7 @@ class BuildEngine(build_ext):
         if not WINDOWS:
             self.compiler.linker_so = [word for word in self.compiler.linker_so if not word.startswith("-Wl,-rpath")]
             ext.extra_link_args = ["-pthread", *openmp_libraries, *sanitize, *self.hardening_flags()]
+            ext.extra_link_args += self.stripping_flags()
         if ext is engine:  # the others reach the kernels through pointers that it hands out
             objects = self.compile_sources(ext, flags, openmp)
             glue = [objects[Path(path)] for path in ext.sources]
@@ -351,6 +352,11 @@ class BuildEngine(build_ext):
         """Addresses that only the loader writes are read-only once it is done, where the linker knows how."""
         flags = ["-Wl,-z,relro", "-Wl,-z,now"]
         return flags if self.probe("int probe;\n", flags, link=True) else []
+
+    def stripping_flags(self):
+        """No table of symbols, which only debuggers read; FASTNN_CFLAGS with -g keeps it."""
+        wanted = "-g" in shlex.split(os.environ.get("FASTNN_CFLAGS", "")) or os.environ.get("FASTNN_SANITIZE")
+        return [] if wanted or not sys.platform.startswith("linux") else ["-Wl,--strip-all"]
 
     def probe(self, code, flags=(), *, link=False, link_flags=None):
         """Whether the compiler accepts this code with these flags, and with `link` the linker too."""

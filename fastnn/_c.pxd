@@ -126,7 +126,7 @@ cdef extern from "fastnn.h" nogil:
         void *context
     size_t fnn_list_nodes(size_t shards, size_t first, size_t count, fnn_node *nodes)
     void fnn_add_arrays(const fnn_kernels *kernels, int is_double, const void *a, const void *b, void *to, size_t n,
-                 int threads)
+                        int threads)
     ctypedef struct fnn_model:
         int is_double, bfloat16
         const fnn_blas *blas

@@ -112,10 +112,11 @@ def add(cnp.ndarray a not None, cnp.ndarray b not None, cnp.ndarray out not None
     cdef bint is_double = typenum == cnp.NPY_FLOAT64
     cdef cnp.ndarray array
     for array in (a, b, out):
-        if cnp.PyArray_NDIM(array) != 1 or <size_t>cnp.PyArray_SIZE(array) != n or cnp.PyArray_TYPE(array) != typenum \
-                or not cnp.PyArray_ISCARRAY_RO(array) or not (is_double or typenum == cnp.NPY_FLOAT32):
-            raise ValueError("a, b and out must be contiguous float32 or float64 arrays of one type and length with one "
-                             f"axis, got {array.dtype} of shape {_shape(array)}")
+        if cnp.PyArray_NDIM(array) != 1 or <size_t>cnp.PyArray_SIZE(array) != n \
+                or cnp.PyArray_TYPE(array) != typenum or not cnp.PyArray_ISCARRAY_RO(array) \
+                or not (is_double or typenum == cnp.NPY_FLOAT32):
+            raise ValueError("a, b and out must be contiguous float32 or float64 arrays of one type and length with "
+                             f"one axis, got {array.dtype} of shape {_shape(array)}")
     if not cnp.PyArray_ISWRITEABLE(out):
         raise ValueError("out must be writable")
     cdef const void *left = _data(a)
@@ -169,8 +170,8 @@ cdef class _Exchange(_Called):
 
 cdef int _exchange(void *context, int what, void *values, size_t size) noexcept nogil:
     with gil:
-        return (<_Exchange>context).keep((<_unchecked_exchange><void *>_bring_together)(<_Exchange>context, what, values,
-                                                                                       size))
+        return (<_Exchange>context).keep(
+            (<_unchecked_exchange><void *>_bring_together)(<_Exchange>context, what, values, size))
 
 
 ctypedef int (*_unchecked_exchange)(_Exchange, int, void *, size_t) noexcept
@@ -210,8 +211,8 @@ cdef class _SharedTraining(_Training):
         if self.mixup > 0:
             raise ValueError("mixup cannot be shared out among processes: it mixes rows of the whole batch")
         if engine.functions is not None:
-            raise ValueError("losses and metrics that are Python functions cannot be shared out among processes: they are "
-                             "shown whole batches")
+            raise ValueError("losses and metrics that are Python functions cannot be shared out among processes: they "
+                             "are shown whole batches")
         return 0
 
     cdef int cut(self, _Memory engine) except -1:
@@ -229,8 +230,9 @@ cdef class _SharedTraining(_Training):
 
     cdef int take_gradients(self, _Memory engine) except -1:
         if self.exchange.shares and (fnn_stores_gradients(&self.run.optimizer) or engine._has_norms()):
-            raise ValueError("processes can update shares of the parameters only where an update needs no more than its "
-                             "own elements: not with clipnorm, global_clipnorm, Adafactor, Muon or a constraint of a norm")
+            raise ValueError("processes can update shares of the parameters only where an update needs no more than "
+                             "its own elements: not with clipnorm, global_clipnorm, Adafactor, Muon or a constraint "
+                             "of a norm")
         return self.exchange.take_parts()
 
     cdef object tell_progress(self):

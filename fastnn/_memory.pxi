@@ -11,9 +11,9 @@ from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memset
 
 from fastnn._c cimport (
-    FNN_SLOTS, fnn_blend, fnn_exchange, fnn_has_norms, fnn_head, fnn_head_terms, fnn_hyperparameters, fnn_large_side, fnn_link, fnn_measure,
-    fnn_model, fnn_needs_unit, fnn_op, fnn_pace, fnn_parameter_settings, fnn_schedule, fnn_scratch_bytes,
-    fnn_stripe, fnn_stripes, fnn_wants_blas, fnn_wants_unit, fnn_workspace_bytes,
+    FNN_SLOTS, fnn_blend, fnn_exchange, fnn_has_norms, fnn_head, fnn_head_terms, fnn_hyperparameters, fnn_large_side,
+    fnn_link, fnn_measure, fnn_model, fnn_needs_unit, fnn_op, fnn_pace, fnn_parameter_settings, fnn_schedule,
+    fnn_scratch_bytes, fnn_stripe, fnn_stripes, fnn_wants_blas, fnn_wants_unit, fnn_workspace_bytes,
 )
 
 
