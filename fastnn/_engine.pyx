@@ -428,10 +428,10 @@ cdef class Engine(_Memory):
                                    on; see fnn_exchange in src_c/fastnn.h
             sharded                whether x has the rows of these shards alone, and batch_size counts them alone; all
                                    processes then have equally many
-            shares                 (rank, ranks) where each process updates its :func:`share_of` parameters, or None
-            moments                'batch' or 'shard': of which rows a batch normalization takes the moments
             shares                 (rank, ranks) where each updates its :func:`share_of` the parameters, or None
-                                   in the order of the tree, and writes it to parts[0]
+            moments                'batch' or 'shard': of which rows a batch normalization takes the moments
+            total(parts)           makes of the rows of all processes' parts, their :func:`tree_nodes`, the sum in the
+                                   order of the tree, and writes it to parts[0]
             share_total(parts)     the same, where nothing but this process's share of parts[0] is read
             gather(array)          makes each process's share of the array that of all
 
