@@ -128,7 +128,7 @@ class Training(Wish):
         self.model._epochs_done += task.epochs_done * self._shuffle
         finished = []
         for epoch in range(task.epochs_done):
-            totals = Totals(self._layout)
+            totals = Totals(layout=self._layout)
             totals.add(self._chunk, task.sums[epoch], int(task.first_nonfinite[epoch]))
             finished.append(totals)
         return finished

@@ -81,6 +81,10 @@ class Ranks:
     sharded = shares_rows = False
     shards, all_shards = range(1), 1
 
+    def __reduce__(self) -> str:
+        """Let ALONE be one object in every process; pickle refuses a group, which is not that object."""
+        return "ALONE"
+
     # ---- calls ----
 
     def call(self, kind: str) -> AbstractContextManager[None]:

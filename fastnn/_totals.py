@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastnn import _ranks, goals
+from fastnn import goals
+from fastnn._ranks import ALONE, Ranks, current
 from fastnn._warnings import warn
 from fastnn.callbacks.base import Logs
 from fastnn.callbacks.reporter import Reporter
@@ -24,15 +25,15 @@ class Totals:
 
     Parameters
     ----------
-    layout : Layout, optional
-        How to read the sums, where that is known.
     ranks : Ranks, optional
         Whose rows they are sums over; default: those that this thread trains with.
+    layout : Layout, optional
+        How to read the sums, where that is known.
     """
 
-    def __init__(self, layout: goals.Layout = _NO_LAYOUT, ranks: _ranks.Ranks | None = None) -> None:
+    def __init__(self, ranks: Ranks | None = None, layout: goals.Layout = _NO_LAYOUT) -> None:
         self._layout, self.sums = layout, _NO_SUMS
-        self.ranks = ranks or _ranks.current()
+        self.ranks = ranks or current()
         self.rows = self.steps = 0
         self.first_nonfinite = -1
 
@@ -46,9 +47,9 @@ class Totals:
         }
 
     @classmethod
-    def resumed(cls, state: dict[str, Any], layout: goals.Layout, ranks: _ranks.Ranks) -> Totals:
+    def resumed(cls, state: dict[str, Any], layout: goals.Layout, ranks: Ranks) -> Totals:
         """Return the totals of an interrupted epoch from their state; `layout` says how its sums are read."""
-        totals = cls(layout, ranks)
+        totals = cls(ranks, layout)
         totals.sums, totals.rows = ranks.own(state["sums"]), state["rows"]
         totals.steps, totals.first_nonfinite = state["steps"], state["first_nonfinite"]
         return totals
@@ -68,7 +69,7 @@ class Totals:
 
     def means(self) -> Logs:
         """Return the loss and the metrics."""
-        if self.ranks is _ranks.ALONE:
+        if self.ranks is ALONE:
             return self._layout.logs(self.sums, self.rows)
         return self._layout.logs(self.ranks.whole(self._layout, self.sums), self.ranks.rows(self.rows))
 

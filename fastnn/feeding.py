@@ -246,14 +246,17 @@ class Feeder(Compiled):
         shuffle: bool,
         class_weight: Mapping[int, float] | str | None,
         drop_remainder: bool,
+        ranks: _ranks.Ranks,
     ) -> ArrayFeed:
         """Return the feed of rows to train on."""
         if class_weight is not None:
             samples = self._weighted(samples, class_weight, all_rows=True)
-        rows = len(samples)
+        rows = len(samples.x)
         order = (lambda: epoch_order(rows, self._seed, self._epochs_done)) if shuffle else None
-        ranks = _ranks.current()
-        batch = ranks.rows_of_a_batch(batching.rows_of_a_batch(ranks.rows(rows)))
+        if ranks is _ranks.ALONE:
+            batch = batching.rows_of_a_batch(rows)
+        else:
+            batch = ranks.rows_of_a_batch(batching.rows_of_a_batch(ranks.rows(rows)))
         return ArrayFeed(samples, batch, order, drop_remainder)
 
     def _check_mixup(self, x: Any) -> None:

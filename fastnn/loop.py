@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import numpy as np
 import numpy.typing as npt
 
-from fastnn import _ranks, goals
+from fastnn import goals
 from fastnn._engine import NotFiniteError
 from fastnn._model import Model
+from fastnn._ranks import ALONE, Exchange, Ranks
 from fastnn._sparse_rows import SparseRows
 from fastnn._totals import Totals, warn_if_nonfinite
 from fastnn.callbacks.base import PREDICT_BATCH_HOOKS, TEST_BATCH_HOOKS, TRAIN_BATCH_HOOKS, CallbackList, Logs
@@ -40,7 +41,7 @@ def _with_hooks(
 
     `step` is the number of the first step.
     """
-    group, ranks = model._steps_per_execution, _ranks.current()
+    group, ranks = model._steps_per_execution, hooks.ranks
     stop = {"train": "stop_training", "test": "stop_evaluating", "predict": "stop_predicting"}[kind]
     for chunk in chunks:
         if step % group == 0:
@@ -162,23 +163,25 @@ def train_epoch(
     `totals` hold the epoch's first part already, where that was trained before an interruption. With `check_finite` a
     row of x that is not finite raises NotFiniteError, some steps later.
     """
-    ranks, live, watched = totals.ranks, reporter.live, hooks.wants(*TRAIN_BATCH_HOOKS)
-    if ranks is not _ranks.ALONE:
-        watched = ranks.any(watched)
+    ranks, live = totals.ranks, reporter.live
+    watched = bool(hooks.given) and hooks.wants(*TRAIN_BATCH_HOOKS)
+    alone, exchange = ranks is ALONE, None
+    if not alone:
+        watched, exchange = ranks.any(watched), ranks.exchange
     passes = feed.passes
     left = steps if steps is None else steps - totals.steps
     chunks = feed.epoch(left, model._steps_per_execution if watched else None)
-    if ranks is not _ranks.ALONE and isinstance(feed, BatchFeed):
+    if not alone and isinstance(feed, BatchFeed):
         chunks = ranks.batches(chunks)
     if totals.steps and model.stop_training:  # a hook said so before the interruption
         chunks = iter(())
     for chunk in _with_hooks(model, chunks, hooks, "train", totals.means, totals.steps) if watched else chunks:
-        _train(model, chunk, totals, totals.watcher(chunk, reporter) if live else None, check_finite)
+        _train(model, chunk, totals, totals.watcher(chunk, reporter) if live else None, check_finite, exchange)
         if watched and live:
             reporter.update(totals.steps, totals.shown)
     if reporter.verbose:
         reporter.done = totals.steps
-    if ranks is not _ranks.ALONE:
+    if not alone:
         totals.first_nonfinite = ranks.earliest(totals.first_nonfinite)
     if feed.shuffled:
         with model._home.lock:
@@ -191,6 +194,7 @@ def _train(
     totals: Totals,
     progress: Callable[[int, Array], None] | None,
     check_finite: bool,
+    exchange: Exchange | None,
 ) -> None:
     """Run the steps of one chunk."""
     samples = chunk.samples
@@ -200,8 +204,18 @@ def _train(
         rates = ready.optimizer.hyperparameters()
         if model._looked_at is not ready.layout:
             model._look_at_first_rows(ready, samples, chunk.batch)
-        told = rates, progress, samples.weights, check_finite, chunk.mixup, totals.ranks.exchange
-        sums, bad = ready.engine.train(samples.x, samples.y, chunk.order, chunk.batch, *told)
+        sums, bad = ready.engine.train(
+            samples.x,
+            samples.y,
+            chunk.order,
+            chunk.batch,
+            rates,
+            progress,
+            samples.weights,
+            check_finite,
+            chunk.mixup,
+            exchange,
+        )
     totals.add(chunk, sums, bad)
 
 
@@ -237,8 +251,9 @@ class _Around:
             steps = run._steps or 0  # not known: nothing goes by the share of them
             model._course = int(model._need_engine("fit").iterations) - run._epoch * steps, run._epochs * steps
             self._hooks.call("on_train_begin", {})
-            if model.optimizer is not None:  # training changes the weights, not their average
-                model.optimizer._show_average(False)
+            optimizer = model.optimizer  # perhaps another one, as a callback may compile
+            if optimizer is not None:  # training changes the weights, not their average
+                optimizer._show_average(False)
         except BaseException as error:
             self._end(error)
             raise
@@ -246,10 +261,12 @@ class _Around:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
         try:
             if error is None:
-                self._run._reporter.close()
-                if self._run._logs and self._model.optimizer is not None:  # epochs have run; a callback may save next
-                    self._model.optimizer.finalize_variable_values()
-                self._hooks.call("on_train_end", self._run._logs)
+                run, optimizer = self._run, self._model.optimizer
+                if run._reporter.verbose:
+                    run._reporter.close()
+                if run._logs and optimizer is not None:  # epochs have run; a callback may save next
+                    optimizer.finalize_variable_values()
+                self._hooks.call("on_train_end", run._logs)
         except BaseException as late:
             error = late
             raise
@@ -265,7 +282,8 @@ class _Around:
                     model.optimizer._show_average(self._shown)
                 self._hooks.call("_interrupted")
         finally:
-            self._run._reporter.close()
+            if error is not None:
+                self._run._reporter.close()
             model._run = self._outer
             if self._outer is not None:  # a callback has called fit
                 model._course = self._course
@@ -297,10 +315,10 @@ class Epochs:
         validation: Validation | None,
     ) -> None:
         self._model, self._hooks, self._epochs, self._validation = model, hooks, epochs, validation
-        self._ranks = _ranks.current()  # hooks, which may ask for the state, are called for this process alone
+        self._ranks = hooks.ranks
         self._steps = steps
-        shown = verbose if self._ranks.rank == 0 else 0
-        self._reporter = EpochReporter(shown, steps, epochs) if shown else _SILENT
+        shows = verbose and self._ranks.rank == 0
+        self._reporter = EpochReporter(verbose, steps, epochs) if shows else _SILENT
         self._warned = False
         self._logs: Logs = {}
         self._feed: Feed | None = None
@@ -318,16 +336,15 @@ class Epochs:
     def train(self, feed: Feed, steps: int | None, first: int, check: FiniteCheck | None) -> None:
         """Run the epochs from `first` (or where :meth:`resume` says) on, each a pass over the feed."""
         with self.around(feed, first):
-            if self._ranks is not _ranks.ALONE:
+            if self._ranks is not ALONE:
                 self._ranks.check_start(self._epoch, int(self._model._need_engine("fit").iterations))
             for epoch in range(self._epoch, self._epochs):
                 totals = self.begin(epoch)
-                told = self._model, feed, steps, self._hooks, self._reporter, totals
                 if check is not None and check.waits:
                     with check.taking_back(feed):
-                        train_epoch(*told, check_finite=True)
+                        train_epoch(self._model, feed, steps, self._hooks, self._reporter, totals, check_finite=True)
                 else:
-                    train_epoch(*told)
+                    train_epoch(self._model, feed, steps, self._hooks, self._reporter, totals)
                 if not totals.steps:  # a generator has ended
                     break
                 if self._end(epoch, totals):
@@ -342,7 +359,7 @@ class Epochs:
             self.begin(self._epoch)
 
         def after(sums: Array) -> bool:
-            totals = Totals(ready.layout)
+            totals = Totals(self._ranks, ready.layout)
             totals.add(Chunk(samples, None, len(samples), 1, len(samples)), sums)
             if self._reporter.verbose:
                 self._reporter.done = 1
@@ -363,7 +380,7 @@ class Epochs:
 
     def begin(self, epoch: int) -> Totals:
         """Call the hooks at the start of an epoch, and start its bar; return its totals so far."""
-        self._epoch, self._totals = epoch, self._totals or Totals(ranks=self._ranks)
+        self._epoch, self._totals = epoch, self._totals or Totals(self._ranks)
         self._hooks.call("on_epoch_begin", epoch, {})
         if self._reporter.verbose:
             self._reporter.begin_epoch(epoch)
@@ -386,7 +403,7 @@ class Epochs:
             self._reporter.end(self._logs)
         self._epoch, self._totals = epoch + 1, None
         self._hooks.call("on_epoch_end", epoch, self._logs)
-        if self._ranks is not _ranks.ALONE:
+        if self._ranks is not ALONE:
             self._model.stop_training = self._ranks.any(self._model.stop_training)
         return self._model.stop_training
 
@@ -442,7 +459,7 @@ def evaluate(
     rows. Ranks share the batches out in consecutive parts, one for each shard; where a callback looks in, or where an
     iterable gives the batches, each rank evaluates all that it was given.
     """
-    ranks = _ranks.current()
+    ranks = hooks.ranks
     watched = ranks.any(hooks.wants(*TEST_BATCH_HOOKS))
     weighted = isinstance(feed, ArrayFeed) and feed.samples.weights is not None
     most = model._steps_per_execution if watched else None
@@ -455,7 +472,7 @@ def evaluate(
         hooks.call("on_test_begin", {})
         done = 0
         for chunks in _parts(feed, steps, most, ranks) if shared else [feed.epoch(steps, most)]:
-            parts.append(totals := Totals(ranks=_ranks.ALONE))
+            parts.append(totals := Totals(ALONE))
             chunks = _with_hooks(model, chunks, hooks, "test", totals.means) if watched else chunks
             done += _evaluate(model, feed, chunks, totals, reporter, check)
         if reporter.verbose:
@@ -469,7 +486,7 @@ def evaluate(
     return logs
 
 
-def _parts(feed: Feed, steps: int | None, most: int | None, ranks: _ranks.Ranks) -> Iterator[Iterator[Chunk]]:
+def _parts(feed: Feed, steps: int | None, most: int | None, ranks: Ranks) -> Iterator[Iterator[Chunk]]:
     """Yield the chunks of each of this rank's shards of the batches; a shard may have none."""
     whole = cast("int", feed.steps)
     wanted = whole if steps is None else min(steps, whole)
@@ -533,7 +550,7 @@ def predict_rows(model: Model, rows: Any) -> Array:
     return out
 
 
-def predict_together(model: Model, rows: Any, ranks: _ranks.Ranks) -> Array:
+def predict_together(model: Model, rows: Any, ranks: Ranks) -> Array:
     """Return what :func:`predict_rows` does, on each rank, of which each has computed some of the rows."""
     out = np.empty((len(rows), model._need_engine("predict").plan.outputs), model._need_engine("predict").plan.dtype)
     part = ranks.predicted(len(rows))

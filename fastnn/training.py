@@ -219,7 +219,7 @@ class Trainer(Feeder):
                 samples = self._samples("fit", x, y, sample_weight, check_finite=check_finite, defer=True, check_x=now)
                 if validation_split and validation_data is None:
                     samples, validation = self._held_back(samples, validation_split, held, check_x=now)
-                feed = self._training_feed(samples, batching, shuffle, class_weight, drop)
+                feed = self._training_feed(samples, batching, shuffle, class_weight, drop, hooks.ranks)
             if validation_data is not None:
                 validation = self._validation_feed(validation_data, held, check_finite)
             engine, _, optimizer = ready = self._ready("fit")
@@ -231,7 +231,7 @@ class Trainer(Feeder):
             if isinstance(optimizer, optimizers.LBFGS):
                 self._check_lbfgs(optimizer, feed, batching, hooks)
             self._check_batches(ready, feed, steps)
-            if _ranks.current() is not _ranks.ALONE:
+            if hooks.ranks is not _ranks.ALONE:
                 self._agree(feed, validation, held.steps, hooks, (first, epochs, steps, shuffle, class_weight))
         known = feed.steps if steps is None else steps
         history = self._begin(hooks, {"epochs": epochs, "steps": known, "verbose": shown})
@@ -248,7 +248,7 @@ class Trainer(Feeder):
         told: tuple[Any, ...],
     ) -> None:
         """Raise on all ranks where these cannot make this fit together, or were given different things for it."""
-        ranks, model = _ranks.current(), cast("Kept", self)
+        ranks, model = hooks.ranks, cast("Kept", self)
         if ranks.exchange is not None:
             check_together(self._goals, self.optimizer, feed)
             ranks.agree(model, facts_of_fit(model, feed, validation, steps, *told), hooks.callbacks)
@@ -411,9 +411,10 @@ class Trainer(Feeder):
         check_finite: bool,
     ) -> Logs:
         """Return the loss and the metrics that :meth:`evaluate` returns."""
-        shown, ranks = verbosity(verbose), _ranks.current()
+        shown = verbosity(verbose)
         batching = Batching(optional_count("batch_size", batch_size), optional_count("steps", steps))
         hooks = CallbackList(callbacks)
+        ranks = hooks.ranks
         self._need_engine("evaluate")
         check = self._finite_check(x) if check_finite and not hooks.given and batching.steps is None else None
         check_x = check is None

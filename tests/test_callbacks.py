@@ -584,3 +584,8 @@ def test_reset_starts_over():
     assert (trained[0] != model.get_weights()[0]).all()
     model.fit(X, Y, verbose=0)
     assert model.optimizer.learning_rate == 0.01
+
+
+def test_callbacks_sent_to_another_process_are_those_of_a_process_alone():
+    sent = pickle.loads(pickle.dumps(callbacks.CallbackList(callbacks.History())))
+    assert sent.ranks is callbacks.CallbackList(None).ranks

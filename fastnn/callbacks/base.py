@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastnn import _ranks
 from fastnn._model import Model
 from fastnn._public import Described, counted
+from fastnn._ranks import ALONE, Ranks, current
 from fastnn._registry import nearest_names
 from fastnn._settings import flag
 from fastnn._terminal import say
@@ -402,9 +402,12 @@ class CallbackList:
         All of them.
     given : list of Callback
         Those that were given, without a History of ``fit`` itself.
+    ranks : Ranks
+        Who trains together in the call that makes this list: the call asks once, and its loops ask the list.
     """
 
     def __init__(self, callbacks: Callback | Iterable[Any] | None) -> None:
+        self.ranks: Ranks = current()
         self.callbacks: list[Callback] = []
         self.given = self.callbacks
         if callbacks is not None:
@@ -473,16 +476,16 @@ class CallbackList:
     def resume(self, states: dict[str, dict[str, Any]]) -> None:
         """Let each callback go on from the state under its class and number; a callback without a state begins anew."""
         for name, callback in self._named():
-            if name in states and _ranks.current().calls(callback):
+            if name in states and self.ranks.calls(callback):
                 callback.set_state(states[name])
 
     def call(self, hook: str, *arguments: Any) -> None:
         """Call one hook of every callback."""
-        ranks = _ranks.current()
-        if ranks is _ranks.ALONE:
+        if self.ranks is ALONE:
             for callback in self.callbacks:
                 getattr(callback, hook)(*arguments)
             return
+        ranks = self.ranks
         ranks.ready_for(hook)
         with ranks.alone():
             for callback in filter(ranks.calls, self.callbacks):

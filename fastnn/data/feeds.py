@@ -175,7 +175,7 @@ class ArrayFeed:
         self.samples, self.batch, self._next_order = samples, batch, order
         self.shuffled, self.drop_remainder = order is not None, drop_remainder
         self.mixup = 0.0  # of the batches of a training
-        self.rows = len(samples)
+        self.rows = len(samples.x)
         self.steps = steps_of(self.rows, batch, drop_remainder)
         self.passes = 0  # passes over the data that have reached their end
         self._at = 0  # the number of the next step within this pass
