@@ -12,8 +12,10 @@ from trainings import EMA, all_state
 
 import fastnn
 from fastnn import _groups, layers, optimizers
+from fastnn._engine import build_info
 from fastnn.callbacks import Callback, EarlyStopping, History, LambdaCallback, ReduceLROnPlateau
 
+THREADED = pytest.mark.skipif(not build_info()["openmp"], reason="built without OpenMP: there is one thread")
 MEMBERS = 5
 X = np.random.default_rng(0).normal(size=(90, 6)).astype(np.float32)
 Y = (X.sum(axis=1) > 0).astype(np.int32)
@@ -187,6 +189,7 @@ def test_no_member_of_a_thread_changes_where_another_fails():
     assert states(models) == before
 
 
+@THREADED
 @pytest.mark.thread_unsafe(reason="the number of threads is the process's")
 def test_workers_of_this_machine_share_its_threads(pool):
     watchers = [[Watch()] for _ in range(MEMBERS)]
@@ -196,6 +199,7 @@ def test_workers_of_this_machine_share_its_threads(pool):
     assert os.getpid() not in {one.process for (one,) in watchers}
 
 
+@THREADED
 @pytest.mark.thread_unsafe(reason="changes the environment")
 def test_a_worker_keeps_the_threads_that_it_was_given(monkeypatch):
     origin = _groups._Origin(platform.node(), os.getpid() + 1, 3, os.environ.get("OMP_NUM_THREADS"))
