@@ -184,7 +184,8 @@ def run_python(code):
 def test_import_loads_nothing_optional():
     optional = (
         *("sklearn", "joblib", "narwhals", "pandas", "polars", "pyarrow"),
-        *("matplotlib", "safetensors", "torch", "tensorflow", "keras"),
+        *("matplotlib", "safetensors", "torch", "tensorflow", "keras", "mpi4py"),
+        "scipy",  # needed always, but it takes as long to import as fastnn does
     )
     code = f"import fastnn, sys; print([name for name in {optional} if name in sys.modules])"
     assert run_python(code) == "[]\n"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy.special import log_softmax
 
 from fastnn._settings import flag
 from fastnn.metrics._base import EITHER, Array, Metric, State
@@ -50,6 +49,8 @@ class TemperatureScaledCrossentropy(Metric):
         self.from_logits = flag("from_logits", from_logits)
 
     def _update(self, t: Array, y: Array, w: State) -> State:
+        from scipy.special import log_softmax
+
         y = y.astype(np.float64)
         logits = y if self.from_logits else np.log(np.clip(y, _EPSILON, 1 - _EPSILON))
         sums = []
