@@ -251,9 +251,10 @@ class _Around:
             steps = run._steps or 0  # not known: nothing goes by the share of them
             model._course = int(model._need_engine("fit").iterations) - run._epoch * steps, run._epochs * steps
             self._hooks.call("on_train_begin", {})
-            optimizer = model.optimizer  # perhaps another one, as a callback may compile
-            if optimizer is not None:  # training changes the weights, not their average
-                optimizer._show_average(False)
+            if self._hooks.given:  # a callback may compile, or show the average
+                optimizer = model.optimizer
+            if optimizer is not None and (self._shown or self._hooks.given):
+                optimizer._show_average(False)  # training changes the weights, not their average
         except BaseException as error:
             self._end(error)
             raise
