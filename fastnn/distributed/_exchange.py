@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -66,22 +67,34 @@ class Exchange:
 
     def share_total(self, parts: Array) -> None:
         """Do what :meth:`total` does, for the elements that this rank updates."""
-        wire, ranges = self._wire, self._ranges(parts)
+        own = self._nodes[self._wire.rank]
+        for piece, rows in self._delivered(list(parts[: len(own)]), self._ranges(parts)):
+            found = {self._nodes[rank][number]: row for (rank, number), row in rows.items()}
+            found |= {node: parts[number, piece] for number, node in enumerate(own)}
+            self._summed(found, parts[0, piece])
+
+    def _delivered(
+        self, nodes: list[Array], ranges: Sequence[tuple[int, int]]
+    ) -> Iterator[tuple[slice, dict[tuple[int, int], Array]]]:
+        """Send every rank its share of this rank's nodes, each of shape (n,), a piece at a time.
+
+        Yields where a piece of this rank's own share lies, and that piece of the other ranks' nodes, by rank and number
+        of the node.
+        """
+        wire, dtype = self._wire, nodes[0].dtype
         start, end = ranges[wire.rank]
-        step = PIECE // parts.itemsize
+        step = PIECE // dtype.itemsize
         for k in range(0, max(one[1] - one[0] for one in ranges), step):
             low, high = min(start + k, end), min(start + k + step, end)
-            rows = self._rows(high - low, parts.dtype)
+            rows = self._rows(high - low, dtype)
             sent = [
-                (rank, parts[number, min(first + k, last) : min(first + k + step, last)])
+                (rank, node[min(first + k, last) : min(first + k + step, last)])
                 for rank, (first, last) in enumerate(ranges)
-                for number in range(len(self._nodes[wire.rank]))
+                for node in nodes
                 if rank != wire.rank and first + k < last
             ]
             wire.deliver(sent, [(rank, row) for (rank, _), row in rows.items() if len(row)])
-            found = {self._nodes[rank][number]: row for (rank, number), row in rows.items()}
-            found |= {node: parts[number, low:high] for number, node in enumerate(self._nodes[wire.rank])}
-            self._summed(found, parts[0, low:high])
+            yield slice(low, high), rows
 
     def _ranges(self, parts: Array) -> list[tuple[int, int]]:
         size = self._wire.size
@@ -152,22 +165,11 @@ class FastExchange(Exchange):
 
     def _share_of_rounded(self, parts: Array) -> None:
         """Send this rank's gradients as bfloat16, and sum up the share of this rank."""
-        wire, ranges, rounding = self._wire, self._ranges(parts), self._rounding
+        rounding = self._rounding
         assert rounding is not None
-        rounded = rounding.rounded("sent", parts[0])
-        start, end = ranges[wire.rank]
-        step = PIECE // rounded.itemsize
-        for k in range(0, max(one[1] - one[0] for one in ranges), step):
-            low, high = min(start + k, end), min(start + k + step, end)
-            rows = self._rows(high - low, rounded.dtype)
-            sent = [
-                (rank, rounded[min(first + k, last) : min(first + k + step, last)])
-                for rank, (first, last) in enumerate(ranges)
-                if rank != wire.rank and first + k < last
-            ]
-            wire.deliver(sent, [(rank, row) for (rank, _), row in rows.items() if len(row)])
+        for piece, rows in self._delivered([rounding.rounded("sent", parts[0])], self._ranges(parts)):
             for row in rows.values():
-                add(parts[0, low:high], rounding.widened(row), parts[0, low:high])
+                add(parts[0, piece], rounding.widened(row), parts[0, piece])
 
     def _gather_rounded(self, array: Array) -> None:
         """Give every rank the rounded sums of all shares, this rank too: all ranks go on with the same numbers."""
